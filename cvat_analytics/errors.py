@@ -1,0 +1,19 @@
+"""The errors that reach an operator: one sentence that names the thing, the reason and the next step."""
+
+
+class CvatAnalyticsError(Exception):
+    """Base of every error whose text is meant for the operator. `exit_code` is the command's exit code."""
+
+    exit_code = 1
+
+
+class InputError(CvatAnalyticsError):
+    """Bad input or settings: nothing has been changed."""
+
+    exit_code = 2
+
+
+class UnreachableError(CvatAnalyticsError):
+    """A part of the stack cannot be reached."""
+
+    exit_code = 3

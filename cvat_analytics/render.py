@@ -1,0 +1,200 @@
+"""Render `templates/` into the files of a host or of the embedded stack.
+
+The deploy and the embedded stack call the same functions; only `Paths` differs. A rendered file knows its owner,
+its mode, whether it may be shown in a diff, and what must happen to its service when it changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import jinja2
+
+from cvat_analytics import memory
+from cvat_analytics.secrets import Secrets
+from cvat_analytics.settings import Settings
+from cvat_analytics.topology import LOOPBACK, Topology
+
+ROOT = Path(__file__).parent.parent
+"""The checkout: templates, SQL and dashboards are read from it."""
+
+Effect = Literal["restart", "none"]
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where the stack's files live: on a host as the packages have it, or below a directory of its own."""
+
+    root: str = ""
+
+    clickhouse_config: str = field(init=False)
+    clickhouse_data: str = field(init=False)
+    clickhouse_logs: str = field(init=False)
+    vector_config: str = field(init=False)
+    vector_data: str = field(init=False)
+    vector_credentials: str = field(init=False)
+    grafana_config: str = field(init=False)
+    grafana_data: str = field(init=False)
+    grafana_logs: str = field(init=False)
+    grafana_plugins: str = field(init=False)
+    grafana_credentials: str = field(init=False)
+    dashboards: str = field(init=False)
+    secrets: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        credentials = f"{self.root}/credentials" if self.root else "/run/credentials"
+        places = {
+            "clickhouse_config": "/etc/clickhouse-server",
+            "clickhouse_data": "/var/lib/clickhouse",
+            "clickhouse_logs": "/var/log/clickhouse-server",
+            "vector_config": "/etc/vector",
+            "vector_data": "/var/lib/vector",
+            "grafana_config": "/etc/grafana",
+            "grafana_data": "/var/lib/grafana",
+            "grafana_logs": "/var/log/grafana",
+            "grafana_plugins": "/var/lib/grafana/plugins",
+            "dashboards": "/etc/cvat-analytics/dashboards",
+            "secrets": "/etc/cvat-analytics/secrets",
+        }
+        for name, path in places.items():
+            object.__setattr__(self, name, self.root + path)
+        # systemd lays credentials out by unit name (LoadCredential=, systemd.exec(5)); the embedded stack does the same
+        object.__setattr__(self, "vector_credentials", f"{credentials}/vector.service")
+        object.__setattr__(self, "grafana_credentials", f"{credentials}/grafana-server.service")
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a template may use."""
+
+    host: str
+    topology: Topology
+    secrets: Secrets
+    paths: Paths = field(default_factory=Paths)
+    memory_bytes: int = 4 * 2**30
+    """The host's memory, from which ClickHouse's profile is chosen."""
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings of this host."""
+        return self.topology.settings[self.host]
+
+    def variables(self) -> dict[str, Any]:
+        """Return the names that templates see."""
+        clickhouse = self.topology.settings[self.topology.clickhouse_host]
+        return {
+            "settings": self.settings,
+            "paths": self.paths,
+            "clickhouse": {
+                "address": self.topology.clickhouse_address(self.host),
+                "http_port": clickhouse.clickhouse_http_port,
+                "native_port": clickhouse.clickhouse_native_port,
+                "database": clickhouse.database,
+            },
+            "listen_addresses": self.topology.clickhouse_listen_addresses(),
+            "client_addresses": {
+                "admin": (LOOPBACK,),
+                "vector": self.topology.client_addresses("vector"),
+                "grafana": self.topology.client_addresses("grafana"),
+                "events_api": (LOOPBACK,),
+                "cvat": (LOOPBACK, *clickhouse.clickhouse_allowed_addresses),
+            },
+            "password_sha256": {
+                name.removeprefix("clickhouse_"): self.secrets.sha256(name)
+                for name in self.secrets
+                if name.startswith("clickhouse_")
+            },
+            "memory": memory.profile(self.settings, self.memory_bytes),
+        }
+
+
+@dataclass(frozen=True)
+class RenderedFile:
+    """One file as it must be on the host."""
+
+    path: str
+    content: str = field(repr=False)
+    user: str = "root"
+    group: str = "root"
+    mode: str = "644"
+    effect: Effect = "restart"
+    """What the component needs when this file changes."""
+    secret: bool = False
+    """Whether the content must not appear in a diff or a log."""
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ROOT / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - the templates are configuration files, not HTML
+    )
+    environment.filters["seconds"] = lambda value: int(value.total_seconds()) if isinstance(value, timedelta) else int(value)
+    return environment
+
+
+def render(template: str, variables: Mapping[str, Any]) -> str:
+    """Return the text of `template` (a path below `templates/`). Raises jinja2.UndefinedError for an unknown name."""
+    return _environment().get_template(template).render(**variables)
+
+
+def clickhouse_files(context: Context) -> list[RenderedFile]:
+    """Return ClickHouse's drop-ins and the login of the administrator's client."""
+    variables, paths = context.variables(), context.paths
+    own = {"user": "root", "group": "clickhouse", "mode": "640"}
+    return [
+        RenderedFile(f"{paths.clickhouse_config}/config.d/cvat-analytics.xml", render("clickhouse/config.xml.j2", variables), **own),  # type: ignore[arg-type]
+        # ClickHouse reloads users by itself within seconds of a change
+        RenderedFile(f"{paths.clickhouse_config}/users.d/cvat-analytics.xml", render("clickhouse/users.xml.j2", variables), effect="none", secret=True, **own),  # type: ignore[arg-type]
+        RenderedFile(
+            f"{paths.secrets}/clickhouse-client.xml",
+            render("clickhouse/client.xml.j2", variables | {"password": context.secrets["clickhouse_admin"]}),
+            mode="600", effect="none", secret=True,
+        ),
+        RenderedFile("/etc/systemd/system/clickhouse-server.service.d/cvat-analytics.conf", render("systemd/clickhouse-server.conf.j2", variables)),
+    ]
+
+
+def vector_files(context: Context) -> list[RenderedFile]:
+    """Return Vector's configuration and its unit's drop-in."""
+    variables, paths = context.variables(), context.paths
+    return [
+        _secret(context, "vector", "clickhouse_password", "clickhouse_vector"),
+        RenderedFile(f"{paths.vector_config}/vector.toml", render("vector/vector.toml.j2", variables)),
+        RenderedFile("/etc/systemd/system/vector.service.d/cvat-analytics.conf", render("systemd/vector.conf.j2", variables)),
+    ]
+
+
+def grafana_files(context: Context) -> list[RenderedFile]:
+    """Return Grafana's configuration, provisioning, dashboards and its unit's drop-in."""
+    variables, paths = context.variables(), context.paths
+    own = {"user": "root", "group": "grafana", "mode": "640"}
+    return [
+        _secret(context, "grafana-server", "clickhouse_password", "clickhouse_grafana"),
+        _secret(context, "grafana-server", "admin_password", "grafana_admin"),
+        _secret(context, "grafana-server", "secret_key", "grafana_secret_key"),
+        RenderedFile(f"{paths.grafana_config}/cvat-analytics.ini", render("grafana/cvat-analytics.ini.j2", variables), **own),  # type: ignore[arg-type]
+        RenderedFile(f"{paths.grafana_config}/cvat-analytics.env", render("grafana/cvat-analytics.env.j2", variables), **own),  # type: ignore[arg-type]
+        RenderedFile(f"{paths.grafana_config}/provisioning/datasources/cvat-analytics.yaml", render("grafana/datasources.yaml.j2", variables), **own),  # type: ignore[arg-type]
+        RenderedFile(f"{paths.grafana_config}/provisioning/dashboards/cvat-analytics.yaml", render("grafana/dashboards.yaml.j2", variables), **own),  # type: ignore[arg-type]
+        RenderedFile("/etc/systemd/system/grafana-server.service.d/cvat-analytics.conf", render("systemd/grafana-server.conf.j2", variables)),
+        # Grafana's file provider sees a changed dashboard by itself within half a minute
+        *(
+            RenderedFile(f"{paths.dashboards}/{file.name}", file.read_text(), effect="none")
+            for file in sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
+        ),
+    ]
+
+
+def _secret(context: Context, unit: str, credential: str, name: str) -> RenderedFile:
+    """Return the root-only file that systemd hands to `unit` as `credential` (LoadCredential=, systemd.exec(5))."""
+    return RenderedFile(f"{context.paths.secrets}/{unit}/{credential}", context.secrets[name], mode="600", secret=True)

@@ -1,0 +1,109 @@
+"""The generated passwords: one file outside git, mode 0600, written once and never printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets as random
+import stat
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from cvat_analytics.errors import InputError
+
+NAMES = (
+    "clickhouse_admin",
+    "clickhouse_vector",
+    "clickhouse_grafana",
+    "clickhouse_events_api",
+    "clickhouse_cvat",
+    "grafana_admin",
+    "grafana_secret_key",
+)
+
+
+class Secrets(Mapping[str, str]):
+    """The passwords by name. Shows none of them when printed."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Secrets({', '.join(self._values)})"
+
+    def sha256(self, name: str) -> str:
+        """Return the hexadecimal sha256 of a password, as ClickHouse's users file wants it.
+
+        The passwords are random and long, so that an unsalted hash gives nothing away.
+        """
+        return sha256(self[name].encode()).hexdigest()
+
+    def mask(self, text: str) -> str:
+        """Return `text` with every password in it replaced by `***`."""
+        for value in self._values.values():
+            text = text.replace(value, "***")
+        return text
+
+
+def generate() -> Secrets:
+    """Return a fresh set of random passwords (letters, digits, `-` and `_`: safe in XML, YAML, INI and URLs)."""
+    return Secrets({name: random.token_urlsafe(24) for name in NAMES})
+
+
+def load(path: Path) -> Secrets:
+    """Return the passwords in the file `path`.
+
+    Raises InputError when it is missing, readable by others, not JSON, or lacks a password.
+    """
+    try:
+        values = json.loads(path.read_text())
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        raise InputError(
+            f"secrets file {path}: there is none. Restore it from your password store, or make new passwords with "
+            "`cvat-analytics secrets init`"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"secrets file {path}: cannot be read ({type(error).__name__}). Restore it from your password store") from None
+    if mode & 0o077:
+        raise InputError(f"secrets file {path}: other users may read it (mode {mode:04o}). Run `chmod 600 {path}`")
+    missing = [name for name in NAMES if not isinstance(values, dict) or not values.get(name)]
+    if missing:
+        raise InputError(f"secrets file {path}: lacks {', '.join(missing)}. Run `cvat-analytics secrets init` to add what is missing")
+    return Secrets({name: str(values[name]) for name in NAMES})
+
+
+def init(path: Path) -> list[str]:
+    """Write the passwords that `path` lacks and return their names; existing ones are never changed.
+
+    Raises InputError when the file is there but cannot be understood.
+    """
+    existing: dict[str, str] = {}
+    if path.exists():
+        try:
+            existing = json.loads(path.read_text())
+            if not isinstance(existing, dict):
+                raise ValueError("not an object")
+        except ValueError:
+            raise InputError(f"secrets file {path}: is not JSON. Restore it from your password store, or move it away") from None
+    added = [name for name in NAMES if not existing.get(name)]
+    if added:
+        fresh = generate()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(existing | {name: fresh[name] for name in added}, file, indent=2)
+            file.write("\n")
+        temporary.replace(path)
+    return added

@@ -1,0 +1,114 @@
+"""Which component runs on which host, and how the others reach it.
+
+Built from an inventory (or from the embedded stack, which is one host). Refuses what cannot work before any host
+is touched.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cvat_analytics.errors import InputError
+from cvat_analytics.settings import GROUPS, Settings, validate
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The hosts of each component, and each host's settings."""
+
+    groups: Mapping[str, tuple[str, ...]]
+    settings: Mapping[str, Settings]
+
+    @property
+    def clickhouse_host(self) -> str:
+        """Return the one host that holds the data."""
+        return self.groups["clickhouse"][0]
+
+    def components(self, host: str) -> tuple[str, ...]:
+        """Return the components that run on `host`."""
+        return tuple(group for group in GROUPS if host in self.groups[group])
+
+    def clickhouse_address(self, host: str) -> str:
+        """Return the address at which `host` reaches ClickHouse."""
+        if host == self.clickhouse_host:
+            return LOOPBACK
+        return str(self.settings[self.clickhouse_host].address)
+
+    def clickhouse_listen_addresses(self) -> tuple[str, ...]:
+        """Return where ClickHouse listens: loopback, what the settings ask for, and its own address if others need it."""
+        settings = self.settings[self.clickhouse_host]
+        addresses = [LOOPBACK, *settings.clickhouse_listen_addresses]
+        if self.remote_readers():
+            addresses.append(str(settings.address))
+        return tuple(dict.fromkeys(addresses))
+
+    def client_addresses(self, group: str) -> tuple[str, ...]:
+        """Return the addresses from which the component `group` logs in to ClickHouse."""
+        return tuple(
+            dict.fromkeys(
+                LOOPBACK if host == self.clickhouse_host else str(self.settings[host].address) for host in self.groups[group]
+            )
+        )
+
+    def remote_readers(self) -> tuple[str, ...]:
+        """Return the hosts that reach ClickHouse over the network."""
+        hosts = [host for group in GROUPS for host in self.groups[group] if host != self.clickhouse_host]
+        return tuple(dict.fromkeys(hosts))
+
+
+def build(
+    groups: Mapping[str, Sequence[str]], values: Mapping[str, Mapping[str, Any]], *, where: str
+) -> Topology:
+    """Return the topology of `groups` (component to hosts) with each host's setting `values`.
+
+    `where` names the inventory in messages. Raises InputError naming every mistake, one line each.
+    """
+    mistakes = []
+    for group in GROUPS:
+        if not groups.get(group):
+            mistakes.append(f"{where}: the group {group!r} has no host: put at least one there")
+    if len(groups.get("clickhouse", ())) > 1:
+        mistakes.append(f"{where}: the group 'clickhouse' has {len(groups['clickhouse'])} hosts: this stack keeps its data on exactly one")
+    settings = {}
+    messages: dict[str, None] = {}
+    for host in dict.fromkeys(host for group in GROUPS for host in groups.get(group, ())):
+        try:
+            settings[host] = validate(values.get(host, {}), where=where)
+        except InputError as error:
+            messages |= dict.fromkeys(str(error).splitlines())
+    if mistakes or messages:
+        raise InputError("\n".join([*mistakes, *messages]))
+    topology = Topology({group: tuple(groups[group]) for group in GROUPS}, settings)
+    mistakes = [f"{where}: {mistake}" for mistake in [*_port_conflicts(topology), *_missing_addresses(topology)]]
+    if mistakes:
+        raise InputError("\n".join(mistakes))
+    return topology
+
+
+def _port_conflicts(topology: Topology) -> list[str]:
+    mistakes = []
+    for host, settings in topology.settings.items():
+        taken: dict[int, str] = {}
+        for component in topology.components(host):
+            for name, port in settings.listening_ports()[component].items():
+                if port in taken:
+                    mistakes.append(f"setting {name!r}: port {port} of host {host} is already used by {taken[port]!r}; give each its own")
+                taken.setdefault(port, name)
+    return mistakes
+
+
+def _missing_addresses(topology: Topology) -> list[str]:
+    remote = topology.remote_readers()
+    if not remote:
+        return []
+    mistakes = []
+    for host in (topology.clickhouse_host, *remote):
+        address = topology.settings[host].address
+        if address is None or ipaddress.ip_address(address).is_loopback:
+            mistakes.append(f"setting 'address' of host {host}: needed because the stack is on several hosts; give the address at which the others reach it")
+    return mistakes
