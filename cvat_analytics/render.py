@@ -138,7 +138,9 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,  # noqa: S701 - the templates are configuration files, not HTML
     )
-    environment.filters["seconds"] = lambda value: int(value.total_seconds()) if isinstance(value, timedelta) else int(value)
+    environment.filters["seconds"] = lambda value: (
+        int(value.total_seconds()) if isinstance(value, timedelta) else int(value)
+    )
     return environment
 
 
@@ -150,43 +152,63 @@ def render(template: str, variables: Mapping[str, Any]) -> str:
 def clickhouse_files(context: Context) -> list[RenderedFile]:
     """Return ClickHouse's drop-ins and the login of the administrator's client."""
     variables, paths = context.variables(), context.paths
-    own = {"user": "root", "group": "clickhouse", "mode": "640"}
+    login = {"password": context.secrets["clickhouse_admin"]}
     return [
-        RenderedFile(f"{paths.clickhouse_config}/config.d/cvat-analytics.xml", render("clickhouse/config.xml.j2", variables), **own),  # type: ignore[arg-type]
+        _readable_by(
+            "clickhouse",
+            f"{paths.clickhouse_config}/config.d/cvat-analytics.xml",
+            render("clickhouse/config.xml.j2", variables),
+        ),
         # ClickHouse reloads users by itself within seconds of a change
-        RenderedFile(f"{paths.clickhouse_config}/users.d/cvat-analytics.xml", render("clickhouse/users.xml.j2", variables), effect="none", secret=True, **own),  # type: ignore[arg-type]
+        _readable_by(
+            "clickhouse",
+            f"{paths.clickhouse_config}/users.d/cvat-analytics.xml",
+            render("clickhouse/users.xml.j2", variables),
+            effect="none",
+            secret=True,
+        ),
         RenderedFile(
             f"{paths.secrets}/clickhouse-client.xml",
-            render("clickhouse/client.xml.j2", variables | {"password": context.secrets["clickhouse_admin"]}),
-            mode="600", effect="none", secret=True,
+            render("clickhouse/client.xml.j2", variables | login),
+            mode="600",
+            effect="none",
+            secret=True,
         ),
-        RenderedFile("/etc/systemd/system/clickhouse-server.service.d/cvat-analytics.conf", render("systemd/clickhouse-server.conf.j2", variables)),
+        _drop_in(context, "clickhouse-server"),
     ]
 
 
 def vector_files(context: Context) -> list[RenderedFile]:
-    """Return Vector's configuration and its unit's drop-in."""
-    variables, paths = context.variables(), context.paths
+    """Return Vector's configuration, its password and its unit's drop-in."""
     return [
-        _secret(context, "vector", "clickhouse_password", "clickhouse_vector"),
-        RenderedFile(f"{paths.vector_config}/vector.toml", render("vector/vector.toml.j2", variables)),
-        RenderedFile("/etc/systemd/system/vector.service.d/cvat-analytics.conf", render("systemd/vector.conf.j2", variables)),
+        _credential(context, "vector", "clickhouse_password", "clickhouse_vector"),
+        RenderedFile(
+            f"{context.paths.vector_config}/vector.toml", render("vector/vector.toml.j2", context.variables())
+        ),
+        _drop_in(context, "vector"),
     ]
 
 
 def grafana_files(context: Context) -> list[RenderedFile]:
-    """Return Grafana's configuration, provisioning, dashboards and its unit's drop-in."""
+    """Return Grafana's configuration, provisioning, dashboards, passwords and its unit's drop-in."""
     variables, paths = context.variables(), context.paths
-    own = {"user": "root", "group": "grafana", "mode": "640"}
+    targets = {
+        "cvat-analytics.ini": "cvat-analytics.ini",
+        "cvat-analytics.env": "cvat-analytics.env",
+        "datasources.yaml": "provisioning/datasources/cvat-analytics.yaml",
+        "dashboards.yaml": "provisioning/dashboards/cvat-analytics.yaml",
+    }
     return [
-        _secret(context, "grafana-server", "clickhouse_password", "clickhouse_grafana"),
-        _secret(context, "grafana-server", "admin_password", "grafana_admin"),
-        _secret(context, "grafana-server", "secret_key", "grafana_secret_key"),
-        RenderedFile(f"{paths.grafana_config}/cvat-analytics.ini", render("grafana/cvat-analytics.ini.j2", variables), **own),  # type: ignore[arg-type]
-        RenderedFile(f"{paths.grafana_config}/cvat-analytics.env", render("grafana/cvat-analytics.env.j2", variables), **own),  # type: ignore[arg-type]
-        RenderedFile(f"{paths.grafana_config}/provisioning/datasources/cvat-analytics.yaml", render("grafana/datasources.yaml.j2", variables), **own),  # type: ignore[arg-type]
-        RenderedFile(f"{paths.grafana_config}/provisioning/dashboards/cvat-analytics.yaml", render("grafana/dashboards.yaml.j2", variables), **own),  # type: ignore[arg-type]
-        RenderedFile("/etc/systemd/system/grafana-server.service.d/cvat-analytics.conf", render("systemd/grafana-server.conf.j2", variables)),
+        _credential(context, "grafana-server", "clickhouse_password", "clickhouse_grafana"),
+        _credential(context, "grafana-server", "admin_password", "grafana_admin"),
+        _credential(context, "grafana-server", "secret_key", "grafana_secret_key"),
+        *(
+            _readable_by(
+                "grafana", f"{paths.grafana_config}/{target}", render(f"grafana/{template}.j2", variables)
+            )
+            for template, target in targets.items()
+        ),
+        _drop_in(context, "grafana-server"),
         # Grafana's file provider sees a changed dashboard by itself within half a minute
         *(
             RenderedFile(f"{paths.dashboards}/{file.name}", file.read_text(), effect="none")
@@ -195,6 +217,22 @@ def grafana_files(context: Context) -> list[RenderedFile]:
     ]
 
 
-def _secret(context: Context, unit: str, credential: str, name: str) -> RenderedFile:
+def _readable_by(
+    group: str, path: str, content: str, effect: Effect = "restart", secret: bool = False
+) -> RenderedFile:
+    """Return a file of root that the service's `group` may read and nobody else."""
+    return RenderedFile(path, content, group=group, mode="640", effect=effect, secret=secret)
+
+
+def _drop_in(context: Context, unit: str) -> RenderedFile:
+    return RenderedFile(
+        f"{context.paths.root}/etc/systemd/system/{unit}.service.d/cvat-analytics.conf",
+        render(f"systemd/{unit}.conf.j2", context.variables()),
+    )
+
+
+def _credential(context: Context, unit: str, credential: str, name: str) -> RenderedFile:
     """Return the root-only file that systemd hands to `unit` as `credential` (LoadCredential=, systemd.exec(5))."""
-    return RenderedFile(f"{context.paths.secrets}/{unit}/{credential}", context.secrets[name], mode="600", secret=True)
+    return RenderedFile(
+        f"{context.paths.secrets}/{unit}/{credential}", context.secrets[name], mode="600", secret=True
+    )

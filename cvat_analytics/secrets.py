@@ -74,12 +74,18 @@ def load(path: Path) -> Secrets:
             "`cvat-analytics secrets init`"
         ) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"secrets file {path}: cannot be read ({type(error).__name__}). Restore it from your password store") from None
+        raise InputError(
+            f"secrets file {path}: cannot be read ({type(error).__name__}). Restore it from your password store"
+        ) from None
     if mode & 0o077:
-        raise InputError(f"secrets file {path}: other users may read it (mode {mode:04o}). Run `chmod 600 {path}`")
+        raise InputError(
+            f"secrets file {path}: other users may read it (mode {mode:04o}). Run `chmod 600 {path}`"
+        )
     missing = [name for name in NAMES if not isinstance(values, dict) or not values.get(name)]
     if missing:
-        raise InputError(f"secrets file {path}: lacks {', '.join(missing)}. Run `cvat-analytics secrets init` to add what is missing")
+        raise InputError(
+            f"secrets file {path}: lacks {', '.join(missing)}. Run `cvat-analytics secrets init` to add what is missing"
+        )
     return Secrets({name: str(values[name]) for name in NAMES})
 
 
@@ -95,7 +101,9 @@ def init(path: Path) -> list[str]:
             if not isinstance(existing, dict):
                 raise ValueError("not an object")
         except ValueError:
-            raise InputError(f"secrets file {path}: is not JSON. Restore it from your password store, or move it away") from None
+            raise InputError(
+                f"secrets file {path}: is not JSON. Restore it from your password store, or move it away"
+            ) from None
     added = [name for name in NAMES if not existing.get(name)]
     if added:
         fresh = generate()

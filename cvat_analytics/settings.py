@@ -34,7 +34,9 @@ def parse_duration(value: object) -> timedelta:
         return value
     match = re.fullmatch(r"(\d+)\s*([smhdwy])", str(value).strip())
     if not match or int(match[1]) == 0:
-        raise ValueError(f"{value!r} is not a duration: write a whole number and s, m, h, d, w or y, as in '90d'")
+        raise ValueError(
+            f"{value!r} is not a duration: write a whole number and s, m, h, d, w or y, as in '90d'"
+        )
     return timedelta(seconds=int(match[1]) * _DURATION_UNITS[match[2]])
 
 
@@ -49,7 +51,9 @@ def parse_size(value: object) -> int:
         return value
     match = re.fullmatch(r"(\d+)\s*((?:[KMGT]iB)?)", str(value).strip())
     if not match:
-        raise ValueError(f"{value!r} is not a size: write a whole number and KiB, MiB, GiB or TiB, as in '512MiB'")
+        raise ValueError(
+            f"{value!r} is not a size: write a whole number and KiB, MiB, GiB or TiB, as in '512MiB'"
+        )
     return int(match[1]) * _SIZE_UNITS[match[2]]
 
 
@@ -61,8 +65,14 @@ def _ip_address(value: str) -> str:
 
 
 def _identifier(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", value) or value in {"system", "default", "information_schema"}:
-        raise ValueError(f"{value!r} is not usable as a database name: small letters, digits and _ only, and not one of ClickHouse's own")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", value) or value in {
+        "system",
+        "default",
+        "information_schema",
+    }:
+        raise ValueError(
+            f"{value!r} is not usable as a database name: small letters, digits and _ only, and not one of ClickHouse's own"
+        )
     return value
 
 
@@ -93,9 +103,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     # Where things listen
-    clickhouse_http_port: Port = Field(8123, description="ClickHouse's HTTP port: Vector, CVAT and the events API use it.")
-    clickhouse_native_port: Port = Field(9000, description="ClickHouse's native port: Grafana and clickhouse-client use it.")
-    vector_port: Port = Field(8282, description="Port on which Vector receives CVAT's events (CVAT's `DJANGO_LOG_SERVER_PORT`).")
+    clickhouse_http_port: Port = Field(
+        8123, description="ClickHouse's HTTP port: Vector, CVAT and the events API use it."
+    )
+    clickhouse_native_port: Port = Field(
+        9000, description="ClickHouse's native port: Grafana and clickhouse-client use it."
+    )
+    vector_port: Port = Field(
+        8282, description="Port on which Vector receives CVAT's events (CVAT's `DJANGO_LOG_SERVER_PORT`)."
+    )
     grafana_port: Port = Field(3000, description="Grafana's HTTP port.")
     address: Address | None = Field(
         None,
@@ -103,27 +119,42 @@ class Settings(BaseModel):
         "are on more than one host: the others reach it there. ClickHouse listens there only if another host needs it.",
     )
     clickhouse_listen_addresses: tuple[Address, ...] = Field(
-        (), description="Addresses on which ClickHouse listens beside 127.0.0.1, for example so that the CVAT server can read its exports."
+        (),
+        description="Addresses on which ClickHouse listens beside 127.0.0.1, for example so that the CVAT server can read its exports.",
     )
     clickhouse_allowed_addresses: tuple[str, ...] = Field(
-        (), description="Addresses or networks (CIDR) outside this stack that may log in to ClickHouse as `cvat`, usually the CVAT host's."
+        (),
+        description="Addresses or networks (CIDR) outside this stack that may log in to ClickHouse as `cvat`, usually the CVAT host's.",
     )
-    vector_listen_address: Address = Field("127.0.0.1", description="Address on which Vector receives events. Set it to the private address that the CVAT host reaches.")
+    vector_listen_address: Address = Field(
+        "127.0.0.1",
+        description="Address on which Vector receives events. Set it to the private address that the CVAT host reaches.",
+    )
     grafana_listen_address: Address = Field("127.0.0.1", description="Address on which Grafana listens.")
     grafana_root_url: Annotated[str, AfterValidator(_http_url)] = Field(
-        "http://localhost:3000/analytics/", description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves `/analytics`)."
+        "http://localhost:3000/analytics/",
+        description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves `/analytics`).",
     )
-    grafana_anonymous_viewer: bool = Field(False, description="Let visitors without a login read the dashboards (role Viewer, never more).")
+    grafana_anonymous_viewer: bool = Field(
+        False, description="Let visitors without a login read the dashboards (role Viewer, never more)."
+    )
 
     # What is installed
     package_source: str = Field(
-        "vendor", description="Where packages come from: `vendor` (the vendors' apt repositories), the URL of an apt mirror, or the path of an offline bundle directory."
+        "vendor",
+        description="Where packages come from: `vendor` (the vendors' apt repositories), the URL of an apt mirror, or the path of an offline bundle directory.",
     )
-    package_signing_key: Path | None = Field(None, description="File with the mirror's public signing key. Needed when `package_source` is a URL.")
-    clickhouse_version: Version = Field("26.8.19.9", description="Exact version of the ClickHouse packages (an LTS release).")
+    package_signing_key: Path | None = Field(
+        None, description="File with the mirror's public signing key. Needed when `package_source` is a URL."
+    )
+    clickhouse_version: Version = Field(
+        "26.8.19.9", description="Exact version of the ClickHouse packages (an LTS release)."
+    )
     vector_version: Version = Field("0.58.0-1", description="Exact version of the Vector package.")
     grafana_version: Version = Field("13.2.3", description="Exact version of the Grafana package.")
-    grafana_plugin_version: Version = Field("4.22.0", description="Exact version of Grafana's ClickHouse datasource plugin.")
+    grafana_plugin_version: Version = Field(
+        "4.22.0", description="Exact version of Grafana's ClickHouse datasource plugin."
+    )
     grafana_plugin_sha256: dict[Literal["amd64", "arm64"], Sha256] = Field(
         {
             "amd64": "2041f4c32160aeedc36c6e51cc996542b44c27f4595dd33546cb18018b30b8d8",
@@ -133,28 +164,55 @@ class Settings(BaseModel):
     )
 
     # What is stored, and for how long
-    database: Annotated[str, AfterValidator(_identifier)] = Field("cvat", description="Name of the ClickHouse database.")
-    events_retention: Retention = Field(None, description="How long events are kept, as in `400d`; `forever` keeps all.")
-    dead_letters_retention: Retention = Field(timedelta(days=90), description="How long refused events (dead letters) are kept.")
-    system_logs_retention: Retention = Field(timedelta(days=14), description="How long ClickHouse's own log tables are kept. They grow for ever where this is `forever`.")
-    journal_retention: Duration = Field(timedelta(days=30), description="How long the journal of accepted events is kept beside Vector.")
-    vector_buffer_size: Size = Field(1024**3, description="Disk space for events that wait while ClickHouse is away; at least 256 MiB.", ge=268_435_488)
+    database: Annotated[str, AfterValidator(_identifier)] = Field(
+        "cvat", description="Name of the ClickHouse database."
+    )
+    events_retention: Retention = Field(
+        None, description="How long events are kept, as in `400d`; `forever` keeps all."
+    )
+    dead_letters_retention: Retention = Field(
+        timedelta(days=90), description="How long refused events (dead letters) are kept."
+    )
+    system_logs_retention: Retention = Field(
+        timedelta(days=14),
+        description="How long ClickHouse's own log tables are kept. They grow for ever where this is `forever`.",
+    )
+    journal_retention: Duration = Field(
+        timedelta(days=30), description="How long the journal of accepted events is kept beside Vector."
+    )
+    vector_buffer_size: Size = Field(
+        1024**3,
+        description="Disk space for events that wait while ClickHouse is away; at least 256 MiB.",
+        ge=268_435_488,
+    )
 
     # How much of the host it may use
     memory_profile: Literal["auto", "small", "medium", "large"] = Field(
-        "auto", description="ClickHouse's memory profile: `small` (hosts up to 6 GiB), `medium` (up to 24 GiB), `large`; `auto` chooses by the host's memory."
+        "auto",
+        description="ClickHouse's memory profile: `small` (hosts up to 6 GiB), `medium` (up to 24 GiB), `large`; `auto` chooses by the host's memory.",
     )
-    clickhouse_memory_limit: Size | None = Field(None, description="Upper limit of ClickHouse's memory, as in `3GiB`; overrides the profile's.")
-    minimum_free_disk: Size = Field(10 * 1024**3, description="Free disk space that a host must have before anything is installed on it.")
+    clickhouse_memory_limit: Size | None = Field(
+        None, description="Upper limit of ClickHouse's memory, as in `3GiB`; overrides the profile's."
+    )
+    minimum_free_disk: Size = Field(
+        10 * 1024**3, description="Free disk space that a host must have before anything is installed on it."
+    )
 
     # How the deploy behaves
-    secrets_file: Path | None = Field(None, description="File with the generated passwords; default `secrets.json` beside the inventory. Keep a copy in your password store.")
-    health_timeout: Duration = Field(timedelta(seconds=90), description="How long a deploy waits for a service to become healthy.")
+    secrets_file: Path | None = Field(
+        None,
+        description="File with the generated passwords; default `secrets.json` beside the inventory. Keep a copy in your password store.",
+    )
+    health_timeout: Duration = Field(
+        timedelta(seconds=90), description="How long a deploy waits for a service to become healthy."
+    )
 
     def listening_ports(self) -> dict[str, dict[str, int]]:
         """Return each component's ports by the setting that defines them."""
         return {
-            "clickhouse": {name: getattr(self, name) for name in ("clickhouse_http_port", "clickhouse_native_port")},
+            "clickhouse": {
+                name: getattr(self, name) for name in ("clickhouse_http_port", "clickhouse_native_port")
+            },
             "vector": {"vector_port": self.vector_port},
             "grafana": {"grafana_port": self.grafana_port},
         }
@@ -177,12 +235,18 @@ def validate(values: Mapping[str, Any], *, where: str) -> Settings:
         hint = f"did you mean {near[0]!r}?" if near else "docs/settings.md lists all settings"
         mistakes.append(f"unknown setting {name!r}: {hint}")
     try:
-        settings = Settings(**{name: value for name, value in values.items() if name in Settings.model_fields})
+        settings = Settings(
+            **{name: value for name, value in values.items() if name in Settings.model_fields}
+        )
     except ValidationError as error:
         for detail in error.errors():
             name = ".".join(str(part) for part in detail["loc"])
             reason = detail["msg"].removeprefix("Value error, ")
-            mistakes.append(f"setting {name!r}: {reason} (got {detail['input']!r})" if repr(detail["input"]) not in reason else f"setting {name!r}: {reason}")
+            mistakes.append(
+                f"setting {name!r}: {reason} (got {detail['input']!r})"
+                if repr(detail["input"]) not in reason
+                else f"setting {name!r}: {reason}"
+            )
     else:
         mistakes += _conflicts(settings)
     if mistakes:
@@ -197,11 +261,21 @@ def _conflicts(settings: Settings) -> list[str]:
         try:
             ipaddress.ip_network(network)
         except ValueError:
-            mistakes.append(f"setting 'clickhouse_allowed_addresses': {network!r} is neither an IP address nor a network")
+            mistakes.append(
+                f"setting 'clickhouse_allowed_addresses': {network!r} is neither an IP address nor a network"
+            )
     if settings.package_source.startswith(("http://", "https://")) and settings.package_signing_key is None:
-        mistakes.append("setting 'package_signing_key': needed because 'package_source' is a mirror; give the file with its public key")
+        mistakes.append(
+            "setting 'package_signing_key': needed because 'package_source' is a mirror; give the file with its public key"
+        )
     if settings.package_signing_key is not None and not settings.package_signing_key.is_file():
         mistakes.append(f"setting 'package_signing_key': there is no file {settings.package_signing_key}")
-    if not settings.package_source.startswith(("http://", "https://")) and settings.package_source != "vendor" and not Path(settings.package_source).is_dir():
-        mistakes.append(f"setting 'package_source': {settings.package_source!r} is neither 'vendor', nor a URL, nor an existing directory")
+    if (
+        not settings.package_source.startswith(("http://", "https://"))
+        and settings.package_source != "vendor"
+        and not Path(settings.package_source).is_dir()
+    ):
+        mistakes.append(
+            f"setting 'package_source': {settings.package_source!r} is neither 'vendor', nor a URL, nor an existing directory"
+        )
     return mistakes

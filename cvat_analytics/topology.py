@@ -51,7 +51,8 @@ class Topology:
         """Return the addresses from which the component `group` logs in to ClickHouse."""
         return tuple(
             dict.fromkeys(
-                LOOPBACK if host == self.clickhouse_host else str(self.settings[host].address) for host in self.groups[group]
+                LOOPBACK if host == self.clickhouse_host else str(self.settings[host].address)
+                for host in self.groups[group]
             )
         )
 
@@ -73,7 +74,9 @@ def build(
         if not groups.get(group):
             mistakes.append(f"{where}: the group {group!r} has no host: put at least one there")
     if len(groups.get("clickhouse", ())) > 1:
-        mistakes.append(f"{where}: the group 'clickhouse' has {len(groups['clickhouse'])} hosts: this stack keeps its data on exactly one")
+        mistakes.append(
+            f"{where}: the group 'clickhouse' has {len(groups['clickhouse'])} hosts: this stack keeps its data on exactly one"
+        )
     settings = {}
     messages: dict[str, None] = {}
     for host in dict.fromkeys(host for group in GROUPS for host in groups.get(group, ())):
@@ -84,7 +87,9 @@ def build(
     if mistakes or messages:
         raise InputError("\n".join([*mistakes, *messages]))
     topology = Topology({group: tuple(groups[group]) for group in GROUPS}, settings)
-    mistakes = [f"{where}: {mistake}" for mistake in [*_port_conflicts(topology), *_missing_addresses(topology)]]
+    mistakes = [
+        f"{where}: {mistake}" for mistake in [*_port_conflicts(topology), *_missing_addresses(topology)]
+    ]
     if mistakes:
         raise InputError("\n".join(mistakes))
     return topology
@@ -97,7 +102,9 @@ def _port_conflicts(topology: Topology) -> list[str]:
         for component in topology.components(host):
             for name, port in settings.listening_ports()[component].items():
                 if port in taken:
-                    mistakes.append(f"setting {name!r}: port {port} of host {host} is already used by {taken[port]!r}; give each its own")
+                    mistakes.append(
+                        f"setting {name!r}: port {port} of host {host} is already used by {taken[port]!r}; give each its own"
+                    )
                 taken.setdefault(port, name)
     return mistakes
 
@@ -110,5 +117,7 @@ def _missing_addresses(topology: Topology) -> list[str]:
     for host in (topology.clickhouse_host, *remote):
         address = topology.settings[host].address
         if address is None or ipaddress.ip_address(address).is_loopback:
-            mistakes.append(f"setting 'address' of host {host}: needed because the stack is on several hosts; give the address at which the others reach it")
+            mistakes.append(
+                f"setting 'address' of host {host}: needed because the stack is on several hosts; give the address at which the others reach it"
+            )
     return mistakes

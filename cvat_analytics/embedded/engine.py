@@ -1,0 +1,119 @@
+"""Run the real ClickHouse engine as a server from its library, in a process of its own.
+
+Used where no `clickhouse` program is installed. The library (npm package `@chdb/lib-*`) has clickhouse-local's command
+line; `SYSTEM START LISTEN` turns that into a server on the configured ports. A process of its own, because a crash
+of the engine must not take the Python program along. What the library cannot do as a server can, its configuration
+must leave out: `package_files/engine_*.xml`.
+
+    python -m cvat_analytics.embedded.engine --config-file=/etc/clickhouse-server/config.xml
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import fcntl
+import os
+import platform
+import shutil
+import socket
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from cvat_analytics.errors import CvatAnalyticsError, InputError
+
+LIBRARY_PACKAGE = f"@chdb/lib-linux-{'arm64' if platform.machine() == 'aarch64' else 'x64'}-gnu"
+_LIBRARY = Path(__file__).parents[2] / "node_modules" / LIBRARY_PACKAGE / "libchdb.so"
+
+
+def command(config_file: str) -> list[str]:
+    """Return the command that runs ClickHouse on `config_file`: the installed server, else this module.
+
+    Raises InputError when there is neither.
+    """
+    installed = shutil.which("clickhouse")
+    if installed:
+        return [installed, "server", f"--config-file={config_file}"]
+    library()
+    return [sys.executable, "-m", "cvat_analytics.embedded.engine", f"--config-file={config_file}"]
+
+
+def library() -> Path:
+    """Return the engine's library. Raises InputError when it is not installed."""
+    path = Path(os.environ.get("CVAT_ANALYTICS_ENGINE", _LIBRARY))
+    if not path.is_file():
+        raise InputError(
+            f"no ClickHouse engine: neither a `clickhouse` program on PATH nor the library {LIBRARY_PACKAGE}. "
+            "Run `make setup` (needs npm), or install clickhouse-server"
+        )
+    return path
+
+
+def _setting(config_file: Path, name: str) -> str:
+    """Return the setting `name` as the server will see it: config.d in order on top of config.xml."""
+    value = ""
+    for file in [config_file, *sorted((config_file.parent / "config.d").glob("*.xml"))]:
+        element = ET.parse(file).getroot().find(name)  # noqa: S314 - our own and the package's files
+        if element is not None:
+            value = (element.text or "").strip()
+    if not value:
+        raise InputError(f"{config_file}: has no <{name}>")
+    return value
+
+
+def _notify_when_ready(port: str) -> None:
+    """Tell systemd that the server answers (sd_notify(3)), as the real server's unit expects."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1):
+                break
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.1)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.connect("\0" + address[1:] if address.startswith("@") else address)
+        notify.sendall(b"READY=1")
+
+
+def run(config_file: Path) -> int:
+    """Serve until the process is told to stop. Raises InputError when another instance uses the data directory."""
+    data = Path(_setting(config_file, "path"))
+    data.mkdir(parents=True, exist_ok=True)
+    lock = (data / "embedded.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise InputError(f"data directory {data}: another ClickHouse is using it. Stop that one, or choose another directory") from None
+    engine = ctypes.CDLL(str(library()), mode=ctypes.RTLD_GLOBAL)
+    threading.Thread(target=_notify_when_ready, args=[_setting(config_file, "http_port")], daemon=True).start()
+    listen = (
+        "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; "
+        "SELECT sleepEachRow(3) FROM system.numbers "
+        "SETTINGS function_sleep_max_microseconds_per_block = 5000000, max_block_size = 1 FORMAT Null"
+    )
+    arguments = ["clickhouse", f"--config-file={config_file}", f"--path={data}", "--query", listen]
+    argv = (ctypes.c_char_p * (len(arguments) + 1))(*[argument.encode() for argument in arguments], None)
+    return int(engine.chdb_query_cmdline(len(arguments), argv))
+
+
+def main() -> int:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description="Run the real ClickHouse engine from its library.")
+    parser.add_argument("--config-file", type=Path, required=True)
+    arguments = parser.parse_args()
+    try:
+        return run(arguments.config_file.absolute())
+    except CvatAnalyticsError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""Which SQL scripts of `clickhouse/` a database still needs, and the ledger that remembers them.
+
+`init.sql` and `migrations/NNNN_name.sql` run once each, in order, and must not change afterwards; `views/*.sql` run
+again whenever their text changes. Scripts are safe to repeat (`IF NOT EXISTS`, `CREATE OR REPLACE`), because a run
+that is interrupted between a script and its entry in the ledger is completed by the next run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal
+
+from cvat_analytics.errors import InputError
+from cvat_analytics.settings import Settings
+
+LEDGER = "schema_migrations"
+
+_LEDGER_DDL = f"""CREATE TABLE IF NOT EXISTS {LEDGER}
+(
+    name String,
+    kind LowCardinality(String),
+    checksum String,
+    applied_at DateTime64(3, 'Etc/UTC') DEFAULT now64(3)
+)
+ENGINE = ReplacingMergeTree(applied_at)
+ORDER BY name"""
+
+
+@dataclass(frozen=True)
+class Script:
+    """One SQL file. `name` is its path below `clickhouse/`, which is also its name in the ledger."""
+
+    name: str
+    kind: Literal["once", "view"]
+    sql: str
+
+    @property
+    def checksum(self) -> str:
+        """Return the sha256 of the file's text."""
+        return sha256(self.sql.encode()).hexdigest()
+
+
+def read(directory: Path) -> list[Script]:
+    """Return the scripts below `directory` in the order in which they apply.
+
+    Raises InputError for a migration that is not called NNNN_name.sql, or for two with one number.
+    """
+    migrations = sorted((directory / "migrations").glob("*.sql"))
+    numbers: dict[str, str] = {}
+    for path in migrations:
+        match = re.fullmatch(r"(\d{4})_\w+\.sql", path.name)
+        if not match:
+            raise InputError(
+                f"migration {path.name}: its name must be NNNN_name.sql, as in 0001_add_column.sql"
+            )
+        if match[1] in numbers:
+            raise InputError(
+                f"migrations {numbers[match[1]]} and {path.name}: both have number {match[1]}; give the newer one the next number"
+            )
+        numbers[match[1]] = path.name
+    return [
+        Script("init.sql", "once", (directory / "init.sql").read_text()),
+        *(Script(f"migrations/{path.name}", "once", path.read_text()) for path in migrations),
+        *(
+            Script(f"views/{path.name}", "view", path.read_text())
+            for path in sorted((directory / "views").glob("*.sql"))
+        ),
+    ]
+
+
+def pending(scripts: list[Script], applied: Mapping[str, str]) -> list[Script]:
+    """Return the scripts that a database still needs, given its ledger (`applied`: name to checksum).
+
+    Raises InputError when an applied script was changed, or removed, or when a new migration sorts before an applied
+    one: in each case the files and the database do not tell the same history.
+    """
+    once = [script for script in scripts if script.kind == "once"]
+    unknown = sorted(
+        name
+        for name in applied
+        if not name.startswith("views/") and name not in {script.name for script in once}
+    )
+    if unknown:
+        raise InputError(
+            f"the database has {', '.join(unknown)}, which this checkout lacks: it was deployed from a newer one. Update the checkout"
+        )
+    needed: list[Script] = []
+    for script in once:
+        if script.name not in applied:
+            needed.append(script)
+        elif applied[script.name] != script.checksum:
+            raise InputError(
+                f"clickhouse/{script.name} was changed after it had been applied: undo the change and write a new migration instead"
+            )
+        elif needed:
+            raise InputError(
+                f"clickhouse/{needed[0].name} sorts before {script.name}, which is already applied: give it the next free number"
+            )
+    return needed + [
+        script for script in scripts if script.kind == "view" and applied.get(script.name) != script.checksum
+    ]
+
+
+def bootstrap(database: str) -> list[str]:
+    """Return the statements that make the database and its ledger."""
+    return [
+        f"CREATE DATABASE IF NOT EXISTS {database}",
+        _LEDGER_DDL.replace(LEDGER, f"{database}.{LEDGER}", 1),
+    ]
+
+
+def applied_query(database: str) -> str:
+    """Return the query that reads the ledger: name, checksum."""
+    return f"SELECT name, argMax(checksum, applied_at) FROM {database}.{LEDGER} GROUP BY name ORDER BY name"  # noqa: S608 - validated identifier
+
+
+def record(script: Script, database: str) -> str:
+    """Return the statement that enters `script` into the ledger."""
+    return f"INSERT INTO {database}.{LEDGER} (name, kind, checksum) VALUES ('{script.name}', '{script.kind}', '{script.checksum}')"  # noqa: S608
+
+
+def statements(sql: str) -> list[str]:
+    """Return the single statements of a script, for interfaces that take one at a time (ClickHouse's HTTP)."""
+    from sqlglot.dialects.clickhouse import ClickHouse  # slow to import, needed for this only
+
+    found, start = [], None
+    for token in ClickHouse().tokenize(sql):
+        if token.token_type.name == "SEMICOLON":
+            if start is not None:
+                found.append(sql[start : token.start])
+            start = None
+        elif start is None:
+            start = token.start
+    if start is not None:
+        found.append(sql[start:])
+    return [statement.strip() for statement in found]
+
+
+def apply(scripts: list[Script], database: str, run: Callable[[str], object]) -> None:
+    """Run `scripts` and enter each into the ledger; `run` executes one statement in `database`."""
+    for script in scripts:
+        for statement in statements(script.sql):
+            run(statement)
+        run(record(script, database))
+
+
+_TTL_COLUMNS = {"events": "timestamp", "events_dead_letter": "received_at"}
+
+
+def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
+    """Return the statements that bring the tables' retention to the settings.
+
+    `engines` has each table's engine as `system.tables.engine_full` shows it. Tables that are not there are left out.
+    """
+    wanted: dict[str, timedelta | None] = {
+        "events": settings.events_retention,
+        "events_dead_letter": settings.dead_letters_retention,
+    }
+    changes = []
+    for table, keep in wanted.items():
+        if table not in engines:
+            continue
+        found = re.search(r" TTL (.*?)(?: SETTINGS |$)", engines[table])
+        ttl = (
+            f"toDateTime({_TTL_COLUMNS[table]}) + toIntervalSecond({int(keep.total_seconds())})"
+            if keep
+            else None
+        )
+        if (found[1] if found else None) == ttl:
+            continue
+        change = f"MODIFY TTL {ttl}" if ttl else "REMOVE TTL"
+        changes.append(f"ALTER TABLE {settings.database}.{table} {change}")
+    return changes
+
+
+def engines_query(database: str) -> str:
+    """Return the query that reads what `retention` needs: table, engine_full."""
+    return f"SELECT name, engine_full FROM system.tables WHERE database = '{database}' AND engine LIKE '%MergeTree' ORDER BY name"  # noqa: S608

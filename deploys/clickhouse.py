@@ -1,0 +1,44 @@
+"""ClickHouse: the store, its users, and the schema."""
+
+from __future__ import annotations
+
+from cvat_analytics import migrations, render
+from deploys import operations, packages
+from deploys.plan import Plan
+
+UNIT = "clickhouse-server"
+
+
+def client(plan: Plan) -> str:
+    """Return the command that runs SQL as administrator on the host; the password is in a file only root can read."""
+    return f"clickhouse-client --config-file={plan.context.paths.secrets}/clickhouse-client.xml"
+
+
+def install(plan: Plan) -> None:
+    """Install server and client."""
+    packages.install("clickhouse", plan.settings, plan.state.architecture)
+
+
+def configure(plan: Plan) -> None:
+    """Write the drop-ins; the package's own files stay as they are."""
+    operations.managed_files(
+        name="clickhouse: configuration", files=render.clickhouse_files(plan.context), unit=UNIT
+    )
+
+
+def activate(plan: Plan) -> None:
+    """Start it if needed, wait until it answers, and bring the schema up to date."""
+    files = [file for file in render.clickhouse_files(plan.context) if file.effect == "restart"]
+    operations.service(
+        name="clickhouse: service",
+        unit=UNIT,
+        applied=operations.fingerprint(packages.versions("clickhouse", plan.settings), *files),
+        probe=operations.http_probe(plan.settings.clickhouse_http_port, "/ping"),
+        timeout=plan.settings.health_timeout.total_seconds(),
+    )
+    operations.schema(
+        name="clickhouse: schema",
+        scripts=migrations.read(render.ROOT / "clickhouse"),
+        settings=plan.settings,
+        client=client(plan),
+    )

@@ -1,0 +1,326 @@
+"""What the deploy needs to know about a host. Each fact is one command, however much it reads."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from pyinfra.api import FactBase
+
+STATE_DIRECTORY = "/var/lib/cvat-analytics"
+"""Where the deploy remembers which configuration a service was last started with."""
+
+
+def _quoted(values: Sequence[str]) -> str:
+    return " ".join(shlex.quote(value) for value in values)
+
+
+@dataclass(frozen=True)
+class HostState:
+    """A host before the deploy. Sizes are bytes."""
+
+    os_id: str
+    os_version: str
+    os_name: str
+    architecture: str
+    memory: int
+    free_disk: int
+    cpu_flags: frozenset[str]
+    is_root: bool
+    has_systemd: bool
+    packages: dict[str, str]
+    listeners: dict[int, str]
+    """Ports in use (TCP) and the program that holds each, as far as known."""
+
+
+class Host(FactBase[HostState | None]):
+    """Return what the preflight checks: system, size, installed packages, ports in use.
+
+    .. code:: python
+
+        HostState(os_id="debian", os_version="12", architecture="amd64", memory=4294967296, ...)
+    """
+
+    @staticmethod
+    def default() -> None:
+        return None
+
+    def command(self, packages: list[str]) -> str:
+        return f"""
+. /etc/os-release; echo "os_id=${{ID:-}}"; echo "os_version=${{VERSION_ID:-}}"; echo "os_name=${{PRETTY_NAME:-}}"
+echo "architecture=$(dpkg --print-architecture 2>/dev/null || uname -m)"
+awk '/^MemTotal:/ {{print "memory=" $2 * 1024}}' /proc/meminfo
+df -Pk /var/lib | awk 'NR == 2 {{print "free_disk=" $4 * 1024}}'
+awk -F: '/^(flags|Features)/ {{print "cpu_flags=" $2; exit}}' /proc/cpuinfo
+echo "uid=$(id -u)"
+[ -d /run/systemd/system ] && echo "systemd=yes"
+dpkg-query -W -f 'package=${{Package}} ${{Version}} ${{db:Status-Status}}\\n' {_quoted(packages)} 2>/dev/null
+ss -Hltnp 2>/dev/null | awk '{{print "listener=" $4, $6}}'
+true"""
+
+    def process(self, output: Iterable[str]) -> HostState:
+        single: dict[str, str] = {}
+        packages, listeners = {}, {}
+        for line in output:
+            key, _, value = line.partition("=")
+            if key == "package":
+                name, version, status = value.split()
+                if status == "installed":
+                    packages[name] = version
+            elif key == "listener":
+                address, _, users = value.partition(" ")
+                program = users.split('"')[1] if '"' in users else ""
+                listeners[int(address.rpartition(":")[2])] = program
+            else:
+                single[key] = value.strip()
+        return HostState(
+            os_id=single.get("os_id", ""),
+            os_version=single.get("os_version", ""),
+            os_name=single.get("os_name", "an unknown system"),
+            architecture=single.get("architecture", ""),
+            memory=int(float(single.get("memory", 0))),
+            free_disk=int(float(single.get("free_disk", 0))),
+            cpu_flags=frozenset(single.get("cpu_flags", "").split()),
+            is_root=single.get("uid") == "0",
+            has_systemd=single.get("systemd") == "yes",
+            packages=packages,
+            listeners=listeners,
+        )
+
+
+class PackageVersions(FactBase[dict[str, str]]):
+    """Return the installed version of each of `packages` that is installed.
+
+    .. code:: python
+
+        {"clickhouse-server": "26.8.19.9"}
+    """
+
+    default = dict
+
+    def command(self, packages: list[str]) -> str:
+        return f"dpkg-query -W -f '${{Package}} ${{Version}} ${{db:Status-Status}}\\n' {_quoted(packages)} 2>/dev/null; true"
+
+    def process(self, output: Iterable[str]) -> dict[str, str]:
+        rows = (line.split() for line in output)
+        return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] == "installed"}
+
+
+class KeyFingerprints(FactBase[list[str]]):
+    """Return the fingerprints of the primary keys in the keyring file `path`.
+
+    .. code:: python
+
+        ["3A9EA1193A97B548BE1457D48919F6BD2B48D754"]
+    """
+
+    default = list
+
+    def command(self, path: str) -> str:
+        return f"gpg --show-keys --with-colons {shlex.quote(path)} 2>/dev/null; true"
+
+    def process(self, output: Iterable[str]) -> list[str]:
+        found, primary = [], False
+        for line in output:
+            fields = line.split(":")
+            if fields[0] == "pub":
+                primary = True
+            elif fields[0] == "fpr" and primary:
+                found.append(fields[9])
+                primary = False
+        return found
+
+
+class UnpackedDigest(FactBase[str]):
+    """Return what the file `note` says of the archive in `directory`, empty when either is missing."""
+
+    default = str
+
+    def command(self, note: str, directory: str) -> str:
+        return f"[ -d {shlex.quote(directory)} ] && cat {shlex.quote(note)} 2>/dev/null; true"
+
+    def process(self, output: Iterable[str]) -> str:
+        return "".join(output)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a package source offers: versions by package, or why it cannot be read."""
+
+    versions: dict[str, list[str]]
+    error: str = ""
+
+
+class PackageOffer(FactBase[Offer]):
+    """Return which versions of `packages` the apt source `source` (deb822 text) offers; changes nothing on the host.
+
+    Signatures are not looked at here: nothing is installed from what this reads.
+
+    .. code:: python
+
+        Offer(versions={"vector": ["0.58.0-1", "0.57.0-1"]})
+    """
+
+    @staticmethod
+    def default() -> Offer:
+        return Offer({}, "the host did not answer")
+
+    def command(self, source: str, packages: list[str]) -> str:
+        options = (
+            '-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts="$work/parts" -o Dir::Etc::Preferences=/dev/null '
+            '-o Dir::Etc::PreferencesParts=/dev/null -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" '
+            "-o Dir::State::status=/dev/null -o APT::Sandbox::User=root "
+            "-o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20"
+        )
+        return f"""
+work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT && mkdir -p "$work/parts" "$work/lists/partial" "$work/cache/archives/partial"
+cat > "$work/parts/source.sources" <<'SOURCE'
+{source}
+SOURCE
+if apt-get {options} -qq --error-on=any update > "$work/log" 2>&1; then
+apt-cache {options} madison {_quoted(packages)} | awk -F'|' '{{gsub(/ /, ""); print "offers", $1, $2}}'
+else echo "error $(grep -m1 -E '^(E|Err|W):' "$work/log" || tail -n 1 "$work/log")"; fi
+true"""
+
+    def process(self, output: Iterable[str]) -> Offer:
+        versions: dict[str, list[str]] = {}
+        for line in output:
+            word, _, rest = line.partition(" ")
+            if word == "error":
+                return Offer({}, rest)
+            name, version = rest.split()
+            versions.setdefault(name, []).append(version)
+        return Offer(versions)
+
+
+@dataclass(frozen=True)
+class FileState:
+    """A file on a host: sha256 of its content, octal mode, owner."""
+
+    sha256: str
+    mode: str
+    user: str
+    group: str
+
+
+class Files(FactBase[dict[str, FileState]]):
+    """Return the state of each of `paths` that is there.
+
+    .. code:: python
+
+        {"/etc/vector/vector.toml": FileState(sha256="…", mode="644", user="root", group="root")}
+    """
+
+    default = dict
+
+    def command(self, paths: list[str]) -> str:
+        return (
+            f'for file in {_quoted(paths)}; do [ -f "$file" ] || continue; '
+            'printf "%s %s\\n" "$(sha256sum < "$file" | cut -d" " -f1)" "$(stat -c "%a %U %G %n" "$file")"; done'
+        )
+
+    def process(self, output: Iterable[str]) -> dict[str, FileState]:
+        rows = (line.split(" ", 4) for line in output)
+        return {path: FileState(sha256, mode, user, group) for sha256, mode, user, group, path in rows}
+
+
+class FileText(FactBase[str]):
+    """Return the text of the file `path`, empty when there is none."""
+
+    default = str
+
+    def command(self, path: str) -> str:
+        return f"cat {shlex.quote(path)} 2>/dev/null; true"
+
+    def process(self, output: Iterable[str]) -> str:
+        return "\n".join(output) + "\n"
+
+
+class DirectoryEntries(FactBase[list[str]]):
+    """Return the names of what is in the directory `path`, empty when there is none."""
+
+    default = list
+
+    def command(self, path: str) -> str:
+        return f"ls -1A {shlex.quote(path)} 2>/dev/null; true"
+
+    def process(self, output: Iterable[str]) -> list[str]:
+        return list(output)
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """A systemd unit. `applied` is the fingerprint of what it was last started with by a deploy."""
+
+    active: bool
+    enabled: bool
+    needs_reload: bool
+    applied: str
+
+
+class Unit(FactBase[UnitState]):
+    """Return the state of the systemd unit `unit`.
+
+    .. code:: python
+
+        UnitState(active=True, enabled=True, needs_reload=False, applied="5f0c…")
+    """
+
+    @staticmethod
+    def default() -> UnitState:
+        return UnitState(active=False, enabled=False, needs_reload=False, applied="")
+
+    def command(self, unit: str) -> str:
+        return (
+            f"systemctl show -p ActiveState -p UnitFileState -p NeedDaemonReload {shlex.quote(unit)} 2>/dev/null; "
+            f'echo "applied=$(cat {STATE_DIRECTORY}/{unit}.applied 2>/dev/null)"'
+        )
+
+    def process(self, output: Iterable[str]) -> UnitState:
+        values = dict(line.split("=", 1) for line in output if "=" in line)
+        return UnitState(
+            active=values.get("ActiveState") == "active",
+            enabled=values.get("UnitFileState") == "enabled",
+            needs_reload=values.get("NeedDaemonReload") == "yes",
+            applied=values.get("applied", ""),
+        )
+
+
+@dataclass(frozen=True)
+class SchemaState:
+    """A database's ledger (name to checksum) and its tables' engines (table to `engine_full`)."""
+
+    applied: dict[str, str]
+    engines: dict[str, str]
+
+
+class Schema(FactBase[SchemaState | None]):
+    """Return what is applied to a database, or None when the server does not answer.
+
+    .. code:: python
+
+        SchemaState(applied={"init.sql": "9a3b…"}, engines={"events": "ReplacingMergeTree PARTITION BY …"})
+    """
+
+    @staticmethod
+    def default() -> None:
+        return None
+
+    def command(self, client: str, applied_query: str, engines_query: str) -> str:
+        # The ledger is asked for last: before the first deploy there is none, and that question fails
+        questions = f"{engines_query} FORMAT TSV; SELECT 0; {applied_query} FORMAT TSV"
+        return f"echo {shlex.quote(questions)} | {client} --multiquery 2>/dev/null; true"
+
+    def process(self, output: Iterable[str]) -> SchemaState | None:
+        engines: dict[str, str] = {}
+        applied: dict[str, str] = {}
+        target = engines
+        answered = False
+        for line in output:
+            if line == "0":
+                target, answered = applied, True
+            else:
+                name, _, value = line.partition("\t")
+                target[name] = value
+        return SchemaState(applied, engines) if answered else None

@@ -1,0 +1,54 @@
+"""Grafana: the dashboards, with the ClickHouse plugin installed from a file."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from cvat_analytics import plugin, render
+from deploys import operations, packages
+from deploys.plan import Plan
+
+UNIT = "grafana-server"
+
+
+def install(plan: Plan) -> None:
+    """Install Grafana and its ClickHouse plugin."""
+    packages.install("grafana", plan.settings, plan.state.architecture)
+    settings, architecture = plan.settings, plan.state.architecture
+    operations.unpacked(
+        name="grafana: ClickHouse plugin",
+        archive=lambda: plugin.archive(settings, architecture),
+        digest=plugin.sha256(settings, architecture),
+        directory=f"{plan.context.paths.grafana_plugins}/{plugin.NAME}",
+        unit=UNIT,
+    )
+
+
+def configure(plan: Plan) -> None:
+    """Write configuration, provisioning and dashboards; the package's grafana.ini stays as it is."""
+    wanted = render.grafana_files(plan.context)
+    operations.managed_files(
+        name="grafana: configuration",
+        files=wanted,
+        unit=UNIT,
+        # a dashboard that was taken out of the repository goes from the host too
+        directory=plan.context.paths.dashboards,
+    )
+
+
+def activate(plan: Plan) -> None:
+    """Start Grafana if needed and wait until it says that it is healthy."""
+    settings = plan.settings
+    files = [file for file in render.grafana_files(plan.context) if file.effect == "restart"]
+    sub_path = urlsplit(settings.grafana_root_url).path.rstrip("/")
+    operations.service(
+        name="grafana: service",
+        unit=UNIT,
+        applied=operations.fingerprint(
+            packages.versions("grafana", settings), plugin.sha256(settings, plan.state.architecture), *files
+        ),
+        probe=operations.http_probe(
+            settings.grafana_port, f"{sub_path}/api/health", settings.grafana_listen_address
+        ),
+        timeout=settings.health_timeout.total_seconds(),
+    )

@@ -1,0 +1,369 @@
+"""The deploy's own operations. All file writes and all service starts go through here.
+
+`managed_files` decides what differs; `service` alone decides whether a restart is needed. Between the two stands a
+note on the host of what a service was last started with, so that a run that was cut off in between is completed by
+the next one, and a run that changes nothing restarts nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import io
+import shlex
+import tarfile
+from collections.abc import Callable, Generator, Sequence
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from pyinfra import context, host, logger
+from pyinfra.api import FileUploadCommand, StringCommand, operation
+
+from cvat_analytics import migrations
+from cvat_analytics.migrations import Script
+from cvat_analytics.render import RenderedFile
+from cvat_analytics.settings import Settings
+from deploys.facts import (
+    STATE_DIRECTORY,
+    DirectoryEntries,
+    Files,
+    FileState,
+    FileText,
+    KeyFingerprints,
+    PackageVersions,
+    Schema,
+    Unit,
+    UnpackedDigest,
+)
+
+Commands = Generator[str | StringCommand | FileUploadCommand, None, None]
+
+
+def _differs(file: RenderedFile, found: FileState | None) -> bool:
+    wanted = FileState(sha256(file.content.encode()).hexdigest(), file.mode, file.user, file.group)
+    return found != wanted
+
+
+def _show_difference(file: RenderedFile, found: FileState | None) -> None:
+    """Log what changes in `file`; of a secret file only that it changes."""
+    verb = "change" if found else "create"
+    host.log(f"{verb} {file.path}", logger.info)
+    if file.secret or not found or not context.config.DIFF:
+        return
+    before = host.get_fact(FileText, path=file.path)
+    for line in difflib.unified_diff(
+        before.splitlines(), file.content.splitlines(), "on the host", "wanted", lineterm=""
+    ):
+        host.log(f"    {line}", logger.info)
+
+
+def _archive(files: Sequence[RenderedFile]) -> str:
+    """Return `files` as a base64 text of a tar archive with their owners and modes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for file in files:
+            content = file.content.encode()
+            entry = tarfile.TarInfo(file.path.lstrip("/"))
+            entry.size, entry.mode, entry.uname, entry.gname = (
+                len(content),
+                int(file.mode, 8),
+                file.user,
+                file.group,
+            )
+            archive.addfile(entry, io.BytesIO(content))
+    return base64.encodebytes(buffer.getvalue()).decode()
+
+
+@operation()
+def managed_files(
+    files: Sequence[RenderedFile],
+    unit: str | None = None,
+    directory: str | None = None,
+    absent: Sequence[str] = (),
+) -> Commands:
+    """Make `files` be on the host exactly as given, and the paths in `absent` not.
+
+    + files: what must be there, with owner and mode
+    + unit: the service that must be restarted when a file whose effect is `restart` changes
+    + directory: one that belongs to `files` alone: whatever else is in it is removed
+    + absent: paths of files to remove
+
+    The content travels on standard input, so that secrets never stand in a command line or in a temporary file.
+    """
+    if directory:
+        wanted = {file.path for file in files}
+        entries = (f"{directory}/{name}" for name in host.get_fact(DirectoryEntries, path=directory))
+        absent = [*absent, *(path for path in entries if path not in wanted)]
+    states = host.get_fact(Files, paths=[file.path for file in files] + list(absent))
+    changed = [file for file in files if _differs(file, states.get(file.path))]
+    removed = [path for path in absent if path in states]
+    if not changed and not removed:
+        host.noop(f"{len(files)} files are already right")
+        return
+    for file in changed:
+        _show_difference(file, states.get(file.path))
+    for path in removed:
+        host.log(f"remove {path}", logger.info)
+    if unit and any(file.effect == "restart" for file in changed):
+        yield _forget(unit)
+    if removed:
+        yield StringCommand("rm", "-f", *[shlex.quote(path) for path in removed])
+    if changed:
+        # Directories of secret files are for root alone; the others are the packages' or plain ones
+        for directory in sorted({str(PurePosixPath(file.path).parent) for file in changed}):
+            secret = any(
+                file.secret and file.mode == "600"
+                for file in changed
+                if str(PurePosixPath(file.path).parent) == directory
+            )
+            yield f"[ -d {shlex.quote(directory)} ] || install -d -m {'700' if secret else '755'} {shlex.quote(directory)}"
+        yield StringCommand(
+            "base64 -d | tar -xzp --no-overwrite-dir -C /",
+            _stdin=_archive(changed).splitlines(),
+        )
+
+
+def _forget(unit: str) -> StringCommand:
+    """Return the command that marks `unit` as running with something else than what is wanted."""
+    return StringCommand("rm", "-f", f"{STATE_DIRECTORY}/{unit}.applied")
+
+
+def fingerprint(*parts: object) -> str:
+    """Return what a service was started with, as one word: files' contents, package versions."""
+    digest = sha256()
+    for part in parts:
+        text = f"{part.path}\0{part.content}" if isinstance(part, RenderedFile) else str(part)
+        digest.update(f"{len(text)}:{text}".encode())
+    return digest.hexdigest()
+
+
+@operation()
+def packages(
+    versions: dict[str, str], targets: Sequence[str], options: str = "", refresh: str = ""
+) -> Commands:
+    """Install each package in exactly the version given, moving it there from a newer or older one.
+
+    + versions: package to version
+    + targets: what to hand to apt-get for them: `name=version`, or paths of files
+    + options: further options for apt-get
+    + refresh: a command to run before installing, such as reading the package source anew
+    """
+    installed = host.get_fact(PackageVersions, packages=list(versions))
+    wanted = {name: version for name, version in versions.items() if installed.get(name) != version}
+    if not wanted:
+        host.noop(
+            "already installed: " + ", ".join(f"{name} {version}" for name, version in versions.items())
+        )
+        return
+    for name, version in wanted.items():
+        host.log(
+            f"install {name} {version}" + (f" (now {installed[name]})" if name in installed else ""),
+            logger.info,
+        )
+    if refresh:
+        yield refresh
+    yield (
+        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
+        f"-o DPkg::Lock::Timeout=120 {options} --no-install-recommends --allow-downgrades install {' '.join(map(shlex.quote, targets))}"
+    )
+
+
+@operation()
+def packages_upload(versions: dict[str, str], files: Sequence[Path], directory: str) -> Commands:
+    """Upload the package `files` to `directory`, unless the packages are installed already.
+
+    + versions: package to version
+    + files: local .deb files
+    + directory: where they go on the host
+    """
+    installed = host.get_fact(PackageVersions, packages=list(versions))
+    if all(installed.get(name) == version for name, version in versions.items()):
+        host.noop("already installed")
+        return
+    yield f"install -d -m 755 {directory}"
+    there = host.get_fact(Files, paths=[f"{directory}/{file.name}" for file in files])
+    for file in files:
+        target = f"{directory}/{file.name}"
+        if target not in there or there[target].sha256 != sha256(file.read_bytes()).hexdigest():
+            yield FileUploadCommand(str(file), target)
+
+
+@operation()
+def prerequisites(packages: Sequence[str]) -> Commands:
+    """Install the distribution's own `packages`, in whatever version it has."""
+    installed = host.get_fact(PackageVersions, packages=list(packages))
+    missing = [name for name in packages if name not in installed]
+    if not missing:
+        host.noop("already installed")
+        return
+    yield "apt-get -q update"
+    yield f"DEBIAN_FRONTEND=noninteractive apt-get -y -q --no-install-recommends install {' '.join(missing)}"
+
+
+@operation()
+def trusted_key(url: str, fingerprints: Sequence[str], path: str) -> Commands:
+    """Put the signing key at `url` into the keyring file `path`, if it is one of the keys that are pinned.
+
+    + url: where the vendor publishes it
+    + fingerprints: the fingerprints of primary keys that are accepted
+    + path: keyring file, ASCII-armoured
+    """
+    present = host.get_fact(KeyFingerprints, path=path)
+    if present and set(present) <= set(fingerprints):
+        host.noop("the key is there")
+        return
+    accepted = "|".join(fingerprints)
+    yield f"install -d -m 755 {PurePosixPath(path).parent}"
+    yield (
+        f"rm -f {path}.new; /usr/lib/apt/apt-helper -q download-file {shlex.quote(url)} {path}.new && "
+        f'found=$(gpg --show-keys --with-colons {path}.new 2>/dev/null | awk -F: \'$1 == "pub" {{want = 1}} want && $1 == "fpr" {{print $10; want = 0}}\') && '
+        f'[ -n "$found" ] && ! echo "$found" | grep -qvxE {shlex.quote(accepted)} && chmod 644 {path}.new && mv {path}.new {path} || '
+        f"{{ rm -f {path}.new; echo {shlex.quote(f'the key at {url} could not be had, or is none of the pinned keys {accepted}: refusing it. Compare with the vendor before you change the pin')} >&2; exit 1; }}"
+    )
+
+
+@operation()
+def unpacked(archive: Callable[[], bytes], digest: str, directory: str, unit: str) -> Commands:
+    """Make `directory` hold exactly what the tar.gz `archive` holds.
+
+    + archive: returns the archive; called only when it is needed
+    + digest: identifies the archive; noted on the host
+    + directory: replaced as a whole
+    + unit: the service that must be restarted afterwards
+    """
+    note = f"{STATE_DIRECTORY}/{PurePosixPath(directory).name}.sha256"
+    if host.get_fact(UnpackedDigest, note=note, directory=directory) == digest:
+        host.noop("already there")
+        return
+    content = archive()
+    yield _forget(unit)
+    upload = f"{STATE_DIRECTORY}/{digest[:16]}.tar.gz"
+    yield f"install -d -m 755 {STATE_DIRECTORY} {PurePosixPath(directory).parent}"
+    yield FileUploadCommand(io.BytesIO(content), upload)
+    new = f"{directory}.new"
+    yield (
+        f"rm -rf {new} && mkdir {new} && tar -xzf {upload} --no-same-owner -C {new} && rm -rf {directory} && mv {new} {directory} && "
+        f"rm -f {upload} && echo {digest} > {note}"
+    )
+
+
+@operation()
+def service(unit: str, applied: str, probe: str, timeout: float) -> Commands:
+    """Make `unit` run, be enabled, and have been started with what the fingerprint `applied` stands for.
+
+    + unit: the systemd unit's name without suffix
+    + applied: fingerprint of everything that needs a restart when it changes
+    + probe: shell command that succeeds when the service is healthy
+    + timeout: how long, in seconds, to wait for that after a start
+    """
+    state = host.get_fact(Unit, unit=unit)
+    if state.active and state.applied == applied and not state.needs_reload:
+        if not state.enabled:
+            yield f"systemctl enable {unit}"
+        else:
+            host.noop(f"{unit} runs with what is wanted")
+        return
+    yield "systemctl daemon-reload"
+    if not state.enabled:
+        yield f"systemctl enable {unit}"
+    yield f"systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {_last_words(unit)}; exit 1; }}"
+    yield wait_until(
+        probe,
+        timeout,
+        f"{unit} did not become healthy within {timeout:.0f} s; its last lines:",
+        _last_words(unit),
+    )
+    yield f"install -d -m 755 {STATE_DIRECTORY} && echo {applied} > {STATE_DIRECTORY}/{unit}.applied"
+
+
+@operation()
+def insert_probe(
+    unit: str, applied: str, address: str, port: int, database: str, password_file: str, timeout: float
+) -> Commands:
+    """Prove, before `unit` is started with something new, that Vector's user may insert into its tables.
+
+    + unit, applied: as for `service`; when nothing is to be restarted nothing is asked
+    + address, port, database: ClickHouse's HTTP interface as this host reaches it
+    + password_file: root-only file with the password of the user `vector`
+    + timeout: how long to wait, in seconds; ClickHouse takes some to notice a changed password
+
+    An INSERT of no rows needs the same rights and the same table as one of many.
+    """
+    state = host.get_fact(Unit, unit=unit)
+    if state.active and state.applied == applied and not state.needs_reload:
+        host.noop("nothing is to be restarted")
+        return
+    for table in ("events", "events_dead_letter"):
+        query = f"INSERT%20INTO%20{database}.{table}%20FORMAT%20JSONEachRow"
+        request = (
+            f'exec 3<>/dev/tcp/{address}/{port} && printf "POST /?query={query} HTTP/1.0\r\nHost: {address}\r\n'
+            f'X-ClickHouse-User: vector\r\nX-ClickHouse-Key: %s\r\nContent-Length: 0\r\n\r\n" "$(cat {password_file})" >&3 && '
+            "cat <&3 > {answer}; head -n 1 {answer} | grep -q ' 200'"
+        )
+        answer = f"{STATE_DIRECTORY}/probe"
+        probe = f"timeout 5 bash -c {shlex.quote(request.replace('{answer}', answer))} 2>/dev/null"
+        complaint = f"ClickHouse at {address}:{port} does not let the user vector insert into {database}.{table}; {unit} keeps what it has. Its answer:"
+        yield f"install -d -m 755 {STATE_DIRECTORY}"
+        yield wait_until(probe, timeout, complaint, f"tail -n 3 {answer} >&2")
+        yield f"rm -f {answer}"
+
+
+def _last_words(unit: str) -> str:
+    return f"journalctl -u {unit} -n 20 --no-pager -o cat >&2"
+
+
+def wait_until(probe: str, timeout: float, complaint: str, otherwise: str = "true") -> str:
+    """Return a command that repeats `probe` until it succeeds, and fails with `complaint` after `timeout` seconds."""
+    return (
+        f"end=$(($(date +%s) + {int(timeout)})); until {probe}; do "
+        f'[ "$(date +%s)" -lt "$end" ] || {{ echo {shlex.quote(complaint)} >&2; {otherwise}; exit 1; }}; sleep 0.3; done'
+    )
+
+
+def http_probe(port: int, path: str, address: str = "127.0.0.1") -> str:
+    """Return a command that succeeds when `path` answers 200. Needs nothing that a bare Debian lacks."""
+    request = f"exec 3<>/dev/tcp/{address}/{port} && printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200'"
+    return f"timeout 5 bash -c {shlex.quote(request)} 2>/dev/null"
+
+
+@operation()
+def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Commands:
+    """Bring the database to the SQL scripts and to the retention in the settings.
+
+    + scripts: everything below `clickhouse/`, in order
+    + settings: name of the database, retention
+    + client: the command that runs SQL from its standard input as administrator
+    """
+    database = settings.database
+    questions = {
+        "client": client,
+        "applied_query": migrations.applied_query(database),
+        "engines_query": migrations.engines_query(database),
+    }
+    state = host.get_fact(Schema, **questions)
+    applied, engines = (state.applied, state.engines) if state else ({}, {})
+    pending = migrations.pending(list(scripts), applied)
+    changes = migrations.retention(settings, engines)
+    if not pending and not changes:
+        host.noop(f"database {database} has all {len(scripts)} scripts")
+        return
+    for script in pending:
+        host.log(f"apply clickhouse/{script.name}", logger.info)
+    for statement in changes:
+        host.log(statement, logger.info)
+    if not applied:
+        for statement in migrations.bootstrap(database):
+            yield _sql(client, statement)
+    for script in pending:
+        yield _sql(f"{client} --database={database} --multiquery", script.sql)
+        yield _sql(client, migrations.record(script, database))
+    if pending:
+        # What a script has just made gets its retention in the same run
+        state = host.get_fact(Schema, **questions)
+        changes = migrations.retention(settings, state.engines if state else {})
+    for statement in changes:
+        yield _sql(client, statement)
+
+
+def _sql(client: str, statement: str) -> StringCommand:
+    return StringCommand(client, _stdin=statement.splitlines())

@@ -1,0 +1,160 @@
+"""What this run wants of the host at hand, and the refusal of hosts on which it cannot be had.
+
+Everything here happens before the first change: settings, passwords, system, size, ports, package source.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyinfra import context, host
+from pyinfra_cli.exceptions import CliError
+
+from cvat_analytics import inventory
+from cvat_analytics.errors import InputError
+from cvat_analytics.render import Context
+from cvat_analytics.settings import Settings
+from deploys import packages
+from deploys.facts import Host, HostState, PackageOffer
+
+if TYPE_CHECKING:
+    from cvat_analytics.topology import Topology
+
+SUPPORTED = {("debian", "12"), ("debian", "13"), ("ubuntu", "22.04"), ("ubuntu", "24.04")}
+# What may hold a port of the stack before a deploy: its own services, by the name of their process
+OWN_PROGRAMS = {"clickhouse": ("clickhouse",), "vector": ("vector",), "grafana": ("grafana",)}
+
+
+class Refusal(CliError):  # type: ignore[misc]
+    """Bad input: ends pyinfra with exit code 2 before anything is changed."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the components need to know about the host at hand."""
+
+    context: Context
+    state: HostState
+
+    @property
+    def settings(self) -> Settings:
+        """Return the host's settings."""
+        return self.context.settings
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """Return what runs on this host."""
+        return self.context.topology.components(self.context.host)
+
+    @property
+    def topology(self) -> Topology:
+        """Return the whole stack's topology."""
+        return self.context.topology
+
+
+def inventory_file() -> Path:
+    """Return the inventory that pyinfra was started with: its first argument that is a Python file."""
+    named = [argument for argument in sys.argv[1:] if argument.endswith(".py")]
+    return Path(named[0]) if named else Path("inventory/hosts.py")
+
+
+def make(inventory_file: Path) -> Plan:
+    """Return the plan for the current host. Raises Refusal (exit code 2) when it cannot be carried out."""
+    try:
+        stack = inventory.describe(context.inventory, inventory_file)
+        secrets = stack.secrets()
+        if host.name not in stack.topology.settings:
+            raise InputError(
+                f"host {host.name}: is in none of the groups clickhouse, vector, grafana; put it in one or take it out"
+            )
+        components = stack.topology.components(host.name)
+        settings = stack.topology.settings[host.name]
+        names = [name for component in components for name in packages.versions(component, settings)]
+        state = host.get_fact(Host, packages=names)
+        if state is None:
+            raise InputError(
+                f"host {host.name}: no answer to the first question as administrator. Check the user, `_sudo` and `_sudo_password`"
+            )
+        _check_system(state)
+        _check_size(state, settings)
+        _check_ports(state, settings, components)
+        for component in components:
+            _check_source(component, settings, state)
+    except InputError as error:
+        raise Refusal(str(error)) from None
+    return Plan(Context(host.name, stack.topology, secrets, memory_bytes=state.memory), state)
+
+
+def _check_system(state: HostState) -> None:
+    if (state.os_id, state.os_version) not in SUPPORTED:
+        raise InputError(
+            f"host {host.name}: {state.os_name} is not supported. Supported are Debian 12 and 13, Ubuntu 22.04 and 24.04. Nothing has been changed"
+        )
+    if not state.is_root:
+        raise InputError(
+            f"host {host.name}: commands do not run as root. Set `_sudo = True`, or log in as root"
+        )
+    if not state.has_systemd:
+        raise InputError(f"host {host.name}: systemd does not run there, and the services need it")
+    if state.architecture not in ("amd64", "arm64"):
+        raise InputError(
+            f"host {host.name}: there are no packages for the architecture {state.architecture}; amd64 and arm64 are supported"
+        )
+    if state.architecture == "amd64" and "sse4_2" not in state.cpu_flags:
+        raise InputError(f"host {host.name}: its processor lacks SSE 4.2, which ClickHouse needs")
+
+
+def _check_size(state: HostState, settings: Settings) -> None:
+    fresh = not state.packages
+    if fresh and state.free_disk < settings.minimum_free_disk:
+        raise InputError(
+            f"host {host.name}: {state.free_disk / 2**30:.1f} GiB free below /var/lib, but {settings.minimum_free_disk / 2**30:.1f} GiB "
+            "are needed (setting 'minimum_free_disk'). Free some space or lower the setting"
+        )
+
+
+def _check_ports(state: HostState, settings: Settings, components: tuple[str, ...]) -> None:
+    ours = [program for component in components for program in OWN_PROGRAMS[component]]
+    for component in components:
+        if not any(name in state.packages for name in packages.versions(component, settings)):
+            for name, port in settings.listening_ports()[component].items():
+                holder = state.listeners.get(port)
+                if holder is not None and not any(holder.startswith(program) for program in ours):
+                    raise InputError(
+                        f"host {host.name}: port {port} (setting {name!r}) is already in use by {holder or 'another program'}. "
+                        "Stop that program or choose another port"
+                    )
+
+
+def _check_source(component: str, settings: Settings, state: HostState) -> None:
+    """Refuse when the package source lacks a pinned version; nothing is asked when all are installed."""
+    missing = {
+        name: version
+        for name, version in packages.versions(component, settings).items()
+        if state.packages.get(name) != version
+    }
+    if not missing:
+        return
+    if packages.kind(settings) == "bundle":
+        packages.bundle_files(component, settings, state.architecture)
+        return
+    # Unsigned on purpose: this only reads the list; what is installed is checked against the key
+    offer = host.get_fact(
+        PackageOffer, source=packages.source(component, settings) + "Trusted: yes\n", packages=list(missing)
+    )
+    if offer.error:
+        raise InputError(
+            f"host {host.name}: package_source {settings.package_source} cannot be read for {component}: {offer.error}"
+        )
+    for name, version in missing.items():
+        if version not in offer.versions.get(name, []):
+            has = ", ".join(offer.versions.get(name, [])[:3]) or "no version of it"
+            raise InputError(
+                f"host {host.name}: package_source {settings.package_source} has no {name} {version} for {state.architecture}; it has {has}. "
+                f"Choose one with the setting '{component}_version'"
+            )
