@@ -56,7 +56,10 @@ def load(path: Path) -> Stack:
 def describe(hosts: Inventory, path: Path) -> Stack:
     """Return the stack of an inventory that pyinfra has already read from the file `path`."""
     groups = {group: [host.name for host in hosts.groups.get(group, [])] for group in GROUPS}
-    values = {host.name: setting_values(host.data.dict())  # type: ignore[no-untyped-call] for host in hosts}
+    values = {
+        host.name: setting_values(host.data.dict())  # type: ignore[no-untyped-call]
+        for host in hosts
+    }
     described = topology.build(groups, values, where=f"inventory {path}")
     settings = described.settings[described.clickhouse_host]
     return Stack(described, settings.secrets_file or path.parent / "secrets.json", hosts)

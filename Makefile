@@ -1,0 +1,59 @@
+# The commands of this project. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo deploy test check bench lock
+SHELL := /bin/bash
+
+# Python 3.12 or newer; `.python-version` selects it where pyenv or uv manage Pythons.
+PYTHON ?= $(firstword $(foreach python,python3.12 python3.13 python3.14 python3,$(shell command -v $(python))))
+BIN := .venv/bin
+UV := $(BIN)/uv
+# the lock files name versions and hashes; hashes are checked at every install
+COMPILE := $(UV) pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --python-version 3.12
+INVENTORY ?= inventory/hosts.py
+ARGS ?=
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/.runtime node_modules/.ready ## install what the stack needs into this directory
+
+.venv/bin/uv:
+	@[ -n "$(PYTHON)" ] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
+	  { echo "Python 3.12 or newer is needed, and none was found. Install it, or run make PYTHON=/path/to/python3.12" >&2; exit 2; }
+	@"$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip install -q --require-hashes --no-deps -r <(awk '/^uv==/{on=1} on{print} on&&!/\\$$/{exit}' requirements.lock)
+
+.venv/.runtime: requirements.lock pyproject.toml | .venv/bin/uv
+	@$(UV) pip install -q -p $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install -q -p $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.dev: requirements-dev.lock .venv/.runtime
+	@$(UV) pip install -q -p $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+# The ClickHouse engine of the embedded stack comes from npm, unless a `clickhouse` program is installed.
+node_modules/.ready: package-lock.json
+	@if command -v clickhouse > /dev/null; then mkdir -p node_modules; \
+	elif command -v npm > /dev/null; then npm ci --silent --no-audit --no-fund; \
+	else echo "npm is needed to fetch the ClickHouse engine, or a 'clickhouse' program on PATH. Install one of them" >&2; exit 2; fi
+	@touch $@
+
+demo: setup ## start the embedded stack, send an annotation session, show where to look
+	@$(BIN)/cvat-analytics demo $(ARGS)
+
+deploy: setup ## deploy to the hosts of the inventory (ARGS=--dry shows what would change)
+	@$(BIN)/cvat-analytics deploy --inventory $(INVENTORY) $(ARGS)
+
+test: setup .venv/.dev ## run every check and test, real hosts included
+	@tests/run $(ARGS)
+
+check: .venv/.dev ## formatting, lint, types
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+bench: setup .venv/.dev ## measure, and compare with the targets
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+lock: .venv/bin/uv ## renew the lock files from pyproject.toml
+	@$(COMPILE) pyproject.toml --group build -o requirements.lock
+	@$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock
