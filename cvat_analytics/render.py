@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -126,6 +127,15 @@ class RenderedFile:
     """What the component needs when this file changes."""
     secret: bool = False
     """Whether the content must not appear in a diff or a log."""
+
+
+def fingerprint(*parts: object) -> str:
+    """Return what a service was started with, as one word: files' contents, package versions."""
+    digest = sha256()
+    for part in parts:
+        text = f"{part.path}\0{part.content}" if isinstance(part, RenderedFile) else str(part)
+        digest.update(f"{len(text)}:{text}".encode())
+    return digest.hexdigest()
 
 
 @cache

@@ -32,7 +32,7 @@ def activate(plan: Plan) -> None:
     operations.service(
         name="clickhouse: service",
         unit=UNIT,
-        applied=operations.fingerprint(packages.versions("clickhouse", plan.settings), *files),
+        applied=render.fingerprint(packages.versions("clickhouse", plan.settings), *files),
         probe=operations.http_probe(plan.settings.clickhouse_http_port, "/ping"),
         timeout=plan.settings.health_timeout.total_seconds(),
     )

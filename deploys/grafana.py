@@ -44,7 +44,7 @@ def activate(plan: Plan) -> None:
     operations.service(
         name="grafana: service",
         unit=UNIT,
-        applied=operations.fingerprint(
+        applied=render.fingerprint(
             packages.versions("grafana", settings), plugin.sha256(settings, plan.state.architecture), *files
         ),
         probe=operations.http_probe(

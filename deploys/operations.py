@@ -128,15 +128,6 @@ def _forget(unit: str) -> StringCommand:
     return StringCommand("rm", "-f", f"{STATE_DIRECTORY}/{unit}.applied")
 
 
-def fingerprint(*parts: object) -> str:
-    """Return what a service was started with, as one word: files' contents, package versions."""
-    digest = sha256()
-    for part in parts:
-        text = f"{part.path}\0{part.content}" if isinstance(part, RenderedFile) else str(part)
-        digest.update(f"{len(text)}:{text}".encode())
-    return digest.hexdigest()
-
-
 @operation()
 def packages(
     versions: dict[str, str], targets: Sequence[str], options: str = "", refresh: str = ""

@@ -45,6 +45,4 @@ def activate(plan: Plan) -> None:
 
 
 def _applied(plan: Plan) -> str:
-    return operations.fingerprint(
-        packages.versions("vector", plan.settings), *render.vector_files(plan.context)
-    )
+    return render.fingerprint(packages.versions("vector", plan.settings), *render.vector_files(plan.context))

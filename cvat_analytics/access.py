@@ -1,0 +1,52 @@
+"""How a command reaches a running stack, whether embedded, on this machine, or behind SSH."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from cvat_analytics.errors import UnreachableError
+from cvat_analytics.settings import Settings
+
+
+@dataclass(frozen=True)
+class Access:
+    """Addresses (host, port) of the parts as seen from here, and the passwords for them."""
+
+    clickhouse: tuple[str, int]
+    vector: tuple[str, int]
+    grafana: tuple[str, int]
+    settings: Settings
+    secrets: Mapping[str, str] = field(repr=False)
+
+    def client(self, user: str = "admin") -> Client:
+        """Return a ClickHouse client logged in as `user` to the stack's database.
+
+        Raises UnreachableError when ClickHouse does not answer or refuses the login.
+        """
+        host, port = self.clickhouse
+        try:
+            return clickhouse_connect.get_client(
+                host=host,
+                port=port,
+                username=user,
+                password=self.secrets[f"clickhouse_{user}"],
+                connect_timeout=5,
+                # each reader's limits are in his profile; the driver must not try to change them
+                autogenerate_session_id=False,
+                query_retries=0,
+            )
+        except (ClickHouseError, OSError) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise UnreachableError(
+                f"ClickHouse at {host}:{port} cannot be reached as {user}: {reason}"
+            ) from None
+
+
+def pairs(client: Client, query: str) -> dict[str, str]:
+    """Return the rows of a query with two columns as a mapping."""
+    return {str(key): str(value) for key, value in client.query(query).result_rows}

@@ -1,0 +1,136 @@
+"""Start, find and stop the processes of an embedded stack. A process outlives the command that started it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cvat_analytics.errors import CvatAnalyticsError
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process of the stack. `applied` stands for everything that needs a restart when it changes."""
+
+    name: str
+    command: list[str]
+    ready_url: str
+    applied: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class Processes:
+    """The processes whose notes are in `directory`/run and whose logs are in `directory`/var/log."""
+
+    def __init__(self, directory: Path) -> None:
+        self._run = directory / "run"
+        self._logs = directory / "var" / "log"
+
+    def log(self, name: str) -> Path:
+        """Return where the part `name` logs to."""
+        return self._logs / f"{name}.log"
+
+    def pid(self, name: str) -> int | None:
+        """Return the process id of the part `name`, or None when it does not run."""
+        note = self._note(name)
+        pid = int(note.get("pid", 0))
+        return pid if pid and _started(pid) == note.get("started") else None
+
+    def ensure(self, part: Part, timeout: float) -> bool:
+        """Make `part` run with what it stands for now, and wait until it is ready; return whether it was started.
+
+        Raises CvatAnalyticsError with the last lines of its log when it ends, or is not ready within `timeout` seconds.
+        """
+        pid = self.pid(part.name)
+        if pid and self._note(part.name).get("applied") == part.applied:
+            if is_ready(part.ready_url):
+                return False
+            self.stop(part.name)
+        elif pid:
+            self.stop(part.name)
+        self._run.mkdir(parents=True, exist_ok=True)
+        self._logs.mkdir(parents=True, exist_ok=True)
+        with self.log(part.name).open("ab") as log:
+            process = subprocess.Popen(
+                part.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env=os.environ | part.environment,
+            )
+        note = {"pid": process.pid, "started": _started(process.pid), "applied": part.applied}
+        (self._run / f"{part.name}.json").write_text(json.dumps(note))
+        deadline = time.monotonic() + timeout
+        while not is_ready(part.ready_url):
+            if process.poll() is not None:
+                raise CvatAnalyticsError(
+                    f"{part.name} ended at once (exit code {process.returncode}). {self._last_words(part.name)}"
+                )
+            if time.monotonic() > deadline:
+                raise CvatAnalyticsError(
+                    f"{part.name} was not ready within {timeout:.0f} s. {self._last_words(part.name)}"
+                )
+            time.sleep(0.05)
+        return True
+
+    def stop(self, name: str, patience: float = 15) -> bool:
+        """Stop the part `name`: gently, and by force after `patience` seconds. Return whether it ran."""
+        pid = self.pid(name)
+        if pid is None:
+            return False
+        started = _started(pid)
+        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                break
+            deadline = time.monotonic() + seconds
+            while time.monotonic() < deadline and _started(pid) == started:
+                time.sleep(0.02)
+            if _started(pid) != started:
+                break
+        (self._run / f"{name}.json").unlink(missing_ok=True)
+        return True
+
+    def _note(self, name: str) -> dict[str, str]:
+        try:
+            note: dict[str, str] = json.loads((self._run / f"{name}.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return note
+
+    def _last_words(self, name: str) -> str:
+        try:
+            lines = self.log(name).read_text(errors="replace").splitlines()[-5:]
+        except FileNotFoundError:
+            lines = []
+        return "\n".join([f"Its log {self.log(name)} ends with:", *lines])
+
+
+def _started(pid: int) -> str | None:
+    """Return when the process `pid` started, in clock ticks: with the pid it names a process for good (proc(5))."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # a dead child of our own would stay visible until it is waited for
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def is_ready(url: str) -> bool:
+    """Return whether `url` answers with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own loopback addresses
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False

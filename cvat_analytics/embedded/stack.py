@@ -1,0 +1,326 @@
+"""The whole stack on one machine without root: the deploy's own configuration and SQL, below one directory.
+
+ClickHouse is the real engine. Vector and Grafana are the real ones where they are installed; otherwise two
+substitutes stand for them, which are conveniences and prove nothing about what they replace.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from cvat_analytics import migrations, render, secrets, topology
+from cvat_analytics.access import Access, pairs
+from cvat_analytics.embedded import engine
+from cvat_analytics.embedded.processes import Part, Processes, is_ready
+from cvat_analytics.errors import InputError
+from cvat_analytics.render import Context, Paths, RenderedFile
+
+HOST = "embedded"
+PARTS = ("clickhouse", "vector", "viewer")
+PORTS = ("clickhouse_http_port", "clickhouse_native_port", "vector_port", "grafana_port")
+FIRST_PORT, LAST_PORT, PORT_STEP = 18100, 18990, 10
+START_TIMEOUT = 60.0
+_PACKAGE_FILES = Path(__file__).parent / "package_files"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An embedded stack in `directory` on the ports from `port_base` on."""
+
+    directory: Path
+    port_base: int
+
+    @property
+    def processes(self) -> Processes:
+        """Return the stack's processes."""
+        return Processes(self.directory)
+
+    @property
+    def paths(self) -> Paths:
+        """Return where its files are."""
+        return Paths(str(self.directory))
+
+    def context(self) -> Context:
+        """Return what its templates are rendered with."""
+        values: dict[str, Any] = {name: self.port_base + offset for offset, name in enumerate(PORTS)}
+        values["grafana_root_url"] = f"http://127.0.0.1:{values['grafana_port']}/"
+        described = topology.build(
+            dict.fromkeys(topology.GROUPS, (HOST,)), {HOST: values}, where=str(self.directory)
+        )
+        return Context(HOST, described, secrets.load(self.directory / "secrets.json"), self.paths, _memory())
+
+    def access(self) -> Access:
+        """Return how to reach it."""
+        context = self.context()
+        settings = context.settings
+        here = topology.LOOPBACK
+        return Access(
+            clickhouse=(here, settings.clickhouse_http_port),
+            vector=(here, settings.vector_port),
+            grafana=(here, settings.grafana_port),
+            settings=settings,
+            secrets=context.secrets,
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Return the stack as the JSON object that `up --json` prints (docs/commands.md)."""
+        access = self.access()
+        settings = access.settings
+        pids = {name: self.processes.pid(name) for name in PARTS}
+        return {
+            "clickhouse": {
+                "http": f"http://{access.clickhouse[0]}:{access.clickhouse[1]}",
+                "native_port": settings.clickhouse_native_port,
+                "database": settings.database,
+                "user": "admin",
+                "password": access.secrets["clickhouse_admin"],
+            },
+            "vector": {"http": f"http://{access.vector[0]}:{access.vector[1]}"},
+            "viewer": {"http": f"http://{access.grafana[0]}:{access.grafana[1]}"},
+            "pids": {name: pid for name, pid in pids.items() if pid},
+        }
+
+
+def find(directory: Path) -> Stack:
+    """Return the stack in `directory`. Raises InputError when there is none."""
+    try:
+        state = json.loads((directory / "stack.json").read_text())
+        return Stack(directory.absolute(), int(state["port_base"]))
+    except FileNotFoundError:
+        raise InputError(
+            f"{directory}: there is no stack. Start one with `cvat-analytics up --dir {directory}`"
+        ) from None
+    except (ValueError, KeyError):
+        raise InputError(
+            f"{directory}/stack.json: is damaged. Remove it and run `cvat-analytics up` again; the data stays"
+        ) from None
+
+
+def up(directory: Path, port_base: int | None = None) -> Stack:
+    """Start the stack in `directory`, or what is missing of it, and return it when every part is ready.
+
+    Raises InputError when a port is taken, the directory is not usable, or the engine is not installed;
+    CvatAnalyticsError when a part does not come up.
+    """
+    directory = directory.absolute()
+    with _locked(directory):
+        known = find(directory).port_base if (directory / "stack.json").exists() else None
+        if known is not None and port_base not in (None, known):
+            _stop(Stack(directory, known))
+        stack = Stack(directory, port_base or known or _free_ports())
+        _refuse_taken_ports(stack)
+        secrets.init(directory / "secrets.json")
+        context = stack.context()
+        parts = {part.name: part for part in _parts(stack, context, _write_files(context))}
+        _write(RenderedFile(f"{directory}/netrc", _netrc(context)))
+        (directory / "stack.json").write_text(json.dumps({"port_base": stack.port_base}))
+        processes = stack.processes
+        processes.ensure(parts["clickhouse"], START_TIMEOUT)
+        _migrate(stack.access())
+        # The readers may start side by side: each is ready or refused by itself
+        for name in ("vector", "viewer"):
+            processes.ensure(parts[name], START_TIMEOUT)
+    return stack
+
+
+def down(directory: Path) -> list[str]:
+    """Stop the stack in `directory` and return the names of the parts that ran. The data stays."""
+    with _locked(directory.absolute()):
+        return _stop(find(directory))
+
+
+def status(directory: Path) -> dict[str, str]:
+    """Return for each part `running`, `not answering` or `stopped`."""
+    stack = find(directory)
+    ready = {part.name: part.ready_url for part in _parts(stack, stack.context(), {})}
+    states = {}
+    for name in PARTS:
+        running = stack.processes.pid(name) is not None
+        states[name] = "stopped" if not running else "running" if is_ready(ready[name]) else "not answering"
+    return states
+
+
+def _stop(stack: Stack) -> list[str]:
+    """Stop the parts, the producers' side first, so that nothing in flight meets a closed door."""
+    return [name for name in ("vector", "viewer", "clickhouse") if stack.processes.stop(name)]
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """Let one `up` or `down` at a time work in `directory`."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / "lock").open("w")
+    except OSError as error:
+        raise InputError(
+            f"{directory}: cannot be used ({error.strerror}). Choose another directory with --dir"
+        ) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((topology.LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_ports() -> int:
+    for base in range(FIRST_PORT, LAST_PORT, PORT_STEP):
+        if all(_is_free(base + offset) for offset in range(len(PORTS))):
+            return base
+    raise InputError(f"no free ports between {FIRST_PORT} and {LAST_PORT}. Give others with --port-base")
+
+
+def _refuse_taken_ports(stack: Stack) -> None:
+    if not 1 <= stack.port_base <= 65535 - len(PORTS):
+        raise InputError(
+            f"--port-base {stack.port_base}: choose a number between 1024 and {65535 - len(PORTS)}"
+        )
+    holders = {
+        "clickhouse_http_port": "clickhouse",
+        "clickhouse_native_port": "clickhouse",
+        "vector_port": "vector",
+        "grafana_port": "viewer",
+    }
+    for offset, name in enumerate(PORTS):
+        port = stack.port_base + offset
+        if stack.processes.pid(holders[name]) is None and not _is_free(port):
+            raise InputError(
+                f"port {port} ({name}) is in use by another program. Stop it, or give other ports with --port-base"
+            )
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _write_files(context: Context) -> dict[str, str]:
+    """Write the configuration and return, for each part, what stands for it."""
+    paths, variables = context.paths, context.variables()
+    package = [
+        RenderedFile(
+            f"{paths.clickhouse_config}/{name}",
+            jinja2.Template((_PACKAGE_FILES / name).read_text()).render(variables),
+        )
+        for name in ("config.xml", "users.xml")
+    ]
+    if not shutil.which("clickhouse"):
+        package += [
+            RenderedFile(
+                f"{paths.clickhouse_config}/{kind}.d/zz-engine.xml",
+                (_PACKAGE_FILES / f"engine_{kind}.xml").read_text(),
+            )
+            for kind in ("config", "users")
+        ]
+    files = {
+        "clickhouse": [*package, *render.clickhouse_files(context)],
+        "vector": render.vector_files(context),
+        "viewer": render.grafana_files(context),
+    }
+    for part in files.values():
+        for file in part:
+            _write(file)
+            if file.path.startswith(paths.secrets) and file.path.count("/") > paths.secrets.count("/") + 1:
+                # what LoadCredential= does on a host
+                unit, name = file.path.split("/")[-2:]
+                _write(
+                    RenderedFile(f"{paths.root}/credentials/{unit}.service/{name}", file.content, mode="600")
+                )
+    for directory in (
+        paths.clickhouse_data,
+        paths.vector_data,
+        paths.grafana_data,
+        paths.grafana_logs,
+        paths.grafana_plugins,
+    ):
+        Path(directory).mkdir(parents=True, exist_ok=True)
+    return {
+        name: render.fingerprint(*(file for file in part if file.effect == "restart"))
+        for name, part in files.items()
+    }
+
+
+def _netrc(context: Context) -> str:
+    """Return the administrator's login in the form that curl reads, so that no password stands in a command line."""
+    return f"machine {topology.LOOPBACK} login admin password {context.secrets['clickhouse_admin']}\n"
+
+
+def _write(file: RenderedFile) -> None:
+    path = Path(file.path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and path.read_text() == file.content:
+        return
+    temporary = path.with_name(f".{path.name}.new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as target:
+        target.write(file.content)
+    temporary.replace(path)
+
+
+def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part]:
+    paths, settings = stack.paths, context.settings
+    config = f"{paths.clickhouse_config}/config.xml"
+    vector_config = f"{paths.vector_config}/vector.toml"
+    grafana_config = f"{paths.grafana_config}/cvat-analytics.ini"
+    here = f"http://{topology.LOOPBACK}"
+    vector, grafana = shutil.which("vector"), shutil.which("grafana")
+    substitute = [sys.executable, "-m"]
+    return [
+        Part(
+            "clickhouse",
+            engine.command(config),
+            f"{here}:{settings.clickhouse_http_port}/ping",
+            applied.get("clickhouse", ""),
+        ),
+        Part(
+            "vector",
+            [vector, "--config", vector_config]
+            if vector
+            else [*substitute, "cvat_analytics.embedded.vector_substitute", "--config", vector_config],
+            f"{here}:{settings.vector_port}/ping",
+            applied.get("vector", ""),
+        ),
+        Part(
+            "viewer",
+            [grafana, "server", "--homepath", str(Path(grafana).resolve().parent.parent), "--config", grafana_config]
+            if grafana
+            else [
+                *substitute, "cvat_analytics.embedded.viewer", "--config", grafana_config,
+                "--clickhouse-http-port", str(settings.clickhouse_http_port), "--no-login",
+            ],
+            f"{here}:{settings.grafana_port}/api/health",
+            applied.get("viewer", ""),
+        ),
+    ]  # fmt: skip
+
+
+def _migrate(access: Access) -> None:
+    """Bring the database to the checkout's scripts and the settings' retention, as the deploy does on a host."""
+    database = access.settings.database
+    client = access.client()
+    for statement in migrations.bootstrap(database):
+        client.command(statement)
+    client.database = database
+    applied = pairs(client, migrations.applied_query(database))
+    pending = migrations.pending(migrations.read(render.ROOT / "clickhouse"), applied)
+    migrations.apply(pending, database, client.command)
+    for statement in migrations.retention(access.settings, pairs(client, migrations.engines_query(database))):
+        client.command(statement)

@@ -1,0 +1,120 @@
+"""Reach a deployed stack over the SSH logins of its inventory, so that no port has to be open for the operator.
+
+Each part is reached through a forwarded port, on the connection and with the login that pyinfra uses for the deploy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvat_analytics import inventory as inventories
+from cvat_analytics.access import Access
+from cvat_analytics.errors import UnreachableError
+from cvat_analytics.topology import LOOPBACK
+
+if TYPE_CHECKING:
+    from paramiko import SSHClient
+
+
+@contextmanager
+def reach(inventory: Path) -> Iterator[Access]:
+    """Yield the way to the stack that the file `inventory` describes.
+
+    Raises InputError for a wrong inventory or missing passwords, UnreachableError when a host does not let us in.
+    """
+    stack = inventories.load(inventory)
+    secrets = stack.secrets()
+    topology = stack.topology
+    wanted = {
+        "clickhouse": (topology.clickhouse_host, LOOPBACK, "clickhouse_http_port"),
+        "vector": (topology.groups["vector"][0], "vector_listen_address", "vector_port"),
+        "grafana": (topology.groups["grafana"][0], "grafana_listen_address", "grafana_port"),
+    }
+    with contextlib.ExitStack() as open_connections:
+        clients = _connect(stack, {host for host, _, _ in wanted.values()}, open_connections)
+        addresses = {}
+        for part, (host, address, port) in wanted.items():
+            settings = topology.settings[host]
+            target = (address if address == LOOPBACK else getattr(settings, address), getattr(settings, port))
+            # 0.0.0.0 and :: mean every address: loopback is one of them
+            target = (LOOPBACK if target[0] in ("0.0.0.0", "::") else target[0], target[1])  # noqa: S104 - not a listener
+            client = clients[host]
+            addresses[part] = (
+                target if client is None else open_connections.enter_context(_forwarded(client, target))
+            )
+        yield Access(**addresses, settings=topology.settings[topology.clickhouse_host], secrets=secrets)
+
+
+def _connect(
+    stack: inventories.Stack, names: set[str], open_connections: contextlib.ExitStack
+) -> dict[str, SSHClient | None]:
+    """Return the SSH connection of each host in `names`; None for a host that is this machine."""
+    from pyinfra.api import Config, State
+    from pyinfra.api.connect import connect_all, disconnect_all
+
+    state = State(stack.hosts, Config())  # type: ignore[no-untyped-call]
+    state.limit_hosts = [host for host in stack.hosts if host.name in names]
+    try:
+        connect_all(state)
+    except Exception as error:
+        raise UnreachableError(f"hosts {', '.join(sorted(names))}: {error}") from None
+    open_connections.callback(disconnect_all, state)
+    clients: dict[str, SSHClient | None] = {}
+    for name in names:
+        host: Any = stack.hosts.get_host(name)
+        if not host.connected:
+            raise UnreachableError(
+                f"host {name}: no SSH connection. Check the name, `ssh_user`, `ssh_key` and `ssh_port` in the inventory"
+            )
+        clients[name] = getattr(host.connector, "client", None)
+    return clients
+
+
+@contextmanager
+def _forwarded(client: SSHClient, target: tuple[str, int]) -> Iterator[tuple[str, int]]:
+    """Yield a local address whose connections end at `target`, as seen from the host at the other end of `client`."""
+    listener = socket.create_server((LOOPBACK, 0))
+    threading.Thread(target=_accept, args=(listener, client, target), daemon=True).start()
+    try:
+        yield (LOOPBACK, listener.getsockname()[1])
+    finally:
+        listener.close()
+
+
+def _accept(listener: socket.socket, client: SSHClient, target: tuple[str, int]) -> None:
+    while True:
+        try:
+            near, peer = listener.accept()
+        except OSError:
+            return  # closed: the command is done
+        threading.Thread(target=_carry, args=(near, client, target, peer), daemon=True).start()
+
+
+def _carry(near: socket.socket, client: SSHClient, target: tuple[str, int], peer: tuple[str, int]) -> None:
+    """Carry bytes both ways until one side closes."""
+    with near:
+        transport = client.get_transport()
+        try:
+            far = transport.open_channel("direct-tcpip", target, peer, timeout=10) if transport else None
+        except (
+            Exception
+        ):  # refused at the other end: the caller sees a closed connection, which is what it is
+            return
+        if far is None:
+            return
+        with contextlib.closing(far), contextlib.suppress(OSError):
+            while True:
+                readable: list[Any] = select.select([near, far], [], [])[0]
+                for source, sink in ((near, far), (far, near)):
+                    if source in readable:
+                        data = source.recv(65536)
+                        if not data:
+                            return
+                        sink.sendall(data)

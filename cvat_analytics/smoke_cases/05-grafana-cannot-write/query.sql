@@ -1,0 +1,1 @@
+INSERT INTO events (scope, source, timestamp) VALUES ('debug:info', 'smoke', now())

@@ -1,0 +1,58 @@
+"""`cvat-analytics up`: start the embedded stack."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from cvat_analytics.embedded import stack
+from scripts.target import directory_option
+
+
+@click.command()
+@directory_option
+@click.option(
+    "--port-base",
+    type=int,
+    help="First of the ports that the parts listen on; default: free ones, then the same ones again.",
+)
+@click.option("--detach", is_flag=True, help="Return when the stack is ready, and leave it running.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print addresses, passwords and process ids as one JSON object."
+)
+def up(directory: Path, port_base: int | None, detach: bool, as_json: bool) -> None:
+    """Start the embedded stack, or what is missing of it. No root and no hosts are needed."""
+    running = stack.up(directory, port_base)
+    description = running.describe()
+    if as_json:
+        click.echo(json.dumps(description))
+    else:
+        show(description)
+    if detach:
+        if not as_json:
+            click.echo(f"Stop it with: cvat-analytics down --dir {directory}")
+        return
+    wait_for_interrupt()
+    stack.down(directory)
+
+
+def show(description: dict[str, dict[str, str]]) -> None:
+    """Print where the parts listen."""
+    click.echo(
+        f"ClickHouse  {description['clickhouse']['http']}  (database {description['clickhouse']['database']})"
+    )
+    click.echo(f"Events to   {description['vector']['http']}")
+    click.echo(f"Dashboards  {description['viewer']['http']}")
+
+
+def wait_for_interrupt() -> None:
+    """Return when the user presses Ctrl-C."""
+    click.echo("Running. Ctrl-C stops the stack; the data stays.", err=True)
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        click.echo("\nStopping ...", err=True)
