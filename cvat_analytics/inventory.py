@@ -38,6 +38,8 @@ def load(path: Path) -> Stack:
     Raises InputError naming every mistake in it.
     """
     # pyinfra's command line is imported here only: it brings gevent, which the embedded stack does without
+    from pyinfra.api import State
+    from pyinfra.context import ctx_state
     from pyinfra_cli.inventory import make_inventory_from_files
 
     if not path.is_file():
@@ -45,7 +47,8 @@ def load(path: Path) -> Stack:
             f"inventory {path}: there is no such file. Copy inventory/hosts.py and put your hosts there"
         )
     try:
-        hosts = make_inventory_from_files(str(path))
+        with ctx_state.use(State()):  # pyinfra notes there which file it executes
+            hosts = make_inventory_from_files(str(path))
     except (SyntaxError, NameError, TypeError, AttributeError, ImportError) as error:
         raise InputError(f"inventory {path}: is not usable Python: {error}") from None
     except Exception as error:  # pyinfra wraps whatever the file raises

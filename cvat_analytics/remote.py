@@ -111,7 +111,8 @@ def _carry(near: socket.socket, client: SSHClient, target: tuple[str, int], peer
             return
         with contextlib.closing(far), contextlib.suppress(OSError):
             while True:
-                readable: list[Any] = select.select([near, far], [], [])[0]
+                sides: list[Any] = [near, far]
+                readable = select.select(sides, [], [])[0]
                 for source, sink in ((near, far), (far, near)):
                     if source in readable:
                         data = source.recv(65536)

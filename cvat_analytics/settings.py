@@ -14,7 +14,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from cvat_analytics.errors import InputError
 
@@ -132,8 +140,9 @@ class Settings(BaseModel):
     )
     grafana_listen_address: Address = Field("127.0.0.1", description="Address on which Grafana listens.")
     grafana_root_url: Annotated[str, AfterValidator(_http_url)] = Field(
-        "http://localhost:3000/analytics/",
-        description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves `/analytics`).",
+        "",
+        description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers "
+        "(CVAT serves `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.",
     )
     grafana_anonymous_viewer: bool = Field(
         False, description="Let visitors without a login read the dashboards (role Viewer, never more)."
@@ -206,6 +215,15 @@ class Settings(BaseModel):
     health_timeout: Duration = Field(
         timedelta(seconds=90), description="How long a deploy waits for a service to become healthy."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _derive_root_url(cls, values: Any) -> Any:
+        """Derive the default address of Grafana from its port, so that the port is defined once."""
+        if isinstance(values, dict) and not values.get("grafana_root_url"):
+            port = values.get("grafana_port", cls.model_fields["grafana_port"].default)
+            return values | {"grafana_root_url": f"http://localhost:{port}/analytics/"}
+        return values
 
     def listening_ports(self) -> dict[str, dict[str, int]]:
         """Return each component's ports by the setting that defines them."""

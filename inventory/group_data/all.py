@@ -1,0 +1,114 @@
+"""Every setting of the stack, with its default. Change a line, run `make deploy`. See docs/settings.md."""
+
+# How to become administrator on the hosts: False when you log in as root.
+_sudo = True
+
+
+# --- Where things listen ---
+
+# ClickHouse's HTTP port: Vector, CVAT and the events API use it.
+clickhouse_http_port = 8123
+
+# ClickHouse's native port: Grafana and clickhouse-client use it.
+clickhouse_native_port = 9000
+
+# Port on which Vector receives CVAT's events (CVAT's `DJANGO_LOG_SERVER_PORT`).
+vector_port = 8282
+
+# Grafana's HTTP port.
+grafana_port = 3000
+
+# The host's own address on the private network, set per host. Needed as soon as the parts of the stack are on more
+# than one host: the others reach it there. ClickHouse listens there only if another host needs it.
+address = None
+
+# Addresses on which ClickHouse listens beside 127.0.0.1, for example so that the CVAT server can read its exports.
+clickhouse_listen_addresses = []
+
+# Addresses or networks (CIDR) outside this stack that may log in to ClickHouse as `cvat`, usually the CVAT host's.
+clickhouse_allowed_addresses = []
+
+# Address on which Vector receives events. Set it to the private address that the CVAT host reaches.
+vector_listen_address = "127.0.0.1"
+
+# Address on which Grafana listens.
+grafana_listen_address = "127.0.0.1"
+
+# The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves
+# `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.
+grafana_root_url = ""
+
+# Let visitors without a login read the dashboards (role Viewer, never more).
+grafana_anonymous_viewer = False
+
+
+# --- What is installed ---
+
+# Where packages come from: `vendor` (the vendors' apt repositories), the URL of an apt mirror, or the path of an
+# offline bundle directory.
+package_source = "vendor"
+
+# File with the mirror's public signing key. Needed when `package_source` is a URL.
+package_signing_key = None
+
+# Exact version of the ClickHouse packages (an LTS release).
+clickhouse_version = "26.8.19.9"
+
+# Exact version of the Vector package.
+vector_version = "0.58.0-1"
+
+# Exact version of the Grafana package.
+grafana_version = "13.2.3"
+
+# Exact version of Grafana's ClickHouse datasource plugin.
+grafana_plugin_version = "4.22.0"
+
+# sha256 of the plugin's zip for each architecture.
+grafana_plugin_sha256 = {
+    "amd64": "2041f4c32160aeedc36c6e51cc996542b44c27f4595dd33546cb18018b30b8d8",
+    "arm64": "530bef1ff592a5aa3ff43e391e7a66d8df875c940d051da4fe30ddac0e540543",
+}
+
+
+# --- What is stored, and for how long ---
+
+# Name of the ClickHouse database.
+database = "cvat"
+
+# How long events are kept, as in `400d`; `forever` keeps all.
+events_retention = "forever"
+
+# How long refused events (dead letters) are kept.
+dead_letters_retention = "90d"
+
+# How long ClickHouse's own log tables are kept. They grow for ever where this is `forever`.
+system_logs_retention = "14d"
+
+# How long the journal of accepted events is kept beside Vector.
+journal_retention = "30d"
+
+# Disk space for events that wait while ClickHouse is away; at least 256 MiB.
+vector_buffer_size = "1GiB"
+
+
+# --- How much of the host it may use ---
+
+# ClickHouse's memory profile: `small` (hosts up to 6 GiB), `medium` (up to 24 GiB), `large`; `auto` chooses by the
+# host's memory.
+memory_profile = "auto"
+
+# Upper limit of ClickHouse's memory, as in `3GiB`; overrides the profile's.
+clickhouse_memory_limit = None
+
+# Free disk space that a host must have before anything is installed on it.
+minimum_free_disk = "10GiB"
+
+
+# --- How the deploy behaves ---
+
+# File with the generated passwords; default `secrets.json` beside the inventory. Keep a copy in your password
+# store.
+secrets_file = None
+
+# How long a deploy waits for a service to become healthy.
+health_timeout = "90s"

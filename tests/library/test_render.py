@@ -1,0 +1,119 @@
+"""Every rendered file parses as what it is, and holds no secret that it need not hold."""
+
+import configparser
+import tomllib
+import xml.etree.ElementTree as ET
+
+import pytest
+import yaml
+
+from cvat_analytics import memory, render, secrets, topology
+from cvat_analytics.settings import validate
+
+ONE = {"clickhouse": ["a"], "vector": ["a"], "grafana": ["a"]}
+THREE = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"]}
+ADDRESSES = {"a": "10.0.0.1", "b": "fd00::2", "c": "10.0.0.3"}
+
+
+def context(groups=ONE, host="a", **values) -> render.Context:
+    own = {name: {"address": ADDRESSES[name], **values} for name in sorted({h for hosts in groups.values() for h in hosts})}
+    return render.Context(host, topology.build(groups, own, where="test"), secrets.generate())
+
+
+def files(wanted: render.Context) -> dict[str, render.RenderedFile]:
+    parts = (render.clickhouse_files, render.vector_files, render.grafana_files)
+    return {file.path: file for part in parts for file in part(wanted)}
+
+
+@pytest.mark.parametrize("groups", [ONE, THREE], ids=["one host", "three hosts"])
+@pytest.mark.parametrize("values", [{}, {"system_logs_retention": "forever", "clickhouse_listen_addresses": ["10.9.9.9"]}])
+def test_every_file_parses(groups, values):
+    for host in {"a", *groups["vector"], *groups["grafana"]}:
+        for path, file in files(context(groups, host, **values)).items():
+            if path.endswith(".xml"):
+                ET.fromstring(file.content)
+            elif path.endswith(".toml"):
+                tomllib.loads(file.content)
+            elif path.endswith(".yaml"):
+                assert yaml.safe_load(file.content)
+            elif path.endswith((".ini", ".conf")):
+                parser = configparser.RawConfigParser(strict=False)
+                parser.optionxform = str
+                parser.read_string(file.content)
+
+
+def test_a_secret_stands_only_in_files_that_are_marked_as_secret():
+    wanted = context()
+    for path, file in files(wanted).items():
+        if not file.secret:
+            assert [name for name in wanted.secrets if wanted.secrets[name] in file.content] == [], path
+            assert [n for n in wanted.secrets if wanted.secrets.sha256(n) in file.content] == [], path
+
+
+def test_files_with_a_readable_secret_are_for_root_alone():
+    wanted = context()
+    holders = [f for f in files(wanted).values() if any(value in f.content for value in wanted.secrets.values())]
+    assert len(holders) == 5
+    assert {(file.user, file.group, file.mode) for file in holders} == {("root", "root", "600")}
+
+
+def test_changing_a_port_changes_every_file_that_refers_to_it():
+    before, after = files(context(THREE)), files(context(THREE, clickhouse_http_port=8999))
+    changed = sorted(path for path in before if before[path].content != after[path].content and not before[path].secret)
+    assert changed == ["/etc/clickhouse-server/config.d/cvat-analytics.xml", "/etc/vector/vector.toml"]
+    assert "8999" in after["/etc/vector/vector.toml"].content
+    before, after = files(context(THREE)), files(context(THREE, clickhouse_native_port=9999))
+    changed = sorted(path for path in before if before[path].content != after[path].content and "9999" in after[path].content)
+    assert changed == [
+        "/etc/clickhouse-server/config.d/cvat-analytics.xml",
+        "/etc/cvat-analytics/secrets/clickhouse-client.xml",
+        "/etc/grafana/provisioning/datasources/cvat-analytics.yaml",
+    ]
+
+
+def users(wanted: render.Context) -> ET.Element:
+    found = ET.fromstring(files(wanted)["/etc/clickhouse-server/users.d/cvat-analytics.xml"].content).find("users")
+    assert found is not None
+    return found
+
+
+def test_each_clickhouse_user_may_log_in_only_from_where_he_is():
+    found = users(context(THREE, clickhouse_allowed_addresses=["10.5.0.0/16"]))
+    networks = {user.tag: [ip.text for ip in user.findall("networks/ip")] for user in found}
+    assert networks == {
+        "default": [],
+        "admin": ["127.0.0.1"],
+        "vector": ["fd00::2"],
+        "grafana": ["10.0.0.3"],
+        "events_api": ["127.0.0.1"],
+        "cvat": ["127.0.0.1", "10.5.0.0/16"],
+    }
+
+
+def test_vector_may_insert_and_nothing_else():
+    grants = [query.text for query in users(context()).findall("vector/grants/query")]
+    assert grants == ["GRANT INSERT ON cvat.events", "GRANT INSERT ON cvat.events_dead_letter"]
+
+
+def test_system_logs_are_limited_or_off():
+    root = ET.fromstring(files(context(system_logs_retention="3d"))["/etc/clickhouse-server/config.d/cvat-analytics.xml"].content)
+    logs = {element.tag: element for element in root if element.tag.endswith("_log")}
+    assert {tag for tag, log in logs.items() if log.get("remove")} >= {"trace_log", "text_log"}
+    kept = [log for log in logs.values() if not log.get("remove")]
+    assert {log.findtext("ttl") for log in kept} == {"event_date + INTERVAL 3 DAY DELETE"}
+
+
+@pytest.mark.parametrize(
+    ("gib", "values", "name", "limit"),
+    [
+        (4, {}, "small", 2 * 2**30),
+        (16, {}, "medium", int(16 * 2**30 * 0.6)),
+        (64, {}, "large", 48 * 2**30),
+        (64, {"memory_profile": "small"}, "small", 32 * 2**30),
+        (4, {"clickhouse_memory_limit": "1GiB"}, "small", 2**30),
+    ],
+)
+def test_memory_follows_the_host_and_can_be_overridden(gib, values, name, limit):
+    found = memory.profile(validate(values, where="x"), gib * 2**30)
+    assert (found.name, found.server_limit) == (name, limit)
+    assert found.query_limit <= limit // 2

@@ -1,0 +1,54 @@
+"""Passwords: generated once, private, and shown nowhere."""
+
+import json
+import stat
+
+import pytest
+
+from cvat_analytics import secrets
+from cvat_analytics.errors import InputError
+
+
+def test_init_writes_every_password_once_and_privately(tmp_path):
+    path = tmp_path / "new" / "secrets.json"
+    assert secrets.init(path) == list(secrets.NAMES)
+    first = secrets.load(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert secrets.init(path) == []
+    assert dict(secrets.load(path)) == dict(first)
+    assert len(set(first.values())) == len(secrets.NAMES)
+    assert all(len(value) >= 32 for value in first.values())
+
+
+def test_init_adds_what_a_newer_version_needs_and_keeps_the_rest(tmp_path):
+    path = tmp_path / "secrets.json"
+    path.write_text(json.dumps({"clickhouse_admin": "kept"}))
+    path.chmod(0o600)
+    assert "clickhouse_admin" not in secrets.init(path)
+    assert secrets.load(path)["clickhouse_admin"] == "kept"
+
+
+def test_passwords_are_not_printed():
+    generated = secrets.generate()
+    assert not any(value in repr(generated) or value in str(generated) for value in generated.values())
+    assert generated.mask(f"login with {generated['grafana_admin']}") == "login with ***"
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "reason"),
+    [
+        (None, 0o600, "there is none. Restore it from your password store"),
+        ("{}", 0o600, "lacks clickhouse_admin"),
+        ("not json", 0o600, "cannot be read"),
+        ("{}", 0o644, "other users may read it (mode 0644)"),
+    ],
+)
+def test_an_unusable_file_is_refused_with_its_name(tmp_path, content, mode, reason):
+    path = tmp_path / "secrets.json"
+    if content is not None:
+        path.write_text(content)
+        path.chmod(mode)
+    with pytest.raises(InputError) as caught:
+        secrets.load(path)
+    assert str(caught.value).startswith(f"secrets file {path}: ")
+    assert reason in str(caught.value)

@@ -1,0 +1,160 @@
+"""Settings and topology: what is accepted, and that each mistake is one clear message before anything happens."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_analytics import settings, topology
+from cvat_analytics.errors import InputError
+
+ONE_HOST = {"clickhouse": ["a"], "vector": ["a"], "grafana": ["a"]}
+THREE_HOSTS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"]}
+
+
+def mistakes(values: dict) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        settings.validate(values, where="all.py")
+    return str(caught.value).splitlines()
+
+
+def test_the_defaults_are_valid():
+    assert settings.validate({}, where="all.py").clickhouse_http_port == 8123
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"grafana_prot": 1}, "all.py: unknown setting 'grafana_prot': did you mean 'grafana_port'?"),
+        ({"zzz": 1}, "all.py: unknown setting 'zzz': docs/settings.md lists all settings"),
+        ({"vector_port": 70000}, "all.py: setting 'vector_port': Input should be less than or equal to 65535 (got 70000)"),
+        ({"vector_port": 0}, "all.py: setting 'vector_port': Input should be greater than or equal to 1 (got 0)"),
+        (
+            {"events_retention": "5 parsecs"},
+            "all.py: setting 'events_retention': '5 parsecs' is not a duration: write a whole number and s, m, h, d, w or y, as in '90d'",
+        ),
+        (
+            {"events_retention": "0d"},
+            "all.py: setting 'events_retention': '0d' is not a duration: write a whole number and s, m, h, d, w or y, as in '90d'",
+        ),
+        (
+            {"vector_buffer_size": "1MiB"},
+            "all.py: setting 'vector_buffer_size': Input should be greater than or equal to 268435488 (got 1048576)",
+        ),
+        (
+            {"clickhouse_memory_limit": "2 gigs"},
+            "all.py: setting 'clickhouse_memory_limit': '2 gigs' is not a size: write a whole number and KiB, MiB, GiB or TiB, as in '512MiB'",
+        ),
+        ({"vector_listen_address": "everywhere"}, "all.py: setting 'vector_listen_address': 'everywhere' is not an IP address"),
+        (
+            {"database": "system"},
+            "all.py: setting 'database': 'system' is not usable as a database name: small letters, digits and _ only, and not one of ClickHouse's own",
+        ),
+        (
+            {"database": "a; DROP TABLE b"},
+            "all.py: setting 'database': 'a; DROP TABLE b' is not usable as a database name: small letters, digits and _ only, and not one of ClickHouse's own",
+        ),
+        (
+            {"package_source": "/nowhere/at/all"},
+            "all.py: setting 'package_source': '/nowhere/at/all' is neither 'vendor', nor a URL, nor an existing directory",
+        ),
+        (
+            {"package_source": "https://mirror.example"},
+            "all.py: setting 'package_signing_key': needed because 'package_source' is a mirror; give the file with its public key",
+        ),
+        (
+            {"clickhouse_allowed_addresses": ["10.0.0.0/33"]},
+            "all.py: setting 'clickhouse_allowed_addresses': '10.0.0.0/33' is neither an IP address nor a network",
+        ),
+        (
+            {"grafana_root_url": "analytics.example.org"},
+            "all.py: setting 'grafana_root_url': 'analytics.example.org' is not a URL: it must start with http:// or https:// and name a host",
+        ),
+    ],
+)
+def test_a_mistake_is_one_message(values, message):
+    assert mistakes(values) == [message]
+
+
+def test_all_mistakes_are_reported_at_once():
+    assert len(mistakes({"grafana_prot": 1, "vector_port": 0, "journal_retention": "soon"})) == 3
+
+
+@given(st.integers(1, 10**6), st.sampled_from(sorted(settings._DURATION_UNITS)))
+def test_a_duration_is_number_times_unit(number, unit):
+    assert settings.parse_duration(f"{number}{unit}") == number * timedelta(seconds=settings._DURATION_UNITS[unit])
+
+
+@given(st.text(max_size=12))
+def test_any_other_text_is_refused_or_means_a_positive_duration(text):
+    try:
+        duration = settings.parse_duration(text)
+    except (ValueError, OverflowError):
+        return
+    assert duration > timedelta(0)
+
+
+@pytest.mark.parametrize(("text", "size"), [("512MiB", 2**29), ("2 GiB", 2**31), ("100", 100), (7, 7)])
+def test_a_size_is_in_bytes(text, size):
+    assert settings.parse_size(text) == size
+
+
+def test_forever_keeps_everything():
+    assert settings.validate({"events_retention": "forever"}, where="x").events_retention is None
+
+
+def test_the_port_of_grafana_is_in_its_default_address():
+    assert settings.validate({"grafana_port": 3333}, where="x").grafana_root_url == "http://localhost:3333/analytics/"
+
+
+def build(groups, values):
+    return topology.build(groups, values, where="hosts.py")
+
+
+def test_one_host_reaches_everything_on_loopback():
+    stack = build(ONE_HOST, {"a": {}})
+    assert stack.clickhouse_listen_addresses() == ("127.0.0.1",)
+    assert stack.clickhouse_address("a") == "127.0.0.1"
+    assert stack.client_addresses("vector") == ("127.0.0.1",)
+
+
+def test_three_hosts_reach_clickhouse_at_its_own_address_and_only_they_may():
+    stack = build(THREE_HOSTS, {name: {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)})
+    assert stack.clickhouse_listen_addresses() == ("127.0.0.1", "10.0.0.1")
+    assert stack.clickhouse_address("b") == "10.0.0.1"
+    assert stack.client_addresses("vector") == ("10.0.0.2",)
+    assert stack.client_addresses("grafana") == ("10.0.0.3",)
+
+
+@pytest.mark.parametrize(
+    ("groups", "values", "message"),
+    [
+        ({**ONE_HOST, "vector": []}, {"a": {}}, "hosts.py: the group 'vector' has no host: put at least one there"),
+        (
+            {**ONE_HOST, "clickhouse": ["a", "b"]},
+            {"a": {}, "b": {}},
+            "hosts.py: the group 'clickhouse' has 2 hosts: this stack keeps its data on exactly one",
+        ),
+        (
+            ONE_HOST,
+            {"a": {"vector_port": 3000}},
+            "hosts.py: setting 'grafana_port': port 3000 of host a is already used by 'vector_port'; give each its own",
+        ),
+        (
+            {**ONE_HOST, "grafana": ["b"]},
+            {"a": {"address": "10.0.0.1"}, "b": {}},
+            "hosts.py: setting 'address' of host b: needed because the stack is on several hosts; give the address at which the others reach it",
+        ),
+    ],
+)
+def test_what_cannot_work_together_is_refused(groups, values, message):
+    with pytest.raises(InputError) as caught:
+        build(groups, values)
+    assert str(caught.value) == message
+
+
+def test_one_port_may_be_used_on_two_hosts():
+    groups = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"]}
+    values = {name: {"address": f"10.0.0.{number}", "vector_port": 3000} for number, name in enumerate("ab", 1)}
+    assert build(groups, values).components("b") == ("vector",)
