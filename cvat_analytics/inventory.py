@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cvat_analytics import secrets, topology
 from cvat_analytics.errors import InputError
 from cvat_analytics.settings import GROUPS
 from cvat_analytics.topology import Topology
 
-if TYPE_CHECKING:
-    from pyinfra.api.inventory import Inventory
-
 # How to reach a host is pyinfra's business (its connectors' data keys and its global arguments)
 _CONNECTOR_PREFIXES = ("_", "ssh_", "docker_", "podman_", "chroot_", "local_", "fake_")
 
 
 @dataclass(frozen=True)
+class Host:
+    """A host as the inventory has it: its groups, and its data with that of its groups merged in."""
+
+    name: str
+    groups: Sequence[str]
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Stack:
-    """What an inventory describes. `secrets_file` may not exist yet."""
+    """What an inventory describes. The secrets file may not exist yet."""
 
     topology: Topology
     secrets_file: Path
-    hosts: Inventory
+    hosts: Sequence[Host]
 
     def secrets(self) -> secrets.Secrets:
         """Return the passwords. Raises InputError when the file is missing or not private."""
@@ -37,37 +46,32 @@ def load(path: Path) -> Stack:
 
     Raises InputError naming every mistake in it.
     """
-    # pyinfra's command line is imported here only: it brings gevent, which the embedded stack does without
-    from pyinfra.api import State
-    from pyinfra.context import ctx_state
-    from pyinfra_cli.inventory import make_inventory_from_files
-
     if not path.is_file():
         raise InputError(
             f"inventory {path}: there is no such file. Copy inventory/hosts.py and put your hosts there"
         )
+    # pyinfra itself reads it, in a process of its own: its command line replaces Python's sockets and threads
+    command = [sys.executable, "-m", "pyinfra", str(path.absolute()), "debug-inventory", "--json"]
+    answer = subprocess.run(command, cwd=path.absolute().parent, capture_output=True, text=True, check=False)
     try:
-        with ctx_state.use(State()):  # pyinfra notes there which file it executes
-            hosts = make_inventory_from_files(str(path))
-    except (SyntaxError, NameError, TypeError, AttributeError, ImportError) as error:
-        raise InputError(f"inventory {path}: is not usable Python: {error}") from None
-    except Exception as error:  # pyinfra wraps whatever the file raises
-        raise InputError(f"inventory {path}: {getattr(error, 'exception', error)}") from None
+        hosts = [Host(host["name"], host["groups"], host["data"]) for host in json.loads(answer.stdout)]
+    except ValueError:
+        reason = next(
+            (line for line in reversed(answer.stderr.splitlines()) if "Error" in line), "it is not usable"
+        )
+        raise InputError(f"inventory {path}: {reason.strip()}") from None
     return describe(hosts, path)
 
 
-def describe(hosts: Inventory, path: Path) -> Stack:
-    """Return the stack of an inventory that pyinfra has already read from the file `path`."""
-    groups = {group: [host.name for host in hosts.groups.get(group, [])] for group in GROUPS}
-    values = {
-        host.name: setting_values(host.data.dict())  # type: ignore[no-untyped-call]
-        for host in hosts
-    }
+def describe(hosts: Sequence[Host], path: Path) -> Stack:
+    """Return the stack of the `hosts` that pyinfra has read from the file `path`. Raises InputError as `load`."""
+    groups = {group: [host.name for host in hosts if group in host.groups] for group in GROUPS}
+    values = {host.name: _setting_values(host.data) for host in hosts}
     described = topology.build(groups, values, where=f"inventory {path}")
     settings = described.settings[described.clickhouse_host]
     return Stack(described, settings.secrets_file or path.parent / "secrets.json", hosts)
 
 
-def setting_values(data: Mapping[str, Any]) -> dict[str, Any]:
+def _setting_values(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return what of a host's data are settings of this project, known or not."""
     return {name: value for name, value in data.items() if not name.startswith(_CONNECTOR_PREFIXES)}

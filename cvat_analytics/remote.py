@@ -56,11 +56,12 @@ def _connect(
     stack: inventories.Stack, names: set[str], open_connections: contextlib.ExitStack
 ) -> dict[str, SSHClient | None]:
     """Return the SSH connection of each host in `names`; None for a host that is this machine."""
-    from pyinfra.api import Config, State
+    from pyinfra.api import Config, Inventory, State
     from pyinfra.api.connect import connect_all, disconnect_all
 
-    state = State(stack.hosts, Config())  # type: ignore[no-untyped-call]
-    state.limit_hosts = [host for host in stack.hosts if host.name in names]
+    wanted = [(host.name, dict(host.data)) for host in stack.hosts if host.name in names]
+    hosts = Inventory((wanted, {}))  # type: ignore[no-untyped-call]
+    state = State(hosts, Config())  # type: ignore[no-untyped-call]
     try:
         connect_all(state)
     except Exception as error:
@@ -68,7 +69,7 @@ def _connect(
     open_connections.callback(disconnect_all, state)
     clients: dict[str, SSHClient | None] = {}
     for name in names:
-        host: Any = stack.hosts.get_host(name)
+        host: Any = hosts.get_host(name)
         if not host.connected:
             raise UnreachableError(
                 f"host {name}: no SSH connection. Check the name, `ssh_user`, `ssh_key` and `ssh_port` in the inventory"

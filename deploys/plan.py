@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyinfra
 from pyinfra import context, host
-from pyinfra_cli.exceptions import CliError
 
 from cvat_analytics import inventory
 from cvat_analytics.errors import InputError
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 SUPPORTED = {("debian", "12"), ("debian", "13"), ("ubuntu", "22.04"), ("ubuntu", "24.04")}
 # What may hold a port of the stack before a deploy: its own services, by the name of their process
 OWN_PROGRAMS = {"clickhouse": ("clickhouse",), "vector": ("vector",), "grafana": ("grafana",)}
-
-
-class Refusal(CliError):  # type: ignore[misc]
-    """Bad input: ends pyinfra with exit code 2 before anything is changed."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True)
@@ -64,9 +58,10 @@ def inventory_file() -> Path:
 
 
 def make(inventory_file: Path) -> Plan:
-    """Return the plan for the current host. Raises Refusal (exit code 2) when it cannot be carried out."""
+    """Return the plan for the current host. Raises InputError when it cannot be carried out."""
     try:
-        stack = inventory.describe(context.inventory, inventory_file)
+        hosts = [inventory.Host(each.name, each.groups, each.data.dict()) for each in context.inventory]  # type: ignore[no-untyped-call]
+        stack = inventory.describe(hosts, inventory_file)
         secrets = stack.secrets()
         if host.name not in stack.topology.settings:
             raise InputError(
@@ -86,8 +81,21 @@ def make(inventory_file: Path) -> Plan:
         for component in components:
             _check_source(component, settings, state)
     except InputError as error:
-        raise Refusal(str(error)) from None
+        _refuse(error)
+        raise
     return Plan(Context(host.name, stack.topology, secrets, memory_bytes=state.memory), state)
+
+
+def _refuse(error: InputError) -> None:
+    """End pyinfra's command with the message and exit code 2, instead of with a traceback."""
+    if pyinfra.is_cli:
+        from pyinfra_cli.exceptions import (
+            CliError,  # its package replaces Python's sockets when it is imported
+        )
+
+        refusal = CliError(str(error))
+        refusal.exit_code = error.exit_code
+        raise refusal from None
 
 
 def _check_system(state: HostState) -> None:

@@ -5,17 +5,28 @@ Exit codes: 0 fine, 1 a check or a step failed, 2 bad input or settings, 3 a par
 
 from __future__ import annotations
 
+import importlib
 import sys
 from typing import Any
 
 import click
 
 from cvat_analytics.errors import CvatAnalyticsError
-from scripts import demo, deploy, down, secrets, smoke, status, up
+
+COMMANDS = ("demo", "up", "down", "status", "smoke", "deploy", "secrets")
 
 
 class _Commands(click.Group):
-    """Ends a command that raises one of our errors with its text and its exit code, without a traceback."""
+    """Imports a command when it is asked for, and ends it with one message when it raises one of our errors."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"scripts.{name}"), name)
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -33,9 +44,6 @@ class _Commands(click.Group):
 def main() -> None:
     """Deploy, run and check the analytics stack of CVAT."""
 
-
-for command in (demo.demo, up.up, down.down, status.status, smoke.smoke, deploy.deploy, secrets.secrets):
-    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,160 @@
+"""The whole deploy against pyinfra's fake hosts: what it runs, in which order, and what it refuses before that.
+
+The fake hosts prove the commands and their order, not their effect: tests/hosts/ has real hosts for that.
+"""
+
+import re
+
+import pytest
+from pyinfra.api.exceptions import PyinfraError
+
+from cvat_analytics.errors import InputError
+
+THREE = {"clickhouse": ["@fake/a"], "vector": ["@fake/b"], "grafana": ["@fake/c"]}
+ADDRESSES = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)}
+
+
+@pytest.fixture(autouse=True)
+def _plugin_archive(monkeypatch):
+    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+
+
+def test_everything_is_installed_before_anything_is_configured_and_configured_before_anything_starts(
+    run_deploy,
+):
+    run = run_deploy()
+    installs = [run.position(rf"install .*{name}=") for name in ("clickhouse-server", "vector", "grafana")]
+    uploads = [n for n, command in enumerate(run.commands["@fake/a"]) if "base64 -d | tar" in command]
+    starts = [
+        run.position(f"systemctl restart {unit}")
+        for unit in ("clickhouse-server", "vector", "grafana-server")
+    ]
+    assert installs == sorted(installs)
+    assert starts == sorted(starts)
+    assert max(installs) < uploads[-1] < min(starts)
+    assert run.failed == set()
+
+
+def test_packages_have_exact_versions_from_the_pinned_places_only(run_deploy):
+    run = run_deploy()
+    (install,) = run.matching("install .*clickhouse-server=")
+    for name in ("clickhouse-common-static", "clickhouse-server", "clickhouse-client"):
+        assert f"{name}=26.8.19.9" in install
+    keys = run.matching("apt-helper")
+    assert len(keys) == 3
+    assert "3A9EA1193A97B548BE1457D48919F6BD2B48D754" in keys[0]
+
+
+def test_vector_starts_only_after_the_schema_is_there_and_it_may_insert(run_deploy):
+    run = run_deploy()
+    schema = run.position("clickhouse-client .*--database=cvat --multiquery")
+    probe = run.position(r"INSERT%20INTO%20cvat\.events%20")
+    start = run.position("systemctl restart vector")
+    assert schema < probe < start
+
+
+def test_a_service_is_marked_as_unapplied_before_its_files_change_and_as_applied_after_it_is_healthy(
+    run_deploy,
+):
+    run = run_deploy()
+    forget = run.position("rm -f /var/lib/cvat-analytics/vector.applied")
+    restart = run.position("systemctl restart vector")
+    healthy = run.position("vector did not become healthy")
+    remember = run.position("> /var/lib/cvat-analytics/vector.applied")
+    assert forget < restart < healthy < remember
+
+
+def test_no_password_and_no_hash_of_one_is_in_a_command(run_deploy):
+    run = run_deploy()
+    text = "\n".join(command for commands in run.commands.values() for command in commands)
+    assert [
+        name for name in run.secrets if run.secrets[name] in text or run.secrets.sha256(name) in text
+    ] == []
+
+
+def test_a_host_gets_only_its_own_part(run_deploy):
+    run = run_deploy(groups=THREE, host_settings=ADDRESSES)
+    programs = {
+        host: sorted(set(re.findall(r"systemctl restart ([\w-]+)", "\n".join(commands))))
+        for host, commands in run.commands.items()
+    }
+    assert programs == {
+        "@fake/a": ["clickhouse-server"],
+        "@fake/b": ["vector"],
+        "@fake/c": ["grafana-server"],
+    }
+    assert run.matching(r"/dev/tcp/10\.0\.0\.1/8123.*INSERT", "@fake/b")
+
+
+def refusal(run_deploy, **arguments) -> str:
+    with pytest.raises(InputError) as caught:
+        run_deploy(**arguments)
+    assert caught.value.exit_code == 2
+    return str(caught.value)
+
+
+def system(**changes: str) -> dict[str, list[str]]:
+    from tests.deploys.conftest import DEBIAN_12
+
+    lines = dict(line.split("=", 1) for line in DEBIAN_12.splitlines()) | changes
+    return {"os-release": [f"{key}={value}" for key, value in lines.items()]}
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        (
+            system(os_id="fedora", os_version="42", os_name="Fedora Linux 42"),
+            "host @fake/a: Fedora Linux 42 is not supported. Supported are Debian 12 and 13, Ubuntu 22.04 and 24.04. Nothing has been changed",
+        ),
+        (system(os_version="11", os_name="Debian 11"), "host @fake/a: Debian 11 is not supported. Supported are"),
+        (system(uid="1000"), "host @fake/a: commands do not run as root. Set `_sudo = True`, or log in as root"),
+        (system(free_disk=str(2**30)), "host @fake/a: 1.0 GiB free below /var/lib, but 10.0 GiB are needed (setting 'minimum_free_disk')"),
+        (system(cpu_flags="fpu sse2"), "host @fake/a: its processor lacks SSE 4.2, which ClickHouse needs"),
+        (
+            system(listener='127.0.0.1:8123 users:(("nginx",pid=7,fd=6))'),
+            "host @fake/a: port 8123 (setting 'clickhouse_http_port') is already in use by nginx. Stop that program or choose another port",
+        ),
+        (
+            {"apt-cache": ["offers clickhouse-server 18.16.1+ds-7.3"]},
+            "host @fake/a: package_source vendor has no clickhouse-common-static 26.8.19.9 for amd64; it has no version of it. "
+            "Choose one with the setting 'clickhouse_version'",
+        ),
+        (
+            {"apt-cache": ["error E: Failed to fetch https://packages.clickhouse.com/deb/dists/lts/InRelease"]},
+            "host @fake/a: package_source vendor cannot be read for clickhouse: E: Failed to fetch",
+        ),
+    ],
+    ids=["fedora", "debian 11", "no root", "small disk", "old processor", "port in use", "wrong package", "no source"],
+)  # fmt: skip
+def test_a_host_that_will_not_do_is_refused_by_name(run_deploy, answers, message):
+    assert refusal(run_deploy, answers=answers).startswith(message)
+
+
+@pytest.mark.parametrize("version", ["22.04", "24.04"])
+def test_ubuntu_is_accepted(run_deploy, version):
+    answers = system(os_id="ubuntu", os_version=version, os_name=f"Ubuntu {version} LTS")
+    assert run_deploy(answers=answers).failed == set()
+
+
+def test_a_wrong_setting_is_refused_before_any_command(run_deploy):
+    assert "unknown setting 'vector_prot': did you mean 'vector_port'?" in refusal(
+        run_deploy, settings={"vector_prot": 1}
+    )
+
+
+def test_a_bundle_that_lacks_a_package_is_refused(run_deploy, tmp_path):
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    assert refusal(run_deploy, settings={"package_source": str(bundle)}) == (
+        f"package_source {bundle}: has no clickhouse-common-static 26.8.19.9 for amd64 (clickhouse-common-static_26.8.19.9_amd64.deb). Put it there"
+    )
+
+
+def test_a_service_that_does_not_come_up_fails_the_run_and_stops_what_depends_on_it(run_deploy):
+    with pytest.raises(PyinfraError):
+        run_deploy(
+            answers={
+                "clickhouse-server did not become healthy": {"success": False, "stderr": "its last words"}
+            }
+        )
