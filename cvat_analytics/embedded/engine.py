@@ -90,15 +90,21 @@ def run(config_file: Path) -> int:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        raise InputError(f"data directory {data}: another ClickHouse is using it. Stop that one, or choose another directory") from None
+        raise InputError(
+            f"data directory {data}: another ClickHouse is using it. Stop that one, or choose another directory"
+        ) from None
     engine = ctypes.CDLL(str(library()), mode=ctypes.RTLD_GLOBAL)
-    threading.Thread(target=_notify_when_ready, args=[_setting(config_file, "http_port")], daemon=True).start()
+    threading.Thread(
+        target=_notify_when_ready, args=[_setting(config_file, "http_port")], daemon=True
+    ).start()
     listen = (
         "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; "
         "SELECT sleepEachRow(3) FROM system.numbers "
         "SETTINGS function_sleep_max_microseconds_per_block = 5000000, max_block_size = 1 FORMAT Null"
     )
-    arguments = ["clickhouse", f"--config-file={config_file}", f"--path={data}", "--query", listen]
+    # The library does not read the logger's level from the configuration
+    logging = ["--log-level=warning"]
+    arguments = ["clickhouse", f"--config-file={config_file}", f"--path={data}", *logging, "--query", listen]
     argv = (ctypes.c_char_p * (len(arguments) + 1))(*[argument.encode() for argument in arguments], None)
     return int(engine.chdb_query_cmdline(len(arguments), argv))
 
