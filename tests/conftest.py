@@ -1,0 +1,13 @@
+"""Options of the whole test suite."""
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add where the host tests get their packages from."""
+    parser.addoption(
+        "--packages",
+        choices=("standin", "vendor"),
+        default="standin",
+        help="packages that the host tests install: stand-ins (no network needed) or the vendors' own",
+    )

@@ -1,0 +1,173 @@
+"""A systemd host in a container: boots like a server, is reached over SSH, and can be looked into from outside."""
+
+from __future__ import annotations
+
+import base64
+import shlex
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import paramiko
+from docker.models.containers import Container
+from docker.utils.socket import STDERR, STDOUT, frames_iter
+
+from .network import HostNetwork
+from .repository import Repository
+
+SUDO_PASSWORD = "ops-password"
+"""The password of the user of the same name, which its sudo asks for."""
+
+_BOOT_SECONDS = 60
+
+PRETENDED = {
+    "fedora": ("fedora", "43", "Fedora Linux 43 (Server Edition)", "rhel"),
+    "debian-11": ("debian", "11", "Debian GNU/Linux 11 (bullseye)", ""),
+    "ubuntu-22.04": ("ubuntu", "22.04", "Ubuntu 22.04.5 LTS", "debian"),
+    "ubuntu-24.04": ("ubuntu", "24.04", "Ubuntu 24.04.3 LTS", "debian"),
+}
+"""Systems that a Debian host can claim to be. It stays Debian: only what /etc/os-release says differs."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command did."""
+
+    exit_code: int
+    output: str
+    error: str
+
+
+@dataclass
+class Host:
+    """One running host. `name` is its name in an inventory, `ip` its address among the hosts."""
+
+    name: str
+    ip: str
+    key: Path
+    known_hosts: Path
+    container: Container = field(repr=False)
+    packages_network: HostNetwork = field(repr=False)
+
+    def run(self, command: str, *, check: bool = True) -> Result:
+        """Run a shell command as root, beside SSH. Raises AssertionError with its output when it fails."""
+        result = self._execute(["sh", "-c", command])
+        if check and result.exit_code:
+            raise AssertionError(
+                f"{self.name}: `{command}` ended with {result.exit_code}:\n{result.output}{result.error}"
+            )
+        return result
+
+    def _execute(self, command: list[str]) -> Result:
+        # Container.exec_run never closes its connection
+        assert self.container.client
+        api = self.container.client.api
+        execution = api.exec_create(self.container.id, command)["Id"]
+        stream = api.exec_start(execution, socket=True)
+        texts = {STDOUT: b"", STDERR: b""}
+        try:
+            for kind, data in frames_iter(stream, tty=False):
+                texts[kind] += data
+        finally:
+            stream.close()
+            stream._response.close()
+        output, error = (text.decode(errors="replace") for text in texts.values())
+        return Result(api.exec_inspect(execution)["ExitCode"], output, error)
+
+    def ssh(self, command: str, *, user: str = "ops", stdin: str = "") -> Result:
+        """Run a shell command over SSH, as the deploy does."""
+        with paramiko.SSHClient() as client:
+            client.load_host_keys(str(self.known_hosts))
+            client.connect(
+                self.ip, username=user, key_filename=str(self.key), allow_agent=False, look_for_keys=False
+            )
+            channel_in, output, error = client.exec_command(command, timeout=60)
+            channel_in.write(stdin)
+            channel_in.channel.shutdown_write()
+            texts = output.read().decode(), error.read().decode()
+            return Result(output.channel.recv_exit_status(), *texts)
+
+    def wait_until_running(self) -> None:
+        """Wait until systemd says that the boot is complete and sshd listens. Raises AssertionError when a unit failed."""
+        deadline = time.monotonic() + _BOOT_SECONDS
+        state = ""
+        while time.monotonic() < deadline:
+            state = self.run("systemctl is-system-running", check=False).output.strip()
+            if state == "degraded":
+                failed = self.run(
+                    "systemctl --failed --no-legend --plain; journalctl -p err -n 20 --no-pager"
+                ).output
+                raise AssertionError(f"{self.name}: units failed at boot:\n{failed}")
+            if state == "running" and self.run("ss -Hltn 'sport = :22'").output:
+                return
+            time.sleep(0.1)
+        logs = self.container.logs(tail=20).decode(errors="replace")
+        raise AssertionError(f"{self.name}: not up after {_BOOT_SECONDS} s (systemd says {state!r}):\n{logs}")
+
+    def reboot(self) -> None:
+        """Shut down in order, start again, and wait until the host is up."""
+        self.container.restart(timeout=60)
+        self.wait_until_running()
+
+    def cut_network(self) -> None:
+        """Leave the host with SSH and the other hosts only: no package source, nothing beyond."""
+        self.packages_network.network.disconnect(self.container)
+        # Docker may choose a new default route when a network goes
+        self.run("ip route del default 2>/dev/null || true")
+        route = self.run(f"ip route get {self.packages_network.gateway}", check=False)
+        assert route.exit_code, f"{self.name}: still reaches the package source: {route.output}"
+
+    def read(self, path: str) -> str:
+        """Return the text of the file `path`. Raises AssertionError when there is none."""
+        return self.run(f"cat {shlex.quote(path)}").output
+
+    def write(self, path: str, text: str, *, mode: int = 0o644) -> None:
+        """Put a small file of root's onto the host, with its directory."""
+        encoded = base64.b64encode(text.encode()).decode()
+        quoted = shlex.quote(path)
+        self.run(
+            f"mkdir -p $(dirname {quoted}) && echo {encoded} | base64 -d > {quoted} && chmod {mode:o} {quoted}"
+        )
+
+    def files(self, *paths: str) -> dict[str, str]:
+        """Return `mode owner:group mtime sha256` of every file at or below `paths`, to compare before and after."""
+        where = " ".join(map(shlex.quote, paths))
+        listed = self.run(f"find {where} -type f -printf '%m %u:%g %T@ %p\\n' 2>/dev/null || true").output
+        sums = self.run(f"find {where} -type f -exec sha256sum {{}} + 2>/dev/null || true").output
+        checksums = {path: checksum for checksum, path in (line.split("  ", 1) for line in sums.splitlines())}
+        rows = (line.split(" ", 3) for line in listed.splitlines())
+        return {path: f"{mode} {owner} {mtime} {checksums.get(path)}" for mode, owner, mtime, path in rows}
+
+    def journal(self, unit: str, lines: int = 50) -> str:
+        """Return the last lines of a unit's log."""
+        return self.run(f"journalctl --no-pager -o cat -n {lines} -u {shlex.quote(unit)}").output
+
+    def units(self, *names: str) -> dict[str, str]:
+        """Return `state enablement pid started` of each unit, to see what was restarted."""
+        states = {}
+        for name in names:
+            properties = "ActiveState,UnitFileState,MainPID,ActiveEnterTimestampMonotonic"
+            states[name] = " ".join(
+                self.run(f"systemctl show --value -p {properties} {shlex.quote(name)}").output.split()
+            )
+        return states
+
+    def pretend_os(self, name: str) -> None:
+        """Let the host claim to be the system `name` of PRETENDED. It stays what it is: this tests the preflight only."""
+        identifier, version, pretty, like = PRETENDED[name]
+        self.run("rm /etc/os-release")
+        text = (
+            f'ID={identifier}\nVERSION_ID="{version}"\nPRETTY_NAME="{pretty}"\nNAME="{pretty.split()[0]}"\n'
+        )
+        self.write("/etc/os-release", text + (f"ID_LIKE={like}\n" if like else ""))
+
+    def offer_debian(self, debian: Repository) -> None:
+        """Add the archive that calls itself Debian and has an ancient clickhouse-server, as each Debian host has one."""
+        self.write(
+            "/etc/apt/sources.list.d/debian.sources",
+            f"Types: deb\nURIs: {debian.url}\nSuites: ./\nTrusted: yes\n",
+        )
+
+    def destroy(self) -> None:
+        """Remove the host and all that was on it."""
+        self.container.remove(force=True, v=True)

@@ -1,0 +1,170 @@
+"""Stand in for clickhouse-client on a test host: same options, output and exit codes, but HTTP underneath.
+
+The engine library brings no client program. The native port is tried first, so that a login file with a wrong port
+fails as it would with the real client; then the statements go, one by one, to the HTTP port of the deployed
+configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import os
+import socket
+import sys
+import urllib.parse
+import uuid
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+from sqlglot.dialects.clickhouse import ClickHouse
+from sqlglot.tokens import TokenType
+
+SERVER_CONFIG = Path("/etc/clickhouse-server/config.xml")
+CLIENT_CONFIGS = (Path("~/.clickhouse-client/config.xml"), Path("/etc/clickhouse-client/config.xml"))
+NETWORK_ERROR, UNRECOGNIZED_ARGUMENTS, CANNOT_OPEN_FILE = 210, 552, 76
+
+
+class ClientError(Exception):
+    """A failure with ClickHouse's error code. The exit code of the real client is that code modulo 256."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.exit_code = code % 256 or 1
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses as the real client does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ClientError(UNRECOGNIZED_ARGUMENTS, f"Code: {UNRECOGNIZED_ARGUMENTS}. DB::Exception: {message}")
+
+
+def options(arguments: list[str]) -> argparse.Namespace:
+    """Return the command line on top of the client's configuration file."""
+    parser = Parser(prog="clickhouse-client", allow_abbrev=False)
+    parser.add_argument("--config-file", "-C", type=Path)
+    for name in ("host", "port", "user", "password", "database", "format"):
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--query", "-q", action="append", default=[])
+    parser.add_argument("--queries-file", type=Path, action="append", default=[])
+    parser.add_argument("--multiquery", "-n", action="store_true")
+    known, rest = parser.parse_known_args(arguments)
+    known.parameters = {}
+    for argument in rest:
+        name, equals, value = argument.removeprefix("--").partition("=")
+        if not (argument.startswith("--param_") and equals):
+            parser.error(f"Unrecognized option '{argument}'")
+        known.parameters[name] = value
+    default = next((path.expanduser() for path in CLIENT_CONFIGS if path.expanduser().is_file()), None)
+    configuration = known.config_file or default
+    values = {}
+    if configuration:
+        try:
+            values = {
+                element.tag: (element.text or "").strip() for element in ET.parse(configuration).getroot()
+            }
+        except OSError as error:
+            raise ClientError(CANNOT_OPEN_FILE, f"Code: {CANNOT_OPEN_FILE}. DB::Exception: {error}") from None
+    for name, default_value in {
+        "host": "localhost",
+        "port": "9000",
+        "user": "default",
+        "password": "",
+        "database": "",
+    }.items():
+        setattr(known, name, getattr(known, name) or values.get(name) or default_value)
+    return known
+
+
+def http_port() -> int:
+    """Return the deployed HTTP port: the last one in config.xml and config.d."""
+    port = os.environ.get("CVAT_STANDIN_CLICKHOUSE_HTTP_PORT", "8123")
+    try:
+        for file in (SERVER_CONFIG, *sorted((SERVER_CONFIG.parent / "config.d").glob("*.xml"))):
+            port = ET.parse(file).getroot().findtext("http_port") or port
+    except OSError:
+        pass  # a host without a server, or a user who may not read its configuration
+    return int(port)
+
+
+def statements(text: str) -> Iterator[str]:
+    """Split `text` at the semicolons that end a statement."""
+    start = 0
+    inside = False
+    for token in ClickHouse.Tokenizer().tokenize(text):
+        if token.token_type == TokenType.SEMICOLON:
+            if inside:
+                yield text[start : token.start].strip()
+            start, inside = token.end + 1, False
+        else:
+            inside = True
+    if inside:
+        yield text[start:].strip()
+
+
+def wants_data(statement: str) -> bool:
+    """Return whether the rows of an INSERT come from the standard input."""
+    words = statement.upper().split()
+    return words[0] == "INSERT" and "FORMAT" in words[-2:] and "SELECT" not in words
+
+
+def run(statement: str, data: bytes, given: argparse.Namespace, session: str) -> None:
+    """Send one statement and copy its answer to the standard output. Raises ClientError on an exception."""
+    query = {"wait_end_of_query": "1", "session_id": session, "session_timeout": "60", **given.parameters}
+    if given.database:
+        query["database"] = given.database
+    if given.format:
+        query["default_format"] = given.format
+    connection = http.client.HTTPConnection(given.host, http_port(), timeout=300)
+    try:
+        connection.request(
+            "POST",
+            "/?" + urllib.parse.urlencode(query),
+            body=statement.encode() + (b"\n" + data if data else b""),
+            headers={"X-ClickHouse-User": given.user, "X-ClickHouse-Key": given.password},
+        )
+        response = connection.getresponse()
+        code = int(response.headers.get("X-ClickHouse-Exception-Code") or 0)
+        if response.status != 200 or code:
+            text = response.read().decode(errors="replace").strip()
+            raise ClientError(
+                code or NETWORK_ERROR, f"Received exception from server:\n{text}\n(query: {statement})"
+            )
+        while block := response.read(1 << 20):
+            sys.stdout.buffer.write(block)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise ClientError(
+            NETWORK_ERROR, f"Code: {NETWORK_ERROR}. DB::NetException: {error} ({given.host}:{given.port})"
+        ) from None
+    finally:
+        connection.close()
+
+
+def main(arguments: list[str]) -> int:
+    """Run the statements of --query, of --queries-file, else of the standard input, until one fails."""
+    try:
+        given = options(arguments)
+        try:
+            socket.create_connection((given.host, int(given.port)), timeout=10).close()
+        except OSError as error:
+            text = f"Code: {NETWORK_ERROR}. DB::NetException: {error} ({given.host}:{given.port}). (NETWORK_ERROR)"
+            raise ClientError(NETWORK_ERROR, text) from None
+        texts = [*given.query, *(path.read_text() for path in given.queries_file)] or [sys.stdin.read()]
+        from_input = not (given.query or given.queries_file)
+        session = str(uuid.uuid4())
+        for text in texts:
+            for statement in statements(text):
+                data = b"" if from_input or not wants_data(statement) else sys.stdin.buffer.read()
+                run(statement, data, given, session)
+    except ClientError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
