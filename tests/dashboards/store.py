@@ -1,0 +1,160 @@
+"""A real ClickHouse engine with the stack's own configuration and schema, for tests that run the dashboards' SQL.
+
+Queries run as the `grafana` user with its read-only profile, so that a panel which needs more than that user has fails here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvat_analytics import migrations, secrets, topology
+from cvat_analytics.render import ROOT, Context, Paths, clickhouse_files
+from cvat_analytics.settings import GROUPS
+
+PACKAGE_FILES = ROOT / "cvat_analytics" / "embedded" / "package_files"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A running engine and the context that configured it."""
+
+    context: Context
+
+    @property
+    def http_port(self) -> int:
+        """Return the engine's HTTP port."""
+        return self.context.settings.clickhouse_http_port
+
+    def post(self, sql: str, *, user: str = "admin", database: str | None = None) -> str:
+        """Return what ClickHouse answers. Raises AssertionError with its message when it refuses."""
+        options = {
+            "user": user,
+            "password": self.context.secrets[f"clickhouse_{user}"],
+            "database": database or self.context.settings.database,
+            "default_format": "JSONCompact",
+        }
+        url = f"http://127.0.0.1:{self.http_port}/?{urllib.parse.urlencode(options)}"
+        try:
+            with urllib.request.urlopen(url, data=sql.encode(), timeout=30) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{error.read().decode()}\n\n{sql}") from None
+
+    def rows(self, sql: str) -> list[dict[str, Any]]:
+        """Return the rows of a query that Grafana's user runs, by column name."""
+        answer = json.loads(self.post(sql, user="grafana"))
+        names = [column["name"] for column in answer["meta"]]
+        return [dict(zip(names, row, strict=True)) for row in answer["data"]]
+
+    def insert(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """Insert events as Vector does."""
+        body = "\n".join(json.dumps(event) for event in events)
+        self.post(f"INSERT INTO events FORMAT JSONEachRow\n{body}", user="vector")
+
+    def create(self, database: str) -> None:
+        """Make a database with an empty schema."""
+        for statement in migrations.bootstrap(database):
+            self.post(statement, database="default")
+        for script in migrations.read(ROOT / "clickhouse"):
+            for statement in migrations.statements(script.sql):
+                self.post(statement, database=database)
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def context(directory: Path, **settings: Any) -> Context:
+    """Return the context of a stack on one host below `directory`, on free ports."""
+    http, native, vector, grafana = free_ports(4)
+    values = {
+        "clickhouse_http_port": http,
+        "clickhouse_native_port": native,
+        "vector_port": vector,
+        "grafana_port": grafana,
+        "grafana_root_url": f"http://127.0.0.1:{grafana}/analytics/",
+    } | settings
+    hosts = topology.build({group: ["host"] for group in GROUPS}, {"host": values}, where="test")
+    return Context("host", hosts, secrets.generate(), Paths(root=str(directory)))
+
+
+@contextmanager
+def running(directory: Path, **settings: Any) -> Iterator[Store]:
+    """Run an engine with an empty schema below `directory`."""
+    store = Store(context(directory, **settings))
+    configuration = Path(store.context.paths.clickhouse_config)
+    for file in clickhouse_files(store.context):
+        if file.path.startswith(str(configuration)):
+            _write(Path(file.path), file.content)
+    for name, target in {
+        "config.xml": "config.xml",
+        "users.xml": "users.xml",
+        "engine_config.xml": "config.d/zz-engine.xml",
+        "engine_users.xml": "users.d/zz-engine.xml",
+    }.items():
+        text = (PACKAGE_FILES / name).read_text()
+        for path in ("clickhouse_data", "clickhouse_config"):
+            text = text.replace(f"{{{{ paths.{path} }}}}", str(getattr(store.context.paths, path)))
+        _write(configuration / target, text)
+    log = directory / "engine.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "cvat_analytics.embedded.engine",
+                f"--config-file={configuration / 'config.xml'}",
+            ],
+            cwd=ROOT,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+    try:
+        _wait(process, store.http_port, log)
+        store.create(store.context.settings.database)
+        yield store
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    for _ in range(300):
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"the engine did not start:\n{log.read_text()[-3000:]}")

@@ -1,0 +1,149 @@
+"""What is rendered for Grafana parses, says what the settings say, and uses only keys that Grafana documents."""
+
+from __future__ import annotations
+
+import configparser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cvat_analytics import render
+from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, load
+from tests.dashboards.store import context
+
+# https://grafana.com/docs/grafana/latest/setup-grafana/configure-grafana/
+INI_KEYS = {
+    "paths": {"data", "logs", "plugins", "provisioning"},
+    "server": {"http_addr", "http_port", "root_url", "serve_from_sub_path"},
+    "security": {"admin_password", "secret_key", "cookie_secure", "disable_gravatar"},
+    "auth.anonymous": {"enabled", "org_role"},
+    "users": {"allow_sign_up", "default_theme"},
+    "dashboards": {"default_home_dashboard_path"},
+    "analytics": {
+        "reporting_enabled",
+        "check_for_updates",
+        "check_for_plugin_updates",
+        "feedback_links_enabled",
+    },
+    "news": {"news_feed_enabled"},
+    "plugins": {
+        "preinstall_disabled",
+        "preinstall_auto_update",
+        "plugin_admin_enabled",
+        "public_key_retrieval_disabled",
+    },
+    "snapshots": {"external_enabled"},
+}
+# https://grafana.com/docs/grafana/latest/administration/provisioning/#data-sources
+DATASOURCE_KEYS = {"name", "uid", "type", "access", "isDefault", "editable", "jsonData", "secureJsonData"}
+# https://grafana.com/docs/plugins/grafana-clickhouse-datasource/latest/configure/#provision-the-data-source
+JSON_DATA_KEYS = {"host", "port", "protocol", "username", "defaultDatabase", "defaultTable"}
+# https://grafana.com/docs/grafana/latest/administration/provisioning/#dashboards
+PROVIDER_KEYS = {"name", "folder", "type", "allowUiUpdates", "updateIntervalSeconds", "options"}
+
+
+def _rendered(root: Path, **settings: Any) -> tuple[render.Context, dict[str, render.RenderedFile]]:
+    """Return Grafana's files by name and parent folder."""
+    made = context(root, **settings)
+    return made, {"/".join(file.path.split("/")[-2:]): file for file in render.grafana_files(made)}
+
+
+def _ini(files: dict[str, render.RenderedFile]) -> configparser.ConfigParser:
+    ini = configparser.ConfigParser(interpolation=None)
+    ini.read_string(files["grafana/cvat-analytics.ini"].content)
+    return ini
+
+
+def test_ini_has_only_documented_keys(tmp_path: Path) -> None:
+    ini = _ini(_rendered(tmp_path)[1])
+    assert {section: set(ini[section]) for section in ini.sections()} == INI_KEYS
+
+
+def test_ini_follows_the_settings(tmp_path: Path) -> None:
+    made, files = _rendered(
+        tmp_path,
+        grafana_root_url="https://cvat.example.org/analytics",
+        grafana_port=3999,
+        grafana_listen_address="::1",
+    )
+    ini = _ini(files)
+    assert dict(ini["server"]) == {
+        "http_addr": "::1",
+        "http_port": "3999",
+        "root_url": "https://cvat.example.org/analytics/",
+        "serve_from_sub_path": "true",
+    }
+    assert ini["security"]["cookie_secure"] == "true"
+    assert ini["security"]["admin_password"] == f"$__file{{{made.paths.grafana_credentials}/admin_password}}"
+    assert ini["security"]["secret_key"] == f"$__file{{{made.paths.grafana_credentials}/secret_key}}"
+    assert ini["dashboards"]["default_home_dashboard_path"] == f"{made.paths.dashboards}/all-events.json"
+    assert any(file.path == f"{made.paths.dashboards}/all-events.json" for file in files.values())
+
+
+def test_without_a_path_and_encryption(tmp_path: Path) -> None:
+    ini = _ini(_rendered(tmp_path, grafana_root_url="http://analytics.example.org:3000")[1])
+    assert ini["server"]["serve_from_sub_path"] == "false"
+    assert ini["security"]["cookie_secure"] == "false"
+
+
+@pytest.mark.parametrize("open_", [False, True])
+def test_visitors_are_viewers_at_most(tmp_path: Path, open_: bool) -> None:
+    ini = _ini(_rendered(tmp_path, grafana_anonymous_viewer=open_)[1])
+    assert dict(ini["auth.anonymous"]) == {"enabled": str(open_).lower(), "org_role": "Viewer"}
+
+
+def test_datasource(tmp_path: Path) -> None:
+    made, files = _rendered(tmp_path, database="stats")
+    document = yaml.safe_load(files["datasources/cvat-analytics.yaml"].content)
+    assert (document["apiVersion"], document["prune"]) == (1, True)
+    (datasource,) = document["datasources"]
+    assert (set(datasource), set(datasource["jsonData"])) == (DATASOURCE_KEYS, JSON_DATA_KEYS)
+    assert (datasource["uid"], datasource["type"]) == (DATASOURCE_UID, DATASOURCE_TYPE)
+    assert datasource["jsonData"] == {
+        "host": "127.0.0.1",
+        "port": made.settings.clickhouse_native_port,
+        "protocol": "native",
+        "username": "grafana",
+        "defaultDatabase": "stats",
+        "defaultTable": "events",
+    }
+    assert datasource["secureJsonData"] == {
+        "password": f"$__file{{{made.paths.grafana_credentials}/clickhouse_password}}"
+    }
+
+
+def test_dashboards_are_provided_and_can_be_edited(tmp_path: Path) -> None:
+    made, files = _rendered(tmp_path)
+    document = yaml.safe_load(files["dashboards/cvat-analytics.yaml"].content)
+    (provider,) = document["providers"]
+    assert (document["apiVersion"], set(provider)) == (1, PROVIDER_KEYS)
+    assert provider["options"] == {"path": made.paths.dashboards}
+    for dashboard in load():
+        assert files[f"dashboards/{dashboard.file.name}"].content == dashboard.file.read_text()
+
+
+def test_unit_reads_our_configuration_and_gets_every_credential_that_is_used(tmp_path: Path) -> None:
+    made, files = _rendered(tmp_path)
+    unit = files["grafana-server.service.d/cvat-analytics.conf"].content
+    assert f"EnvironmentFile={made.paths.grafana_config}/cvat-analytics.env\n" in unit
+    assert (
+        files["grafana/cvat-analytics.env"].content.splitlines()[-1]
+        == f"CONF_FILE={made.paths.grafana_config}/cvat-analytics.ini"
+    )
+    for name in ("clickhouse_password", "admin_password", "secret_key"):
+        place = f"{made.paths.secrets}/grafana-server/{name}"
+        assert f"LoadCredential={name}:{place}\n" in unit
+        assert files[f"grafana-server/{name}"].path == place
+
+
+def test_no_secret_is_in_a_file_that_is_not_marked_secret(tmp_path: Path) -> None:
+    made, files = _rendered(tmp_path)
+    leaks = [
+        (file.path, name)
+        for file in files.values()
+        for name, value in made.secrets.items()
+        if value in file.content and not file.secret
+    ]
+    assert leaks == []

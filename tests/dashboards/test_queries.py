@@ -1,0 +1,105 @@
+"""Every panel's and every variable's SQL runs on the real engine, whatever is chosen, over data and over nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cvat_analytics.dashboards import ALL, Dashboard, Query, Values, expand, load
+from tests.dashboards.conftest import NOTHING
+from tests.dashboards.events import MESSAGES, RANGE, SCOPES, Event
+from tests.dashboards.store import Store
+
+QUERIES = [(dashboard, query) for dashboard in load() for query in dashboard.queries]
+every_query = pytest.mark.parametrize(
+    ("dashboard", "query"),
+    QUERIES,
+    ids=lambda value: getattr(value, "where", value.uid if isinstance(value, Dashboard) else None),
+)
+
+ONE: dict[str, Sequence[str]] = {
+    "scopes": [SCOPES[-1]],
+    "sources": ["client"],
+    "users": ["4"],
+    "projects": ["1"],
+    "tasks": ["1"],
+    "jobs": ["2"],
+    "organizations": ["1"],
+    "errors": [MESSAGES[1]],
+}
+SEVERAL: dict[str, Sequence[str]] = {
+    "scopes": [*SCOPES, "send:exception", "load:cvat", "no:such"],
+    "sources": ["client", "server"],
+    "users": ["1", "2", "3", "999"],
+    "projects": ["1", "2"],
+    "tasks": ["1", "2", "3"],
+    "jobs": ["1", "2", "3", "4"],
+    "organizations": ["1", "2"],
+    "errors": MESSAGES[:4],
+}
+
+
+def _choices() -> list[Values]:
+    """Return nothing, one and several values of each filter alone, and all filters at once."""
+    alone = [{name: chosen[name]} for chosen, name in product((ONE, SEVERAL), ONE)]
+    return [{}, *alone, ONE, SEVERAL, dict.fromkeys(ONE, ALL), {**SEVERAL, "users": [ALL], "scopes": ""}]
+
+
+def _chosen(dashboard: Dashboard, values: Values) -> Values:
+    return {name: value for name, value in values.items() if name in dashboard.variables}
+
+
+@every_query
+def test_runs_for_every_choice(store: Store, dashboard: Dashboard, query: Query) -> None:
+    counts = {}
+    for values in _choices():
+        sql = expand(query, dashboard, RANGE, values=_chosen(dashboard, values))
+        counts[str(values)] = len(store.rows(sql))
+    assert counts["{}"] > 0
+    assert counts[str(dict.fromkeys(ONE, ALL))] == counts["{}"]
+
+
+@every_query
+def test_runs_over_nothing(store: Store, dashboard: Dashboard, query: Query) -> None:
+    for values in ({}, ONE, SEVERAL):
+        store.post(expand(query, dashboard, RANGE, values=_chosen(dashboard, values)), database=NOTHING)
+
+
+def test_panels_over_nothing_show_zero_or_no_data(store: Store, dashboards: dict[str, Dashboard]) -> None:
+    (active,) = dashboards["Monitoring"].panels[0].queries
+    assert "[\n\t\t[0]\n\t]" in store.post(expand(active, dashboards["Monitoring"], RANGE), database=NOTHING)
+    (users,) = dashboards["Management"].panels[0].queries
+    assert '"rows": 0' in store.post(expand(users, dashboards["Management"], RANGE), database=NOTHING)
+
+
+_values = st.lists(
+    st.text()
+    | st.sampled_from(
+        [*SCOPES, *MESSAGES, "\\", "'", "\\'", "' OR 1=1 --", "$__fromTime", "${users}", "*/", "1"]
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(sorted(ONE)), _values), st.sampled_from(QUERIES))
+def test_no_value_can_break_a_query(
+    store: Store, values: dict[str, list[str]], place: tuple[Dashboard, Query]
+) -> None:
+    dashboard, query = place
+    store.rows(expand(query, dashboard, RANGE, values=_chosen(dashboard, values)))
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(min_size=1) | st.sampled_from(SCOPES), min_size=1, max_size=4))
+def test_a_text_filter_finds_exactly_its_values(
+    store: Store, events: list[Event], dashboards: dict[str, Dashboard], scopes: list[str]
+) -> None:
+    monitoring = dashboards["Monitoring"]
+    (query,) = next(panel for panel in monitoring.panels if panel.title == "Number of events").queries
+    found = {row["Scope"] for row in store.rows(expand(query, monitoring, RANGE, values={"scopes": scopes}))}
+    assert found == {event["scope"] for event in events} & set(scopes)
