@@ -1,0 +1,95 @@
+"""Run a query over ClickHouse's HTTP interface as Grafana's user. The read-only user may send no settings: none are."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import BoundedSemaphore
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from cvat_analytics.embedded.viewer.config import Datasource
+from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
+
+_AT_ONCE = 8
+"""Queries at the same time, of all visitors together: a small server refuses more than it is set up for."""
+
+Kind = Literal["time", "number", "text"]
+
+
+class QueryError(CvatAnalyticsError):
+    """ClickHouse refused a query."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """Rows of a query. Times are datetimes in UTC, numbers are int or float, everything else is text or None."""
+
+    names: Sequence[str]
+    kinds: Sequence[Kind]
+    rows: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class ClickHouse:
+    """The server of a datasource."""
+
+    datasource: Datasource
+    http_port: int
+    timeout: float = 60
+    _turns: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_AT_ONCE), repr=False)
+
+    def query(self, sql: str) -> Result:
+        """Return the rows of `sql`. Raises QueryError with ClickHouse's message, UnreachableError when nobody answers."""
+        with self._turns:
+            data = json.loads(self._post(sql))
+        kinds = [_kind(column["type"]) for column in data["meta"]]
+        rows = [[_value(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in data["data"]]
+        return Result([column["name"] for column in data["meta"]], kinds, rows)
+
+    def _post(self, sql: str) -> str:
+        source = self.datasource
+        login = base64.b64encode(f"{source.username}:{source.password}".encode()).decode()
+        connection = http.client.HTTPConnection(source.host, self.http_port, timeout=self.timeout)
+        try:
+            connection.request(
+                "POST",
+                "/?" + urlencode({"database": source.database, "default_format": "JSONCompact"}),
+                body=sql.encode(),
+                headers={"Authorization": f"Basic {login}"},
+            )
+            answer = connection.getresponse()
+            text = answer.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            raise UnreachableError(
+                f"ClickHouse at {source.host}:{self.http_port} does not answer ({error}): check that it runs"
+            ) from None
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise QueryError(text.strip())
+        return text
+
+
+def _kind(type_: str) -> Kind:
+    for wrapper in ("LowCardinality(", "Nullable("):
+        if type_.startswith(wrapper):
+            type_ = type_[len(wrapper) : -1]
+    if type_.startswith("DateTime"):
+        return "time"
+    return "number" if type_.startswith(("Int", "UInt", "Float", "Decimal")) else "text"
+
+
+def _value(value: Any, kind: Kind) -> Any:
+    if value is None:
+        return None
+    if kind == "time":
+        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+    if kind == "number":
+        # 64-bit numbers may come as text, so that JavaScript does not round them
+        return value if isinstance(value, int | float) else float(value) if "." in value else int(value)
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,116 @@
+"""Read what was rendered for Grafana: its ini file, and below `provisioning` the datasource and the dashboards' place."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from cvat_analytics.dashboards import DATASOURCE_TYPE
+from cvat_analytics.errors import InputError
+
+
+@dataclass(frozen=True)
+class Datasource:
+    """The ClickHouse that Grafana would read."""
+
+    name: str
+    uid: str
+    host: str
+    database: str
+    username: str
+    password: str = field(repr=False)
+    model: Mapping[str, Any] = field(repr=False)
+    """The provisioning entry without its secrets."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the viewer needs of Grafana's configuration."""
+
+    address: str
+    port: int
+    prefix: str
+    """The sub-path under which everything is served, such as `/analytics`, or empty."""
+    admin_user: str
+    admin_password: str = field(repr=False)
+    anonymous_viewer: bool
+    datasource: Datasource
+    dashboards: Path
+    folder: str
+    home: str
+    """File name of the dashboard that opens first."""
+
+
+def read(path: Path) -> Config:
+    """Return the configuration in the ini file `path`.
+
+    Raises InputError that names the file for what is missing or cannot be understood.
+    """
+    ini = configparser.ConfigParser(interpolation=None)
+    try:
+        with path.open() as file:
+            ini.read_file(file, str(path))
+        provisioning = Path(ini["paths"]["provisioning"])
+        provider = _only(provisioning / "dashboards", "providers")
+        server, security = ini["server"], ini["security"]
+        sub_path = (
+            urlsplit(server["root_url"]).path.rstrip("/")
+            if server.getboolean("serve_from_sub_path", False)
+            else ""
+        )
+        return Config(
+            address=server.get("http_addr", ""),
+            port=server.getint("http_port", 3000),
+            prefix=sub_path,
+            admin_user=security.get("admin_user", "admin"),
+            admin_password=expand(security["admin_password"]),
+            anonymous_viewer=ini.getboolean("auth.anonymous", "enabled", fallback=False),
+            datasource=_datasource(_only(provisioning / "datasources", "datasources")),
+            dashboards=Path(provider["options"]["path"]),
+            folder=provider.get("folder", ""),
+            home=Path(ini.get("dashboards", "default_home_dashboard_path", fallback="")).name,
+        )
+    except (OSError, configparser.Error, yaml.YAMLError, LookupError, ValueError, TypeError) as error:
+        raise InputError(
+            f"Grafana configuration {path}: cannot be used ({type(error).__name__}: {error})"
+        ) from None
+
+
+def expand(value: str) -> str:
+    """Return `value` with `$__file{PATH}` replaced by the file's text, whose outer white space does not count."""
+    return re.sub(r"\$__file\{([^}]+)\}", lambda match: Path(match[1]).read_text().strip(), value)
+
+
+def _only(directory: Path, key: str) -> dict[str, Any]:
+    """Return the one entry of the provisioning files in `directory`."""
+    entries = [
+        entry for file in sorted(directory.glob("*.yaml")) for entry in yaml.safe_load(file.read_text())[key]
+    ]
+    if len(entries) != 1:
+        raise ValueError(f"{directory} has {len(entries)} entries in {key}; the viewer needs exactly one")
+    return dict(entries[0])
+
+
+def _datasource(entry: dict[str, Any]) -> Datasource:
+    if entry["type"] != DATASOURCE_TYPE:
+        raise ValueError(
+            f"datasource {entry['name']!r} is of type {entry['type']}; the viewer reads {DATASOURCE_TYPE} only"
+        )
+    password = expand(entry.pop("secureJsonData")["password"])
+    settings = entry["jsonData"]
+    return Datasource(
+        name=entry["name"],
+        uid=entry["uid"],
+        host=settings["host"],
+        database=settings["defaultDatabase"],
+        username=settings["username"],
+        password=password,
+        model=entry,
+    )

@@ -1,0 +1,101 @@
+"""A viewer over a small engine, started as the stack starts it: a process that reads what was rendered for Grafana."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cvat_analytics.render import ROOT, Context, grafana_files
+from tests.dashboards.events import team
+from tests.dashboards.store import Store, running
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """A running viewer."""
+
+    context: Context
+    process: subprocess.Popen[str]
+
+    @property
+    def url(self) -> str:
+        """Return the address without the sub-path."""
+        return f"http://127.0.0.1:{self.context.settings.grafana_port}"
+
+    @property
+    def login(self) -> tuple[str, str]:
+        """Return the administrator's name and password."""
+        return "admin", self.context.secrets["grafana_admin"]
+
+
+def write_configuration(context: Context) -> Path:
+    """Write what Grafana would find on a host, the credentials as systemd lays them out, and return the ini file."""
+    for file in grafana_files(context):
+        if file.path.startswith(context.paths.root):
+            path = Path(file.path)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file.content)
+    credentials = Path(context.paths.grafana_credentials)
+    credentials.mkdir(parents=True, exist_ok=True)
+    for file in Path(context.paths.secrets, "grafana-server").iterdir():
+        (credentials / file.name).write_text(file.read_text() + "\n")
+    return Path(context.paths.grafana_config) / "cvat-analytics.ini"
+
+
+def start(ini: Path, *options: str) -> subprocess.Popen[str]:
+    """Start a viewer; its messages are in `stderr`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "cvat_analytics.embedded.viewer", f"--config={ini}", *options],
+        stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+@contextmanager
+def serving(context: Context, ini: Path, options: Sequence[str]) -> Iterator[Viewer]:
+    """Run a viewer until it answers, and end it afterwards."""
+    process = start(ini, *options)
+    viewer = Viewer(context, process)
+    try:
+        for _ in range(150):
+            try:
+                with urllib.request.urlopen(f"{viewer.url}/api/health", timeout=1):
+                    break
+            except OSError:
+                assert process.poll() is None, process.communicate()[1]
+                time.sleep(0.1)
+        yield viewer
+    finally:
+        process.terminate()
+        process.communicate(timeout=10)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Return an engine with the team's events."""
+    with running(tmp_path_factory.mktemp("viewer")) as engine:
+        engine.insert(team())
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def ini(store: Store) -> Path:
+    """Return the rendered ini file."""
+    return write_configuration(store.context)
+
+
+@pytest.fixture(scope="session")
+def viewer(store: Store, ini: Path) -> Iterator[Viewer]:
+    """Return a viewer whose pages are open, as in the embedded stack."""
+    with serving(
+        store.context, ini, [f"--clickhouse-http-port={store.http_port}", "--no-login"]
+    ) as running_viewer:
+        yield running_viewer
