@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cvat_analytics.render import ROOT, Context, grafana_files
 from tests.dashboards.events import team
 from tests.dashboards.store import Store, running
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    text: str
+    headers: Any
+
+
+def get(url: str, login: tuple[str, str] | None = None) -> Answer:
+    """Return the answer, whatever its status; redirects are followed."""
+    request = urllib.request.Request(url)
+    if login:
+        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return Answer(answer.status, answer.read().decode(), answer.headers)
+    except urllib.error.HTTPError as error:
+        return Answer(error.code, error.read().decode(), error.headers)
 
 
 @dataclass(frozen=True)

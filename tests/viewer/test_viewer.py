@@ -1,15 +1,9 @@
-"""The viewer over HTTP: pages show the data and nothing else, the endpoints answer as Grafana's, logins are asked for."""
+"""The viewer over HTTP: pages show the data and nothing else, the endpoints answer as Grafana's."""
 
 from __future__ import annotations
 
-import base64
-import dataclasses
 import json
 import re
-import signal
-import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,31 +16,12 @@ from grafana_client.client import GrafanaClientError, GrafanaUnauthorizedError
 
 from cvat_analytics.dashboards import DATASOURCE_UID, load
 from tests.dashboards.events import MESSAGES, RANGE, SCOPES, USERS
-from tests.dashboards.store import Store, free_ports
-from tests.viewer.conftest import Viewer, serving, start, write_configuration
+from tests.dashboards.store import Store
+from tests.viewer.conftest import Viewer, get
 
 TIMES = {"from": round(RANGE.start.timestamp() * 1000), "to": round(RANGE.end.timestamp() * 1000)}
 DASHBOARDS = load()
 every_dashboard = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: dashboard.file.stem)
-
-
-@dataclasses.dataclass
-class Answer:
-    status: int
-    text: str
-    headers: Any
-
-
-def get(url: str, login: tuple[str, str] | None = None) -> Answer:
-    """Return the answer, whatever its status; redirects are followed."""
-    request = urllib.request.Request(url)
-    if login:
-        request.add_header("Authorization", "Basic " + base64.b64encode(":".join(login).encode()).decode())
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return Answer(answer.status, answer.read().decode(), answer.headers)
-    except urllib.error.HTTPError as error:
-        return Answer(error.code, error.read().decode(), error.headers)
 
 
 def page(viewer: Viewer, uid: str, **filters: str | list[str]) -> str:
@@ -311,110 +286,3 @@ def test_a_dashboard_file_that_is_broken_is_named(viewer: Viewer) -> None:
         assert (answer.status, "broken.json: is not a dashboard" in answer.text) == (500, True)
     finally:
         broken.unlink()
-
-
-# Other ways to run it
-
-
-@pytest.fixture
-def elsewhere(store: Store, tmp_path: Path) -> tuple[Any, Path]:
-    """Return a second viewer's context and configuration, on a port of its own and without a sub-path."""
-    settings = store.context.settings.model_copy(
-        update={
-            "grafana_port": free_ports(1)[0],
-            "grafana_root_url": "http://localhost/",
-            "grafana_anonymous_viewer": False,
-        }
-    )
-    topology = dataclasses.replace(store.context.topology, settings={"host": settings})
-    paths = dataclasses.replace(store.context.paths, root=str(tmp_path))
-    made = dataclasses.replace(store.context, topology=topology, paths=paths)
-    return made, write_configuration(made)
-
-
-def test_pages_need_a_login_by_default(store: Store, elsewhere: tuple[Any, Path]) -> None:
-    context, ini = elsewhere
-    with serving(context, ini, [f"--clickhouse-http-port={store.http_port}"]) as viewer:
-        answer = get(f"{viewer.url}/dashboards")
-        assert (answer.status, answer.headers["WWW-Authenticate"]) == (
-            401,
-            'Basic realm="cvat-analytics viewer"',
-        )
-        assert get(f"{viewer.url}/dashboards", ("admin", "wrong")).status == 401
-        assert get(f"{viewer.url}/dashboards", viewer.login).status == 200
-        assert get(f"{viewer.url}/api/health").status == 200
-
-
-def test_visitors_see_dashboards_where_the_settings_allow_it(
-    store: Store, elsewhere: tuple[Any, Path]
-) -> None:
-    context, ini = elsewhere
-    ini.write_text(ini.read_text().replace("enabled = false\norg_role", "enabled = true\norg_role"))
-    with serving(context, ini, [f"--clickhouse-http-port={store.http_port}"]) as viewer:
-        assert get(f"{viewer.url}/dashboards").status == 200
-        assert get(f"{viewer.url}/api/search").status == 200
-        assert get(f"{viewer.url}/api/search", ("admin", "wrong")).status == 401
-        assert get(f"{viewer.url}/api/datasources/uid/{DATASOURCE_UID}").status == 401
-
-
-def test_without_clickhouse_pages_and_health_say_so(elsewhere: tuple[Any, Path]) -> None:
-    context, ini = elsewhere
-    (nobody,) = free_ports(1)
-    with serving(context, ini, [f"--clickhouse-http-port={nobody}", "--no-login"]) as viewer:
-        answer = get(f"{viewer.url}/api/datasources/uid/{DATASOURCE_UID}/health", viewer.login)
-        assert answer.status == 400
-        assert f"ClickHouse at 127.0.0.1:{nobody} does not answer" in answer.text
-        text = get(f"{viewer.url}/d/EIGSTDAVz").text
-        assert text.count(f"ClickHouse at 127.0.0.1:{nobody} does not answer") == 11
-
-
-def test_ends_cleanly_when_told_to(elsewhere: tuple[Any, Path]) -> None:
-    context, ini = elsewhere
-    with serving(context, ini, []) as viewer:
-        viewer.process.send_signal(signal.SIGTERM)
-        assert viewer.process.wait(10) == 0
-
-
-def _fails(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, message = process.communicate(timeout=30)
-    return process.returncode, message
-
-
-def test_a_port_in_use_is_one_clear_message(viewer: Viewer, ini: Path) -> None:
-    port = viewer.context.settings.grafana_port
-    assert _fails(start(ini)) == (
-        1,
-        f"viewer: cannot listen on 127.0.0.1 port {port}: Address already in use. Choose another grafana_port\n",
-    )
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (lambda ini: ini.unlink(), "FileNotFoundError"),
-        (lambda ini: ini.write_text("http_port = 1\n"), "MissingSectionHeaderError"),
-        (
-            lambda ini: ini.write_text(ini.read_text().replace("provisioning =", ";")),
-            "KeyError: 'provisioning'",
-        ),
-        (
-            lambda ini: ini.write_text(re.sub("http_port = .*", "http_port = many", ini.read_text())),
-            "ValueError",
-        ),
-        (
-            lambda ini: next(ini.parent.glob("provisioning/datasources/*")).unlink(),
-            "has 0 entries in datasources; the viewer needs exactly one",
-        ),
-        (lambda ini: next(ini.parent.glob("provisioning/datasources/*")).write_text("- : ["), "ParserError"),
-    ],
-    ids=["missing", "no section", "no provisioning", "bad port", "no datasource", "bad yaml"],
-)
-def test_a_configuration_that_cannot_be_used_is_named(
-    elsewhere: tuple[Any, Path], change: Any, reason: str
-) -> None:
-    _, ini = elsewhere
-    change(ini)
-    status, message = _fails(start(ini))
-    assert status == 2
-    assert message.startswith(f"Grafana configuration {ini}: cannot be used (")
-    assert reason in message
