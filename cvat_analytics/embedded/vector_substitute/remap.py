@@ -1,0 +1,83 @@
+"""Execute the transforms: events are JSON texts, remap programs run in the real VRL runtime."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+import vector_vrl
+
+from cvat_analytics.embedded.vector_substitute.config import Component, ConfigError
+
+# The runtime shows an event only while it is an object, and nested values only as text; so the whole event is handed out
+# as one text. The programs themselves stay untouched in front of it.
+_HAND_OUT = '\n. = {"event": encode_json(.)}\n'
+
+Outputs = Mapping[str, Sequence[str]]
+
+
+def compile_all(transforms: Iterable[Component]) -> None:
+    """Raise ConfigError for the first program that does not compile."""
+    for transform in transforms:
+        result = vector_vrl.validate_vrl(transform["source"] + _HAND_OUT)
+        if not result.success:
+            raise ConfigError(f"transforms.{transform.name}: option source does not compile: {result.error}")
+
+
+def run_all(transforms: Iterable[Component], source: str, events: Sequence[str]) -> Outputs:
+    """Return what each output gives (`name`, and `name.dropped` for rerouted events) when `source` gives `events`."""
+    outputs: dict[str, Sequence[str]] = {source: events}
+    for transform in transforms:
+        received = [event for name in transform["inputs"] for event in outputs.get(name, ())]
+        passed, dropped = _run(transform, received)
+        outputs[transform.name] = passed
+        outputs[f"{transform.name}.dropped"] = dropped
+    return outputs
+
+
+def _run(transform: Component, events: Sequence[str]) -> tuple[list[str], list[str]]:
+    passed: list[str] = []
+    dropped: list[str] = []
+    if not events:  # each call compiles the program, which takes longer than running it
+        return passed, dropped
+    results = vector_vrl.execute_vrl(transform["source"] + _HAND_OUT, list(events))
+    for event, result in zip(events, results, strict=True):
+        if "event" in result:
+            passed += _explode(result["event"])
+            continue
+        kind, _, message = str(result["error"]).partition(": ")
+        reason = "abort" if kind == "VRL aborted" else "error"
+        if not transform.get(f"drop_on_{reason}", reason == "abort"):
+            passed.append(event)
+        elif transform.get("reroute_dropped", False):
+            dropped.append(_annotated(event, transform.name, reason, message))
+    return passed, dropped
+
+
+def _explode(text: str) -> list[str]:
+    """Return one event per element of an array; what is no object goes under `message`, as in Vector."""
+    if text.startswith("{"):
+        return [text]
+    value = json.loads(text)
+    return [
+        _dump(item if isinstance(item, dict) else {"message": item})
+        for item in (value if isinstance(value, list) else [value])
+    ]
+
+
+def _annotated(event: str, component: str, reason: str, message: str) -> str:
+    fields = json.loads(event)
+    metadata = fields.get("metadata")
+    details = {
+        "reason": reason,
+        "message": message,
+        "component_id": component,
+        "component_type": "remap",
+        "component_kind": "transform",
+    }
+    fields["metadata"] = (metadata if isinstance(metadata, dict) else {}) | {"dropped": details}
+    return _dump(fields)
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
