@@ -31,7 +31,7 @@ CREATE TABLE IF NOT EXISTS events
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY toYYYYMM(timestamp)
-PRIMARY KEY (toStartOfHour(timestamp), user_id, timestamp)
+PRIMARY KEY (toStartOfHour(timestamp), user_id)
 ORDER BY (toStartOfHour(timestamp), user_id, timestamp, scope, source, job_id, task_id, project_id, org_id, obj_name, obj_id, obj_val, count, duration, user_name, user_email, org_slug, payload, access_token_id)
 SETTINGS allow_nullable_key = 1, non_replicated_deduplication_window = 1000, ttl_only_drop_parts = 1;
 

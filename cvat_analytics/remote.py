@@ -6,6 +6,7 @@ Each part is reached through a forwarded port, on the connection and with the lo
 from __future__ import annotations
 
 import contextlib
+import logging
 import select
 import socket
 import threading
@@ -37,6 +38,8 @@ def reach(inventory: Path) -> Iterator[Access]:
         "vector": (topology.groups["vector"][0], "vector_listen_address", "vector_port"),
         "grafana": (topology.groups["grafana"][0], "grafana_listen_address", "grafana_port"),
     }
+    # paramiko would print what the check that meets a closed port reports anyway
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as open_connections:
         clients = _connect(stack, {host for host, _, _ in wanted.values()}, open_connections)
         addresses = {}

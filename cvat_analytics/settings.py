@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -144,6 +145,11 @@ class Settings(BaseModel):
         description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers "
         "(CVAT serves `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.",
     )
+    grafana_serve_from_sub_path: bool = Field(
+        True,
+        description="Whether Grafana itself answers below the path of `grafana_root_url`. Set it to False when the proxy in "
+        "front strips that path, as CVAT's own traefik does for `/analytics`.",
+    )
     grafana_anonymous_viewer: bool = Field(
         False, description="Let visitors without a login read the dashboards (role Viewer, never more)."
     )
@@ -224,6 +230,11 @@ class Settings(BaseModel):
             port = values.get("grafana_port", cls.model_fields["grafana_port"].default)
             return values | {"grafana_root_url": f"http://localhost:{port}/analytics/"}
         return values
+
+    @property
+    def grafana_path(self) -> str:
+        """Return the path below which Grafana itself answers, such as `/analytics`; empty for the root."""
+        return urlsplit(self.grafana_root_url).path.rstrip("/") if self.grafana_serve_from_sub_path else ""
 
     def listening_ports(self) -> dict[str, dict[str, int]]:
         """Return each component's ports by the setting that defines them."""

@@ -7,6 +7,7 @@ needs no code (docs/smoke.md). The rest asks the parts about themselves.
 from __future__ import annotations
 
 import json
+import re
 import time
 import tomllib
 import uuid
@@ -15,7 +16,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from grafana_client import GrafanaApi
@@ -95,8 +95,14 @@ def _check(name: str, advice: str, check: Callable[[], str]) -> Result:
     try:
         return Result(name, True, check())
     except (CvatAnalyticsError, ClickHouseError, GrafanaException, OSError) as error:
-        reason = str(error).strip().splitlines()[0][:300]
-        return Result(name, False, f"{reason}. What to do: {advice}")
+        return Result(name, False, f"{_reason(error)}. What to do: {advice}")
+
+
+def _reason(error: Exception) -> str:
+    """Return what an error says in one line, of ClickHouse's only what the server itself said."""
+    text = " ".join(str(error).split())
+    said = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |$)", text)
+    return (said[1] if said else text)[:300].rstrip(". ")
 
 
 def _schema(access: Access) -> str:
@@ -150,7 +156,7 @@ def _dashboards(access: Access) -> Iterator[Result]:
                 try:
                     client.query(dashboards.expand(query, dashboard, week))
                 except ClickHouseError as error:
-                    raise CvatAnalyticsError(f"{query.where}: {error}") from None
+                    raise CvatAnalyticsError(f"{query.where}: {_reason(error)}") from None
             return f"all {len(dashboard.queries)} queries of the dashboard {dashboard.title!r} answer"
 
         advice = "`cvat-analytics deploy` brings the schema to what the dashboards need"
@@ -160,9 +166,10 @@ def _dashboards(access: Access) -> Iterator[Result]:
 def _grafana(access: Access) -> Iterator[Result]:
     """Ask Grafana whether its datasource works and whether it has the dashboards."""
     host, port = access.grafana
-    sub_path = urlsplit(access.settings.grafana_root_url).path.rstrip("/")
     grafana = GrafanaApi.from_url(
-        f"http://{host}:{port}{sub_path}", ("admin", access.secrets["grafana_admin"]), timeout=15
+        f"http://{host}:{port}{access.settings.grafana_path}/",
+        ("admin", access.secrets["grafana_admin"]),
+        timeout=15,
     )
 
     def datasource() -> str:

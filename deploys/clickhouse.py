@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from cvat_analytics import migrations, render
 from deploys import operations, packages
-from deploys.plan import Plan
+from deploys.plan import Plan, clickhouse_client
 
 UNIT = "clickhouse-server"
-
-
-def client(plan: Plan) -> str:
-    """Return the command that runs SQL as administrator on the host; the password is in a file only root can read."""
-    return f"clickhouse-client --config-file={plan.context.paths.secrets}/clickhouse-client.xml"
 
 
 def install(plan: Plan) -> None:
@@ -40,5 +35,5 @@ def activate(plan: Plan) -> None:
         name="clickhouse: schema",
         scripts=migrations.read(render.ROOT / "clickhouse"),
         settings=plan.settings,
-        client=client(plan),
+        client=clickhouse_client(plan.context.paths),
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from pyinfra.api import FactBase
 
+from cvat_analytics import migrations
+
 STATE_DIRECTORY = "/var/lib/cvat-analytics"
 """Where the deploy remembers which configuration a service was last started with."""
 
@@ -307,9 +309,10 @@ class Schema(FactBase[SchemaState | None]):
     def default() -> None:
         return None
 
-    def command(self, client: str, applied_query: str, engines_query: str) -> str:
+    def command(self, client: str, database: str) -> str:
         # The ledger is asked for last: before the first deploy there is none, and that question fails
-        questions = f"{engines_query} FORMAT TSV; SELECT 0; {applied_query} FORMAT TSV"
+        applied, engines = migrations.applied_query(database), migrations.engines_query(database)
+        questions = f"{engines} FORMAT TSV; SELECT 0; {applied} FORMAT TSV"
         return f"echo {shlex.quote(questions)} | {client} --multiquery 2>/dev/null; true"
 
     def process(self, output: Iterable[str]) -> SchemaState | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from cvat_analytics import plugin, render
 from deploys import operations, packages
 from deploys.plan import Plan
@@ -40,7 +38,6 @@ def activate(plan: Plan) -> None:
     """Start Grafana if needed and wait until it says that it is healthy."""
     settings = plan.settings
     files = [file for file in render.grafana_files(plan.context) if file.effect == "restart"]
-    sub_path = urlsplit(settings.grafana_root_url).path.rstrip("/")
     operations.service(
         name="grafana: service",
         unit=UNIT,
@@ -48,7 +45,7 @@ def activate(plan: Plan) -> None:
             packages.versions("grafana", settings), plugin.sha256(settings, plan.state.architecture), *files
         ),
         probe=operations.http_probe(
-            settings.grafana_port, f"{sub_path}/api/health", settings.grafana_listen_address
+            settings.grafana_port, f"{settings.grafana_path}/api/health", settings.grafana_listen_address
         ),
         timeout=settings.health_timeout.total_seconds(),
     )

@@ -16,10 +16,11 @@ from collections.abc import Callable, Generator, Sequence
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-from pyinfra import context, host, logger
-from pyinfra.api import FileUploadCommand, StringCommand, operation
+from pyinfra import host, logger
+from pyinfra.api import FileUploadCommand, OperationError, StringCommand, operation
 
 from cvat_analytics import migrations
+from cvat_analytics.errors import InputError
 from cvat_analytics.migrations import Script
 from cvat_analytics.render import RenderedFile
 from cvat_analytics.settings import Settings
@@ -48,7 +49,7 @@ def _show_difference(file: RenderedFile, found: FileState | None) -> None:
     """Log what changes in `file`; of a secret file only that it changes."""
     verb = "change" if found else "create"
     host.log(f"{verb} {file.path}", logger.info)
-    if file.secret or not found or not context.config.DIFF:
+    if file.secret or not found or not host.state.config.DIFF:
         return
     before = host.get_fact(FileText, path=file.path)
     for line in difflib.unified_diff(
@@ -285,14 +286,15 @@ def insert_probe(
         host.noop("nothing is to be restarted")
         return
     for table in ("events", "events_dead_letter"):
-        query = f"INSERT%20INTO%20{database}.{table}%20FORMAT%20JSONEachRow"
-        request = (
-            f'exec 3<>/dev/tcp/{address}/{port} && printf "POST /?query={query} HTTP/1.0\r\nHost: {address}\r\n'
-            f'X-ClickHouse-User: vector\r\nX-ClickHouse-Key: %s\r\nContent-Length: 0\r\n\r\n" "$(cat {password_file})" >&3 && '
-            "cat <&3 > {answer}; head -n 1 {answer} | grep -q ' 200'"
-        )
         answer = f"{STATE_DIRECTORY}/probe"
-        probe = f"timeout 5 bash -c {shlex.quote(request.replace('{answer}', answer))} 2>/dev/null"
+        # the password goes through bash's own printf: it never stands in a command line
+        request = (
+            f"exec 3<>/dev/tcp/{address}/{port} && printf 'POST /?query=%s HTTP/1.0\\r\\nHost: {address}\\r\\n"
+            "X-ClickHouse-User: vector\\r\\nX-ClickHouse-Key: %s\\r\\nContent-Length: 0\\r\\n\\r\\n' "
+            f'INSERT+INTO+{database}.{table}+FORMAT+JSONEachRow "$(cat {password_file})" >&3 && '
+            f"cat <&3 > {answer}; {_STATUS_200} {answer}"
+        )
+        probe = f"timeout 5 bash -c {shlex.quote(request)} 2>/dev/null"
         complaint = f"ClickHouse at {address}:{port} does not let the user vector insert into {database}.{table}; {unit} keeps what it has. Its answer:"
         yield f"install -d -m 755 {STATE_DIRECTORY}"
         yield wait_until(probe, timeout, complaint, f"tail -n 3 {answer} >&2")
@@ -311,9 +313,14 @@ def wait_until(probe: str, timeout: float, complaint: str, otherwise: str = "tru
     )
 
 
+# Succeeds when the answer on file descriptor 3 begins with status 200. It is read to its end: a server whose answer is
+# cut off would log an error for each probe.
+_STATUS_200 = "awk 'NR == 1 {ok = / 200/} END {exit !ok}'"
+
+
 def http_probe(port: int, path: str, address: str = "127.0.0.1") -> str:
     """Return a command that succeeds when `path` answers 200. Needs nothing that a bare Debian lacks."""
-    request = f"exec 3<>/dev/tcp/{address}/{port} && printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n' >&3 && head -n 1 <&3 | grep -q ' 200'"
+    request = f"exec 3<>/dev/tcp/{address}/{port} && printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n' >&3 && {_STATUS_200} <&3"
     return f"timeout 5 bash -c {shlex.quote(request)} 2>/dev/null"
 
 
@@ -326,14 +333,12 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Comman
     + client: the command that runs SQL from its standard input as administrator
     """
     database = settings.database
-    questions = {
-        "client": client,
-        "applied_query": migrations.applied_query(database),
-        "engines_query": migrations.engines_query(database),
-    }
-    state = host.get_fact(Schema, **questions)
+    state = host.get_fact(Schema, client=client, database=database)
     applied, engines = (state.applied, state.engines) if state else ({}, {})
-    pending = migrations.pending(list(scripts), applied)
+    try:
+        pending = migrations.pending(list(scripts), applied)
+    except InputError as error:
+        raise OperationError(str(error)) from None
     changes = migrations.retention(settings, engines)
     if not pending and not changes:
         host.noop(f"database {database} has all {len(scripts)} scripts")
@@ -350,7 +355,7 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Comman
         yield _sql(client, migrations.record(script, database))
     if pending:
         # What a script has just made gets its retention in the same run
-        state = host.get_fact(Schema, **questions)
+        state = host.get_fact(Schema, client=client, database=database)
         changes = migrations.retention(settings, state.engines if state else {})
     for statement in changes:
         yield _sql(client, statement)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pyinfra
 from pyinfra import context, host
 
-from cvat_analytics import inventory
+from cvat_analytics import inventory, migrations
 from cvat_analytics.errors import InputError
-from cvat_analytics.render import Context
+from cvat_analytics.render import ROOT, Context, Paths
 from cvat_analytics.settings import Settings
 from deploys import packages
-from deploys.facts import Host, HostState, PackageOffer
+from deploys.facts import Host, HostState, PackageOffer, Schema
 
 if TYPE_CHECKING:
     from cvat_analytics.topology import Topology
@@ -70,7 +70,7 @@ def make(inventory_file: Path) -> Plan:
         components = stack.topology.components(host.name)
         settings = stack.topology.settings[host.name]
         names = [name for component in components for name in packages.versions(component, settings)]
-        state = host.get_fact(Host, packages=names)
+        state = host.get_fact(Host, packages=names, _ignore_errors=True)
         if state is None:
             raise InputError(
                 f"host {host.name}: no answer to the first question as administrator. Check the user, `_sudo` and `_sudo_password`"
@@ -80,10 +80,25 @@ def make(inventory_file: Path) -> Plan:
         _check_ports(state, settings, components)
         for component in components:
             _check_source(component, settings, state)
+        rendering = Context(host.name, stack.topology, secrets, memory_bytes=state.memory)
+        if "clickhouse" in components and "clickhouse-client" in state.packages:
+            _check_history(rendering)
     except InputError as error:
         _refuse(error)
         raise
-    return Plan(Context(host.name, stack.topology, secrets, memory_bytes=state.memory), state)
+    return Plan(rendering, state)
+
+
+def clickhouse_client(paths: Paths) -> str:
+    """Return the command that runs SQL as administrator on the host; the password is in a file only root can read."""
+    return f"clickhouse-client --config-file={paths.secrets}/clickhouse-client.xml"
+
+
+def _check_history(rendering: Context) -> None:
+    """Refuse when the migrations in the checkout and those in the database do not tell the same history."""
+    client = clickhouse_client(rendering.paths)
+    found = host.get_fact(Schema, client=client, database=rendering.settings.database)
+    migrations.pending(migrations.read(ROOT / "clickhouse"), found.applied if found else {})
 
 
 def _refuse(error: InputError) -> None:

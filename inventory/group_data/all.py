@@ -38,6 +38,10 @@ grafana_listen_address = "127.0.0.1"
 # `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.
 grafana_root_url = ""
 
+# Whether Grafana itself answers below the path of `grafana_root_url`. Set it to False when the proxy in front
+# strips that path, as CVAT's own traefik does for `/analytics`.
+grafana_serve_from_sub_path = True
+
 # Let visitors without a login read the dashboards (role Viewer, never more).
 grafana_anonymous_viewer = False
 

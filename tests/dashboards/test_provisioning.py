@@ -88,6 +88,18 @@ def test_without_a_path_and_encryption(tmp_path: Path) -> None:
     assert ini["security"]["cookie_secure"] == "false"
 
 
+def test_behind_a_proxy_that_strips_the_path(tmp_path: Path) -> None:
+    ini = _ini(
+        _rendered(
+            tmp_path,
+            grafana_root_url="https://cvat.example.org/analytics",
+            grafana_serve_from_sub_path=False,
+        )[1]
+    )
+    assert ini["server"]["root_url"] == "https://cvat.example.org/analytics/"
+    assert ini["server"]["serve_from_sub_path"] == "false"
+
+
 @pytest.mark.parametrize("open_", [False, True])
 def test_visitors_are_viewers_at_most(tmp_path: Path, open_: bool) -> None:
     ini = _ini(_rendered(tmp_path, grafana_anonymous_viewer=open_)[1])

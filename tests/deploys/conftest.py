@@ -75,7 +75,9 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
         groups = groups or {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana")}
         names = sorted({name for hosts in groups.values() for name in hosts})
         usual = {"os-release": DEBIAN_12.splitlines(), "apt-cache": OFFERS.splitlines()}
-        responses = (answers or {}) | {part: text for part, text in usual.items() if part not in (answers or {})}
+        responses = (answers or {}) | {
+            part: text for part, text in usual.items() if part not in (answers or {})
+        }
         data = {"fake_responses": responses, "fake_delay": 0, "fake_delay_jitter": 0, **(settings or {})}
         hosts = [(name, (host_settings or {}).get(name, {})) for name in names]
         inventory = Inventory((hosts, data), **{group: (members, {}) for group, members in groups.items()})

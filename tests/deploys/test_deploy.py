@@ -48,7 +48,7 @@ def test_packages_have_exact_versions_from_the_pinned_places_only(run_deploy):
 def test_vector_starts_only_after_the_schema_is_there_and_it_may_insert(run_deploy):
     run = run_deploy()
     schema = run.position("clickhouse-client .*--database=cvat --multiquery")
-    probe = run.position(r"INSERT%20INTO%20cvat\.events%20")
+    probe = run.position(r"INSERT\+INTO\+cvat\.events\+")
     start = run.position("systemctl restart vector")
     assert schema < probe < start
 

@@ -36,7 +36,7 @@ def host_lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         ):
             yield running
     except HostsUnavailable as error:
-        _give_up(error)
+        give_up(error)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def host_factory(host_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Host
         try:
             host = host_lab.start(system)
         except HostsUnavailable as error:
-            _give_up(error)
+            give_up(error)
         hosts.append(host)
         return host
 
@@ -102,7 +102,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-def _give_up(error: HostsUnavailable) -> NoReturn:
+def give_up(error: HostsUnavailable) -> NoReturn:
+    """End the test at hand because hosts cannot be had."""
     if os.environ.get("CI"):
         pytest.fail(f"test hosts: {error}", pytrace=False)
     pytest.skip(f"test hosts: {error}")

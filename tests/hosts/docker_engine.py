@@ -133,7 +133,7 @@ def _start(address: str) -> docker.DockerClient:
         time.sleep(0.1)
     process.terminate()
     process.wait()
-    tail = "\n".join(log.read_text().splitlines()[-5:])
+    tail = "\n".join([line for line in log.read_text().splitlines() if "level=info" not in line][-4:])
     raise HostsUnavailable(
         f"dockerd does not start here (it needs most of root's capabilities); its last lines:\n{tail}"
     )

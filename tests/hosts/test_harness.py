@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from . import packages
-from .conftest import HostFactory
+from .conftest import HostFactory, give_up
+from .docker_engine import HostsUnavailable, engine
 from .host import SUDO_PASSWORD, Host
 from .lab import LABEL, Lab, remove_orphans
 from .repository import Repository, RepositoryServer
@@ -299,6 +300,45 @@ def test_pyinfra_reaches_the_hosts_of_a_written_inventory(
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert host.read("/etc/reached").split() == ["root", "sample", host.ip]
+
+
+@pytest.mark.parametrize(
+    ("user", "programs", "missing"),
+    [
+        (1000, {"dockerd"}, "only root can start one"),
+        (0, set(), "the program dockerd is not installed: run tests/hosts/prepare as root"),
+    ],
+)
+def test_what_is_missing_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, user: int, programs: set[str], missing: str
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/absent.sock")
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    monkeypatch.setattr("shutil.which", lambda name: name if name in programs else None)
+
+    with pytest.raises(HostsUnavailable, match=missing) as raised, engine():
+        pass
+    assert f"no Docker daemon answers at unix://{tmp_path}/absent.sock" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("ci", "outcome"),
+    [("true", pytest.fail.Exception), ("", pytest.skip.Exception)],
+    ids=["in CI", "elsewhere"],
+)
+def test_missing_hosts_fail_in_ci_only(
+    monkeypatch: pytest.MonkeyPatch, ci: str, outcome: type[BaseException]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+
+    with pytest.raises(outcome, match="test hosts: no daemon"):
+        give_up(HostsUnavailable("no daemon"))
+
+
+def test_preparing_a_machine_that_has_everything_changes_nothing() -> None:
+    done = subprocess.run([Path(__file__).with_name("prepare")], capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_hosts_of_a_killed_run_are_removed(host_factory: HostFactory, host_lab: Lab) -> None:

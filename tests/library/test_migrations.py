@@ -112,7 +112,10 @@ def test_badly_named_migrations_are_refused(tmp_path, names, message):
     ("sql", "expected"),
     [
         ("SELECT 1", ["SELECT 1"]),
-        ("SELECT 1;\n-- a comment; with a semicolon\nSELECT ';', \"a;b\";", ["SELECT 1", "SELECT ';', \"a;b\""]),
+        (
+            "SELECT 1;\n-- a comment; with a semicolon\nSELECT ';', \"a;b\";",
+            ["SELECT 1", "SELECT ';', \"a;b\""],
+        ),
         ("SELECT 'it\\'s; one';;SELECT 2 /* ; */", ["SELECT 'it\\'s; one'", "SELECT 2 /* ; */"]),
         ("-- nothing\n", []),
     ],
@@ -121,7 +124,9 @@ def test_statements_are_split_where_clickhouse_would(sql, expected):
     assert migrations.statements(sql) == expected
 
 
-EVENTS = "ReplacingMergeTree PARTITION BY toYYYYMM(timestamp) ORDER BY a{ttl} SETTINGS index_granularity = 8192"
+EVENTS = (
+    "ReplacingMergeTree PARTITION BY toYYYYMM(timestamp) ORDER BY a{ttl} SETTINGS index_granularity = 8192"
+)
 YEAR = f" TTL toDateTime(timestamp) + toIntervalSecond({365 * 86400})"
 
 
@@ -130,8 +135,16 @@ YEAR = f" TTL toDateTime(timestamp) + toIntervalSecond({365 * 86400})"
     [
         ("forever", "", []),
         ("1y", YEAR, []),
-        ("1y", "", [f"ALTER TABLE cvat.events MODIFY TTL toDateTime(timestamp) + toIntervalSecond({365 * 86400})"]),
-        ("2d", YEAR, [f"ALTER TABLE cvat.events MODIFY TTL toDateTime(timestamp) + toIntervalSecond({2 * 86400})"]),
+        (
+            "1y",
+            "",
+            [f"ALTER TABLE cvat.events MODIFY TTL toDateTime(timestamp) + toIntervalSecond({365 * 86400})"],
+        ),
+        (
+            "2d",
+            YEAR,
+            [f"ALTER TABLE cvat.events MODIFY TTL toDateTime(timestamp) + toIntervalSecond({2 * 86400})"],
+        ),
         ("forever", YEAR, ["ALTER TABLE cvat.events REMOVE TTL"]),
     ],
 )

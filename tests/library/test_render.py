@@ -16,7 +16,10 @@ ADDRESSES = {"a": "10.0.0.1", "b": "fd00::2", "c": "10.0.0.3"}
 
 
 def context(groups=ONE, host="a", **values) -> render.Context:
-    own = {name: {"address": ADDRESSES[name], **values} for name in sorted({h for hosts in groups.values() for h in hosts})}
+    own = {
+        name: {"address": ADDRESSES[name], **values}
+        for name in sorted({h for hosts in groups.values() for h in hosts})
+    }
     return render.Context(host, topology.build(groups, own, where="test"), secrets.generate())
 
 
@@ -26,7 +29,9 @@ def files(wanted: render.Context) -> dict[str, render.RenderedFile]:
 
 
 @pytest.mark.parametrize("groups", [ONE, THREE], ids=["one host", "three hosts"])
-@pytest.mark.parametrize("values", [{}, {"system_logs_retention": "forever", "clickhouse_listen_addresses": ["10.9.9.9"]}])
+@pytest.mark.parametrize(
+    "values", [{}, {"system_logs_retention": "forever", "clickhouse_listen_addresses": ["10.9.9.9"]}]
+)
 def test_every_file_parses(groups, values):
     for host in {"a", *groups["vector"], *groups["grafana"]}:
         for path, file in files(context(groups, host, **values)).items():
@@ -52,18 +57,26 @@ def test_a_secret_stands_only_in_files_that_are_marked_as_secret():
 
 def test_files_with_a_readable_secret_are_for_root_alone():
     wanted = context()
-    holders = [f for f in files(wanted).values() if any(value in f.content for value in wanted.secrets.values())]
+    holders = [
+        f for f in files(wanted).values() if any(value in f.content for value in wanted.secrets.values())
+    ]
     assert len(holders) == 5
     assert {(file.user, file.group, file.mode) for file in holders} == {("root", "root", "600")}
 
 
 def test_changing_a_port_changes_every_file_that_refers_to_it():
     before, after = files(context(THREE)), files(context(THREE, clickhouse_http_port=8999))
-    changed = sorted(path for path in before if before[path].content != after[path].content and not before[path].secret)
+    changed = sorted(
+        path for path in before if before[path].content != after[path].content and not before[path].secret
+    )
     assert changed == ["/etc/clickhouse-server/config.d/cvat-analytics.xml", "/etc/vector/vector.toml"]
     assert "8999" in after["/etc/vector/vector.toml"].content
     before, after = files(context(THREE)), files(context(THREE, clickhouse_native_port=9999))
-    changed = sorted(path for path in before if before[path].content != after[path].content and "9999" in after[path].content)
+    changed = sorted(
+        path
+        for path in before
+        if before[path].content != after[path].content and "9999" in after[path].content
+    )
     assert changed == [
         "/etc/clickhouse-server/config.d/cvat-analytics.xml",
         "/etc/cvat-analytics/secrets/clickhouse-client.xml",
@@ -72,7 +85,9 @@ def test_changing_a_port_changes_every_file_that_refers_to_it():
 
 
 def users(wanted: render.Context) -> ET.Element:
-    found = ET.fromstring(files(wanted)["/etc/clickhouse-server/users.d/cvat-analytics.xml"].content).find("users")
+    found = ET.fromstring(files(wanted)["/etc/clickhouse-server/users.d/cvat-analytics.xml"].content).find(
+        "users"
+    )
     assert found is not None
     return found
 
@@ -96,7 +111,11 @@ def test_vector_may_insert_and_nothing_else():
 
 
 def test_system_logs_are_limited_or_off():
-    root = ET.fromstring(files(context(system_logs_retention="3d"))["/etc/clickhouse-server/config.d/cvat-analytics.xml"].content)
+    root = ET.fromstring(
+        files(context(system_logs_retention="3d"))[
+            "/etc/clickhouse-server/config.d/cvat-analytics.xml"
+        ].content
+    )
     logs = {element.tag: element for element in root if element.tag.endswith("_log")}
     assert {tag for tag, log in logs.items() if log.get("remove")} >= {"trace_log", "text_log"}
     kept = [log for log in logs.values() if not log.get("remove")]

@@ -28,8 +28,14 @@ def test_the_defaults_are_valid():
     [
         ({"grafana_prot": 1}, "all.py: unknown setting 'grafana_prot': did you mean 'grafana_port'?"),
         ({"zzz": 1}, "all.py: unknown setting 'zzz': docs/settings.md lists all settings"),
-        ({"vector_port": 70000}, "all.py: setting 'vector_port': Input should be less than or equal to 65535 (got 70000)"),
-        ({"vector_port": 0}, "all.py: setting 'vector_port': Input should be greater than or equal to 1 (got 0)"),
+        (
+            {"vector_port": 70000},
+            "all.py: setting 'vector_port': Input should be less than or equal to 65535 (got 70000)",
+        ),
+        (
+            {"vector_port": 0},
+            "all.py: setting 'vector_port': Input should be greater than or equal to 1 (got 0)",
+        ),
         (
             {"events_retention": "5 parsecs"},
             "all.py: setting 'events_retention': '5 parsecs' is not a duration: write a whole number and s, m, h, d, w or y, as in '90d'",
@@ -46,7 +52,10 @@ def test_the_defaults_are_valid():
             {"clickhouse_memory_limit": "2 gigs"},
             "all.py: setting 'clickhouse_memory_limit': '2 gigs' is not a size: write a whole number and KiB, MiB, GiB or TiB, as in '512MiB'",
         ),
-        ({"vector_listen_address": "everywhere"}, "all.py: setting 'vector_listen_address': 'everywhere' is not an IP address"),
+        (
+            {"vector_listen_address": "everywhere"},
+            "all.py: setting 'vector_listen_address': 'everywhere' is not an IP address",
+        ),
         (
             {"database": "system"},
             "all.py: setting 'database': 'system' is not usable as a database name: small letters, digits and _ only, and not one of ClickHouse's own",
@@ -83,7 +92,9 @@ def test_all_mistakes_are_reported_at_once():
 
 @given(st.integers(1, 10**6), st.sampled_from(sorted(settings._DURATION_UNITS)))
 def test_a_duration_is_number_times_unit(number, unit):
-    assert settings.parse_duration(f"{number}{unit}") == number * timedelta(seconds=settings._DURATION_UNITS[unit])
+    assert settings.parse_duration(f"{number}{unit}") == number * timedelta(
+        seconds=settings._DURATION_UNITS[unit]
+    )
 
 
 @given(st.text(max_size=12))
@@ -105,7 +116,10 @@ def test_forever_keeps_everything():
 
 
 def test_the_port_of_grafana_is_in_its_default_address():
-    assert settings.validate({"grafana_port": 3333}, where="x").grafana_root_url == "http://localhost:3333/analytics/"
+    assert (
+        settings.validate({"grafana_port": 3333}, where="x").grafana_root_url
+        == "http://localhost:3333/analytics/"
+    )
 
 
 def build(groups, values):
@@ -120,7 +134,9 @@ def test_one_host_reaches_everything_on_loopback():
 
 
 def test_three_hosts_reach_clickhouse_at_its_own_address_and_only_they_may():
-    stack = build(THREE_HOSTS, {name: {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)})
+    stack = build(
+        THREE_HOSTS, {name: {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)}
+    )
     assert stack.clickhouse_listen_addresses() == ("127.0.0.1", "10.0.0.1")
     assert stack.clickhouse_address("b") == "10.0.0.1"
     assert stack.client_addresses("vector") == ("10.0.0.2",)
@@ -130,7 +146,11 @@ def test_three_hosts_reach_clickhouse_at_its_own_address_and_only_they_may():
 @pytest.mark.parametrize(
     ("groups", "values", "message"),
     [
-        ({**ONE_HOST, "vector": []}, {"a": {}}, "hosts.py: the group 'vector' has no host: put at least one there"),
+        (
+            {**ONE_HOST, "vector": []},
+            {"a": {}},
+            "hosts.py: the group 'vector' has no host: put at least one there",
+        ),
         (
             {**ONE_HOST, "clickhouse": ["a", "b"]},
             {"a": {}, "b": {}},
@@ -156,5 +176,7 @@ def test_what_cannot_work_together_is_refused(groups, values, message):
 
 def test_one_port_may_be_used_on_two_hosts():
     groups = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"]}
-    values = {name: {"address": f"10.0.0.{number}", "vector_port": 3000} for number, name in enumerate("ab", 1)}
+    values = {
+        name: {"address": f"10.0.0.{number}", "vector_port": 3000} for number, name in enumerate("ab", 1)
+    }
     assert build(groups, values).components("b") == ("vector",)

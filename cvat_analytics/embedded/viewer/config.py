@@ -89,10 +89,9 @@ def expand(value: str) -> str:
 
 
 def _only(directory: Path, key: str) -> dict[str, Any]:
-    """Return the one entry of the provisioning files in `directory`."""
-    entries = [
-        entry for file in sorted(directory.glob("*.yaml")) for entry in yaml.safe_load(file.read_text())[key]
-    ]
+    """Return the one entry of the provisioning files in `directory`; packages put empty samples there."""
+    files = [yaml.safe_load(file.read_text()) or {} for file in sorted(directory.glob("*.yaml"))]
+    entries = [entry for file in files for entry in file.get(key) or []]
     if len(entries) != 1:
         raise ValueError(f"{directory} has {len(entries)} entries in {key}; the viewer needs exactly one")
     return dict(entries[0])

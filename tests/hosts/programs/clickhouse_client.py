@@ -149,7 +149,11 @@ def main(arguments: list[str]) -> int:
     try:
         given = options(arguments)
         try:
-            socket.create_connection((given.host, int(given.port)), timeout=10).close()
+            with socket.create_connection((given.host, int(given.port)), timeout=10) as native:
+                # the engine library does not survive a client that is gone before it could say its farewell
+                native.shutdown(socket.SHUT_WR)
+                while native.recv(4096):
+                    pass
         except OSError as error:
             text = f"Code: {NETWORK_ERROR}. DB::NetException: {error} ({given.host}:{given.port}). (NETWORK_ERROR)"
             raise ClientError(NETWORK_ERROR, text) from None
