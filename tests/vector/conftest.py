@@ -1,0 +1,66 @@
+"""What the tests of the pipeline share: the rendered configuration, and its transforms in the VRL runtime."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_analytics import render, secrets, topology
+from cvat_analytics.embedded.vector_substitute import config, remap
+from cvat_analytics.render import Context, Paths
+
+Run = Callable[[str], Mapping[str, list[dict[str, Any]]]]
+
+
+def context(root: Path, **settings: Any) -> Context:
+    """Return what the templates of a one-host stack below `root` see."""
+    groups = {"clickhouse": ["h"], "vector": ["h"], "grafana": ["h"]}
+    stack = topology.build(groups, {"h": settings}, where="test")
+    return Context("h", stack, secrets.generate(), Paths(root=str(root)))
+
+
+def write_configuration(root: Path, **settings: Any) -> Path:
+    """Write Vector's rendered configuration and its password below `root`; return the path of vector.toml."""
+    stack = context(root, **settings)
+    credentials = Path(stack.paths.vector_credentials)
+    credentials.mkdir(parents=True, exist_ok=True)
+    (credentials / "clickhouse_password").write_text("pass word\n")
+    path = Path(stack.paths.vector_config) / "vector.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render.render("vector/vector.toml.j2", stack.variables()))
+    return path
+
+
+def transforms(document: Mapping[str, Any]) -> tuple[config.Component, ...]:
+    """Return the transforms of a configuration in the order of the file, which is that of the events."""
+    return tuple(
+        config.Component(name, table["type"], table) for name, table in document["transforms"].items()
+    )
+
+
+@pytest.fixture(scope="session")
+def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return the rendered vector.toml, parsed."""
+    path = write_configuration(tmp_path_factory.mktemp("rendered"))
+    return tomllib.loads(path.read_text())
+
+
+@pytest.fixture(scope="session")
+def run(document: dict[str, Any]) -> Run:
+    """Return a function that takes a request body through the transforms and gives the rows of each output."""
+    chain = transforms(document)
+
+    def run_body(body: str) -> dict[str, list[dict[str, Any]]]:
+        outputs = remap.run_all(chain, "cvat", [json.dumps({"message": body, "path": "/"})])
+        return {name: _rows(events) for name, events in outputs.items()}
+
+    return run_body
+
+
+def _rows(events: Sequence[str]) -> list[dict[str, Any]]:
+    return [json.loads(event) for event in events]

@@ -1,0 +1,99 @@
+"""Start the substitute as a process, and talk to it."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.vector.conftest import write_configuration
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 15) -> None:
+    """Wait until `condition` holds; fail with `what` was waited for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.02)
+
+
+@dataclass
+class Substitute:
+    """A substitute for Vector below `root`; may be started, killed and started again."""
+
+    root: Path
+    port: int
+    config: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return (self.root / "log").read_text()
+
+    def command(self, *options: str) -> list[str]:
+        module = "cvat_analytics.embedded.vector_substitute"
+        return [sys.executable, "-m", module, "--config", str(self.config), *options]
+
+    def start(self) -> None:
+        with (self.root / "log").open("ab") as log:
+            self.process = subprocess.Popen(self.command(), stderr=log)
+        wait_until(self.ready, f"the substitute answers; its log: {self.log}")
+
+    def ready(self) -> bool:
+        assert self.process
+        assert self.process.poll() is None, self.log
+        try:
+            return self.request("GET", "/ping")[1] == b"pong"
+        except OSError:
+            return False
+
+    def request(
+        self,
+        method: str,
+        path: str = "/",
+        body: bytes | str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        assert self.process
+        self.process.kill()
+        self.process.wait(10)
+
+    def stop(self) -> int:
+        assert self.process
+        self.process.terminate()
+        return self.process.wait(20)
+
+
+@contextmanager
+def substitute(root: Path, clickhouse_port: int) -> Iterator[Substitute]:
+    port = free_port()
+    running = Substitute(
+        root, port, write_configuration(root, vector_port=port, clickhouse_http_port=clickhouse_port)
+    )
+    running.start()
+    try:
+        yield running
+    finally:
+        if running.process and running.process.poll() is None:
+            running.kill()

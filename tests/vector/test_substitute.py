@@ -1,0 +1,234 @@
+"""The substitute for Vector as a process, between CVAT's client and a ClickHouse that does as it is told.
+
+These tests say nothing about Vector.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import zlib
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_analytics import events
+from cvat_analytics.errors import UnreachableError
+from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
+from tests.vector.running import Substitute, free_port, substitute, wait_until
+
+
+@pytest.fixture(scope="module")
+def clickhouse() -> Iterator[FakeClickHouse]:
+    with fake_clickhouse() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def vector(clickhouse: FakeClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Substitute]:
+    with substitute(tmp_path_factory.mktemp("vector"), clickhouse.port) as running:
+        yield running
+
+
+def event(name: str, **fields: Any) -> dict[str, Any]:
+    return {"scope": "load:cvat", "timestamp": "1733480873.184401", "obj_name": name} | fields
+
+
+def stored(clickhouse: FakeClickHouse, prefix: str) -> list[str]:
+    names = [row["obj_name"] for row in clickhouse.rows() if row["obj_name"]]
+    return sorted(name for name in names if name.startswith(prefix))
+
+
+def test_a_session_sent_by_cvats_client_arrives_and_is_in_the_journal(
+    vector: Substitute, clickhouse: FakeClickHouse
+) -> None:
+    session = list(
+        events.make_session(seed=7, start=datetime.now(UTC), duration=timedelta(minutes=5), first_id=900)
+    )
+    events.send(session, "127.0.0.1", vector.port)
+    wait_until(
+        lambda: sum((row["user_id"] or 0) >= 900 for row in clickhouse.rows()) >= len(session),
+        "all rows",
+    )
+    rows = [row for row in clickhouse.rows() if (row["user_id"] or 0) >= 900]
+    assert [(row["scope"], row["payload"]) for row in rows] == [
+        (sent["scope"], sent["payload"]) for sent in session
+    ]
+    (journal,) = vector.root.glob("var/lib/vector/journal/events-*.jsonl.gz")
+    kept = [json.loads(line) for line in gzip.decompress(journal.read_bytes()).splitlines()]
+    assert [row for row in kept if (row["user_id"] or 0) >= 900] == rows
+
+
+def test_the_insert_is_the_one_that_vector_makes(vector: Substitute, clickhouse: FakeClickHouse) -> None:
+    vector.request("POST", body=json.dumps([event("insert")]))
+    wait_until(lambda: stored(clickhouse, "insert"), "the row")
+    assert clickhouse.requests[-1] == {
+        "query": "INSERT INTO {database:Identifier}.{table:Identifier} FORMAT JSONEachRow",
+        "param_database": "cvat",
+        "param_table": "events",
+        "input_format_import_nested_json": "1",
+        "input_format_skip_unknown_fields": "0",
+        "async_insert": "0",
+        "authorization": "Basic dmVjdG9yOnBhc3Mgd29yZA==",  # vector:pass word
+    }
+
+
+def test_what_is_no_event_becomes_a_dead_letter_and_is_answered_200(
+    vector: Substitute, clickhouse: FakeClickHouse
+) -> None:
+    body = json.dumps([event("neighbour"), event("bad", task_id=-1)])
+    assert vector.request("POST", body=body) == (200, b"")
+    assert vector.request("POST", body=b"caf\xe9 <html>") == (200, b"")
+    wait_until(lambda: len(clickhouse.rows("events_dead_letter")) == 2, "two dead letters")
+    letters = {letter["reason"]: letter["original"] for letter in clickhouse.rows("events_dead_letter")}
+    assert letters == {
+        "bad task_id": json.dumps(event("bad", task_id=-1)),
+        "not JSON": "caf\N{REPLACEMENT CHARACTER} <html>",
+    }
+    wait_until(lambda: stored(clickhouse, "neighbour"), "the neighbour")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes)]
+)
+def test_content_encodings(
+    encoding: str, compress: Any, vector: Substitute, clickhouse: FakeClickHouse
+) -> None:
+    body = compress(json.dumps(event(f"encoding {encoding}")).encode())
+    assert vector.request("POST", body=body, headers={"Content-Encoding": encoding})[0] == 200
+    wait_until(lambda: stored(clickhouse, f"encoding {encoding}"), "the row")
+
+
+@pytest.mark.parametrize(
+    ("status", "method", "path", "body", "encoding"),
+    [
+        (404, "POST", "/elsewhere", b"[]", "identity"),
+        (405, "PUT", "/", b"[]", "identity"),
+        (413, "POST", "/", gzip.compress(bytes(100 * 2**20 + 1), 1), "gzip"),
+        (415, "POST", "/", b"[]", "br"),
+        (422, "POST", "/", b"[]", "gzip"),
+        (422, "POST", "/", gzip.compress(b"[]")[:-5], "gzip"),
+    ],
+    ids=["other path", "other method", "too large", "unknown encoding", "not gzip", "cut gzip"],
+)
+def test_refused_requests(
+    status: int, method: str, path: str, body: bytes, encoding: str, vector: Substitute
+) -> None:
+    assert vector.request(method, path, body, {"Content-Encoding": encoding})[0] == status
+
+
+@pytest.mark.parametrize("status", [500, 503, 429, 408])
+def test_an_answer_after_which_vector_tries_again(
+    status: int, vector: Substitute, clickhouse: FakeClickHouse
+) -> None:
+    clickhouse.answers += [(status, "Code: 252. DB::Exception: Too many parts")]
+    vector.request("POST", body=json.dumps(event(f"retried {status}")))
+    wait_until(lambda: stored(clickhouse, f"retried {status}"), "the row")
+    assert not clickhouse.answers
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, 60), (403, 497), (400, 27), (500, 117), (500, 53), (501, 48)]
+)
+def test_an_answer_after_which_vector_drops_the_batch(
+    status: int, code: int, vector: Substitute, clickhouse: FakeClickHouse
+) -> None:
+    clickhouse.answers += [(status, f"Code: {code}. DB::Exception: no")]
+    vector.request("POST", body=json.dumps(event(f"dropped {status} {code}")))
+    wait_until(
+        lambda: f"refused 1 events for good, they are dropped: HTTP {status} Code: {code}" in vector.log,
+        "log",
+    )
+    assert not stored(clickhouse, f"dropped {status} {code}")
+
+
+def test_kill_9_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    accepted: list[str] = []
+    with substitute(tmp_path, port) as vector:
+        for round_ in range(3):  # ClickHouse is away
+            for number in range(5):
+                names = [f"{round_} {number} {index}" for index in range(10)]
+                assert vector.request("POST", body=json.dumps([event(name) for name in names]))[0] == 200
+                accepted += names
+            vector.kill()
+            torn = max(tmp_path.glob("var/lib/vector/substitute/events/*.jsonl"))
+            with torn.open("ab") as file:
+                file.write(b'{"scope":"torn by the k')
+            vector.start()
+        with fake_clickhouse(port) as clickhouse:
+            clickhouse.answers += [(503, "busy")]
+            wait_until(lambda: len(clickhouse.rows()) >= len(accepted), "all rows")
+            # killed between the insert and its acknowledgement: the same batch is sent again, which is recognised
+            vector.kill()
+            position = tmp_path / "var/lib/vector/substitute/events/position.json"
+            segment, _, end = json.loads(position.read_text())
+            position.write_text(json.dumps([segment, 0, end]))
+            vector.start()
+            assert vector.request("POST", body=json.dumps(event("last")))[0] == 200
+            wait_until(lambda: "last" in stored(clickhouse, ""), "the last row")
+            assert stored(clickhouse, "") == sorted([*accepted, "last"])
+
+
+def test_sigterm_delivers_what_waits(tmp_path: Path) -> None:
+    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port) as vector:
+        vector.request("POST", body=json.dumps(event("waiting")))
+        assert vector.stop() == 0
+        assert stored(clickhouse, "") == ["waiting"]
+
+
+def test_sigterm_with_clickhouse_away_keeps_what_waits(tmp_path: Path) -> None:
+    port = free_port()
+    with substitute(tmp_path, port) as vector:
+        vector.request("POST", body=json.dumps(event("waiting")))
+        assert vector.stop() == 0
+        with fake_clickhouse(port) as clickhouse:
+            vector.start()
+            wait_until(lambda: stored(clickhouse, "") == ["waiting"], "the row")
+
+
+def test_a_disk_that_takes_nothing_is_answered_503_and_recovers(tmp_path: Path) -> None:
+    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port) as vector:
+        journal = tmp_path / "var/lib/vector/journal"
+        journal.write_text("a file where the directory should be")
+        assert vector.request("POST", body=json.dumps(event("later")))[0] == 503
+        with pytest.raises(UnreachableError, match=r"did not accept events \(it answered HTTP 503\)"):
+            events.send([event("later")], "127.0.0.1", vector.port)
+        journal.unlink()
+        assert vector.request("POST", body=json.dumps(event("later")))[0] == 200
+        wait_until(lambda: stored(clickhouse, "") == ["later"], "the row")
+
+
+def test_an_occupied_port_is_one_message(vector: Substitute) -> None:
+    second = subprocess.run(vector.command(), capture_output=True, text=True, timeout=20, check=False)
+    assert second.returncode == 1
+    assert f"cannot listen on 127.0.0.1 port {vector.port}: Address already in use" in second.stderr
+    assert len(second.stderr.splitlines()) == 1
+
+
+def test_check_exits_0_or_78(vector: Substitute, tmp_path: Path) -> None:
+    fine = subprocess.run(vector.command("--check"), capture_output=True, timeout=20, check=False)
+    assert fine.returncode == 0
+    broken = tmp_path / "vector.toml"
+    broken.write_text(vector.config.read_text().replace('compression = "gzip"', 'compression = "zstd"'))
+    refused = subprocess.run(
+        [*vector.command("--check")[:-2], str(broken), "--check"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert refused.returncode == 78
+    assert "sinks.journal: option compression = 'zstd'" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+
+
+def test_sending_to_nobody_is_one_message() -> None:
+    with pytest.raises(
+        UnreachableError, match=r"Vector at http://127.0.0.1:1 did not accept events \(ConnectionError\)"
+    ):
+        events.send([event("x")], "127.0.0.1", 1)
