@@ -1,10 +1,11 @@
 """The order of a rollout. Run it with `make deploy`, or `pyinfra inventory/hosts.py deploy.py`.
 
 Everything that can be refused is refused in `plan.make`, before the first change. Every install comes before every
-configuration, and every configuration before every start.
+configuration, every configuration before every start, and the store before those who write to it and read from it.
 """
 
 from deploys import clickhouse, grafana, plan, vector
+from deploys.operations import stage
 
 wanted = plan.make(plan.inventory_file())
 
@@ -15,6 +16,8 @@ if "vector" in wanted.components:
 if "grafana" in wanted.components:
     grafana.install(wanted)
 
+stage(name="all hosts: installed")
+
 if "clickhouse" in wanted.components:
     clickhouse.configure(wanted)
 if "vector" in wanted.components:
@@ -22,8 +25,13 @@ if "vector" in wanted.components:
 if "grafana" in wanted.components:
     grafana.configure(wanted)
 
+stage(name="all hosts: configured")
+
 if "clickhouse" in wanted.components:
     clickhouse.activate(wanted)
+
+stage(name="all hosts: the store is ready")
+
 if "vector" in wanted.components:
     vector.activate(wanted)
 if "grafana" in wanted.components:

@@ -164,14 +164,12 @@ def clickhouse_files(context: Context) -> list[RenderedFile]:
     variables, paths = context.variables(), context.paths
     login = {"password": context.secrets["clickhouse_admin"]}
     return [
-        _readable_by(
-            "clickhouse",
+        _clickhouse_s(
             f"{paths.clickhouse_config}/config.d/cvat-analytics.xml",
             render("clickhouse/config.xml.j2", variables),
         ),
         # ClickHouse reloads users by itself within seconds of a change
-        _readable_by(
-            "clickhouse",
+        _clickhouse_s(
             f"{paths.clickhouse_config}/users.d/cvat-analytics.xml",
             render("clickhouse/users.xml.j2", variables),
             effect="none",
@@ -213,8 +211,11 @@ def grafana_files(context: Context) -> list[RenderedFile]:
         _credential(context, "grafana-server", "admin_password", "grafana_admin"),
         _credential(context, "grafana-server", "secret_key", "grafana_secret_key"),
         *(
-            _readable_by(
-                "grafana", f"{paths.grafana_config}/{target}", render(f"grafana/{template}.j2", variables)
+            RenderedFile(
+                f"{paths.grafana_config}/{target}",
+                render(f"grafana/{template}.j2", variables),
+                group="grafana",
+                mode="640",
             )
             for template, target in targets.items()
         ),
@@ -227,11 +228,9 @@ def grafana_files(context: Context) -> list[RenderedFile]:
     ]
 
 
-def _readable_by(
-    group: str, path: str, content: str, effect: Effect = "restart", secret: bool = False
-) -> RenderedFile:
-    """Return a file of root that the service's `group` may read and nobody else."""
-    return RenderedFile(path, content, group=group, mode="640", effect=effect, secret=secret)
+def _clickhouse_s(path: str, content: str, effect: Effect = "restart", secret: bool = False) -> RenderedFile:
+    """Return a file of ClickHouse's own user, to whom its package gives everything in its directory at each upgrade."""
+    return RenderedFile(path, content, "clickhouse", "clickhouse", "640", effect, secret)
 
 
 def _drop_in(context: Context, unit: str) -> RenderedFile:

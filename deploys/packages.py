@@ -188,5 +188,5 @@ def _install_bundle(component: str, settings: Settings, architecture: str) -> Op
         name=f"{component}: packages",
         versions=versions(component, settings),
         targets=[f"{BUNDLE}/{file.name}" for file in chosen],
-        options="--no-download -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null",
+        options="-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null",
     )

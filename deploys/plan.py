@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyinfra
 from pyinfra import context, host
+from pyinfra.api.exceptions import PyinfraError
 
 from cvat_analytics import inventory, migrations
 from cvat_analytics.errors import InputError
@@ -58,7 +58,7 @@ def inventory_file() -> Path:
 
 
 def make(inventory_file: Path) -> Plan:
-    """Return the plan for the current host. Raises InputError when it cannot be carried out."""
+    """Return the plan for the current host. Raises PyinfraError when it cannot be carried out."""
     try:
         hosts = [inventory.Host(each.name, each.groups, each.data.dict()) for each in context.inventory]  # type: ignore[no-untyped-call]
         stack = inventory.describe(hosts, inventory_file)
@@ -84,8 +84,8 @@ def make(inventory_file: Path) -> Plan:
         if "clickhouse" in components and "clickhouse-client" in state.packages:
             _check_history(rendering)
     except InputError as error:
-        _refuse(error)
-        raise
+        # pyinfra prints its own kind of error as a message, and any other with a traceback
+        raise PyinfraError(str(error)) from None
     return Plan(rendering, state)
 
 
@@ -99,18 +99,6 @@ def _check_history(rendering: Context) -> None:
     client = clickhouse_client(rendering.paths)
     found = host.get_fact(Schema, client=client, database=rendering.settings.database)
     migrations.pending(migrations.read(ROOT / "clickhouse"), found.applied if found else {})
-
-
-def _refuse(error: InputError) -> None:
-    """End pyinfra's command with the message and exit code 2, instead of with a traceback."""
-    if pyinfra.is_cli:
-        from pyinfra_cli.exceptions import (
-            CliError,  # its package replaces Python's sockets when it is imported
-        )
-
-        refusal = CliError(str(error))
-        refusal.exit_code = error.exit_code
-        raise refusal from None
 
 
 def _check_system(state: HostState) -> None:

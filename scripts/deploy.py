@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,8 @@ from scripts.target import inventory_option
 
 _BEGINS = "--> Beginning operation run"
 """What pyinfra says before its first change; everything before that is reading."""
+_PLACE_IN_CODE = re.compile(r"^--> pyinfra error in \S+ line \d+: ")
+"""Where a refusal was raised is of no use to an operator; what it says is."""
 
 
 @click.command()
@@ -78,7 +81,7 @@ def _pyinfra(inventory: Path, arguments: list[str]) -> tuple[dict[str, Any], boo
     ) as process:
         for line in process.stderr or ():
             begun = begun or _BEGINS in line
-            click.echo(line, nl=False, err=True)
+            click.echo(_PLACE_IN_CODE.sub("cvat-analytics: ", line), nl=False, err=True)
         output = process.stdout.read() if process.stdout else ""
     return (json.loads(output) if process.returncode == 0 else {}), begun, process.returncode
 

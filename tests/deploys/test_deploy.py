@@ -8,8 +8,6 @@ import re
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from cvat_analytics.errors import InputError
-
 THREE = {"clickhouse": ["@fake/a"], "vector": ["@fake/b"], "grafana": ["@fake/c"]}
 ADDRESSES = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)}
 
@@ -87,9 +85,8 @@ def test_a_host_gets_only_its_own_part(run_deploy):
 
 
 def refusal(run_deploy, **arguments) -> str:
-    with pytest.raises(InputError) as caught:
+    with pytest.raises(PyinfraError) as caught:
         run_deploy(**arguments)
-    assert caught.value.exit_code == 2
     return str(caught.value)
 
 

@@ -1,30 +1,302 @@
-"""The real deploy command against real hosts over SSH."""
+"""The real deploy command against real systemd hosts over SSH: fresh, repeated, interrupted, on three hosts, offline."""
 
 from __future__ import annotations
 
+import json
+import runpy
+import signal
 import subprocess
-import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from . import packages
+from .command import PROGRAM, cvat_analytics, deploy, smoke
 from .conftest import HostFactory
+from .host import Host
+from .repository import Repository, RepositoryServer
 
-COMMAND = Path(sys.executable).with_name("cvat-analytics")
+UNITS = ("clickhouse-server", "vector", "grafana-server")
+OURS = (
+    "/etc/apt",
+    "/etc/clickhouse-server",
+    "/etc/cvat-analytics",
+    "/etc/grafana",
+    "/etc/systemd/system",
+    "/etc/vector",
+    "/var/lib/cvat-analytics",
+    "/var/lib/grafana/plugins",
+)
+Inventory = Callable[..., Path]
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([COMMAND, *map(str, arguments)], capture_output=True, text=True, timeout=400)
+def state(host: Host) -> tuple[object, object, str]:
+    """Return everything that a deploy may change on a host: files, units with their start times, packages."""
+    installed = host.run("dpkg-query -W -f '${Package} ${Version}\\n'").output
+    return host.files(*OURS), host.units(*UNITS), installed
 
 
-def test_fresh(host_factory: HostFactory, inventory: Callable[..., Path]) -> None:
+def listening(host: Host) -> dict[int, set[str]]:
+    """Return the TCP ports on which a host listens, with the addresses."""
+    found: dict[int, set[str]] = {}
+    for line in host.run("ss -Hltn | awk '{print $4}'").output.split():
+        address, _, port = line.rpartition(":")
+        found.setdefault(int(port), set()).add(address)
+    return found
+
+
+def sql(host: Host, query: str) -> str:
+    """Return the answer to a query as the administrator of the host."""
+    client = "clickhouse-client --config-file=/etc/cvat-analytics/secrets/clickhouse-client.xml"
+    return host.run(f"{client} --query {json.dumps(query)}").output.strip()
+
+
+def tell_the_grafana_stand_in(host: Host, path: Path) -> None:
+    """Tell the stand-in for Grafana, which speaks HTTP instead of the native protocol, where ClickHouse is now."""
+    port = runpy.run_path(str(path.parent / "group_data" / "all.py")).get("clickhouse_http_port", 8123)
+    host.run(
+        f"sed -i '/STANDIN/d' /etc/default/grafana-server; echo CVAT_STANDIN_CLICKHOUSE_HTTP_PORT={port} "
+        ">> /etc/default/grafana-server; kill $(systemctl show --value -p MainPID grafana-server); sleep 1"
+    )
+
+
+@pytest.mark.parametrize("system", ["bookworm", "trixie"])
+def test_a_fresh_host_works_after_one_command_and_a_second_one_changes_nothing(
+    host_factory: HostFactory, inventory: Inventory, system: str
+) -> None:
+    host = host_factory(system)
+    path = inventory(host)
+
+    first = deploy(path)
+    assert "operations changed something" in first.output
+    assert len([line for line in smoke(path) if line.startswith("PASS")]) >= 12
+
+    before = state(host)
+    assert set(host.run(f"systemctl is-enabled {' '.join(UNITS)}").output.split()) == {"enabled"}
+    second = deploy(path)
+    assert "Nothing to change" in second.output
+    assert state(host) == before
+
+
+def test_nothing_listens_publicly_and_no_secret_is_seen(
+    host_factory: HostFactory, inventory: Inventory
+) -> None:
     host = host_factory()
     path = inventory(host)
-    done = run("deploy", "--inventory", path)
-    print(done.stdout, done.stderr)
-    assert done.returncode == 0
-    done = run("smoke", "--inventory", path)
-    print(done.stdout, done.stderr)
-    assert done.returncode == 0
-    done = run("deploy", "--inventory", path)
-    print(done.stdout, done.stderr)
-    assert done.returncode == 0
+    outcome = deploy(path, "-v", "--diff")
+    secrets = json.loads((path.parent / "secrets.json").read_text())
+
+    public = {
+        port
+        for port, addresses in listening(host).items()
+        if any(not address.startswith("127.") and address != "[::1]" for address in addresses)
+    }
+    assert public == {22}
+    # output of the command with every command line in it; what other users of the host can see
+    for place in (
+        outcome.text,
+        host.run("ps axww -o args").output,
+        host.run("journalctl --no-pager").output,
+        host.run("cat /var/log/apt/term.log /var/log/dpkg.log", check=False).output,
+    ):
+        assert [name for name, value in secrets.items() if value in place] == []
+    for value in secrets.values():
+        found = host.run(
+            f"su ops -s /bin/sh -c \"grep -rlF '{value}' /etc /run /tmp /var/log /var/lib 2>/dev/null\"",
+            check=False,
+        )
+        assert found.output == ""
+
+
+def test_a_port_is_moved_everywhere_by_one_line_and_data_stays(
+    host_factory: HostFactory, inventory: Inventory
+) -> None:
+    host = host_factory()
+    path = inventory(host)
+    deploy(path)
+    sql(host, "INSERT INTO cvat.events (scope, source, timestamp) VALUES ('kept', 'test', now())")
+
+    for setting, port, restarted in (
+        ("clickhouse_http_port", 8199, {"clickhouse-server", "vector"}),
+        ("vector_port", 8299, {"clickhouse-server", "vector"}),  # the other port goes back to its default
+    ):
+        path = inventory(host, **{setting: port})
+        dry = cvat_analytics("deploy", "--inventory", path, "--dry", "--diff")
+        assert str(port) in dry.error
+        assert port not in listening(host)
+        before = host.units(*UNITS)
+        deploy(path)
+        changed = {unit for unit, since in host.units(*UNITS).items() if since != before[unit]}
+        assert changed == restarted
+        assert port in listening(host)
+        tell_the_grafana_stand_in(host, path)
+        smoke(path)
+        assert "Nothing to change" in deploy(path).output
+    assert 8282 not in listening(host)
+    assert sql(host, "SELECT count() FROM cvat.events WHERE scope = 'kept'") == "1"
+
+    path = inventory(host, clickhouse_native_port=9199, grafana_port=3199, clickhouse_http_port=8198)
+    deploy(path)
+    tell_the_grafana_stand_in(host, path)
+    smoke(path)
+    assert {9199, 3199, 8198} <= set(listening(host))
+    assert not {9000, 3000, 8199, 8123} & set(listening(host))
+
+
+@pytest.mark.parametrize("step", ["grafana: packages", "clickhouse: service", "vector: service"])
+def test_a_run_that_is_killed_half_way_is_completed_by_the_next(
+    host_factory: HostFactory, inventory: Inventory, step: str
+) -> None:
+    host = host_factory()
+    path = inventory(host)
+    with subprocess.Popen(
+        [PROGRAM, "deploy", "--inventory", path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        seen = any(f"Starting operation: {step}" in line for line in process.stderr)
+        subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
+    assert seen
+    assert process.returncode == -signal.SIGKILL
+
+    deploy(path)
+    smoke(path)
+    assert "Nothing to change" in deploy(path).output
+
+
+def test_a_restart_that_did_not_happen_is_caught_up(host_factory: HostFactory, inventory: Inventory) -> None:
+    """A deploy that dies between writing a file and restarting its service must not leave the old process running."""
+    host = host_factory()
+    deploy(inventory(host))
+    path = inventory(host, vector_port=8299)
+    with subprocess.Popen(
+        [PROGRAM, "deploy", "--inventory", path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        assert any("Starting operation: grafana: configuration" in line for line in process.stderr)
+        subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
+    assert "8299" in host.read("/etc/vector/vector.toml")
+    assert 8282 in listening(host)
+
+    deploy(path)
+    assert 8299 in listening(host)
+    assert 8282 not in listening(host)
+    smoke(path)
+
+
+def test_three_hosts_work_together_and_only_they_reach_the_store(
+    host_factory: HostFactory, inventory: Inventory
+) -> None:
+    store, ingest, view = (host_factory() for _ in range(3))
+    path = inventory({"clickhouse": [store], "vector": [ingest], "grafana": [view]})
+    deploy(path)
+    smoke(path)
+
+    assert listening(store)[8123] == {"127.0.0.1", store.ip}
+    assert 8282 not in listening(store)
+    assert 3000 not in listening(ingest)
+    # the password of grafana is of no use on another host than Grafana's
+    secrets = json.loads((path.parent / "secrets.json").read_text())
+    ask = f"curl -sS -m 5 -H 'X-ClickHouse-User: grafana' -H 'X-ClickHouse-Key: {secrets['clickhouse_grafana']}' 'http://{store.ip}:8123/?query=SELECT+1'"
+    assert view.run(ask).output == "1\n"
+    assert (
+        "AUTHENTICATION_FAILED" in ingest.run(ask).output
+        or "IP_ADDRESS_NOT_ALLOWED" in ingest.run(ask).output
+    )
+    assert "Nothing to change" in deploy(path).output
+
+
+def test_an_offline_bundle_needs_no_network(
+    host_factory: HostFactory, inventory: Inventory, mirror: Repository, repository_server: RepositoryServer
+) -> None:
+    host = host_factory()
+    host.cut_network()
+    asked = len(repository_server.requests)
+    path = inventory(host, **mirror.bundle_settings())
+
+    deploy(path)
+    smoke(path)
+    assert "Nothing to change" in deploy(path).output
+    assert repository_server.requests[asked:] == []
+
+
+def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
+    host_factory: HostFactory, inventory: Inventory
+) -> None:
+    host = host_factory()
+    path = inventory(host)
+    deploy(path)
+    host.reboot()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not {8123, 8282, 3000} <= set(listening(host)):
+        time.sleep(0.5)
+    smoke(path)
+
+    host.run("systemctl mask --now clickhouse-server")
+    host.reboot()
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and 8282 not in listening(host):
+        time.sleep(0.5)
+    event = json.dumps(
+        [{"scope": "load:cvat", "source": "client", "timestamp": str(time.time()), "user_name": "early"}]
+    )
+    sent = host.run(
+        f"curl -sS -o /dev/null -w '%{{http_code}}' --data-binary '{event}' http://127.0.0.1:8282/"
+    )
+    assert sent.output == "200"
+    host.run("systemctl unmask clickhouse-server && systemctl start clickhouse-server")
+    deadline = time.monotonic() + 60
+    while (
+        time.monotonic() < deadline
+        and sql(host, "SELECT count() FROM cvat.events WHERE user_name = 'early'") != "1"
+    ):
+        time.sleep(0.5)
+    assert sql(host, "SELECT count() FROM cvat.events FINAL WHERE user_name = 'early'") == "1"
+
+
+def test_what_somebody_changed_by_hand_is_put_right(host_factory: HostFactory, inventory: Inventory) -> None:
+    host = host_factory()
+    path = inventory(host)
+    deploy(path)
+    host.run("sed -i 's/8282/8283/' /etc/vector/vector.toml && systemctl restart vector")
+    host.run("systemctl stop grafana-server")
+    host.write("/etc/cvat-analytics/dashboards/leftover.json", "{}")
+
+    outcome = deploy(path)
+    assert "change /etc/vector/vector.toml" in outcome.error
+    assert "remove /etc/cvat-analytics/dashboards/leftover.json" in outcome.error
+    smoke(path)
+    assert "Nothing to change" in deploy(path).output
+
+
+def test_retention_is_changed_by_one_line(host_factory: HostFactory, inventory: Inventory) -> None:
+    host = host_factory()
+    deploy(inventory(host))
+    assert "TTL" not in sql(host, "SELECT engine_full FROM system.tables WHERE name = 'events'")
+    path = inventory(host, events_retention="400d")
+    dry = cvat_analytics("deploy", "--inventory", path, "--dry")
+    assert "ALTER TABLE cvat.events MODIFY TTL" in dry.error
+    assert "TTL" not in sql(host, "SELECT engine_full FROM system.tables WHERE name = 'events'")
+    deploy(path)
+    assert "toIntervalSecond(34560000)" in sql(
+        host, "SELECT engine_full FROM system.tables WHERE name = 'events'"
+    )
+    assert "Nothing to change" in deploy(path).output
+
+
+def test_packages_never_come_from_the_distribution_s_archive(
+    host_factory: HostFactory, inventory: Inventory, repository_server: RepositoryServer
+) -> None:
+    host = host_factory()
+    host.offer_debian(repository_server.debian())
+    host.run("apt-get -q update")
+    path = inventory(host)
+    deploy(path)
+    policy = host.run("apt-cache policy clickhouse-server").output
+    assert packages.DECOY_VERSION in policy
+    assert f"Candidate: {packages.default_versions()['clickhouse-server']}" in policy
+    upgrade = host.run("apt-get -s dist-upgrade").output
+    assert "clickhouse" not in upgrade
