@@ -86,7 +86,7 @@ async def _serve(config: Config, pipeline: Pipeline, listener: socket.socket) ->
     )
     # uvicorn raises the signal again when it has shut down: it must not end the process before the sinks are flushed
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
     committing = asyncio.create_task(committer.run())
     log.info("substitute for Vector, listening on %s", config.source["address"])
     await server.serve(sockets=[listener])

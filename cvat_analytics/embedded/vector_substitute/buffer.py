@@ -6,6 +6,7 @@ again as the very same batch, which ClickHouse recognises (`non_replicated_dedup
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -39,7 +40,7 @@ class DiskBuffer:
         self._changed = threading.Condition()
         self._lengths = {int(file.stem): _whole_lines(file) for file in sorted(directory.glob("*.jsonl"))}
         self._closed = False
-        # Which range is being sent, and thereby what is already delivered. Not fsynced: at worst a batch is sent twice.
+        # which range is being sent, and thereby what is already delivered
         self._position_file = directory / "position.json"
         self._segment, self._start, self._end = self._position()
         for number in [number for number in self._lengths if number < self._segment]:
@@ -52,11 +53,9 @@ class DiskBuffer:
             segment, start, end = json.loads(self._position_file.read_text())
         except (OSError, ValueError):
             return first, 0, 0
-        return (
-            (segment, start, end)
-            if segment >= first and end <= self._lengths.get(segment, 0)
-            else (first, 0, 0)
-        )
+        if segment < first or end > self._lengths.get(segment, 0):
+            return first, 0, 0
+        return segment, start, end
 
     def size(self) -> int:
         """Return the bytes that wait on disk."""
@@ -138,8 +137,11 @@ class DiskBuffer:
     def _move(self, start: int, end: int) -> None:
         self._start, self._end = start, end
         temporary = self._position_file.with_suffix(".tmp")
-        temporary.write_text(json.dumps([self._segment, start, end]))
-        temporary.replace(self._position_file)
+        # An old position means at worst that a batch is sent twice. So no fsync, and a full disk does not stop delivery,
+        # which is what makes room again.
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps([self._segment, start, end]))
+            temporary.replace(self._position_file)
 
     def _remove_segment(self) -> None:
         done = self._segment

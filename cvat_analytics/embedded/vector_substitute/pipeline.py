@@ -42,9 +42,8 @@ class Pipeline:
         except OSError as error:
             log.error("%d requests are answered 503: %s", len(bodies), error)
             return [str(error)] * len(bodies)
-        except (
-            BaseException
-        ) as error:  # a panic of the runtime is no Exception; it must not take the other bodies along
+        except BaseException as error:
+            # a panic of the runtime is no Exception; and what makes one must not take the other bodies along
             if len(bodies) > 1:
                 return [problem for body in bodies for problem in self.attempt([body])]
             log.exception("a request is answered 503")

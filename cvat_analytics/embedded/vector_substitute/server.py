@@ -7,13 +7,22 @@ import zlib
 from collections.abc import Callable, Sequence
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 MAX_BODY = 100 * 2**20
 """Vector's own limit, before and after decompression (--max-decompressed-size-bytes)."""
-_MAX_BODIES = 200
+_MAX_BODIES, _MAX_TOGETHER = 200, 16 * 2**20
+"""How many bodies, and how many bytes of them, are committed together."""
+
+
+class Refused(Exception):
+    """The request cannot be taken: status and reason."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class Committer:
@@ -33,8 +42,10 @@ class Committer:
         """Commit for ever."""
         while True:
             waiting = [await self._queue.get()]
-            while not self._queue.empty() and len(waiting) < _MAX_BODIES:
+            size = len(waiting[0][0])
+            while not self._queue.empty() and len(waiting) < _MAX_BODIES and size < _MAX_TOGETHER:
                 waiting.append(self._queue.get_nowait())
+                size += len(waiting[-1][0])
             problems = await asyncio.to_thread(self._attempt, [body for body, _ in waiting])
             for (_, done), problem in zip(waiting, problems, strict=True):
                 if not done.done():  # its client may have gone
@@ -47,9 +58,10 @@ def application(path: str, committer: Committer) -> Starlette:
     async def receive(request: Request) -> Response:
         try:
             body = _decompressed(await _body(request), request.headers.get("content-encoding", "identity"))
-        except ValueError as error:
-            status, message = error.args
-            return _refusal(status, message)
+        except Refused as error:
+            return _refusal(error.status, str(error))
+        except ClientDisconnect:
+            return Response()  # nobody is there to read it
         problem = await committer.submit(body)
         return _refusal(503, problem) if problem else Response()
 
@@ -67,7 +79,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         size += len(chunk)
         if size > MAX_BODY:
-            raise ValueError(413, f"the body has more than {MAX_BODY} bytes")
+            raise Refused(413, f"the body has more than {MAX_BODY} bytes")
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -76,16 +88,16 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
     if encoding == "identity":
         return body
     if encoding not in ("gzip", "deflate"):
-        raise ValueError(415, f"the content encoding {encoding!r} is not implemented")
+        raise Refused(415, f"the content encoding {encoding!r} is not implemented")
     decompressor = zlib.decompressobj(31 if encoding == "gzip" else 15)
     try:
         data = decompressor.decompress(body, MAX_BODY + 1)
     except zlib.error as error:
-        raise ValueError(422, f"the body is not {encoding}: {error}") from None
+        raise Refused(422, f"the body is not {encoding}: {error}") from None
     if len(data) > MAX_BODY:
-        raise ValueError(413, f"the body has more than {MAX_BODY} bytes when decompressed")
+        raise Refused(413, f"the body has more than {MAX_BODY} bytes when decompressed")
     if not decompressor.eof or decompressor.unused_data:
-        raise ValueError(422, f"the body is not one whole {encoding} stream")
+        raise Refused(422, f"the body is not one whole {encoding} stream")
     return data
 
 

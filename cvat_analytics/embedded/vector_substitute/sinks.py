@@ -7,13 +7,14 @@ import gzip
 import http.client
 import logging
 import random
+import re
 import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from cvat_analytics.embedded.vector_substitute.buffer import Batch, DiskBuffer
 from cvat_analytics.embedded.vector_substitute.config import Component, ConfigError
@@ -30,14 +31,14 @@ class ClickHouseSink:
     """Sends the lines of a disk buffer to ClickHouse in batches, in a thread of its own."""
 
     def __init__(self, sink: Component, data_dir: Path) -> None:
-        endpoint = urlsplit(sink["endpoint"])
-        if endpoint.scheme != "http" or not endpoint.hostname or endpoint.path.strip("/"):
+        endpoint = re.fullmatch(r"http://(\[[\w:]+\]|[\w.-]+):(\d+)/?", sink["endpoint"])
+        if endpoint is None:
             raise ConfigError(
                 f"sinks.{sink.name}: option endpoint = {sink['endpoint']!r}: only http://HOST:PORT is implemented"
             )
         self.component, self.name = sink, sink.name
         self._directory = data_dir / "substitute" / sink.name
-        self._address = (endpoint.hostname, endpoint.port or 80)
+        self._address = (endpoint[1].strip("[]"), int(endpoint[2]))
         self._path = "/?" + urlencode(_parameters(sink))
         credentials = base64.b64encode(f"{sink['auth.user']}:{sink['auth.password']}".encode()).decode()
         self._headers = {
@@ -49,7 +50,6 @@ class ClickHouseSink:
         self._batch_seconds = sink.get("batch.timeout_secs", 1)
         self._max_events = sink.get("batch.max_events", 10_000_000)
         self._max_bytes = sink.get("batch.max_bytes", 10_000_000)
-        self._connection: http.client.HTTPConnection | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=sink.name, daemon=True)
 
@@ -101,20 +101,17 @@ class ClickHouseSink:
             backoff, following = min(following, _MAX_BACKOFF), min(backoff + following, _MAX_BACKOFF)
 
     def _send(self, body: bytes) -> tuple[Verdict, str]:
+        connection = http.client.HTTPConnection(*self._address, timeout=self._timeout)
         try:
-            if self._connection is None:
-                self._connection = http.client.HTTPConnection(*self._address, timeout=self._timeout)
-            self._connection.request("POST", self._path, gzip.compress(body, 1, mtime=0), self._headers)
-            response = self._connection.getresponse()
+            connection.request("POST", self._path, gzip.compress(body, 1, mtime=0), self._headers)
+            response = connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
             return "retry", str(error) or type(error).__name__
-        return _verdict(
-            response.status, answer
-        ), f"HTTP {response.status} {answer[:300].decode(errors='replace').strip()}"
+        finally:
+            connection.close()
+        reason = answer[:300].decode(errors="replace").strip()
+        return _verdict(response.status, answer), f"HTTP {response.status} {reason}"
 
 
 def _parameters(sink: Component) -> dict[str, str]:
