@@ -21,14 +21,16 @@ class Access:
     vector: tuple[str, int]
     grafana: tuple[str, int]
     settings: Settings
-    secrets: Mapping[str, str] = field(repr=False)
+    clickhouse_as: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    """Where else ClickHouse is reached as a user whom it lets in only from the host of his component."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def client(self, user: str = "admin") -> Client:
         """Return a ClickHouse client logged in as `user` to the stack's database.
 
         Raises UnreachableError when ClickHouse does not answer or refuses the login.
         """
-        host, port = self.clickhouse
+        host, port = self.clickhouse_as.get(user, self.clickhouse)
         try:
             return clickhouse_connect.get_client(
                 host=host,

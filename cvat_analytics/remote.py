@@ -33,26 +33,36 @@ def reach(inventory: Path) -> Iterator[Access]:
     stack = inventories.load(inventory)
     secrets = stack.secrets()
     topology = stack.topology
-    wanted = {
-        "clickhouse": (topology.clickhouse_host, LOOPBACK, "clickhouse_http_port"),
-        "vector": (topology.groups["vector"][0], "vector_listen_address", "vector_port"),
-        "grafana": (topology.groups["grafana"][0], "grafana_listen_address", "grafana_port"),
-    }
+    store, ingest, view = (
+        topology.clickhouse_host,
+        topology.groups["vector"][0],
+        topology.groups["grafana"][0],
+    )
+    settings = topology.settings
+    http_port = settings[store].clickhouse_http_port
     # paramiko would print what the check that meets a closed port reports anyway
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as open_connections:
-        clients = _connect(stack, {host for host, _, _ in wanted.values()}, open_connections)
-        addresses = {}
-        for part, (host, address, port) in wanted.items():
-            settings = topology.settings[host]
-            target = (address if address == LOOPBACK else getattr(settings, address), getattr(settings, port))
-            # 0.0.0.0 and :: mean every address: loopback is one of them
-            target = (LOOPBACK if target[0] in ("0.0.0.0", "::") else target[0], target[1])  # noqa: S104 - not a listener
+        clients = _connect(stack, {store, ingest, view}, open_connections)
+
+        def at(host: str, address: str, port: int) -> tuple[str, int]:
+            """Return where `address`, as `host` sees it, is reached from here."""
             client = clients[host]
-            addresses[part] = (
-                target if client is None else open_connections.enter_context(_forwarded(client, target))
-            )
-        yield Access(**addresses, settings=topology.settings[topology.clickhouse_host], secrets=secrets)
+            # 0.0.0.0 and :: mean every address of the host: loopback is one of them
+            target = (LOOPBACK if address in ("0.0.0.0", "::") else address, port)  # noqa: S104 - not a listener
+            return target if client is None else open_connections.enter_context(_forwarded(client, target))
+
+        yield Access(
+            clickhouse=at(store, LOOPBACK, http_port),
+            vector=at(ingest, settings[ingest].vector_listen_address, settings[ingest].vector_port),
+            grafana=at(view, settings[view].grafana_listen_address, settings[view].grafana_port),
+            settings=settings[store],
+            clickhouse_as={
+                "vector": at(ingest, topology.clickhouse_address(ingest), http_port),
+                "grafana": at(view, topology.clickhouse_address(view), http_port),
+            },
+            secrets=secrets,
+        )
 
 
 def _connect(

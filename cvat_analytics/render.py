@@ -193,6 +193,11 @@ def vector_files(context: Context) -> list[RenderedFile]:
         RenderedFile(
             f"{context.paths.vector_config}/vector.toml", render("vector/vector.toml.j2", context.variables())
         ),
+        RenderedFile(
+            f"{context.paths.root}/etc/tmpfiles.d/cvat-analytics-vector.conf",
+            render("vector/journal-tmpfiles.conf.j2", context.variables()),
+            effect="none",
+        ),
         _drop_in(context, "vector"),
     ]
 

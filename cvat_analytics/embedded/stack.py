@@ -12,8 +12,9 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,23 +116,34 @@ def up(directory: Path, port_base: int | None = None) -> Stack:
     CvatAnalyticsError when a part does not come up.
     """
     directory = directory.absolute()
+    if port_base is not None and not 1024 <= port_base <= 65535 - len(PORTS):
+        raise InputError(f"--port-base {port_base}: choose a number between 1024 and {65535 - len(PORTS)}")
     with _locked(directory):
         known = find(directory).port_base if (directory / "stack.json").exists() else None
         if known is not None and port_base not in (None, known):
             _stop(Stack(directory, known))
-        stack = Stack(directory, port_base or known or _free_ports())
-        _refuse_taken_ports(stack)
-        secrets.init(directory / "secrets.json")
-        context = stack.context()
-        parts = {part.name: part for part in _parts(stack, context, _write_files(context))}
-        _write(RenderedFile(f"{directory}/netrc", _netrc(context)))
-        (directory / "stack.json").write_text(json.dumps({"port_base": stack.port_base}))
-        processes = stack.processes
-        processes.ensure(parts["clickhouse"], START_TIMEOUT)
-        _migrate(stack.access())
-        # The readers may start side by side: each is ready or refused by itself
-        for name in ("vector", "viewer"):
-            processes.ensure(parts[name], START_TIMEOUT)
+        with (
+            _free_ports()
+            if port_base is None and known is None
+            else nullcontext(port_base or known or 0) as base
+        ):
+            return _start(Stack(directory, base))
+
+
+def _start(stack: Stack) -> Stack:
+    """Write the files of `stack` and start what of it does not run."""
+    directory = stack.directory
+    _refuse_taken_ports(stack)
+    secrets.init(directory / "secrets.json")
+    context = stack.context()
+    parts = {part.name: part for part in _parts(stack, context, _write_files(context))}
+    _write(RenderedFile(f"{directory}/netrc", _netrc(context)))
+    (directory / "stack.json").write_text(json.dumps({"port_base": stack.port_base}))
+    processes = stack.processes
+    processes.ensure(parts["clickhouse"], START_TIMEOUT)
+    _migrate(stack.access())
+    for name in ("vector", "viewer"):
+        processes.ensure(parts[name], START_TIMEOUT)
     return stack
 
 
@@ -182,18 +194,19 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _free_ports() -> int:
-    for base in range(FIRST_PORT, LAST_PORT, PORT_STEP):
-        if all(_is_free(base + offset) for offset in range(len(PORTS))):
-            return base
+@contextmanager
+def _free_ports() -> Iterator[int]:
+    """Yield the first of enough free ports in a row; nobody else chooses any until the caller has taken them."""
+    with (Path(tempfile.gettempdir()) / f"cvat-analytics-ports-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for base in range(FIRST_PORT, LAST_PORT, PORT_STEP):
+            if all(_is_free(base + offset) for offset in range(len(PORTS))):
+                yield base
+                return
     raise InputError(f"no free ports between {FIRST_PORT} and {LAST_PORT}. Give others with --port-base")
 
 
 def _refuse_taken_ports(stack: Stack) -> None:
-    if not 1 <= stack.port_base <= 65535 - len(PORTS):
-        raise InputError(
-            f"--port-base {stack.port_base}: choose a number between 1024 and {65535 - len(PORTS)}"
-        )
     holders = {
         "clickhouse_http_port": "clickhouse",
         "clickhouse_native_port": "clickhouse",

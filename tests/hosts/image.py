@@ -24,6 +24,8 @@ _PACKAGES = (
     # a small server as it comes from the installer
     *("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "python3-minimal", "iproute2", "procps"),
     *("ca-certificates", "curl", "gnupg", "adduser"),
+    # what Ansible needs there; benchmarks/deploy.py compares with it (the deploy itself needs no Python on a host)
+    *("python3", "python3-apt"),
     # shared libraries of the Python that the stand-in packages run (not each build of it needs them)
     *("libffi8", "libsqlite3-0", "libexpat1", "libbz2-1.0", "liblzma5", "libreadline8", "libuuid1", "zlib1g"),
 )

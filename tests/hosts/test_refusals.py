@@ -10,7 +10,7 @@ import pytest
 from .command import cvat_analytics
 from .conftest import HostFactory
 from .host import Host
-from .repository import RepositoryServer
+from .repository import Repository
 from .test_deploy import state
 
 Inventory = Callable[..., Path]
@@ -40,7 +40,7 @@ def test_another_system_is_refused_by_name(
 
 
 def test_bad_input_is_refused_before_the_host_is_changed(
-    host_factory: HostFactory, inventory: Inventory, repository_server: RepositoryServer, tmp_path: Path
+    host_factory: HostFactory, inventory: Inventory, mirror: Repository, tmp_path: Path
 ) -> None:
     host = host_factory()
     for settings, message in (
@@ -57,7 +57,7 @@ def test_bad_input_is_refused_before_the_host_is_changed(
         ({"minimum_free_disk": "900TiB"}, "GiB free below /var/lib, but"),
         ({"vector_version": "0.1.0-1"}, "has no vector 0.1.0-1 for amd64; it has"),
         ({"vector_port": 22}, "port 22 (setting 'vector_port') is already in use by sshd"),
-        ({"package_source": f"{repository_server.complete().url}nowhere/"}, "cannot be read for clickhouse"),
+        (mirror.settings() | {"package_source": f"{mirror.url}nowhere/"}, "cannot be read for clickhouse"),
     ):
         assert message in refusal(host, inventory(host, **settings))
 

@@ -41,7 +41,7 @@ def test_every_file_parses(groups, values):
                 tomllib.loads(file.content)
             elif path.endswith(".yaml"):
                 assert yaml.safe_load(file.content)
-            elif path.endswith((".ini", ".conf")):
+            elif path.endswith(".ini") or ".service.d/" in path:
                 parser = configparser.RawConfigParser(strict=False)
                 parser.optionxform = str
                 parser.read_string(file.content)

@@ -1,0 +1,251 @@
+"""The embedded stack as its users start, stop and break it. ClickHouse is the real engine here."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_analytics import events
+from cvat_analytics.embedded import stack
+
+PROGRAM = Path(sys.executable).with_name("cvat-analytics")
+
+
+def command(*arguments: object, exit_code: int = 0) -> str:
+    """Run `cvat-analytics` and return what it printed, having checked how it ended."""
+    done = subprocess.run(
+        [PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == exit_code, done.stdout + done.stderr
+    return done.stdout if exit_code == 0 else done.stdout + done.stderr
+
+
+def up(directory: Path, *arguments: object) -> dict[str, Any]:
+    """Start the stack and return its description, which must be all that is printed."""
+    description: dict[str, Any] = json.loads(
+        command("up", "--dir", directory, "--detach", "--json", *arguments)
+    )
+    return description
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process runs; one that is dead and not yet waited for by its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "stack"
+    if (tmp_path / "stack" / "stack.json").exists():
+        stack.down(tmp_path / "stack")
+
+
+def count(directory: Path, marker: str) -> int:
+    client = stack.find(directory).access().client("grafana")
+    client.database = "cvat"
+    return int(
+        client.query(
+            "SELECT count() FROM events WHERE user_name = {m:String}", parameters={"m": marker}
+        ).result_rows[0][0]
+    )
+
+
+def send(directory: Path, marker: str, number: int = 1) -> None:
+    """Send `number` events and wait until they are readable."""
+    access = stack.find(directory).access()
+    before = count(directory, marker)
+    batch = [
+        {
+            "scope": "load:cvat",
+            "source": "test",
+            "timestamp": f"{time.time():.6f}",
+            "user_name": marker,
+            "obj_id": n + before,
+        }
+        for n in range(number)
+    ]
+    events.send(batch, *access.vector)
+    deadline = time.monotonic() + 20
+    while count(directory, marker) < before + number and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert count(directory, marker) == before + number
+
+
+def test_up_smoke_down_and_up_again_with_the_data(directory: Path) -> None:
+    first = up(directory)
+    assert set(first) == {"clickhouse", "vector", "viewer", "pids"}
+    assert set(first["clickhouse"]) == {"http", "native_port", "database", "user", "password"}
+    assert set(first["pids"]) == set(stack.PARTS)
+    lines = command("smoke", "--dir", directory).splitlines()
+    assert len(lines) >= 12
+    assert all(line.startswith("PASS ") for line in lines)
+    send(directory, "kept", 5)
+
+    assert command("down", "--dir", directory) == "Stopped: vector, viewer, clickhouse\n"
+    assert "stopped" in command("status", "--dir", directory, exit_code=1)
+    assert [name for name, pid in first["pids"].items() if is_running(pid)] == []
+
+    again = up(directory)
+    assert again["clickhouse"] == first["clickhouse"]
+    assert count(directory, "kept") == 5
+    command("smoke", "--dir", directory)
+
+
+@pytest.mark.parametrize("part", stack.PARTS)
+def test_a_killed_part_is_revived_alone_and_nothing_is_lost(directory: Path, part: str) -> None:
+    first = up(directory)
+    send(directory, "before", 3)
+    os.kill(first["pids"][part], signal.SIGKILL)
+    while is_running(first["pids"][part]):
+        time.sleep(0.01)
+    assert json.loads(command("status", "--dir", directory, "--json", exit_code=1))[part] == "stopped"
+
+    second = up(directory)
+    assert {name for name in stack.PARTS if first["pids"][name] != second["pids"][name]} == {part}
+    assert count(directory, "before") == 3
+    send(directory, "after", 2)
+    command("smoke", "--dir", directory)
+
+
+def test_events_accepted_while_clickhouse_is_down_arrive_when_it_is_back(directory: Path) -> None:
+    first = up(directory)
+    os.kill(first["pids"]["clickhouse"], signal.SIGKILL)
+    access = stack.find(directory).access()
+    events.send(
+        [{"scope": "load:cvat", "source": "test", "timestamp": "1733480873.1", "user_name": "early"}],
+        *access.vector,
+    )
+    up(directory)
+    deadline = time.monotonic() + 60
+    while count(directory, "early") < 1 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert count(directory, "early") == 1
+
+
+def test_ports_can_be_given_and_moved(directory: Path) -> None:
+    base = 19000
+    first = up(directory, "--port-base", base)
+    assert first["clickhouse"] == first["clickhouse"] | {
+        "http": f"http://127.0.0.1:{base}",
+        "native_port": base + 1,
+    }
+    assert (first["vector"]["http"], first["viewer"]["http"]) == (
+        f"http://127.0.0.1:{base + 2}",
+        f"http://127.0.0.1:{base + 3}",
+    )
+    send(directory, "kept")
+    second = up(directory, "--port-base", base + 20)
+    assert second["vector"]["http"] == f"http://127.0.0.1:{base + 22}"
+    assert count(directory, "kept") == 1
+    command("smoke", "--dir", directory)
+
+
+def test_two_stacks_live_side_by_side(directory: Path, tmp_path: Path) -> None:
+    one = up(directory)
+    other = up(tmp_path / "other")
+    try:
+        assert one["clickhouse"]["http"] != other["clickhouse"]["http"]
+        send(directory, "one", 2)
+        assert count(tmp_path / "other", "one") == 0
+    finally:
+        stack.down(tmp_path / "other")
+
+
+def test_nobody_else_can_read_the_files_with_passwords(directory: Path) -> None:
+    up(directory)
+    passwords = json.loads((directory / "secrets.json").read_text()).values()
+    holders = [
+        path
+        for path in directory.rglob("*")
+        if path.is_file()
+        and path.stat().st_size < 10**6
+        and any(value.encode() in path.read_bytes() for value in passwords)
+    ]
+    assert holders
+    assert [path for path in holders if path.stat().st_mode & 0o077] == []
+    processes = subprocess.run(
+        ["ps", "axww", "-o", "args"], capture_output=True, text=True, check=True
+    ).stdout
+    assert [value for value in passwords if value in processes] == []
+
+
+@pytest.mark.parametrize("offset", range(len(stack.PORTS)))
+def test_a_taken_port_is_refused_by_name(directory: Path, offset: int) -> None:
+    base = 19100 + 10 * offset
+    with socket.create_server(("127.0.0.1", base + offset)):
+        message = command("up", "--dir", directory, "--port-base", base, "--detach", exit_code=2)
+    assert message == (
+        f"cvat-analytics: port {base + offset} ({stack.PORTS[offset]}) is in use by another program. "
+        "Stop it, or give other ports with --port-base\n"
+    )
+
+
+def test_what_cannot_be_used_is_refused_in_one_line(directory: Path, tmp_path: Path) -> None:
+    assert command("status", "--dir", directory, exit_code=2) == (
+        f"cvat-analytics: {directory}: there is no stack. Start one with `cvat-analytics up --dir {directory}`\n"
+    )
+    assert "choose a number between" in command("up", "--dir", directory, "--port-base", 70000, exit_code=2)
+    (tmp_path / "file").write_text("")
+    assert "Usage" in command("up", "--dir", tmp_path / "file", exit_code=2)
+    directory.mkdir(exist_ok=True)
+    (directory / "stack.json").write_text("{")
+    assert "is damaged" in command("up", "--dir", directory, exit_code=2)
+    (directory / "stack.json").unlink()
+
+
+def test_a_data_directory_in_use_by_another_clickhouse_is_refused(directory: Path, tmp_path: Path) -> None:
+    up(directory)
+    config = directory / "etc" / "clickhouse-server" / "config.xml"
+    done = subprocess.run(
+        [sys.executable, "-m", "cvat_analytics.embedded.engine", f"--config-file={config}"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "another ClickHouse is using it" in done.stderr
+
+
+def test_a_smoke_check_that_fails_says_what_to_do_and_ends_with_1(directory: Path) -> None:
+    up(directory)
+    stack.find(directory).processes.stop("vector")
+    text = command("smoke", "--dir", directory, exit_code=1)
+    failed = [line for line in text.splitlines() if line.startswith("FAIL ")]
+    assert {line.split(":")[0] for line in failed} >= {"FAIL 01-event-is-readable"}
+    assert all("What to do: " in line for line in failed)
+    stack.find(directory).processes.stop("clickhouse")
+    assert "FAIL schema-version" in command("smoke", "--dir", directory, exit_code=1)
+
+
+def test_the_smoke_test_leaves_nothing_behind(directory: Path) -> None:
+    up(directory)
+    results = json.loads(command("smoke", "--dir", directory, "--json"))
+    assert {result["passed"] for result in results} == {True}
+    client = stack.find(directory).access().client()
+    assert client.query("SELECT count() FROM cvat.events").result_rows == [(0,)]
+    assert client.query("SELECT count() FROM cvat.events_dead_letter").result_rows == [(0,)]
+
+
+def test_the_demo_shows_a_team_at_work(directory: Path) -> None:
+    text = command("demo", "--dir", directory, "--once")
+    assert "FAIL" not in text
+    assert "Look at the dashboards:" in text
+    up(directory)
+    client = stack.find(directory).access().client()
+    people, scopes, dead = client.query(
+        "SELECT uniqExact(user_id), uniqExact(scope), (SELECT count() FROM cvat.events_dead_letter) FROM cvat.events"
+    ).result_rows[0]
+    assert people >= 3
+    assert scopes >= 10
+    assert dead == 0
