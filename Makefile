@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo deploy test check bench lock
+.PHONY: help setup demo deploy test check bench docs lock
 SHELL := /bin/bash
 
 # Python 3.12 or newer; `.python-version` selects it where pyenv or uv manage Pythons.
@@ -53,6 +53,9 @@ check: .venv/.dev ## formatting, lint, types
 
 bench: setup .venv/.dev ## measure, and compare with the targets
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+docs: setup ## write the pages that are made from the code
+	@$(BIN)/python -m scripts.reference
 
 lock: .venv/bin/uv ## renew the lock files from pyproject.toml
 	@$(COMPILE) pyproject.toml --group build -o requirements.lock

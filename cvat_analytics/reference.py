@@ -1,8 +1,6 @@
-"""Write the settings' reference from the model itself: docs/settings.md and inventory/group_data/all.py.
+"""The settings' reference, made from the model itself: docs/settings.md and inventory/group_data/all.py.
 
-    python -m cvat_analytics.reference
-
-A test holds both files against the model, so that no setting exists without documentation.
+`make docs` writes both; a test holds them against the model, so that no setting exists without documentation.
 """
 
 from __future__ import annotations
@@ -11,14 +9,9 @@ import inspect
 import re
 import textwrap
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from cvat_analytics.render import ROOT
 from cvat_analytics.settings import Settings
-
-SETTINGS_PAGE = Path("docs/settings.md")
-GROUP_DATA = Path("inventory/group_data/all.py")
 
 _UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _SIZES = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
@@ -67,7 +60,7 @@ def settings_page() -> str:
         "Every setting stands in `inventory/group_data/all.py` with its default; a host may have its own value in",
         "`inventory/hosts.py`. Change a line, run `make deploy`: everything that depends on it follows, on all hosts.",
         "Durations are written as `30s`, `15m`, `12h`, `90d`, `2w` or `1y`, sizes as `512MiB` or `2GiB`.",
-        "This page is written from the settings model (`python -m cvat_analytics.reference`).\n",
+        "This page is written from the settings model (`make docs`).\n",
     ]
     for heading, names in sections().items():
         parts.append(f"## {heading}\n")
@@ -91,13 +84,3 @@ def group_data() -> str:
             comment = textwrap.fill(field.description or "", 116, initial_indent="# ", subsequent_indent="# ")
             parts.append(f"{comment}\n{name} = {as_written(field.default, name)}\n")
     return "\n".join(parts)
-
-
-def main() -> None:
-    """Write both files."""
-    (ROOT / SETTINGS_PAGE).write_text(settings_page())
-    (ROOT / GROUP_DATA).write_text(group_data())
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ import pytest
 
 from cvat_analytics.dashboards import Dashboard, load
 from tests.dashboards.events import Event, team
-from tests.dashboards.store import Store, running
+from tests.store import Store, running
 
 NOTHING = "nothing"
 """The empty database's name."""

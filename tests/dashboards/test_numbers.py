@@ -13,7 +13,7 @@ import pytest
 
 from cvat_analytics.dashboards import Dashboard, TimeRange, Values, expand
 from tests.dashboards.events import END, MESSAGES, RANGE, SCOPES, Event, text, time_of
-from tests.dashboards.store import Store
+from tests.store import Store
 
 INTERVAL = timedelta(hours=1)
 QUARTER = timedelta(minutes=15)

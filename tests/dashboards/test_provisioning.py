@@ -11,7 +11,7 @@ import yaml
 
 from cvat_analytics import render
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, load
-from tests.dashboards.store import context
+from tests.store import context
 
 # https://grafana.com/docs/grafana/latest/setup-grafana/configure-grafana/
 INI_KEYS = {

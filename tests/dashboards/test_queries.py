@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cvat_analytics.dashboards import ALL, Dashboard, Query, Values, expand, load
 from tests.dashboards.conftest import NOTHING
 from tests.dashboards.events import MESSAGES, RANGE, SCOPES, Event
-from tests.dashboards.store import Store
+from tests.store import Store
 
 QUERIES = [(dashboard, query) for dashboard in load() for query in dashboard.queries]
 every_query = pytest.mark.parametrize(

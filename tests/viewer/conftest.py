@@ -19,7 +19,7 @@ import pytest
 
 from cvat_analytics.render import ROOT, Context, grafana_files
 from tests.dashboards.events import team
-from tests.dashboards.store import Store, running
+from tests.store import Store, running
 
 
 @dataclass(frozen=True)

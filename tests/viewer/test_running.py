@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from cvat_analytics.dashboards import DATASOURCE_UID
-from tests.dashboards.store import Store, free_ports
+from tests.store import Store, free_ports
 from tests.viewer.conftest import Viewer, get, serving, start, write_configuration
 
 

@@ -16,7 +16,7 @@ from grafana_client.client import GrafanaClientError, GrafanaUnauthorizedError
 
 from cvat_analytics.dashboards import DATASOURCE_UID, load
 from tests.dashboards.events import MESSAGES, RANGE, SCOPES, USERS
-from tests.dashboards.store import Store
+from tests.store import Store
 from tests.viewer.conftest import Viewer, get
 
 TIMES = {"from": round(RANGE.start.timestamp() * 1000), "to": round(RANGE.end.timestamp() * 1000)}

@@ -1,0 +1,50 @@
+"""The documentation keeps up with the code: every command, setting and smoke case is in it, and links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cvat_analytics import smoke
+from cvat_analytics.render import ROOT
+from cvat_analytics.settings import setting_names
+from scripts.reference import PAGES
+
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+
+
+@pytest.mark.parametrize("path", sorted(PAGES))
+def test_a_page_made_from_the_code_is_current(path: str) -> None:
+    assert (ROOT / path).read_text() == PAGES[path](), "run `make docs`"
+
+
+@pytest.mark.parametrize("name", setting_names())
+def test_every_setting_is_documented_and_stands_in_the_settings_file(name: str) -> None:
+    assert f"**`{name}`**" in (ROOT / "docs/settings.md").read_text()
+    assert re.search(rf"^{name} = ", (ROOT / "inventory/group_data/all.py").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_files_that_exist(document: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", document.read_text())
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_and_targets_that_a_page_names_exist(document: Path) -> None:
+    text = document.read_text()
+    makefile = (ROOT / "Makefile").read_text()
+    assert [
+        name for name in re.findall(r"(?:`|\$ )make ([a-z]+)\b", text) if f"\n{name}:" not in makefile
+    ] == []
+    commands = (ROOT / "docs/commands.md").read_text()
+    named = set(re.findall(r"cvat-analytics ((?:secrets )?[a-z][a-z-]+)", text))
+    roadmap = document.name == "roadmap.md"
+    assert [name for name in named if f"## cvat-analytics {name}\n" not in commands and not roadmap] == []
+
+
+@pytest.mark.parametrize("case", smoke.read_cases(), ids=lambda case: case.name)
+def test_every_smoke_case_is_documented(case: smoke.Case) -> None:
+    assert case.name in (ROOT / "docs/smoke.md").read_text()
