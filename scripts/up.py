@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
+import signal
+import threading
 from pathlib import Path
 
 import click
@@ -49,10 +50,10 @@ def show(description: dict[str, dict[str, str]]) -> None:
 
 
 def wait_for_interrupt() -> None:
-    """Return when the user presses Ctrl-C."""
+    """Return when the user presses Ctrl-C, or when the process is told to end."""
     click.echo("Running. Ctrl-C stops the stack; the data stays.", err=True)
-    try:
-        while True:
-            time.sleep(3600)
-    except KeyboardInterrupt:
-        click.echo("\nStopping ...", err=True)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
+    click.echo("Stopping ...", err=True)

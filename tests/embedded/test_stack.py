@@ -249,3 +249,16 @@ def test_the_demo_shows_a_team_at_work(directory: Path) -> None:
     assert people >= 3
     assert scopes >= 10
     assert dead == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stack_in_the_foreground_stops_with_its_command(directory: Path, number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [PROGRAM, "up", "--dir", directory], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        assert "Ctrl-C stops the stack" in process.stderr.readline()
+        assert set(stack.status(directory).values()) == {"running"}
+        process.send_signal(number)
+        assert process.wait(30) == 0
+    assert set(stack.status(directory).values()) == {"stopped"}
