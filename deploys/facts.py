@@ -31,6 +31,8 @@ class HostState:
     cpu_flags: frozenset[str]
     is_root: bool
     has_systemd: bool
+    store_in_use: bool
+    """Whether another ClickHouse than the service holds /var/lib/clickhouse."""
     packages: dict[str, str]
     listeners: dict[int, str]
     """Ports in use (TCP) and the program that holds each, as far as known."""
@@ -57,6 +59,8 @@ df -Pk /var/lib | awk 'NR == 2 {{print "free_disk=" $4 * 1024}}'
 awk -F: '/^(flags|Features)/ {{print "cpu_flags=" $2; exit}}' /proc/cpuinfo
 echo "uid=$(id -u)"
 [ -d /run/systemd/system ] && echo "systemd=yes"
+store=/var/lib/clickhouse/status
+[ -e "$store" ] && ! systemctl -q is-active clickhouse-server && ! flock -n "$store" true && echo "store_in_use=yes"
 dpkg-query -W -f 'package=${{Package}} ${{Version}} ${{db:Status-Status}}\\n' {_quoted(packages)} 2>/dev/null
 ss -Hltnp 2>/dev/null | awk '{{print "listener=" $4, $6}}'
 true"""
@@ -86,6 +90,7 @@ true"""
             cpu_flags=frozenset(single.get("cpu_flags", "").split()),
             is_root=single.get("uid") == "0",
             has_systemd=single.get("systemd") == "yes",
+            store_in_use=single.get("store_in_use") == "yes",
             packages=packages,
             listeners=listeners,
         )

@@ -77,6 +77,7 @@ def make(inventory_file: Path) -> Plan:
             )
         _check_system(state)
         _check_size(state, settings)
+        _check_store(state, components)
         _check_ports(state, settings, components)
         for component in components:
             _check_source(component, settings, state)
@@ -98,7 +99,15 @@ def _check_history(rendering: Context) -> None:
     """Refuse when the migrations in the checkout and those in the database do not tell the same history."""
     client = clickhouse_client(rendering.paths)
     found = host.get_fact(Schema, client=client, database=rendering.settings.database)
-    migrations.pending(migrations.read(ROOT / "clickhouse"), found.applied if found else {})
+    if found is None:
+        return
+    # A stock table has the same name; ours could not be made beside it, and readers would miss columns
+    if not found.applied and found.engines.get("events", "").startswith("MergeTree"):
+        raise InputError(
+            f"host {host.name}: the database {rendering.settings.database} already has a table `events` of a stock CVAT installation. "
+            "Choose another name with the setting 'database', or move that table away; its data can be copied afterwards"
+        )
+    migrations.pending(migrations.read(ROOT / "clickhouse"), found.applied)
 
 
 def _check_system(state: HostState) -> None:
@@ -126,6 +135,14 @@ def _check_size(state: HostState, settings: Settings) -> None:
         raise InputError(
             f"host {host.name}: {state.free_disk / 2**30:.1f} GiB free below /var/lib, but {settings.minimum_free_disk / 2**30:.1f} GiB "
             "are needed (setting 'minimum_free_disk'). Free some space or lower the setting"
+        )
+
+
+def _check_store(state: HostState, components: tuple[str, ...]) -> None:
+    if "clickhouse" in components and state.store_in_use:
+        raise InputError(
+            f"host {host.name}: the data directory /var/lib/clickhouse is in use by another ClickHouse than the service "
+            "clickhouse-server, perhaps one in a container. Stop that one first"
         )
 
 

@@ -19,6 +19,7 @@ from scripts.target import inventory_option
 
 _BEGINS = "--> Beginning operation run"
 """What pyinfra says before its first change; everything before that is reading."""
+_NOT_CONNECTED = re.compile(r"\[([^\]]+)\] Could not connect \((.*)\)")
 _PLACE_IN_CODE = re.compile(r"^--> pyinfra error in \S+ line \d+: ")
 """Where a refusal was raised is of no use to an operator; what it says is."""
 
@@ -43,8 +44,14 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     arguments += ["--diff"] if diff else []
     arguments += ["-vv"] if verbose else []
     arguments += [argument for name in limit for argument in ("--limit", name)]
-    result, begun, code = _pyinfra(inventory.absolute(), arguments)
+    result, begun, unreachable, code = _pyinfra(inventory.absolute(), arguments)
     if code != 0:
+        for host, reason in unreachable:
+            click.echo(
+                f"cvat-analytics: host {host}: cannot be reached ({reason}). Check its name and ssh_hostname, ssh_port, "
+                "ssh_user, ssh_key in the inventory",
+                err=True,
+            )
         if not begun:
             click.echo(
                 "cvat-analytics: refused before the first change; the hosts are as they were", err=True
@@ -71,19 +78,24 @@ def _ensure_secrets(stack: inventories.Stack) -> None:
     stack.secrets()
 
 
-def _pyinfra(inventory: Path, arguments: list[str]) -> tuple[dict[str, Any], bool, int]:
-    """Run pyinfra; return its result, whether it began to change hosts, and its exit code."""
+def _pyinfra(
+    inventory: Path, arguments: list[str]
+) -> tuple[dict[str, Any], bool, list[tuple[str, str]], int]:
+    """Run pyinfra; return its result, whether it began to change hosts, hosts not reached and why, its exit code."""
     command = [sys.executable, "-m", "pyinfra", str(inventory), "deploy.py", *arguments]
     environment = os.environ | {"PYINFRA_PROGRESS": "off"}
     begun = False
+    unreachable = []
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         for line in process.stderr or ():
             begun = begun or _BEGINS in line
+            unreachable += _NOT_CONNECTED.findall(line)
             click.echo(_PLACE_IN_CODE.sub("cvat-analytics: ", line), nl=False, err=True)
         output = process.stdout.read() if process.stdout else ""
-    return (json.loads(output) if process.returncode == 0 else {}), begun, process.returncode
+    code = process.returncode
+    return (json.loads(output) if code == 0 else {}), begun, unreachable, code
 
 
 def _show_plan(plan: list[dict[str, Any]]) -> None:

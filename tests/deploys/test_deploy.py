@@ -113,6 +113,19 @@ def system(**changes: str) -> dict[str, list[str]]:
             "host @fake/a: port 8123 (setting 'clickhouse_http_port') is already in use by nginx. Stop that program or choose another port",
         ),
         (
+            system(store_in_use="yes"),
+            "host @fake/a: the data directory /var/lib/clickhouse is in use by another ClickHouse than the service clickhouse-server",
+        ),
+        (
+            system(package="clickhouse-client 26.8.19.9 installed")
+            | {"clickhouse-client": ["events\tMergeTree PARTITION BY toYYYYMM(timestamp) ORDER BY timestamp", "0"]},
+            "host @fake/a: the database cvat already has a table `events` of a stock CVAT installation",
+        ),
+        (
+            system(package="clickhouse-client 26.8.19.9 installed") | {"clickhouse-client": ["0", "init.sql\tanother text"]},
+            "clickhouse/init.sql was changed after it had been applied: undo the change and write a new migration instead",
+        ),
+        (
             {"apt-cache": ["offers clickhouse-server 18.16.1+ds-7.3"]},
             "host @fake/a: package_source vendor has no clickhouse-common-static 26.8.19.9 for amd64; it has no version of it. "
             "Choose one with the setting 'clickhouse_version'",
@@ -122,7 +135,7 @@ def system(**changes: str) -> dict[str, list[str]]:
             "host @fake/a: package_source vendor cannot be read for clickhouse: E: Failed to fetch",
         ),
     ],
-    ids=["fedora", "debian 11", "no root", "small disk", "old processor", "port in use", "wrong package", "no source"],
+    ids=["fedora", "debian 11", "no root", "small disk", "old processor", "port in use", "store in use", "stock table", "rewritten history", "wrong package", "no source"],
 )  # fmt: skip
 def test_a_host_that_will_not_do_is_refused_by_name(run_deploy, answers, message):
     assert refusal(run_deploy, answers=answers).startswith(message)

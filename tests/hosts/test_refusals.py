@@ -11,7 +11,7 @@ from .command import cvat_analytics
 from .conftest import HostFactory
 from .host import Host
 from .repository import Repository
-from .test_deploy import state
+from .test_deploy import changes, state
 
 Inventory = Callable[..., Path]
 
@@ -21,7 +21,7 @@ def refusal(host: Host, path: Path, *arguments: object) -> str:
     before = state(host)
     outcome = cvat_analytics("deploy", "--inventory", path, *arguments)
     assert outcome.exit_code == 2, outcome.text
-    assert state(host) == before
+    assert changes(before, state(host)) == {}
     assert "Traceback" not in outcome.text
     return outcome.error
 
@@ -81,4 +81,13 @@ def test_one_unreachable_host_of_three_stops_the_run_before_it_changes_the_other
     store, ingest, gone = (host_factory() for _ in range(3))
     path = inventory({"clickhouse": [store], "vector": [ingest], "grafana": [gone]})
     gone.container.stop(timeout=1)
-    assert gone.name in refusal(store, path)
+    assert f"host {gone.name}: cannot be reached" in refusal(store, path)
+
+
+def test_a_store_that_another_clickhouse_uses_is_refused(
+    host_factory: HostFactory, inventory: Inventory
+) -> None:
+    host = host_factory()
+    host.run("mkdir -p /var/lib/clickhouse && touch /var/lib/clickhouse/status")
+    host.run("systemd-run --unit=other flock /var/lib/clickhouse/status sleep 600 && sleep 1")
+    assert "is in use by another ClickHouse" in refusal(host, inventory(host))
