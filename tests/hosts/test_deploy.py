@@ -35,7 +35,8 @@ Inventory = Callable[..., Path]
 def state(host: Host) -> dict[str, str]:
     """Return everything that a deploy may change on a host: files, units with their start times, packages."""
     installed = host.run("dpkg-query -W -f '${Package} ${Version}\\n'").output
-    return host.files(*OURS) | host.units(*UNITS) | dict(line.split() for line in installed.splitlines())
+    running = {unit: since for unit, since in host.units(*UNITS).items() if " active " in f" {since} "}
+    return host.files(*OURS) | running | dict(line.split() for line in installed.splitlines())
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
