@@ -1,0 +1,1 @@
+"""What the stack costs, measured, and compared with targets. `make bench` runs it."""
