@@ -60,7 +60,7 @@ class Event:
 
 
 class Span(NamedTuple):
-    """Hold the time [start_ms, end_ms) that `event` added, and the ids that it belongs to. It may be empty."""
+    """Hold the time [start_ms, end_ms) that an event added, which may be empty, and the ids that it belongs to."""
 
     user_id: int | None
     ids: Ids
@@ -196,17 +196,16 @@ def table(
 ) -> dict[Key, Amounts]:
     """Return what `working_time` holds for these events.
 
-    A client event is counted where its time belongs (the ids of the event before it), on the day of its
-    timestamp; reported time is found under the ids and on the day of the event that reports it.
+    A span is found under the ids that it belongs to, on the day that it lies in. A client event is counted, and
+    reported time found, under the event's own ids, on the day of its timestamp.
     """
-    clock = ZoneInfo(zone)
     rows: dict[Key, Amounts] = defaultdict(Amounts)
-    added = spans(events, threshold_ms, duration_scopes)
-    for key, milliseconds in totals(added, zone).items():
-        rows[key].computed_ms += milliseconds
-    for span in added:
-        rows[Key(span.user_id, *span.ids, day_of(span.event.timestamp_ms, clock))].events += 1
+    for key, milliseconds in totals(spans(events, threshold_ms, duration_scopes), zone).items():
+        rows[key].computed_ms = milliseconds
     for event in set(events):
-        if said := reported_ms(event):
-            rows[Key(event.user_id, *event.ids, day_of(event.timestamp_ms, clock))].reported_ms += said
+        said, counted = reported_ms(event), event.source == "client"
+        if said or counted:
+            row = rows[Key(event.user_id, *event.ids, day_of(event.timestamp_ms, ZoneInfo(zone)))]
+            row.reported_ms += said
+            row.events += counted
     return dict(rows)
