@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
@@ -31,14 +30,6 @@ def milliseconds(text: str) -> int:
     )
 
 
-@dataclass(frozen=True)
-class Kinds:
-    """Say what the events of a history may be."""
-
-    durations: tuple[int, ...] = (*DURATIONS, *HUGE_DURATIONS)
-    around_borders: bool = True
-
-
 def _ids() -> st.SearchStrategy[Ids]:
     """Return a few ids that recur: jobs of the same task, jobs of two tasks, none at all, and the extremes."""
     return st.sampled_from(
@@ -62,17 +53,14 @@ def _sometimes(often: object, *rarely: object) -> st.SearchStrategy[object]:
 
 
 @st.composite
-def histories(draw: st.DrawFn, kinds: Kinds = Kinds()) -> tuple[Event, ...]:
+def histories(draw: st.DrawFn) -> tuple[Event, ...]:
     """Return the events of up to three people (user ids 0 to 2) who work at the same time, in order of writing.
 
     An event begins a pause after an earlier one, or after the end of everything so far: those are the two that the
     rule looks at.
     """
-    if kinds.around_borders:
-        start = milliseconds(draw(st.sampled_from(BORDERS)))
-        start += draw(st.sampled_from([0, -1, -30_000, -99_999, -3_600_000] if start else [0, 30_000]))
-    else:
-        start = milliseconds("2026-03-11 12:00:00")
+    start = milliseconds(draw(st.sampled_from(BORDERS)))
+    start += draw(st.sampled_from([0, -1, -30_000, -99_999, -3_600_000] if start else [0, 30_000]))
     made: list[Event] = []
     for _ in range(draw(st.integers(1, 10))):
         user_id = draw(_sometimes(0, 1, 2))
@@ -90,7 +78,7 @@ def histories(draw: st.DrawFn, kinds: Kinds = Kinds()) -> tuple[Event, ...]:
         scope = draw(
             st.sampled_from(["change:frame", "change:frame", "save:job", "draw:object", "send:working_time"])
         )
-        durations = kinds.durations if scope in DURATION_SCOPES else DURATIONS
+        durations = [*DURATIONS, *HUGE_DURATIONS] if scope in DURATION_SCOPES else DURATIONS
         made.append(
             Event(
                 user_id,
