@@ -15,6 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
+import jinja2
+
 from cvat_analytics.errors import InputError
 from cvat_analytics.settings import Settings
 
@@ -67,10 +69,16 @@ def read(directory: Path) -> list[Script]:
         Script("init.sql", "once", (directory / "init.sql").read_text()),
         *(Script(f"migrations/{path.name}", "once", path.read_text()) for path in migrations),
         *(
-            Script(f"views/{path.name}", "view", path.read_text())
+            Script(f"views/{path.name}", "view", _rendered(path))
             for path in sorted((directory / "views").glob("*.sql"))
         ),
     ]
+
+
+def _rendered(path: Path) -> str:
+    """Return the text of a view script: a template without variables, so that a SELECT needed twice is written once."""
+    text: str = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined).render()
+    return text
 
 
 def pending(scripts: list[Script], applied: Mapping[str, str]) -> list[Script]:
@@ -181,3 +189,63 @@ def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
 def engines_query(database: str) -> str:
     """Return the query that reads what `retention` needs: table, engine_full."""
     return f"SELECT name, engine_full FROM system.tables WHERE database = '{database}' AND engine LIKE '%MergeTree' ORDER BY name"
+
+
+def working_time_query(database: str) -> str:
+    """Return the query that reads what `working_time` needs: name, value of each setting that the database has."""
+    latest = ", ".join(
+        f"('{name}', toString(argMax({expression}, changed_at)))"
+        for name, expression in {
+            "threshold_ms": "threshold_ms",
+            "duration_scopes": "arrayStringConcat(duration_scopes, ',')",
+            "retention_seconds": "retention_seconds",
+            "time_zone": "time_zone",
+        }.items()
+    )
+    every = (
+        "(SELECT extract(any(create_table_query), 'REFRESH EVERY ([0-9]+) SECOND') FROM system.tables "
+        f"WHERE database = '{database}' AND name = 'working_time_refresh')"
+    )
+    return (
+        f"SELECT row.1 AS name, row.2 AS value FROM (SELECT arrayJoin([{latest}, ('refresh_seconds', {every})]) AS row "
+        f"FROM {database}.working_time_settings)"
+    )
+
+
+def working_time(settings: Settings, current: Mapping[str, str], scripts: list[Script]) -> list[str]:
+    """Return the statements that bring the rule of working time in the database to the settings.
+
+    `current` is what `working_time_query` has found. A changed rule makes every day be computed anew; a changed list
+    of scopes with durations also what is noted of the days. Empty when the database has no such settings yet.
+    """
+    if not current:
+        return []
+    keep = settings.events_retention
+    wanted = {
+        "threshold_ms": str(settings.working_time_threshold // timedelta(milliseconds=1)),
+        "duration_scopes": ",".join(settings.working_time_duration_scopes),
+        "retention_seconds": str(int(keep.total_seconds()) if keep else 0),
+        "time_zone": settings.time_zone,
+    }
+    seconds = str(max(1, int(settings.working_time_delay.total_seconds())))
+    changes = []
+    if any(current.get(name) != value for name, value in wanted.items()):
+        scopes = ", ".join(f"'{scope}'" for scope in settings.working_time_duration_scopes)
+        changes.append(
+            f"INSERT INTO {settings.database}.working_time_settings (threshold_ms, duration_scopes, retention_seconds, time_zone) "
+            f"VALUES ({wanted['threshold_ms']}, [{scopes}], {wanted['retention_seconds']}, '{settings.time_zone}')"
+        )
+    if current.get("duration_scopes") != wanted["duration_scopes"]:
+        changes.append(f"TRUNCATE TABLE {settings.database}.working_time_days")
+        changes += [
+            statement
+            for script in scripts
+            if script.name == "views/working_time.sql"
+            for statement in statements(script.sql)
+        ]
+        current = {**current, "refresh_seconds": ""}
+    if current.get("refresh_seconds") != seconds:
+        changes.append(
+            f"ALTER TABLE {settings.database}.working_time_refresh MODIFY REFRESH EVERY {seconds} SECOND"
+        )
+    return changes

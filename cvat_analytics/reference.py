@@ -21,6 +21,8 @@ def as_written(value: Any, name: str = "") -> str:
     """Return a setting's value as an operator writes it in Python: `'90d'` for a timedelta, `'1GiB'` for a size."""
     if isinstance(value, timedelta):
         seconds = int(value.total_seconds())
+        if value % timedelta(seconds=1):
+            return f'"{value // timedelta(milliseconds=1)}ms"'
         unit, size = next((unit, size) for unit, size in _UNITS if seconds % size == 0)
         return f'"{seconds // size}{unit}"'
     if value is None and "retention" in name:
@@ -59,7 +61,7 @@ def settings_page() -> str:
         "# Settings\n",
         "Every setting stands in `inventory/group_data/all.py` with its default; a host may have its own value in",
         "`inventory/hosts.py`. Change a line, run `make deploy`: everything that depends on it follows, on all hosts.",
-        "Durations are written as `30s`, `15m`, `12h`, `90d`, `2w` or `1y`, sizes as `512MiB` or `2GiB`.",
+        "Durations are written as `500ms`, `30s`, `15m`, `12h`, `90d`, `2w` or `1y`, sizes as `512MiB` or `2GiB`.",
         "This page is written from the settings model (`make docs`).\n",
     ]
     for heading, names in sections().items():

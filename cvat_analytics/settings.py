@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+import zoneinfo
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -30,21 +31,21 @@ from cvat_analytics.errors import InputError
 GROUPS = ("clickhouse", "vector", "grafana")
 """The components, which are also the names of the inventory's groups."""
 
-_DURATION_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+_DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 _SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
 def parse_duration(value: object) -> timedelta:
-    """Return the duration that a text like `90d`, `12h` or `1y` (365 days) means.
+    """Return the duration that a text like `90d`, `12h`, `500ms` or `1y` (365 days) means.
 
     Raises ValueError for anything else, and for a duration of zero.
     """
     if isinstance(value, timedelta):
         return value
-    match = re.fullmatch(r"(\d+)\s*([smhdwy])", str(value).strip())
+    match = re.fullmatch(r"(\d+)\s*(ms|[smhdwy])", str(value).strip())
     if not match or int(match[1]) == 0:
         raise ValueError(
-            f"{value!r} is not a duration: write a whole number and s, m, h, d, w or y, as in '90d'"
+            f"{value!r} is not a duration: write a whole number and ms, s, m, h, d, w or y, as in '90d'"
         )
     return timedelta(seconds=int(match[1]) * _DURATION_UNITS[match[2]])
 
@@ -97,12 +98,20 @@ def _sha256(value: str) -> str:
     return value.lower()
 
 
+def _time_zone(value: str) -> str:
+    if value not in zoneinfo.available_timezones():
+        near = difflib.get_close_matches(value, zoneinfo.available_timezones(), n=1)
+        raise ValueError(f"{value!r} is not a time zone" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return value
+
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 Address = Annotated[str, AfterValidator(_ip_address)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Retention = Annotated[timedelta | None, BeforeValidator(parse_retention)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
+Scope = Annotated[str, Field(pattern=r"^[a-z_]+:[a-z_]+$")]
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){1,3}(-\w+)?$")]
 
 
@@ -199,6 +208,24 @@ class Settings(BaseModel):
         1024**3,
         description="Disk space for events that wait while ClickHouse is away; at least 256 MiB.",
         ge=268_435_488,
+    )
+
+    # How working time is computed
+    working_time_threshold: Duration = Field(
+        timedelta(seconds=100),
+        description="A pause shorter than this counts as work (CVAT's own rule says 100 seconds).",
+    )
+    working_time_duration_scopes: tuple[Scope, ...] = Field(
+        ("change:frame",), description="Scopes of events whose own duration counts as work."
+    )
+    working_time_delay: Duration = Field(
+        timedelta(seconds=20),
+        description="How often working time is brought up to date with the events that have arrived since, at most 1 minute.",
+        le=timedelta(minutes=1),
+        ge=timedelta(seconds=1),
+    )
+    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
+        "UTC", description="Time zone in which reports divide work into days, such as `Europe/Berlin`."
     )
 
     # How much of the host it may use

@@ -296,10 +296,11 @@ class Unit(FactBase[UnitState]):
 
 @dataclass(frozen=True)
 class SchemaState:
-    """A database's ledger (name to checksum) and its tables' engines (table to `engine_full`)."""
+    """A database's ledger (name to checksum), its tables' engines (table to `engine_full`), and its rule of working time."""
 
     applied: dict[str, str]
     engines: dict[str, str]
+    working_time: dict[str, str]
 
 
 class Schema(FactBase[SchemaState | None]):
@@ -307,7 +308,7 @@ class Schema(FactBase[SchemaState | None]):
 
     .. code:: python
 
-        SchemaState(applied={"init.sql": "9a3b…"}, engines={"events": "ReplacingMergeTree PARTITION BY …"})
+        SchemaState(applied={"init.sql": "9a3b…"}, engines={"events": "ReplacingMergeTree …"}, working_time={"threshold_ms": "100000"})
     """
 
     @staticmethod
@@ -315,20 +316,30 @@ class Schema(FactBase[SchemaState | None]):
         return None
 
     def command(self, client: str, database: str) -> str:
-        # The ledger is asked for last: before the first deploy there is none, and that question fails
-        applied, engines = migrations.applied_query(database), migrations.engines_query(database)
-        questions = f"{engines} FORMAT TSV; SELECT 0; {applied} FORMAT TSV"
+        # What may not be there yet is asked for last: the first question that fails ends the answers
+        engines, applied, rule = (
+            question(database)
+            for question in (
+                migrations.engines_query,
+                migrations.applied_query,
+                migrations.working_time_query,
+            )
+        )
+        questions = (
+            f"{engines} FORMAT TSV; SELECT 'applied'; {applied} FORMAT TSV; SELECT 'rule'; {rule} FORMAT TSV"
+        )
         return f"echo {shlex.quote(questions)} | {client} --multiquery 2>/dev/null; true"
 
     def process(self, output: Iterable[str]) -> SchemaState | None:
-        engines: dict[str, str] = {}
-        applied: dict[str, str] = {}
-        target = engines
-        answered = False
+        answers: dict[str, dict[str, str]] = {"engines": {}}
+        part = "engines"
         for line in output:
-            if line == "0":
-                target, answered = applied, True
-            else:
+            if "\t" in line:
                 name, _, value = line.partition("\t")
-                target[name] = value
-        return SchemaState(applied, engines) if answered else None
+                answers[part][name] = value
+            else:
+                part = line
+                answers[part] = {}
+        if "applied" not in answers:
+            return None
+        return SchemaState(answers["applied"], answers["engines"], answers.get("rule", {}))

@@ -33,6 +33,7 @@ from deploys.facts import (
     KeyFingerprints,
     PackageVersions,
     Schema,
+    SchemaState,
     Unit,
     UnpackedDigest,
 )
@@ -344,31 +345,38 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Comman
     """
     database = settings.database
     state = host.get_fact(Schema, client=client, database=database)
-    applied, engines = (state.applied, state.engines) if state else ({}, {})
+    state = state or SchemaState({}, {}, {})
     try:
-        pending = migrations.pending(list(scripts), applied)
+        pending = migrations.pending(list(scripts), state.applied)
     except InputError as error:
         raise OperationError(str(error)) from None
-    changes = migrations.retention(settings, engines)
+    changes = _changes(state, settings, scripts)
     if not pending and not changes:
         host.noop(f"database {database} has all {len(scripts)} scripts")
         return
     for script in pending:
         host.log(f"apply clickhouse/{script.name}", logger.info)
     for statement in changes:
-        host.log(statement, logger.info)
-    if not applied:
+        host.log(" ".join(statement.split())[:160], logger.info)
+    if not state.applied:
         for statement in migrations.bootstrap(database):
             yield _sql(client, statement)
     for script in pending:
         yield _sql(f"{client} --database={database} --multiquery", script.sql)
         yield _sql(client, migrations.record(script, database))
     if pending:
-        # What a script has just made gets its retention in the same run
-        state = host.get_fact(Schema, client=client, database=database)
-        changes = migrations.retention(settings, state.engines if state else {})
+        # What a script has just made gets its settings in the same run
+        fresh = host.get_fact(Schema, client=client, database=database)
+        changes = _changes(fresh or state, settings, scripts)
     for statement in changes:
-        yield _sql(client, statement)
+        yield _sql(f"{client} --database={database}", statement)
+
+
+def _changes(state: SchemaState, settings: Settings, scripts: Sequence[Script]) -> list[str]:
+    """Return the statements that bring retention and the rule of working time to the settings."""
+    return migrations.retention(settings, state.engines) + migrations.working_time(
+        settings, state.working_time, list(scripts)
+    )
 
 
 def _sql(client: str, statement: str) -> StringCommand:

@@ -65,6 +65,11 @@ class Store:
         body = "\n".join(json.dumps(event) for event in events)
         self.post(f"INSERT INTO events FORMAT JSONEachRow\n{body}", user="vector")
 
+    def refresh(self, database: str | None = None) -> None:
+        """Bring the working time up to date at once, as `cvat-analytics working-time refresh` does."""
+        for word in ("REFRESH", "WAIT"):
+            self.post(f"SYSTEM {word} VIEW working_time_refresh", database=database)
+
     def create(self, database: str) -> None:
         """Make a database with an empty schema."""
         for statement in migrations.bootstrap(database):

@@ -332,8 +332,12 @@ def _migrate(access: Access) -> None:
     for statement in migrations.bootstrap(database):
         client.command(statement)
     client.database = database
+    scripts = migrations.read(render.ROOT / "clickhouse")
     applied = pairs(client, migrations.applied_query(database))
-    pending = migrations.pending(migrations.read(render.ROOT / "clickhouse"), applied)
-    migrations.apply(pending, database, client.command)
-    for statement in migrations.retention(access.settings, pairs(client, migrations.engines_query(database))):
+    migrations.apply(migrations.pending(scripts, applied), database, client.command)
+    changes = migrations.retention(access.settings, pairs(client, migrations.engines_query(database)))
+    changes += migrations.working_time(
+        access.settings, pairs(client, migrations.working_time_query(database)), scripts
+    )
+    for statement in changes:
         client.command(statement)

@@ -95,6 +95,21 @@ journal_retention = "30d"
 vector_buffer_size = "1GiB"
 
 
+# --- How working time is computed ---
+
+# A pause shorter than this counts as work (CVAT's own rule says 100 seconds).
+working_time_threshold = "100s"
+
+# Scopes of events whose own duration counts as work.
+working_time_duration_scopes = ['change:frame']
+
+# How often working time is brought up to date with the events that have arrived since, at most 1 minute.
+working_time_delay = "20s"
+
+# Time zone in which reports divide work into days, such as `Europe/Berlin`.
+time_zone = "UTC"
+
+
 # --- How much of the host it may use ---
 
 # ClickHouse's memory profile: `small` (hosts up to 6 GiB), `medium` (up to 24 GiB), `large`; `auto` chooses by the

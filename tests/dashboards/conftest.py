@@ -21,6 +21,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, events: list[Event]) -> Iter
         engine.create(NOTHING)
         engine.insert(events)
         engine.insert(list(reversed(events)))
+        engine.refresh()
         yield engine
 
 

@@ -188,7 +188,8 @@ def _working_time(shown: Shown) -> dict[tuple[int | None, ...], tuple[float, flo
             begin = time_of(event).timestamp() * 1000
             end = begin + (event["duration"] if event["scope"] == "change:frame" else 0)
             pause = begin - furthest if 0 < begin - furthest < 100_000 else 0
-            add(previous or event, event, pause + max(end - max(begin, furthest), 0), 0, 1)
+            add(previous or event, event, pause + max(end - max(begin, furthest), 0), 0, 0)
+            add(event, event, 0, 0, 1)
             furthest, previous = max(furthest, end), event
         for event in mine:
             if event["scope"] == "send:working_time" and event["duration"]:

@@ -118,11 +118,11 @@ def system(**changes: str) -> dict[str, list[str]]:
         ),
         (
             system(package="clickhouse-client 26.8.19.9 installed")
-            | {"clickhouse-client": ["events\tMergeTree PARTITION BY toYYYYMM(timestamp) ORDER BY timestamp", "0"]},
+            | {"clickhouse-client": ["events\tMergeTree PARTITION BY toYYYYMM(timestamp) ORDER BY timestamp", "applied"]},
             "host @fake/a: the database cvat already has a table `events` of a stock CVAT installation",
         ),
         (
-            system(package="clickhouse-client 26.8.19.9 installed") | {"clickhouse-client": ["0", "init.sql\tanother text"]},
+            system(package="clickhouse-client 26.8.19.9 installed") | {"clickhouse-client": ["applied", "init.sql\tanother text"]},
             "clickhouse/init.sql was changed after it had been applied: undo the change and write a new migration instead",
         ),
         (

@@ -158,3 +158,45 @@ def test_retention_of_dead_letters_has_a_default():
     assert settings.dead_letters_retention == timedelta(days=90)
     (statement,) = migrations.retention(settings, {"events_dead_letter": "ReplacingMergeTree ORDER BY a"})
     assert statement.startswith("ALTER TABLE cvat.events_dead_letter MODIFY TTL toDateTime(received_at)")
+
+
+RULE = {
+    "threshold_ms": "100000",
+    "duration_scopes": "change:frame",
+    "retention_seconds": "0",
+    "time_zone": "UTC",
+    "refresh_seconds": "20",
+}
+VIEWS = [Script("views/working_time.sql", "view", "DROP VIEW a; CREATE VIEW a")]
+INSERT = "INSERT INTO cvat.working_time_settings (threshold_ms, duration_scopes, retention_seconds, time_zone) VALUES "
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, []),
+        ({"working_time_threshold": "2m"}, [INSERT + "(120000, ['change:frame'], 0, 'UTC')"]),
+        ({"working_time_threshold": "1500ms"}, [INSERT + "(1500, ['change:frame'], 0, 'UTC')"]),
+        ({"time_zone": "Asia/Tokyo"}, [INSERT + "(100000, ['change:frame'], 0, 'Asia/Tokyo')"]),
+        (
+            {"working_time_delay": "5s"},
+            ["ALTER TABLE cvat.working_time_refresh MODIFY REFRESH EVERY 5 SECOND"],
+        ),
+        (
+            {"working_time_duration_scopes": ["change:frame", "draw:object"]},
+            [
+                INSERT + "(100000, ['change:frame', 'draw:object'], 0, 'UTC')",
+                "TRUNCATE TABLE cvat.working_time_days",
+                "DROP VIEW a",
+                "CREATE VIEW a",
+                "ALTER TABLE cvat.working_time_refresh MODIFY REFRESH EVERY 20 SECOND",
+            ],
+        ),
+    ],
+)
+def test_the_rule_of_working_time_changes_only_what_differs(values, expected):
+    assert migrations.working_time(validate(values, where="x"), RULE, VIEWS) == expected
+
+
+def test_a_database_without_working_time_is_left_alone():
+    assert migrations.working_time(validate({}, where="x"), {}, VIEWS) == []

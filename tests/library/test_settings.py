@@ -38,11 +38,11 @@ def test_the_defaults_are_valid():
         ),
         (
             {"events_retention": "5 parsecs"},
-            "all.py: setting 'events_retention': '5 parsecs' is not a duration: write a whole number and s, m, h, d, w or y, as in '90d'",
+            "all.py: setting 'events_retention': '5 parsecs' is not a duration: write a whole number and ms, s, m, h, d, w or y, as in '90d'",
         ),
         (
             {"events_retention": "0d"},
-            "all.py: setting 'events_retention': '0d' is not a duration: write a whole number and s, m, h, d, w or y, as in '90d'",
+            "all.py: setting 'events_retention': '0d' is not a duration: write a whole number and ms, s, m, h, d, w or y, as in '90d'",
         ),
         (
             {"vector_buffer_size": "1MiB"},

@@ -25,7 +25,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture(autouse=True)
 def _empty(engine: Store) -> None:
-    engine.post("TRUNCATE TABLE events")
+    for table in ("events", "working_time_days", "working_time_results"):
+        engine.post(f"TRUNCATE TABLE {table}")
 
 
 def event(**fields: Any) -> dict[str, Any]:
@@ -162,6 +163,7 @@ def test_working_time_is_what_the_documentation_says(engine: Store) -> None:
             )
         ]
     )
+    engine.refresh()
     rows = engine.rows("SELECT job_id, day, computed_ms, reported_ms FROM working_time ORDER BY job_id")
     assert [
         {name: int(value) if name != "day" else value for name, value in row.items()} for row in rows
