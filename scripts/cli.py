@@ -6,6 +6,7 @@ Exit codes: 0 fine, 1 a check or a step failed, 2 bad input or settings, 3 a par
 from __future__ import annotations
 
 import importlib
+import keyword
 import sys
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 
 from cvat_analytics.errors import CvatAnalyticsError
 
-COMMANDS = ("demo", "up", "down", "status", "smoke", "deploy", "secrets")
+COMMANDS = ("demo", "up", "down", "status", "smoke", "deploy", "secrets", "import")
 
 
 class _Commands(click.Group):
@@ -25,7 +26,9 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        command: click.Command = getattr(importlib.import_module(f"scripts.{name}"), name)
+        # names that Python does not let a module or a function have: `import`, and those with a hyphen
+        module = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
+        command: click.Command = getattr(importlib.import_module(f"scripts.{module}"), module)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

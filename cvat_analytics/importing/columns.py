@@ -1,0 +1,93 @@
+"""Which columns an event has, and whether a foreign table or dump can deliver them without a value being lost."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from cvat_analytics.errors import InputError
+
+COLUMNS = {
+    "scope": "String",
+    "obj_name": "Nullable(String)",
+    "obj_id": "Nullable(UInt64)",
+    "obj_val": "Nullable(String)",
+    "source": "String",
+    "timestamp": "DateTime64(3, 'Etc/UTC')",
+    "count": "Nullable(UInt16)",
+    "duration": "UInt32",
+    "project_id": "Nullable(UInt64)",
+    "task_id": "Nullable(UInt64)",
+    "job_id": "Nullable(UInt64)",
+    "user_id": "Nullable(UInt64)",
+    "user_name": "Nullable(String)",
+    "user_email": "Nullable(String)",
+    "org_id": "Nullable(UInt64)",
+    "org_slug": "Nullable(String)",
+    "payload": "Nullable(String)",
+    "access_token_id": "Nullable(UInt64)",
+}
+"""CVAT's own columns in CVAT's own order, with the types that its stock table has."""
+
+# CVAT servers before 2025 do not know it
+OPTIONAL = {"access_token_id"}
+# what one development version of CVAT called it
+_OTHER_NAMES = {"access_token_id": "api_token"}
+
+
+def match(found: Mapping[str, str], where: str, leave_out: Iterable[str] = ()) -> dict[str, str]:
+    """Return for each event column that `where` delivers the name that it has there.
+
+    `found` has each column's type, or an empty text where everything is text; `leave_out` names columns that are not
+    wanted. Raises InputError naming every column that is missing, unknown, or of a type whose values could not be kept.
+    """
+    unwanted = set(leave_out)
+    mistakes = [f"has no column {name!r} to leave out" for name in sorted(unwanted - set(found))]
+    mistakes += [
+        f"column {name!r} is part of every event and cannot be left out" for name in unwanted & set(COLUMNS)
+    ]
+    names = {
+        column: theirs
+        for column in COLUMNS
+        for theirs in (column, _OTHER_NAMES.get(column, ""))
+        if theirs in found and theirs not in unwanted
+    }
+    missing = [column for column in COLUMNS if column not in names and column not in OPTIONAL]
+    if missing:
+        mistakes.append(f"lacks {_list('column', missing)}; it has {', '.join(found) or 'none'}")
+    unknown = [name for name in found if name not in names.values() and name not in unwanted]
+    if unknown and not missing:
+        mistakes.append(
+            f"has {_list('column', unknown)}, for which there is no place. If that data is not needed, say so with "
+            + " ".join(f"--leave-out {name}" for name in unknown)
+        )
+    mistakes += [
+        f"column {theirs!r} has type {found[theirs]}, where {COLUMNS[column]} is expected"
+        for column, theirs in names.items()
+        if found[theirs] and not _fits(found[theirs], COLUMNS[column])
+    ]
+    if mistakes:
+        raise InputError(
+            "\n".join(f"{where}: {mistake}" for mistake in mistakes)
+            + "\nNothing has been imported: this is not a table of CVAT's events"
+        )
+    return names
+
+
+def _list(noun: str, names: list[str]) -> str:
+    return f"the {noun}{'s' if len(names) > 1 else ''} {', '.join(names)}"
+
+
+def _fits(theirs: str, ours: str) -> bool:
+    """Return whether every value of type `theirs` is one of type `ours`."""
+    plain = re.sub(r"LowCardinality\((.*)\)", r"\1", theirs)
+    nullable = re.fullmatch(r"Nullable\((.*)\)", plain)
+    if nullable and not ours.startswith("Nullable"):
+        return False
+    kind = nullable[1] if nullable else plain
+    wanted = ours.removeprefix("Nullable(").removesuffix(")") if ours.startswith("Nullable") else ours
+    if wanted.startswith("UInt"):
+        return kind.startswith("UInt") and int(kind[4:]) <= int(wanted[4:])
+    if wanted.startswith("DateTime64"):
+        return bool(re.match(r"DateTime(64\([0-3]\b|\(|$)", kind))
+    return kind == wanted

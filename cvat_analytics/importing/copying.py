@@ -1,0 +1,193 @@
+"""Copy a table of events into the stack's own, day by day, and compare both sides month by month.
+
+What is copied twice is stored once (docs/architecture.md), so that any step may be repeated. A ledger in the target's
+database remembers which days are done and with how many rows: a second run copies only days that are new or have grown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from clickhouse_connect.driver.client import Client
+
+from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.importing.tables import Table, ranges
+
+ROWS = 200_000
+"""How many rows are copied or counted at a time: what is lost by an interruption, and what bounds the memory."""
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Which days of `source` have been copied into `database`, and how many rows each had then."""
+
+    client: Client
+    database: str
+    source: str
+
+    @property
+    def _table(self) -> str:
+        return f"`{self.database}`.imported_days"
+
+    def create(self) -> None:
+        """Make the ledger's table, if there is none."""
+        self.client.command(
+            f"CREATE TABLE IF NOT EXISTS {self._table} (source String, day UInt32, rows UInt64, "
+            "imported_at DateTime64(6, 'Etc/UTC') DEFAULT now64(6)) "
+            "ENGINE = ReplacingMergeTree(imported_at) ORDER BY (source, day)"
+        )
+
+    def done(self) -> dict[int, int]:
+        """Return the days that are done, with their rows."""
+        query = f"SELECT day, argMax(rows, imported_at) FROM {self._table} WHERE source = {{source:String}} GROUP BY day"
+        rows = self.client.query(query, parameters={"source": self.source}).result_rows
+        return {int(day): int(count) for day, count in rows}
+
+    def enter(self, days: Mapping[int, int]) -> None:
+        """Remember that `days` are done."""
+        self.client.insert(
+            self._table,
+            [(self.source, day, rows) for day, rows in days.items()],
+            column_names=["source", "day", "rows"],
+        )
+
+    def forget(self, months: Iterable[int] | None = None) -> None:
+        """Forget the days of `months` (yyyymm), or all of them."""
+        condition = f" AND intDiv(day, 100) IN ({', '.join(map(str, months))})" if months is not None else ""
+        self.client.command(
+            f"DELETE FROM {self._table} WHERE source = {{source:String}}{condition}",
+            parameters={"source": self.source},
+        )
+
+
+@dataclass(frozen=True)
+class Month:
+    """A month (yyyymm) on both sides. `source_rows` may hold repetitions; the other numbers do not."""
+
+    month: int
+    source_rows: int
+    source_events: int
+    stored_events: int
+
+    @property
+    def complete(self) -> bool:
+        """Return whether everything is there. More is no mistake: events arrive from elsewhere too."""
+        return self.stored_events >= self.source_events
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What there is to copy from `source` to `target`: rows by day."""
+
+    source: Table
+    target: Table
+    ledger: Ledger
+    days: Mapping[int, int]
+    expired: Mapping[int, int]
+    """Days whose events are older than the retention in the settings: they would be removed at once."""
+    chunk_rows: int = ROWS
+
+    def pending(self) -> dict[int, int]:
+        """Return the days that are not done, or have other rows than when they were."""
+        done = self.ledger.done()
+        return {day: rows for day, rows in self.days.items() if done.get(day) != rows}
+
+    def run(self, progress: Progress) -> None:
+        """Copy what is pending; `progress` is told the rows of each step. Can be interrupted and repeated."""
+        for part in ranges(self.pending(), self.chunk_rows):
+            self.target.insert(self.source, part)
+            self.ledger.enter(part.days)
+            progress(part.rows)
+
+    def compare(self, progress: Progress) -> list[Month]:
+        """Count both sides month by month; `progress` is told the rows of the source as they are counted."""
+        months = {day // 100 for day in self.days}
+        theirs = self._distinct(self.source, self.days, progress)
+        present = {day: rows for day, rows in self.target.days().items() if day // 100 in months}
+        ours = self._distinct(self.target, present, lambda rows: None)
+        return [
+            Month(
+                month,
+                sum(rows for day, rows in self.days.items() if day // 100 == month),
+                theirs.get(month, 0),
+                ours.get(month, 0),
+            )
+            for month in sorted(months)
+        ]
+
+    def _distinct(self, table: Table, days: Mapping[int, int], progress: Progress) -> dict[int, int]:
+        totals: dict[int, int] = {}
+        for part in ranges(days, self.chunk_rows):
+            # days have no event in common, so that the numbers of distinct events add up
+            for month, events in table.distinct(part, self.source.columns).items():
+                totals[month] = totals.get(month, 0) + events
+            progress(part.rows)
+        return totals
+
+    def refuse_incomplete(self, months: Iterable[Month]) -> None:
+        """Raise CvatAnalyticsError when something is missing, having seen to it that the next run copies it."""
+        missing = [month for month in months if not month.complete]
+        if not missing:
+            return
+        grown = sum(self.source.days().values()) - sum(self.days.values()) - sum(self.expired.values())
+        if grown > 0:
+            raise CvatAnalyticsError(
+                f"{self.source.where}: has received {grown} rows meanwhile. Run the same command again: it brings the new ones"
+            )
+        self.ledger.forget(month.month for month in missing)
+        names = ", ".join(f"{month.month // 100}-{month.month % 100:02}" for month in missing)
+        raise CvatAnalyticsError(
+            f"{names}: fewer events are stored than {self.source.where} has. Run the same command again: it copies these months anew"
+        )
+
+    def notes(self) -> list[str]:
+        """Return what is remarkable about the source's days, one sentence each."""
+        found = []
+        if not self.days and not self.expired:
+            found.append(f"{self.source.where}: the table has no events; there is nothing to import")
+        if self.expired:
+            found.append(
+                f"{sum(self.expired.values())} rows before {_iso(max(self.expired))} (inclusive) are older than the setting "
+                "'events_retention' keeps events; they are left where they are"
+            )
+        today = int(datetime.now(UTC).strftime("%Y%m%d"))
+        for days, when in (
+            ([day for day in self.days if day < 20180101], "before there was CVAT"),
+            ([day for day in self.days if day > today], "in the future"),
+        ):
+            if days:
+                found.append(
+                    f"{sum(self.days[day] for day in days)} rows have a time {when} ({_iso(min(days))} to {_iso(max(days))}), "
+                    "from a wrong clock; they are imported as they are"
+                )
+        plausible = [datetime.strptime(str(day), "%Y%m%d") for day in self.days if 20180101 <= day <= today]
+        if plausible:
+            empty = (max(plausible) - min(plausible)).days + 1 - len(plausible)
+            if empty:
+                found.append(
+                    f"{empty} days between {min(plausible):%Y-%m-%d} and {max(plausible):%Y-%m-%d} have no events"
+                )
+        return found
+
+
+def plan(source: Table, target: Table, key: str, retention: timedelta | None, chunk_rows: int = ROWS) -> Copy:
+    """Return what there is to copy. `key` names the source in the ledger; `retention` is how long events are kept."""
+    ledger = Ledger(target.client, target.database, key)
+    ledger.create()
+    oldest = int((datetime.now(UTC) - retention).strftime("%Y%m%d")) if retention else 0
+    days = source.days()
+    return Copy(
+        source,
+        target,
+        ledger,
+        {day: rows for day, rows in days.items() if day >= oldest},
+        {day: rows for day, rows in days.items() if day < oldest},
+        chunk_rows,
+    )
+
+
+def _iso(day: int) -> str:
+    return f"{day // 10000:04}-{day // 100 % 100:02}-{day % 100:02}"

@@ -1,0 +1,285 @@
+"""Make a dump readable as a table: CSV with a header (CVAT's own export, or ClickHouse's CSVWithNames) or Native.
+
+The dump is first loaded whole into a table of its own beside the events, so that a truncated or damaged one leaves no
+trace in them, and so that both sides can be counted. CSV is loaded in chunks, each of which is there whole or not at
+all; an interrupted load goes on after the last one.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import re
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+import urllib3.exceptions
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from cvat_analytics.errors import CvatAnalyticsError, InputError
+from cvat_analytics.importing.columns import COLUMNS, match
+from cvat_analytics.importing.tables import INSERT_SETTINGS, Table, problem, reason
+
+CHUNK_ROWS, CHUNK_BYTES = 50_000, 32 * 2**20
+LONGEST_ROW = 64 * 2**20
+_BLOCK = 2**20
+_CSV_SETTINGS = INSERT_SETTINGS | {
+    # one block, hence one part: whole or not at all
+    "max_insert_block_size": 1_000_000,
+    "date_time_input_format": "best_effort",
+    "input_format_csv_empty_as_default": 1,
+    "input_format_parallel_parsing": 0,
+}
+# what ClickHouse says when the data, not the server, is at fault
+_DATA_ERRORS = {
+    "CANNOT_PARSE_INPUT_ASSERTION_FAILED", "CANNOT_PARSE_TEXT", "CANNOT_PARSE_NUMBER", "CANNOT_PARSE_DATETIME",
+    "CANNOT_PARSE_QUOTED_STRING", "CANNOT_READ_ALL_DATA", "CANNOT_READ_ALL_DATA_FROM_FILE", "INCORRECT_DATA",
+    "ATTEMPT_TO_READ_AFTER_EOF", "CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN", "TOO_LARGE_STRING_SIZE", "TYPE_MISMATCH",
+    "UNKNOWN_TYPE", "ARGUMENT_OUT_OF_BOUND", "VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE", "TOO_LARGE_ARRAY_SIZE", "SYNTAX_ERROR",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Dump:
+    """A dump file: its format, and the name in it of each event column that it has."""
+
+    path: Path
+    format: str
+    found: tuple[str, ...]
+    columns: dict[str, str]
+
+    @property
+    def size(self) -> int:
+        """Return the file's size in bytes."""
+        return self.path.stat().st_size
+
+    @property
+    def fingerprint(self) -> str:
+        """Return a word that stands for the file, wherever it lies: its size, its beginning and its end."""
+        with self.path.open("rb") as file:
+            digest = sha256(f"{self.size}".encode() + file.read(_BLOCK))
+            file.seek(max(0, self.size - _BLOCK))
+            digest.update(file.read())
+        return digest.hexdigest()[:16]
+
+
+def read(path: Path, leave_out: tuple[str, ...] = ()) -> Dump:
+    """Return what `path` is, from its beginning. Raises InputError when it is no dump of CVAT's events."""
+    where = f"file {path}"
+    try:
+        with path.open("rb") as file:
+            head = file.read(_BLOCK)
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read ({error.strerror})") from None
+    if not head:
+        raise InputError(f"{where}: is empty, without even a header: the dump is truncated")
+    names = _header(head)
+    if names:
+        return Dump(path, "CSV", tuple(names), match(dict.fromkeys(names, ""), where, leave_out))
+    types = _native_columns(path)
+    if not types:
+        raise InputError(
+            f"{where}: is neither CSV with a header line nor ClickHouse's Native format, or is cut off within its beginning. "
+            "Unpack it if it is compressed; a dump is made with `SELECT * FROM cvat.events FORMAT CSVWithNames` (or Native)"
+        )
+    return Dump(path, "Native", tuple(types), match(types, where, leave_out))
+
+
+def _header(head: bytes) -> list[str]:
+    """Return the column names if `head` begins with a line of them, else nothing."""
+    line = head.split(b"\n", 1)[0].removeprefix(b"\xef\xbb\xbf")
+    try:
+        names = next(csv.reader([line.decode().rstrip("\r")]), [])
+    except (UnicodeDecodeError, csv.Error):
+        return []
+    return names if len(names) > 1 and all(name.isidentifier() for name in names) else []
+
+
+def _native_columns(path: Path) -> dict[str, str]:
+    """Return the columns and types of the first block of a Native file, or nothing when it is none.
+
+    https://clickhouse.com/docs/interfaces/formats/Native: the numbers of columns and rows, then of each column its name,
+    its type and its values. Fixed widths and texts are all that CVAT's events have.
+    """
+    found: dict[str, str] = {}
+    with path.open("rb", buffering=_BLOCK) as file:
+        try:
+            columns, rows = _number(file), _number(file)
+            for _ in range(columns):
+                name = file.read(_number(file)).decode()
+                found[name] = kind = file.read(_number(file)).decode()
+                plain = re.sub(r"Nullable\((.*)\)", r"\1", kind)
+                if not name.isidentifier() or not plain:
+                    return {}
+                if plain != kind:
+                    file.seek(rows, os.SEEK_CUR)
+                if plain == "String":
+                    for _ in range(rows):
+                        file.seek(_number(file), os.SEEK_CUR)
+                elif width := _WIDTHS.get(plain.split("(")[0]):
+                    file.seek(rows * width, os.SEEK_CUR)
+                else:
+                    # `match` refuses a type like this; what comes after it cannot be found
+                    return found
+        except (EOFError, UnicodeDecodeError, ValueError, OverflowError, OSError):
+            return {}
+        return found if file.tell() <= path.stat().st_size else {}
+
+
+_WIDTHS = {"UInt8": 1, "UInt16": 2, "UInt32": 4, "UInt64": 8, "Int64": 8, "DateTime": 4, "DateTime64": 8}
+
+
+def _number(file: BinaryIO) -> int:
+    """Return the number that comes next: seven bits a byte, the lowest first."""
+    number = shift = 0
+    while shift < 64:
+        byte = file.read(1)
+        if not byte:
+            raise EOFError
+        number |= (byte[0] & 127) << shift
+        if byte[0] < 128:
+            return number
+        shift += 7
+    raise ValueError("not a number")
+
+
+def load(dump: Dump, client: Client, database: str, progress: Callable[[int], object]) -> Table:
+    """Load `dump` into a table of its own and return that; `progress` is told the bytes of each step.
+
+    A dump that is loaded already is not read again. Raises InputError, leaving nothing, for a truncated or damaged one.
+    """
+    where = f"file {dump.path}"
+    columns = dict(zip(dump.columns, dump.columns, strict=True))
+    loaded = Table(client, database, f"import_{dump.fingerprint}", columns, where)
+    loading = Table(client, database, f"{loaded.name}_loading", columns, where)
+    if loaded.query(f"EXISTS TABLE {loaded.sql_name}")[0][0]:
+        progress(dump.size)
+        return loaded
+    fields = ", ".join(f"`{name}` {COLUMNS[name]}" for name in dump.columns)
+    engine = "ENGINE = MergeTree ORDER BY timestamp SETTINGS non_replicated_deduplication_window = 0"
+    try:
+        client.command(f"CREATE TABLE IF NOT EXISTS {loading.sql_name} ({fields}, first_row UInt64) {engine}")
+        (_load_csv if dump.format == "CSV" else _load_native)(dump, loading, progress)
+        client.command(f"RENAME TABLE {loading.sql_name} TO {loaded.sql_name}")
+    except InputError:
+        drop(loading)
+        raise
+    except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+        raise problem("the stack's ClickHouse", error) from None
+    return loaded
+
+
+def drop(table: Table) -> None:
+    """Remove the table that a dump was loaded into."""
+    table.client.command(
+        f"DROP TABLE IF EXISTS {table.sql_name} SYNC", settings={"max_table_size_to_drop": 0}
+    )
+
+
+def _load_csv(dump: Dump, table: Table, progress: Callable[[int], object]) -> None:
+    there = {int(row) for (row,) in table.query(f"SELECT DISTINCT first_row FROM {table.sql_name}")}
+    with dump.path.open("rb") as file:
+        progress(len(file.readline()))
+        for first_row, rows, block in _csv_chunks(file, dump):
+            if first_row not in there:
+                try:
+                    table.client.command(_insert(dump, table, first_row), data=block, settings=_CSV_SETTINGS)
+                except ClickHouseError as error:
+                    raise _damaged(dump, error, f"rows {first_row} to {first_row + rows - 1}") from None
+            progress(len(block))
+
+
+def _insert(dump: Dump, table: Table, first_row: int) -> str:
+    """Return the statement that inserts what follows it, columns matched by their names in the dump."""
+    ours = {theirs: ours for ours, theirs in dump.columns.items()}
+    structure = ", ".join(
+        f"`{name}` {_nullable(COLUMNS[ours[name]]) if name in ours else 'String'}"
+        for name in dump.found
+        if name in ours or dump.format == "CSV"
+    )
+    names = ", ".join(f"`{name}`" for name in dump.columns)
+    values = ", ".join(f"`{name}`" for name in dump.columns.values())
+    return (
+        f"INSERT INTO {table.sql_name} ({names}, first_row) SELECT {values}, {first_row} "
+        f"FROM input('{structure.replace("'", "''")}') FORMAT {dump.format}"
+    )
+
+
+def _nullable(kind: str) -> str:
+    """Return the type that tells an absent value; one that must be there is refused when it is stored."""
+    return f"Nullable({kind})" if kind.startswith("DateTime64") else kind
+
+
+def _csv_chunks(file: BinaryIO, dump: Dump) -> Iterator[tuple[int, int, bytes]]:
+    """Yield for each chunk of whole rows the number of its first row, of its rows, and its text."""
+    lines: list[bytes] = []
+    first_row, rows, size = 1, 0, 0
+    begin, row_size, quoted = 0, 0, False
+    for line in file:
+        if not quoted:
+            begin, row_size = len(lines), 0
+        lines.append(line)
+        size += len(line)
+        row_size += len(line)
+        # a quote within a quoted value is doubled: an odd number so far means that the row goes on
+        quoted ^= line.count(b'"') % 2 == 1
+        if quoted:
+            if row_size > LONGEST_ROW:
+                raise InputError(
+                    f"file {dump.path}: a quoted value in row {first_row + rows} has no end: the dump is damaged. Nothing has been imported"
+                )
+            continue
+        rows += 1
+        if rows >= CHUNK_ROWS or size >= CHUNK_BYTES:
+            # the last row of all must stay for the check below
+            if not line.endswith(b"\n"):
+                break
+            yield first_row, rows, b"".join(lines)
+            first_row, rows, size, lines = first_row + rows, 0, 0, []
+    if quoted:
+        raise _truncated(dump, first_row + rows)
+    if lines:
+        last = b"".join(lines[begin:])
+        fields = next(csv.reader(io.StringIO(last.decode(errors="replace"), newline="")), [])
+        if not last.endswith(b"\n") or len(fields) < len(dump.found):
+            raise _truncated(dump, first_row + rows - 1)
+        yield first_row, rows, b"".join(lines)
+
+
+def _truncated(dump: Dump, row: int) -> InputError:
+    return InputError(
+        f"file {dump.path}: ends in the middle of row {row}: the dump is truncated. Nothing has been imported; make the dump "
+        "again, or, if no more can be had, remove its last row"
+    )
+
+
+def _load_native(dump: Dump, table: Table, progress: Callable[[int], object]) -> None:
+    # blocks of an interrupted load cannot be told from others
+    table.client.command(f"TRUNCATE TABLE {table.sql_name}")
+
+    def blocks() -> Generator[bytes]:
+        yield _insert(dump, table, 1).encode() + b"\n"
+        with dump.path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
+                progress(len(block))
+
+    try:
+        # of the columns only those that were left out on purpose are unknown: that has been checked
+        settings = INSERT_SETTINGS | {"input_format_skip_unknown_fields": 1}
+        table.client.raw_insert("", insert_block=blocks(), settings=settings)
+    except ClickHouseError as error:
+        raise _damaged(dump, error, "its data") from None
+
+
+def _damaged(dump: Dump, error: ClickHouseError, what: str) -> CvatAnalyticsError:
+    if getattr(error, "name", None) in _DATA_ERRORS:
+        return InputError(
+            f"file {dump.path}: {what} cannot be read: {reason(error)}. The dump is damaged or truncated. Nothing has been imported"
+        )
+    return problem("the stack's ClickHouse", error)

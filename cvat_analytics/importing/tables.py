@@ -1,0 +1,223 @@
+"""A table of events that is reached through ClickHouse's HTTP interface: its days, its counts, and its rows as a stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import clickhouse_connect
+import urllib3.exceptions
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.httputil import get_pool_manager
+
+from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.importing.columns import COLUMNS, match
+
+INSERT_SETTINGS = {
+    "async_insert": 0,
+    # a block that was inserted before, and deleted since, must not be taken for a repetition
+    "insert_deduplicate": 0,
+    # a chunk may hold events of many months
+    "max_partitions_per_insert_block": 0,
+}
+_BLOCK = 2**20
+
+
+@dataclass(frozen=True)
+class Range:
+    """Some days on end (as yyyymmdd) and how many rows a table has in them."""
+
+    days: Mapping[int, int]
+
+    @property
+    def rows(self) -> int:
+        """Return the number of rows."""
+        return sum(self.days.values())
+
+    @property
+    def condition(self) -> str:
+        """Return the SQL condition that selects them, in a form that uses a sort key by time."""
+        return (
+            f"timestamp >= toDateTime64('{_date(min(self.days))} 00:00:00.000', 3, 'UTC')"
+            f" AND timestamp <= toDateTime64('{_date(max(self.days))} 23:59:59.999', 3, 'UTC')"
+        )
+
+
+def ranges(days: Mapping[int, int], rows: int) -> list[Range]:
+    """Return `days` in order, as ranges of about `rows` rows; one day is never divided."""
+    found: list[dict[int, int]] = []
+    for day in sorted(days):
+        if not found or sum(found[-1].values()) + days[day] > rows:
+            found.append({})
+        found[-1][day] = days[day]
+    return [Range(each) for each in found]
+
+
+def _date(day: int) -> str:
+    return f"{day // 10000:04}-{day // 100 % 100:02}-{day % 100:02}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, the name in it of each event column that it has (`columns`), and what to call it in messages (`where`)."""
+
+    client: Client
+    database: str
+    name: str
+    columns: Mapping[str, str]
+    where: str
+
+    @property
+    def sql_name(self) -> str:
+        """Return the table's name for SQL."""
+        return f"`{self.database}`.`{self.name}`"
+
+    def days(self) -> dict[int, int]:
+        """Return for each day (UTC, as yyyymmdd) that has events the number of rows."""
+        query = f"SELECT toYYYYMMDD(timestamp, 'UTC') AS day, count() FROM {self.sql_name} GROUP BY day ORDER BY day"
+        return {int(day): int(rows) for day, rows in self.query(query)}
+
+    def distinct(self, part: Range, columns: Iterable[str]) -> dict[int, int]:
+        """Return for each month in `part` how many events differ in one of the `columns` at least."""
+        # as a tuple: a NULL among several arguments would take the whole row out of the count
+        names = ", ".join(f"`{self.columns[column]}`" for column in columns)
+        query = (
+            f"SELECT toYYYYMM(timestamp, 'UTC') AS month, uniqExact(tuple({names})) FROM {self.sql_name} "
+            f"WHERE {part.condition} GROUP BY month"
+        )
+        return {int(month): int(events) for month, events in self.query(query)}
+
+    def select(self, part: Range) -> str:
+        """Return the query for the events in `part`, with our names for the columns."""
+        names = ", ".join(f"`{theirs}` AS `{ours}`" for ours, theirs in self.columns.items())
+        # the condition is about the stored column, whatever it is called in the result
+        return f"SELECT {names} FROM {self.sql_name} WHERE {part.condition}"
+
+    def query(self, query: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query about this table. Raises one of our errors when there is no answer."""
+        try:
+            return [tuple(row) for row in self.client.query(query).result_rows]
+        except (ClickHouseError, OSError) as error:
+            raise problem(self.where, error) from None
+
+    def stream(self, part: Range) -> Generator[bytes]:
+        """Yield the events in `part` in ClickHouse's Native format, a block at a time."""
+        try:
+            with self.client.raw_stream(self.select(part), fmt="Native") as answer:
+                while block := answer.read(_BLOCK):
+                    yield block
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise problem(self.where, error) from None
+
+    def insert(self, source: Table, part: Range) -> None:
+        """Insert the events that `source` has in `part`: within one server, or as a stream from one to the other."""
+        names = list(source.columns)
+        try:
+            if source.client is self.client:
+                columns = ", ".join(f"`{name}`" for name in names)
+                self.client.command(
+                    f"INSERT INTO {self.sql_name} ({columns}) {source.select(part)}", settings=INSERT_SETTINGS
+                )
+            else:
+                self.client.raw_insert(
+                    self.sql_name,
+                    names,
+                    source.stream(part),
+                    settings=INSERT_SETTINGS,
+                    fmt="Native",
+                )
+        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+            raise problem(self.where, error) from None
+
+
+def connect(url: str, user: str, password: str) -> Client:
+    """Return a client of the ClickHouse at `url`.
+
+    Raises InputError for an address that is none, UnreachableError when there is no answer or no login.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or (8443 if parts.scheme == "https" else 8123)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
+        raise InputError(
+            "--from: give the address of ClickHouse's HTTP interface without a login, as in http://cvat.example.org:8123"
+        )
+    try:
+        return clickhouse_connect.get_client(
+            host=parts.hostname,
+            port=port,
+            interface=parts.scheme,
+            username=user,
+            password=password,
+            connect_timeout=10,
+            autogenerate_session_id=False,
+            query_retries=0,
+            # of its own: answers are read from here while another client's request is being written
+            pool_mgr=get_pool_manager(),
+        )
+    except (ClickHouseError, OSError) as error:
+        raise UnreachableError(f"{url}: cannot be reached as {user}: {reason(error)}") from None
+
+
+def find(
+    client: Client, database: str, name: str, where: str, leave_out: Iterable[str] = (), fix: str = ""
+) -> Table:
+    """Return the table of events called `name`.
+
+    Raises InputError when there is none, or it is another kind of table; `fix` says what to do when it is missing.
+    """
+    table = Table(client, database, name, dict(zip(COLUMNS, COLUMNS, strict=True)), where)
+    try:
+        described = client.query(f"DESCRIBE TABLE {table.sql_name}").result_rows
+    except ClickHouseError as error:
+        if getattr(error, "name", "") in ("UNKNOWN_TABLE", "UNKNOWN_DATABASE"):
+            raise InputError(
+                f"{where}: there is no table {database}.{name}{'. ' + fix if fix else ''}"
+            ) from None
+        raise problem(where, error) from None
+    except OSError as error:
+        raise problem(where, error) from None
+    # what `SELECT *` does not show is computed from the rest
+    found = {row[0]: row[1] for row in described if row[2] not in ("MATERIALIZED", "ALIAS")}
+    return Table(client, database, name, match(found, f"{where}, table {database}.{name}", leave_out), where)
+
+
+def problem(where: str, error: Exception) -> CvatAnalyticsError:
+    """Return `error` as one of ours: ClickHouse has refused something, or the connection is gone."""
+    if getattr(error, "name", None) == "ACCESS_DENIED":
+        return InputError(f"{where}: {reason(error)}")
+    if getattr(error, "name", None):
+        return CvatAnalyticsError(f"{where}: {reason(error)}")
+    return UnreachableError(
+        f"{where}: the connection is lost ({reason(error)}). Run the same command again: it goes on from there"
+    )
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says in one line, of ClickHouse's only what the server itself said."""
+    text = " ".join(str(error).split())
+    said = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |: While executing |$)", text)
+    return (said[1] if said else text)[:300].rstrip(". ")
+
+
+def engine(table: Table) -> tuple[str, str]:
+    """Return the table's engine, and the id that no other table in the world has (empty when it may not be seen)."""
+    rows = table.query(
+        f"SELECT engine, toString(uuid) FROM system.tables WHERE database = '{table.database}' AND name = '{table.name}'"
+    )
+    return (str(rows[0][0]), str(rows[0][1])) if rows else ("", "")
+
+
+def refuse_itself(source: Table, target: Table) -> None:
+    """Raise InputError when both are the same table."""
+    theirs, ours = engine(source), engine(target)
+    if ours[1] and theirs[1] == ours[1]:
+        raise InputError(
+            f"{source.where}: its table {source.database}.{source.name} is the one to import into; give another --from, --database or --table"
+        )

@@ -1,0 +1,120 @@
+"""`cvat-analytics import`: bring in the events of an existing CVAT installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cvat_analytics.access import Access
+from cvat_analytics.importing import copying, files, tables
+from scripts.smoke import reach
+from scripts.target import DEFAULT_DIRECTORY
+
+STORE = "the stack's ClickHouse"
+
+
+@click.command("import")
+@click.option("--from", "url", metavar="URL", help="HTTP address of the ClickHouse to import from.")
+@click.option("--user", default="default", show_default=True, help="User to log in there as.")
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File with that user's password; without it none is given.",
+)
+@click.option("--database", default="cvat", show_default=True, help="Database to import from.")
+@click.option("--table", default="events", show_default=True, help="Table to import from.")
+@click.option(
+    "--file",
+    "dump",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Dump to import from: CSV with a header line, or ClickHouse's Native format.",
+)
+@click.option(
+    "--leave-out", multiple=True, metavar="COLUMN", help="Do without this unknown column. May be repeated."
+)
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"Directory of the embedded stack to import into.  [default: {DEFAULT_DIRECTORY}]",
+)
+@click.option(
+    "--inventory",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Inventory file of the deployed stack to import into; reached over its hosts' SSH.",
+)
+def import_(
+    url: str | None,
+    user: str,
+    password_file: Path | None,
+    database: str,
+    table: str,
+    dump: Path | None,
+    leave_out: tuple[str, ...],
+    directory: Path | None,
+    inventory: Path | None,
+) -> None:
+    """Import events from another ClickHouse (--from) or a dump (--file), and compare both sides month by month.
+
+    What is there already is not stored twice. An interrupted import is continued by running the same command again.
+    Exit code 2, with nothing imported, for a wrong table or a damaged dump; 3 when a connection is lost; 1 when something
+    is missing in the end.
+    """
+    if directory and inventory:
+        raise click.UsageError("give either --dir or --inventory, not both")
+    if bool(url) == bool(dump):
+        raise click.UsageError("give either --from or --file")
+    with reach(directory, inventory) as access:
+        target = _target(access)
+        if url:
+            password = password_file.read_text().rstrip("\r\n") if password_file else ""
+            source = tables.find(
+                tables.connect(url, user, password),
+                database,
+                table,
+                f"{url}",
+                leave_out,
+                "See --database, --table",
+            )
+            tables.refuse_itself(source, target)
+            key = f"{url} {database}.{table}"
+        elif dump:
+            described = files.read(dump, leave_out)
+            with click.progressbar(length=described.size, label="Reading the dump") as bar:
+                source = files.load(described, target.client, target.database, bar.update)
+            key = source.name
+        copy = copying.plan(source, target, key, access.settings.events_retention)
+        report(copy, "Copying")
+        if dump:
+            files.drop(source)
+
+
+def _target(access: Access) -> tables.Table:
+    # admin: the only user who may read the events as well as insert them, and make the tables that resuming needs
+    client = access.client()
+    return tables.find(client, access.settings.database, "events", STORE, fix="Deploy the stack first")
+
+
+def report(copy: copying.Copy, label: str) -> None:
+    """Copy what is pending, show both sides, and raise CvatAnalyticsError when something is missing."""
+    for note in copy.notes():
+        click.echo(f"Note: {note}.")
+    pending = sum(copy.pending().values())
+    done = sum(copy.days.values()) - pending
+    if done:
+        click.echo(f"{done:,} of {done + pending:,} rows have been copied by an earlier run.")
+    with click.progressbar(length=pending, label=label) as bar:
+        copy.run(bar.update)
+    with click.progressbar(length=sum(copy.days.values()), label="Counting both sides") as bar:
+        months = copy.compare(bar.update)
+    if months:
+        click.echo(f"{'month':<8}{'source rows':>16}{'source events':>16}{'stored events':>16}")
+    for month in months:
+        click.echo(
+            f"{month.month // 100:04}-{month.month % 100:02} {month.source_rows:>16,}{month.source_events:>16,}{month.stored_events:>16,}"
+            + ("" if month.complete else "  INCOMPLETE")
+        )
+    copy.refuse_incomplete(months)
+    if months:
+        click.echo("All events of the source are stored. An event that the source has twice is stored once.")

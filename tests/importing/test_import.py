@@ -1,0 +1,374 @@
+"""`cvat-analytics import`: everything arrives, once, from a server or a dump, and each mistake is one clear message."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from cvat_analytics.importing import files
+from cvat_analytics.importing.columns import COLUMNS
+from tests.importing.samples import content, cvat_csv, events, fill, stock_table
+from tests.store import Store
+
+Run = Callable[..., tuple[int, str]]
+
+
+def stored(store: Store) -> int:
+    return int(store.rows("SELECT count() AS events FROM events")[0]["events"])
+
+
+@pytest.mark.parametrize("columns", [17, 18])
+def test_everything_arrives_once_however_often_it_is_imported(
+    store: Store, run: Run, login: list[object], columns: int
+) -> None:
+    rows = events(3000)
+    stock_table(store, columns)
+    fill(store, rows + rows[:500], columns=columns)
+    for number in range(2):
+        code, output = run("import", *login)
+        assert code == 0, output
+        assert ("have been copied by an earlier run" in output) == (number == 1)
+    names = ", ".join(list(COLUMNS)[:columns])
+    assert content(store, "cvat.events", names) == content(store, "old.events")
+    assert len(content(store, "cvat.events", names)) == stored(store)
+    january = next(line for line in output.splitlines() if line.startswith("2024-01"))
+    raw, distinct, ours = (int(word.replace(",", "")) for word in january.split()[1:])
+    assert raw > distinct == ours > 0
+
+
+def test_a_second_run_brings_what_is_new(store: Store, run: Run, login: list[object]) -> None:
+    stock_table(store)
+    fill(store, events(100))
+    run("import", *login)
+    fill(store, events(100, seed=2))
+    assert run("import", *login)[0] == 0
+    assert content(store, "cvat.events") == content(store, "old.events")
+
+
+def test_events_that_have_gone_are_noticed_and_brought_back(
+    store: Store, run: Run, login: list[object]
+) -> None:
+    stock_table(store)
+    fill(store, events(500))
+    run("import", *login)
+    store.post("DELETE FROM events WHERE toYYYYMM(timestamp) = 202403")
+    code, output = run("import", *login)
+    assert code == 1
+    assert "2024-03: fewer events are stored than" in output
+    code, output = run("import", *login)
+    assert code == 0, output
+    assert content(store, "cvat.events") == content(store, "old.events")
+
+
+def test_more_than_the_source_has_is_no_mistake(store: Store, run: Run, login: list[object]) -> None:
+    stock_table(store)
+    fill(store, events(50, months=1))
+    store.insert([{"scope": "load:job", "source": "client", "timestamp": "2024-01-31 00:00:00.000"}])
+    assert run("import", *login)[0] == 0
+    assert stored(store) == 51
+
+
+@contextmanager
+def proxy(port: int) -> Iterator[tuple[int, list[int]]]:
+    """Pass connections on to `port`; close each after as many bytes of answers as the list says (empty: never)."""
+    limit: list[int] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def carry(near: socket.socket) -> None:
+        with near, socket.create_connection(("127.0.0.1", port)) as far:
+
+            def forth() -> None:
+                try:
+                    while data := near.recv(65536):
+                        far.sendall(data)
+                    far.shutdown(socket.SHUT_WR)
+                except OSError:
+                    return
+
+            threading.Thread(target=forth, daemon=True).start()
+            passed = 0
+            while data := far.recv(4096):
+                passed += len(data)
+                if limit and passed > limit[0]:
+                    near.shutdown(socket.SHUT_RDWR)
+                    return
+                near.sendall(data)
+
+    def accept() -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=carry, args=(near,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    with listener:
+        yield listener.getsockname()[1], limit
+
+
+def test_a_lost_connection_is_resumed(
+    store: Store, run: Run, login: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock_table(store)
+    rows = events(2000, months=3)
+    heavy = [
+        {**event, "timestamp": "2024-05-01 00:00:00.000", "payload": f"{number:0100000}"}
+        for number, event in enumerate(events(300))
+    ]
+    fill(store, rows + heavy)
+    with proxy(store.http_port) as (port, limit):
+        login[1] = f"http://127.0.0.1:{port}"
+        limit.append(3_000_000)
+        code, output = run("import", *login)
+        assert code == 3, output
+        assert "the connection is lost" in output
+        assert "Run the same command again: it goes on from there" in output
+        limit.clear()
+        code, output = run("import", *login)
+        assert code == 0, output
+    assert content(store, "cvat.events") == content(store, "old.events")
+
+
+def test_an_address_without_an_answer(run: Run, login: list[object]) -> None:
+    login[1] = "http://127.0.0.1:1"
+    code, output = run("import", *login)
+    assert (code, output.count("\n")) == (3, 1)
+    assert "http://127.0.0.1:1: cannot be reached as admin" in output
+
+
+def test_a_wrong_password(store: Store, run: Run, login: list[object], tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("wrong")
+    code, output = run("import", *login)
+    assert (code, output.count("\n")) == (3, 1)
+    assert "Authentication failed" in output
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("DROP TABLE events", "there is no table old.events"),
+        ("ALTER TABLE events DROP COLUMN payload", "lacks the column payload"),
+        (
+            "ALTER TABLE events ADD COLUMN mood String",
+            "has the column mood, for which there is no place. If that data is not needed, say so with --leave-out mood",
+        ),
+        (
+            "ALTER TABLE events MODIFY COLUMN job_id Nullable(String)",
+            "column 'job_id' has type Nullable(String), where Nullable(UInt64) is expected",
+        ),
+        (
+            "ALTER TABLE events MODIFY COLUMN duration UInt64",
+            "column 'duration' has type UInt64, where UInt32 is expected",
+        ),
+    ],
+)
+def test_a_wrong_table_is_refused(
+    store: Store, run: Run, login: list[object], change: str, message: str
+) -> None:
+    stock_table(store)
+    fill(store, events(10))
+    store.post(change, database="old")
+    code, output = run("import", *login)
+    assert code == 2
+    assert message in output
+    assert stored(store) == 0
+
+
+def test_a_column_that_is_not_needed_can_be_left_out(store: Store, run: Run, login: list[object]) -> None:
+    stock_table(store)
+    store.post("ALTER TABLE old.events ADD COLUMN mood String")
+    fill(store, events(10))
+    assert run("import", *login, "--leave-out", "mood")[0] == 0
+    assert stored(store) == 10
+    code, output = run("import", *login, "--leave-out", "mood", "--leave-out", "payload")
+    assert (code, "'payload' is part of every event" in output) == (2, True)
+
+
+def test_the_18th_column_by_its_other_name(store: Store, run: Run, login: list[object]) -> None:
+    stock_table(store, 17)
+    store.post("ALTER TABLE old.events ADD COLUMN api_token Nullable(UInt64) DEFAULT 7")
+    fill(store, events(1), columns=17)
+    assert run("import", *login)[0] == 0
+    assert content(store, "cvat.events", "toUInt8(access_token_id)") == [[7]]
+
+
+def test_the_table_itself_is_refused(store: Store, run: Run, login: list[object]) -> None:
+    login[-1] = "cvat"
+    code, output = run("import", *login)
+    assert (code, "is the one to import into" in output) == (2, True)
+
+
+def test_an_empty_table(store: Store, run: Run, login: list[object]) -> None:
+    stock_table(store)
+    code, output = run("import", *login)
+    assert code == 0
+    assert "the table has no events; there is nothing to import" in output
+
+
+def test_days_without_events_and_times_of_wrong_clocks_are_noted_and_kept(
+    store: Store, run: Run, login: list[object]
+) -> None:
+    times = [
+        "1970-01-01 00:00:00.000", "1970-01-01 00:00:01.001", "2024-01-01 00:00:00.000", "2024-01-04 23:59:59.999",
+        "2099-12-31 23:59:59.999",
+    ]  # fmt: skip
+    stock_table(store)
+    fill(store, [{**event, "timestamp": time} for event, time in zip(events(5), times, strict=True)])
+    code, output = run("import", *login)
+    assert code == 0, output
+    assert "2 rows have a time before there was CVAT (1970-01-01 to 1970-01-01)" in output
+    assert "1 rows have a time in the future (2099-12-31 to 2099-12-31)" in output
+    assert "2 days between 2024-01-01 and 2024-01-04 have no events" in output
+    assert [row["t"] for row in store.rows("SELECT timestamp AS t FROM events ORDER BY t")] == times
+
+
+def test_what_is_older_than_the_retention_is_left_and_said(
+    store: Store, run: Run, login: list[object]
+) -> None:
+    stock_table(store)
+    fill(store, [{**event, "timestamp": time} for event, time in zip(events(2), ["2020-01-01 00:00:00.000", "2099-01-01 00:00:00.000"], strict=True)])  # fmt: skip
+    settings = store.context.settings
+    before = settings.events_retention
+    object.__setattr__(settings, "events_retention", timedelta(days=365))
+    try:
+        code, output = run("import", *login)
+    finally:
+        object.__setattr__(settings, "events_retention", before)
+    assert code == 0, output
+    assert "1 rows before 2020-01-01 (inclusive) are older than the setting 'events_retention'" in output
+    assert stored(store) == 1
+
+
+def dump(store: Store, path: Path, form: str) -> Path:
+    options = {"user": "admin", "password": store.context.secrets["clickhouse_admin"]}
+    url = f"http://127.0.0.1:{store.http_port}/?{urllib.parse.urlencode(options)}"
+    query = f"SELECT * FROM old.events ORDER BY timestamp FORMAT {form}"
+    with urllib.request.urlopen(url, data=query.encode(), timeout=30) as answer:
+        path.write_bytes(answer.read())
+    return path
+
+
+@pytest.mark.parametrize("form", ["Native", "CSVWithNames"])
+def test_a_dump_of_clickhouse_is_imported_exactly(store: Store, run: Run, tmp_path: Path, form: str) -> None:
+    # ClickHouse writes the text \N in CSV as it writes NULL
+    rows = [
+        {name: "N" if value == "\\N" else value for name, value in event.items()} for event in events(3000)
+    ]
+    stock_table(store)
+    fill(store, rows + rows[:100])
+    path = dump(store, tmp_path / "dump", form)
+    code, output = run("import", "--file", path)
+    assert code == 0, output
+    assert content(store, "cvat.events") == content(store, "old.events")
+    assert store.rows("SELECT name FROM system.tables WHERE name LIKE 'import\\\\_%'") == []
+
+
+def test_cvats_own_export_is_imported(store: Store, run: Run, tmp_path: Path) -> None:
+    rows = [
+        # which writes nothing for an empty text as well
+        {name: None if value in ("", "\\N") else value for name, value in event.items()}
+        for event in events(3000)
+    ]
+    path = tmp_path / "events.csv"
+    path.write_text(cvat_csv(rows), newline="")
+    code, output = run("import", "--file", path)
+    assert code == 0, output
+    stock_table(store)
+    fill(store, rows)
+    assert content(store, "cvat.events") == content(store, "old.events")
+
+
+def test_an_interrupted_load_goes_on(
+    store: Store, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "CHUNK_ROWS", 100)
+    rows = events(1000)
+    path = tmp_path / "events.csv"
+    path.write_text(cvat_csv(rows), newline="")
+    insert = files._insert
+    done: list[int] = []
+
+    def failing(dump: files.Dump, table: object, first_row: int) -> str:
+        if len(done) == 5:
+            raise ConnectionResetError("gone")
+        done.append(first_row)
+        return insert(dump, table, first_row)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(files, "_insert", failing)
+    code, output = run("import", "--file", path)
+    assert (code, "the connection is lost" in output) == (3, True)
+    assert stored(store) == 0
+    done[:] = [0] * 6
+    code, output = run("import", "--file", path)
+    assert code == 0, output
+    assert done[6:] == [501, 601, 701, 801, 901]
+    assert stored(store) == len({repr(sorted(row.items(), key=str)) for row in rows})
+
+
+def cut_rows(text: bytes) -> bytes:
+    return text[: text.rindex(b"\r\n", 0, -2) + 20]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: b"", "is empty, without even a header"),
+        (lambda text: text[:-2], "ends in the middle of row 300: the dump is truncated"),
+        (cut_rows, "ends in the middle of row 300: the dump is truncated"),
+        (lambda text: text + b'load:job,"', "ends in the middle of row 301: the dump is truncated"),
+        (lambda text: text.replace(b"+00:00,", b"x,", 1), "rows 1 to 300 cannot be read"),
+        (lambda text: text.replace(b"scope,", b"scop,", 1), "lacks the column scope; it has scop, obj_name"),
+        (lambda text: text.replace(b",payload", b"", 1), "lacks the column payload"),
+        (lambda text: text.split(b"\r\n", 1)[1], "is neither CSV with a header line nor"),
+        (lambda text: b"\x1f\x8b" + text, "is neither CSV with a header line nor"),
+    ],
+    ids=["empty", "last line break", "last row", "quote", "time", "column name", "column", "header", "compressed"],
+)  # fmt: skip
+def test_a_damaged_csv_file_is_refused_and_leaves_nothing(
+    store: Store, run: Run, tmp_path: Path, damage: Callable[[bytes], bytes], message: str
+) -> None:
+    path = tmp_path / "events.csv"
+    path.write_bytes(damage(cvat_csv(events(300)).encode()))
+    code, output = run("import", "--file", path)
+    assert message in output
+    assert code == 2
+    assert stored(store) == 0
+    assert store.rows("SELECT name FROM system.tables WHERE name LIKE 'import\\\\_%'") == []
+
+
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.9, 0.9999])
+def test_a_truncated_native_file_is_refused_and_leaves_nothing(
+    store: Store, run: Run, tmp_path: Path, share: float
+) -> None:
+    stock_table(store)
+    fill(store, events(3000))
+    path = dump(store, tmp_path / "dump", "Native")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    code, output = run("import", "--file", path)
+    assert code == 2, output
+    assert "cut off" in output or "truncated" in output
+    assert stored(store) == 0
+    assert store.rows("SELECT name FROM system.tables WHERE name LIKE 'import\\\\_%'") == []
+
+
+def test_neither_and_both_sources_are_refused(run: Run, tmp_path: Path, login: list[object]) -> None:
+    (tmp_path / "dump").touch()
+    for arguments in ([], [*login, "--file", tmp_path / "dump"]):
+        code, output = run("import", *arguments)
+        assert (code, "give either --from or --file" in output) == (2, True)
+
+
+def test_no_password_is_printed(store: Store, run: Run, login: list[object]) -> None:
+    stock_table(store)
+    output = run("import", *login)[1]
+    assert [name for name, value in store.context.secrets.items() if value in output] == []
