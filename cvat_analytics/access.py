@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from cvat_analytics.errors import UnreachableError
+from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.settings import Settings
 
 
@@ -52,3 +54,19 @@ class Access:
 def pairs(client: Client, query: str) -> dict[str, str]:
     """Return the rows of a query with two columns as a mapping."""
     return {str(key): str(value) for key, value in client.query(query).result_rows}
+
+
+def said(error: Exception) -> str:
+    """Return what an error says in one line, of ClickHouse's only what the server itself said."""
+    text = " ".join(str(error).split())
+    found = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |$)", text)
+    return (found[1] if found else text)[:300].rstrip(". ")
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what ClickHouse or the connection to it complains of into one message. Raises CvatAnalyticsError."""
+    try:
+        yield
+    except (ClickHouseError, OSError) as error:
+        raise CvatAnalyticsError(f"ClickHouse: {said(error)}") from None

@@ -7,7 +7,6 @@ needs no code (docs/smoke.md). The rest asks the parts about themselves.
 from __future__ import annotations
 
 import json
-import re
 import time
 import tomllib
 import uuid
@@ -22,7 +21,7 @@ from grafana_client import GrafanaApi
 from grafana_client.client import GrafanaException
 
 from cvat_analytics import dashboards, events, migrations, render
-from cvat_analytics.access import Access, pairs
+from cvat_analytics.access import Access, pairs, said
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 
 CASES = Path(__file__).parent / "smoke_cases"
@@ -95,14 +94,7 @@ def _check(name: str, advice: str, check: Callable[[], str]) -> Result:
     try:
         return Result(name, True, check())
     except (CvatAnalyticsError, ClickHouseError, GrafanaException, OSError) as error:
-        return Result(name, False, f"{_reason(error)}. What to do: {advice}")
-
-
-def _reason(error: Exception) -> str:
-    """Return what an error says in one line, of ClickHouse's only what the server itself said."""
-    text = " ".join(str(error).split())
-    said = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |$)", text)
-    return (said[1] if said else text)[:300].rstrip(". ")
+        return Result(name, False, f"{said(error)}. What to do: {advice}")
 
 
 def _schema(access: Access) -> str:
@@ -156,7 +148,7 @@ def _dashboards(access: Access) -> Iterator[Result]:
                 try:
                     client.query(dashboards.expand(query, dashboard, week))
                 except ClickHouseError as error:
-                    raise CvatAnalyticsError(f"{query.where}: {_reason(error)}") from None
+                    raise CvatAnalyticsError(f"{query.where}: {said(error)}") from None
             return f"all {len(dashboard.queries)} queries of the dashboard {dashboard.title!r} answer"
 
         advice = "`cvat-analytics deploy` brings the schema to what the dashboards need"

@@ -4,49 +4,27 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from cvat_analytics import remote
 from cvat_analytics.access import Access
-from cvat_analytics.embedded import stack
 from cvat_analytics.smoke import Result, run
-from scripts.target import DEFAULT_DIRECTORY
+from scripts.reach import reach, target_options
 
 
 @click.command()
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    help=f"Directory of an embedded stack.  [default: {DEFAULT_DIRECTORY}]",
-)
-@click.option(
-    "--inventory",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Inventory file of a deployed stack; reached over its hosts' SSH.",
-)
+@target_options
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON array.")
 def smoke(directory: Path | None, inventory: Path | None, as_json: bool) -> None:
     """Prove that a stack works: send events, read them back, and check rights, schema and dashboards.
 
     Each check is one line, PASS or FAIL. Exit code 1 when one fails. What is sent is removed again.
     """
-    if directory and inventory:
-        raise click.UsageError("give either --dir or --inventory, not both")
     with reach(directory, inventory) as access:
         failed = report(access, as_json)
     sys.exit(1 if failed else 0)
-
-
-def reach(directory: Path | None, inventory: Path | None) -> AbstractContextManager[Access]:
-    """Return the way to the stack that the options name."""
-    if inventory:
-        return remote.reach(inventory)
-    return nullcontext(stack.find(directory or DEFAULT_DIRECTORY).access())
 
 
 def report(access: Access, as_json: bool = False) -> list[Result]:
