@@ -246,6 +246,6 @@ def working_time(settings: Settings, current: Mapping[str, str], scripts: list[S
         current = {**current, "refresh_seconds": ""}
     if current.get("refresh_seconds") != seconds:
         changes.append(
-            f"ALTER TABLE {settings.database}.working_time_refresh MODIFY REFRESH EVERY {seconds} SECOND"
+            f"ALTER TABLE {settings.database}.working_time_refresh MODIFY REFRESH EVERY {seconds} SECOND APPEND"
         )
     return changes

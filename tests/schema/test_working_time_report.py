@@ -1,0 +1,163 @@
+"""`working-time refresh` makes the figures exact at once; `compare` says where they differ from the reported ones, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cvat_analytics import migrations, render, working_time_report
+from cvat_analytics.access import Access, pairs
+from cvat_analytics.errors import InputError
+from cvat_analytics.settings import validate
+from tests.store import Store, running
+
+DAY = datetime(2026, 1, 5, 10, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with running(tmp_path_factory.mktemp("store")) as store:
+        yield store
+
+
+@pytest.fixture
+def access(engine: Store) -> Access:
+    for table in ("events", "working_time_days", "working_time_results"):
+        engine.post(f"TRUNCATE TABLE {table}")
+    context = engine.context
+    here = ("127.0.0.1", engine.http_port)
+    return Access(here, here, here, context.settings, secrets=context.secrets)
+
+
+def event(seconds: float, **fields: Any) -> dict[str, Any]:
+    time = DAY + timedelta(seconds=seconds)
+    return {
+        "scope": "draw:object", "source": "client", "timestamp": time.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3],
+        "user_id": 1, "user_name": "anna", "job_id": 5, **fields,
+    }  # fmt: skip
+
+
+def computed(engine: Store) -> dict[int, int]:
+    rows = engine.rows("SELECT job_id, sum(computed_ms) AS ms FROM working_time GROUP BY job_id")
+    return {int(row["job_id"]): int(row["ms"]) for row in rows}
+
+
+def apply(access: Access, **values: Any) -> list[str]:
+    """Bring the database to other settings, as a deploy does, and return the statements that it took."""
+    client = access.client()
+    client.database = "cvat"
+    current = pairs(client, migrations.working_time_query("cvat"))
+    scripts = migrations.read(render.ROOT / "clickhouse")
+    statements = migrations.working_time(validate(values, where="test"), current, scripts)
+    for statement in statements:
+        client.command(statement)
+    return statements
+
+
+def test_a_refresh_makes_it_exact_at_once_and_then_has_nothing_to_do(engine: Store, access: Access) -> None:
+    engine.insert([event(0), event(60)])
+    list(working_time_report.refresh(access))
+    assert computed(engine) == {5: 60_000}
+    # late, and before what was there
+    engine.insert([event(-30)])
+    assert list(working_time_report.refresh(access))[-1] == 0
+    assert computed(engine) == {5: 90_000}
+    assert list(working_time_report.refresh(access)) == [0, 0]
+    assert list(working_time_report.refresh(access, date(2026, 1, 1))) == [1, 0]
+    assert list(working_time_report.refresh(access, date(2026, 1, 6))) == [0, 0]
+
+
+def test_a_changed_rule_is_applied_to_everything(engine: Store, access: Access) -> None:
+    engine.insert([event(0, duration=7000), event(60), event(200), event(350)])
+    list(working_time_report.refresh(access))
+    assert computed(engine) == {5: 60_000}
+
+    assert apply(access) == []
+    assert len(apply(access, working_time_threshold="145s")) == 1
+    list(working_time_report.refresh(access))
+    assert computed(engine) == {5: 200_000}
+
+    # durations of draw:object count now: 7 s of the first event lie inside the pause, those of the last one do not
+    engine.insert([event(400, duration=30_000)])
+    values = {
+        "working_time_threshold": "145s",
+        "working_time_duration_scopes": ["draw:object"],
+        "working_time_delay": "7s",
+    }
+    assert len(apply(access, **values)) > 3
+    assert apply(access, **values) == []
+    list(working_time_report.refresh(access))
+    assert computed(engine) == {5: 200_000 + 80_000}
+
+    apply(access)
+    list(working_time_report.refresh(access))
+    assert computed(engine) == {5: 60_000 + 50_000}
+
+
+def test_a_night_shift_is_divided_where_people_are(engine: Store, access: Access) -> None:
+    # 23:30 to 00:30 in Berlin, which is one day in UTC
+    engine.insert([event(12.5 * 3600 + 90 * minute) for minute in range(41)])
+    apply(access, time_zone="Europe/Berlin")
+    list(working_time_report.refresh(access))
+    rows = engine.rows("SELECT day, computed_ms FROM working_time_local ORDER BY day")
+    assert [(row["day"], int(row["computed_ms"])) for row in rows] == [
+        ("2026-01-05", 1_800_000),
+        ("2026-01-06", 1_800_000),
+    ]
+    (row,) = engine.rows("SELECT day, computed_ms FROM working_time")
+    assert (row["day"], int(row["computed_ms"])) == ("2026-01-05", 3_600_000)
+    apply(access)
+
+
+def reasons(access: Access, **arguments: Any) -> dict[tuple[int | None, int | None], tuple[int, int, str]]:
+    list(working_time_report.refresh(access))
+    found = working_time_report.compare(
+        access, date(2026, 1, 1), date(2026, 1, 31), timedelta(seconds=10), **arguments
+    )
+    return {(row.user_id, row.job_id): (row.computed_ms, row.reported_ms, row.reason) for row in found}
+
+
+def reported(seconds: float, milliseconds: int, **fields: Any) -> dict[str, Any]:
+    return event(seconds, scope="send:working_time", source="server", duration=milliseconds, **fields)
+
+
+def test_each_difference_has_its_likeliest_reason(engine: Store, access: Access) -> None:
+    for user in (1, 2, 3, 4, 5):
+        engine.insert([event(n * 50, user_id=user, user_name=f"user {user}", payload=None) for n in range(7)])
+    engine.insert(
+        [
+            reported(400, 300_000, user_id=1),  # as computed: not shown
+            reported(400, 200_000, user_id=3),
+            event(460, user_id=4),
+            reported(470, 500_000, user_id=4),
+            *(event(n * 50 + 1, user_id=5, payload=f'{{"client_id": "{n % 2}"}}') for n in range(6)),
+            reported(400, 600_000, user_id=5),
+            reported(400, 60_000, user_id=6, user_name=None, job_id=None),
+        ]
+    )
+    found = reasons(access)
+    assert {key: reason for key, (_, _, reason) in found.items()} == {
+        (2, 5): "the server has reported nothing for it",
+        (3, 5): "7 events arrived more than 10 minutes late",
+        (
+            4,
+            5,
+        ): "8 events arrived more than 10 minutes late; pauses just over the threshold (1), which signs of life may have shortened",
+        (
+            5,
+            5,
+        ): "13 events arrived more than 10 minutes late; two tabs at once (1 × 5 minutes), which the server counts twice",
+        (6, None): "no event of the browser is stored for it; the server counted signs of life",
+    }
+    assert found[3, 5][:2] == (300_000, 200_000)
+    assert set(reasons(access, user=2)) == {(2, 5)}
+
+
+def test_days_in_the_wrong_order_are_refused(access: Access) -> None:
+    with pytest.raises(
+        InputError, match="--since 2026-02-01 is after --until 2026-01-01: give the earlier day first"
+    ):
+        working_time_report.compare(access, date(2026, 2, 1), date(2026, 1, 1), timedelta(0))
