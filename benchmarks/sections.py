@@ -13,6 +13,7 @@ Say = Callable[[str], None]
 
 SECTIONS = {
     "deploy": "benchmarks.deploy",
+    "store": "benchmarks.store",
 }
 
 

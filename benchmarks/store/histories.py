@@ -1,0 +1,108 @@
+"""CVAT histories for the benchmark: made by ClickHouse itself, the same in every run, into the stock table and ours."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+
+from benchmarks.store.engine import Engine
+
+SQL = Path(__file__).parent
+STOCK = "stock.events"
+
+SESSION_EVENTS = 1000
+"""How many events a work session has, about."""
+DAY_SESSIONS = 77
+"""How many annotators work on a weekday, each in one session."""
+
+COLUMNS = (
+    "scope, obj_name, obj_id, obj_val, source, timestamp, count, duration, project_id, task_id, job_id, "
+    "user_id, user_name, user_email, org_id, org_slug, payload, access_token_id"
+)
+ARRIVAL = "toDateTime(intDiv(toUnixTimestamp64Milli(timestamp), 2000) * 2 + 3, 'Etc/UTC')"
+"""When an event would have arrived: CVAT sends every two seconds. What `now()` says of a bulk load compresses too well."""
+
+
+def generator(first: int, last: int) -> str:
+    """Return the query that makes the sessions `first` <= session < `last`."""
+    sql = (SQL / "generator.sql").read_text()
+    return sql.replace("{first}", str(first)).replace("{last}", str(last))
+
+
+def create_stock(engine: Engine, table: str = STOCK) -> None:
+    """Make CVAT's own table in a database of its own."""
+    engine.ask(f"CREATE DATABASE IF NOT EXISTS {table.partition('.')[0]}")
+    engine.ask((SQL / "stock.sql").read_text().replace("{table}", table))
+
+
+def load_stock(engine: Engine, first: int, last: int) -> None:
+    """Insert sessions into the stock table, a week at a time."""
+    for begin, end in _weeks(first, last):
+        engine.ask(f"INSERT INTO {STOCK} {generator(begin, end)}")
+
+
+def load(engine: Engine, first: int, last: int, table: str = "events") -> float:
+    """Insert sessions into a table of ours, a week at a time, and return the seconds of that."""
+    return sum(
+        engine.ask(
+            f"INSERT INTO {table} ({COLUMNS}, received_at) SELECT {COLUMNS}, {ARRIVAL} FROM ({generator(begin, end)})",
+            insert_allow_materialized_columns=1,
+            max_partitions_per_insert_block=0,
+        ).seconds
+        for begin, end in _weeks(first, last)
+    )
+
+
+def batches(engine: Engine, first: int, last: int, size: int) -> list[str]:
+    """Return sessions as Vector sends them: JSON lines in order of time, `size` events in each text."""
+    lines = engine.ask(
+        f"SELECT {COLUMNS} FROM ({generator(first, last)}) ORDER BY timestamp FORMAT JSONEachRow",
+        output_format_json_quote_64bit_integers=0,
+    ).text.splitlines()
+    return ["\n".join(lines[start : start + size]) for start in range(0, len(lines), size)]
+
+
+def send(engine: Engine, batch: str, table: str, user: str) -> float:
+    """Insert one batch as Vector does and return the events per second."""
+    answer = engine.ask(f"INSERT INTO {table} FORMAT JSONEachRow\n{batch}", user=user, async_insert=0)
+    return (batch.count("\n") + 1) / answer.seconds
+
+
+def ingest(engine: Engine, first: int, last: int, size: int = 10_000) -> tuple[float, float]:
+    """Send sessions to both tables in turn and return the stock's and our events per second."""
+    speeds = [
+        (send(engine, batch, STOCK, "admin"), send(engine, batch, "events", "vector"))
+        for batch in batches(engine, first, last, size)
+    ]
+    stock, ours = zip(*speeds, strict=True)
+    return statistics.median(stock), statistics.median(ours)
+
+
+def refreshable_views(engine: Engine) -> list[str]:
+    """Return the names of the views that are computed every so often."""
+    database = engine.store.context.settings.database
+    found = engine.ask(f"SELECT view FROM system.view_refreshes WHERE database = '{database}' ORDER BY view")
+    return [name for (name,) in found.cells]
+
+
+def refresh(engine: Engine, rounds: int = 60) -> float:
+    """Bring the refreshable views up to date and return the seconds: rounds until one changes nothing any more."""
+    seconds, before = 0.0, ""
+    views = refreshable_views(engine)
+    for _ in range(rounds if views else 0):
+        for view in views:
+            seconds += engine.ask(f"SYSTEM REFRESH VIEW {view}").seconds
+            seconds += engine.ask(f"SYSTEM WAIT VIEW {view}").seconds
+        now = json.dumps(
+            engine.ask("SELECT sum(computed_ms), sum(reported_ms), sum(events) FROM working_time").cells
+        )
+        if now == before:
+            break
+        before = now
+    return seconds
+
+
+def _weeks(first: int, last: int) -> list[tuple[int, int]]:
+    step = 5 * DAY_SESSIONS
+    return [(begin, min(begin + step, last)) for begin in range(first, last, step)]
