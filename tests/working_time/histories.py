@@ -10,8 +10,9 @@ from cvat_analytics.working_time import DURATION_SCOPES, THRESHOLD_MS, Event, Id
 
 DAY_MS = 86_400_000
 PAUSES = [0, 1, 20_000, THRESHOLD_MS - 1, THRESHOLD_MS, THRESHOLD_MS + 1, 2 * THRESHOLD_MS, 3_600_000]
+DAYS = [0, 0, 50_000, DAY_MS - 50_000, DAY_MS, DAY_MS]
 DURATIONS = [0, 1, 3_000, THRESHOLD_MS - 1, THRESHOLD_MS, 250_000]
-HUGE_DURATIONS = [DAY_MS - 1, DAY_MS, 2 * DAY_MS + 1, 2**32 - 1]
+HUGE_DURATIONS = [DAY_MS - 1, DAY_MS, DAY_MS, 2 * DAY_MS + 1, 2**32 - 1]
 BORDERS = [
     "1970-01-01 00:00:00", "1970-01-02 00:00:00", "2024-03-01 00:00:00", "2024-12-06 12:00:00", "2025-01-01 00:00:00",
     "2026-02-01 00:00:00", "2026-03-11 15:00:00", "2026-10-25 00:00:00", "2099-12-31 00:00:00",
@@ -57,13 +58,14 @@ def histories(draw: st.DrawFn) -> tuple[Event, ...]:
     """Return the events of up to three people (user ids 0 to 2) who work at the same time, in order of writing.
 
     An event begins a pause after an earlier one, or after the end of everything so far: those are the two that the
-    rule looks at.
+    rule looks at. The pauses of a history are either about as long as the threshold or about a day.
     """
     start = milliseconds(draw(st.sampled_from(BORDERS)))
     start += draw(st.sampled_from([0, -1, -30_000, -99_999, -3_600_000] if start else [0, 30_000]))
+    pauses = draw(st.sampled_from([PAUSES, DAYS]))
     made: list[Event] = []
     for _ in range(draw(st.integers(1, 10))):
-        user_id = draw(_sometimes(0, 1, 2))
+        user_id = draw(_sometimes(0, 0, 1, 2))
         own = [each for each in made if each.user_id == user_id]
         since = start
         if own:
@@ -72,9 +74,9 @@ def histories(draw: st.DrawFn) -> tuple[Event, ...]:
                     [own[-1].timestamp_ms, max(each.end_ms() for each in own), own[0].timestamp_ms]
                 )
             )
-        timestamp = since + draw(st.sampled_from(PAUSES))
+        timestamp = since + draw(st.sampled_from(pauses))
         if draw(_sometimes(False, True)):
-            timestamp = max(start, timestamp - draw(st.sampled_from(PAUSES)))
+            timestamp = max(start, timestamp - draw(st.sampled_from(pauses)))
         scope = draw(
             st.sampled_from(["change:frame", "change:frame", "save:job", "draw:object", "send:working_time"])
         )
