@@ -14,7 +14,7 @@ import click
 
 from cvat_analytics.errors import CvatAnalyticsError
 
-COMMANDS = ("demo", "up", "down", "status", "smoke", "deploy", "secrets", "import")
+COMMANDS = ("demo", "up", "down", "status", "smoke", "working-time", "deploy", "secrets", "import", "stock")
 
 
 class _Commands(click.Group):

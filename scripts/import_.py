@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from cvat_analytics import stock
 from cvat_analytics.access import Access
 from cvat_analytics.importing import copying, files, tables
-from scripts.smoke import reach
-from scripts.target import DEFAULT_DIRECTORY
+from scripts.reach import reach, target_options
 
 STORE = "the stack's ClickHouse"
 
@@ -33,17 +33,7 @@ STORE = "the stack's ClickHouse"
 @click.option(
     "--leave-out", multiple=True, metavar="COLUMN", help="Do without this unknown column. May be repeated."
 )
-@click.option(
-    "--dir",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    help=f"Directory of the embedded stack to import into.  [default: {DEFAULT_DIRECTORY}]",
-)
-@click.option(
-    "--inventory",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Inventory file of the deployed stack to import into; reached over its hosts' SSH.",
-)
+@target_options
 def import_(
     url: str | None,
     user: str,
@@ -61,8 +51,6 @@ def import_(
     Exit code 2, with nothing imported, for a wrong table or a damaged dump; 3 when a connection is lost; 1 when something
     is missing in the end.
     """
-    if directory and inventory:
-        raise click.UsageError("give either --dir or --inventory, not both")
     if bool(url) == bool(dump):
         raise click.UsageError("give either --from or --file")
     with reach(directory, inventory) as access:
@@ -93,7 +81,9 @@ def import_(
 def _target(access: Access) -> tables.Table:
     # admin: the only user who may read the events as well as insert them, and make the tables that resuming needs
     client = access.client()
-    return tables.find(client, access.settings.database, "events", STORE, fix="Deploy the stack first")
+    target = tables.find(client, access.settings.database, "events", STORE, fix="Deploy the stack first")
+    stock.refuse(target)
+    return target
 
 
 def report(copy: copying.Copy, label: str) -> None:

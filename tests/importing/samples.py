@@ -52,8 +52,7 @@ def fill(store: Store, rows: list[dict[str, Any]], database: str = "old", column
 
 def content(store: Store, table: str, columns: str = "*") -> list[Any]:
     """Return the distinct events in a table, each as its values, in some fixed order."""
-    final = "FINAL" if table == "cvat.events" else ""
-    answer = json.loads(store.post(f"SELECT DISTINCT {columns} FROM {table} {final}"))
+    answer = json.loads(store.post(f"SELECT DISTINCT {columns} FROM {table}"))
     return sorted(answer["data"], key=repr)
 
 

@@ -14,7 +14,7 @@ from cvat_analytics import migrations
 from cvat_analytics.render import ROOT
 from tests.store import Store
 
-SQL = (ROOT / "clickhouse" / "views" / "names.sql").read_text()
+(SQL,) = (script.sql for script in migrations.read(ROOT / "clickhouse") if script.name == "views/names.sql")
 
 
 @pytest.fixture(autouse=True)

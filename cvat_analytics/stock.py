@@ -1,0 +1,232 @@
+"""Convert the event table of a stock CVAT installation where it stands, without losing a row, and undo that if wanted.
+
+The stack's table takes the place and the name of the stock one in one step, so that new events go into it from that moment;
+the stock table stays aside as `events_stock` while its rows are copied, and until the operator has confirmed. Every step
+looks at what is there first: whatever was interrupted is completed by running the same command again.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from cvat_analytics import migrations, render
+from cvat_analytics.access import Access, pairs
+from cvat_analytics.errors import CvatAnalyticsError, InputError
+from cvat_analytics.importing.copying import ROWS, Copy, Ledger, Progress, plan
+from cvat_analytics.importing.tables import INSERT_SETTINGS, Table, find, problem, ranges
+
+WHERE = "the stack's ClickHouse"
+ASIDE = "events_stock"
+"""Where the stock table is after the conversion."""
+_NEW, _CONVERTED = "events_new", "events_converted"
+_PATIENCE = 60.0
+
+
+def is_stock(engine: str) -> bool:
+    """Return whether a table with this engine (`engine` or `engine_full` of system.tables) is CVAT's own."""
+    return re.match(r"MergeTree\b", engine) is not None
+
+
+def refuse(table: Table) -> None:
+    """Raise InputError when `table` is a stock table, which would store an event once more each time it comes."""
+    if is_stock(_Database(table.client, table.database).engine(table.name)):
+        raise InputError(
+            f"{table.where}: its table {table.database}.{table.name} is one of a stock CVAT installation. Convert it with "
+            "`cvat-analytics stock convert` first"
+        )
+
+
+@dataclass(frozen=True)
+class _Database:
+    """The stack's database and what this module does in it."""
+
+    client: Client
+    name: str
+
+    def engine(self, table: str) -> str:
+        """Return the engine of `table`, or nothing when there is no such table."""
+        found = self.client.query(
+            "SELECT engine FROM system.tables WHERE database = {database:String} AND name = {table:String}",
+            parameters={"database": self.name, "table": table},
+        ).result_rows
+        return str(found[0][0]) if found else ""
+
+    def run(self, statement: str) -> None:
+        """Execute a statement, unqualified tables being those of this database."""
+        self.client.command(statement, settings={"max_table_size_to_drop": 0})
+
+    def exchange(self, one: str, other: str) -> None:
+        """Let two tables change their names in one step, and wait for the inserts that have begun before."""
+        self.run(f"EXCHANGE TABLES {self.name}.{one} AND {self.name}.{other}")
+        begin = time.monotonic()
+        while self._older_inserts(time.monotonic() - begin):
+            if time.monotonic() - begin > _PATIENCE:
+                raise CvatAnalyticsError(
+                    f"{WHERE}: an INSERT has been running for more than {_PATIENCE:.0f} s. Run the same command again when it has ended"
+                )
+            time.sleep(0.2)
+
+    def _older_inserts(self, seconds: float) -> int:
+        query = (
+            f"SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND elapsed > {seconds + 0.1}"
+        )
+        return int(self.client.query(query).result_rows[0][0])
+
+
+def convert(access: Access, chunk_rows: int = ROWS) -> Copy:
+    """Put the stack's table in the place of the stock one, and return what there is to copy into it.
+
+    Raises InputError when there is no stock table, or one with columns for which there is no place.
+    """
+    database = _reach(access)
+    with_stock = [name for name in ("events", _NEW, ASIDE) if is_stock(database.engine(name))]
+    if not with_stock:
+        raise InputError(
+            f"{WHERE}: {database.name}.events is no table of a stock CVAT installation (or there is none); there is nothing to convert"
+        )
+    if len(with_stock) > 1 or (database.engine(ASIDE) and ASIDE not in with_stock):
+        raise InputError(
+            f"{WHERE}: there is a stock table {database.name}.events and also {database.name}.{ASIDE}. Run `cvat-analytics stock "
+            "rollback` if an earlier one was interrupted; else rename or drop the one that is not needed"
+        )
+    find(database.client, database.name, with_stock[0], WHERE)
+    try:
+        if with_stock == ["events"]:
+            _ledger(database).create()
+            _ledger(database).forget()
+            _make_new(access, database)
+            database.exchange("events", _NEW)
+            with_stock = [_NEW]
+        if with_stock == [_NEW]:
+            database.run(f"RENAME TABLE {database.name}.{_NEW} TO {database.name}.{ASIDE}")
+        _apply_scripts(access)
+    except (ClickHouseError, OSError) as error:
+        raise problem(WHERE, error) from None
+    return _copy(access, database, chunk_rows)
+
+
+def rollback(access: Access, progress: Progress, chunk_rows: int = ROWS) -> int:
+    """Put the stock table back into its place, with the events that have arrived in the meantime; return how many.
+
+    `progress` is told the rows of each step. Raises InputError when there is nothing to undo.
+    """
+    database = _reach(access)
+    try:
+        if not is_stock(database.engine("events")):
+            if not is_stock(database.engine(ASIDE)):
+                raise InputError(
+                    f"{WHERE}: there is no {database.name}.{ASIDE}; nothing has been converted, or it has been confirmed"
+                )
+            # most is copied while events still go to the stack's table, the rest after that
+            database.run(
+                f"ALTER TABLE {database.name}.{ASIDE} ADD COLUMN IF NOT EXISTS access_token_id Nullable(UInt64)"
+            )
+            arrived = _return_events(database, "events", ASIDE, progress, chunk_rows)
+            # the next deploy, or conversion, makes the views anew, and must not believe that they are there
+            database.run(f"TRUNCATE TABLE IF EXISTS {database.name}.{migrations.LEDGER}")
+            for view in reversed(_views()):
+                database.run(f"DROP VIEW IF EXISTS {database.name}.{view} SYNC")
+            database.exchange("events", ASIDE)
+        else:
+            arrived = 0
+        if database.engine(ASIDE):
+            database.run(f"RENAME TABLE {database.name}.{ASIDE} TO {database.name}.{_CONVERTED}")
+        if not database.engine(_CONVERTED):
+            raise InputError(f"{WHERE}: {database.name}.events is the stock table already")
+        arrived += _return_events(database, _CONVERTED, "events", lambda rows: None, chunk_rows)
+        _ledger(database).forget()
+        database.run(f"DROP TABLE {database.name}.{_CONVERTED} SYNC")
+    except (ClickHouseError, OSError) as error:
+        raise problem(WHERE, error) from None
+    return arrived
+
+
+def conversion(access: Access, chunk_rows: int = ROWS) -> Copy:
+    """Return the conversion that has not been confirmed. Raises InputError when there is none."""
+    database = _reach(access)
+    if not is_stock(database.engine(ASIDE)) or is_stock(database.engine("events")):
+        raise InputError(
+            f"{WHERE}: there is no {database.name}.{ASIDE} beside a converted table; there is nothing to confirm"
+        )
+    return _copy(access, database, chunk_rows)
+
+
+def confirm(access: Access) -> None:
+    """Drop the stock table. It is for the caller to have compared both sides before."""
+    database = _reach(access)
+    try:
+        database.run(f"DROP TABLE {database.name}.{ASIDE} SYNC")
+        _ledger(database).forget()
+    except (ClickHouseError, OSError) as error:
+        raise problem(WHERE, error) from None
+
+
+def _reach(access: Access) -> _Database:
+    return _Database(access.client(), access.settings.database)
+
+
+def _ledger(database: _Database) -> Ledger:
+    return Ledger(database.client, database.name, ASIDE)
+
+
+def _copy(access: Access, database: _Database, chunk_rows: int) -> Copy:
+    source = find(database.client, database.name, ASIDE, f"{database.name}.{ASIDE}")
+    target = find(database.client, database.name, "events", WHERE)
+    return plan(source, target, ASIDE, access.settings.events_retention, chunk_rows)
+
+
+def _make_new(access: Access, database: _Database) -> None:
+    """Make the stack's table beside the stock one: in a database of its own, where its script finds no other `events`."""
+    scratch = f"{database.name}_conversion"
+    database.run(f"DROP TABLE IF EXISTS {database.name}.{_NEW} SYNC")
+    database.run(f"DROP DATABASE IF EXISTS {scratch} SYNC")
+    database.run(f"CREATE DATABASE {scratch}")
+    client = access.client()
+    client.database = scratch
+    init = migrations.read(render.ROOT / "clickhouse")[0]
+    for statement in migrations.statements(init.sql):
+        client.command(statement)
+    database.run(f"RENAME TABLE {scratch}.events TO {database.name}.{_NEW}")
+    database.run(f"DROP DATABASE {scratch} SYNC")
+
+
+def _apply_scripts(access: Access) -> None:
+    """Bring the rest of the database to what the stack needs; what the settings say of it is for the next deploy."""
+    client, name = access.client(), access.settings.database
+    for statement in migrations.bootstrap(name):
+        client.command(statement)
+    client.database = name
+    scripts = migrations.read(render.ROOT / "clickhouse")
+    migrations.apply(
+        migrations.pending(scripts, pairs(client, migrations.applied_query(name))), name, client.command
+    )
+
+
+def _views() -> list[str]:
+    """Return the views that the stack's scripts make, in their order."""
+    pattern = r"CREATE (?:OR REPLACE )?(?:MATERIALIZED )?VIEW (?:IF NOT EXISTS )?(\w+)"
+    text = "\n".join(script.sql for script in migrations.read(render.ROOT / "clickhouse"))
+    return list(dict.fromkeys(re.findall(pattern, text)))
+
+
+def _return_events(database: _Database, origin: str, target: str, progress: Progress, chunk_rows: int) -> int:
+    """Insert into `target` what only `origin` has, and return how many events that were."""
+    source = find(database.client, database.name, origin, WHERE)
+    into = Table(database.client, database.name, target, source.columns, WHERE)
+    names = ", ".join(source.columns)
+    arrived = 0
+    for part in ranges(source.days(), chunk_rows):
+        missing = f"{source.select(part)} EXCEPT DISTINCT {into.select(part)}"
+        count = int(source.query(f"SELECT count() FROM ({missing})")[0][0])
+        if count:
+            database.client.command(
+                f"INSERT INTO {into.sql_name} ({names}) {missing}", settings=INSERT_SETTINGS
+            )
+        arrived += count
+        progress(part.rows)
+    return arrived

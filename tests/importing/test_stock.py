@@ -1,0 +1,235 @@
+"""`cvat-analytics stock`: a stock table becomes the stack's own where it stands; nothing is lost on the way there or back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from cvat_analytics import stock
+from cvat_analytics.importing.columns import COLUMNS
+from cvat_analytics.importing.tables import Table
+from tests.importing.samples import content, events, fill, stock_table
+from tests.store import Store, running
+
+Run = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with running(tmp_path_factory.mktemp("stock")) as store:
+        yield store
+
+
+@pytest.fixture
+def store(engine: Store) -> Store:
+    """Return the store as a stock installation would be, without any table."""
+    engine.post("DROP DATABASE IF EXISTS cvat SYNC", database="system")
+    engine.post("DROP DATABASE IF EXISTS cvat_conversion SYNC", database="system")
+    engine.post("CREATE DATABASE cvat", database="system")
+    return engine
+
+
+def stock_installation(store: Store, columns: int = 18, count: int = 3000) -> list[dict[str, Any]]:
+    """Make a stock table in the stack's own database, with repetitions in it, and return its events."""
+    rows = events(count)
+    store.post(
+        f"CREATE TABLE cvat.events ({', '.join(f'{name} {kind}' for name, kind in list(COLUMNS.items())[:columns])}) "
+        "ENGINE = MergeTree PARTITION BY toYYYYMM(timestamp) ORDER BY timestamp"
+    )
+    fill(store, rows + rows[:500], "cvat", columns)
+    return rows
+
+
+def tables(store: Store) -> dict[str, str]:
+    answer = store.rows(
+        "SELECT name, engine FROM system.tables WHERE database = 'cvat' AND name LIKE 'events%' AND name != 'events_dead_letter'"
+    )
+    return {row["name"]: row["engine"] for row in answer}
+
+
+def count(store: Store, table: str) -> int:
+    return int(store.rows(f"SELECT count() AS n FROM {table}")[0]["n"])
+
+
+NEW = {"scope": "save:job", "source": "client", "user_id": 1, "user_name": "new"}
+
+
+@pytest.mark.parametrize("columns", [17, 18])
+def test_there_and_back_and_there_for_good(store: Store, run: Run, columns: int) -> None:
+    stock_installation(store, columns)
+    names = ", ".join(list(COLUMNS)[:columns])
+    before = content(store, "cvat.events", names)
+    raw = count(store, "cvat.events")
+
+    code, output = run("stock", "convert")
+    assert code == 0, output
+    assert tables(store) == {"events": "ReplacingMergeTree", "events_stock": "MergeTree"}
+    assert content(store, "cvat.events", names) == before
+    assert store.rows("SELECT name FROM system.databases WHERE name LIKE '%conversion'") == []
+
+    arrived = [{**NEW, "timestamp": f"2026-01-01 00:00:00.{number:03}"} for number in range(20)]
+    arrived[0]["access_token_id"] = 5
+    store.insert(arrived)
+    converted = content(store, "cvat.events")
+    code, output = run("stock", "rollback")
+    assert code == 0, output
+    assert "20 events that had arrived in the meantime" in output
+    assert tables(store) == {"events": "MergeTree"}
+    assert count(store, "cvat.events") == raw + 20
+    assert content(store, "cvat.events") == converted
+
+    for _ in range(2):
+        code, output = run("stock", "convert")
+        assert code == 0, output
+    store.insert([{**NEW, "timestamp": "2026-02-01 00:00:00.000"}])
+    code, output = run("stock", "confirm", "--yes")
+    assert code == 0, output
+    assert tables(store) == {"events": "ReplacingMergeTree"}
+    assert len(content(store, "cvat.events")) == len(converted) + 1
+    assert store.rows("SELECT name FROM user_names WHERE user_id = 1") == [{"name": "new"}]
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """Let the connection be lost after the first statement that begins with `words` has been executed."""
+    original = stock._Database.run
+
+    def failing(self: stock._Database, statement: str) -> None:
+        original(self, statement)
+        if statement.startswith(words):
+            raise ConnectionResetError("gone")
+
+    monkeypatch.setattr(stock._Database, "run", failing)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["DROP TABLE", "DROP DATABASE", "CREATE DATABASE", "RENAME TABLE cvat_conversion", "EXCHANGE", "RENAME TABLE cvat.events_new"],
+)  # fmt: skip
+def test_a_conversion_interrupted_after_any_statement_is_completed(
+    store: Store, run: Run, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    stock_installation(store, count=200)
+    before = content(store, "cvat.events")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, words)
+        code, output = run("stock", "convert")
+        assert (code, "the connection is lost" in output) == (3, True)
+    assert run("stock", "convert")[0] == 0
+    assert tables(store) == {"events": "ReplacingMergeTree", "events_stock": "MergeTree"}
+    assert content(store, "cvat.events") == before
+
+
+@pytest.mark.parametrize("words", ["ALTER", "DROP VIEW", "EXCHANGE", "RENAME", "TRUNCATE"])
+def test_a_rollback_interrupted_after_any_statement_is_completed(
+    store: Store, run: Run, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    stock_installation(store, count=100)
+    run("stock", "convert")
+    store.insert([{**NEW, "timestamp": "2026-01-01 00:00:00.000"}])
+    converted = content(store, "cvat.events")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, words)
+        code, output = run("stock", "rollback")
+        assert (code, "the connection is lost" in output) == (3, True)
+    assert run("stock", "rollback")[0] == 0
+    assert tables(store) == {"events": "MergeTree"}
+    assert content(store, "cvat.events") == converted
+
+
+def test_an_interrupted_copy_is_resumed(
+    store: Store, run: Run, access: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock_installation(store)
+    before = content(store, "cvat.events")
+    copy = stock.convert(access, chunk_rows=100)
+    insert = Table.insert
+    parts: list[int] = []
+
+    def failing(self: Table, source: Table, part: Any) -> None:
+        if len(parts) == 5:
+            raise ConnectionResetError("gone")
+        parts.append(part.rows)
+        insert(self, source, part)
+
+    monkeypatch.setattr(Table, "insert", failing)
+    with pytest.raises(ConnectionResetError):
+        copy.run(lambda rows: None)
+    monkeypatch.undo()
+    again = stock.convert(access, chunk_rows=100)
+    assert sum(again.pending().values()) == sum(again.days.values()) - sum(parts)
+    again.run(lambda rows: None)
+    assert all(month.source_events == month.stored_events for month in again.compare(lambda rows: None))
+    assert content(store, "cvat.events") == before
+
+
+def test_events_go_on_arriving_all_the_while(store: Store, run: Run) -> None:
+    stock_installation(store, count=2000)
+    before = len(content(store, "cvat.events"))
+    stop = threading.Event()
+    sent: list[str] = []
+    refused: list[str] = []
+
+    def send() -> None:
+        while not stop.is_set() and len(sent) < 5000:
+            moment = f"2026-03-01 00:{len(sent) // 1000:02}:00.{len(sent) % 1000:03}"
+            try:
+                store.insert([{**NEW, "timestamp": moment}])
+                sent.append(moment)
+            except AssertionError as error:
+                refused.append(str(error))
+                return
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        for command in ("convert", "rollback", "convert"):
+            code, output = run("stock", command)
+            assert code == 0, output
+    finally:
+        stop.set()
+        sender.join()
+    assert refused == []
+    assert len(sent) > 20
+    assert len(content(store, "cvat.events")) == before + len(sent)
+
+
+def test_an_unknown_column_is_refused_before_anything_is_changed(store: Store, run: Run) -> None:
+    stock_installation(store, count=10)
+    store.post("ALTER TABLE cvat.events ADD COLUMN mood String")
+    code, output = run("stock", "convert")
+    assert (code, "has the column mood" in output) == (2, True)
+    assert tables(store) == {"events": "MergeTree"}
+
+
+@pytest.mark.parametrize("command", [["convert"], ["rollback"], ["confirm", "--yes"]])
+def test_without_a_stock_table_there_is_nothing_to_do(store: Store, run: Run, command: list[str]) -> None:
+    code, output = run("stock", *command)
+    assert (code, "nothing" in output) == (2, True)
+
+
+def test_what_is_missing_keeps_the_stock_table_from_being_dropped(store: Store, run: Run) -> None:
+    stock_installation(store)
+    run("stock", "convert")
+    store.post("DELETE FROM events WHERE toYYYYMM(timestamp) = 202402")
+    code, output = run("stock", "confirm", "--yes")
+    assert (code, "2024-02: fewer events are stored" in output) == (1, True)
+    assert "events_stock" in tables(store)
+
+
+def test_dropping_the_stock_table_needs_a_yes(store: Store, run: Run) -> None:
+    stock_installation(store, count=10)
+    run("stock", "convert")
+    code, output = run("stock", "confirm")
+    assert (code, "Drop the table cvat.events_stock for good?" in output) == (1, True)
+    assert "events_stock" in tables(store)
+
+
+def test_an_import_into_a_stock_table_is_refused(store: Store, run: Run, login: list[object]) -> None:
+    stock_installation(store, count=10)
+    store.post("DROP DATABASE IF EXISTS old SYNC")
+    stock_table(store)
+    code, output = run("import", *login)
+    assert (code, "Convert it with `cvat-analytics stock convert` first" in output) == (2, True)
