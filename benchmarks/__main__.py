@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -34,7 +35,12 @@ RESULTS = Path(__file__).parent / "results"
     "--json", "file", type=click.Path(dir_okay=False, path_type=Path),
     help="Where the figures go; default a file of this moment in benchmarks/results.",
 )  # fmt: skip
-def main(names: Sequence[str], runs: int, file: Path | None) -> None:
+@click.option(
+    "--events",
+    type=click.IntRange(min=10_000),
+    help="Section store: size of the history; default 20 million.",
+)
+def main(names: Sequence[str], runs: int, file: Path | None, events: int | None) -> None:
     """Measure SECTIONs (default: all) and compare them with their targets."""
     for name in names:
         if name not in sections.SECTIONS:
@@ -44,7 +50,10 @@ def main(names: Sequence[str], runs: int, file: Path | None) -> None:
     reports: dict[str, Report] = {}
     try:
         for name in dict.fromkeys(names or sections.SECTIONS):
-            reports[name] = sections.load(name)(runs, lambda line: click.echo(f"… {line}", err=True))
+            measure = sections.load(name)
+            if name == "store" and events:
+                measure = partial(measure, events=events)
+            reports[name] = measure(runs, lambda line: click.echo(f"… {line}", err=True))
             click.echo(f"\n{reports[name].text()}")
     except (BenchmarkError, HostsUnavailable) as error:
         click.echo(f"benchmark {name}: {error}", err=True)

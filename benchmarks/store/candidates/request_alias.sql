@@ -1,0 +1,37 @@
+-- The request id computed when it is read, with an index over the expression.
+CREATE TABLE {table}
+(
+    scope LowCardinality(String) CODEC(ZSTD(1)),
+    obj_name LowCardinality(Nullable(String)) CODEC(ZSTD(1)),
+    obj_id Nullable(UInt64) CODEC(Delta, ZSTD(1)),
+    obj_val Nullable(String) CODEC(ZSTD(1)),
+    source LowCardinality(String) CODEC(ZSTD(1)),
+    timestamp DateTime64(3, 'Etc/UTC') CODEC(Delta, ZSTD(1)),
+    count Nullable(UInt16) CODEC(ZSTD(1)),
+    duration UInt32 DEFAULT 0 CODEC(ZSTD(1)),
+    project_id Nullable(UInt64) CODEC(Delta, ZSTD(1)),
+    task_id Nullable(UInt64) CODEC(Delta, ZSTD(1)),
+    job_id Nullable(UInt64) CODEC(Delta, ZSTD(1)),
+    user_id Nullable(UInt64) CODEC(Delta, ZSTD(1)),
+    user_name LowCardinality(Nullable(String)) CODEC(ZSTD(1)),
+    user_email LowCardinality(Nullable(String)) CODEC(ZSTD(1)),
+    org_id Nullable(UInt64) CODEC(Delta, ZSTD(1)),
+    org_slug LowCardinality(Nullable(String)) CODEC(ZSTD(1)),
+    payload Nullable(String) CODEC(ZSTD(3)),
+    access_token_id Nullable(UInt64) CODEC(Delta, ZSTD(1)),
+    received_at DateTime('Etc/UTC') MATERIALIZED now() CODEC(Delta, ZSTD(1)),
+    request_id String ALIAS coalesce(nullIf(JSONExtractString(ifNull(payload, ''), 'request', 'id'), ''), JSONExtractString(ifNull(payload, ''), 'request_id')),
+    INDEX request_id request_id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX job_id job_id TYPE bloom_filter(0.001) GRANULARITY 1,
+    INDEX task_id task_id TYPE bloom_filter(0.001) GRANULARITY 1
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMM(timestamp)
+PRIMARY KEY (toDate(timestamp), scope NOT IN ('load:cvat', 'send:exception'), user_id)
+ORDER BY (toDate(timestamp), scope NOT IN ('load:cvat', 'send:exception'), user_id, timestamp, scope, source, job_id, task_id, project_id, org_id, obj_name, obj_id, obj_val, count, duration, user_name, user_email, org_slug, payload, access_token_id)
+SETTINGS
+    allow_nullable_key = 1,
+    non_replicated_deduplication_window = 1000,
+    ttl_only_drop_parts = 1,
+    min_age_to_force_merge_seconds = 86400,
+    min_age_to_force_merge_on_partition_only = 1

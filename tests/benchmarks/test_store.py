@@ -1,0 +1,100 @@
+"""The store's benchmark measures what it says: the same histories on both sides, questions that have an answer. No timings."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+
+import pytest
+
+from benchmarks.store import histories, plot, queries
+from benchmarks.store.candidates import candidates
+from benchmarks.store.engine import Engine, percentile
+from tests.store import running
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    with running(tmp_path_factory.mktemp("store")) as store:
+        engine = Engine(store)
+        histories.create_stock(engine)
+        histories.load_stock(engine, 0, 5)
+        histories.load(engine, 0, 5)
+        yield engine
+
+
+def test_histories_are_always_the_same(engine: Engine) -> None:
+    digests = {
+        engine.value(
+            f"SELECT sum(cityHash64(*)) FROM ({histories.generator(0, 3)}) SETTINGS max_block_size = {size}"
+        )
+        for size in (1, 1000)
+    }
+    assert len(digests) == 1
+
+
+def test_a_later_session_does_not_depend_on_where_a_load_began(engine: Engine) -> None:
+    counts = [
+        int(engine.value(f"SELECT count() FROM ({histories.generator(first, last)})"))
+        for first, last in ((0, 4), (0, 2), (2, 4))
+    ]
+    assert counts[0] == counts[1] + counts[2]
+
+
+def test_ours_holds_each_event_of_the_stock_table_once(engine: Engine) -> None:
+    stored = int(engine.value(f"SELECT count() FROM {histories.STOCK}"))
+    distinct = f"(SELECT DISTINCT * FROM {histories.STOCK})"
+    found = engine.ask(
+        f"SELECT count(), sum(cityHash64({histories.COLUMNS})) FROM events FINAL UNION ALL "
+        f"SELECT count(), sum(cityHash64({histories.COLUMNS})) FROM {distinct}"
+    ).cells
+    assert found[0] == found[1]
+    assert int(found[0][0]) < stored
+
+
+def test_histories_look_like_cvats(engine: Engine) -> None:
+    shares = {
+        scope: float(share)
+        for scope, share in engine.ask(
+            f"SELECT scope, count() / sum(count()) OVER () FROM {histories.STOCK} GROUP BY scope"
+        ).cells
+    }
+    assert shares["change:frame"] > shares["draw:object"] > shares["save:job"] > shares["load:job"]
+    assert {"load:cvat", "send:exception", "send:working_time", "create:shapes", "update:job"} <= set(shares)
+    unreadable = engine.value(f"SELECT countIf(NOT isValidJSON(payload)) FROM {histories.STOCK}")
+    assert unreadable == "0"
+
+
+def test_every_stock_query_runs_and_has_its_counterpart(engine: Engine) -> None:
+    for span in queries.spans(engine).values():
+        ours = queries.ours(span)
+        for pair in queries.PAIRS:
+            assert pair.ours in ours, f"no dashboard has {pair.ours!r} any more"
+            assert engine.ask(queries.stock(pair, span)).cells, pair.name
+
+
+def test_look_ups_find_something(engine: Engine) -> None:
+    for name, sql in queries.look_ups(engine).items():
+        assert engine.ask(sql, user="grafana").cells, name
+
+
+def test_candidates_can_be_made_and_show_cvats_columns(engine: Engine) -> None:
+    engine.ask("CREATE DATABASE candidate")
+    for name, sql in candidates().items():
+        engine.ask(sql.replace("{table}", f"candidate.{name}"))
+        histories.load(engine, 0, 1, f"candidate.{name}")
+        columns = engine.ask(f"SELECT * FROM candidate.{name} LIMIT 1 FORMAT TSVWithNames").cells[0]
+        assert ", ".join(columns) == histories.COLUMNS, name
+
+
+def test_percentile_is_a_measured_value() -> None:
+    assert [percentile(range(1, 101), 0.95), percentile([3], 0.95), percentile([1, 2, 3], 0.95)] == [95, 3, 3]
+
+
+def test_a_chart_is_svg_even_of_one_point_or_of_nothing() -> None:
+    for series in (
+        [("stock", [(1, 10), (20, 300)]), ("ours", [(1, 10), (20, 10)])],
+        [("a<b", [(1, 1)])],
+        [("a", [])],
+    ):
+        ET.fromstring(f"<svg>{plot.chart('size & time', series)}</svg>")
