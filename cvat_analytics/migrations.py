@@ -114,6 +114,18 @@ def pending(scripts: list[Script], applied: Mapping[str, str]) -> list[Script]:
     ]
 
 
+def refuse_stock_table(database: str, applied: Mapping[str, str], engines: Mapping[str, str]) -> None:
+    """Raise InputError when the database has CVAT's own event table where ours would have to be made.
+
+    `engines` is what `engines_query` has found.
+    """
+    if "init.sql" not in applied and engines.get("events", "").startswith("MergeTree"):
+        raise InputError(
+            f"the database {database} has a table `events` of a stock CVAT installation. Convert it with `cvat-analytics stock "
+            "convert --inventory INVENTORY` (docs/import.md), then deploy again; or choose another name with the setting 'database'"
+        )
+
+
 def bootstrap(database: str) -> list[str]:
     """Return the statements that make the database and its ledger."""
     return [

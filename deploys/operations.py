@@ -347,6 +347,7 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Comman
     state = host.get_fact(Schema, client=client, database=database)
     state = state or SchemaState({}, {}, {})
     try:
+        migrations.refuse_stock_table(database, state.applied, state.engines)
         pending = migrations.pending(list(scripts), state.applied)
     except InputError as error:
         raise OperationError(str(error)) from None

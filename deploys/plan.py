@@ -101,12 +101,7 @@ def _check_history(rendering: Context) -> None:
     found = host.get_fact(Schema, client=client, database=rendering.settings.database)
     if found is None:
         return
-    # A stock table has the same name; ours could not be made beside it, and readers would miss columns
-    if not found.applied and found.engines.get("events", "").startswith("MergeTree"):
-        raise InputError(
-            f"host {host.name}: the database {rendering.settings.database} already has a table `events` of a stock CVAT installation. "
-            "Choose another name with the setting 'database', or move that table away; its data can be copied afterwards"
-        )
+    migrations.refuse_stock_table(rendering.settings.database, found.applied, found.engines)
     migrations.pending(migrations.read(ROOT / "clickhouse"), found.applied)
 
 

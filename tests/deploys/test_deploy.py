@@ -119,7 +119,7 @@ def system(**changes: str) -> dict[str, list[str]]:
         (
             system(package="clickhouse-client 26.8.19.9 installed")
             | {"clickhouse-client": ["events\tMergeTree PARTITION BY toYYYYMM(timestamp) ORDER BY timestamp", "applied"]},
-            "host @fake/a: the database cvat already has a table `events` of a stock CVAT installation",
+            "the database cvat has a table `events` of a stock CVAT installation. Convert it with `cvat-analytics stock convert",
         ),
         (
             system(package="clickhouse-client 26.8.19.9 installed") | {"clickhouse-client": ["applied", "init.sql\tanother text"]},
