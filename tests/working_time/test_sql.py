@@ -24,7 +24,7 @@ from cvat_analytics.working_time import Amounts, Event, Ids, Key, table
 from tests.store import Store
 from tests.working_time.histories import DAY_MS, histories, milliseconds
 
-HISTORIES_A_ROUND = 250
+HISTORIES_A_ROUND = 500
 PEOPLE = 3
 """As many user ids does a history have."""
 ZONE = "Asia/Kolkata"
@@ -212,7 +212,7 @@ def hold(store: Store, rounds: int) -> None:
 
 
 def test_the_table_is_what_the_reference_says(frugal: Store) -> None:
-    hold(frugal, rounds=7)
+    hold(frugal, rounds=4)
 
 
 def test_it_is_that_where_days_are_computed_again_for_a_while(deployed: Store) -> None:
