@@ -103,7 +103,7 @@ def _reason(computed: int, reported: int, events: int, late: int, tabs: int, pau
     if late:
         found.append(f"{late} events arrived more than {LATE // timedelta(minutes=1)} minutes late")
     if tabs:
-        found.append(f"two tabs at once ({tabs} × 5 minutes), which the server counts twice")
+        found.append(f"two tabs at once (in {tabs} times 5 minutes), which the server counts twice")
     if pauses and computed < reported:
         found.append(f"pauses just over the threshold ({pauses}), which signs of life may have shortened")
     if found:

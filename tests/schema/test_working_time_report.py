@@ -149,7 +149,7 @@ def test_each_difference_has_its_likeliest_reason(engine: Store, access: Access)
         (
             5,
             5,
-        ): "13 events arrived more than 10 minutes late; two tabs at once (1 × 5 minutes), which the server counts twice",
+        ): "13 events arrived more than 10 minutes late; two tabs at once (in 1 times 5 minutes), which the server counts twice",
         (6, None): "no event of the browser is stored for it; the server counted signs of life",
     }
     assert found[3, 5][:2] == (300_000, 200_000)
