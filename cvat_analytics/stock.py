@@ -12,15 +12,13 @@ import time
 from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cvat_analytics import migrations, render
 from cvat_analytics.access import Access, pairs
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 from cvat_analytics.importing.copying import ROWS, Copy, Ledger, Progress, plan
-from cvat_analytics.importing.tables import INSERT_SETTINGS, Table, find, problem, ranges
+from cvat_analytics.importing.tables import INSERT_SETTINGS, STORE, Table, explained, find, ranges
 
-WHERE = "the stack's ClickHouse"
 ASIDE = "events_stock"
 """Where the stock table is after the conversion."""
 _NEW, _CONVERTED = "events_new", "events_converted"
@@ -32,6 +30,7 @@ def is_stock(engine: str) -> bool:
     return re.match(r"MergeTree\b", engine) is not None
 
 
+@explained(STORE)
 def refuse(table: Table) -> None:
     """Raise InputError when `table` is a stock table, which would store an event once more each time it comes."""
     if is_stock(_Database(table.client, table.database).engine(table.name)):
@@ -67,17 +66,16 @@ class _Database:
         while self._older_inserts(time.monotonic() - begin):
             if time.monotonic() - begin > _PATIENCE:
                 raise CvatAnalyticsError(
-                    f"{WHERE}: an INSERT has been running for more than {_PATIENCE:.0f} s. Run the same command again when it has ended"
+                    f"{STORE}: an INSERT has been running for more than {_PATIENCE:.0f} s. Run the same command again when it has ended"
                 )
             time.sleep(0.2)
 
     def _older_inserts(self, seconds: float) -> int:
-        query = (
-            f"SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND elapsed > {seconds + 0.1}"
-        )
+        query = f"SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND elapsed >= {seconds}"
         return int(self.client.query(query).result_rows[0][0])
 
 
+@explained(STORE)
 def convert(access: Access, chunk_rows: int = ROWS) -> Copy:
     """Put the stack's table in the place of the stock one, and return what there is to copy into it.
 
@@ -87,83 +85,83 @@ def convert(access: Access, chunk_rows: int = ROWS) -> Copy:
     with_stock = [name for name in ("events", _NEW, ASIDE) if is_stock(database.engine(name))]
     if not with_stock:
         raise InputError(
-            f"{WHERE}: {database.name}.events is no table of a stock CVAT installation (or there is none); there is nothing to convert"
+            f"{STORE}: {database.name}.events is no table of a stock CVAT installation (or there is none); there is nothing to convert"
         )
-    if len(with_stock) > 1 or (database.engine(ASIDE) and ASIDE not in with_stock):
+    in_the_way = [name for name in (ASIDE, _CONVERTED) if database.engine(name)]
+    if len(with_stock) > 1 or (with_stock == ["events"] and in_the_way):
         raise InputError(
-            f"{WHERE}: there is a stock table {database.name}.events and also {database.name}.{ASIDE}. Run `cvat-analytics stock "
-            "rollback` if an earlier one was interrupted; else rename or drop the one that is not needed"
+            f"{STORE}: beside the stock table {database.name}.events there is {', '.join(in_the_way) or _NEW}. Run `cvat-analytics "
+            "stock rollback` if an earlier one was interrupted; else rename or drop what is not needed"
         )
-    find(database.client, database.name, with_stock[0], WHERE)
-    try:
-        if with_stock == ["events"]:
-            _ledger(database).create()
-            _ledger(database).forget()
-            _make_new(access, database)
-            database.exchange("events", _NEW)
-            with_stock = [_NEW]
-        if with_stock == [_NEW]:
-            database.run(f"RENAME TABLE {database.name}.{_NEW} TO {database.name}.{ASIDE}")
-        _apply_scripts(access)
-    except (ClickHouseError, OSError) as error:
-        raise problem(WHERE, error) from None
+    find(database.client, database.name, with_stock[0], STORE)
+    if with_stock == ["events"]:
+        _ledger(database).create()
+        _ledger(database).forget()
+        _make_new(access, database)
+        database.exchange("events", _NEW)
+        with_stock = [_NEW]
+    if with_stock == [_NEW]:
+        database.run(f"RENAME TABLE {database.name}.{_NEW} TO {database.name}.{ASIDE}")
+    _apply_scripts(access)
     return _copy(access, database, chunk_rows)
 
 
+@explained(STORE)
 def rollback(access: Access, progress: Progress, chunk_rows: int = ROWS) -> int:
     """Put the stock table back into its place, with the events that have arrived in the meantime; return how many.
 
     `progress` is told the rows of each step. Raises InputError when there is nothing to undo.
     """
     database = _reach(access)
-    try:
-        if not is_stock(database.engine("events")):
-            if not is_stock(database.engine(ASIDE)):
-                raise InputError(
-                    f"{WHERE}: there is no {database.name}.{ASIDE}; nothing has been converted, or it has been confirmed"
-                )
-            # most is copied while events still go to the stack's table, the rest after that
-            database.run(
-                f"ALTER TABLE {database.name}.{ASIDE} ADD COLUMN IF NOT EXISTS access_token_id Nullable(UInt64)"
+    if not is_stock(database.engine("events")):
+        if not is_stock(database.engine(ASIDE)):
+            raise InputError(
+                f"{STORE}: there is no {database.name}.{ASIDE}; nothing has been converted, or it has been confirmed"
             )
-            arrived = _return_events(database, "events", ASIDE, progress, chunk_rows)
-            # the next deploy, or conversion, makes the views anew, and must not believe that they are there
-            database.run(f"TRUNCATE TABLE IF EXISTS {database.name}.{migrations.LEDGER}")
-            for view in reversed(_views()):
-                database.run(f"DROP VIEW IF EXISTS {database.name}.{view} SYNC")
-            database.exchange("events", ASIDE)
-        else:
-            arrived = 0
-        if database.engine(ASIDE):
-            database.run(f"RENAME TABLE {database.name}.{ASIDE} TO {database.name}.{_CONVERTED}")
-        if not database.engine(_CONVERTED):
-            raise InputError(f"{WHERE}: {database.name}.events is the stock table already")
-        arrived += _return_events(database, _CONVERTED, "events", lambda rows: None, chunk_rows)
-        _ledger(database).forget()
-        database.run(f"DROP TABLE {database.name}.{_CONVERTED} SYNC")
-    except (ClickHouseError, OSError) as error:
-        raise problem(WHERE, error) from None
+        # most is copied while events still go to the stack's table, the rest after that
+        database.run(
+            f"ALTER TABLE {database.name}.{ASIDE} ADD COLUMN IF NOT EXISTS access_token_id Nullable(UInt64)"
+        )
+        arrived = _return_events(database, "events", ASIDE, progress, chunk_rows)
+        # the next deploy, or conversion, makes the views anew, and must not believe that they are there
+        database.run(f"TRUNCATE TABLE IF EXISTS {database.name}.{migrations.LEDGER}")
+        for view in reversed(_views()):
+            database.run(f"DROP VIEW IF EXISTS {database.name}.{view} SYNC")
+        database.exchange("events", ASIDE)
+    else:
+        arrived = 0
+        if is_stock(database.engine(ASIDE)):
+            raise InputError(
+                f"{STORE}: {database.name}.events and {database.name}.{ASIDE} are both stock tables; rename or drop the one that "
+                "is not needed"
+            )
+    if database.engine(ASIDE):
+        database.run(f"RENAME TABLE {database.name}.{ASIDE} TO {database.name}.{_CONVERTED}")
+    if not database.engine(_CONVERTED):
+        raise InputError(f"{STORE}: {database.name}.events is the stock table already")
+    arrived += _return_events(database, _CONVERTED, "events", lambda rows: None, chunk_rows)
+    _ledger(database).forget()
+    database.run(f"DROP TABLE {database.name}.{_CONVERTED} SYNC")
     return arrived
 
 
+@explained(STORE)
 def conversion(access: Access, chunk_rows: int = ROWS) -> Copy:
     """Return the conversion that has not been confirmed. Raises InputError when there is none."""
     database = _reach(access)
     if not is_stock(database.engine(ASIDE)) or is_stock(database.engine("events")):
         raise InputError(
-            f"{WHERE}: there is no {database.name}.{ASIDE} beside a converted table; there is nothing to confirm"
+            f"{STORE}: there is no {database.name}.{ASIDE} beside a converted table; there is nothing to confirm"
         )
     return _copy(access, database, chunk_rows)
 
 
+@explained(STORE)
 def confirm(access: Access) -> None:
     """Drop the stock table. It is for the caller to have compared both sides before."""
     database = _reach(access)
-    try:
-        database.run(f"DROP TABLE {database.name}.{ASIDE} SYNC")
-        _ledger(database).forget()
-    except (ClickHouseError, OSError) as error:
-        raise problem(WHERE, error) from None
+    database.run(f"DROP TABLE {database.name}.{ASIDE} SYNC")
+    _ledger(database).forget()
 
 
 def _reach(access: Access) -> _Database:
@@ -176,7 +174,7 @@ def _ledger(database: _Database) -> Ledger:
 
 def _copy(access: Access, database: _Database, chunk_rows: int) -> Copy:
     source = find(database.client, database.name, ASIDE, f"{database.name}.{ASIDE}")
-    target = find(database.client, database.name, "events", WHERE)
+    target = find(database.client, database.name, "events", STORE)
     return plan(source, target, ASIDE, access.settings.events_retention, chunk_rows)
 
 
@@ -216,8 +214,8 @@ def _views() -> list[str]:
 
 def _return_events(database: _Database, origin: str, target: str, progress: Progress, chunk_rows: int) -> int:
     """Insert into `target` what only `origin` has, and return how many events that were."""
-    source = find(database.client, database.name, origin, WHERE)
-    into = Table(database.client, database.name, target, source.columns, WHERE)
+    source = find(database.client, database.name, origin, STORE)
+    into = Table(database.client, database.name, target, source.columns, STORE)
     names = ", ".join(source.columns)
     arrived = 0
     for part in ranges(source.days(), chunk_rows):

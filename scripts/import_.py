@@ -11,8 +11,6 @@ from cvat_analytics.access import Access
 from cvat_analytics.importing import copying, files, tables
 from scripts.reach import reach, target_options
 
-STORE = "the stack's ClickHouse"
-
 
 @click.command("import")
 @click.option("--from", "url", metavar="URL", help="HTTP address of the ClickHouse to import from.")
@@ -81,7 +79,9 @@ def import_(
 def _target(access: Access) -> tables.Table:
     # admin: the only user who may read the events as well as insert them, and make the tables that resuming needs
     client = access.client()
-    target = tables.find(client, access.settings.database, "events", STORE, fix="Deploy the stack first")
+    target = tables.find(
+        client, access.settings.database, "events", tables.STORE, fix="Deploy the stack first"
+    )
     stock.refuse(target)
     return target
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from clickhouse_connect.driver.client import Client
 
 from cvat_analytics.errors import CvatAnalyticsError
-from cvat_analytics.importing.tables import Table, ranges
+from cvat_analytics.importing.tables import STORE, Table, explained, ranges
 
 ROWS = 200_000
 """How many rows are copied or counted at a time: what is lost by an interruption, and what bounds the memory."""
@@ -32,6 +32,7 @@ class Ledger:
     def _table(self) -> str:
         return f"`{self.database}`.imported_days"
 
+    @explained(STORE)
     def create(self) -> None:
         """Make the ledger's table, if there is none."""
         self.client.command(
@@ -40,12 +41,14 @@ class Ledger:
             "ENGINE = ReplacingMergeTree(imported_at) ORDER BY (source, day)"
         )
 
+    @explained(STORE)
     def done(self) -> dict[int, int]:
         """Return the days that are done, with their rows."""
         query = f"SELECT day, argMax(rows, imported_at) FROM {self._table} WHERE source = {{source:String}} GROUP BY day"
         rows = self.client.query(query, parameters={"source": self.source}).result_rows
         return {int(day): int(count) for day, count in rows}
 
+    @explained(STORE)
     def enter(self, days: Mapping[int, int]) -> None:
         """Remember that `days` are done."""
         self.client.insert(
@@ -54,6 +57,7 @@ class Ledger:
             column_names=["source", "day", "rows"],
         )
 
+    @explained(STORE)
     def forget(self, months: Iterable[int] | None = None) -> None:
         """Forget the days of `months` (yyyymm), or all of them."""
         condition = f" AND intDiv(day, 100) IN ({', '.join(map(str, months))})" if months is not None else ""

@@ -17,13 +17,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-import urllib3.exceptions
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 from cvat_analytics.importing.columns import COLUMNS, match
-from cvat_analytics.importing.tables import INSERT_SETTINGS, Table, problem, reason
+from cvat_analytics.importing.tables import INSERT_SETTINGS, STORE, Table, explained, problem, reason
 
 CHUNK_ROWS, CHUNK_BYTES = 50_000, 32 * 2**20
 LONGEST_ROW = 64 * 2**20
@@ -162,18 +161,18 @@ def load(dump: Dump, client: Client, database: str, progress: Callable[[int], ob
         return loaded
     fields = ", ".join(f"`{name}` {COLUMNS[name]}" for name in dump.columns)
     engine = "ENGINE = MergeTree ORDER BY timestamp SETTINGS non_replicated_deduplication_window = 0"
-    try:
+    with explained(STORE):
         client.command(f"CREATE TABLE IF NOT EXISTS {loading.sql_name} ({fields}, first_row UInt64) {engine}")
-        (_load_csv if dump.format == "CSV" else _load_native)(dump, loading, progress)
+        try:
+            (_load_csv if dump.format == "CSV" else _load_native)(dump, loading, progress)
+        except InputError:
+            drop(loading)
+            raise
         client.command(f"RENAME TABLE {loading.sql_name} TO {loaded.sql_name}")
-    except InputError:
-        drop(loading)
-        raise
-    except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
-        raise problem("the stack's ClickHouse", error) from None
     return loaded
 
 
+@explained(STORE)
 def drop(table: Table) -> None:
     """Remove the table that a dump was loaded into."""
     table.client.command(
@@ -282,4 +281,4 @@ def _damaged(dump: Dump, error: ClickHouseError, what: str) -> CvatAnalyticsErro
         return InputError(
             f"file {dump.path}: {what} cannot be read: {reason(error)}. The dump is damaged or truncated. Nothing has been imported"
         )
-    return problem("the stack's ClickHouse", error)
+    return problem(STORE, error)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from clickhouse_connect.driver.httputil import get_pool_manager
 from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.importing.columns import COLUMNS, match
 
+STORE = "the stack's ClickHouse"
+"""What the target is called in messages."""
 INSERT_SETTINGS = {
     "async_insert": 0,
     # a block that was inserted before, and deleted since, must not be taken for a repetition
@@ -99,24 +102,19 @@ class Table:
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query about this table. Raises one of our errors when there is no answer."""
-        try:
+        with explained(self.where):
             return [tuple(row) for row in self.client.query(query).result_rows]
-        except (ClickHouseError, OSError) as error:
-            raise problem(self.where, error) from None
 
     def stream(self, part: Range) -> Generator[bytes]:
         """Yield the events in `part` in ClickHouse's Native format, a block at a time."""
-        try:
-            with self.client.raw_stream(self.select(part), fmt="Native") as answer:
-                while block := answer.read(_BLOCK):
-                    yield block
-        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
-            raise problem(self.where, error) from None
+        with explained(self.where), self.client.raw_stream(self.select(part), fmt="Native") as answer:
+            while block := answer.read(_BLOCK):
+                yield block
 
     def insert(self, source: Table, part: Range) -> None:
         """Insert the events that `source` has in `part`: within one server, or as a stream from one to the other."""
         names = list(source.columns)
-        try:
+        with explained(self.where):
             if source.client is self.client:
                 columns = ", ".join(f"`{name}`" for name in names)
                 self.client.command(
@@ -124,14 +122,8 @@ class Table:
                 )
             else:
                 self.client.raw_insert(
-                    self.sql_name,
-                    names,
-                    source.stream(part),
-                    settings=INSERT_SETTINGS,
-                    fmt="Native",
+                    self.sql_name, names, source.stream(part), settings=INSERT_SETTINGS, fmt="Native"
                 )
-        except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
-            raise problem(self.where, error) from None
 
 
 def connect(url: str, user: str, password: str) -> Client:
@@ -173,19 +165,27 @@ def find(
     Raises InputError when there is none, or it is another kind of table; `fix` says what to do when it is missing.
     """
     table = Table(client, database, name, dict(zip(COLUMNS, COLUMNS, strict=True)), where)
-    try:
-        described = client.query(f"DESCRIBE TABLE {table.sql_name}").result_rows
-    except ClickHouseError as error:
-        if getattr(error, "name", "") in ("UNKNOWN_TABLE", "UNKNOWN_DATABASE"):
+    with explained(where):
+        try:
+            described = client.query(f"DESCRIBE TABLE {table.sql_name}").result_rows
+        except ClickHouseError as error:
+            if getattr(error, "name", "") not in ("UNKNOWN_TABLE", "UNKNOWN_DATABASE"):
+                raise
             raise InputError(
                 f"{where}: there is no table {database}.{name}{'. ' + fix if fix else ''}"
             ) from None
-        raise problem(where, error) from None
-    except OSError as error:
-        raise problem(where, error) from None
     # what `SELECT *` does not show is computed from the rest
     found = {row[0]: row[1] for row in described if row[2] not in ("MATERIALIZED", "ALIAS")}
     return Table(client, database, name, match(found, f"{where}, table {database}.{name}", leave_out), where)
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Let what ClickHouse refuses, and a lost connection to it, be one of our errors that begins with `where`."""
+    try:
+        yield
+    except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+        raise problem(where, error) from None
 
 
 def problem(where: str, error: Exception) -> CvatAnalyticsError:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics.importing import files
+from cvat_analytics.access import Access
+from cvat_analytics.importing import copying, files
 from cvat_analytics.importing.columns import COLUMNS
 from tests.importing.samples import content, cvat_csv, events, fill, stock_table
 from tests.store import Store
@@ -136,6 +137,40 @@ def test_a_lost_connection_is_resumed(
         code, output = run("import", *login)
         assert code == 0, output
     assert content(store, "cvat.events") == content(store, "old.events")
+
+
+def test_a_store_that_goes_away_is_resumed(
+    store: Store, run: Run, login: list[object], access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock_table(store)
+    fill(store, events(100))
+    with proxy(store.http_port) as (port, limit):
+        object.__setattr__(access, "clickhouse", ("127.0.0.1", port))
+        enter = copying.Ledger.enter
+
+        def going_away(self: copying.Ledger, days: dict[int, int]) -> None:
+            limit[:] = [0]
+            enter(self, days)
+
+        monkeypatch.setattr(copying.Ledger, "enter", going_away)
+        code, output = run("import", *login)
+        assert (code, output.count("the stack's ClickHouse: the connection is lost")) == (3, 1)
+        monkeypatch.setattr(copying.Ledger, "enter", enter)
+        limit.clear()
+        code, output = run("import", *login)
+        assert code == 0, output
+    assert content(store, "cvat.events") == content(store, "old.events")
+
+
+def test_a_user_who_may_not_read_the_table(
+    store: Store, run: Run, login: list[object], tmp_path: Path
+) -> None:
+    stock_table(store)
+    login[3] = "grafana"
+    (tmp_path / "password").write_text(store.context.secrets["clickhouse_grafana"])
+    code, output = run("import", *login)
+    assert code == 2
+    assert "grafana: Not enough privileges" in output
 
 
 def test_an_address_without_an_answer(run: Run, login: list[object]) -> None:

@@ -179,8 +179,10 @@ def test_events_go_on_arriving_all_the_while(store: Store, run: Run) -> None:
                 store.insert([{**NEW, "timestamp": moment}])
                 sent.append(moment)
             except AssertionError as error:
-                refused.append(str(error))
-                return
+                # ClickHouse answers 500 to an insert in the very moment of the exchange, and Vector repeats it
+                if "(TABLE_UUID_MISMATCH)" not in str(error):
+                    refused.append(str(error))
+                    return
 
     sender = threading.Thread(target=send)
     sender.start()
@@ -208,6 +210,27 @@ def test_an_unknown_column_is_refused_before_anything_is_changed(store: Store, r
 def test_without_a_stock_table_there_is_nothing_to_do(store: Store, run: Run, command: list[str]) -> None:
     code, output = run("stock", *command)
     assert (code, "nothing" in output) == (2, True)
+
+
+def test_two_stock_tables_are_not_touched(store: Store, run: Run) -> None:
+    stock_installation(store, count=10)
+    store.post("CREATE TABLE cvat.events_stock AS cvat.events")
+    for command in ("convert", "rollback"):
+        code, output = run("stock", command)
+        assert (code, "rename or drop" in output) == (2, True)
+    assert tables(store) == {"events": "MergeTree", "events_stock": "MergeTree"}
+
+
+def test_an_interrupted_rollback_is_not_followed_by_a_conversion(
+    store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stock_installation(store, count=10)
+    run("stock", "convert")
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, "RENAME")
+        run("stock", "rollback")
+    code, output = run("stock", "convert")
+    assert (code, "Run `cvat-analytics stock rollback`" in output) == (2, True)
 
 
 def test_what_is_missing_keeps_the_stock_table_from_being_dropped(store: Store, run: Run) -> None:
