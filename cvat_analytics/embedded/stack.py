@@ -334,6 +334,7 @@ def _migrate(access: Access) -> None:
     client.database = database
     scripts = migrations.read(render.ROOT / "clickhouse")
     applied = pairs(client, migrations.applied_query(database))
+    migrations.refuse_stock_table(database, applied, pairs(client, migrations.engines_query(database)))
     migrations.apply(migrations.pending(scripts, applied), database, client.command)
     changes = migrations.retention(access.settings, pairs(client, migrations.engines_query(database)))
     changes += migrations.working_time(
