@@ -142,16 +142,18 @@ def _check_store(state: HostState, components: tuple[str, ...]) -> None:
 
 
 def _check_ports(state: HostState, settings: Settings, components: tuple[str, ...]) -> None:
-    ours = [program for component in components for program in OWN_PROGRAMS[component]]
+    ours = tuple(program for component in components for program in OWN_PROGRAMS[component])
     for component in components:
-        if not any(name in state.packages for name in packages.versions(component, settings)):
-            for name, port in settings.listening_ports()[component].items():
-                holder = state.listeners.get(port)
-                if holder is not None and not any(holder.startswith(program) for program in ours):
-                    raise InputError(
-                        f"host {host.name}: port {port} (setting {name!r}) is already in use by {holder or 'another program'}. "
-                        "Stop that program or choose another port"
-                    )
+        installed = any(name in state.packages for name in packages.versions(component, settings))
+        for name, port in settings.listening_ports()[component].items():
+            holder = state.listeners.get(port)
+            # the stack's own services hold their ports; where a holder has no name, an installed service is given the benefit
+            if holder is None or holder.startswith(ours) or (installed and not holder):
+                continue
+            raise InputError(
+                f"host {host.name}: port {port} (setting {name!r}) is already in use by {holder or 'another program'}. "
+                "Stop that program or choose another port"
+            )
 
 
 def _check_source(component: str, settings: Settings, state: HostState) -> None:

@@ -126,6 +126,12 @@ def system(**changes: str) -> dict[str, list[str]]:
             "clickhouse/init.sql was changed after it had been applied: undo the change and write a new migration instead",
         ),
         (
+            system(
+                package="vector 0.58.0-1 installed", listener='0.0.0.0:8282 users:(("nginx",pid=7,fd=6))'
+            ),
+            "host @fake/a: port 8282 (setting 'vector_port') is already in use by nginx",
+        ),
+        (
             {"apt-cache": ["offers clickhouse-server 18.16.1+ds-7.3"]},
             "host @fake/a: package_source vendor has no clickhouse-common-static 26.8.19.9 for amd64; it has no version of it. "
             "Choose one with the setting 'clickhouse_version'",
@@ -135,7 +141,7 @@ def system(**changes: str) -> dict[str, list[str]]:
             "host @fake/a: package_source vendor cannot be read for clickhouse: E: Failed to fetch",
         ),
     ],
-    ids=["fedora", "debian 11", "no root", "small disk", "old processor", "port in use", "store in use", "stock table", "rewritten history", "wrong package", "no source"],
+    ids=["fedora", "debian 11", "no root", "small disk", "old processor", "port in use", "store in use", "stock table", "rewritten history", "port taken later", "wrong package", "no source"],
 )  # fmt: skip
 def test_a_host_that_will_not_do_is_refused_by_name(run_deploy, answers, message):
     assert refusal(run_deploy, answers=answers).startswith(message)
