@@ -98,6 +98,7 @@ def run(runs: int, say: Say, events: int = EVENTS) -> Report:
     ):
         engine = Engine(store)
         histories.create_stock(engine)
+        histories.pause(engine)
         steps, sessions = [], 0
         for share in STEPS:
             upto = max(sessions + 1, round(events * share / histories.SESSION_EVENTS))
@@ -129,8 +130,7 @@ def _step(engine: Engine, first: int, last: int, runs: int, say: Say) -> Step:
     engine.optimize("stock", "events")
     engine.optimize(database, "events")
     step.refresh_seconds = histories.refresh(engine)
-    for view in histories.refreshable_views(engine):
-        engine.ask(f"SYSTEM STOP VIEW {view}")
+    histories.pause(engine)
     step.stock_bytes, step.our_bytes = engine.bytes("stock", "events")[0], engine.bytes(database, "events")[0]
     step.derived_bytes = engine.bytes(database)[0] - step.our_bytes
     for name, span in queries.spans(engine).items():
@@ -144,8 +144,6 @@ def _step(engine: Engine, first: int, last: int, runs: int, say: Say) -> Step:
     step.look_ups = [
         engine.timed(what, sql, runs, user="grafana") for what, sql in queries.look_ups(engine).items()
     ]
-    for view in histories.refreshable_views(engine):
-        engine.ask(f"SYSTEM START VIEW {view}")
     return step
 
 
@@ -161,11 +159,8 @@ def _increments(engine: Engine, first: int, say: Say) -> dict[int, float]:
         sessions = max(1, count // histories.SESSION_EVENTS)
         batch = histories.batches(engine, first, first + sessions + 1, count)[0]
         histories.send(engine, batch, "events", "vector")
-        costs[count] = sum(
-            engine.ask(f"SYSTEM {word} VIEW {view}").seconds
-            for view in histories.refreshable_views(engine)
-            for word in ("REFRESH", "WAIT")
-        )
+        costs[count] = histories.refresh_once(engine)
+    histories.pause(engine)
     return costs
 
 

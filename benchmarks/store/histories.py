@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from pathlib import Path
 
+from benchmarks.report import BenchmarkError
 from benchmarks.store.engine import Engine
 
 SQL = Path(__file__).parent
@@ -86,21 +86,33 @@ def refreshable_views(engine: Engine) -> list[str]:
     return [name for (name,) in found.cells]
 
 
-def refresh(engine: Engine, rounds: int = 60) -> float:
-    """Bring the refreshable views up to date and return the seconds: rounds until one changes nothing any more."""
-    seconds, before = 0.0, ""
-    views = refreshable_views(engine)
-    for _ in range(rounds if views else 0):
-        for view in views:
-            seconds += engine.ask(f"SYSTEM REFRESH VIEW {view}").seconds
-            seconds += engine.ask(f"SYSTEM WAIT VIEW {view}").seconds
-        now = json.dumps(
-            engine.ask("SELECT sum(computed_ms), sum(reported_ms), sum(events) FROM working_time").cells
-        )
-        if now == before:
-            break
-        before = now
+def pause(engine: Engine) -> None:
+    """Keep the refreshable views from being computed while something else is loaded or measured."""
+    for view in refreshable_views(engine):
+        engine.ask(f"SYSTEM STOP VIEW {view}")
+
+
+def refresh_once(engine: Engine) -> float:
+    """Compute the refreshable views once and return the seconds."""
+    seconds = 0.0
+    for view in refreshable_views(engine):
+        for action in ("START", "REFRESH", "WAIT"):
+            seconds += engine.ask(f"SYSTEM {action} VIEW {view}").seconds
     return seconds
+
+
+def refresh(engine: Engine, rounds: int = 100) -> float:
+    """Compute the refreshable views until working time holds every client event; return the seconds.
+
+    Raises BenchmarkError when it never does.
+    """
+    events = engine.value("SELECT count() FROM events FINAL WHERE source = 'client'")
+    seconds = 0.0
+    for _ in range(rounds):
+        seconds += refresh_once(engine)
+        if engine.value("SELECT sum(events) FROM working_time") == events:
+            return seconds
+    raise BenchmarkError(f"working time does not hold all {events} client events after {rounds} refreshes")
 
 
 def _weeks(first: int, last: int) -> list[tuple[int, int]]:
