@@ -34,7 +34,7 @@ def as_written(value: Any, name: str = "") -> str:
         rows = "".join(f"    {_quoted(key)}: {as_written(item)},\n" for key, item in value.items())
         return f"{{\n{rows}}}"
     if isinstance(value, tuple):
-        return repr(list(value))
+        return f"[{', '.join(as_written(item) for item in value)}]"
     return _quoted(value) if isinstance(value, str) else repr(value)
 
 

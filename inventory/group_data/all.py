@@ -101,7 +101,7 @@ vector_buffer_size = "1GiB"
 working_time_threshold = "100s"
 
 # Scopes of events whose own duration counts as work.
-working_time_duration_scopes = ['change:frame']
+working_time_duration_scopes = ["change:frame"]
 
 # How often working time is brought up to date with the events that have arrived since, at most 1 minute.
 working_time_delay = "20s"
