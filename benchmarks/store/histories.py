@@ -20,7 +20,10 @@ COLUMNS = (
     "scope, obj_name, obj_id, obj_val, source, timestamp, count, duration, project_id, task_id, job_id, "
     "user_id, user_name, user_email, org_id, org_slug, payload, access_token_id"
 )
-ARRIVAL = "toDateTime(intDiv(toUnixTimestamp64Milli(timestamp), 2000) * 2 + 3, 'Etc/UTC')"
+ARRIVAL = (
+    "fromUnixTimestamp64Milli(toInt64((intDiv(toUnixTimestamp64Milli(timestamp), 2000) AS batch) * 2000 "
+    "+ 2300 + cityHash64(batch) % 1000), 'Etc/UTC')"
+)
 """When an event would have arrived: CVAT sends every two seconds. What `now()` says of a bulk load compresses too well."""
 
 
