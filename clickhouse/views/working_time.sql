@@ -124,8 +124,9 @@ WITH
     (
         SELECT user_id FROM
         (
-            SELECT user_id, sum(user_work) OVER (ORDER BY user_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS work_before
-            FROM (SELECT user_id, sum(work) AS user_work FROM all_stale GROUP BY user_id)
+            -- first who waits, then who is only computed once more because an insert may still have been running
+            SELECT user_id, sum(user_work) OVER (ORDER BY waits DESC, user_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS work_before
+            FROM (SELECT user_id, sum(work) AS user_work, max(is_pending) AS waits FROM all_stale GROUP BY user_id)
         )
         WHERE work_before < 2000000
     ),
