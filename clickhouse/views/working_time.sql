@@ -51,6 +51,14 @@ WITH
         FROM working_time_settings
     ),
     (SELECT toInt64(threshold_ms) FROM settings) AS threshold,
+    -- what retention has dropped, or is about to drop, keeps what was computed from it
+    kept AS
+    (
+        SELECT greatest(
+            toDate(min(timestamp), 'UTC'),
+            if((SELECT retention_seconds FROM settings) = 0, toDate(0), toDate(now() - (SELECT retention_seconds FROM settings)))) AS first_day
+        FROM events
+    ),
     computed AS
     (
         SELECT user_id, day, max(computed_at) AS computed_at FROM working_time_results GROUP BY user_id, day
@@ -97,14 +105,14 @@ WITH
 SELECT user_id, day, events + 1 AS work, carried_end, carried_ids, has_carried, is_pending
 FROM carried
 WHERE (is_touched OR after_touched OR touched_until >= day)
-    AND ((SELECT retention_seconds FROM settings) = 0 OR day >= toDate(now() - (SELECT retention_seconds FROM settings)))
+    AND day >= (SELECT first_day FROM kept)
 
 UNION ALL
 
 SELECT user_id, day, 1 AS work, toInt64(0) AS carried_end, last_ids AS carried_ids, 0 AS has_carried, is_pending
 FROM noted
 WHERE events = 0 AND is_touched
-    AND ((SELECT retention_seconds FROM settings) = 0 OR day >= toDate(now() - (SELECT retention_seconds FROM settings)));
+    AND day >= (SELECT first_day FROM kept);
 
 -- 3. Every so often these days are computed anew from the raw events.
 DROP VIEW IF EXISTS working_time_refresh;

@@ -161,3 +161,26 @@ def test_days_in_the_wrong_order_are_refused(access: Access) -> None:
         InputError, match="--since 2026-02-01 is after --until 2026-01-01: give the earlier day first"
     ):
         working_time_report.compare(access, date(2026, 2, 1), date(2026, 1, 1), timedelta(0))
+
+
+def test_what_retention_has_dropped_keeps_its_working_time(engine: Store, access: Access) -> None:
+    old = datetime.now(UTC) - timedelta(days=500)
+    text = old.replace(hour=10).strftime("%Y-%m-%d %H:%M:%S")
+    engine.insert(
+        [event(0, timestamp=text), event(0, timestamp=text[:-2] + "59", job_id=6), event(0), event(60)]
+    )
+    list(working_time_report.refresh(access))
+    before = engine.rows("SELECT * FROM working_time ORDER BY day, job_id")
+    assert len(before) >= 2
+
+    apply(access, events_retention="400d")
+    engine.post(f"ALTER TABLE events DROP PARTITION '{text[:4]}{text[5:7]}'")
+    for keep in ("forever", "400d"):  # a changed rule is applied to what is left only
+        apply(access, events_retention=keep)
+        list(working_time_report.refresh(access))
+        assert engine.rows("SELECT * FROM working_time ORDER BY day, job_id") == before
+    # a straggler of that day: it is about to be dropped too, and must not replace what was computed from all events
+    engine.insert([event(0, timestamp=text[:-2] + "30")])
+    list(working_time_report.refresh(access))
+    assert engine.rows("SELECT * FROM working_time ORDER BY day, job_id") == before
+    apply(access)
