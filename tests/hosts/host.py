@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import shlex
 import time
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import paramiko
 from docker.models.containers import Container
-from docker.utils.socket import STDERR, STDOUT, frames_iter
+from docker.utils.socket import frames_iter
 
 from .network import HostNetwork
 from .repository import Repository
@@ -51,28 +52,41 @@ class Host:
 
     def run(self, command: str, *, check: bool = True) -> Result:
         """Run a shell command as root, beside SSH. Raises AssertionError with its output when it fails."""
-        result = self._execute(["sh", "-c", command])
+        result = self._execute(command)
         if check and result.exit_code:
             raise AssertionError(
                 f"{self.name}: `{command}` ended with {result.exit_code}:\n{result.output}{result.error}"
             )
         return result
 
-    def _execute(self, command: list[str]) -> Result:
-        # Container.exec_run never closes its connection
+    def _execute(self, command: str) -> Result:
+        """Run a shell command, its output going into files: what Docker attaches to a short command can get lost."""
+        place = f"/var/tmp/{uuid.uuid4()}"
+        exit_code, _ = self._attached(f"mkdir {place} && exec > {place}/output 2> {place}/error\n{command}")
+        mark = f"=={uuid.uuid4()}=="
+        read = f"for name in output error; do cat {place}/$name; printf %s {mark}; done"
+        for _ in range(10):
+            output, *error = self._attached(read)[1].split(mark)
+            if len(error) == 2:
+                return Result(exit_code, output, error[0])
+        raise AssertionError(f"{self.name}: the output of `{command}` cannot be read")
+
+    def _attached(self, script: str) -> tuple[int, str]:
+        """Run a script and return its exit code, and what of its output has reached us."""
         assert self.container.client
         api = self.container.client.api
-        execution = api.exec_create(self.container.id, command)["Id"]
+        execution = api.exec_create(self.container.id, ["sh", "-c", script])["Id"]
+        # Container.exec_run never closes its connection
         stream = api.exec_start(execution, socket=True)
-        texts = {STDOUT: b"", STDERR: b""}
         try:
-            for kind, data in frames_iter(stream, tty=False):
-                texts[kind] += data
+            output = b"".join(data for _, data in frames_iter(stream, tty=False))
         finally:
             stream.close()
             stream._response.close()
-        output, error = (text.decode(errors="replace") for text in texts.values())
-        return Result(api.exec_inspect(execution)["ExitCode"], output, error)
+        deadline = time.monotonic() + _BOOT_SECONDS
+        while (state := api.exec_inspect(execution))["Running"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return int(state["ExitCode"] or 0), output.decode(errors="replace")
 
     def ssh(self, command: str, *, user: str = "ops", stdin: str = "") -> Result:
         """Run a shell command over SSH, as the deploy does."""
