@@ -59,7 +59,7 @@ def pairs(client: Client, query: str) -> dict[str, str]:
 def said(error: Exception) -> str:
     """Return what an error says in one line, of ClickHouse's only what the server itself said."""
     text = " ".join(str(error).split())
-    found = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |$)", text)
+    found = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |: While executing |$)", text)
     return (found[1] if found else text)[:300].rstrip(". ")
 
 

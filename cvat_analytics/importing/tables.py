@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager
 
+from cvat_analytics.access import said
 from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.importing.columns import COLUMNS, match
 
@@ -154,7 +154,7 @@ def connect(url: str, user: str, password: str) -> Client:
             pool_mgr=get_pool_manager(),
         )
     except (ClickHouseError, OSError) as error:
-        raise UnreachableError(f"{url}: cannot be reached as {user}: {reason(error)}") from None
+        raise UnreachableError(f"{url}: cannot be reached as {user}: {said(error)}") from None
 
 
 def find(
@@ -191,19 +191,12 @@ def explained(where: str) -> Iterator[None]:
 def problem(where: str, error: Exception) -> CvatAnalyticsError:
     """Return `error` as one of ours: ClickHouse has refused something, or the connection is gone."""
     if getattr(error, "name", None) == "ACCESS_DENIED":
-        return InputError(f"{where}: {reason(error)}")
+        return InputError(f"{where}: {said(error)}")
     if getattr(error, "name", None):
-        return CvatAnalyticsError(f"{where}: {reason(error)}")
+        return CvatAnalyticsError(f"{where}: {said(error)}")
     return UnreachableError(
-        f"{where}: the connection is lost ({reason(error)}). Run the same command again: it goes on from there"
+        f"{where}: the connection is lost ({said(error)}). Run the same command again: it goes on from there"
     )
-
-
-def reason(error: Exception) -> str:
-    """Return what an error says in one line, of ClickHouse's only what the server itself said."""
-    text = " ".join(str(error).split())
-    said = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |: While executing |$)", text)
-    return (said[1] if said else text)[:300].rstrip(". ")
 
 
 def engine(table: Table) -> tuple[str, str]:
