@@ -20,7 +20,7 @@ def commands_page() -> str:
         "settings, with nothing changed; 3 a part of the stack cannot be reached. What goes wrong is said in one message.",
         "This page is written from the commands' own help (`make docs`).\n",
     ]
-    context = click.Context(cli, info_name="cvat-analytics")
+    context = click.Context(cli, info_name="cvat-analytics", **cli.context_settings)
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
         parts += _help(command, context, name) if command else []
