@@ -32,11 +32,11 @@ setup: .venv/.runtime node_modules/.ready ## install what the stack needs into t
 	@$(UV) pip install -q -p $(BIN)/python --require-hashes -r requirements-dev.lock
 	@touch $@
 
-# The ClickHouse engine of the embedded stack comes from npm, unless a `clickhouse` program is installed.
+# From npm: the ClickHouse engine of the embedded stack (not needed where a `clickhouse` program is installed), charts and
+# the API's documentation for the browser. No package's install script runs: some report to their makers.
 node_modules/.ready: package-lock.json
-	@if command -v clickhouse > /dev/null; then mkdir -p node_modules; \
-	elif command -v npm > /dev/null; then npm ci --silent --no-audit --no-fund; \
-	else echo "npm is needed to fetch the ClickHouse engine, or a 'clickhouse' program on PATH. Install one of them" >&2; exit 2; fi
+	@command -v npm > /dev/null || { echo "npm is needed to fetch the ClickHouse engine and the viewer's charts. Install it (Debian: apt install npm)" >&2; exit 2; }
+	@npm ci --silent --no-audit --no-fund --ignore-scripts $(if $(shell command -v clickhouse),--omit=optional)
 	@touch $@
 
 demo: setup ## start the embedded stack, send an annotation session, show where to look
