@@ -12,7 +12,7 @@ from typing import Any
 
 from cvat_analytics import secrets, topology
 from cvat_analytics.errors import InputError
-from cvat_analytics.settings import GROUPS
+from cvat_analytics.settings import COMPONENTS
 from cvat_analytics.topology import Topology
 
 # How to reach a host is pyinfra's business (its connectors' data keys and its global arguments)
@@ -65,7 +65,7 @@ def load(path: Path) -> Stack:
 
 def describe(hosts: Sequence[Host], path: Path) -> Stack:
     """Return the stack of the `hosts` that pyinfra has read from the file `path`. Raises InputError as `load`."""
-    groups = {group: [host.name for host in hosts if group in host.groups] for group in GROUPS}
+    groups = {group: [host.name for host in hosts if group in host.groups] for group in COMPONENTS}
     values = {host.name: _setting_values(host.data) for host in hosts}
     described = topology.build(groups, values, where=f"inventory {path}")
     settings = described.settings[described.clickhouse_host]

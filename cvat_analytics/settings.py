@@ -29,7 +29,12 @@ from pydantic import (
 from cvat_analytics.errors import InputError
 
 GROUPS = ("clickhouse", "vector", "grafana")
-"""The components, which are also the names of the inventory's groups."""
+"""The components that every stack has, which are also the names of the inventory's groups."""
+
+OPTIONAL_GROUPS = ("events_api", "gateway")
+"""The components that a stack may go without: their groups may be missing from the inventory."""
+
+COMPONENTS = GROUPS + OPTIONAL_GROUPS
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
 _SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
@@ -92,6 +97,10 @@ def _http_url(value: str) -> str:
     return value.rstrip("/") + "/"
 
 
+def _optional_http_url(value: str) -> str:
+    return _http_url(value) if value else ""
+
+
 def _sha256(value: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
         raise ValueError("not a sha256: 64 hexadecimal digits are needed")
@@ -131,6 +140,13 @@ class Settings(BaseModel):
         8282, description="Port on which Vector receives CVAT's events (CVAT's `DJANGO_LOG_SERVER_PORT`)."
     )
     grafana_port: Port = Field(3000, description="Grafana's HTTP port.")
+    events_api_port: Port = Field(8283, description="HTTP port of the events API (`/api/events`).")
+    gateway_https_port: Port = Field(
+        443, description="The gateway's HTTPS port, which people's browsers use."
+    )
+    gateway_http_port: Port = Field(
+        80, description="The gateway's HTTP port; all it does is to send browsers on to HTTPS."
+    )
     address: Address | None = Field(
         None,
         description="The host's own address on the private network, set per host. Needed as soon as the parts of the stack "
@@ -149,6 +165,19 @@ class Settings(BaseModel):
         description="Address on which Vector receives events. Set it to the private address that the CVAT host reaches.",
     )
     grafana_listen_address: Address = Field("127.0.0.1", description="Address on which Grafana listens.")
+    events_api_listen_address: Address = Field(
+        "127.0.0.1", description="Address on which the events API listens."
+    )
+    gateway_listen_address: Address = Field(
+        "127.0.0.1",
+        description="Address on which the gateway listens. Set it to the host's public address, or `0.0.0.0` for all, "
+        "when people shall come in.",
+    )
+    cvat_url: Annotated[str, AfterValidator(_optional_http_url)] = Field(
+        "",
+        description="CVAT's address as a browser reaches it, as in `https://cvat.example.org`: dashboards link to its tasks "
+        "and jobs, and it is asked who a visitor is. Empty: no links, and visitors come from the file of local users.",
+    )
     grafana_root_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "",
         description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers "
@@ -271,6 +300,8 @@ class Settings(BaseModel):
             },
             "vector": {"vector_port": self.vector_port},
             "grafana": {"grafana_port": self.grafana_port},
+            "events_api": {"events_api_port": self.events_api_port},
+            "gateway": {name: getattr(self, name) for name in ("gateway_https_port", "gateway_http_port")},
         }
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvat_analytics.errors import InputError
-from cvat_analytics.settings import GROUPS, Settings, validate
+from cvat_analytics.settings import COMPONENTS, GROUPS, Settings, validate
 
 LOOPBACK = "127.0.0.1"
 
@@ -31,7 +31,7 @@ class Topology:
 
     def components(self, host: str) -> tuple[str, ...]:
         """Return the components that run on `host`."""
-        return tuple(group for group in GROUPS if host in self.groups[group])
+        return tuple(group for group in COMPONENTS if host in self.groups[group])
 
     def clickhouse_address(self, host: str) -> str:
         """Return the address at which `host` reaches ClickHouse."""
@@ -58,7 +58,7 @@ class Topology:
 
     def remote_readers(self) -> tuple[str, ...]:
         """Return the hosts that reach ClickHouse over the network."""
-        hosts = [host for group in GROUPS for host in self.groups[group] if host != self.clickhouse_host]
+        hosts = [host for group in COMPONENTS for host in self.groups[group] if host != self.clickhouse_host]
         return tuple(dict.fromkeys(hosts))
 
 
@@ -79,14 +79,14 @@ def build(
         )
     settings = {}
     messages: dict[str, None] = {}
-    for host in dict.fromkeys(host for group in GROUPS for host in groups.get(group, ())):
+    for host in dict.fromkeys(host for group in COMPONENTS for host in groups.get(group, ())):
         try:
             settings[host] = validate(values.get(host, {}), where=where)
         except InputError as error:
             messages |= dict.fromkeys(str(error).splitlines())
     if mistakes or messages:
         raise InputError("\n".join([*mistakes, *messages]))
-    topology = Topology({group: tuple(groups[group]) for group in GROUPS}, settings)
+    topology = Topology({group: tuple(groups.get(group, ())) for group in COMPONENTS}, settings)
     mistakes = [
         f"{where}: {mistake}" for mistake in [*_port_conflicts(topology), *_missing_addresses(topology)]
     ]
@@ -121,3 +121,13 @@ def _missing_addresses(topology: Topology) -> list[str]:
                 f"setting 'address' of host {host}: needed because the stack is on several hosts; give the address at which the others reach it"
             )
     return mistakes
+
+
+def _misplaced_gateways(topology: Topology) -> list[str]:
+    """Return why a gateway cannot work where it is: what it guards listens on its own host only."""
+    return [
+        f"host {host}: is in the group 'gateway' but not in {group!r}: Grafana and the events API listen on the gateway's own host only; put it there too"
+        for host in topology.groups["gateway"]
+        for group in ("grafana", "events_api")
+        if host not in topology.groups[group]
+    ]

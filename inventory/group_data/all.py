@@ -18,6 +18,15 @@ vector_port = 8282
 # Grafana's HTTP port.
 grafana_port = 3000
 
+# HTTP port of the events API (`/api/events`).
+events_api_port = 8283
+
+# The gateway's HTTPS port, which people's browsers use.
+gateway_https_port = 443
+
+# The gateway's HTTP port; all it does is to send browsers on to HTTPS.
+gateway_http_port = 80
+
 # The host's own address on the private network, set per host. Needed as soon as the parts of the stack are on more
 # than one host: the others reach it there. ClickHouse listens there only if another host needs it.
 address = None
@@ -33,6 +42,17 @@ vector_listen_address = "127.0.0.1"
 
 # Address on which Grafana listens.
 grafana_listen_address = "127.0.0.1"
+
+# Address on which the events API listens.
+events_api_listen_address = "127.0.0.1"
+
+# Address on which the gateway listens. Set it to the host's public address, or `0.0.0.0` for all, when people shall
+# come in.
+gateway_listen_address = "127.0.0.1"
+
+# CVAT's address as a browser reaches it, as in `https://cvat.example.org`: dashboards link to its tasks and jobs,
+# and it is asked who a visitor is. Empty: no links, and visitors come from the file of local users.
+cvat_url = ""
 
 # The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves
 # `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.
