@@ -88,7 +88,12 @@ def build(
         raise InputError("\n".join([*mistakes, *messages]))
     topology = Topology({group: tuple(groups.get(group, ())) for group in COMPONENTS}, settings)
     mistakes = [
-        f"{where}: {mistake}" for mistake in [*_port_conflicts(topology), *_missing_addresses(topology)]
+        f"{where}: {mistake}"
+        for mistake in [
+            *_port_conflicts(topology),
+            *_missing_addresses(topology),
+            *_misplaced_gateways(topology),
+        ]
     ]
     if mistakes:
         raise InputError("\n".join(mistakes))
