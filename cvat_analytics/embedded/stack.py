@@ -13,7 +13,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,11 +127,14 @@ def up(directory: Path, port_base: int | None = None) -> Stack:
             if port_base is None and known is None
             else nullcontext(port_base or known or 0) as base
         ):
-            return _start(Stack(directory, base))
+            return start(Stack(directory, base))
 
 
-def _start(stack: Stack) -> Stack:
-    """Write the files of `stack` and start what of it does not run."""
+def start(stack: Stack, names: Sequence[str] = PARTS) -> Stack:
+    """Write the files of `stack`, start what of its parts `names` does not run, and return it when they are ready.
+
+    Raises as `up`, which makes the stack and lets nobody else start it meanwhile.
+    """
     directory = stack.directory
     _refuse_taken_ports(stack)
     secrets.init(directory / "secrets.json")
@@ -139,11 +142,10 @@ def _start(stack: Stack) -> Stack:
     parts = {part.name: part for part in _parts(stack, context, _write_files(context))}
     _write(RenderedFile(f"{directory}/netrc", _netrc(context)))
     (directory / "stack.json").write_text(json.dumps({"port_base": stack.port_base}))
-    processes = stack.processes
-    processes.ensure(parts["clickhouse"], START_TIMEOUT)
-    _migrate(stack.access())
-    for name in ("vector", "viewer"):
-        processes.ensure(parts[name], START_TIMEOUT)
+    for name in names:
+        stack.processes.ensure(parts[name], START_TIMEOUT)
+        if name == "clickhouse":
+            _migrate(stack.access())
     return stack
 
 
