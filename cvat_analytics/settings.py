@@ -191,6 +191,10 @@ class Settings(BaseModel):
     grafana_anonymous_viewer: bool = Field(
         False, description="Let visitors without a login read the dashboards (role Viewer, never more)."
     )
+    grafana_language: Literal["en", "ja"] = Field(
+        "en",
+        description="Language of the dashboards' titles, descriptions and column names: `en` (English) or `ja` (Japanese).",
+    )
 
     # What is installed
     package_source: str = Field(

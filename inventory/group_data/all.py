@@ -65,6 +65,9 @@ grafana_serve_from_sub_path = True
 # Let visitors without a login read the dashboards (role Viewer, never more).
 grafana_anonymous_viewer = False
 
+# Language of the dashboards' titles, descriptions and column names: `en` (English) or `ja` (Japanese).
+grafana_language = "en"
+
 
 # --- What is installed ---
 
