@@ -178,6 +178,32 @@ class Settings(BaseModel):
         description="CVAT's address as a browser reaches it, as in `https://cvat.example.org`: dashboards link to its tasks "
         "and jobs, and it is asked who a visitor is. Empty: no links, and visitors come from the file of local users.",
     )
+    gateway_certificate: Path | None = Field(
+        None,
+        description="File on your own machine with the gateway's certificate and its chain (PEM). Without one, the deploy makes a "
+        "private authority beside the inventory (`certificates/ca.pem`) and a certificate signed by it.",
+    )
+    gateway_certificate_key: Path | None = Field(
+        None, description="File with the certificate's private key (PEM, not encrypted)."
+    )
+    gateway_requests_per_second: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        100,
+        description="How many requests a second the gateway takes from one address, five times as many for a moment; more are "
+        "answered 429.",
+    )
+    firewall: bool = Field(
+        False,
+        description="Close the stack's own ports, by nftables rules in a table of their own, to everybody but this stack's hosts "
+        "and the addresses allowed for each part. No other port of the host is touched.",
+    )
+    vector_allowed_addresses: tuple[str, ...] = Field(
+        (),
+        description="Addresses or networks (CIDR), usually the CVAT host's, that may send events where `firewall` is on.",
+    )
+    grafana_allowed_addresses: tuple[str, ...] = Field(
+        (),
+        description="Addresses or networks (CIDR) that may reach Grafana and the events API directly, not through the gateway, where `firewall` is on.",
+    )
     grafana_root_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "",
         description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers "
@@ -348,13 +374,16 @@ def validate(values: Mapping[str, Any], *, where: str) -> Settings:
 def _conflicts(settings: Settings) -> list[str]:
     """Return what is wrong between settings that are fine each for itself."""
     mistakes = []
-    for network in settings.clickhouse_allowed_addresses:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError:
-            mistakes.append(
-                f"setting 'clickhouse_allowed_addresses': {network!r} is neither an IP address nor a network"
-            )
+    for name in ("clickhouse_allowed_addresses", "vector_allowed_addresses", "grafana_allowed_addresses"):
+        for network in getattr(settings, name):
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                mistakes.append(f"setting {name!r}: {network!r} is neither an IP address nor a network")
+    if (settings.gateway_certificate is None) != (settings.gateway_certificate_key is None):
+        mistakes.append(
+            "settings 'gateway_certificate' and 'gateway_certificate_key': give both or neither; one is of no use without the other"
+        )
     if settings.package_source.startswith(("http://", "https://")) and settings.package_signing_key is None:
         mistakes.append(
             "setting 'package_signing_key': needed because 'package_source' is a mirror; give the file with its public key"

@@ -54,6 +54,28 @@ gateway_listen_address = "127.0.0.1"
 # and it is asked who a visitor is. Empty: no links, and visitors come from the file of local users.
 cvat_url = ""
 
+# File on your own machine with the gateway's certificate and its chain (PEM). Without one, the deploy makes a
+# private authority beside the inventory (`certificates/ca.pem`) and a certificate signed by it.
+gateway_certificate = None
+
+# File with the certificate's private key (PEM, not encrypted).
+gateway_certificate_key = None
+
+# How many requests a second the gateway takes from one address, five times as many for a moment; more are answered
+# 429.
+gateway_requests_per_second = 100
+
+# Close the stack's own ports, by nftables rules in a table of their own, to everybody but this stack's hosts and
+# the addresses allowed for each part. No other port of the host is touched.
+firewall = False
+
+# Addresses or networks (CIDR), usually the CVAT host's, that may send events where `firewall` is on.
+vector_allowed_addresses = []
+
+# Addresses or networks (CIDR) that may reach Grafana and the events API directly, not through the gateway, where
+# `firewall` is on.
+grafana_allowed_addresses = []
+
 # The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves
 # `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.
 grafana_root_url = ""
