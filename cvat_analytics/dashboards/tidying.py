@@ -1,0 +1,164 @@
+"""Bring a dashboard that Grafana has saved into the form in which it is kept in git.
+
+Grafana's JSON carries what belongs to one instance (ids, versions, another datasource's uid) and every option at its
+default. What the file in git spells out stays spelt out: the file is the reference, so that a change of one panel in Grafana
+is a change of these lines in git and of no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cvat_analytics.dashboards import defaults
+from cvat_analytics.dashboards.model import DATASOURCE_TYPE, DATASOURCE_UID
+from cvat_analytics.settings import Settings
+
+Model = Mapping[str, Any]
+
+_PLUGIN_VERSION: str = Settings.model_fields["grafana_plugin_version"].default
+
+
+def tidied(model: Model, reference: Model | None = None) -> dict[str, Any]:
+    """Return the dashboard `model` without what is not the author's; `reference` is the same dashboard as it is in git.
+
+    Options at Grafana's default are dropped unless the reference has them too. Panels are matched by their id, variables
+    and annotations by name, queries by refId.
+    """
+    before: Model = reference or {}
+    found = {key: value for key, value in model.items() if key not in defaults.INSTANCE_KEYS}
+    found = _reduced(found, defaults.DASHBOARD, before)
+    if found.get("links"):
+        found["links"] = [
+            _reduced(link, defaults.DASHBOARD_LINK, _match(before.get("links", []), "title", link))
+            for link in found["links"]
+        ]
+    found["panels"] = [_panel(each, _panels_by_id(before)) for each in model.get("panels", [])]
+    variables = [
+        _variable(each, _match(_list(before, "templating"), "name", each))
+        for each in _list(model, "templating")
+    ]
+    annotations = [
+        _annotation(each, _match(_list(before, "annotations"), "name", each))
+        for each in _list(model, "annotations")
+        # Grafana adds its own alerts' annotations to every dashboard
+        if not each.get("builtIn") or _match(_list(before, "annotations"), "name", each)
+    ]
+    for name, items in (("templating", variables), ("annotations", annotations)):
+        if items or name in before:
+            found[name] = {"list": items}
+        else:
+            found.pop(name, None)
+    return found
+
+
+def tidy_sql(sql: str) -> str:
+    """Return a query with plain line breaks, without blanks at line ends and empty lines around it."""
+    lines = [line.rstrip() for line in sql.replace("\r\n", "\n").split("\n")]
+    return "\n".join(lines).strip("\n")
+
+
+def _reduced(value: Model, default: Mapping[str, Any], reference: Model) -> dict[str, Any]:
+    """Return `value` without the keys that are at their `default` and are not in the `reference`."""
+    kept: dict[str, Any] = {}
+    for key, item in value.items():
+        known = default.get(key, _NEVER)
+        if isinstance(known, Mapping) and isinstance(item, Mapping) and known:
+            below = reference.get(key)
+            item = _reduced(item, known, below if isinstance(below, Mapping) else {})
+            if not item and key not in reference:
+                continue
+        elif key not in reference and _is_default(item, known):
+            continue
+        kept[key] = item
+    return kept
+
+
+_NEVER = object()
+
+
+def _is_default(value: Any, known: Any) -> bool:
+    # True == 1 in Python; in JSON they are different things
+    choices = known.values if isinstance(known, defaults.OneOf) else (known,)
+    return any(type(value) is type(choice) and value == choice for choice in choices)
+
+
+def _list(model: Model, name: str) -> list[dict[str, Any]]:
+    return list(model.get(name, {}).get("list", []))
+
+
+def _match(items: Sequence[Model], key: str, wanted: Model) -> Model:
+    """Return that one of `items` which has the same `key` as `wanted`, or nothing."""
+    return next((item for item in items if item.get(key) == wanted.get(key)), {})
+
+
+def _panels_by_id(model: Model) -> dict[Any, Model]:
+    found: dict[Any, Model] = {}
+    for panel in model.get("panels", []):
+        found[panel.get("id")] = panel
+        found |= _panels_by_id(panel)
+    return found
+
+
+def _panel(model: Model, references: Mapping[Any, Model]) -> dict[str, Any]:
+    reference = references.get(model.get("id"), {})
+    if reference.get("type", model.get("type")) != model.get("type"):
+        reference = {}
+    panel = _reduced(model, defaults.of_panel(str(model.get("type"))), reference)
+    if "pluginVersion" not in reference:
+        panel.pop("pluginVersion", None)  # of the panel's own plugin: Grafana's version
+    if "datasource" in panel:
+        panel["datasource"] = _datasource(panel["datasource"])
+    if "targets" in panel:
+        panel["targets"] = [
+            _target(each, _match(reference.get("targets", []), "refId", each)) for each in panel["targets"]
+        ]
+    if "panels" in panel:
+        panel["panels"] = [_panel(each, references) for each in panel["panels"]]
+    return panel
+
+
+def _target(model: Model, reference: Model) -> dict[str, Any]:
+    target = _reduced(model, defaults.TARGET, reference)
+    if "datasource" in target:
+        target["datasource"] = _datasource(target["datasource"])
+    if "rawSql" in target:
+        target["rawSql"] = tidy_sql(target["rawSql"])
+        target["pluginVersion"] = _PLUGIN_VERSION
+        if target.get("editorType") == "sql" and "meta" not in reference:
+            target.pop("meta", None)  # what the query builder, which is not used, remembers
+    return target
+
+
+def _variable(model: Model, reference: Model) -> dict[str, Any]:
+    variable = _reduced(model, defaults.VARIABLE, reference)
+    variable.pop("options", None)  # the values that the last visitor saw
+    if "definition" not in reference:
+        variable.pop("definition", None)
+    if isinstance(variable.get("current"), Mapping):
+        variable["current"] = {k: v for k, v in variable["current"].items() if k != "selected"}
+    if "datasource" in variable:
+        variable["datasource"] = _datasource(variable["datasource"])
+    query = variable.get("query")
+    if isinstance(query, Mapping) and "rawSql" in query:
+        variable["query"] = {**query, "rawSql": tidy_sql(query["rawSql"])}
+    return variable
+
+
+def _annotation(model: Model, reference: Model) -> dict[str, Any]:
+    annotation = _reduced(model, defaults.ANNOTATION, reference)
+    if "datasource" in annotation:
+        annotation["datasource"] = _datasource(annotation["datasource"])
+    for key in ("target", "rawSql"):
+        if isinstance(annotation.get(key), Mapping):
+            annotation[key] = _target(annotation[key], reference.get(key, {}))
+        elif key == "rawSql" and isinstance(annotation.get(key), str):
+            annotation[key] = tidy_sql(annotation[key])
+    return annotation
+
+
+def _datasource(value: Any) -> Any:
+    """Return the project's datasource for any ClickHouse, which has another uid where it was not provisioned by us."""
+    if isinstance(value, Mapping) and value.get("type") == DATASOURCE_TYPE:
+        return {"type": DATASOURCE_TYPE, "uid": DATASOURCE_UID}
+    return value
