@@ -45,6 +45,9 @@ class Paths:
     grafana_plugins: str = field(init=False)
     grafana_credentials: str = field(init=False)
     dashboards: str = field(init=False)
+    gateway_config: str = field(init=False)
+    gateway_run: str = field(init=False)
+    gateway_credentials: str = field(init=False)
     secrets: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +63,8 @@ class Paths:
             "grafana_logs": "/var/log/grafana",
             "grafana_plugins": "/var/lib/grafana/plugins",
             "dashboards": "/etc/cvat-analytics/dashboards",
+            "gateway_config": "/etc/cvat-analytics/gateway",
+            "gateway_run": "/run/cvat-analytics-gateway",
             "secrets": "/etc/cvat-analytics/secrets",
         }
         for name, path in places.items():
@@ -67,6 +72,7 @@ class Paths:
         # systemd lays credentials out by unit name (LoadCredential=, systemd.exec(5)); the embedded stack does the same
         object.__setattr__(self, "vector_credentials", f"{credentials}/vector.service")
         object.__setattr__(self, "grafana_credentials", f"{credentials}/grafana-server.service")
+        object.__setattr__(self, "gateway_credentials", f"{credentials}/cvat-analytics-gateway.service")
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ class Context:
                 "native_port": clickhouse.clickhouse_native_port,
                 "database": clickhouse.database,
             },
+            "behind_gateway": self.host in self.topology.groups["gateway"],
             "listen_addresses": self.topology.clickhouse_listen_addresses(),
             "client_addresses": {
                 "admin": (LOOPBACK,),
@@ -151,6 +158,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["seconds"] = lambda value: (
         int(value.total_seconds()) if isinstance(value, timedelta) else int(value)
     )
+    environment.globals["at"] = lambda host, port: f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return environment
 
 

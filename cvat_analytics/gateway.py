@@ -1,0 +1,122 @@
+"""The gateway's and the firewall's files: what stands between the outside and the stack.
+
+Grafana listens on loopback and believes who the gateway says a visitor is, so both are always on one host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from cvat_analytics.certificates import Pair
+from cvat_analytics.errors import InputError
+from cvat_analytics.render import Context, RenderedFile, render
+from cvat_analytics.topology import LOOPBACK
+
+UNIT = "cvat-analytics-gateway"
+FIREWALL_UNIT = "cvat-analytics-firewall"
+ACCESS_LOG = "syslog:server=unix:/dev/log,nohostname,tag=gateway"
+
+
+def host_name(context: Context) -> str:
+    """Return the name under which people reach the gateway.
+
+    Raises InputError when `grafana_root_url` cannot be the gateway's address.
+    """
+    settings = context.settings
+    parts = urlsplit(settings.grafana_root_url)
+    if parts.scheme != "https" or not parts.hostname:
+        raise InputError(
+            f"setting 'grafana_root_url' of host {context.host}: {settings.grafana_root_url} is not where people reach the gateway. "
+            "Give the https address that they type, such as https://analytics.example.org/analytics/"
+        )
+    if not settings.grafana_serve_from_sub_path and parts.path.strip("/"):
+        raise InputError(
+            f"setting 'grafana_serve_from_sub_path' of host {context.host}: must stay True with a gateway, which does not strip the path"
+        )
+    return parts.hostname
+
+
+def variables(context: Context) -> dict[str, Any]:
+    """Return what the gateway's templates see beside the usual names."""
+    settings = context.settings
+    name = host_name(context)
+    parts = urlsplit(settings.grafana_root_url)
+    cvat = urlsplit(settings.cvat_url)
+    # a browser sends CVAT's session only to CVAT's own host; elsewhere it is asked for name and password
+    login_url = f"{settings.cvat_url}auth/login?next={parts.path}" if cvat.hostname == name else ""
+    return {
+        "gateway": {
+            "host_name": name,
+            "authority": parts.netloc,
+            "grafana_path": parts.path.rstrip("/"),
+            "login_url": login_url,
+        },
+        "gateway_access_log": ACCESS_LOG,
+    }
+
+
+def files(context: Context, pair: Pair) -> list[RenderedFile]:
+    """Return the gateway's configuration, its certificate `pair`, and its unit."""
+    paths = context.paths
+    names = context.variables() | variables(context)
+    return [
+        RenderedFile(f"{paths.secrets}/{UNIT}/certificate_key", pair.key, mode="600", secret=True),
+        RenderedFile(f"{paths.gateway_config}/certificate.pem", pair.certificate),
+        RenderedFile(f"{paths.gateway_config}/nginx.conf", render("gateway/nginx.conf.j2", names)),
+        RenderedFile(
+            f"{paths.root}/etc/systemd/system/{UNIT}.service", render(f"systemd/{UNIT}.service.j2", names)
+        ),
+    ]
+
+
+def guarded_ports(context: Context) -> list[dict[str, Any]]:
+    """Return this host's own ports that the firewall closes: name, ports and who may use them, loopback always."""
+    settings, topology = context.settings, context.topology
+    stack = [
+        str(each.address) for name, each in topology.settings.items() if name != context.host and each.address
+    ]
+    allowed = {
+        "clickhouse": settings.clickhouse_allowed_addresses,
+        "vector": settings.vector_allowed_addresses,
+        "grafana": settings.grafana_allowed_addresses,
+        "events_api": settings.grafana_allowed_addresses,
+    }
+    return [
+        {
+            "name": component,
+            "ports": sorted(settings.listening_ports()[component].values()),
+            "addresses": _by_family([*stack, *allowed[component]]),
+        }
+        for component in topology.components(context.host)
+        if component in allowed
+    ]
+
+
+def firewall_files(context: Context) -> list[RenderedFile]:
+    """Return the firewall's rules and its unit."""
+    names = context.variables() | {"guarded": guarded_ports(context)}
+    paths = context.paths
+    return [
+        RenderedFile(f"{paths.gateway_config}/firewall.nft", render("gateway/firewall.nft.j2", names)),
+        RenderedFile(
+            f"{paths.root}/etc/systemd/system/{FIREWALL_UNIT}.service",
+            render(f"systemd/{FIREWALL_UNIT}.service.j2", names),
+        ),
+    ]
+
+
+def certificate_names(context: Context) -> tuple[str, ...]:
+    """Return the names for which the gateway's own certificate is made."""
+    address = context.settings.address
+    names = (host_name(context), LOOPBACK, *((str(address),) if address else ()))
+    return tuple(dict.fromkeys(names))
+
+
+def _by_family(addresses: Sequence[str]) -> dict[str, list[str]]:
+    """Return the addresses as nftables wants them: those of IPv4 (`ip`) apart from those of IPv6 (`ip6`)."""
+    families: dict[str, list[str]] = {"ip": [], "ip6": []}
+    for address in dict.fromkeys(addresses):
+        families["ip6" if ":" in address else "ip"].append(address)
+    return {family: members for family, members in families.items() if members}
