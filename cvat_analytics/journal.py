@@ -1,0 +1,277 @@
+"""Read the journal: what Vector has accepted, as gzip-compressed lines of JSON, one file per day of arrival.
+
+A process that is killed leaves a torn gzip member behind, and its next life writes the next member right after it. So
+a file is read member by member: where one breaks off, reading goes on at the next, and what could not be read is told.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Protocol
+
+from cvat_analytics.errors import InputError
+
+NAME = re.compile(r"events-(\d{4}-\d{2}-\d{2})\.jsonl\.gz")
+"""The name of a journal file and in it the day of arrival (templates/vector/vector.toml.j2)."""
+EVENT = re.compile(rb'^\{.*?"timestamp": ?"(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3})".*\}$', re.DOTALL)
+"""A line of the journal and in it the event's time. Within a JSON text a quote has a backslash: the match is the field."""
+
+_HEADER = re.compile(rb"\x1f\x8b\x08[\x00-\x1f]", re.DOTALL)
+"""How a gzip member begins: magic, deflate, no reserved flag (RFC 1952)."""
+_CHUNK = 2**18
+_LOOK_AHEAD = 2**12
+"""Compressed bytes after a possible beginning of a member that are tried: enough to see an event begin."""
+_OUTPUT = 2**20
+_STEP = 2**6
+LONGEST_LINE = 2**26
+"""An event has up to 8 MiB as it is sent, and each of its bytes may be written as six."""
+
+
+class Stream(Protocol):
+    """Where the compressed bytes come from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A journal file: its name, the day of arrival in it, its size in bytes, and how to open it (up to that size)."""
+
+    name: str
+    day: date
+    size: int
+    open: Callable[[], AbstractContextManager[Stream]]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What of a journal could not be read. `offset`: compressed bytes before it, in the file."""
+
+    file: str
+    offset: int
+    reason: str
+    at_end: bool = False
+    """Whether it is the end of the file that breaks off, as it does while Vector has it open."""
+
+    def __str__(self) -> str:
+        return f"{self.file}: at byte {self.offset}: {self.reason}"
+
+
+class _Limited:
+    """The first `size` bytes of a file, so that one that grows meanwhile comes to an end."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._file = path.open("rb")
+        self._left = size
+
+    def read(self, size: int, /) -> bytes:
+        data = self._file.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def __enter__(self) -> _Limited:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+
+def find(directory: Path) -> list[File]:
+    """Return the journal files in `directory` by day. Raises InputError when it cannot be read or has none."""
+    if directory.is_file():
+        raise InputError(f"journal {directory}: is a file. Give the directory that holds the journal's files")
+    try:
+        paths = sorted(directory.iterdir())
+        files = [(path, path.stat().st_size) for path in paths if NAME.fullmatch(path.name)]
+    except OSError as error:
+        raise InputError(f"journal {directory}: cannot be read ({error.strerror})") from None
+    found = []
+    for path, size in files:
+        day = day_of(path.name)
+        if day:
+            found.append(File(path.name, day, size, lambda path=path, size=size: _Limited(path, size)))  # type: ignore[misc]
+    return require(found, str(directory))
+
+
+def day_of(name: str) -> date | None:
+    """Return the day of arrival in a journal file's name, None when it is not one."""
+    match = NAME.fullmatch(name)
+    try:
+        return date.fromisoformat(match[1]) if match else None
+    except ValueError:
+        return None
+
+
+def require(files: Sequence[File], where: str) -> list[File]:
+    """Return `files`. Raises InputError when there are none."""
+    if not files:
+        raise InputError(
+            f"journal {where}: has no file events-YYYY-MM-DD.jsonl.gz. Is it the right directory, and has Vector received anything?"
+        )
+    return list(files)
+
+
+def refuse_foreign(file: File) -> None:
+    """Raise InputError when `file` does not begin as a journal does. A damaged beginning with an event after it is fine."""
+    with file.open() as stream:
+        head = stream.read(_CHUNK)
+    damages: list[Damage] = []
+    reader = Reader(file.name, _Head(head), damages.append)
+    lines = [line for block in reader for line in block.lines]
+    if any(EVENT.match(line) for line in lines) or not head:
+        return
+    if lines:
+        raise InputError(f"journal file {file.name}: holds something else than events. Move it away")
+    if not _HEADER.search(head):
+        raise InputError(f"journal file {file.name}: is not compressed with gzip. Move it away")
+
+
+class _Head:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(self, size: int, /) -> bytes:
+        data, self._data = self._data[:size], self._data[size:]
+        return data
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some whole lines, and how many compressed bytes of the file have been read up to here."""
+
+    lines: list[bytes]
+    offset: int
+
+
+class Reader:
+    """Yields the lines of one journal file as blocks, in constant memory; `report` is told of what cannot be read."""
+
+    def __init__(self, name: str, stream: Stream, report: Callable[[Damage], object]) -> None:
+        self._name, self._stream, self._report = name, stream, report
+        self._buffer = b""
+        self._offset = 0
+        """Where in the file the buffer begins."""
+        self._ended = False
+        self._line = b""
+        """The beginning of a line whose end has not come yet."""
+
+    def __iter__(self) -> Iterator[Block]:
+        while self._fill():
+            if _HEADER.match(self._buffer):
+                yield from self._member()
+            else:
+                self._skip("something that is not gzip")
+
+    def _fill(self) -> bool:
+        """Have a chunk, and what is looked ahead in the buffer, or all that is left; return whether there is anything."""
+        while not self._ended and len(self._buffer) < _CHUNK + _LOOK_AHEAD:
+            data = self._stream.read(_CHUNK)
+            self._ended = not data
+            self._buffer += data
+        return bool(self._buffer)
+
+    def _advance(self, size: int) -> None:
+        self._buffer = self._buffer[size:]
+        self._offset += size
+
+    def _skip(self, reason: str) -> None:
+        """Go on to the next beginning of a member."""
+        begin = self._offset
+        while self._fill():
+            found = _HEADER.search(self._buffer, 1 if self._offset == begin else 0)
+            if found:
+                self._advance(found.start())
+                break
+            self._advance(len(self._buffer) if self._ended else len(self._buffer) - _LOOK_AHEAD)
+        self._report(Damage(self._name, begin, f"{reason} ({self._offset - begin} bytes passed over)"))
+
+    def _member(self) -> Iterator[Block]:
+        """Yield the lines of the member that begins here, up to its end, its tear, or the end of the file."""
+        inflate = zlib.decompressobj(wbits=31)
+        begin = self._offset
+        while self._fill():
+            following = self._next_member(1 if self._offset == begin else 0)
+            limit = len(self._buffer) if self._ended else len(self._buffer) - _LOOK_AHEAD
+            size = limit if following is None else following
+            try:
+                for data in _inflated(inflate, self._buffer[:size]):
+                    yield Block(self._lines(data), self._offset)
+            except zlib.error:
+                yield Block(self._last_line(), self._offset)
+                self._skip("damaged compression; an event shortly before it may be altered")
+                return
+            self._advance(size - len(inflate.unused_data))
+            if inflate.eof:
+                # a writer ends a member after a whole line
+                yield Block(self._rest(), self._offset)
+                return
+            if following is not None:
+                break
+        lost = len(self._line)
+        kept = self._last_line()
+        where = "the file ends before what" if self._ended and not self._buffer else "what"
+        self._report(
+            Damage(
+                self._name,
+                self._offset,
+                f"{where} began at byte {begin} is complete; {0 if kept else lost} bytes of an event are left out",
+                at_end=not self._buffer,
+            )
+        )
+        yield Block(kept, self._offset)
+
+    def _next_member(self, start: int) -> int | None:
+        """Return where in the buffer a member begins, from `start` on. Four bytes prove nothing: an event must begin there."""
+        limit = len(self._buffer) if self._ended else len(self._buffer) - _LOOK_AHEAD
+        for found in _HEADER.finditer(self._buffer, start, min(limit + 3, len(self._buffer))):
+            trial = zlib.decompressobj(wbits=31)
+            try:
+                if trial.decompress(self._buffer[found.start() : found.start() + _LOOK_AHEAD], 1) == b"{":
+                    return found.start()
+            except zlib.error:
+                continue
+        return None
+
+    def _lines(self, data: bytes) -> list[bytes]:
+        """Return the lines that `data` completes."""
+        *lines, rest = (self._line + data).split(b"\n") if b"\n" in data else [self._line + data]
+        if len(rest) > LONGEST_LINE:
+            self._report(
+                Damage(self._name, self._offset, f"a line of more than {LONGEST_LINE} bytes; it is no event")
+            )
+            rest = b""
+        self._line = rest
+        return [line for line in lines if line]
+
+    def _rest(self) -> list[bytes]:
+        rest, self._line = self._line, b""
+        return [rest] if rest else []
+
+    def _last_line(self) -> list[bytes]:
+        """Return what has come of a line that has no end, if only its end is missing."""
+        return [line for line in self._rest() if EVENT.match(line)]
+
+
+def _inflated(inflate: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    """Yield what `data` inflates to, in pieces of bounded size. Raises zlib.error at the first damage, not before it."""
+    while True:
+        before = inflate.copy()
+        try:
+            output = inflate.decompress(data, _OUTPUT)
+        except zlib.error:
+            # what the failed call has inflated is lost with it: go up to the damage in small steps
+            for start in range(0, len(data), _STEP):
+                yield before.decompress(data[start : start + _STEP])
+            raise
+        if output:
+            yield output
+        data = inflate.unconsumed_tail
+        if not data and len(output) < _OUTPUT:
+            return
