@@ -1,0 +1,214 @@
+"""The embedded stack as a stage for faults: the fault proxy before ClickHouse, a small disk below Vector.
+
+Vector is the real one where a `vector` is on PATH, otherwise the substitute (cvat_analytics.embedded.stack).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from cvat_analytics.embedded import stack
+from cvat_analytics.render import Context
+from cvat_analytics.topology import Topology
+from tests.faults.account import Found
+from tests.faults.proxy import ADDRESS, FaultProxy
+
+PARTS = ("clickhouse", "vector")
+DISK = (
+    "96m" if not shutil.which("vector") else "3g"
+)  # the real Vector refuses a disk smaller than its buffers
+
+
+class _BehindProxy(Topology):
+    """A topology in which Vector reaches ClickHouse at the proxy's address. The port is the same."""
+
+    def clickhouse_address(self, host: str) -> str:
+        return ADDRESS
+
+
+@dataclass(frozen=True)
+class _Stack(stack.Stack):
+    """An embedded stack whose Vector speaks to the proxy."""
+
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def context(self) -> Context:
+        plain = super().context()
+        settings = plain.settings.model_copy(update=dict(self.settings))
+        return replace(plain, topology=_BehindProxy(plain.topology.groups, {stack.HOST: settings}))
+
+
+class Embedded:
+    """A running stack below `directory`. Nothing restarts what is killed except `start`."""
+
+    kind = "embedded"
+
+    def __init__(self, directory: Path) -> None:
+        self.disk = _mount(directory / "var" / "lib" / "vector")
+        plain = stack.up(directory)
+        plain.processes.stop("viewer")
+        self._stack = _Stack(plain.directory, plain.port_base)
+        self.proxy = FaultProxy(self.settings.clickhouse_http_port)
+        self.start(*PARTS)
+
+    @property
+    def directory(self) -> Path:
+        """Return where the stack is."""
+        return self._stack.directory
+
+    @property
+    def settings(self) -> Any:
+        """Return the settings that are in force."""
+        return self._stack.context().settings
+
+    @property
+    def vector_config(self) -> Path:
+        """Return the rendered vector.toml."""
+        return Path(self._stack.paths.vector_config) / "vector.toml"
+
+    @property
+    def targets(self) -> list[tuple[str, int]]:
+        """Return where Vector takes events."""
+        return [("127.0.0.1", self.settings.vector_port)]
+
+    @property
+    def vector_version(self) -> str:
+        """Return which Vector is tested."""
+        program = shutil.which("vector")
+        if not program:
+            return "the substitute for Vector"
+        return subprocess.run(
+            [program, "--version"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    def start(self, *parts: str) -> None:
+        """Start what of `parts` does not run, with the settings as they are now."""
+        stack.start(self._stack, parts or PARTS)
+
+    def kill(self, part: str) -> None:
+        """End `part` as the kernel's OOM killer does."""
+        pid = self._stack.processes.pid(part)
+        if pid is None:
+            return
+        os.kill(pid, signal.SIGKILL)
+        while self._stack.processes.pid(part) is not None:
+            time.sleep(0.01)
+
+    def stop(self, part: str) -> None:
+        """Stop `part` in order."""
+        self._stack.processes.stop(part)
+
+    def runs(self, part: str) -> bool:
+        """Return whether `part` runs."""
+        return self._stack.processes.pid(part) is not None
+
+    def reload_vector(self) -> None:
+        """Ask Vector to read its configuration again (SIGHUP)."""
+        pid = self._stack.processes.pid("vector")
+        if pid is not None:
+            os.kill(pid, signal.SIGHUP)
+
+    def vector_log(self) -> str:
+        """Return what Vector has logged so far."""
+        return self._stack.processes.log("vector").read_text(errors="replace")
+
+    def change(self, **settings: Any) -> None:
+        """Let `settings` be in force from the next `start` on."""
+        known = dict(self._stack.settings) | settings
+        self._stack = _Stack(self.directory, self._stack.port_base, tuple(known.items()))
+
+    def sql(self, statement: str) -> str:
+        """Return the administrator's answer to `statement`. Raises AssertionError with ClickHouse's message."""
+        context = self._stack.context()
+        url = f"http://127.0.0.1:{context.settings.clickhouse_http_port}/?" + urllib.parse.urlencode(
+            {"database": context.settings.database, "default_format": "JSONCompact"}
+        )
+        request = urllib.request.Request(url, statement.encode())
+        request.add_header("X-ClickHouse-User", "admin")
+        request.add_header("X-ClickHouse-Key", context.secrets["clickhouse_admin"])
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            raise AssertionError(f"{error.read().decode()}\n\n{statement}") from None
+
+    def found(self) -> Found:
+        """Return what readers see now."""
+        return Found.of(
+            (int(row[0]) for row in self._rows("SELECT obj_id FROM events FINAL WHERE obj_id > 0")),
+            (row[0] for row in self._rows("SELECT original FROM events_dead_letter FINAL")),
+            int(self._rows("SELECT count() FROM events")[0][0]),
+        )
+
+    def _rows(self, query: str) -> list[list[Any]]:
+        rows: list[list[Any]] = json.loads(self.sql(query))["data"]
+        return rows
+
+    @contextmanager
+    def full_disk(self) -> Iterator[None]:
+        """Let nothing more be written below Vector's data directory."""
+        pid = self._stack.processes.pid("vector")
+        if self.disk == "limit":
+            assert pid is not None
+            _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+            try:
+                yield
+            finally:
+                with suppress(ProcessLookupError):
+                    resource.prlimit(pid, resource.RLIMIT_FSIZE, (hard, hard))
+            return
+        filler = Path(self._stack.paths.vector_data) / "filler"
+        try:
+            with filler.open("wb") as file:
+                _fill(file.fileno())
+            yield
+        finally:
+            filler.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Stop everything and give the disk back."""
+        self.proxy.close()
+        stack.down(self.directory)
+        if self.disk != "limit":
+            subprocess.run(["umount", "-l", self._stack.paths.vector_data], check=False)
+
+
+def _mount(path: Path) -> str:
+    """Give Vector's data a small file system of its own; return how the disk is made full.
+
+    Without root, writes of the running Vector are refused by a limit on the size of files instead (EFBIG where a full
+    disk says ENOSPC): the same failed writes, but other programs on the disk are not hindered.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    if os.path.ismount(path):
+        return "tmpfs"
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=700", "tmpfs", str(path)],
+        capture_output=True,
+        check=False,
+    )
+    return "tmpfs" if done.returncode == 0 else "limit"
+
+
+def _fill(descriptor: int) -> None:
+    """Write until there is no room left for a single byte."""
+    for size in (2**20, 2**12, 1):
+        chunk = b"\0" * size
+        with suppress(OSError):
+            while os.write(descriptor, chunk) == size:
+                pass

@@ -1,0 +1,290 @@
+"""One run: a client at a steady rate, faults in an order that the seed decides, and the reckoning."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from cvat_analytics.render import ROOT
+from tests.faults import client as producer
+from tests.faults.account import Account, Found
+from tests.faults.ledger import Ledger
+
+GENERATION = 10_000_000
+"""Each start of the client numbers its events from a multiple of this."""
+SETTLE = 180.0
+"""Seconds in which everything acknowledged must be readable once the faults are over."""
+
+Say = Callable[[str], None]
+
+
+class Stage(Protocol):
+    """A running stack that can be hurt."""
+
+    kind: str
+
+    @property
+    def targets(self) -> list[tuple[str, int]]: ...
+    @property
+    def vector_version(self) -> str: ...
+    def start(self, *parts: str) -> None: ...
+    def kill(self, part: str) -> None: ...
+    def stop(self, part: str) -> None: ...
+    def found(self) -> Found: ...
+
+
+@dataclass
+class Client:
+    """The producer's process; its queue in `directory` outlives it."""
+
+    directory: Path
+    port: int
+    rate: float
+    generations: int = 0
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the producer with a number range of its own."""
+        self.generations += 1
+        command: list[object] = [sys.executable, "-m", "tests.faults.client", "--port", self.port]
+        command += ["--queue", self._queue, "--count", self._count(self.generations)]
+        command += ["--first", self.generations * GENERATION + 1, "--rate", self.rate]
+        with (self.directory / "client.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                list(map(str, command)),
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                env=os.environ | {"PYTHONPATH": str(ROOT)},
+            )
+
+    def kill(self) -> None:
+        """End the producer as a crash does."""
+        assert self.process
+        self.process.kill()
+        self.process.wait(10)
+
+    def drain(self, seconds: float) -> bool:
+        """Let the producer make no more events and send what it has; return whether it could."""
+        assert self.process
+        self.process.terminate()
+        try:
+            return self.process.wait(seconds) == 0
+        except subprocess.TimeoutExpired:
+            return False
+
+    @property
+    def sent(self) -> int:
+        """Return how many events were made."""
+        return sum(self._read(number) for number in range(1, self.generations + 1))
+
+    @property
+    def waiting(self) -> int:
+        """Return how many events are in the queue."""
+        return producer.waiting(str(self._queue)) if self._queue.exists() else 0
+
+    @property
+    def _queue(self) -> Path:
+        return self.directory / "queue.sqlite"
+
+    def _count(self, generation: int) -> Path:
+        return self.directory / f"made.{generation}"
+
+    def _read(self, generation: int) -> int:
+        try:
+            return int(self._count(generation).read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+
+@dataclass
+class Scene:
+    """What a fault acts on."""
+
+    stage: Any
+    client: Client
+    ledger: Ledger
+    random: random.Random
+    hold: tuple[float, float]
+    """Shortest and longest time in seconds that a fault lasts."""
+
+    def pause(self, share: float = 1.0) -> None:
+        """Let the fault last."""
+        time.sleep(self.random.uniform(*self.hold) * share)
+
+
+Fault = Callable[[Scene], None]
+
+
+@dataclass
+class Outcome:
+    """What a run has come to."""
+
+    seed: int
+    seconds: float
+    stage: str
+    vector: str
+    account: Account
+    faults: Counter[str]
+    """How often each fault was injected."""
+    answers: Counter[str]
+    failures: list[str] = field(default_factory=list)
+    """What went wrong beside lost and doubled events: a part that did not come back, for example."""
+
+    @property
+    def passed(self) -> bool:
+        """Return whether the promise was kept."""
+        return self.account.faultless and not self.failures
+
+    def text(self) -> str:
+        """Return the report for a terminal."""
+        lines = [
+            f"{self.seconds / 60:.1f} minutes, seed {self.seed}, {self.stage} stack, {self.vector}",
+            "",
+            self.account.text(),
+            "answers to the client: "
+            + ", ".join(f"{name} x {n}" for name, n in sorted(self.answers.items())),
+            "",
+            "faults injected:",
+            *(f"{times:>6} x {name}" for name, times in sorted(self.faults.items())),
+            *(f"FAILED: {failure}" for failure in self.failures),
+            "",
+            "PASS" if self.passed else f"FAIL: repeat it with --seed {self.seed}",
+        ]
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the report for a file."""
+        return {
+            **{name: getattr(self, name) for name in ("seed", "stage", "vector", "passed", "failures")},
+            "seconds": round(self.seconds, 1),
+            "account": self.account.as_json(),
+            "faults": dict(sorted(self.faults.items())),
+            "answers": dict(self.answers),
+        }
+
+
+def run(
+    stage: Any,
+    faults: dict[str, Fault],
+    *,
+    seed: int,
+    rate: float,
+    seconds: float = 0,
+    hold: tuple[float, float] = (1.0, 2.0),
+    say: Say = lambda _line: None,
+) -> Outcome:
+    """Play rounds of all `faults`, each round in another order, for `seconds` (at least one round), and reckon up."""
+    chance = random.Random(seed)
+    began = time.monotonic()
+    injected: Counter[str] = Counter()
+    failures: list[str] = []
+    with _producing(stage, rate) as (client, ledger):
+        scene = Scene(stage, client, ledger, chance, hold)
+        log = _Log(say, began, scene, injected)
+        while not failures:
+            for name in chance.sample(sorted(faults), len(faults)):
+                scene.pause(0.5)
+                try:
+                    faults[name](scene)
+                    injected[name] += 1
+                    stage.start()
+                    if client.process is None or client.process.poll() is not None:
+                        raise AssertionError("the client has ended by itself")
+                except Exception as error:
+                    failures.append(f"{name}: {type(error).__name__}: {error}")
+                    break
+                log.minute()
+                if time.monotonic() - began > seconds and injected.keys() == faults.keys():
+                    break
+            else:
+                lost = settle(stage, ledger.snapshot(), SETTLE)
+                if lost:
+                    failures.append(f"after round {min(injected.values())}: lost {lost[:10]} of {len(lost)}")
+                if time.monotonic() - began <= seconds:
+                    continue
+            break
+        if not client.drain(SETTLE):
+            failures.append(f"the client could not send its queue ({client.waiting} events wait)")
+        settle(stage, ledger.snapshot(), SETTLE)
+        found = stage.found()
+        account = Account.of(
+            sent=client.sent,
+            sendings=ledger.sendings,
+            acknowledged=ledger.snapshot(),
+            found=found,
+            malformed={n for n in found.events.keys() | found.dead.keys() if producer.is_malformed(n)},
+        )
+        log.line()
+    return Outcome(
+        seed,
+        time.monotonic() - began,
+        stage.kind,
+        stage.vector_version,
+        account,
+        injected,
+        ledger.answers,
+        failures,
+    )
+
+
+def settle(stage: Any, acknowledged: frozenset[int], seconds: float) -> Sequence[int]:
+    """Wait until everything in `acknowledged` can be read; return what cannot after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while missing := stage.found().missing(acknowledged):
+        if time.monotonic() > deadline:
+            return missing
+        time.sleep(0.5)
+    return []
+
+
+@contextmanager
+def _producing(stage: Any, rate: float) -> Iterator[tuple[Client, Ledger]]:
+    ledger = Ledger(stage.targets)
+    with tempfile.TemporaryDirectory(prefix="faults-client-") as directory:
+        client = Client(Path(directory), ledger.port, rate)
+        client.start()
+        try:
+            yield client, ledger
+        finally:
+            if client.process and client.process.poll() is None:
+                client.kill()
+            ledger.close()
+
+
+@dataclass
+class _Log:
+    """Tells once a minute how it goes."""
+
+    say: Say
+    began: float
+    scene: Scene
+    injected: Counter[str]
+    minutes: int = 0
+
+    def minute(self) -> None:
+        """Say a line if a minute has begun since the last."""
+        minutes = int((time.monotonic() - self.began) / 60)
+        if minutes > self.minutes:
+            self.minutes = minutes
+            self.line()
+
+    def line(self) -> None:
+        """Say how it goes."""
+        scene = self.scene
+        self.say(
+            f"{(time.monotonic() - self.began) / 60:5.1f} min: sent {scene.client.sent}, acknowledged "
+            f"{len(scene.ledger.acknowledged)}, in the client's queue {scene.client.waiting}, "
+            f"faults {self.injected.total()}, answers {json.dumps(scene.ledger.answers)}"
+        )

@@ -1,0 +1,107 @@
+"""The book of what was acknowledged: a proxy between the client and Vector that records each answer of Vector's.
+
+It stands outside of everything that is killed. An event counts as acknowledged when Vector's answer 200 to the request
+with it has arrived here, whether or not the client lived to read it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+TIMEOUT = 120.0
+"""Seconds that Vector may take for an answer; the client gives up much earlier."""
+
+
+class Ledger:
+    """Forwards requests to the `targets` in turn and keeps the numbers of the events in them."""
+
+    def __init__(self, targets: Sequence[tuple[str, int]]) -> None:
+        self.acknowledged: set[int] = set()
+        self.sendings: Counter[int] = Counter()
+        """How often each event was sent."""
+        self.answers: Counter[str] = Counter()
+        """Vector's answers by status; `none` where there was no answer."""
+        self._lock = threading.Lock()
+        self._targets, self._turn = list(targets), itertools.count()
+        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self.port = int(self._server.server_port)
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def aim(self, targets: Sequence[tuple[str, int]]) -> None:
+        """Forward to `targets` from now on."""
+        with self._lock:
+            self._targets = list(targets)
+
+    def snapshot(self) -> frozenset[int]:
+        """Return the numbers acknowledged so far."""
+        with self._lock:
+            return frozenset(self.acknowledged)
+
+    def close(self) -> None:
+        """Stop forwarding."""
+        self._server.shutdown()
+        self._server.server_close()
+
+    def forward(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        """Pass one request on, record the answer, and return it. Raises OSError or HTTPException when there is none."""
+        numbers = [event["obj_id"] for event in json.loads(body)]
+        with self._lock:
+            self.sendings.update(numbers)
+            target = self._targets[next(self._turn) % len(self._targets)]
+        connection = http.client.HTTPConnection(*target, timeout=TIMEOUT)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException):
+            self.answers["none"] += 1
+            raise
+        finally:
+            connection.close()
+        with self._lock:
+            self.answers[str(response.status)] += 1
+            if response.status == 200:
+                self.acknowledged.update(numbers)
+        return response.status, answer
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: clients that are killed leave broken connections."""
+
+
+def _handler(ledger: Ledger) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            kept = {
+                name: self.headers[name]
+                for name in ("Content-Type", "Content-Encoding")
+                if self.headers[name]
+            }
+            try:
+                status, answer = ledger.forward("POST", self.path, kept, body)
+            except (OSError, http.client.HTTPException):
+                self.close_connection = True  # as if the client had spoken to Vector itself
+                return
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: Any) -> None:
+            """Keep the output free of requests."""
+
+    return Handler
