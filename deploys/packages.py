@@ -56,11 +56,14 @@ VENDORS = {
 
 
 def versions(component: str, settings: Settings) -> dict[str, str]:
-    """Return the packages of `component` and the exact version of each."""
+    """Return the vendor's packages of `component` and the exact version of each; none where there is no vendor."""
     if component == "clickhouse":
         # The three depend on each other in exactly the same version
         names = ("clickhouse-common-static", "clickhouse-server", "clickhouse-client")
         return dict.fromkeys(names, settings.clickhouse_version)
+    if component not in VENDORS:
+        # the events API is this project's own, and the gateway's nginx is the distribution's in whatever version it has
+        return {}
     return {component: settings.vector_version if component == "vector" else settings.grafana_version}
 
 

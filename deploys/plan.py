@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from pyinfra import context, host
 from pyinfra.api.exceptions import PyinfraError
 
-from cvat_analytics import inventory, migrations
+from cvat_analytics import gateway, inventory, migrations
 from cvat_analytics.errors import InputError
 from cvat_analytics.render import ROOT, Context, Paths
-from cvat_analytics.settings import Settings
+from cvat_analytics.settings import COMPONENTS, Settings
 from deploys import packages
 from deploys.facts import Host, HostState, PackageOffer, Schema
 
@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 SUPPORTED = {("debian", "12"), ("debian", "13"), ("ubuntu", "22.04"), ("ubuntu", "24.04")}
 # What may hold a port of the stack before a deploy: its own services, by the name of their process
-OWN_PROGRAMS = {"clickhouse": ("clickhouse",), "vector": ("vector",), "grafana": ("grafana",)}
+OWN_PROGRAMS = {
+    "clickhouse": ("clickhouse",),
+    "vector": ("vector",),
+    "grafana": ("grafana",),
+    "events_api": ("python",),
+    "gateway": ("nginx",),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Plan:
 
     context: Context
     state: HostState
+    directory: Path
+    """Where the inventory's secrets and certificates are, on the machine that deploys."""
 
     @property
     def settings(self) -> Settings:
@@ -65,7 +73,7 @@ def make(inventory_file: Path) -> Plan:
         secrets = stack.secrets()
         if host.name not in stack.topology.settings:
             raise InputError(
-                f"host {host.name}: is in none of the groups clickhouse, vector, grafana; put it in one or take it out"
+                f"host {host.name}: is in none of the groups {', '.join(COMPONENTS)}; put it in one or take it out"
             )
         components = stack.topology.components(host.name)
         settings = stack.topology.settings[host.name]
@@ -79,6 +87,8 @@ def make(inventory_file: Path) -> Plan:
         _check_size(state, settings)
         _check_store(state, components)
         _check_ports(state, settings, components)
+        if "gateway" in components:
+            gateway.host_name(Context(host.name, stack.topology, secrets))
         for component in components:
             _check_source(component, settings, state)
         rendering = Context(host.name, stack.topology, secrets, memory_bytes=state.memory)
@@ -87,7 +97,7 @@ def make(inventory_file: Path) -> Plan:
     except InputError as error:
         # pyinfra prints its own kind of error as a message, and any other with a traceback
         raise PyinfraError(str(error)) from None
-    return Plan(rendering, state)
+    return Plan(rendering, state, stack.secrets_file.parent)
 
 
 def clickhouse_client(paths: Paths) -> str:

@@ -1,0 +1,26 @@
+"""The firewall's rules for the stack's own ports, on every host, where the setting asks for them."""
+
+from __future__ import annotations
+
+from cvat_analytics import gateway, render
+from deploys import gateway_operations, operations
+from deploys.plan import Plan
+
+
+def apply(plan: Plan) -> None:
+    """Load the rules, or take them away when the setting has been turned off."""
+    files = gateway.firewall_files(plan.context)
+    if not plan.settings.firewall:
+        gateway_operations.retired(
+            name="firewall: none", unit=gateway.FIREWALL_UNIT, files=[file.path for file in files]
+        )
+        return
+    gateway_operations.program(name="firewall: nftables", package="nftables")
+    operations.managed_files(name="firewall: rules", files=files, unit=gateway.FIREWALL_UNIT)
+    operations.service(
+        name="firewall: service",
+        unit=gateway.FIREWALL_UNIT,
+        applied=render.fingerprint(*files),
+        probe="nft list table inet cvat_analytics > /dev/null",
+        timeout=plan.settings.health_timeout.total_seconds(),
+    )

@@ -1,0 +1,45 @@
+"""The gateway: TLS, and nobody in without the right. An nginx of the distribution's, run as a unit of our own."""
+
+from __future__ import annotations
+
+from cvat_analytics import certificates, gateway, render
+from cvat_analytics.render import RenderedFile
+from deploys import gateway_operations, operations
+from deploys.plan import Plan
+
+
+def install(plan: Plan) -> None:
+    """Install nginx. Its own service would listen publicly with a page of the distribution's: it stays off."""
+    gateway_operations.program(name="gateway: nginx", package="nginx", masked=["nginx.service"])
+
+
+def configure(plan: Plan) -> None:
+    """Write configuration, certificate and unit."""
+    operations.managed_files(name="gateway: configuration", files=_files(plan), unit=gateway.UNIT)
+
+
+def activate(plan: Plan) -> None:
+    """Start the gateway if needed and wait until it takes connections."""
+    settings = plan.settings
+    operations.service(
+        name="gateway: service",
+        unit=gateway.UNIT,
+        applied=render.fingerprint(*_files(plan)),
+        probe=gateway_operations.port_probe(settings.gateway_https_port, settings.gateway_listen_address),
+        timeout=settings.health_timeout.total_seconds(),
+    )
+
+
+def certificate(plan: Plan) -> certificates.Pair:
+    """Return the operator's certificate, or one by the stack's own authority. Raises InputError when it cannot be used."""
+    settings = plan.settings
+    if settings.gateway_certificate and settings.gateway_certificate_key:
+        return certificates.given(
+            settings.gateway_certificate, settings.gateway_certificate_key, gateway.host_name(plan.context)
+        )
+    authority = certificates.Authority(plan.directory / "certificates")
+    return authority.issue(f"gateway-{plan.context.host}", gateway.certificate_names(plan.context))
+
+
+def _files(plan: Plan) -> list[RenderedFile]:
+    return gateway.files(plan.context, certificate(plan))
