@@ -38,7 +38,9 @@ def certificate(plan: Plan) -> certificates.Pair:
             settings.gateway_certificate, settings.gateway_certificate_key, gateway.host_name(plan.context)
         )
     authority = certificates.Authority(plan.directory / "certificates")
-    return authority.issue(f"gateway-{plan.context.host}", gateway.certificate_names(plan.context))
+    return authority.issue(
+        f"gateway-{gateway.host_name(plan.context)}", gateway.certificate_names(plan.context)
+    )
 
 
 def _files(plan: Plan) -> list[RenderedFile]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyinfra import context, host
 from pyinfra.api.exceptions import PyinfraError
 
-from cvat_analytics import gateway, inventory, migrations
+from cvat_analytics import certificates, gateway, inventory, migrations
 from cvat_analytics.errors import InputError
 from cvat_analytics.render import ROOT, Context, Paths
 from cvat_analytics.settings import COMPONENTS, Settings
@@ -88,7 +88,7 @@ def make(inventory_file: Path) -> Plan:
         _check_store(state, components)
         _check_ports(state, settings, components)
         if "gateway" in components:
-            gateway.host_name(Context(host.name, stack.topology, secrets))
+            _check_gateway(Context(host.name, stack.topology, secrets))
         for component in components:
             _check_source(component, settings, state)
         rendering = Context(host.name, stack.topology, secrets, memory_bytes=state.memory)
@@ -98,6 +98,14 @@ def make(inventory_file: Path) -> Plan:
         # pyinfra prints its own kind of error as a message, and any other with a traceback
         raise PyinfraError(str(error)) from None
     return Plan(rendering, state, stack.secrets_file.parent)
+
+
+def _check_gateway(rendering: Context) -> None:
+    """Refuse an address or a certificate with which people could not come in."""
+    settings = rendering.settings
+    name = gateway.host_name(rendering)
+    if settings.gateway_certificate and settings.gateway_certificate_key:
+        certificates.given(settings.gateway_certificate, settings.gateway_certificate_key, name)
 
 
 def clickhouse_client(paths: Paths) -> str:

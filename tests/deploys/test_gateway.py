@@ -1,0 +1,76 @@
+"""The gateway and the firewall in a deploy, on pyinfra's fake hosts: order, refusals, and taking things away again."""
+
+import pytest
+from pyinfra.api.exceptions import PyinfraError
+
+EVERYTHING = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", "events_api", "gateway")}
+ADDRESS = {"grafana_root_url": "https://analytics.example.org/analytics/"}
+
+
+@pytest.fixture(autouse=True)
+def _archives(monkeypatch):
+    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+
+
+def test_nginx_of_the_distribution_is_kept_from_starting_and_ours_starts_last(run_deploy):
+    run = run_deploy(groups=EVERYTHING, settings=ADDRESS)
+    assert run.failed == set()
+    mask, install = run.position("systemctl mask -q nginx.service"), run.position("install nginx")
+    assert mask < install
+    starts = [
+        run.position(f"systemctl restart {unit}") for unit in ("grafana-server", "cvat-analytics-gateway")
+    ]
+    assert install < starts[0] < starts[1]
+
+
+def test_an_nginx_that_is_there_already_keeps_its_service(run_deploy):
+    run = run_deploy(
+        groups=EVERYTHING, settings=ADDRESS, answers={"nginx 2>": ["nginx 1.22.1-9+deb12u11 installed"]}
+    )
+    assert run.matching("systemctl mask") == []
+    assert run.matching("install nginx") == []
+
+
+def test_the_certificates_key_is_in_no_command(run_deploy, tmp_path):
+    run = run_deploy(groups=EVERYTHING, settings=ADDRESS)
+    keys = list((tmp_path / "certificates").rglob("*-key.pem"))
+    assert len(keys) == 2
+    text = "\n".join(run.commands["@fake/a"])
+    assert [file.name for file in keys if file.read_text().splitlines()[1] in text] == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "'grafana_root_url' of host @fake/a: .* is not where people reach the gateway"),
+        (
+            {"grafana_root_url": "https://a.example.org/analytics/", "grafana_serve_from_sub_path": False},
+            "'grafana_serve_from_sub_path' of host @fake/a: must stay True",
+        ),
+        (ADDRESS | {"gateway_certificate": "/nowhere.pem"}, "give both or neither"),
+        (
+            ADDRESS | {"gateway_certificate": "/nowhere.pem", "gateway_certificate_key": "/nowhere-key.pem"},
+            "/nowhere.pem cannot be read",
+        ),
+    ],
+)
+def test_what_would_let_nobody_in_is_refused_before_the_first_change(run_deploy, settings, message):
+    with pytest.raises(PyinfraError, match=message):
+        run_deploy(groups=EVERYTHING, settings=settings)
+
+
+def test_a_gateway_apart_from_what_it_guards_is_refused(run_deploy):
+    apart = EVERYTHING | {"gateway": ["@fake/b"]}
+    addresses = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name in enumerate("ab", 1)}
+    with pytest.raises(PyinfraError, match="@fake/b: is in the group 'gateway' but not in 'grafana'"):
+        run_deploy(groups=apart, settings=ADDRESS, host_settings=addresses)
+
+
+def test_the_firewall_comes_with_its_setting_and_goes_with_it(run_deploy):
+    assert run_deploy().matching("nftables|cvat-analytics-firewall.* disable") == []
+    run = run_deploy(settings={"firewall": True})
+    assert run.position("install nftables") < run.position("systemctl restart cvat-analytics-firewall")
+    found = "/etc/systemd/system/cvat-analytics-firewall.service"
+    listing = [f"{'0' * 64} 644 root root {found}"]
+    run = run_deploy(answers={found: listing})
+    assert run.matching("disable -q --now cvat-analytics-firewall") != []
