@@ -81,6 +81,23 @@ def load(directory: Path = DASHBOARDS) -> list[Dashboard]:
     return [_dashboard(file) for file in sorted(directory.glob("*.json"))]
 
 
+def read(file: Path) -> dict[str, Any]:
+    """Return the JSON object in `file`, whatever is in it. Raises InputError when there is none."""
+    try:
+        model = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"dashboard {file}: cannot be read ({error})") from None
+    if not isinstance(model, dict):
+        raise InputError(f"dashboard {file}: is not a JSON object")
+    return model
+
+
+def variables(model: Mapping[str, Any]) -> dict[str, Variable]:
+    """Return the filters of a dashboard by name. Raises LookupError, TypeError or AttributeError for what is none."""
+    filters = model.get("templating", {}).get("list", [])
+    return {each["name"]: _variable(each, str(model.get("title"))) for each in filters}
+
+
 def tidy(model: Mapping[str, Any]) -> str:
     """Return a dashboard's JSON in the one form in which it is kept in git."""
     return json.dumps(model, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -95,9 +112,7 @@ def _dashboard(file: Path) -> Dashboard:
             title=title,
             file=file,
             panels=tuple(_panel(each, title) for each in _panels(model["panels"])),
-            variables={
-                each["name"]: _variable(each, title) for each in model.get("templating", {}).get("list", [])
-            },
+            variables=variables(model),
             model=model,
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

@@ -1,0 +1,30 @@
+"""Ask a ClickHouse whether it would run a query, without running it."""
+
+from __future__ import annotations
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from cvat_analytics.access import Access, said
+from cvat_analytics.dashboards.places import Refusal
+from cvat_analytics.errors import UnreachableError
+
+
+def refusal(access: Access) -> Refusal:
+    """Return a function that says what ClickHouse complains of in a query, as Grafana's own user; nothing when it would run it.
+
+    Raises UnreachableError when ClickHouse cannot be reached.
+    """
+    client = access.client("grafana")
+    client.database = access.settings.database
+
+    def refused(sql: str) -> str:
+        try:
+            # names, types and rights are all looked at; no data is read
+            client.query(f"EXPLAIN PLAN {sql}")
+        except ClickHouseError as error:
+            return said(error)
+        except OSError as error:
+            raise UnreachableError(f"ClickHouse: {said(error)}") from None
+        return ""
+
+    return refused
