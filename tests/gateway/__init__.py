@@ -1,0 +1,1 @@
+"""The gateway: a real nginx on its rendered configuration."""

@@ -1,0 +1,193 @@
+"""A real nginx on the rendered configuration, in front of two programs that tell what reached them.
+
+`echo` stands where Grafana is and answers with the request that it got; `authorizer` stands where the events API is and
+decides as the test tells it. tests/gateway/test_access_right.py has the real events API in that place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from cvat_analytics import certificates, gateway, secrets, topology
+from cvat_analytics.render import Context, Paths
+from tests.store import free_ports
+
+
+@dataclass
+class Program:
+    """A small HTTP server that notes every request, and answers what `answer` says."""
+
+    answer: Any
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    port: int = 0
+
+    @contextmanager
+    def running(self) -> Iterator[Program]:
+        """Run it on a free port of loopback."""
+        program = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                request = {
+                    "method": self.command,
+                    "path": self.path,
+                    "headers": {name.lower(): value for name, value in self.headers.items()},
+                    "body": self.rfile.read(length).decode(),
+                }
+                program.requests.append(request)
+                status, headers, body = program.answer(request)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            do_POST = do_HEAD = do_GET
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = server.server_address[1]
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+@dataclass
+class Gateway:
+    """A running gateway, and how a browser reaches it."""
+
+    context: Context
+    echo: Program | None
+    authorizer: Program | None
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Return its address without the path of Grafana."""
+        return f"https://localhost:{self.context.settings.gateway_https_port}"
+
+    def browser(self, **options: Any) -> httpx.Client:
+        """Return a client that trusts this stack's authority and nothing else."""
+        authority = certificates.Authority(Path(self.context.paths.root) / "certificates")
+        trust = ssl.create_default_context(cafile=str(authority.certificate_file))
+        return httpx.Client(base_url=self.url, verify=trust, trust_env=False, timeout=20, **options)
+
+
+def allowed(name: str = "ann", role: str = "Viewer") -> tuple[int, dict[str, str], bytes]:
+    """Return the authorizer's answer that lets `name` in."""
+    return (
+        200,
+        {"X-Webauth-User": name, "X-Webauth-Role": role, "X-Webauth-Email": f"{name}@example.org"},
+        b"",
+    )
+
+
+def as_json(request: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    """Return the echo's answer: the request that it got."""
+    return 200, {"Content-Type": "application/json"}, json.dumps(request).encode()
+
+
+@contextmanager
+def nginx(directory: Path, *, grafana_port: int, events_api_port: int, **settings: Any) -> Iterator[Gateway]:
+    """Run the gateway below `directory` in front of what listens on the two ports."""
+    program = shutil.which("nginx") or "/usr/sbin/nginx"
+    if not Path(program).exists():
+        missing = "nginx is not installed, and the gateway is one: run tests/hosts/prepare as root"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+    https, http, clickhouse, native, vector = free_ports(5)
+    values = {
+        "gateway_https_port": https,
+        "gateway_http_port": http,
+        "clickhouse_http_port": clickhouse,
+        "clickhouse_native_port": native,
+        "vector_port": vector,
+        "grafana_port": grafana_port,
+        "events_api_port": events_api_port,
+        "grafana_root_url": f"https://localhost:{https}/analytics/",
+        **settings,
+    }
+    described = topology.build(dict.fromkeys(topology.COMPONENTS, ("host",)), {"host": values}, where="test")
+    context = Context("host", described, secrets.generate(), Paths(str(directory)))
+    pair = certificates.Authority(directory / "certificates").issue(
+        "gateway", gateway.certificate_names(context)
+    )
+    log = directory / "access.log"
+    for file in gateway.files(context, pair):
+        target = Path(file.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # the journal's socket is the host's; everything else is as on a host
+        target.write_text(file.content.replace(gateway.ACCESS_LOG, str(log)))
+    credentials = Path(context.paths.gateway_credentials)
+    credentials.mkdir(parents=True)
+    (credentials / "certificate_key").write_text(pair.key)
+    Path(context.paths.gateway_run).mkdir(parents=True)
+    errors = (directory / "errors.log").open("w")
+    process = subprocess.Popen(
+        [program, "-c", f"{context.paths.gateway_config}/nginx.conf"], stderr=errors, stdout=errors
+    )
+    running = Gateway(context, None, None, log)
+    try:
+        with running.browser() as browser:
+            end = time.monotonic() + 15
+            while True:
+                try:
+                    browser.get("/")
+                    break
+                except httpx.TransportError:
+                    assert process.poll() is None, (directory / "errors.log").read_text()
+                    assert time.monotonic() < end, "the gateway did not start within 15 s"
+                    time.sleep(0.05)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(10)
+        errors.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Return a gateway in front of an echo and an authorizer."""
+    directory = tmp_path_factory.mktemp("gateway")
+    with (
+        Program(as_json).running() as echo,
+        Program(lambda request: allowed()).running() as authorizer,
+        nginx(directory, grafana_port=echo.port, events_api_port=authorizer.port) as found,
+    ):
+        found.echo, found.authorizer = echo, authorizer
+        yield found
+
+
+@pytest.fixture
+def entrance(running: Gateway) -> Gateway:
+    """Return the gateway with an authorizer that lets everybody in and programs that have noted nothing yet."""
+    assert running.echo
+    assert running.authorizer
+    running.authorizer.answer = lambda request: allowed()
+    running.echo.requests.clear()
+    running.authorizer.requests.clear()
+    return running

@@ -1,0 +1,249 @@
+"""What the gateway lets through, to whom, and with which headers: a real nginx with TLS on the rendered configuration."""
+
+import concurrent.futures
+import socket
+import ssl
+
+import httpx
+import pytest
+
+from .conftest import Program, allowed, as_json, nginx
+
+PAGE = {"Accept": "text/html,application/xhtml+xml"}
+
+
+def refused(status, headers=None):
+    """Return an authorizer that lets nobody in."""
+    return lambda request: (status, headers or {}, b"")
+
+
+def test_a_visitor_with_the_right_reaches_grafana_under_his_own_name(entrance):
+    entrance.authorizer.answer = lambda request: allowed("ann", "Editor")
+    with entrance.browser() as browser:
+        answer = browser.get("/analytics/d/EIGSTDAVz?from=now-7d", headers={"Cookie": "sessionid=abc"})
+    got = answer.json()
+    assert got["path"] == "/analytics/d/EIGSTDAVz?from=now-7d"
+    names = ("x-webauth-user", "x-webauth-role", "x-webauth-email", "x-forwarded-proto", "host")
+    assert {name: got["headers"].get(name) for name in names} == {
+        "x-webauth-user": "ann",
+        "x-webauth-role": "Editor",
+        "x-webauth-email": "ann@example.org",
+        "x-forwarded-proto": "https",
+        "host": f"localhost:{entrance.context.settings.gateway_https_port}",
+    }
+
+
+def test_who_may_come_in_is_asked_for_every_request_with_the_visitors_own_credentials(entrance):
+    sent = {"Cookie": "sessionid=abc", "Authorization": "Basic YW5uOnB3"}
+    with entrance.browser() as browser:
+        browser.get("/analytics/", headers=sent)
+        browser.post("/analytics/api/ds/query", headers=sent, content=b"x" * 1000)
+    asked = [
+        (each["path"], each["headers"].get("cookie"), each["headers"].get("authorization"), each["body"])
+        for each in entrance.authorizer.requests
+    ]
+    assert asked == [("/gateway/authorize", "sessionid=abc", "Basic YW5uOnB3", "")] * 2
+
+
+def test_grafana_sees_neither_password_nor_session_nor_headers_that_a_visitor_made_up(entrance):
+    made_up = {
+        "X-WEBAUTH-USER": "admin",
+        "X-WEBAUTH-ROLE": "Admin",
+        "x-webauth-email": "admin@example.org",
+        "Authorization": "Basic YWRtaW46YWRtaW4=",
+        "Cookie": "sessionid=abc; grafana_session=stolen",
+        "X-Forwarded-For": "10.9.9.9",
+    }
+    entrance.authorizer.answer = lambda request: (200, {"X-Webauth-User": "ann"}, b"")
+    with entrance.browser() as browser:
+        headers = browser.get("/analytics/", headers=made_up).json()["headers"]
+    names = [name.lower() for name in made_up]
+    assert {name: headers[name] for name in names if name in headers} == {
+        "x-webauth-user": "ann",
+        "x-forwarded-for": "127.0.0.1",
+    }
+
+
+@pytest.mark.parametrize(
+    ("authorizer", "status", "words"),
+    [
+        (refused(403), 403, "Forbidden"),
+        (refused(401), 401, "Sign in"),
+        (refused(500), 503, "cannot be checked"),
+        (refused(503), 503, "cannot be checked"),
+        (refused(302, {"Location": "/elsewhere"}), 503, "cannot be checked"),
+    ],
+)
+def test_everybody_else_is_kept_out_and_told_why(entrance, authorizer, status, words):
+    entrance.authorizer.answer = authorizer
+    with entrance.browser() as browser:
+        answer = browser.get("/analytics/d/EIGSTDAVz")
+    assert (answer.status_code, words in answer.text) == (status, True), answer.text
+    assert entrance.echo.requests == []
+
+
+def test_nobody_comes_in_while_nobody_can_be_asked(tmp_path):
+    with (
+        Program(as_json).running() as echo,
+        nginx(tmp_path, grafana_port=echo.port, events_api_port=1) as entrance,
+        entrance.browser() as browser,
+    ):
+        assert browser.get("/analytics/").status_code == 503
+        assert echo.requests == []
+
+
+def test_on_a_host_of_its_own_a_visitor_without_a_name_is_asked_for_name_and_password(entrance):
+    entrance.authorizer.answer = refused(401)
+    with entrance.browser() as browser:
+        answer = browser.get("/analytics/", headers=PAGE)
+    assert answer.status_code == 401
+    assert answer.headers["WWW-Authenticate"].startswith('Basic realm="CVAT analytics"')
+
+
+def test_on_cvats_own_host_a_browser_is_sent_to_cvats_login_and_a_program_is_not(tmp_path):
+    with (
+        Program(as_json).running() as echo,
+        Program(refused(401)).running() as authorizer,
+        nginx(
+            tmp_path, grafana_port=echo.port, events_api_port=authorizer.port, cvat_url="https://localhost"
+        ) as entrance,
+        entrance.browser() as browser,
+    ):
+        page = browser.get("/analytics/", headers=PAGE)
+        program = browser.get("/analytics/api/search", headers={"Accept": "application/json"})
+    assert (page.status_code, page.headers["Location"]) == (
+        302,
+        "https://localhost/auth/login?next=/analytics/",
+    )
+    assert program.status_code == 401
+
+
+def test_plain_http_is_sent_to_https_under_our_own_name_whatever_the_visitor_calls_us(entrance):
+    port = entrance.context.settings.gateway_http_port
+    answer = httpx.get(
+        f"http://localhost:{port}/analytics/d/x?a=1", headers={"Host": "evil.example.org"}, trust_env=False
+    )
+    assert (answer.status_code, answer.headers["Location"]) == (301, f"{entrance.url}/analytics/d/x?a=1")
+
+
+def test_the_root_leads_to_the_dashboards(entrance):
+    with entrance.browser() as browser:
+        assert browser.get("/").headers["Location"] == f"{entrance.url}/analytics/"
+        assert browser.get("/analytics").headers["Location"] == f"{entrance.url}/analytics/"
+        assert browser.get("/other").status_code == 404
+
+
+def test_under_its_own_host_name_grafana_is_at_the_root_and_the_api_beside_it(tmp_path):
+    with (
+        Program(as_json).running() as echo,
+        Program(
+            lambda request: allowed() if "authorize" in request["path"] else as_json(request)
+        ).running() as api,
+    ):
+        with nginx(tmp_path, grafana_port=echo.port, events_api_port=api.port) as found:
+            root = found.url + "/"
+        (tmp_path / "root").mkdir()
+        with (
+            nginx(
+                tmp_path / "root",
+                grafana_port=echo.port,
+                events_api_port=api.port,
+                gateway_https_port=found.context.settings.gateway_https_port,
+                grafana_root_url=root,
+            ) as entrance,
+            entrance.browser() as browser,
+        ):
+            echo.requests.clear()
+            api.requests.clear()
+            assert browser.get("/api/search").json()["path"] == "/api/search"
+            assert browser.get("/api/events?job_id=1").json()["path"] == "/api/events?job_id=1"
+    assert [each["path"] for each in echo.requests] == ["/api/search"]
+    assert [each["path"] for each in api.requests] == ["/gateway/authorize", "/api/events?job_id=1"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/events", "/api/events/export", "/api/requests/7", "/api/docs/", "/api/schema"]
+)
+def test_the_events_api_asks_by_itself_and_gets_the_callers_credentials(entrance, path):
+    entrance.authorizer.answer = as_json
+    with entrance.browser() as browser:
+        got = browser.get(path, headers={"Authorization": "Basic YW5uOnB3", "X-Request-Id": "mine"}).json()
+    assert got["path"] == path
+    assert (got["headers"]["authorization"], got["headers"]["x-request-id"]) == ("Basic YW5uOnB3", "mine")
+
+
+@pytest.mark.parametrize("path", ["/gateway/authorize", "/_authorize", "/api/eventsx", "/api/users/self"])
+def test_nothing_else_of_the_events_api_can_be_reached(entrance, path):
+    with entrance.browser() as browser:
+        assert browser.get(path).status_code == 404
+    assert entrance.authorizer.requests == []
+
+
+def test_every_answer_carries_the_security_headers_and_no_version(entrance):
+    entrance.authorizer.answer = refused(403)
+    with entrance.browser() as browser:
+        headers = browser.get("/analytics/").headers
+    wanted = ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Server")
+    assert {name: headers.get(name) for name in wanted} == {
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "SAMEORIGIN",
+        "Referrer-Policy": "same-origin",
+        "Server": "nginx",
+    }
+
+
+def test_a_live_connection_is_upgraded(entrance):
+    with entrance.browser() as browser:
+        got = browser.get(
+            "/analytics/api/live/ws", headers={"Upgrade": "websocket", "Connection": "Upgrade"}
+        ).json()
+    assert (got["headers"]["upgrade"], got["headers"]["connection"].lower()) == ("websocket", "upgrade")
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
+def test_old_tls_is_refused(entrance, version):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        context.minimum_version = context.maximum_version = version
+    port = entrance.context.settings.gateway_https_port
+    with socket.create_connection(("127.0.0.1", port)) as plain, pytest.raises(ssl.SSLError):
+        context.wrap_socket(plain)
+
+
+def test_a_browser_that_does_not_know_our_authority_is_warned(entrance):
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(f"{entrance.url}/analytics/", trust_env=False)
+
+
+def test_too_many_requests_from_one_address_are_answered_429(tmp_path):
+    with (
+        Program(as_json).running() as echo,
+        Program(lambda request: allowed()).running() as authorizer,
+        nginx(
+            tmp_path,
+            grafana_port=echo.port,
+            events_api_port=authorizer.port,
+            gateway_requests_per_second=1,
+        ) as entrance,
+        entrance.browser() as browser,
+        concurrent.futures.ThreadPoolExecutor(4) as pool,
+    ):
+        statuses = list(pool.map(lambda _: browser.get("/analytics/").status_code, range(20)))
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) <= 8
+
+
+def test_the_log_has_the_visitor_and_no_credential(entrance):
+    with entrance.browser() as browser:
+        browser.get(
+            "/analytics/?token=querysecret",
+            headers={"Authorization": "Basic c2VjcmV0", "Cookie": "sessionid=cookiesecret"},
+        )
+    last = entrance.log.read_text().splitlines()[-1]
+    assert 'GET /analytics/" 200' in last
+    assert "user=ann" in last
+    assert [
+        word for word in ("querysecret", "c2VjcmV0", "cookiesecret") if word in entrance.log.read_text()
+    ] == []
