@@ -7,6 +7,7 @@ a file is read member by member: where one breaks off, reading goes on at the ne
 from __future__ import annotations
 
 import re
+import shlex
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -16,8 +17,9 @@ from pathlib import Path
 from typing import Protocol
 
 from cvat_analytics.errors import InputError
+from cvat_analytics.shell import Shell
 
-NAME = re.compile(r"events-(\d{4}-\d{2}-\d{2})\.jsonl\.gz")
+NAME = re.compile(r"events-(\d{4}-\d{2}-\d{2})(?:T\d{2})?\.jsonl\.gz")
 """The name of a journal file and in it the day of arrival (templates/vector/vector.toml.j2)."""
 EVENT = re.compile(rb'^\{.*?"timestamp": ?"(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3})".*\}$', re.DOTALL)
 """A line of the journal and in it the event's time. Within a JSON text a quote has a backslash: the match is the field."""
@@ -98,6 +100,25 @@ def find(directory: Path) -> list[File]:
         if day:
             found.append(File(path.name, day, size, lambda path=path, size=size: _Limited(path, size)))  # type: ignore[misc]
     return require(found, str(directory))
+
+
+def find_on_host(shell: Shell, directory: str) -> list[File]:
+    """Return the journal files in `directory` on a host by day, to be read over SSH.
+
+    Raises InputError when there are none, UnreachableError when the host does not let us look.
+    """
+    listing = shell.run(
+        f"cd {shlex.quote(directory)} && find . -maxdepth 1 -type f -name 'events-*' -printf '%s %f\\n'"
+    )
+    sizes = {name: int(size) for size, _, name in (line.partition(" ") for line in listing.splitlines())}
+    found = []
+    for name in sorted(sizes):
+        day = day_of(name)
+        if day:
+            # no more than it had: a file that grows meanwhile comes to an end
+            command = f"head -c {sizes[name]} -- {shlex.quote(f'{directory}/{name}')}"
+            found.append(File(name, day, sizes[name], lambda command=command: shell.stream(command)))  # type: ignore[misc]
+    return require(found, f"{directory} on {shell.host}")
 
 
 def day_of(name: str) -> date | None:

@@ -10,7 +10,7 @@ import logging
 import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from cvat_analytics import inventory as inventories
 from cvat_analytics.access import Access
 from cvat_analytics.errors import UnreachableError
+from cvat_analytics.shell import Shell
 from cvat_analytics.topology import LOOPBACK
 
 if TYPE_CHECKING:
@@ -31,6 +32,29 @@ def reach(inventory: Path) -> Iterator[Access]:
     Raises InputError for a wrong inventory or missing passwords, UnreachableError when a host does not let us in.
     """
     stack = inventories.load(inventory)
+    groups = stack.topology.groups
+    needed = {stack.topology.clickhouse_host, groups["vector"][0], groups["grafana"][0]}
+    with _reached(stack, needed) as (access, _):
+        yield access
+
+
+@contextmanager
+def reach_hosts(inventory: Path) -> Iterator[tuple[inventories.Stack, Access, Mapping[str, Shell]]]:
+    """Yield the stack that the file `inventory` describes, the way to it, and a root shell on each of its hosts.
+
+    Raises as `reach` does.
+    """
+    stack = inventories.load(inventory)
+    with _reached(stack, set(stack.topology.settings)) as (access, clients):
+        data = {host.name: host.data for host in stack.hosts}
+        yield stack, access, {name: Shell(name, data[name], client) for name, client in clients.items()}
+
+
+@contextmanager
+def _reached(
+    stack: inventories.Stack, needed: set[str]
+) -> Iterator[tuple[Access, Mapping[str, SSHClient | None]]]:
+    """Yield the way to `stack` over connections to the hosts `needed`, and these connections."""
     secrets = stack.secrets()
     topology = stack.topology
     store, ingest, view = (
@@ -43,7 +67,7 @@ def reach(inventory: Path) -> Iterator[Access]:
     # paramiko would print what the check that meets a closed port reports anyway
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as open_connections:
-        clients = _connect(stack, {store, ingest, view}, open_connections)
+        clients = _connect(stack, needed, open_connections)
 
         def at(host: str, address: str, port: int) -> tuple[str, int]:
             """Return where `address`, as `host` sees it, is reached from here."""
@@ -52,7 +76,7 @@ def reach(inventory: Path) -> Iterator[Access]:
             target = (LOOPBACK if address in ("0.0.0.0", "::") else address, port)  # noqa: S104 - not a listener
             return target if client is None else open_connections.enter_context(_forwarded(client, target))
 
-        yield Access(
+        access = Access(
             clickhouse=at(store, LOOPBACK, http_port),
             vector=at(ingest, settings[ingest].vector_listen_address, settings[ingest].vector_port),
             grafana=at(view, settings[view].grafana_listen_address, settings[view].grafana_port),
@@ -63,6 +87,7 @@ def reach(inventory: Path) -> Iterator[Access]:
             },
             secrets=secrets,
         )
+        yield access, clients
 
 
 def _connect(

@@ -14,7 +14,9 @@ import click
 
 from cvat_analytics.errors import CvatAnalyticsError
 
-COMMANDS = ("demo", "up", "down", "status", "smoke", "working-time", "deploy", "secrets", "import", "stock")
+COMMANDS = (
+    "demo", "up", "down", "status", "smoke", "working-time", "replay", "deploy", "secrets", "import", "stock",
+)  # fmt: skip
 
 
 class _Commands(click.Group):

@@ -140,8 +140,7 @@ def test_what_is_no_journal_is_refused(tmp_path: Path, content: bytes | None, me
     if content is not None:
         (tmp_path / "events-2026-01-31.jsonl.gz").write_bytes(content)
     with pytest.raises(InputError, match=message):
-        for file in journal.find(tmp_path):
-            journal.refuse_foreign(file)
+        [journal.refuse_foreign(file) for file in journal.find(tmp_path)]
 
 
 def test_a_directory_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""`cvat-analytics replay`: put events from the journal back into the event table."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from cvat_analytics import journal, remote
+from cvat_analytics import replay as library
+from cvat_analytics.access import Access
+from cvat_analytics.embedded import stack
+from cvat_analytics.render import Paths
+from scripts.moments import Moment
+from scripts.reach import reach, target_options
+from scripts.target import DEFAULT_DIRECTORY
+
+_DAMAGES_SHOWN = 20
+Journal = tuple[str, Sequence[journal.File]]
+"""What names it, and its files."""
+
+
+@click.command()
+@click.option(
+    "--since",
+    type=Moment(),
+    required=True,
+    help="First moment: 2026-01-31, 2026-01-31T14:30, UTC unless it names a zone.",
+)
+@click.option(
+    "--until", type=Moment(end=True), help="Last day, or the moment before which to end.  [default: no end]"
+)
+@click.option(
+    "--by",
+    type=click.Choice(["event", "arrival"]),
+    default="event",
+    show_default=True,
+    help="Whether --since and --until mean when events happened, or on which days they arrived.",
+)
+@click.option(
+    "--from-journal",
+    "copied",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="A directory on this machine with journal files.  [default: the journal beside the stack's Vector]",
+)
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Insert nothing; show by day what the journal has and what of it is missing.",
+)
+@target_options
+def replay(
+    since: datetime,
+    until: datetime | None,
+    by: library.Kind,
+    copied: Path | None,
+    dry_run: bool,
+    directory: Path | None,
+    inventory: Path | None,
+) -> None:
+    """Put events from the journal back into ClickHouse: those of a range of time that are missing there.
+
+    What is there stays once, however often this runs; the stack may receive events meanwhile. An interrupted replay is
+    continued by running the same command again.
+
+    By default the range is about when events happened, as the dashboards show it: a gap from 10:00 to 12:00 is filled with
+    --since ...T10:00 --until ...T12:00. CVAT may deliver an event days late, so every file from --since on is searched. With
+    --by arrival the range is about days on which events arrived, whenever they happened: after a backup of
+    January 31 was restored, --by arrival --since 2026-01-31 brings all that came since.
+
+    Exit code 1 when something of the journal could not be read (everything else is inserted), 2 with nothing changed for a
+    wrong range or a journal that is none.
+    """
+    period = library.Range(since, until, by)
+    with _opened(directory, inventory, copied) as (access, journals):
+        damaged = False
+        for source, found in journals:
+            files = period.files(found)
+            if not files:
+                days = f"{found[0].day} to {found[-1].day}"
+                click.echo(f"{source}: has nothing of that range; its files are of {days}.")
+                continue
+            for file in files:
+                journal.refuse_foreign(file)
+            outcome = _run(library.Replay(access, source, files, period), dry_run)
+            damaged = damaged or bool(outcome.unreadable)
+    sys.exit(1 if damaged else 0)
+
+
+@contextmanager
+def _opened(
+    directory: Path | None, inventory: Path | None, copied: Path | None
+) -> Iterator[tuple[Access, list[Journal]]]:
+    """Yield the way to the stack, and the journals to read: the copy, or one beside each Vector."""
+    with contextlib.ExitStack() as opened:
+        journals: list[Journal]
+        if copied:
+            journals = [(str(copied.absolute()), journal.find(copied))]
+            access = opened.enter_context(reach(directory, inventory))
+        elif inventory and not directory:
+            described, access, shells = opened.enter_context(remote.reach_hosts(inventory))
+            place = f"{Paths().vector_data}/journal"
+            hosts = described.topology.groups["vector"]
+            journals = [(f"{host}:{place}", journal.find_on_host(shells[host], place)) for host in hosts]
+        else:
+            access = opened.enter_context(reach(directory, inventory))
+            place = f"{stack.find(directory or DEFAULT_DIRECTORY).paths.vector_data}/journal"
+            journals = [(place, journal.find(Path(place)))]
+        yield access, journals
+
+
+def _run(replay: library.Replay, dry: bool) -> library.Outcome:
+    verb = "Reading" if dry else "Replaying"
+    with click.progressbar(length=replay.size, label=f"{verb} {len(replay.files)} files") as bar:
+        done = 0
+
+        def progress(offset: int) -> None:
+            nonlocal done
+            bar.update(offset - done)
+            done = offset
+
+        outcome = replay.run(progress, dry)
+    for damage in outcome.damages[:_DAMAGES_SHOWN]:
+        click.echo(f"{'Note' if damage.at_end else 'NOT READ'}: {damage}")
+    if len(outcome.damages) > _DAMAGES_SHOWN:
+        click.echo(f"... and {len(outcome.damages) - _DAMAGES_SHOWN} more places")
+    if outcome.days:
+        click.echo(f"{'day':<12}{'in the journal':>16}{'missing':>16}")
+    for day, (found, missing) in sorted(outcome.days.items()):
+        click.echo(f"{day!s:<12}{found:>16,}{missing:>16,}")
+    if outcome.done_before:
+        click.echo(f"{outcome.done_before:,} lines had been done by an interrupted run.")
+    click.echo(
+        f"{outcome.read:,} events read, {outcome.inserted:,} {'would be inserted' if dry else 'inserted'}, {outcome.there:,} "
+        f"already there; {outcome.strange:,} lines and {len(outcome.unreadable):,} places unreadable."
+    )
+    return outcome
