@@ -1,0 +1,81 @@
+"""What a site's settings change in a dashboard: whether and where its ids link to CVAT.
+
+The files in git have links that begin with `${cvat_url}`, a hidden constant. A site without the setting gets neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+VARIABLE = "cvat_url"
+_PREFIX = f"${{{VARIABLE}}}"
+
+
+def with_cvat_url(dashboard: Mapping[str, Any], url: str) -> dict[str, Any]:
+    """Return `dashboard` with its links to CVAT leading to `url` (ends with a slash); without them where it is empty."""
+    made: dict[str, Any] = deepcopy(dict(dashboard))
+    variables = made.get("templating", {}).get("list", [])
+    for variable in [each for each in variables if each["name"] == VARIABLE]:
+        if url:
+            variable.update(query=url, current={"text": url, "value": url})
+        else:
+            variables.remove(variable)
+    if not url:
+        for panel in made.get("panels", []):
+            overrides = panel.get("fieldConfig", {}).get("overrides", [])
+            for override in list(overrides):
+                _drop_links(override)
+                if not override["properties"]:
+                    overrides.remove(override)
+    return made
+
+
+def without_cvat_url(dashboard: Mapping[str, Any], original: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `dashboard`, as a site has it, in the form for git: with the links and the variable of `original` back in place."""
+    made: dict[str, Any] = deepcopy(dict(dashboard))
+    variables = made.setdefault("templating", {}).setdefault("list", [])
+    for position, variable in enumerate(original.get("templating", {}).get("list", [])):
+        if variable["name"] == VARIABLE:
+            variables[:] = [each for each in variables if each["name"] != VARIABLE]
+            variables.insert(position, deepcopy(variable))
+    panels = {panel["id"]: panel for panel in made.get("panels", [])}
+    for panel in original.get("panels", []):
+        if panel["id"] in panels:
+            _restore_links(panels[panel["id"]], panel)
+    return made
+
+
+def _drop_links(override: dict[str, Any]) -> None:
+    for each in list(override["properties"]):
+        if each["id"] == "links":
+            each["value"] = [link for link in each["value"] if not _is_cvat_s(link)]
+            if not each["value"]:
+                override["properties"].remove(each)
+
+
+def _restore_links(panel: dict[str, Any], original: Mapping[str, Any]) -> None:
+    """Put the links to CVAT back where a column of `original` had them and `panel` still has that column's override."""
+    overrides = panel.get("fieldConfig", {}).get("overrides", [])
+    for override in original.get("fieldConfig", {}).get("overrides", []):
+        lost = [
+            link
+            for each in override["properties"]
+            if each["id"] == "links"
+            for link in each["value"]
+            if _is_cvat_s(link)
+        ]
+        same = next((each for each in overrides if each["matcher"] == override["matcher"]), None)
+        if not lost or same is None:
+            continue
+        links = next((each for each in same["properties"] if each["id"] == "links"), None)
+        if links is None:
+            position = next(i for i, each in enumerate(override["properties"]) if each["id"] == "links")
+            links = {"id": "links", "value": []}
+            same["properties"].insert(position, links)
+        links["value"] += [deepcopy(link) for link in lost if link not in links["value"]]
+
+
+def _is_cvat_s(link: Mapping[str, Any]) -> bool:
+    return str(link.get("url", "")).startswith(_PREFIX)
