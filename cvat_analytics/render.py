@@ -17,6 +17,7 @@ from typing import Any, Literal
 import jinja2
 
 from cvat_analytics import memory
+from cvat_analytics.dashboards import languages, load, site, tidy
 from cvat_analytics.secrets import Secrets
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK, Topology
@@ -235,10 +236,19 @@ def grafana_files(context: Context) -> list[RenderedFile]:
         _drop_in(context, "grafana-server"),
         # Grafana's file provider sees a changed dashboard by itself within half a minute
         *(
-            RenderedFile(f"{paths.dashboards}/{file.name}", file.read_text(), effect="none")
-            for file in sorted((ROOT / "grafana" / "dashboards").glob("*.json"))
+            RenderedFile(f"{paths.dashboards}/{name}", content, effect="none")
+            for name, content in dashboards(context.settings).items()
         ),
     ]
+
+
+def dashboards(settings: Settings) -> dict[str, str]:
+    """Return the dashboards by file name, in the language and with the links to CVAT that the settings want."""
+    table = languages.read(settings.grafana_language)
+    return {
+        board.file.name: tidy(languages.translate(site.with_cvat_url(board.model, settings.cvat_url), table))
+        for board in load(ROOT / "grafana" / "dashboards")
+    }
 
 
 def _clickhouse_s(path: str, content: str, effect: Effect = "restart", secret: bool = False) -> RenderedFile:
