@@ -1,4 +1,4 @@
-"""Read the journal: what Vector has accepted, as gzip-compressed lines of JSON, one file per day of arrival.
+"""Read the journal: what Vector has accepted, as gzip-compressed lines of JSON, one file per hour of arrival.
 
 A process that is killed leaves a torn gzip member behind, and its next life writes the next member right after it. So
 a file is read member by member: where one breaks off, reading goes on at the next, and what could not be read is told.
@@ -9,18 +9,19 @@ from __future__ import annotations
 import re
 import shlex
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from cvat_analytics.errors import InputError
 from cvat_analytics.shell import Shell
 
-NAME = re.compile(r"events-(\d{4}-\d{2}-\d{2})(?:T\d{2})?\.jsonl\.gz")
-"""The name of a journal file and in it the day of arrival (templates/vector/vector.toml.j2)."""
+_NAME = re.compile(r"events-(\d{4}-\d{2}-\d{2})(?:T(\d{2}))?\.jsonl\.gz")
+"""The name of a journal file: the hour of arrival (templates/vector/vector.toml.j2), at first the day."""
 EVENT = re.compile(rb'^\{.*?"timestamp": ?"(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3})".*\}$', re.DOTALL)
 """A line of the journal and in it the event's time. Within a JSON text a quote has a backslash: the match is the field."""
 
@@ -44,10 +45,11 @@ class Stream(Protocol):
 
 @dataclass(frozen=True)
 class File:
-    """A journal file: its name, the day of arrival in it, its size in bytes, and how to open it (up to that size)."""
+    """A journal file: its name, when what is in it arrived, its size in bytes, and how to open it (up to that size)."""
 
     name: str
-    day: date
+    begin: datetime
+    end: datetime
     size: int
     open: Callable[[], AbstractContextManager[Stream]]
 
@@ -86,24 +88,23 @@ class _Limited:
 
 
 def find(directory: Path) -> list[File]:
-    """Return the journal files in `directory` by day. Raises InputError when it cannot be read or has none."""
+    """Return the journal files in `directory` by time. Raises InputError when it cannot be read or has none."""
     if directory.is_file():
         raise InputError(f"journal {directory}: is a file. Give the directory that holds the journal's files")
     try:
         paths = sorted(directory.iterdir())
-        files = [(path, path.stat().st_size) for path in paths if NAME.fullmatch(path.name)]
+        sizes = {path: path.stat().st_size for path in paths if arrival(path.name)}
     except OSError as error:
         raise InputError(f"journal {directory}: cannot be read ({error.strerror})") from None
-    found = []
-    for path, size in files:
-        day = day_of(path.name)
-        if day:
-            found.append(File(path.name, day, size, lambda path=path, size=size: _Limited(path, size)))  # type: ignore[misc]
-    return require(found, str(directory))
+    return _files(
+        {path.name: size for path, size in sizes.items()},
+        lambda name, size: _Limited(directory / name, size),
+        str(directory),
+    )
 
 
 def find_on_host(shell: Shell, directory: str) -> list[File]:
-    """Return the journal files in `directory` on a host by day, to be read over SSH.
+    """Return the journal files in `directory` on a host by time, to be read over SSH.
 
     Raises InputError when there are none, UnreachableError when the host does not let us look.
     """
@@ -111,32 +112,38 @@ def find_on_host(shell: Shell, directory: str) -> list[File]:
         f"cd {shlex.quote(directory)} && find . -maxdepth 1 -type f -name 'events-*' -printf '%s %f\\n'"
     )
     sizes = {name: int(size) for size, _, name in (line.partition(" ") for line in listing.splitlines())}
-    found = []
-    for name in sorted(sizes):
-        day = day_of(name)
-        if day:
-            # no more than it had: a file that grows meanwhile comes to an end
-            command = f"head -c {sizes[name]} -- {shlex.quote(f'{directory}/{name}')}"
-            found.append(File(name, day, sizes[name], lambda command=command: shell.stream(command)))  # type: ignore[misc]
-    return require(found, f"{directory} on {shell.host}")
+    # no more than it had: a file that grows meanwhile comes to an end
+    return _files(
+        {name: size for name, size in sizes.items() if arrival(name)},
+        lambda name, size: shell.stream(f"head -c {size} -- {shlex.quote(f'{directory}/{name}')}"),
+        f"{directory} on {shell.host}",
+    )
 
 
-def day_of(name: str) -> date | None:
-    """Return the day of arrival in a journal file's name, None when it is not one."""
-    match = NAME.fullmatch(name)
+def arrival(name: str) -> tuple[datetime, datetime] | None:
+    """Return the time of arrival that a journal file's name stands for, None when it is no such name."""
+    match = _NAME.fullmatch(name)
     try:
-        return date.fromisoformat(match[1]) if match else None
+        begin = datetime.fromisoformat(f"{match[1]}T{match[2] or '00'}:00:00+00:00") if match else None
     except ValueError:
         return None
+    return (begin, begin + timedelta(hours=1 if match[2] else 24)) if match and begin else None
 
 
-def require(files: Sequence[File], where: str) -> list[File]:
-    """Return `files`. Raises InputError when there are none."""
-    if not files:
+def _files(
+    sizes: Mapping[str, int], opened: Callable[[str, int], AbstractContextManager[Stream]], where: str
+) -> list[File]:
+    """Return the files of these names and sizes. Raises InputError when there are none."""
+    found = []
+    for name, size in sizes.items():
+        times = arrival(name)
+        if times:
+            found.append(File(name, *times, size, partial(opened, name, size)))
+    if not found:
         raise InputError(
-            f"journal {where}: has no file events-YYYY-MM-DD.jsonl.gz. Is it the right directory, and has Vector received anything?"
+            f"journal {where}: has no file events-YYYY-MM-DDTHH.jsonl.gz. Is it the right directory, and has Vector received anything?"
         )
-    return list(files)
+    return sorted(found, key=lambda file: (file.begin, file.name))
 
 
 def refuse_foreign(file: File) -> None:

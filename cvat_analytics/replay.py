@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 import lz4.frame  # type: ignore[import-untyped]
@@ -44,7 +44,7 @@ Kind = Literal["event", "arrival"]
 
 @dataclass(frozen=True)
 class Range:
-    """Which events: those that happened from `since` to before `until`, or those of whole days of arrival (UTC)."""
+    """Which events: those that happened from `since` to before `until`, or those that arrived in whole hours (UTC)."""
 
     since: datetime
     until: datetime | None
@@ -55,10 +55,14 @@ class Range:
             raise InputError(
                 f"--until {self.until:%Y-%m-%d %H:%M:%S}: is not after --since {self.since:%Y-%m-%d %H:%M:%S}"
             )
-        whole = {each.time() == time.min for each in (self.since, self.until) if each is not None}
-        if self.by == "arrival" and whole != {True}:
+        whole = all(
+            each == each.replace(minute=0, second=0, microsecond=0)
+            for each in (self.since, self.until)
+            if each
+        )
+        if self.by == "arrival" and not whole:
             raise InputError(
-                "--by arrival: the journal knows the day of an arrival only; give --since and --until as days"
+                "--by arrival: the journal knows the hour of an arrival only; give --since and --until as days or whole hours"
             )
 
     def files(self, files: Iterable[File]) -> list[File]:
@@ -67,11 +71,11 @@ class Range:
         An event may arrive any time after it happened, out of CVAT's queue, but not long before (a wrong clock).
         """
         if self.by == "event":
-            return [file for file in files if file.day >= self.since.date() - timedelta(days=1)]
+            return [file for file in files if file.end > self.since - timedelta(days=1)]
         return [
             file
             for file in files
-            if self.since <= _midnight(file.day) and (self.until is None or _midnight(file.day) < self.until)
+            if file.end > self.since and (self.until is None or file.begin < self.until)
         ]
 
     def select(self, lines: Sequence[bytes]) -> tuple[list[bytes], int]:
@@ -87,10 +91,6 @@ class Range:
     def key(self, source: str) -> str:
         """Return what names a replay of these events from `source` in the ledger."""
         return f"{source} {self.by} {self.since.isoformat()} {self.until.isoformat() if self.until else ''}"
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time.min, UTC)
 
 
 def _text(moment: datetime) -> bytes:

@@ -40,7 +40,7 @@ Journal = tuple[str, Sequence[journal.File]]
     type=click.Choice(["event", "arrival"]),
     default="event",
     show_default=True,
-    help="Whether --since and --until mean when events happened, or on which days they arrived.",
+    help="Whether --since and --until mean when events happened, or in which hours they arrived.",
 )
 @click.option(
     "--from-journal",
@@ -71,8 +71,8 @@ def replay(
 
     By default the range is about when events happened, as the dashboards show it: a gap from 10:00 to 12:00 is filled with
     --since ...T10:00 --until ...T12:00. CVAT may deliver an event days late, so every file from --since on is searched. With
-    --by arrival the range is about days on which events arrived, whenever they happened: after a backup of
-    January 31 was restored, --by arrival --since 2026-01-31 brings all that came since.
+    --by arrival the range is about the hours in which events arrived, whenever they happened: after a backup of January 31
+    was restored, --by arrival --since 2026-01-31 brings all that came since.
 
     Exit code 1 when something of the journal could not be read (everything else is inserted), 2 with nothing changed for a
     wrong range or a journal that is none.
@@ -83,8 +83,9 @@ def replay(
         for source, found in journals:
             files = period.files(found)
             if not files:
-                days = f"{found[0].day} to {found[-1].day}"
-                click.echo(f"{source}: has nothing of that range; its files are of {days}.")
+                click.echo(
+                    f"{source}: has nothing of that range; its files are of {found[0].begin:%Y-%m-%d %H:%M} to {found[-1].end:%Y-%m-%d %H:%M}."
+                )
                 continue
             for file in files:
                 journal.refuse_foreign(file)

@@ -62,9 +62,9 @@ class Day:
             row(f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}", **fields) for moment in moments
         ]
 
-    def journal(self, *members: Iterable[Any], days: int = 0, torn: int = 0) -> Path:
-        """Append rows (or lines) to the journal of the day, in gzip members; of the last one keep `torn` bytes if given."""
-        path = self.directory / f"events-{self.day + timedelta(days=days)}.jsonl.gz"
+    def journal(self, *members: Iterable[Any], days: int = 0, hour: int = 12, torn: int = 0) -> Path:
+        """Append rows (or lines) to the journal of an hour, in gzip members; of the last one keep `torn` bytes if given."""
+        path = self.directory / f"events-{self.day + timedelta(days=days)}T{hour:02}.jsonl.gz"
         packed = [gzip.compress(b"".join(line(each) + b"\n" for each in member), 1) for member in members]
         if torn:
             packed[-1] = packed[-1][:torn]

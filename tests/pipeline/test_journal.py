@@ -36,7 +36,7 @@ def member(events: Sequence[bytes]) -> bytes:
 
 def read(data: bytes) -> tuple[list[bytes], list[journal.Damage]]:
     damages: list[journal.Damage] = []
-    reader = journal.Reader("events-2026-01-31.jsonl.gz", io.BytesIO(data), damages.append)
+    reader = journal.Reader("events-2026-01-31T10.jsonl.gz", io.BytesIO(data), damages.append)
     return [line for block in reader for line in block.lines], damages
 
 
@@ -116,21 +116,18 @@ def test_a_line_without_end_is_dropped_before_it_fills_the_memory(monkeypatch: p
     assert "it is no event" in str(damages[0])
 
 
-def test_files_are_found_by_day(tmp_path: Path) -> None:
-    for name in (
-        "events-2026-01-31.jsonl.gz",
-        "events-2026-01-30.jsonl.gz",
-        "notes.txt",
-        "events-2026-13-01.jsonl.gz",
-    ):
-        (tmp_path / name).write_bytes(member(EVENTS[:1]))
-    assert [str(file.day) for file in journal.find(tmp_path)] == ["2026-01-30", "2026-01-31"]
+def test_files_are_found_by_hour_and_by_day(tmp_path: Path) -> None:
+    for name in ("2026-01-31T09", "2026-01-30", "2026-01-31T10", "2026-13-01", "2026-01-31T24"):
+        (tmp_path / f"events-{name}.jsonl.gz").write_bytes(member(EVENTS[:1]))
+    (tmp_path / "notes.txt").touch()
+    times = [f"{file.begin:%d %H:%M} {file.end:%d %H:%M}" for file in journal.find(tmp_path)]
+    assert times == ["30 00:00 31 00:00", "31 09:00 31 10:00", "31 10:00 31 11:00"]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "has no file events-YYYY-MM-DD.jsonl.gz"),
+        (None, "has no file events-YYYY-MM-DDTHH.jsonl.gz"),
         (b"plain text\n", "is not compressed with gzip"),
         (member([b"plain text", b'{"a": 1}']), "holds something else than events"),
     ],
@@ -138,7 +135,7 @@ def test_files_are_found_by_day(tmp_path: Path) -> None:
 )
 def test_what_is_no_journal_is_refused(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
-        (tmp_path / "events-2026-01-31.jsonl.gz").write_bytes(content)
+        (tmp_path / "events-2026-01-31T10.jsonl.gz").write_bytes(content)
     with pytest.raises(InputError, match=message):
         [journal.refuse_foreign(file) for file in journal.find(tmp_path)]
 

@@ -73,21 +73,21 @@ def test_the_range_is_about_the_time_of_events_wherever_they_lie(running: stack.
 
 
 def test_the_range_may_be_about_arrival(running: stack.Stack, day: Day) -> None:
-    for days in range(4):
-        day.journal(day.events(10 + days, days=-5 * days), days=days)
-    arguments = (
-        "--from-journal",
-        day.directory,
-        "--by",
-        "arrival",
-        "--since",
-        day.at("00:00", 1).date(),
-        "--until",
+    for hour in range(4):
+        day.journal(day.events(10 + hour, days=-5 * hour), days=1, hour=hour)
+    arguments = ("--from-journal", day.directory, "--by", "arrival", "--since")
+    code, output = command(
+        running, *arguments, day.at("01:00", 1).isoformat(), "--until", day.at("03:00", 1).isoformat()
     )
-    code, output = command(running, *arguments, day.at("00:00", 2).date())
     assert code == 0
     assert "23 events read, 23 inserted" in output
     assert "Replaying 2 files" in output
+    next_day = day.at("00:00", 1).date()
+    assert "46 events read, 23 inserted" in command(running, *arguments, next_day, "--until", next_day)[1]
+    assert (
+        "has nothing of that range; its files are of "
+        in command(running, *arguments, day.at("04:00", 1).isoformat())[1]
+    )
 
 
 def test_a_dry_run_says_by_day_what_is_missing(running: stack.Stack, day: Day) -> None:
@@ -163,7 +163,7 @@ def test_the_file_that_vector_is_writing_is_no_failure(running: stack.Stack, day
     [
         (("--since", "yesterday"), "'yesterday' is not a time: write it as 2026-01-31"),
         (("--since", "2026-02-01", "--until", "2026-01-30"), "is not after --since 2026-02-01 00:00:00"),
-        (("--since", "2026-01-31T10:00", "--by", "arrival"), "give --since and --until as days"),
+        (("--since", "2026-01-31T10:30", "--by", "arrival"), "as days or whole hours"),
         (("--since", "2020-01-01", "--from-journal", "/nowhere"), "journal /nowhere: cannot be read"),
         ((), "Missing option '--since'"),
     ],
