@@ -38,6 +38,8 @@ def _command(suite: str, target: Path) -> list[str]:
         "--variant=minbase",
         f"--include={','.join(_PACKAGES)}",
         f"--customize-hook={_CUSTOMIZE}",
+        # into a directory beside the archive: debian_packages()
+        f"--customize-hook=sync-out /usr/share/test-host/debs {target.with_suffix('.debs')}",
         suite,
         str(target),
     ]
@@ -55,11 +57,16 @@ def ensure(client: docker.DockerClient, suite: str) -> str:
         try:
             client.images.get(f"{REPOSITORY}:{tag}")
         except ImageNotFound:
-            if not archive.exists():
+            if not archive.exists() or not archive.with_suffix(".debs").exists():
                 _build(suite, archive)
             client.api.import_image(src=str(archive), repository=REPOSITORY, tag=tag)
             _remove_older(client, suite, tag)
     return f"{REPOSITORY}:{tag}"
+
+
+def debian_packages(suite: str) -> list[Path]:
+    """Return the .deb files of nginx and nftables for `suite`, with what they need; its image must have been made."""
+    return sorted(next(cache_directory().glob(f"{suite}-*.debs")).glob("*.deb"))
 
 
 def _remove_older(client: docker.DockerClient, suite: str, tag: str) -> None:
@@ -74,10 +81,11 @@ def _remove_older(client: docker.DockerClient, suite: str, tag: str) -> None:
 def _build(suite: str, archive: Path) -> None:
     if not shutil.which("mmdebstrap"):
         raise HostsUnavailable("the program mmdebstrap is not installed: run tests/hosts/prepare as root")
-    for old in archive.parent.glob(f"{suite}-*.tar*"):
-        old.unlink()
+    for old in archive.parent.glob(f"{suite}-*"):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
     # mmdebstrap knows the format by the ending
     unfinished = archive.with_name(f"new-{archive.name}")
+    unfinished.with_suffix(".debs").mkdir(exist_ok=True)
     try:
         subprocess.run(_command(suite, unfinished), check=True, capture_output=True, text=True)
     except subprocess.CalledProcessError as error:
@@ -86,4 +94,5 @@ def _build(suite: str, archive: Path) -> None:
         raise HostsUnavailable(
             f"the image of {suite} cannot be made from Debian packages; mmdebstrap said:\n{tail}"
         ) from None
+    unfinished.with_suffix(".debs").rename(archive.with_suffix(".debs"))
     unfinished.rename(archive)

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -89,6 +89,12 @@ class Repository:
     def add(self, name: str, version: str) -> None:
         """Add one more version of the stand-in package `name`."""
         packages.build(name, version, self.directory)
+        self.publish()
+
+    def add_files(self, files: Iterable[Path]) -> None:
+        """Add packages as they are."""
+        for file in files:
+            shutil.copy(file, self.directory)
         self.publish()
 
     def remove(self, name: str) -> None:
