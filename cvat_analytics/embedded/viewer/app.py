@@ -1,4 +1,4 @@
-"""The viewer's web application: pages for people, and the few of Grafana's HTTP endpoints that the smoke test asks.
+"""The viewer's web application: pages, the data that they draw, and the few of Grafana's endpoints that the smoke test asks.
 
 https://grafana.com/docs/grafana/latest/developers/http_api/ describes the endpoints.
 """
@@ -16,14 +16,14 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from cvat_analytics import dashboards
 from cvat_analytics.dashboards import Dashboard
-from cvat_analytics.embedded.viewer import choice, pages
-from cvat_analytics.embedded.viewer.clickhouse import ClickHouse
+from cvat_analytics.embedded.viewer import choice, data, pages
+from cvat_analytics.embedded.viewer.clickhouse import ClickHouse, QueryError
 from cvat_analytics.embedded.viewer.config import Config
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 
@@ -31,11 +31,13 @@ VERSION = "13.2.0-viewer"
 """The Grafana whose endpoints these are like (clients choose by it), marked so that nobody takes this for a Grafana."""
 
 _HEADERS = {
-    # no script at all, and nothing from elsewhere: event data on a page can do nothing
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    # the viewer's own files and nothing else, no script or style inside the page: event data on it can do nothing
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
 }
+
+_DATA_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 Endpoint = Callable[["Viewer", Request], Response]
 
@@ -60,6 +62,16 @@ def _guarded(*, page: bool = False, viewers: bool = False) -> Callable[[Endpoint
         return guarded
 
     return decorate
+
+
+class _Files(StaticFiles):
+    """Files that the browser asks for again each time: another version of the viewer may have other ones."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """Return a file, or 304 when the browser has it already."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 class Viewer:
@@ -109,16 +121,66 @@ class Viewer:
         shown = next((each for each in found if each.uid == request.path_params["uid"]), None)
         if shown is None:
             return self._message(found, 404, "Not found", "There is no such dashboard.")
-        try:
-            made = choice.read(request.query_params.multi_items(), shown, datetime.now(UTC))
-        except InputError as error:
-            return self._message(found, 400, "Not understood", str(error))
-        return HTMLResponse(
-            pages.dashboard(self.config, found, shown, made, self.clickhouse), headers=_HEADERS
-        )
+        return HTMLResponse(pages.dashboard(self.config, found, shown), headers=_HEADERS)
 
     def _message(self, found: list[Dashboard], status: int, title: str, text: str) -> Response:
         return HTMLResponse(pages.message(self.config, found, title, text), status, headers=_HEADERS)
+
+    def chart_library(self, request: Request) -> Response:
+        """Send the chart library, where it is installed."""
+        if not pages.CHARTS.is_file():
+            return Response("The chart library is not installed: run make setup\n", 404)
+        return FileResponse(pages.CHARTS, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+    # What the pages draw
+
+    @_guarded(page=True)
+    def view(self, request: Request) -> Response:
+        """Answer with a dashboard's JSON and what else its page shows."""
+        shown = self._wanted(request)
+        return JSONResponse(
+            {"dashboard": dict(shown.model), "annotations": data.annotation_models(shown)},
+            headers=_DATA_HEADERS,
+        )
+
+    @_guarded(page=True)
+    def panel(self, request: Request) -> Response:
+        """Answer with the rows of a panel."""
+        shown = self._wanted(request)
+        wanted = next((each for each in shown.panels if each.id == request.path_params["id"]), None)
+        if wanted is None:
+            raise InputError(f"dashboard {shown.title!r} has no panel {request.path_params['id']}")
+        points = request.query_params.get("points", "")
+        width = min(int(points), 10_000) if points.isdecimal() and len(points) < 9 else 1000
+        made = self._choice(request, shown)
+        return JSONResponse(data.panel(shown, wanted, made, width, self.clickhouse), headers=_DATA_HEADERS)
+
+    @_guarded(page=True)
+    def options(self, request: Request) -> Response:
+        """Answer with what can be chosen in a filter."""
+        shown = self._wanted(request)
+        variable = shown.variables.get(request.path_params["name"])
+        if variable is None:
+            raise InputError(f"dashboard {shown.title!r} has no variable {request.path_params['name']!r}")
+        made = self._choice(request, shown)
+        return JSONResponse(data.options(shown, variable, made, self.clickhouse), headers=_DATA_HEADERS)
+
+    @_guarded(page=True)
+    def marks(self, request: Request) -> Response:
+        """Answer with the marks of a dashboard's annotations."""
+        shown = self._wanted(request)
+        made = self._choice(request, shown)
+        return JSONResponse(data.marks(shown, made, self.clickhouse), headers=_DATA_HEADERS)
+
+    def _wanted(self, request: Request) -> Dashboard:
+        uid = request.path_params["uid"]
+        for each in self._dashboards():
+            if each.uid == uid:
+                return each
+        raise InputError(f"there is no dashboard with the uid {uid!r}")
+
+    def _choice(self, request: Request, shown: Dashboard) -> choice.Choice:
+        return choice.read(request.query_params.multi_items(), shown, datetime.now(UTC))
 
     # Grafana's endpoints
 
@@ -190,7 +252,10 @@ class Viewer:
         return f"{self.config.prefix}/d/{each.uid}/{each.file.stem}"
 
     def broken(self, request: Request, error: Exception) -> Response:
-        """Answer when the dashboard files cannot be used."""
+        """Answer when the dashboard files cannot be used, or a question makes no sense."""
+        if "/data/" in request.url.path:
+            status = 400 if isinstance(error, InputError | QueryError) else 502
+            return JSONResponse({"message": str(error)}, status, _DATA_HEADERS)
         if "/api/" in request.url.path:
             return JSONResponse({"message": str(error)}, 500)
         return self._message([], 500, "Dashboards cannot be read", str(error))
@@ -208,9 +273,14 @@ class Viewer:
             Route("/api/dashboards/uid/{uid}", self.dashboard_model),
             Route("/api/datasources/uid/{uid}", self.datasource),
             Route("/api/datasources/uid/{uid}/health", self.datasource_health),
-            Mount("/public", StaticFiles(directory=Path(__file__).parent / "static")),
+            Route("/data/{uid}", self.view),
+            Route("/data/{uid}/panels/{id:int}", self.panel),
+            Route("/data/{uid}/variables/{name}", self.options),
+            Route("/data/{uid}/annotations", self.marks),
+            Route("/public/echarts.js", self.chart_library),
+            Mount("/public", _Files(directory=Path(__file__).parent / "static")),
         ]
         if self.config.prefix:
             routes.insert(0, Mount(self.config.prefix, routes=list(routes)))
-        handlers: dict[Any, Any] = {InputError: self.broken}
+        handlers: dict[Any, Any] = {CvatAnalyticsError: self.broken}
         return Starlette(routes=routes, exception_handlers=handlers)

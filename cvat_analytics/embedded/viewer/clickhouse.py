@@ -27,7 +27,7 @@ class QueryError(CvatAnalyticsError):
 
 @dataclass(frozen=True)
 class Result:
-    """Rows of a query. Times are datetimes in UTC, numbers are int or float, everything else is text or None."""
+    """Rows of a query. Times are milliseconds since 1970, numbers are int or float, everything else is text or None."""
 
     names: Sequence[str]
     kinds: Sequence[Kind]
@@ -79,7 +79,7 @@ def _kind(type_: str) -> Kind:
     for wrapper in ("LowCardinality(", "Nullable("):
         if type_.startswith(wrapper):
             type_ = type_[len(wrapper) : -1]
-    if type_.startswith("DateTime"):
+    if type_.startswith("Date"):
         return "time"
     return "number" if type_.startswith(("Int", "UInt", "Float", "Decimal")) else "text"
 
@@ -88,7 +88,8 @@ def _value(value: Any, kind: Kind) -> Any:
     if value is None:
         return None
     if kind == "time":
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        milliseconds = datetime.fromisoformat(value).replace(tzinfo=UTC).timestamp() * 1000
+        return int(milliseconds) if milliseconds.is_integer() else round(milliseconds, 3)
     if kind == "number":
         # 64-bit numbers may come as text, so that JavaScript does not round them
         return value if isinstance(value, int | float) else float(value) if "." in value else int(value)

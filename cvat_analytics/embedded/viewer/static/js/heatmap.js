@@ -1,0 +1,57 @@
+// Draws a `heatmap` panel of ready-made rows: one row for each series, one cell for each time, the deeper the more.
+import { GRID, chartIn, nameAxis, tipContent, tooltip } from './chart.js';
+import { ramp, style } from './colors.js';
+import { h } from './dom.js';
+import { fieldsOf, valueText } from './fields.js';
+import { dataLinks } from './links.js';
+import { formatTime } from './time.js';
+
+/** Draw `data` into `body`. Return false when there is nothing to draw, else how to end the drawing. */
+export function heatmap(body, panel, data, context) {
+  const [frame] = fieldsOf(data.frames, panel.fieldConfig, context, true);
+  const time = frame?.find((field) => field.kind === 'time');
+  const rows = (frame ?? []).filter((field) => field.kind === 'number');
+  if (!time?.values.length || !rows.length) return false;
+  const { zone } = context.state;
+  const { color = {}, yAxis = {}, cellValues = {}, showValue = 'auto', legend = {}, cellGap = 1, filterValues } = panel.options ?? {};
+  const times = filled(time.values);
+  const days = times.every((each) => each % 36e5 === 0) && times.length > 1 && times[1] - times[0] >= 864e5;
+  const label = (each) => formatTime(each, zone, days ? 'MM-DD' : 'MM-DD HH:mm');
+  const places = new Map(times.map((each, i) => [each, i]));
+  const least = filterValues?.le ?? 1e-9;
+  const cells = rows.flatMap((field, y) => time.values.flatMap((each, i) => (field.values[i] === null || field.values[i] < least ? [] : [[places.get(each), y, field.values[i], i]])));
+  if (!cells.length) return false;
+  const unit = { ...rows[0].config, unit: cellValues.unit ?? rows[0].config.unit, decimals: cellValues.decimals ?? rows[0].config.decimals };
+  const text = (value) => valueText({ ...rows[0], config: unit }, value, context);
+  const most = cells.reduce((largest, cell) => Math.max(largest, cell[2]), 0);
+  const colors = ramp(color.scheme);
+  const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: heat map` });
+  body.append(box);
+  const fits = () => showValue === 'always' || (showValue === 'auto' && box.clientWidth / times.length > 44 && box.clientHeight / rows.length > 15);
+  const key = { type: 'continuous', min: color.min ?? 0, max: color.max ?? most, calculable: false, orient: 'vertical', right: 4, top: 'center', itemHeight: 90, itemWidth: 10, formatter: text, inRange: { color: colors }, textStyle: { color: style('--quiet'), fontSize: 10 } };
+  const wide = 8 + text(most).length * 6;
+  const running = chartIn(box, {
+    grid: { ...GRID, right: legend.show === false ? 8 : 24 + wide },
+    xAxis: nameAxis(times.map(label), { splitArea: { show: false } }),
+    yAxis: nameAxis(rows.map((field) => field.display), { inverse: yAxis.reverse === true, axisLabel: { interval: 0 } }),
+    visualMap: { ...key, show: legend.show !== false, text: [text(most), text(color.min ?? 0)] },
+    series: [{
+      type: 'heatmap', data: cells, itemStyle: { borderColor: style('--card'), borderWidth: cellGap + 1, borderRadius: 3 }, emphasis: { itemStyle: { borderColor: style('--text') } },
+      label: { show: fits(), formatter: ({ value }) => text(value[2]), color: style('--text'), fontSize: 10 },
+    }],
+    tooltip: tooltip(({ value }) => tipContent(label(times[value[0]]), [[colors[2], rows[value[1]].display, text(value[2])]]), 'item'),
+  });
+  running.chart.on('click', ({ value }) => {
+    const [link] = dataLinks(rows[value[1]], value[3], frame, context);
+    if (link) location.assign(link.href);
+  });
+  return running.end;
+}
+
+/** Return all times from the first to the last in the steps that they have, so that an empty day leaves a gap. */
+function filled(times) {
+  const step = times.slice(1).reduce((least, each, i) => Math.min(least, each - times[i]), Infinity);
+  const steps = (times.at(-1) - times[0]) / step;
+  if (!(steps < 2000) || times.some((each) => (each - times[0]) % step)) return times;
+  return Array.from({ length: Math.round(steps) + 1 }, (_, i) => times[0] + i * step);
+}

@@ -1,0 +1,97 @@
+// One panel: its frame and title, and what is in it: a drawing, or plainly why there is none.
+import { ask } from './api.js';
+import { barchart } from './barchart.js';
+import { h, hint } from './dom.js';
+import { heatmap } from './heatmap.js';
+import { interpolate } from './interpolate.js';
+import { address } from './links.js';
+import { stat } from './stat.js';
+import { TYPES, unsupported } from './supported.js';
+import { table } from './table.js';
+import { text } from './text.js';
+import { timeseries } from './timeseries.js';
+
+const DRAW = { timeseries, barchart, heatmap, stat, table, text };
+const CHARTS = ['timeseries', 'barchart', 'heatmap'];
+
+export class Panel {
+  constructor(model, dashboard) {
+    this.model = model;
+    this.dashboard = dashboard;
+    this.memory = {};
+    this.body = h('div', { class: 'body' });
+    this.title = h('h2');
+    this.missing = unsupported(model);
+    const info = model.description && h('button', { type: 'button', class: 'info', 'aria-label': `What ${model.title} means` }, 'i');
+    if (info) hint(info, model.description);
+    const note = this.missing.length > 0 && h('button', { type: 'button', class: 'info warning', 'aria-label': 'Not drawn as in Grafana' }, '!');
+    if (note) hint(note, `The viewer does not draw: ${this.missing.join(', ')}. Grafana does.`);
+    this.links = h('span', { class: 'links' });
+    this.element = h('section', { class: `panel ${model.type}`, id: `panel-${model.id}`, 'aria-busy': 'true' }, h('header', {}, this.title, info, note, this.links), this.body);
+  }
+
+  get context() {
+    return { ...this.dashboard.context, memory: this.memory };
+  }
+
+  /** Ask for the rows and draw them. */
+  async load() {
+    const { state, prefix, texts } = this.dashboard.context;
+    this.request?.abort();
+    this.request = new AbortController();
+    const { signal } = this.request;
+    this.element.setAttribute('aria-busy', 'true');
+    this.title.textContent = interpolate(this.model.title, state, { texts });
+    this.links.replaceChildren(...(this.model.links ?? []).flatMap((link) => {
+      const href = address(interpolate(link.url, state, { encode: encodeURIComponent }), prefix);
+      return href ? [h('a', { href, target: link.targetBlank && '_blank', rel: 'noopener' }, interpolate(link.title, state, { texts }))] : [];
+    }));
+    try {
+      if (this.model.type in TYPES || this.model.targets?.length) {
+        const query = state.question();
+        query.set('points', Math.max(100, Math.round(this.body.clientWidth || 800)));
+        this.data = this.model.targets?.length ? await ask(`${encodeURIComponent(state.model.uid)}/panels/${this.model.id}`, query, signal) : { frames: [] };
+        this.problem = undefined;
+      }
+    } catch (error) {
+      if (error.name === 'AbortError') return;
+      this.problem = error.message;
+    }
+    this.draw();
+  }
+
+  /** Draw what was loaded last. */
+  draw() {
+    this.end?.();
+    this.end = undefined;
+    this.body.replaceChildren();
+    this.body.className = 'body';
+    if (this.problem) this.body.append(h('p', { class: 'problem', role: 'alert' }, this.problem));
+    else this.drawData();
+    this.element.setAttribute('aria-busy', 'false');
+  }
+
+  drawData() {
+    const { type } = this.model;
+    const chart = CHARTS.includes(type);
+    const known = type in DRAW && !(chart && (!window.echarts || this.missing.some((name) => name.startsWith('options.calculate'))));
+    const frames = this.data.frames.filter((frame) => frame.rows.length);
+    if (!known && !this.data.frames.length) {
+      this.body.append(h('p', { class: 'empty' }, `The viewer does not know panels of type ${type}; Grafana shows this one.`));
+      return;
+    }
+    const draw = known ? DRAW[type] : table;
+    const end = (type === 'text' || frames.length > 0) && draw(this.body, this.model, { ...this.data, frames: known ? this.data.frames : frames }, this.context);
+    if (end) {
+      this.end = end;
+      if (!known && !chart) this.body.prepend(h('p', { class: 'quiet' }, `The viewer does not know panels of type ${type}: their rows as a table.`));
+    } else this.body.replaceChildren(emptyState(this.model));
+  }
+}
+
+/** Return what a panel without data says: what to check, in the panel's own words where it has some. */
+function emptyState(model) {
+  const own = model.fieldConfig?.defaults?.noValue;
+  const advice = 'Nothing was recorded in this time range for these filters. Choose a longer time range, or set the filters above to All.';
+  return h('div', { class: 'empty' }, h('strong', {}, own ? 'No data' : 'No data here'), h('p', {}, own || advice));
+}

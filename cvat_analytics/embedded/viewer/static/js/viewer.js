@@ -1,0 +1,109 @@
+// The page of a dashboard: loads its JSON, lays out the panels, and loads them again when the choice or the time changes.
+import { ask } from './api.js';
+import { color } from './colors.js';
+import { h } from './dom.js';
+import { filters } from './filters.js';
+import { Panel } from './panel.js';
+import { State } from './state.js';
+import { toolbar } from './toolbar.js';
+
+const root = document.getElementById('dashboard');
+const SECONDS = { s: 1, m: 60, h: 3600, d: 86400 };
+
+class View {
+  constructor({ dashboard, annotations }) {
+    this.state = new State(dashboard);
+    this.texts = {};
+    this.annotations = annotations.map((model) => ({ name: model.name, color: color(model.iconColor), hidden: Boolean(model.hide), on: true, marks: [] }));
+    this.controls = h('div', { class: 'controls' });
+    this.grid = h('div', { class: 'grid' });
+    this.listeners = [];
+    this.panels = [];
+    this.place(dashboard.panels ?? []);
+    root.replaceChildren(h('div', { class: 'heading' }, h('h1', {}, dashboard.title), h('p', { class: 'quiet' }, dashboard.description ?? '')), this.controls, this.grid);
+    this.state.addEventListener('change', () => this.load());
+    addEventListener('theme', () => this.panels.forEach((panel) => panel.data && panel.draw()));
+    document.addEventListener('visibilitychange', () => !document.hidden && this.late && this.load());
+  }
+
+  get context() {
+    return {
+      state: this.state, texts: this.texts, prefix: root.dataset.prefix, annotations: this.annotations.filter((each) => each.on && each.marks.length),
+      onNamed: (listener) => this.listeners.push(listener), named: () => this.listeners.forEach((listener) => listener()),
+    };
+  }
+
+  /** Put each panel where its gridPos says; a row is a heading, its panels are below it. */
+  place(models) {
+    for (const model of models) {
+      const { x = 0, y = 0, w = 24, h: height = 8 } = model.gridPos ?? {};
+      const panel = model.type === 'row' ? undefined : new Panel(model, this);
+      const element = panel?.element ?? h('h2', { class: 'row' }, model.title);
+      element.style.gridColumn = `${x + 1} / span ${w}`;
+      element.style.gridRow = `${y + 1} / span ${height}`;
+      this.grid.append(element);
+      if (panel) this.panels.push(panel);
+      else if (model.panels?.length) this.place(model.panels);
+    }
+  }
+
+  /** Load everything for the present choice. */
+  async load() {
+    this.late = false;
+    clearTimeout(this.timer);
+    const { state } = this;
+    state.tick();
+    this.drawControls();
+    this.drawTabs();
+    if (state.problem) {
+      this.grid.hidden = true;
+      this.controls.append(h('p', { class: 'problem', role: 'alert' }, state.problem));
+      root.setAttribute('aria-busy', 'false');
+      return;
+    }
+    this.grid.hidden = false;
+    root.setAttribute('aria-busy', 'true');
+    const round = (this.round = {});
+    await this.loadAnnotations();
+    await Promise.all(this.panels.map((panel) => panel.load()));
+    if (round !== this.round) return;
+    root.setAttribute('aria-busy', 'false');
+    const [, count, unit] = /^(\d+)([smhd])$/.exec(state.refresh) ?? [];
+    if (count) this.timer = setTimeout(() => (document.hidden ? (this.late = true) : this.load()), count * SECONDS[unit] * 1000);
+  }
+
+  async loadAnnotations() {
+    if (!this.annotations.length) return;
+    try {
+      const found = await ask(`${encodeURIComponent(this.state.model.uid)}/annotations`, this.state.question());
+      for (const { index, marks } of found) this.annotations[index].marks = marks.filter(({ time }) => typeof time === 'number');
+    } catch (error) {
+      this.controls.append(h('p', { class: 'problem' }, `Annotations: ${error.message}`));
+    }
+  }
+
+  drawControls() {
+    const focus = document.activeElement?.dataset?.variable ?? document.activeElement?.id;
+    this.listeners = [];
+    const toggle = (index, on) => {
+      this.annotations.filter((each) => !each.hidden)[index].on = on;
+      this.panels.forEach((panel) => panel.data && panel.draw());
+    };
+    this.controls.replaceChildren(filters(this.context), toolbar(this.context, { refresh: () => this.load(), annotations: this.annotations.filter((each) => !each.hidden), toggle }));
+    if (focus) (this.controls.querySelector(`[data-variable="${CSS.escape(focus)}"]`) ?? this.controls.querySelector(`#${CSS.escape(focus)}`))?.focus();
+  }
+
+  /** Let the links to the other dashboards keep the time range and the filters. */
+  drawTabs() {
+    for (const tab of document.querySelectorAll('nav .tab')) tab.href = `${tab.pathname}?${this.state.parameters()}`;
+  }
+}
+
+try {
+  const view = new View(await ask(encodeURIComponent(root.dataset.uid)));
+  await view.load();
+} catch (error) {
+  root.replaceChildren(h('p', { class: 'problem', role: 'alert' }, error.message));
+  root.setAttribute('aria-busy', 'false');
+  throw error;
+}
