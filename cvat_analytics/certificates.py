@@ -47,7 +47,10 @@ class Pair:
 
     def names(self) -> tuple[str, ...]:
         """Return the host names and addresses that it is valid for, sorted."""
-        extension = self.x509.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        try:
+            extension = self.x509.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        except x509.ExtensionNotFound:
+            return ()
         return tuple(
             sorted(
                 [
@@ -84,6 +87,16 @@ class Authority:
             .sign(key, hashes.SHA256())
         )
         return _write(self.directory, "ca", _pair(certificate, key))
+
+    def issued(self) -> dict[str, Pair]:
+        """Return every certificate in the directory by its name, the authority's own (`ca`) first."""
+        names = sorted(
+            file.stem
+            for file in self.directory.glob("*.pem")
+            if not file.stem.endswith("-key") and file.stem != "ca"
+        )
+        pairs = {name: _read(self.directory, name) for name in ("ca", *names)}
+        return {name: pair for name, pair in pairs.items() if pair}
 
     def issue(self, name: str, names: Sequence[str], *, now: datetime | None = None) -> Pair:
         """Return the certificate called `name` for the host `names`, addresses among them.

@@ -1,0 +1,77 @@
+"""`cvat-analytics certificates`: what the stack's own authority has signed, and more of it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from cryptography.hazmat.primitives import hashes
+
+from cvat_analytics.certificates import RENEW_BEFORE, Authority
+from cvat_analytics.errors import InputError
+from scripts.target import inventory_option
+
+
+def _authority(inventory: Path) -> Authority:
+    if not inventory.is_file():
+        raise InputError(
+            f"inventory {inventory}: there is no such file. Copy inventory/hosts.py and put your hosts there"
+        )
+    return Authority(inventory.absolute().parent / "certificates")
+
+
+@click.group()
+def certificates() -> None:
+    """The stack's own certificate authority, beside the inventory.
+
+    It is made when it is first needed: by a deploy with a gateway that has no certificate of yours, or by `issue`.
+    Keep its directory like the passwords; only `ca.pem` is for others: whoever trusts it trusts this stack.
+    """
+
+
+@certificates.command("list")
+@inventory_option
+def list_(inventory: Path) -> None:
+    """Show every certificate, the hosts that it is for, and when it ends; exit code 1 when one ends soon."""
+    authority = _authority(inventory)
+    soon = False
+    found = authority.issued()
+    if not found:
+        click.echo(
+            f"{authority.directory}: no certificates yet. A deploy with a gateway makes them, or `certificates issue`"
+        )
+    for name, pair in found.items():
+        days = (pair.expires - datetime.now(UTC)).days
+        soon = soon or days < RENEW_BEFORE.days
+        hosts = (
+            ", ".join(pair.names()) or f"the authority; sha256 {pair.x509.fingerprint(hashes.SHA256()).hex()}"
+        )
+        click.echo(f"{authority.directory / name}.pem  ends {pair.expires:%Y-%m-%d} ({days} days)  {hosts}")
+    if soon:
+        click.echo(
+            "One ends soon: the next deploy renews what the gateway uses; `certificates issue` renews the others.",
+            err=True,
+        )
+        sys.exit(1)
+
+
+@certificates.command()
+@click.argument("name")
+@click.argument("hosts", nargs=-1, required=True)
+@inventory_option
+def issue(name: str, hosts: tuple[str, ...], inventory: Path) -> None:
+    """Sign a certificate called NAME for HOSTS (names and addresses), for a setting that takes one.
+
+    The one that is there stays while it is for the same hosts and has more than 60 days to live.
+    """
+    if not name.replace("-", "").isalnum() or name in ("ca",) or name.endswith("-key"):
+        raise InputError(
+            f"{name!r} cannot be the name of a certificate's file: use letters, digits and hyphens, not `ca` and no `-key` at the end"
+        )
+    authority = _authority(inventory)
+    pair = authority.issue(name, hosts)
+    click.echo(f"certificate  {authority.directory / name}.pem  (until {pair.expires:%Y-%m-%d})")
+    click.echo(f"key          {authority.directory / name}-key.pem")
+    click.echo(f"authority    {authority.certificate_file}  (give it to those who connect)")

@@ -1,0 +1,44 @@
+"""`cvat-analytics certificates`, as an operator runs it."""
+
+import pytest
+from click.testing import CliRunner
+
+from scripts.cli import main
+
+
+@pytest.fixture
+def run(tmp_path):
+    (tmp_path / "hosts.py").write_text("")
+
+    def invoke(*arguments):
+        return CliRunner().invoke(
+            main, ["certificates", *arguments, "--inventory", str(tmp_path / "hosts.py")]
+        )
+
+    return invoke
+
+
+def test_issue_makes_a_pair_and_list_shows_it_with_its_hosts_and_no_key(run, tmp_path):
+    assert "no certificates yet" in run("list").output
+    issued = run("issue", "vector", "vector.example.org", "10.0.0.5")
+    assert issued.exit_code == 0, issued.output
+    assert f"{tmp_path}/certificates/vector-key.pem" in issued.output
+    listed = run("list")
+    assert listed.exit_code == 0, listed.output
+    assert "10.0.0.5, vector.example.org" in listed.output
+    assert "the authority; sha256" in listed.output
+    assert "PRIVATE" not in issued.output + listed.output
+
+
+@pytest.mark.parametrize("name", ["ca", "../x", "a-key", "a b"])
+def test_a_name_that_would_overwrite_something_is_refused(run, tmp_path, name):
+    answer = run("issue", name, "a.example.org")
+    assert answer.exit_code == 2
+    assert "cannot be the name of a certificate's file" in answer.output
+    assert not (tmp_path / "certificates").exists()
+
+
+def test_an_inventory_that_is_not_there(tmp_path):
+    answer = CliRunner().invoke(main, ["certificates", "list", "--inventory", str(tmp_path / "none.py")])
+    assert answer.exit_code == 2
+    assert "there is no such file" in answer.output
