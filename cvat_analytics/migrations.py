@@ -169,7 +169,7 @@ def apply(scripts: list[Script], database: str, run: Callable[[str], object]) ->
         run(record(script, database))
 
 
-_TTL_COLUMNS = {"events": "timestamp", "events_dead_letter": "received_at"}
+_TTL_COLUMNS = {"events": "timestamp", "event_counts_settled": "hour", "events_dead_letter": "received_at"}
 
 
 def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
@@ -179,6 +179,7 @@ def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
     """
     wanted: dict[str, timedelta | None] = {
         "events": settings.events_retention,
+        "event_counts_settled": settings.events_retention,
         "events_dead_letter": settings.dead_letters_retention,
     }
     changes = []

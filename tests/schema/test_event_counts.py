@@ -1,0 +1,246 @@
+"""Counts per hour are what the events say at any instant: settled or not, late, repeated, dropped, half written."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cvat_analytics import migrations
+from cvat_analytics.render import ROOT
+from tests.store import Store, running
+
+KEY = ("scope", "source", "user_id", "org_id", "project_id", "task_id", "job_id")
+BORDERS = ("1970-01-01", "2025-02-28", "2025-03-01", "2026-02-01", "2099-12-31")
+TABLES = ("events", "event_days", "event_counts_settled")
+
+Event = dict[str, Any]
+Counts = dict[tuple[Any, ...], tuple[int, int, list[int], int]]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Return an engine on which a day is settled as soon as it is counted, and counted only when a test says so."""
+    with running(tmp_path_factory.mktemp("store")) as store:
+        for view in ("event_counts_refresh", "event_days_refresh"):
+            store.post(f"SYSTEM STOP VIEW {view}")
+        store.post(
+            "INSERT INTO working_time_settings (threshold_ms, duration_scopes, retention_seconds, settle_seconds) "
+            "SELECT threshold_ms, duration_scopes, retention_seconds, 0 FROM working_time_settings"
+        )
+        yield store
+
+
+@pytest.fixture
+def store(engine: Store) -> Store:
+    for table in TABLES:
+        engine.post(f"TRUNCATE TABLE {table}")
+    return engine
+
+
+def settle(store: Store, view: str = "event_counts_refresh", then: str = "event_days_refresh") -> None:
+    """Count the days that are due, and find them complete."""
+    for name in filter(None, (view, then)):
+        for action in ("START", "REFRESH", "WAIT", "STOP"):
+            store.post(f"SYSTEM {action} VIEW {name}")
+
+
+def made(dice: random.Random) -> Event:
+    """Return an event like many others, near the border of a day."""
+    border = datetime.fromisoformat(dice.choice(BORDERS)).replace(tzinfo=UTC)
+    time = border + timedelta(milliseconds=dice.choice([0, 1, 899_999, 900_000, 3_600_000, 86_399_999]))
+    if border.year > 1970 and dice.random() < 0.3:
+        time -= timedelta(milliseconds=1)
+    one = dice.choice([None, 0, 1, 2**64 - 1])
+    return {
+        "scope": dice.choice(["save:job", "change:frame", "send:exception", "load:cvat", ""]),
+        "source": dice.choice(["client", "server"]),
+        "timestamp": time.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3],
+        "duration": dice.choice([0, 0, 1, 250, 2**32 - 1]),
+        "user_id": dice.choice([None, 1, 2]),
+        "org_id": dice.choice([None, 1]),
+        "project_id": one,
+        "task_id": one,
+        "job_id": dice.choice([None, 1, 2]),
+        "payload": dice.choice([None, "", "{}"]),
+    }
+
+
+def counted(events: Iterable[Event]) -> Counts:
+    """Return what `event_counts` must hold for these events."""
+    groups: dict[tuple[Any, ...], list[Event]] = defaultdict(list)
+    for event in {json.dumps(event): event for event in events}.values():
+        groups[(event["timestamp"][:13] + ":00:00", *(event[name] for name in KEY))].append(event)
+    return {
+        key: (
+            len(group),
+            sum(event["duration"] for event in group),
+            sorted(event["duration"] for event in group if event["duration"]),
+            sum({1 << int(event["timestamp"][14:16]) // 15 for event in group}),
+        )
+        for key, group in groups.items()
+    }
+
+
+def read(store: Store, where: str = "1") -> Counts:
+    """Return what a reader sees."""
+    sql = f"SELECT hour, {', '.join(KEY)}, events, duration_ms, durations, quarters FROM event_counts WHERE {where}"
+    found: Counts = {}
+    for hour, scope, source, *rest in json.loads(store.post(sql, user="grafana"))["data"]:
+        *ids, events, duration_ms, durations, quarters = rest
+        key = (hour, scope, source, *(None if each is None else int(each) for each in ids))
+        assert key not in found, f"two rows for {key}"
+        found[key] = (int(events), int(duration_ms), durations, quarters)
+    return found
+
+
+def settled(store: Store) -> Counter[str]:
+    """Return how many days are settled ("1") and how many are not ("0")."""
+    rows = store.rows("SELECT is_settled, count() AS days FROM event_days_state GROUP BY is_settled")
+    return Counter({str(row["is_settled"]): int(row["days"]) for row in rows})
+
+
+@pytest.mark.parametrize("chance", range(12))
+def test_counts_are_right_whenever_they_are_asked_for(store: Store, chance: int) -> None:
+    dice = random.Random(chance)
+    there: list[Event] = []
+    for step in range(8):
+        action = dice.choice(["insert", "insert", "insert again", "settle", "count only", "drop a month"])
+        if action.startswith("insert"):
+            again = there if action == "insert again" else []
+            new = [made(dice) for _ in range(dice.randint(1, 40))] + dice.sample(again, len(again) // 2)
+            store.insert(new)
+            there += new
+        elif action == "drop a month" and there:
+            month = dice.choice(there)["timestamp"][:7]
+            store.post(f"ALTER TABLE events DROP PARTITION '{month.replace('-', '')}'")
+            there = [event for event in there if event["timestamp"][:7] != month]
+        elif action == "settle":
+            settle(store)
+            assert settled(store)["0"] == 0
+        elif action == "count only":
+            settle(store, then="")
+        assert read(store) == counted(there), f"after step {step}: {action}"
+
+
+def test_filters_reach_the_tables_below(store: Store) -> None:
+    dice = random.Random(1)
+    events = [made(dice) for _ in range(300)]
+    store.insert(events)
+    for _ in range(2):
+        for where, holds in {
+            "hour >= '2025-03-01 00:00:00'": lambda key: key[0] >= "2025-03-01 00:00:00",
+            "user_id = 1 AND scope IN ('save:job', '')": lambda key: (
+                key[3] == 1 and key[1] in ("save:job", "")
+            ),
+            "job_id IS NULL": lambda key: key[7] is None,
+        }.items():
+            expected = {key: counts for key, counts in counted(events).items() if holds(key)}
+            assert read(store, where) == expected, where
+        settle(store)
+
+
+def test_a_settled_day_is_not_read_from_the_events(store: Store) -> None:
+    store.insert([made(random.Random(number)) for number in range(50)])
+    sql = "EXPLAIN ESTIMATE SELECT sum(events) FROM event_counts"
+    for table in ("events", "event_counts_settled"):
+        rows = {row["table"]: int(row["rows"]) for row in store.rows(sql)}
+        assert {name for name, count in rows.items() if count} == {table}
+        settle(store)
+
+
+def test_a_day_that_is_half_written_is_not_settled(store: Store) -> None:
+    dice = random.Random(3)
+    events = [made(dice) for _ in range(100)]
+    store.insert(events)
+    # as after a crash in the middle of writing: rows of a day, of which there should be one more
+    store.post(
+        "INSERT INTO event_counts_settled SELECT * EXCEPT (day_rows, counted_at), 2, now64(3) FROM "
+        "(SELECT toDateTime(toDate(arrayJoin(['2025-02-28', '2026-02-01'])), 'UTC') AS hour, 'save:job' AS scope, 'x' AS source, "
+        "NULL AS user_id, NULL AS org_id, NULL AS project_id, NULL AS task_id, NULL AS job_id, "
+        "7 AS events, 7 AS duration_ms, [7] AS durations, 1 AS quarters, 0 AS day_rows, now64(3) AS counted_at)"
+    )
+    settle(store, view="")
+    assert settled(store)["1"] == 0
+    assert read(store) == counted(events)
+    # the round after that takes back what should not be there
+    settle(store)
+    assert settled(store)["0"] == 0
+    assert read(store) == counted(events)
+
+
+def test_today_is_counted_while_it_is_asked_for(store: Store) -> None:
+    today = made(random.Random(1)) | {"timestamp": f"{datetime.now(UTC):%Y-%m-%d} 00:00:00.000"}
+    store.insert([today])
+    settle(store)
+    assert settled(store) == {"0": 1}
+    assert read(store) == counted([today])
+
+
+def test_no_round_takes_more_days_than_it_must(store: Store) -> None:
+    events = [made(random.Random(number)) for number in range(200)]
+    store.insert(events)
+    store.post("INSERT INTO event_days (day, inserted) SELECT DISTINCT day, 2000000 FROM event_days")
+    days = sum(settled(store).values())
+    for done in range(1, days + 1):
+        settle(store)
+        assert settled(store)["1"] == done
+        assert read(store) == counted(events)
+
+
+def test_expired_days_are_not_settled_while_their_month_may_go_in_pieces(engine: Store, store: Store) -> None:
+    rule = "threshold_ms, duration_scopes, {}, settle_seconds FROM working_time_settings FINAL"
+    names = "threshold_ms, duration_scopes, retention_seconds, settle_seconds"
+    old = made(random.Random(1)) | {"timestamp": "2025-03-01 10:00:00.000"}
+    engine.post("SYSTEM STOP MERGES events")
+    try:
+        store.insert([old])
+        settle(store)
+        assert settled(store) == {"1": 1}
+        engine.post(f"INSERT INTO working_time_settings ({names}) SELECT {rule.format(86400)}")
+        assert settled(store) == {"1": 1}
+        newer = old | {"timestamp": "2025-03-02 10:00:00.000"}
+        store.insert([newer])
+        settle(store)
+        assert settled(store) == {"0": 2}
+        assert read(store) == counted([old, newer])
+    finally:
+        engine.post(f"INSERT INTO working_time_settings ({names}) SELECT {rule.format(0)}")
+        engine.post("SYSTEM START MERGES events")
+
+
+def test_a_view_made_anew_counts_everything_anew(store: Store) -> None:
+    events = [made(random.Random(number)) for number in range(50)]
+    store.insert(events)
+    settle(store)
+    (script,) = (
+        each for each in migrations.read(ROOT / "clickhouse") if each.name == "views/event_counts.sql"
+    )
+    for statement in migrations.statements(script.sql):
+        store.post(statement)
+    assert read(store) == counted(events)
+    settle(store)
+    assert settled(store)["0"] == 0
+    assert read(store) == counted(events)
+
+
+def test_inserts_while_days_are_counted(store: Store) -> None:
+    """Nothing waits for anything here, and no event is missing at the end."""
+    dice = random.Random(7)
+    events = [made(dice) for _ in range(2000)]
+    with ThreadPoolExecutor(2) as pool:
+        inserts = [pool.submit(store.insert, events[start::20]) for start in range(20)]
+        while not all(insert.done() for insert in inserts):
+            settle(store)
+        for insert in inserts:
+            insert.result()
+    # what an insert that was still running has noted too early is what the time to settle is there for
+    store.post("INSERT INTO event_days (day, touched_at) SELECT DISTINCT day, now64(3) FROM event_days")
+    settle(store)
+    assert read(store) == counted(events)
