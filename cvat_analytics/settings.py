@@ -139,6 +139,14 @@ class Settings(BaseModel):
     vector_port: Port = Field(
         8282, description="Port on which Vector receives CVAT's events (CVAT's `DJANGO_LOG_SERVER_PORT`)."
     )
+    vector_extra_ports: tuple[Port, ...] = Field(
+        (),
+        description="Further ports on which Vector receives events: the old one, for as long as a CVAT server may still send there.",
+    )
+    vector_metrics_port: Port | None = Field(
+        None,
+        description="Port on 127.0.0.1 where Vector shows all its metrics to Prometheus. `None`: not at all.",
+    )
     grafana_port: Port = Field(3000, description="Grafana's HTTP port.")
     events_api_port: Port = Field(8283, description="HTTP port of the events API (`/api/events`).")
     gateway_https_port: Port = Field(
@@ -163,6 +171,19 @@ class Settings(BaseModel):
     vector_listen_address: Address = Field(
         "127.0.0.1",
         description="Address on which Vector receives events. Set it to the private address that the CVAT host reaches.",
+    )
+    vector_tls_certificate: Path | None = Field(
+        None,
+        description="File on your own machine with a certificate and its chain (PEM): with it, Vector takes events through TLS only. "
+        "CVAT's own client speaks plain HTTP, so this is for a proxy in between or for other producers.",
+    )
+    vector_tls_key: Path | None = Field(
+        None, description="File with the private key of `vector_tls_certificate` (PEM, not encrypted)."
+    )
+    vector_username: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] | None = Field(
+        None,
+        description="With a name here, Vector takes events only with it and the password `vector_ingest` of the secrets "
+        "(basic authentication). CVAT's own client sends no password.",
     )
     grafana_listen_address: Address = Field("127.0.0.1", description="Address on which Grafana listens.")
     events_api_listen_address: Address = Field(
@@ -203,6 +224,11 @@ class Settings(BaseModel):
     grafana_allowed_addresses: tuple[str, ...] = Field(
         (),
         description="Addresses or networks (CIDR) that may reach Grafana and the events API directly, not through the gateway, where `firewall` is on.",
+    )
+    cvat_server_url: Annotated[str, AfterValidator(_optional_http_url)] = Field(
+        "",
+        description="Address at which this stack asks CVAT's server who a visitor is (`/api/users/self`) and whether he has the "
+        "analytics right (`/analytics`); empty means `cvat_url`. Needed where CVAT's proxy sends `/analytics` elsewhere.",
     )
     grafana_root_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "",
@@ -263,6 +289,11 @@ class Settings(BaseModel):
     journal_retention: Duration = Field(
         timedelta(days=30), description="How long the journal of accepted events is kept beside Vector."
     )
+    journal_max_size: Size = Field(
+        20 * 1024**3,
+        description="How much disk the journal may take: beyond it, its oldest hours go before their time.",
+        ge=2**20,
+    )
     vector_buffer_size: Size = Field(
         1024**3,
         description="Disk space for events that wait while ClickHouse is away; at least 256 MiB.",
@@ -322,17 +353,27 @@ class Settings(BaseModel):
         """Return the path below which Grafana itself answers, such as `/analytics`; empty for the root."""
         return urlsplit(self.grafana_root_url).path.rstrip("/") if self.grafana_serve_from_sub_path else ""
 
+    @property
+    def vector_sources(self) -> dict[str, int]:
+        """Return the port of each of Vector's sources of events by the id under which Vector counts it."""
+        return {"cvat": self.vector_port} | {f"cvat_{port}": port for port in self.vector_extra_ports}
+
     def listening_ports(self) -> dict[str, dict[str, int]]:
         """Return each component's ports by the setting that defines them."""
         return {
             "clickhouse": {
                 name: getattr(self, name) for name in ("clickhouse_http_port", "clickhouse_native_port")
             },
-            "vector": {"vector_port": self.vector_port},
+            "vector": self._vector_ports(),
             "grafana": {"grafana_port": self.grafana_port},
             "events_api": {"events_api_port": self.events_api_port},
             "gateway": {name: getattr(self, name) for name in ("gateway_https_port", "gateway_http_port")},
         }
+
+    def _vector_ports(self) -> dict[str, int]:
+        ports = {"vector_port": self.vector_port}
+        ports |= {f"vector_extra_ports[{index}]": port for index, port in enumerate(self.vector_extra_ports)}
+        return ports | ({"vector_metrics_port": self.vector_metrics_port} if self.vector_metrics_port else {})
 
 
 def setting_names() -> list[str]:
@@ -384,6 +425,14 @@ def _conflicts(settings: Settings) -> list[str]:
         mistakes.append(
             "settings 'gateway_certificate' and 'gateway_certificate_key': give both or neither; one is of no use without the other"
         )
+    if (settings.vector_tls_certificate is None) != (settings.vector_tls_key is None):
+        mistakes.append(
+            "settings 'vector_tls_certificate' and 'vector_tls_key': give both or neither; one is of no use without the other"
+        )
+    for name in ("vector_tls_certificate", "vector_tls_key"):
+        file = getattr(settings, name)
+        if file is not None and not file.is_file():
+            mistakes.append(f"setting {name!r}: there is no file {file}")
     if settings.package_source.startswith(("http://", "https://")) and settings.package_signing_key is None:
         mistakes.append(
             "setting 'package_signing_key': needed because 'package_source' is a mirror; give the file with its public key"

@@ -15,6 +15,12 @@ clickhouse_native_port = 9000
 # Port on which Vector receives CVAT's events (CVAT's `DJANGO_LOG_SERVER_PORT`).
 vector_port = 8282
 
+# Further ports on which Vector receives events: the old one, for as long as a CVAT server may still send there.
+vector_extra_ports = []
+
+# Port on 127.0.0.1 where Vector shows all its metrics to Prometheus. `None`: not at all.
+vector_metrics_port = None
+
 # Grafana's HTTP port.
 grafana_port = 3000
 
@@ -39,6 +45,17 @@ clickhouse_allowed_addresses = []
 
 # Address on which Vector receives events. Set it to the private address that the CVAT host reaches.
 vector_listen_address = "127.0.0.1"
+
+# File on your own machine with a certificate and its chain (PEM): with it, Vector takes events through TLS only.
+# CVAT's own client speaks plain HTTP, so this is for a proxy in between or for other producers.
+vector_tls_certificate = None
+
+# File with the private key of `vector_tls_certificate` (PEM, not encrypted).
+vector_tls_key = None
+
+# With a name here, Vector takes events only with it and the password `vector_ingest` of the secrets (basic
+# authentication). CVAT's own client sends no password.
+vector_username = None
 
 # Address on which Grafana listens.
 grafana_listen_address = "127.0.0.1"
@@ -75,6 +92,10 @@ vector_allowed_addresses = []
 # Addresses or networks (CIDR) that may reach Grafana and the events API directly, not through the gateway, where
 # `firewall` is on.
 grafana_allowed_addresses = []
+
+# Address at which this stack asks CVAT's server who a visitor is (`/api/users/self`) and whether he has the
+# analytics right (`/analytics`); empty means `cvat_url`. Needed where CVAT's proxy sends `/analytics` elsewhere.
+cvat_server_url = ""
 
 # The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves
 # `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.
@@ -135,6 +156,9 @@ system_logs_retention = "14d"
 
 # How long the journal of accepted events is kept beside Vector.
 journal_retention = "30d"
+
+# How much disk the journal may take: beyond it, its oldest hours go before their time.
+journal_max_size = "20GiB"
 
 # Disk space for events that wait while ClickHouse is away; at least 256 MiB.
 vector_buffer_size = "1GiB"
