@@ -71,7 +71,7 @@ VARIABLE: Mapping[str, Any] = {
     "sort": 0,
 }
 
-ANNOTATION: Mapping[str, Any] = {"enable": True, "hide": False, "filter": {"exclude": False, "ids": []}}
+ANNOTATION: Mapping[str, Any] = {"hide": False, "filter": {"exclude": False, "ids": []}}
 
 TARGET: Mapping[str, Any] = {"hide": False}
 
@@ -91,11 +91,12 @@ _AXIS: Mapping[str, Any] = {
     "scaleDistribution": {"type": "linear"},
     "thresholdsStyle": {"mode": "off"},
 }
-_STEPS = [
-    [{"color": "green", "value": None}, {"color": "red", "value": 80}],
-    [{"color": "green", "value": 0}, {"color": "red", "value": 80}],
-    [{"color": "green"}, {"color": "red", "value": 80}],
-]
+_THRESHOLDS = OneOf(
+    tuple(
+        {"mode": "absolute", "steps": [first, {"color": "red", "value": 80}]}
+        for first in ({"color": "green", "value": None}, {"color": "green", "value": 0}, {"color": "green"})
+    )
+)
 
 
 def _field(color: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -105,7 +106,7 @@ def _field(color: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
             "custom": custom,
             "links": [],
             "mappings": [],
-            "thresholds": {"mode": "absolute", "steps": OneOf(tuple(_STEPS))},
+            "thresholds": _THRESHOLDS,
         }
     }
 

@@ -33,7 +33,8 @@ def tidied(model: Model, reference: Model | None = None) -> dict[str, Any]:
             _reduced(link, defaults.DASHBOARD_LINK, _match(before.get("links", []), "title", link))
             for link in found["links"]
         ]
-    found["panels"] = [_panel(each, _panels_by_id(before)) for each in model.get("panels", [])]
+    references = _panels_by_id(before)
+    found["panels"] = [_panel(each, references) for each in _in_order(model.get("panels", []), references)]
     variables = [
         _variable(each, _match(_list(before, "templating"), "name", each))
         for each in _list(model, "templating")
@@ -98,6 +99,12 @@ def _panels_by_id(model: Model) -> dict[Any, Model]:
         found[panel.get("id")] = panel
         found |= _panels_by_id(panel)
     return found
+
+
+def _in_order(panels: Sequence[Model], references: Mapping[Any, Model]) -> list[Model]:
+    """Return the panels in the order of the file, and behind them the new ones; where they stand is said by gridPos."""
+    order = {id_: position for position, id_ in enumerate(references)}
+    return sorted(panels, key=lambda panel: order.get(panel.get("id"), len(order)))
 
 
 def _panel(model: Model, references: Mapping[Any, Model]) -> dict[str, Any]:

@@ -1,0 +1,128 @@
+"""A Grafana for the tests of pull, push and diff: a real one where it is installed, otherwise the stand-in."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cvat_analytics import render
+from cvat_analytics.access import Access
+from cvat_analytics.dashboards.grafana import Grafana
+from cvat_analytics.render import Context
+from tests.dashboards.grafana_stand_in import StandIn, serving
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def _access(context: Context, address: tuple[str, int]) -> Access:
+    nowhere = ("127.0.0.1", 1)
+    return Access(nowhere, nowhere, address, context.settings, secrets=context.secrets)
+
+
+@contextmanager
+def running(context: Context) -> Iterator[Access]:
+    """Yield the way to a Grafana that has the rendered dashboards and nothing else."""
+    if shutil.which("grafana"):
+        with _real(context) as address:
+            yield _access(context, address)
+    else:
+        stand_in = StandIn(context.secrets["grafana_admin"])
+        for file in render.grafana_files(context):
+            if file.path.startswith(context.paths.dashboards):
+                stand_in.provision(json.loads(file.content))
+        with serving(stand_in) as address:
+            yield _access(context, address)
+
+
+@contextmanager
+def _real(context: Context) -> Iterator[tuple[str, int]]:
+    for file in render.grafana_files(context):
+        path = Path(file.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file.content)
+        if "/grafana-server/" in file.path:
+            credential = Path(context.paths.grafana_credentials) / path.name
+            credential.parent.mkdir(parents=True, exist_ok=True)
+            credential.write_text(file.content)
+    program = str(shutil.which("grafana"))
+    home = str(Path(program).resolve().parent.parent)
+    config = f"{context.paths.grafana_config}/cvat-analytics.ini"
+    address = ("127.0.0.1", context.settings.grafana_port)
+    process = subprocess.Popen([program, "server", "--homepath", home, "--config", config])
+    try:
+        _wait(f"http://{address[0]}:{address[1]}{context.settings.grafana_path}/api/health")
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _wait(url: str) -> None:
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(url, timeout=1):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"Grafana did not answer at {url}")
+
+
+def edit(grafana: Grafana, uid: str, change: Change) -> None:
+    """Change a dashboard as its editor does: with all that goes without saying written out."""
+    model = copy.deepcopy(grafana.read(uid))
+    assert model is not None
+    change(model)
+    grafana.write(saved_by_the_editor(model), "in the editor")
+
+
+def saved_by_the_editor(model: dict[str, Any]) -> dict[str, Any]:
+    """Return `model` with what Grafana's editor adds on its own, as its version 13 was seen to do."""
+    model = {
+        "editable": True,
+        "fiscalYearStartMonth": 0,
+        "preload": False,
+        "timepicker": {},
+        "weekStart": "",
+        **model,
+    }
+    built_in = {
+        "builtIn": 1,
+        "datasource": {"type": "grafana", "uid": "-- Grafana --"},
+        "enable": True,
+        "hide": True,
+        "iconColor": "rgba(0, 211, 255, 1)",
+        "name": "Annotations & Alerts",
+        "type": "dashboard",
+    }
+    annotations = model.get("annotations", {}).get("list", [])
+    model["annotations"] = {"list": [built_in, *(each for each in annotations if not each.get("builtIn"))]}
+    for variable in model.get("templating", {}).get("list", []):
+        variable |= {
+            "options": [{"text": "42", "value": "42", "selected": False}],
+            "regex": variable.get("regex", ""),
+        }
+        if variable["type"] == "query":
+            variable["definition"] = "SELECT"
+    for panel in model["panels"]:
+        panel["pluginVersion"] = "13.2.3"
+        field = panel.setdefault("fieldConfig", {}).setdefault("defaults", {})
+        field.setdefault("mappings", [])
+        field.setdefault(
+            "thresholds",
+            {"mode": "absolute", "steps": [{"color": "green", "value": 0}, {"color": "red", "value": 80}]},
+        )
+        if panel["type"] == "timeseries":
+            custom = {"axisLabel": "", "barAlignment": 0, "pointSize": 5, "spanNulls": False, "lineWidth": 1}
+            field["custom"] = {**custom, **field.get("custom", {})}
+        for target in panel.get("targets", []):
+            target["meta"] = {"builderOptions": {"columns": [], "database": "", "table": ""}}
+            target["rawSql"] = target["rawSql"].replace("\n", "\r\n")
+    return model
