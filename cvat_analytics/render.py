@@ -25,6 +25,9 @@ from cvat_analytics.topology import LOOPBACK, Topology
 ROOT = Path(__file__).parent.parent
 """The checkout: templates, SQL and dashboards are read from it."""
 
+MAX_BODY_BYTES = 16 * 2**20
+"""What Vector takes in one request: more would not surely fit into what comes after it (docs/pipeline.md)."""
+
 Effect = Literal["restart", "none"]
 
 
@@ -119,6 +122,7 @@ class Context:
                 if name.startswith("clickhouse_")
             },
             "memory": memory.profile(self.settings, self.memory_bytes),
+            "max_body_bytes": MAX_BODY_BYTES,
         }
 
 
@@ -196,16 +200,35 @@ def clickhouse_files(context: Context) -> list[RenderedFile]:
 
 
 def vector_files(context: Context) -> list[RenderedFile]:
-    """Return Vector's configuration, its password and its unit's drop-in."""
+    """Return Vector's configuration and tests, its credentials, its unit's drop-in and the keeping of its journal."""
+    settings, paths, variables = context.settings, context.paths, context.variables()
+    files = [_credential(context, "vector", "clickhouse_password", "clickhouse_vector")]
+    if settings.vector_username:
+        files.append(_credential(context, "vector", "ingest_password", "vector_ingest"))
+    if settings.vector_tls_certificate and settings.vector_tls_key:
+        files += [
+            RenderedFile(f"{paths.secrets}/vector/{name}", path.read_text(), mode="600", secret=True)
+            for name, path in (
+                ("tls_certificate", settings.vector_tls_certificate),
+                ("tls_key", settings.vector_tls_key),
+            )
+        ]
+    units = f"{paths.root}/etc/systemd/system"
+    keeping = {
+        f"{paths.root}/etc/tmpfiles.d/cvat-analytics-vector.conf": "vector/journal-tmpfiles.conf.j2",
+        f"{paths.vector_config}/keep-journal": "vector/keep-journal.j2",
+        f"{units}/cvat-analytics-journal.service": "systemd/cvat-analytics-journal.service.j2",
+        f"{units}/cvat-analytics-journal.timer": "systemd/cvat-analytics-journal.timer.j2",
+    }
     return [
-        _credential(context, "vector", "clickhouse_password", "clickhouse_vector"),
+        *files,
+        RenderedFile(f"{paths.vector_config}/vector.toml", render("vector/vector.toml.j2", variables)),
         RenderedFile(
-            f"{context.paths.vector_config}/vector.toml", render("vector/vector.toml.j2", context.variables())
+            f"{paths.vector_config}/tests.toml", render("vector/tests.toml.j2", variables), effect="none"
         ),
-        RenderedFile(
-            f"{context.paths.root}/etc/tmpfiles.d/cvat-analytics-vector.conf",
-            render("vector/journal-tmpfiles.conf.j2", context.variables()),
-            effect="none",
+        *(
+            RenderedFile(path, render(template, variables), effect="none")
+            for path, template in keeping.items()
         ),
         _drop_in(context, "vector"),
     ]

@@ -18,6 +18,7 @@ NAMES = (
     "clickhouse_grafana",
     "clickhouse_events_api",
     "clickhouse_cvat",
+    "vector_ingest",
     "grafana_admin",
     "grafana_secret_key",
 )

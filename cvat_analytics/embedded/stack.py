@@ -312,6 +312,7 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
             else [*substitute, "cvat_analytics.embedded.vector_substitute", "--config", vector_config],
             f"{here}:{settings.vector_port}/ping",
             applied.get("vector", ""),
+            {"VECTOR_MAX_DECOMPRESSED_SIZE_BYTES": str(render.MAX_BODY_BYTES)},
         ),
         Part(
             "viewer",

@@ -30,6 +30,10 @@ def write_configuration(root: Path, **settings: Any) -> Path:
     credentials = Path(stack.paths.vector_credentials)
     credentials.mkdir(parents=True, exist_ok=True)
     (credentials / "clickhouse_password").write_text("pass word\n")
+    (credentials / "ingest_password").write_text("in gest\n")
+    for name in ("tls_certificate", "tls_key"):
+        if source := getattr(stack.settings, f"vector_{name}"):
+            (credentials / name).write_text(source.read_text())
     path = Path(stack.paths.vector_config) / "vector.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(render.render("vector/vector.toml.j2", stack.variables()))
@@ -56,7 +60,7 @@ def run(document: dict[str, Any]) -> Run:
     chain = transforms(document)
 
     def run_body(body: str) -> dict[str, list[dict[str, Any]]]:
-        outputs = remap.run_all(chain, "cvat", [json.dumps({"message": body, "path": "/"})])
+        outputs = remap.run_all(chain, {"cvat": [json.dumps({"message": body, "path": "/"})]})
         return {name: _rows(events) for name, events in outputs.items()}
 
     return run_body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cvat_analytics import render
 from tests.vector.conftest import write_configuration
 
 
@@ -48,7 +50,8 @@ class Substitute:
 
     def start(self) -> None:
         with (self.root / "log").open("ab") as log:
-            self.process = subprocess.Popen(self.command(), stderr=log)
+            limit = {"VECTOR_MAX_DECOMPRESSED_SIZE_BYTES": str(render.MAX_BODY_BYTES)}
+            self.process = subprocess.Popen(self.command(), stderr=log, env=os.environ | limit)
         wait_until(self.ready, f"the substitute answers; its log: {self.log}")
 
     def ready(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,20 @@ from typing import Any
 import pytest
 
 from cvat_analytics import render
-from cvat_analytics.embedded.vector_substitute import config, remap
+from cvat_analytics.embedded.vector_substitute import config
+from cvat_analytics.embedded.vector_substitute.metrics import Metrics
+from cvat_analytics.embedded.vector_substitute.pipeline import Pipeline
+from cvat_analytics.errors import InputError
 from tests.vector.conftest import context, write_configuration
 
 REFUSALS = {
     "unknown component": ('type = "file"', 'type = "kafka"', "sinks.journal: option type = 'kafka' is not"),
-    "unknown option": ("skip_unknown_fields = false", "insert_random_shard = true", "sinks.events: option insert_random_shard"),
-    "unknown value": ('buffer.when_full = "block"', 'buffer.when_full = "drop_newest"', "sinks.events: option buffer.when_full = 'drop_newest'"),
+    "unknown option": ('method = "post"', 'method = "post"\npayload_prefix = "x"', "sinks.events: option payload_prefix"),
+    "unknown value": ('buffer.when_full = "block"', 'buffer.when_full = "overflow"', "sinks.events: option buffer.when_full = 'overflow'"),
+    "a disk buffer that drops": ('buffer.when_full = "block"', 'buffer.when_full = "drop_newest"', "sinks.events: option buffer.when_full must be block where buffer.type is 'disk'"),
+    "a memory buffer that is waited for": ("acknowledgements.enabled = false", "acknowledgements.enabled = true", "sinks.metrics: option acknowledgements.enabled must be False where buffer.type is 'memory'"),
+    "a percent sign in the address": ("INSERT+INTO", "INSERT%20INTO", "sinks.events: option uri = "),
+    "another collector": ('collectors = ["filesystem"]', 'collectors = ["cpu"]', "sources.disks: option collectors = ['cpu']"),
     "wrong type": ("batch.timeout_secs = 1", "batch.timeout_secs = 0.5", "sinks.events: option batch.timeout_secs = 0.5"),
     "missing option": ('auth.user = "vector"', "", "sinks.events: option auth.user is missing"),
     "unknown global": ("[acknowledgements]\nenabled = true", "acknowledgements.enabled = true\ntimezone = 'local'", "the configuration: option timezone"),
@@ -35,7 +43,7 @@ def test_refusal(old: str, new: str, message: str, tmp_path: Path) -> None:
     assert old in text
     path.write_text(text.replace(old, new))
     with pytest.raises(config.ConfigError) as refusal:
-        remap.compile_all(config.load(path).transforms)
+        Pipeline(config.load(path), Metrics())
     assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
@@ -50,10 +58,106 @@ def test_every_setting_reaches_the_configuration(tmp_path: Path) -> None:
     }
     document = tomllib.loads(write_configuration(tmp_path, **values).read_text())
     assert document["sources"]["cvat"]["address"] == "10.1.2.3:8383"
-    events, letters = document["sinks"]["events"], document["sinks"]["dead_letters"]
-    assert events["endpoint"] == letters["endpoint"] == "http://127.0.0.1:8124"
-    assert events["database"] == letters["database"] == "analytics"
-    assert events["buffer"]["max_size"] == 300 * 2**20
+    tables = {"events": "events", "dead_letters": "events_dead_letter", "metrics": "pipeline_metrics"}
+    for name, table in tables.items():
+        uri = document["sinks"][name]["uri"]
+        assert uri.startswith(
+            f"http://127.0.0.1:8124/?database=analytics&query=INSERT+INTO+{table}+FORMAT+JSONEachRow&"
+        )
+        assert "%" not in uri, "Vector reads a time format into it"
+    assert document["sinks"]["events"]["buffer"]["max_size"] == 300 * 2**20
+
+
+def test_whatever_clickhouse_answers_the_batch_is_kept(document: dict[str, Any]) -> None:
+    for name in ("events", "dead_letters"):
+        sink = document["sinks"][name]
+        assert sink["retry_strategy"] == {"type": "all"}
+        assert sink["buffer"]["type"] == "disk"
+        assert sink["buffer"]["when_full"] == "block"
+        assert "retry_attempts" not in sink["request"], "for ever is Vector's default"
+        assert sink.get("acknowledgements", {}).get("enabled", True)
+
+
+def test_what_watches_the_pipeline_cannot_hold_it_up(tmp_path: Path) -> None:
+    document = tomllib.loads(write_configuration(tmp_path, vector_metrics_port=9598).read_text())
+    inputs = {
+        name: part["inputs"] for kind in ("transforms", "sinks") for name, part in document[kind].items()
+    }
+    sources = {name: part["type"] for name, part in document["sources"].items()}
+    for name in ("metrics", "prometheus"):
+        assert document["sinks"][name]["acknowledgements"] == {"enabled": False}
+        found, seen = list(inputs[name]), set()
+        while found:
+            seen.add(component := found.pop())
+            found += inputs.get(component, [])
+        assert not [component for component in seen if sources.get(component) == "http_server"]
+    assert document["sinks"]["metrics"]["buffer"] == {
+        "type": "memory",
+        "max_events": 2000,
+        "when_full": "drop_newest",
+    }
+    assert document["sinks"]["prometheus"]["address"] == "127.0.0.1:9598"
+
+
+def test_every_port_has_a_source_that_is_counted_by_itself(tmp_path: Path) -> None:
+    values = {"vector_port": 8383, "vector_extra_ports": [8282, 8484]}
+    document = tomllib.loads(write_configuration(tmp_path, **values).read_text())
+    listening = {name: part["address"] for name, part in document["sources"].items() if "address" in part}
+    assert listening == {
+        "cvat": "127.0.0.1:8383",
+        "cvat_8282": "127.0.0.1:8282",
+        "cvat_8484": "127.0.0.1:8484",
+    }
+    assert document["transforms"]["split"]["inputs"] == list(listening)
+
+
+def test_a_port_cannot_be_had_twice() -> None:
+    with pytest.raises(InputError, match=r"vector_extra_ports\[1\].*port 8123 .* 'clickhouse_http_port'"):
+        context(Path("/"), vector_extra_ports=[8484, 8123])
+    with pytest.raises(InputError, match=r"vector_metrics_port.*port 8282 .* 'vector_port'"):
+        context(Path("/"), vector_metrics_port=8282)
+
+
+def test_tls_and_a_password_are_credentials_of_the_unit(tmp_path: Path) -> None:
+    for name in ("certificate", "key"):
+        (tmp_path / name).write_text(f"the {name}\n")
+    stack = context(
+        tmp_path,
+        vector_username="cvat",
+        vector_tls_certificate=tmp_path / "certificate",
+        vector_tls_key=tmp_path / "key",
+        vector_extra_ports=[8484],
+    )
+    files = {Path(file.path).name: file for file in render.vector_files(stack)}
+    document = tomllib.loads(files["vector.toml"].content)
+    for source in ("cvat", "cvat_8484"):
+        assert document["sources"][source]["auth"] == {
+            "strategy": "basic",
+            "username": "cvat",
+            "password": "SECRET[credentials.ingest_password]",
+        }
+        assert document["sources"][source]["tls"] == {
+            "enabled": True,
+            "crt_file": f"{stack.paths.vector_credentials}/tls_certificate",
+            "key_file": f"{stack.paths.vector_credentials}/tls_key",
+        }
+    handed_over = re.findall(
+        r"^LoadCredential=(\w+):(.+)$", files["cvat-analytics.conf"].content, re.MULTILINE
+    )
+    for name, path in handed_over:
+        assert (files[name].path, files[name].mode, files[name].secret) == (path, "600", True)
+    assert {name for name, _ in handed_over} == {
+        "clickhouse_password",
+        "ingest_password",
+        "tls_certificate",
+        "tls_key",
+    }
+    with pytest.raises(
+        InputError, match="'vector_tls_certificate' and 'vector_tls_key': give both or neither"
+    ):
+        context(tmp_path, vector_tls_key=tmp_path / "key")
+    with pytest.raises(InputError, match="'vector_tls_key': there is no file"):
+        context(tmp_path, vector_tls_certificate=tmp_path / "key", vector_tls_key=tmp_path / "none")
 
 
 def test_an_ipv6_address_is_bracketed(tmp_path: Path) -> None:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-import vector_vrl
 
 from cvat_analytics import render
-from cvat_analytics.embedded.vector_substitute import remap
+from cvat_analytics.embedded.vector_substitute import unit_tests
 from tests.vector.conftest import context, transforms
 
 TESTS = tomllib.loads(render.render("vector/tests.toml.j2", context(Path("/")).variables()))["tests"]
@@ -19,19 +17,24 @@ TESTS = tomllib.loads(render.render("vector/tests.toml.j2", context(Path("/")).v
 
 @pytest.mark.parametrize("test", TESTS, ids=[test["name"] for test in TESTS])
 def test_vector_unit_test(test: dict[str, Any], document: dict[str, Any]) -> None:
-    chain = transforms(document)
-    (entry,) = test["inputs"]
-    outputs = remap.run_all(chain, "cvat", [json.dumps(entry["log_fields"])])
-    assert entry["insert_at"] == chain[0].name
-    for output in test["outputs"]:
-        events = list(outputs[output["extract_from"]])
-        assert events, f"{output['extract_from']} gave nothing, but: {outputs}"
-        for condition in output["conditions"]:
-            program = f'. = {{"event": to_string({{\n{condition["source"]}\n}})}}'
-            results = vector_vrl.execute_vrl(program, events)
-            assert any(result.get("event") == "true" for result in results), results
+    assert unit_tests.failure_of(test, transforms(document)) == ""
 
 
 def test_tests_have_names_of_their_own() -> None:
     names = [test["name"] for test in TESTS]
     assert len(names) == len(set(names))
+
+
+def test_a_test_that_does_not_hold_fails(document: dict[str, Any]) -> None:
+    test = next(test for test in TESTS if test["name"] == "a single object")
+    wrong = test | {
+        "outputs": [
+            {
+                "extract_from": "normalise",
+                "conditions": [{"type": "vrl", "source": 'assert_eq!(.scope, "x")'}],
+            }
+        ]
+    }
+    assert unit_tests.failure_of(wrong, transforms(document)).startswith("a single object: ")
+    nothing = test | {"outputs": [{"extract_from": "dead_letter", "conditions": []}]}
+    assert "dead_letter gave nothing" in unit_tests.failure_of(nothing, transforms(document))

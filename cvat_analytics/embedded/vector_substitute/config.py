@@ -19,6 +19,25 @@ _SOURCES: Mapping[str, Options] = {
         "path": str,
         "!framing.method": ("bytes",),
         "!decoding.codec": ("bytes",),
+        "auth.strategy": ("basic",),
+        "auth.username": str,
+        "auth.password": str,
+        "tls.enabled": bool,
+        "tls.crt_file": str,
+        "tls.key_file": str,
+    },
+    "internal_metrics": {"!scrape_interval_secs": int},
+    "host_metrics": {
+        "!scrape_interval_secs": int,
+        "!collectors": (["filesystem"],),
+        "filesystem.filesystems.excludes": list,
+        "filesystem.mountpoints.excludes": list,
+    },
+    "exec": {
+        "!mode": ("scheduled",),
+        "!scheduled.exec_interval_secs": int,
+        "!command": list,
+        "!include_stderr": (False,),
     },
 }
 _TRANSFORMS: Mapping[str, Options] = {
@@ -29,26 +48,33 @@ _TRANSFORMS: Mapping[str, Options] = {
         "drop_on_abort": bool,
         "reroute_dropped": bool,
     },
+    "metric_to_log": {"!inputs": list},
 }
 _SINKS: Mapping[str, Options] = {
-    "clickhouse": {
+    "http": {
         "!inputs": list,
-        "!endpoint": str,
-        "!database": str,
-        "!table": str,
-        "skip_unknown_fields": bool,
+        "!uri": str,
+        "!method": ("post",),
         "!auth.strategy": ("basic",),
         "!auth.user": str,
         "!auth.password": str,
-        "query_settings.async_insert_settings.enabled": bool,
+        "!encoding.codec": ("json",),
+        "!framing.method": ("newline_delimited",),
+        "!compression": ("gzip",),
+        "!retry_strategy.type": ("all", "default"),
+        "request.retry_attempts": int,
+        "request.retry_initial_backoff_secs": int,
+        "request.retry_max_duration_secs": int,
+        "request.timeout_secs": int,
+        "!request.concurrency": (1,),
         "batch.timeout_secs": int,
         "batch.max_events": int,
         "batch.max_bytes": int,
-        "!request.concurrency": (1,),
-        "request.timeout_secs": int,
-        "!buffer.type": ("disk",),
-        "!buffer.max_size": int,
-        "buffer.when_full": ("block",),
+        "!buffer.type": ("disk", "memory"),
+        "buffer.max_size": int,
+        "buffer.max_events": int,
+        "!buffer.when_full": ("block", "drop_newest"),
+        "acknowledgements.enabled": bool,
     },
     "file": {
         "!inputs": list,
@@ -58,6 +84,12 @@ _SINKS: Mapping[str, Options] = {
         "!framing.method": ("newline_delimited",),
         "idle_timeout_secs": int,
     },
+    "prometheus_exporter": {"!inputs": list, "!address": str, "!acknowledgements.enabled": (False,)},
+}
+# What Vector's defaults make of these together is another promise than the one that is kept here.
+_TOGETHER = {
+    "disk": {"buffer.max_size", "buffer.when_full=block"},
+    "memory": {"buffer.max_events", "buffer.when_full=drop_newest", "acknowledgements.enabled=False"},
 }
 _SECRETS: Mapping[str, Options] = {"directory": {"!path": str, "remove_trailing_whitespace": bool}}
 _KINDS = {"sources": _SOURCES, "transforms": _TRANSFORMS, "sinks": _SINKS, "secret": _SECRETS}
@@ -89,9 +121,15 @@ class Config:
     """A configuration of which every part is implemented. `transforms` are in the order in which events pass."""
 
     data_dir: Path
-    source: Component
+    sources: tuple[Component, ...]
     transforms: tuple[Component, ...]
     sinks: tuple[Component, ...]
+    general: Mapping[str, Any]
+    """What cannot be changed by a reload: global options and secret backends."""
+
+    def of_type(self, *types: str) -> tuple[Component, ...]:
+        """Return the sources and sinks of `types`."""
+        return tuple(component for component in (*self.sources, *self.sinks) if component.type in types)
 
 
 def load(path: Path) -> Config:
@@ -103,18 +141,29 @@ def load(path: Path) -> Config:
         raise ConfigError(f"{path}: {error}") from None
     components = {kind: _components(kind, document.pop(kind, {})) for kind in _KINDS}
     general = _checked("the configuration", _flat(document), _GLOBAL)
-    if len(components["sources"]) != 1:
-        raise ConfigError(f"sources: exactly one source is implemented, found {len(components['sources'])}")
     filled = {
         kind: [_with_secrets(component, components["secret"]) for component in components[kind]]
         for kind in _KINDS
     }
+    for sink in filled["sinks"]:
+        _require_together(sink)
     return Config(
         data_dir=Path(general["data_dir"]),
-        source=filled["sources"][0],
-        transforms=_in_order(filled["sources"][0], filled["transforms"], filled["sinks"]),
+        sources=tuple(filled["sources"]),
+        transforms=_in_order(filled["sources"], filled["transforms"], filled["sinks"]),
         sinks=tuple(filled["sinks"]),
+        general=general | {backend.name: backend.options for backend in components["secret"]},
     )
+
+
+def _require_together(sink: Component) -> None:
+    """Raise ConfigError unless what depends on the sink's kind of buffer is there."""
+    for wanted in sorted(_TOGETHER.get(sink.get("buffer.type", ""), ())):
+        name, _, value = wanted.partition("=")
+        if name not in sink.options or (value and str(sink[name]) != value):
+            raise ConfigError(
+                f"sinks.{sink.name}: option {name} must be {value or 'given'} where buffer.type is {sink['buffer.type']!r}"
+            )
 
 
 def _components(kind: str, tables: Mapping[str, Any]) -> list[Component]:
@@ -182,10 +231,10 @@ def _with_secrets(component: Component, backends: list[Component]) -> Component:
 
 
 def _in_order(
-    source: Component, transforms: list[Component], sinks: list[Component]
+    sources: list[Component], transforms: list[Component], sinks: list[Component]
 ) -> tuple[Component, ...]:
     """Return the transforms so that each comes after its inputs. Raises ConfigError for an input that nothing gives."""
-    known, ordered, waiting = {source.name}, [], list(transforms)
+    known, ordered, waiting = {source.name for source in sources}, list[Component](), list(transforms)
     while ready := [transform for transform in waiting if known.issuperset(transform["inputs"])]:
         for transform in ready:
             known |= {transform.name} | (

@@ -1,41 +1,57 @@
-"""The components between the source and the disk."""
+"""The components between the sources and the disk."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
-from cvat_analytics.embedded.vector_substitute import remap
+from cvat_analytics.embedded.vector_substitute import metrics, remap
 from cvat_analytics.embedded.vector_substitute.config import Component, Config
-from cvat_analytics.embedded.vector_substitute.sinks import ClickHouseSink, FileSink
+from cvat_analytics.embedded.vector_substitute.http_sink import HttpSink
+from cvat_analytics.embedded.vector_substitute.metrics import Metrics
+from cvat_analytics.embedded.vector_substitute.sinks import FileSink, PrometheusSink
 
 log = logging.getLogger("vector-substitute")
 
 
-class Pipeline:
-    """Takes request bodies through the transforms to the disks of the sinks."""
+class Body(NamedTuple):
+    """What a request to a source brought."""
 
-    def __init__(self, config: Config) -> None:
+    source: str
+    data: bytes
+
+
+class Pipeline:
+    """Takes request bodies, and what the substitute measures, through the transforms to the sinks."""
+
+    def __init__(self, config: Config, counted: Metrics) -> None:
         remap.compile_all(config.transforms)
-        self._config = config
-        self._files = [FileSink(sink) for sink in config.sinks if sink.type == "file"]
-        self._stores = [
-            ClickHouseSink(sink, config.data_dir) for sink in config.sinks if sink.type == "clickhouse"
-        ]
+        self.config, self._metrics = config, counted
+        self._files = [FileSink(sink, counted) for sink in config.of_type("file")]
+        self._stores = [HttpSink(sink, config.data_dir, counted) for sink in config.of_type("http")]
+        self.pages = [PrometheusSink(sink) for sink in config.of_type("prometheus_exporter")]
 
     def start(self) -> None:
         """Open the buffers and begin to deliver what waits in them. Raises OSError if the disk cannot be used."""
         for store in self._stores:
             store.start()
 
-    def stop(self) -> None:
-        """Deliver what can be delivered at once; the rest stays in the buffers."""
-        for store in self._stores:
-            store.stop()
+    def stop(self, patience: float | None = None) -> None:
+        """Deliver what can be delivered at once; the rest stays in the buffers that are on disk."""
+        ends = [
+            threading.Thread(target=store.stop, args=() if patience is None else (patience,))
+            for store in self._stores
+        ]
+        for end in ends:
+            end.start()
+        for end in ends:
+            end.join()
 
-    def attempt(self, bodies: Sequence[bytes]) -> list[str]:
+    def attempt(self, bodies: Sequence[Body]) -> list[str]:
         """Commit `bodies` together and return "" for each that is on disk, otherwise why it is not."""
         try:
             self.commit(bodies)
@@ -50,30 +66,48 @@ class Pipeline:
             return [str(error) or type(error).__name__]
         return [""] * len(bodies)
 
-    def commit(self, bodies: Iterable[bytes]) -> None:
+    def commit(self, bodies: Sequence[Body]) -> None:
         """Bring all events in `bodies` to the sinks' disks. Raises OSError if that is impossible."""
         now = datetime.now(UTC).isoformat()
-        events = [
-            json.dumps(
-                {
-                    "message": body.decode(errors="replace"),
-                    "path": "/",
-                    "source_type": "http_server",
-                    "timestamp": now,
-                }
-            )
-            for body in bodies
-        ]
-        outputs = remap.run_all(self._config.transforms, self._config.source.name, events)
-
-        def received(sink: Component) -> list[str]:
-            return [line for name in sink["inputs"] for line in outputs.get(name, ())]
-
-        work = [(store, received(store.component)) for store in self._stores]
+        given: dict[str, list[str]] = {}
+        for body in bodies:
+            event = {
+                "message": body.data.decode(errors="replace"),
+                "path": "/",
+                "source_type": "http_server",
+                "timestamp": now,
+            }
+            given.setdefault(body.source, []).append(json.dumps(event))
+        outputs = remap.run_all(self.config.transforms, given)
+        work = [(store, lines) for store in self._stores if (lines := _received(store.component, outputs))]
         for store, lines in work:
-            store.buffer.require_room(lines)
+            store.require_room(lines)
         # the journal first: what is answered 200 is surely in it
         for file in self._files:
-            file.write(received(file.component))
+            file.write(_received(file.component, outputs))
         for store, lines in work:
-            store.buffer.append(lines)
+            store.append(lines)
+        for transform in self.config.transforms:
+            events = len(outputs.get(transform.name, ())) + len(outputs.get(f"{transform.name}.dropped", ()))
+            self._metrics.count("component_sent_events_total", events, component_id=transform.name)
+
+    def sample(self, source: Component) -> None:
+        """Measure what `source` measures. Nothing is waited for: what does not fit is dropped and counted."""
+        if source.type == "internal_metrics":
+            events = self._metrics.read()
+        else:
+            events = (metrics.filesystems if source.type == "host_metrics" else metrics.command_output)(
+                source
+            )
+        self._metrics.count("component_received_events_total", len(events), component_id=source.name)
+        for page in self.pages:
+            if source.name in page.component["inputs"]:
+                page.keep(source.name, events)
+        outputs = remap.run_all(self.config.transforms, {source.name: events})
+        for store in self._stores:
+            if not store.durable and (lines := _received(store.component, outputs)):
+                store.append(lines)
+
+
+def _received(sink: Component, outputs: remap.Outputs) -> list[str]:
+    return [line for name in sink["inputs"] for line in outputs.get(name, ())]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 
 import vector_vrl
 
@@ -19,16 +20,21 @@ Outputs = Mapping[str, Sequence[str]]
 def compile_all(transforms: Iterable[Component]) -> None:
     """Raise ConfigError for the first program that does not compile."""
     for transform in transforms:
+        if transform.type != "remap":
+            continue
         result = vector_vrl.validate_vrl(transform["source"] + _HAND_OUT)
         if not result.success:
             raise ConfigError(f"transforms.{transform.name}: option source does not compile: {result.error}")
 
 
-def run_all(transforms: Iterable[Component], source: str, events: Sequence[str]) -> Outputs:
-    """Return what each output gives (`name`, and `name.dropped` for rerouted events) when `source` gives `events`."""
-    outputs: dict[str, Sequence[str]] = {source: events}
+def run_all(transforms: Iterable[Component], given: Outputs) -> Outputs:
+    """Return what each output gives (`name`, and `name.dropped` for rerouted events) when the sources give `given`."""
+    outputs: dict[str, Sequence[str]] = dict(given)
     for transform in transforms:
         received = [event for name in transform["inputs"] for event in outputs.get(name, ())]
+        if transform.type == "metric_to_log":
+            outputs[transform.name] = [_metric_to_log(event) for event in received]
+            continue
         passed, dropped = _run(transform, received)
         outputs[transform.name] = passed
         outputs[f"{transform.name}.dropped"] = dropped
@@ -52,6 +58,12 @@ def _run(transform: Component, events: Sequence[str]) -> tuple[list[str], list[s
         elif transform.get("reroute_dropped", False):
             dropped.append(_annotated(event, transform.name, reason, message))
     return passed, dropped
+
+
+def _metric_to_log(event: str) -> str:
+    fields = json.loads(event)
+    host = fields["tags"].pop("host", None)
+    return _dump(fields | {"timestamp": datetime.now(UTC).isoformat()} | ({"host": host} if host else {}))
 
 
 def _explode(text: str) -> list[str]:

@@ -1,20 +1,33 @@
-"""The HTTP source: takes bodies, and answers 200 once all that came of them is on disk."""
+"""The HTTP sources: take bodies, and answer 200 once all that came of them is on disk; and the page for Prometheus."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import hmac
+import os
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
-MAX_BODY = 100 * 2**20
-"""Vector's own limit, before and after decompression (--max-decompressed-size-bytes)."""
+from cvat_analytics.embedded.vector_substitute.config import Component
+from cvat_analytics.embedded.vector_substitute.metrics import Metrics, exposition
+from cvat_analytics.embedded.vector_substitute.pipeline import Body
+from cvat_analytics.embedded.vector_substitute.sinks import PrometheusSink
+
+MAX_BODY = int(os.environ.get("VECTOR_MAX_DECOMPRESSED_SIZE_BYTES") or 100 * 2**20)
+"""Vector's own limit, before and after decompression, and its default."""
 _MAX_BODIES, _MAX_TOGETHER = 200, 16 * 2**20
 """How many bodies, and how many bytes of them, are committed together."""
+_MAX_WAITING = 256 * 2**20
+"""How many bytes of bodies may wait in memory for their turn; more are answered 503."""
 
 
 class Refused(Exception):
@@ -28,12 +41,18 @@ class Refused(Exception):
 class Committer:
     """Commits the bodies that arrive meanwhile together: one compilation and one fsync for all of them."""
 
-    def __init__(self, attempt: Callable[[Sequence[bytes]], list[str]]) -> None:
+    def __init__(self, attempt: Callable[[Sequence[Body]], list[str]]) -> None:
         self._attempt = attempt
-        self._queue: asyncio.Queue[tuple[bytes, asyncio.Future[str]]] = asyncio.Queue()
+        self._queue: asyncio.Queue[tuple[Body, asyncio.Future[str]]] = asyncio.Queue()
+        self._waiting = 0
+        self.pause = asyncio.Lock()
+        """Held by whoever needs that nothing is being committed."""
 
-    async def submit(self, body: bytes) -> str:
+    async def submit(self, body: Body) -> str:
         """Return "" once `body` is on disk, or why it is not."""
+        if self._waiting and self._waiting + len(body.data) > _MAX_WAITING:
+            return f"{self._waiting} bytes wait already"
+        self._waiting += len(body.data)
         done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait((body, done))
         return await done
@@ -42,36 +61,86 @@ class Committer:
         """Commit for ever."""
         while True:
             waiting = [await self._queue.get()]
-            size = len(waiting[0][0])
+            size = len(waiting[0][0].data)
             while not self._queue.empty() and len(waiting) < _MAX_BODIES and size < _MAX_TOGETHER:
                 waiting.append(self._queue.get_nowait())
-                size += len(waiting[-1][0])
-            problems = await asyncio.to_thread(self._attempt, [body for body, _ in waiting])
+                size += len(waiting[-1][0].data)
+            async with self.pause:
+                problems = await asyncio.to_thread(self._attempt, [body for body, _ in waiting])
+            self._waiting -= size
             for (_, done), problem in zip(waiting, problems, strict=True):
                 if not done.done():  # its client may have gone
                     done.set_result(problem)
 
 
-def application(path: str, committer: Committer) -> Starlette:
-    """Return the web application of the source."""
+class Server(uvicorn.Server):
+    """One of several servers in a process, which leaves the signals to the process."""
+
+    def __init__(self, application: ASGIApp, source: Component | None = None) -> None:
+        tls = source is not None and source.get("tls.enabled", False)
+        super().__init__(
+            uvicorn.Config(
+                application,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                timeout_graceful_shutdown=10,
+                ssl_certfile=source["tls.crt_file"] if source and tls else None,
+                ssl_keyfile=source["tls.key_file"] if source and tls else None,
+            )
+        )
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def application(source: Component, committer: Committer, metrics: Metrics) -> Starlette:
+    """Return the web application of a source."""
+    name = source.name
+    login = f"{source.get('auth.username', '')}:{source.get('auth.password', '')}".encode()
+    expected = f"Basic {base64.b64encode(login).decode()}" if "auth.strategy" in source.options else None
 
     async def receive(request: Request) -> Response:
+        response = await take(request)
+        metrics.count("http_server_responses_sent_total", component_id=name, status=str(response.status_code))
+        return response
+
+    async def take(request: Request) -> Response:
+        given = request.headers.get("authorization", "")
+        if expected and not hmac.compare_digest(given.encode(), expected.encode()):
+            return _refusal(401, "Invalid username/password")
         try:
             body = _decompressed(await _body(request), request.headers.get("content-encoding", "identity"))
         except Refused as error:
             return _refusal(error.status, str(error))
         except ClientDisconnect:
             return Response()  # nobody is there to read it
-        problem = await committer.submit(body)
+        metrics.count("component_received_events_total", component_id=name)
+        metrics.count("component_received_bytes_total", len(body), component_id=name)
+        problem = await committer.submit(Body(name, body))
         return _refusal(503, problem) if problem else Response()
 
     async def ping(_request: Request) -> Response:
         return PlainTextResponse("pong")
 
     return Starlette(
-        routes=[Route("/ping", ping, methods=["GET"]), Route(path, receive, methods=["POST"])],
+        routes=[
+            Route("/ping", ping, methods=["GET"]),
+            Route(source.get("path", "/"), receive, methods=["POST"]),
+        ],
         exception_handlers={404: lambda _request, _error: _refusal(404, "Not found")},
     )
+
+
+def page(sink: PrometheusSink) -> Starlette:
+    """Return the web application that shows a sink's metrics."""
+
+    async def metrics(_request: Request) -> Response:
+        return PlainTextResponse(exposition(sink.events()))
+
+    return Starlette(routes=[Route("/metrics", metrics, methods=["GET"])])
 
 
 async def _body(request: Request) -> bytes:

@@ -1,0 +1,177 @@
+"""The `http` sink: takes lines from a buffer and posts them in batches until they are taken."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import http.client
+import logging
+import random
+import re
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from cvat_analytics.embedded.vector_substitute.buffer import Batch, Buffer, DiskBuffer, MemoryBuffer
+from cvat_analytics.embedded.vector_substitute.config import Component, ConfigError
+from cvat_analytics.embedded.vector_substitute.metrics import Metrics
+
+log = logging.getLogger("vector-substitute")
+
+Verdict = Literal["delivered", "retry", "refused"]
+_FLUSH_SECONDS = 5
+"""How long a stop waits for what is still in the buffer; what is on disk is there at the next start."""
+_FOREVER = 2**63
+_LONGEST_REASON = 300
+
+
+class HttpSink:
+    """Posts the lines of its buffer in batches, in a thread of its own."""
+
+    def __init__(self, sink: Component, data_dir: Path, metrics: Metrics) -> None:
+        uri = re.fullmatch(r"http://(\[[\w:]+\]|[\w.-]+):(\d+)(/[^\s%]*)", sink["uri"])
+        if uri is None:
+            raise ConfigError(
+                f"sinks.{sink.name}: option uri = {sink['uri']!r}: only http://HOST:PORT/… without % is implemented"
+            )
+        self.component, self.name = sink, sink.name
+        self.durable = sink["buffer.type"] == "disk"
+        self.buffer: Buffer
+        self._directory = data_dir / "substitute" / sink.name
+        self._address = (uri[1].strip("[]"), int(uri[2]))
+        self._path = uri[3]
+        credentials = base64.b64encode(f"{sink['auth.user']}:{sink['auth.password']}".encode()).decode()
+        self._headers = {
+            "Authorization": f"Basic {credentials}",
+            "Content-Type": "application/x-ndjson",
+            "Content-Encoding": "gzip",
+        }
+        self._metrics = metrics
+        self._timeout = sink.get("request.timeout_secs", 60)
+        self._first_pause = sink.get("request.retry_initial_backoff_secs", 1)
+        self._longest_pause = sink.get("request.retry_max_duration_secs", 30)
+        self._attempts = sink.get("request.retry_attempts", _FOREVER)
+        self._batch_seconds = sink.get("batch.timeout_secs", 1)
+        self._max_events = sink.get("batch.max_events", 10_000_000)
+        self._max_bytes = sink.get("batch.max_bytes", 10_000_000)
+        self._stopping = threading.Event()
+        self._patience = float(_FLUSH_SECONDS)
+        self._connection: http.client.HTTPConnection | None = None
+        self._thread = threading.Thread(target=self._run, name=sink.name, daemon=True)
+
+    def start(self) -> None:
+        """Open the buffer and begin to deliver what waits in it. Raises OSError if the disk cannot be used."""
+        if self.durable:
+            self.buffer = DiskBuffer(self._directory, self.component["buffer.max_size"])
+        else:
+            self.buffer = MemoryBuffer(self.component["buffer.max_events"])
+        self._report_size()
+        self._thread.start()
+
+    def require_room(self, lines: Sequence[str]) -> None:
+        """Raise OSError if the disk buffer has no room for `lines`."""
+        if isinstance(self.buffer, DiskBuffer):
+            self.buffer.require_room(lines)
+
+    def append(self, lines: Sequence[str]) -> None:
+        """Put `lines` into the buffer. Raises OSError when they cannot be kept there, and then none is."""
+        dropped = self.buffer.append(lines)
+        self._discard(dropped)
+        self._report_size()
+
+    def stop(self, patience: float = _FLUSH_SECONDS) -> None:
+        """Deliver what can be delivered within `patience` seconds, then end."""
+        self._patience = patience
+        self._stopping.set()
+        self.buffer.close()
+        self._thread.join(timeout=patience)
+        connection = self._connection
+        if self._thread.is_alive() and connection and connection.sock:
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+        self._thread.join(timeout=2)
+        self._metrics.forget(self.name)
+
+    def _run(self) -> None:
+        deadline = float("inf")
+        while time.monotonic() < deadline:
+            self.buffer.wait(self._batch_seconds, self._max_bytes)
+            if self._stopping.is_set():
+                deadline = min(deadline, time.monotonic() + self._patience)
+            batch = self.buffer.next_batch(self._max_events, self._max_bytes)
+            if batch:
+                if not self._deliver(batch):
+                    return
+                self._report_size()
+            elif self._stopping.is_set():
+                return
+
+    def _deliver(self, batch: Batch) -> bool:
+        """Send `batch` until it is taken or given up. Return False when stopped before."""
+        pause, following, attempts = self._first_pause, 2 * self._first_pause, self._attempts
+        while True:
+            verdict, answer = self._send(batch.body)
+            if verdict == "delivered":
+                self._count("component_sent_events_total", batch.body.count(b"\n"))
+                self._count("component_sent_bytes_total", len(batch.body))
+            elif verdict == "refused" or attempts <= 0:
+                events = batch.body.count(b"\n")
+                log.error("sink %s: %d events are dropped: %s", self.name, events, answer)
+                self._count("component_errors_total")
+                self._discard(events)
+            if verdict == "delivered" or verdict == "refused" or attempts <= 0:
+                self.buffer.acknowledge(batch)
+                return True
+            if self._stopping.is_set():
+                return False
+            attempts -= 1
+            delay = random.uniform(0, pause)  # noqa: S311 - jitter, as Vector has it
+            log.warning("sink %s: cannot deliver, trying again in %.1f s: %s", self.name, delay, answer)
+            self._stopping.wait(delay)
+            pause, following = (
+                min(following, self._longest_pause),
+                min(pause + following, self._longest_pause),
+            )
+
+    def _send(self, body: bytes) -> tuple[Verdict, str]:
+        self._connection = connection = http.client.HTTPConnection(*self._address, timeout=self._timeout)
+        try:
+            # Vector leaves away the newline behind the last row
+            payload = gzip.compress(body.removesuffix(b"\n"), 1, mtime=0)
+            connection.request("POST", self._path, payload, self._headers)
+            response = connection.getresponse()
+            answer = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._count("http_client_errors_total", error_kind=type(error).__name__)
+            return "retry", str(error) or type(error).__name__
+        finally:
+            connection.close()
+        self._count("http_client_responses_total", status=str(response.status))
+        reason = answer[:_LONGEST_REASON].decode(errors="replace").strip()
+        return self._verdict(response.status), f"HTTP {response.status} {reason}"
+
+    def _verdict(self, status: int) -> Verdict:
+        """Judge an answer as Vector does (RetryStrategy in src/sinks/util/http.rs)."""
+        if 200 <= status < 300:
+            return "delivered"
+        if self.component["retry_strategy.type"] == "all":
+            return "retry"
+        return "retry" if status in (408, 429) or (status >= 500 and status != 501) else "refused"
+
+    def _count(self, name: str, amount: float = 1, **tags: str) -> None:
+        self._metrics.count(name, amount, component_id=self.name, **tags)
+
+    def _discard(self, events: int) -> None:
+        self._count("component_discarded_events_total", events, intentional="false")
+
+    def _report_size(self) -> None:
+        events, size = self.buffer.size()
+        self._metrics.gauge("buffer_size_events", events, component_id=self.name)
+        self._metrics.gauge("buffer_size_bytes", size, component_id=self.name)
+        if self.durable:
+            limit = self.component["buffer.max_size"]
+            self._metrics.gauge("buffer_max_size_bytes", limit, component_id=self.name)
