@@ -1,0 +1,131 @@
+"""Who may see the dashboards: the question that the gateway asks before every request to Grafana.
+
+CVAT itself decides where there is one (its own `/analytics`, as its proxy asks it), otherwise the users file's flag. In
+doubt nobody comes in.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import httpx
+from fastapi import APIRouter, Request, Response
+
+from cvat_analytics import users
+from cvat_analytics.api.callers import Caller, Credentials, credentials
+from cvat_analytics.api.config import Config
+from cvat_analytics.api.directories import TIMEOUT_SECONDS, Memory
+from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.service import CallerOf, ServiceOf
+from cvat_analytics.errors import InputError
+
+PROVEN_SECONDS = 60.0
+"""How long it is taken for granted that CVAT's `/analytics` still refuses strangers."""
+
+router = APIRouter(include_in_schema=False)
+
+
+class Right(Protocol):
+    """Knows who has the analytics right."""
+
+    async def granted(self, given: Credentials, caller: Caller) -> bool:
+        """Return whether `caller`, who sent `given`, may see the dashboards.
+
+        Raises Problem (503) when it cannot be known now.
+        """
+
+
+class CvatRight:
+    """Asks CVAT's `/analytics` with the visitor's own credentials: 200 for whoever has the right (docs/gateway.md)."""
+
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = httpx.AsyncClient(
+            base_url=url, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False
+        )
+        self._memory = Memory()
+        self._clock = clock
+        self._proven = -PROVEN_SECONDS
+
+    async def granted(self, given: Credentials, caller: Caller) -> bool:
+        """See Right."""
+
+        async def ask() -> Caller | None:
+            await self._prove()
+            return caller if await self._status(given) == 200 else None
+
+        return await self._memory.find(given, ask) is not None
+
+    async def _prove(self) -> None:
+        """Make sure that it is CVAT's server that answers: a page that anybody may see would let everybody in."""
+        if self._clock() - self._proven < PROVEN_SECONDS:
+            return
+        if await self._status(Credentials()) == 200:
+            raise Problem(
+                503,
+                "/analytics of the CVAT in 'cvat_server_url' answers strangers too, so it is not CVAT's server that decides. "
+                "Send that path to CVAT's server (docs/gateway.md)",
+            )
+        self._proven = self._clock()
+
+    async def _status(self, given: Credentials) -> int:
+        """Return 200, 401 or 403 as CVAT says. Raises Problem (503) for anything else."""
+        headers = {"Authorization": given.authorization, "Cookie": given.cookie}
+        try:
+            answer = await self._client.get(
+                "/analytics", headers={name: value for name, value in headers.items() if value}
+            )
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+            raise Problem(503, f"CVAT does not say who may see analytics ({type(error).__name__})") from None
+        if answer.status_code not in (200, 401, 403):
+            raise Problem(503, f"CVAT does not say who may see analytics (HTTP {answer.status_code})")
+        return answer.status_code
+
+
+class FileRight:
+    """Asks the users file: the flag, or being an administrator."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def granted(self, given: Credentials, caller: Caller) -> bool:
+        """See Right."""
+        try:
+            user = users.load(self._path).get(caller.name)
+        except InputError as error:
+            raise Problem(503, str(error)) from None
+        return user is not None and (user.analytics or user.admin)
+
+
+def build(config: Config) -> Right:
+    """Return who is asked for the right on a host with `config`."""
+    return CvatRight(config.cvat_url) if config.cvat_url else FileRight(config.users_file)
+
+
+@router.get("/gateway/authorize")
+async def authorize(request: Request, caller: CallerOf, service: ServiceOf) -> Response:
+    """Answer the gateway: 200 with the visitor's name and role for Grafana, 401, 403, or 503 when nobody can tell.
+
+    Only the gateway can ask: it lets no visitor's request through to this path.
+    """
+    right: Right = request.app.state.right
+    if not await right.granted(credentials(request), caller):
+        raise Problem(
+            403, f"{caller.name} has no right to see analytics. An administrator of CVAT can give it"
+        )
+    return Response(
+        headers={
+            "X-Webauth-User": encoded(caller.name),
+            "X-Webauth-Role": "Editor" if caller.admin else "Viewer",
+            "X-Webauth-Email": encoded(caller.email),
+        }
+    )
+
+
+def encoded(text: str) -> str:
+    """Return `text` as Grafana's auth proxy reads it with `headers_encoded`: quoted-printable (RFC 2045, 6.7)."""
+    return "".join(
+        chr(byte) if 33 <= byte <= 126 and byte != ord("=") else f"={byte:02X}" for byte in text.encode()
+    )

@@ -1,0 +1,42 @@
+"""What every way of getting events does first: check the filters against what the caller may see, and ask in a thread."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import anyio.to_thread
+
+from cvat_analytics.api import filters as filtering
+from cvat_analytics.api import queries
+from cvat_analytics.api.callers import Caller
+from cvat_analytics.api.filters import Filters
+from cvat_analytics.api.service import Service, store_problem
+from cvat_analytics.errors import CvatAnalyticsError
+
+
+async def filtered(caller: Caller, service: Service, query: Filters) -> tuple[filtering.Selection, int, int]:
+    """Return what `caller` asks for, with first and last millisecond. Raises Problem where he may not."""
+    first, last = filtering.time_range(query, datetime.now(timezone.utc))
+    selection = filtering.select(query, caller, first, last)
+    await seen(caller, service, query)
+    return selection, first, last
+
+
+async def seen(caller: Caller, service: Service, query: Filters) -> None:
+    """Raise Problem (403) for an object of which `caller` may see no event."""
+    if checks := filtering.objects_to_check(query, caller):
+        await in_thread(queries.refuse_unseen, service.clickhouse, checks, query)
+
+
+async def in_thread(function: Any, *arguments: Any) -> Any:
+    """Return what a function that asks ClickHouse returns. Raises Problem for what it raises."""
+    try:
+        return await anyio.to_thread.run_sync(lambda: function(*arguments))
+    except CvatAnalyticsError as error:
+        raise store_problem(error) from None
+
+
+def stamp() -> str:
+    """Return the time as it goes into the name of a file."""
+    return f"{datetime.now(timezone.utc):%Y-%m-%d_%H-%M-%S}"

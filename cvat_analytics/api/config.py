@@ -1,0 +1,83 @@
+"""Read what was rendered for the events API: its ini file, and the password that the file points to."""
+
+from __future__ import annotations
+
+import configparser
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from cvat_analytics.errors import InputError
+
+
+@dataclass(frozen=True)
+class ClickHouseConfig:
+    """Where events are read from, and as whom."""
+
+    host: str
+    port: int
+    database: str
+    user: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class ExportsConfig:
+    """Where finished exports lie, for how long, and how many one person may have."""
+
+    directory: Path
+    keep: timedelta
+    per_user: int
+    running_per_user: int
+    running: int
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that the events API needs to know."""
+
+    address: str
+    port: int
+    clickhouse: ClickHouseConfig
+    vector_url: str
+    cvat_url: str
+    """Base URL of the CVAT that is asked who somebody is; empty where the users file is asked."""
+    users_file: Path
+    client_scopes: tuple[str, ...]
+    """Scopes that clients may send beside those that are known."""
+    exports: ExportsConfig
+
+
+def read(path: Path) -> Config:
+    """Return the configuration in the ini file `path`. Raises InputError that says what in it cannot be used."""
+    ini = configparser.ConfigParser(interpolation=None)
+    try:
+        with path.open(encoding="utf-8") as file:
+            ini.read_file(file, str(path))
+        server, store, exports = ini["server"], ini["clickhouse"], ini["exports"]
+        return Config(
+            address=server["address"],
+            port=int(server["port"]),
+            clickhouse=ClickHouseConfig(
+                host=store["host"],
+                port=int(store["port"]),
+                database=store["database"],
+                user=store["user"],
+                password=Path(store["password_file"]).read_text(encoding="utf-8").strip(),
+            ),
+            vector_url=ini["vector"]["url"],
+            cvat_url=ini["identity"].get("cvat_url", "").rstrip("/"),
+            users_file=Path(ini["identity"]["users_file"]),
+            client_scopes=tuple(ini["events"].get("client_scopes", "").split()),
+            exports=ExportsConfig(
+                directory=Path(exports["directory"]),
+                keep=timedelta(seconds=int(exports["keep_seconds"])),
+                per_user=int(exports["per_user"]),
+                running_per_user=int(exports["running_per_user"]),
+                running=int(exports["running"]),
+            ),
+        )
+    except (OSError, configparser.Error, LookupError, ValueError) as error:
+        raise InputError(
+            f"events API configuration {path}: cannot be used ({type(error).__name__}: {error})"
+        ) from None

@@ -1,0 +1,189 @@
+"""`/api/events`: events in, and out as an export that is asked for in steps, as a stream, or as pages."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Annotated, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import Field
+
+from cvat_analytics.api import filters as filtering
+from cvat_analytics.api import ingest, queries
+from cvat_analytics.api.asking import filtered, in_thread, stamp
+from cvat_analytics.api.callers import Caller
+from cvat_analytics.api.export_routes import download, start
+from cvat_analytics.api.filters import Filters
+from cvat_analytics.api.problems import Problem, bad_request
+from cvat_analytics.api.schemas import PROBLEMS, EventPage, StoredEvents
+from cvat_analytics.api.service import CallerOf, Service, ServiceOf
+from cvat_analytics.api.streams import EventStream, chosen_encoding
+
+router = APIRouter(tags=["events"])
+
+
+class EventsQuery(Filters):
+    """The parameters of `GET /api/events`."""
+
+    query_id: UUID | None = Field(None, description="An export that was asked for before: is it ready?")
+    action: Literal["download"] | None = Field(
+        None, description="`download`: answer with the file of `query_id`."
+    )
+    filename: Annotated[str, Field(max_length=200)] | None = Field(
+        None, description="Name under which the file is offered."
+    )
+    format: Literal["csv", "jsonl", "parquet", "arrow", "json"] | None = Field(
+        None, description="Answer with the events themselves: as a stream in this form, or `json` for pages."
+    )
+    limit: Annotated[int, Field(ge=1, le=5000)] = Field(
+        1000, description="Events on a page of `format=json`."
+    )
+    cursor: Annotated[str, Field(max_length=500)] | None = Field(
+        None, description="Where the page begins: `next` of the one before."
+    )
+
+
+@router.post(
+    "/api/events",
+    status_code=201,
+    response_model=StoredEvents,
+    responses=PROBLEMS(400, 403, 413, 415, 503),
+    summary="Take in what a client has recorded",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ClientEvents"}}},
+        }
+    },
+)
+async def create(
+    request: Request,
+    caller: CallerOf,
+    service: ServiceOf,
+    org: Annotated[str, Query(max_length=200, description="Slug of the organization.")] = "",
+    org_id: Annotated[filtering.Id | None, Query(description="Id of the organization.")] = None,
+) -> Response:
+    """Check the events, put in who sent them and when by this clock, add working time, and give all to Vector at once."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() not in (
+        "application/json",
+        "application/vnd.cvat+json",
+    ):
+        raise Problem(415, "the body must be JSON (Content-Type: application/json)")
+    given = ingest.read(await _body(request), service.config.client_scopes)
+    slug = org or request.headers.get("x-organization", "")
+    organization = ingest.organization_of(caller, slug=slug, id=org_id)
+    now = datetime.now(timezone.utc)
+    request_id = request.scope["request_id"]
+    events = ingest.stored(given, caller, organization, request_id, now)
+    if events:
+        reports = ingest.working_time(events, given, now, request_id)
+        await service.vector.send([ingest.wire(event) for event in (*events, *reports)])
+    shown = [{**event, "timestamp": _iso(event["timestamp"])} for event in events]
+    return JSONResponse({"events": shown, "timestamp": _iso(now)}, 201)
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > ingest.MAXIMUM_BODY:
+            raise Problem(
+                413, f"the body has more than {ingest.MAXIMUM_BODY >> 20} MiB. Send fewer events at once"
+            )
+    return bytes(body)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@router.get(
+    "/api/events",
+    summary="Give events out",
+    responses={
+        200: {
+            "description": "The file (`action=download` or `format`), or a page of events (`format=json`).",
+            "model": EventPage,
+            "content": {form.media_type.partition(";")[0]: {} for form in queries.FORMATS.values()},
+        },
+        201: {"description": "The export `query_id` is ready to be downloaded."},
+        202: {
+            "description": "The export has been taken in, or is not ready yet.",
+            "content": {"application/json": {}},
+        },
+        **PROBLEMS(400, 403, 404, 429, 500, 503, 507),
+    },
+)
+async def get(
+    request: Request, caller: CallerOf, service: ServiceOf, query: Annotated[EventsQuery, Query()]
+) -> Response:
+    """Without `format` and `query_id` an export is taken in (202 with its `query_id`).
+
+    Ask again with `query_id`: 202 while it is made, 201 when it is ready; then with `action=download` for the file (200).
+    With `format` the events come at once.
+    """
+    if query.query_id is not None:
+        return await download(request, caller, service, str(query.query_id), query.action, query.filename)
+    if query.action is not None:
+        raise bad_request("query_id", "is needed with `action=download`")
+    if query.format is None:
+        job = await start(
+            caller, service, query, queries.FORMATS["csv"], query.filename, request.scope["request_id"]
+        )
+        return JSONResponse({"query_id": job.id}, 202)
+    if query.format == "json":
+        return await _page(request, caller, service, query)
+    return await _stream(request, caller, service, query)
+
+
+@router.head(
+    "/api/events",
+    summary="Say whether an export is ready",
+    responses=PROBLEMS(400, 403, 404, 500),
+    include_in_schema=False,
+)
+async def head(
+    request: Request, caller: CallerOf, service: ServiceOf, query: Annotated[EventsQuery, Query()]
+) -> Response:
+    """Answer as GET would with the same parameters, without a body and without starting anything."""
+    if query.query_id is not None:
+        return await download(request, caller, service, str(query.query_id), query.action, query.filename)
+    if query.action is not None:
+        raise bad_request("query_id", "is needed with `action=download`")
+    await filtered(caller, service, query)
+    return Response(status_code=202 if query.format is None else 200)
+
+
+async def _page(request: Request, caller: Caller, service: Service, query: EventsQuery) -> Response:
+    cursor = queries.read_cursor(query.cursor) if query.cursor else None
+    selection, first, last = await filtered(caller, service, query)
+    if cursor:
+        first, last = cursor.first_ms, cursor.last_ms
+        selection = filtering.select(query, caller, first, last)
+    events, following = await in_thread(
+        queries.page, service.clickhouse, selection, query.limit, cursor, first, last
+    )
+    text = following.text() if following else None
+    headers = {"Link": f'<{request.url.include_query_params(cursor=text)}>; rel="next"'} if text else {}
+    return JSONResponse({"events": events, "next": text}, headers=headers)
+
+
+async def _stream(request: Request, caller: Caller, service: Service, query: EventsQuery) -> Response:
+    if request.scope.get("http_version") == "1.0":
+        # without chunks a caller could not tell a complete answer from one that broke off
+        raise Problem(400, "a stream needs HTTP/1.1: without it nobody could see whether it is complete")
+    form = queries.FORMATS[str(query.format)]
+    selection, _, _ = await filtered(caller, service, query)
+    service.turns.take(caller.key)
+    try:
+        answer = await in_thread(
+            service.clickhouse.ask, queries.statement(selection, form), selection.parameters
+        )
+    except BaseException:
+        service.turns.give_back(caller.key)
+        raise
+    name = queries.file_name(query.filename, form, stamp())
+    encoding = chosen_encoding(request.headers.get("accept-encoding", ""))
+    return EventStream(answer, service.turns, caller.key, encoding, form.media_type, name)

@@ -1,0 +1,285 @@
+"""Make exports: a few at a time in threads, from ClickHouse straight to disk, and forget them after their time."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from cvat_analytics.api import queries
+from cvat_analytics.api.callers import Caller
+from cvat_analytics.api.clickhouse import Answer, ClickHouse, QueryError
+from cvat_analytics.api.config import ExportsConfig
+from cvat_analytics.api.filters import Selection
+from cvat_analytics.api.jobs import ATTEMPTS, Job, Shelf
+from cvat_analytics.api.problems import Problem
+from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
+
+log = logging.getLogger("cvat_analytics.api")
+
+MINIMUM_FREE = 512 * 2**20
+"""Bytes that an export leaves on the disk."""
+_PATIENCE = (1.0, 5.0, 15.0)
+"""Seconds to wait for ClickHouse after each attempt that it broke off."""
+
+
+class _Stopped(Exception):
+    pass
+
+
+class _Run:
+    """A running export, and the way to end it from another thread."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.answer: Answer | None = None
+        self.query_id = ""
+        self.thread: threading.Thread | None = None
+
+    def cancel(self) -> None:
+        self.stop.set()
+        if answer := self.answer:
+            answer.cancel()
+
+
+class Exports:
+    """All exports of this service. Safe to use from several threads."""
+
+    def __init__(
+        self, config: ExportsConfig, clickhouse: ClickHouse, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._config = config
+        self._clickhouse = clickhouse
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._runs: dict[str, _Run] = {}
+        self._closing = False
+        self.shelf = Shelf(config.directory)
+        self._jobs = {job.id: job for job in self.shelf.load(clock(), config.keep.total_seconds())}
+        for job in self._jobs.values():
+            if job.status == "failed":
+                self.shelf.write(job)
+
+    def resume(self) -> None:
+        """Begin what an earlier run of the service has left unfinished."""
+        with self._lock:
+            self._begin_what_may()
+
+    def create(
+        self,
+        caller: Caller,
+        selection: Selection,
+        form: queries.Format,
+        filename: str,
+        filters: dict[str, Any],
+        request_id: str,
+    ) -> Job:
+        """Take an export in and return it. Raises Problem where the caller has too many (429) or the disk is full (507)."""
+        with self._lock:
+            self._forget_expired()
+            mine = [job for job in self._jobs.values() if job.owner == caller.key]
+            if len(mine) >= self._config.per_user:
+                soonest = min((job.expires or self._clock() + 60 for job in mine), default=0)
+                wait = max(1, int(soonest - self._clock()))
+                raise Problem(
+                    429,
+                    f"you have {len(mine)} exports, and no more are kept for one person. Remove one with "
+                    "DELETE /api/requests/{id}, or wait until the oldest is forgotten",
+                    headers={"Retry-After": str(wait)},
+                )
+            if self.shelf.free_bytes() < MINIMUM_FREE:
+                raise Problem(
+                    507,
+                    "there is no room left on the server for an export. Ask for less, or stream it with `format`",
+                )
+            job = Job(
+                id=str(uuid.uuid4()),
+                owner=caller.key,
+                owner_id=caller.id,
+                owner_name=caller.name,
+                request_id=request_id,
+                format=form.name,
+                filename=filename,
+                filters=filters,
+                conditions=list(selection.conditions),
+                parameters=selection.parameters,
+                created=self._clock(),
+            )
+            self._set(job)
+            self._begin_what_may()
+            return self._jobs[job.id]
+
+    def get(self, job_id: str, caller: Caller) -> Job | None:
+        """Return the caller's export of that id; None for one that is not there, not his, or forgotten."""
+        with self._lock:
+            self._forget_expired()
+            job = self._jobs.get(job_id)
+            return job if job and job.owner == caller.key else None
+
+    def of(self, caller: Caller) -> list[Job]:
+        """Return the caller's exports, newest first."""
+        with self._lock:
+            self._forget_expired()
+            return sorted((j for j in self._jobs.values() if j.owner == caller.key), key=lambda j: -j.created)
+
+    def remove(self, job_id: str) -> None:
+        """End an export if it runs, and remove what there is of it."""
+        with self._lock:
+            self._jobs.pop(job_id, None)
+            run = self._runs.get(job_id)
+            if run is None:
+                self.shelf.remove(job_id)
+            else:
+                run.cancel()  # its thread removes the folder when it is done with it
+
+    def progress(self, job: Job) -> float | None:
+        """Return how far an export is, from 0 to 1; None when nobody knows."""
+        if job.status == "finished":
+            return 1.0
+        run = self._runs.get(job.id)
+        if run is None or not run.query_id:
+            return None
+        with contextlib.suppress(CvatAnalyticsError, ValueError):
+            return queries.progress(self._clickhouse, run.query_id)
+        return None
+
+    def forget_expired(self) -> None:
+        """Remove the exports whose time is over."""
+        with self._lock:
+            self._forget_expired()
+
+    def close(self, patience: float = 5.0) -> None:
+        """End what runs, so that the next run of the service begins it anew."""
+        with self._lock:
+            self._closing = True
+            runs = list(self._runs.values())
+            for run in runs:
+                run.cancel()
+        for run in runs:
+            if run.thread:
+                run.thread.join(patience)
+
+    def _forget_expired(self) -> None:
+        now = self._clock()
+        for job in list(self._jobs.values()):
+            if job.expires is not None and job.expires <= now:
+                del self._jobs[job.id]
+                self.shelf.remove(job.id)
+
+    def _set(self, job: Job) -> None:
+        self.shelf.write(job)
+        self._jobs[job.id] = job
+
+    def _begin_what_may(self) -> None:
+        """Start queued exports, oldest first, as far as the limits allow."""
+        running = Counter(self._jobs[job_id].owner for job_id in self._runs if job_id in self._jobs)
+        for job in sorted(self._jobs.values(), key=lambda job: job.created):
+            if self._closing or len(self._runs) >= self._config.running:
+                return
+            if (
+                job.status == "queued"
+                and running[job.owner] < self._config.running_per_user
+                and job.id not in self._runs
+            ):
+                running[job.owner] += 1
+                self._runs[job.id] = run = _Run()
+                run.thread = threading.Thread(
+                    target=self._work, args=[job.id, run], name=f"export-{job.id}", daemon=True
+                )
+                run.thread.start()
+
+    def _work(self, job_id: str, run: _Run) -> None:
+        """Carry one export through, in a thread of its own."""
+        message = ""
+        try:
+            self._attempts(job_id, run)
+        except _Stopped:
+            pass
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            message = (
+                "there is no room left on the server"
+                if full
+                else f"it could not be written ({error.strerror})"
+            )
+        except CvatAnalyticsError as error:
+            message = str(error)
+        except Exception:
+            log.exception("export %s", job_id)
+            message = "the service failed; its log has the reason"
+        with self._lock:
+            self._runs.pop(job_id, None)
+            job = self._jobs.get(job_id)
+            if job is None:
+                self.shelf.remove(job_id)
+            elif message:
+                self.shelf.part(job_id).unlink(missing_ok=True)
+                self._end(job.with_(status="failed", message=message))
+            if job is not None:
+                log.info(
+                    "export=%s user=%s status=%s message=%r",
+                    job_id,
+                    job.owner,
+                    self._jobs[job_id].status,
+                    message,
+                )
+            self._begin_what_may()
+
+    def _attempts(self, job_id: str, run: _Run) -> None:
+        while True:
+            with self._lock:
+                job = self._jobs.get(job_id)
+                if job is None or run.stop.is_set():
+                    raise _Stopped
+                job = job.with_(
+                    status="started", started=job.started or self._clock(), attempts=job.attempts + 1
+                )
+                self._set(job)
+            try:
+                self._attempt(job, run)
+            except UnreachableError as error:
+                if run.stop.is_set():
+                    raise _Stopped from None
+                if job.attempts >= ATTEMPTS:
+                    raise CvatAnalyticsError(f"{error}; given up after {job.attempts} attempts") from None
+                if run.stop.wait(_PATIENCE[min(job.attempts, len(_PATIENCE)) - 1]):
+                    raise _Stopped from None
+            else:
+                return
+
+    def _attempt(self, job: Job, run: _Run) -> None:
+        """Write the file once from its beginning. Raises what the clients of ClickHouse and of the disk raise."""
+        selection = Selection(tuple(job.conditions), job.parameters)
+        sql = queries.statement(selection, queries.FORMATS[job.format])
+        run.query_id = f"export-{job.id}-{job.attempts}"
+        try:
+            with (
+                self._clickhouse.ask(sql, selection.parameters, query_id=run.query_id) as answer,
+                self.shelf.part(job.id).open("wb", buffering=0) as file,
+            ):
+                run.answer = answer
+                for piece in answer.pieces():
+                    if run.stop.is_set():
+                        raise _Stopped
+                    file.write(piece)
+        except QueryError:
+            if run.stop.is_set():
+                raise _Stopped from None
+            raise
+        finally:
+            run.answer = None
+            run.query_id = ""
+        size = self.shelf.complete(job.id)
+        with self._lock:
+            if job.id in self._jobs:
+                self._end(job.with_(status="finished", size=size))
+
+    def _end(self, job: Job) -> None:
+        now = self._clock()
+        self._set(job.with_(finished=now, expires=now + self._config.keep.total_seconds()))

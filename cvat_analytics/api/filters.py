@@ -1,0 +1,176 @@
+"""Which events are wanted: the parameters of a request, checked, as conditions with the values beside them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from cvat_analytics.api.callers import Caller
+from cvat_analytics.api.problems import Problem, bad_request
+
+DEFAULT_RANGE = timedelta(days=30)
+OBJECTS = ("project_id", "task_id", "job_id")
+
+# 1970 to 2105: what the event table can hold
+FIRST_MS, LAST_MS = 0, 4_291_747_199_999
+
+Id = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
+class Filters(BaseModel):
+    """The filters that every way of getting events has."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    org_id: Id | None = Field(None, description="Only events of this organization.")
+    project_id: Id | None = Field(None, description="Only events of this project.")
+    task_id: Id | None = Field(None, description="Only events of this task.")
+    job_id: Id | None = Field(None, description="Only events of this job.")
+    user_id: Id | None = Field(None, description="Only events of this user.")
+    from_: datetime | None = Field(
+        None,
+        alias="from",
+        description="Not before this time (ISO 8601; UTC where it names no zone). Without it: 30 days before `to`, or with "
+        "a project, task or job everything of it.",
+    )
+    to: datetime | None = Field(None, description="Not after this time. Without it: until now.")
+    scope: list[Text] = Field(
+        [],
+        max_length=100,
+        description="Only events of these scopes, such as `save:job`. May be given more than once.",
+    )
+    request_id: Text | None = Field(
+        None, description="Only events that this API request caused (the `X-Request-Id` of its answer)."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _forgive(cls, values: Any) -> Any:
+        """Take an empty value for none, and a space before a time zone for the plus that an URL made of it."""
+        if not isinstance(values, dict):
+            return values
+        given = {name: value for name, value in values.items() if value not in ("", [""])}
+        for name in ("from", "from_", "to"):
+            if isinstance(given.get(name), str):
+                given[name] = re.sub(r"^(\S+[T ]\S+) (\d\d:?\d\d)$", r"\1+\2", given[name])
+        return given
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Conditions on the event table `e`, and the values that they name. Can be written as JSON."""
+
+    conditions: tuple[str, ...] = ()
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Return the text behind WHERE."""
+        return " AND ".join(self.conditions) or "1"
+
+    def and_(self, condition: str, **parameters: Any) -> Selection:
+        """Return a selection with one more condition."""
+        return replace(
+            self, conditions=(*self.conditions, condition), parameters={**self.parameters, **parameters}
+        )
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return a time as milliseconds since 1970, kept within what the table can hold."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    value = (aware - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(milliseconds=1)
+    return min(max(value, FIRST_MS), LAST_MS)
+
+
+def time_range(filters: Filters, now: datetime) -> tuple[int, int]:
+    """Return first and last millisecond of what is wanted. Raises Problem (400) where the first is after the last."""
+    last = milliseconds(filters.to or now)
+    if filters.from_ is not None:
+        first = milliseconds(filters.from_)
+    elif any(getattr(filters, name) is not None for name in OBJECTS) or filters.request_id:
+        first = FIRST_MS
+    else:
+        first = max(FIRST_MS, last - DEFAULT_RANGE // timedelta(milliseconds=1))
+    if first > last:
+        raise bad_request("from", "must not be after `to`")
+    return first, last
+
+
+def select(filters: Filters, caller: Caller, first_ms: int, last_ms: int) -> Selection:
+    """Return the conditions for what `caller` wants. Raises Problem (403) for what he may not see."""
+    wanted = rights(filters, caller)
+    for name in ("org_id", *OBJECTS, "user_id"):
+        if (value := getattr(filters, name)) is not None:
+            wanted = wanted.and_(f"e.{name} = {{{name}:UInt64}}", **{name: value})
+    if filters.scope:
+        wanted = wanted.and_("e.scope IN {scopes:Array(String)}", scopes=filters.scope)
+    if filters.request_id:
+        wanted = wanted.and_("e.request_id = {request_id:String}", request_id=filters.request_id)
+    return wanted.and_(
+        "e.timestamp BETWEEN fromUnixTimestamp64Milli({first_ms:Int64}, 'Etc/UTC') "
+        "AND fromUnixTimestamp64Milli({last_ms:Int64}, 'Etc/UTC')",
+        first_ms=first_ms,
+        last_ms=last_ms,
+    )
+
+
+def rights(filters: Filters, caller: Caller) -> Selection:
+    """Return the conditions that keep `caller` to what he may see.
+
+    An administrator sees everything, an organization's owner or maintainer the organization, everybody himself.
+    Raises Problem (403) when a filter asks for what is outside.
+    """
+    if caller.admin:
+        return Selection()
+    himself = filters.user_id is not None and filters.user_id == caller.id
+    if filters.org_id is not None:
+        organization = caller.organization(id=filters.org_id)
+        if organization is None:
+            raise Problem(403, f"org_id: you are not in the organization {filters.org_id}")
+        if organization.manages:
+            return Selection()
+        if filters.user_id is not None and not himself:
+            raise Problem(
+                403, f"user_id: in the organization {filters.org_id} you may see your own events only"
+            )
+        return _own(caller)
+    if filters.user_id is not None and not himself:
+        if not caller.managed:
+            raise Problem(403, "user_id: you may see your own events only")
+        return _managed(caller)
+    if himself or not caller.managed:
+        return _own(caller)
+    own, managed = _own(caller), _managed(caller)
+    return Selection((f"({own.where} OR {managed.where})",), {**own.parameters, **managed.parameters})
+
+
+def _own(caller: Caller) -> Selection:
+    if caller.id is not None:
+        return Selection().and_("e.user_id = {caller_id:UInt64}", caller_id=caller.id)
+    return Selection().and_("e.user_name = {caller_name:String}", caller_name=caller.name)
+
+
+def _managed(caller: Caller) -> Selection:
+    return Selection().and_("e.org_id IN {managed:Array(UInt64)}", managed=list(caller.managed))
+
+
+def objects_to_check(filters: Filters, caller: Caller) -> dict[str, Selection]:
+    """Return for each object that is asked for what finds one event of it that `caller` may see.
+
+    An object of which he sees no event is refused whether it exists or not, so that nobody learns which do.
+    """
+    if caller.admin:
+        return {}
+    allowed = rights(filters, caller)
+    if filters.org_id is not None:
+        allowed = allowed.and_("e.org_id = {org_id:UInt64}", org_id=filters.org_id)
+    return {
+        name: allowed.and_(f"e.{name} = {{{name}:UInt64}}", **{name: getattr(filters, name)})
+        for name in OBJECTS
+        if getattr(filters, name) is not None
+    }

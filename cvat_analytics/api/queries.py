@@ -1,0 +1,165 @@
+"""The statements that read events: as a file in one of several formats, and as pages for tools."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from cvat_analytics.api.clickhouse import ClickHouse
+from cvat_analytics.api.filters import FIRST_MS, LAST_MS, Filters, Selection
+from cvat_analytics.api.problems import Problem, bad_request
+
+COLUMNS = (
+    "scope", "obj_name", "obj_id", "obj_val", "source", "timestamp", "count", "duration", "project_id", "task_id",
+    "job_id", "user_id", "user_name", "user_email", "org_id", "org_slug", "payload",
+)  # fmt: skip
+"""What CVAT exports, in CVAT's order."""
+
+_PLAIN = {"scope": "String", "source": "String"} | dict.fromkeys(
+    ("obj_name", "user_name", "user_email", "org_slug"), "Nullable(String)"
+)
+"""Columns that are dictionaries in the table. Sorting plain strings takes half the time (docs/benchmarks.md)."""
+
+_ISO = "concat(toString(e.timestamp), '000+00:00')"
+"""A time as CVAT's CSV has it: `2024-01-01 12:00:00.123000+00:00`."""
+
+ORDER = "toDate(e.timestamp), e.timestamp"
+"""By time. The day comes first because the table is sorted by it: so a day at a time is sorted, in little memory."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """A form in which events are given out."""
+
+    name: str
+    clickhouse: str
+    media_type: str
+    text_times: bool = True
+    """Whether times are written as text; otherwise they are times of the format's own."""
+
+    @property
+    def suffix(self) -> str:
+        """Return how the names of such files end."""
+        return f".{self.name}"
+
+
+FORMATS = {
+    each.name: each
+    for each in (
+        Format("csv", "CSVWithNames", "text/csv; charset=utf-8"),
+        Format("jsonl", "JSONEachRow", "application/x-ndjson"),
+        Format("parquet", "Parquet", "application/vnd.apache.parquet", text_times=False),
+        Format("arrow", "Arrow", "application/vnd.apache.arrow.file", text_times=False),
+    )
+}
+
+
+def _column(name: str, text_times: bool) -> str:
+    if name == "timestamp":
+        return f"{_ISO} AS timestamp" if text_times else "e.timestamp AS timestamp"
+    return f"CAST(e.{name}, '{_PLAIN[name]}') AS {name}" if name in _PLAIN else f"e.{name} AS {name}"
+
+
+def statement(selection: Selection, form: Format) -> str:
+    """Return the query for a file of everything that `selection` finds, in order of time."""
+    columns = ", ".join(_column(name, form.text_times) for name in COLUMNS)
+    return (
+        f"SELECT {columns} FROM events AS e WHERE {selection.where} ORDER BY {ORDER} FORMAT {form.clickhouse}"
+    )
+
+
+class Cursor(NamedTuple):
+    """Where a page ends: the time and the hash of its last event, and the range that all pages are about."""
+
+    at_ms: int
+    tie: int
+    first_ms: int
+    last_ms: int
+
+    def text(self) -> str:
+        """Return it as it goes into an URL."""
+        return base64.urlsafe_b64encode(json.dumps(self).encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str) -> Cursor:
+    """Return the cursor that `text` is. Raises Problem (400) for anything else."""
+    try:
+        values = json.loads(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
+        cursor = Cursor(*values)
+        ranges = ((FIRST_MS, LAST_MS), (0, 2**64 - 1), (FIRST_MS, LAST_MS), (FIRST_MS, LAST_MS))
+        if all(
+            type(value) is int and low <= value <= high
+            for value, (low, high) in zip(cursor, ranges, strict=True)
+        ):
+            return cursor
+    except (binascii.Error, ValueError, TypeError, RecursionError):
+        pass
+    raise bad_request("cursor", "is none that this API has given out")
+
+
+def page(
+    clickhouse: ClickHouse,
+    selection: Selection,
+    limit: int,
+    cursor: Cursor | None,
+    first_ms: int,
+    last_ms: int,
+) -> tuple[list[dict[str, Any]], Cursor | None]:
+    """Return up to `limit` events in order of time, and where the next page begins; None behind the last.
+
+    Events of the same millisecond are told apart by a hash of all that they are, so that none is given out twice or
+    left out where two pages meet.
+    """
+    everything = ", ".join(f"e.{name}" for name in (*COLUMNS, "access_token_id"))
+    tie = f"cityHash64(tuple({everything}))"
+    if cursor:
+        selection = selection.and_(
+            "e.timestamp >= fromUnixTimestamp64Milli({at_ms:Int64}, 'Etc/UTC') AND "
+            f"(e.timestamp > fromUnixTimestamp64Milli({{at_ms:Int64}}, 'Etc/UTC') OR {tie} > {{tie:UInt64}})",
+            at_ms=cursor.at_ms,
+            tie=cursor.tie,
+        )
+    columns = ", ".join(_column(name, True) for name in COLUMNS)
+    sql = (
+        f"SELECT {columns}, toUnixTimestamp64Milli(e.timestamp) AS _ms, toString({tie}) AS _tie FROM events AS e "
+        f"WHERE {selection.where} ORDER BY {ORDER}, {tie} LIMIT {int(limit) + 1} FORMAT JSONEachRow"
+    )
+    with clickhouse.ask(sql, selection.parameters, timeout=60) as answer:
+        rows = [json.loads(line) for line in answer.text().splitlines()]
+    following = None
+    if len(rows) > limit:
+        rows = rows[:limit]
+        following = Cursor(int(rows[-1]["_ms"]), int(rows[-1]["_tie"]), first_ms, last_ms)
+    return [{name: row[name] for name in COLUMNS} for row in rows], following
+
+
+def refuse_unseen(clickhouse: ClickHouse, checks: dict[str, Selection], filters: Filters) -> None:
+    """Raise Problem (403) for an object of which the caller may see no event (`filters.objects_to_check`)."""
+    for name, selection in checks.items():
+        sql = f"SELECT 1 FROM events AS e WHERE {selection.where} LIMIT 1 FORMAT TSV"
+        with clickhouse.ask(sql, selection.parameters, timeout=60) as answer:
+            if not answer.text():
+                raise Problem(
+                    403,
+                    f"{name}: you may see no event of {name.removesuffix('_id')} {getattr(filters, name)}",
+                )
+
+
+def progress(clickhouse: ClickHouse, query_id: str) -> float | None:
+    """Return how much of what it has to read a running query has read, from 0 to 1; None when it does not run."""
+    sql = "SELECT read_rows, total_rows_approx FROM system.processes WHERE query_id = {id:String} FORMAT TSV"
+    with clickhouse.ask(sql, {"id": query_id}, timeout=5) as answer:
+        line = answer.text().split()
+    if len(line) != 2 or not int(line[1]):
+        return None
+    return min(1.0, int(line[0]) / int(line[1]))
+
+
+def file_name(wanted: str | None, form: Format, stamp: str) -> str:
+    """Return the name under which a file is offered: the wanted one without folders and control characters."""
+    name = re.sub(r"[\x00-\x1f\x7f]", "", wanted or "").replace("\\", "/").rsplit("/", 1)[-1].strip(". ")
+    return name or f"events_{stamp}{form.suffix}"

@@ -1,0 +1,156 @@
+"""Answers that are files: straight from ClickHouse while it answers, or a finished export from disk."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from typing import Protocol
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from cvat_analytics.api.clickhouse import Answer
+from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.tracing import BrokenOff
+from cvat_analytics.errors import CvatAnalyticsError
+
+try:
+    from compression import zstd  # type: ignore[import-not-found,unused-ignore]
+except ImportError:  # before Python 3.14
+    from backports import zstd
+
+STREAMS_PER_CALLER = 2
+STREAMS = 6
+
+
+class Compressor(Protocol):
+    """What zlib and zstd have in common."""
+
+    def compress(self, data: bytes, /) -> bytes:
+        """Return what is ready of the compressed data."""
+
+    def flush(self) -> bytes:
+        """Return the rest."""
+
+
+def chosen_encoding(accepted: str) -> str:
+    """Return `zstd`, `gzip` or nothing, by the header Accept-Encoding (RFC 9110, 12.5.3)."""
+    wanted: dict[str, float] = {}
+    for part in accepted.lower().split(","):
+        name, _, options = part.partition(";")
+        quality = re.search(r"q\s*=\s*([01](?:\.\d*)?)", options)
+        wanted[name.strip()] = float(quality[1]) if quality else 1.0
+    for name in ("zstd", "gzip"):
+        if wanted.get(name, 0) > 0:
+            return name
+    return ""
+
+
+def compressed(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    """Yield `pieces` in that encoding. Fast levels: the network is the slow part, and two cores are all there is."""
+    if not encoding:
+        yield from pieces
+        return
+    compressor: Compressor = (
+        zstd.ZstdCompressor(level=1) if encoding == "zstd" else zlib.compressobj(1, wbits=31)
+    )
+    for piece in pieces:
+        if data := compressor.compress(piece):
+            yield data
+    yield compressor.flush()
+
+
+def disposition(filename: str) -> str:
+    """Return the header that has a browser save the answer as `filename` (RFC 6266)."""
+    plain = re.sub(r"[^ -!#-\[\]-~]", "_", filename)
+    if plain == filename:
+        return f'attachment; filename="{plain}"'
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
+
+
+class Turns:
+    """Counts the streams that run, of each caller and of all."""
+
+    def __init__(self, per_caller: int = STREAMS_PER_CALLER, all_: int = STREAMS) -> None:
+        self._per_caller = per_caller
+        self._all = all_
+        self._running: Counter[str] = Counter()
+
+    def take(self, key: str) -> None:
+        """Take a turn. Raises Problem (429) where none is left."""
+        if self._running[key] >= self._per_caller or self._running.total() >= self._all:
+            raise Problem(
+                429, "too many streams at the same time. Let one end first, or ask for an export without `format`",
+                headers={"Retry-After": "5"},
+            )  # fmt: skip
+        self._running[key] += 1
+
+    def give_back(self, key: str) -> None:
+        """Return a turn."""
+        self._running[key] -= 1
+        if not self._running[key]:
+            del self._running[key]
+
+
+def _closing(answer: Answer) -> Iterator[bytes]:
+    with answer:
+        yield from answer.pieces()
+
+
+class EventStream(StreamingResponse):
+    """The answer of ClickHouse as it comes. Breaks off when ClickHouse does, and stops ClickHouse when the caller has gone."""
+
+    def __init__(
+        self, answer: Answer, turns: Turns, key: str, encoding: str, media_type: str, filename: str
+    ) -> None:
+        headers = {
+            "Content-Disposition": disposition(filename),
+            "Vary": "Accept-Encoding",
+            "Accept-Ranges": "none",
+        }
+        if encoding:
+            headers["Content-Encoding"] = encoding
+        super().__init__(self._body(answer, encoding), media_type=media_type, headers=headers)
+        self._answer = answer
+        self._turns = turns
+        self._key = key
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer; whatever happens, let go of ClickHouse and of the turn."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._answer.cancel()
+            self._turns.give_back(self._key)
+
+    async def _body(self, answer: Answer, encoding: str) -> AsyncIterator[bytes]:
+        pieces = compressed(_closing(answer), encoding)
+        while True:
+            try:
+                piece = await anyio.to_thread.run_sync(next, pieces, None, abandon_on_cancel=True)
+            except CvatAnalyticsError as error:
+                raise BrokenOff(str(error)) from None
+            if piece is None:
+                return
+            yield piece
+
+
+def finished_file(path: str, filename: str, media_type: str, accepted: str, has_range: bool) -> Response:
+    """Return a finished export: in parts where a range is asked for, else compressed where that is welcome."""
+    encoding = "" if has_range else chosen_encoding(accepted)
+    headers = {"Content-Disposition": disposition(filename), "Vary": "Accept-Encoding"}
+    if not encoding:
+        return FileResponse(path, media_type=media_type, headers=headers)
+
+    def pieces() -> Iterator[bytes]:
+        with open(path, "rb") as file:
+            while piece := file.read(1 << 20):
+                yield piece
+
+    headers["Content-Encoding"] = encoding
+    return StreamingResponse(compressed(pieces(), encoding), media_type=media_type, headers=headers)

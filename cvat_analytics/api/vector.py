@@ -1,0 +1,47 @@
+"""Hand events to Vector as CVAT's server does: one request with all of them, so that all are kept or none."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+
+from cvat_analytics.api.problems import Problem
+
+TIMEOUT_SECONDS = 10.0
+
+
+class Vector:
+    """The Vector that takes events."""
+
+    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._url = url
+        self._client = httpx.AsyncClient(
+            timeout=timeout,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=50, max_keepalive_connections=20),
+        )
+
+    async def send(self, events: list[dict[str, Any]]) -> None:
+        """Return when Vector has the events safely. Raises Problem (503) when it does not say so."""
+        body = json.dumps(events, ensure_ascii=False, separators=(",", ":")).encode()
+        try:
+            answer = await self._client.post(
+                self._url, content=body, headers={"Content-Type": "application/json"}
+            )
+        except httpx.HTTPError as error:
+            raise _away(type(error).__name__) from None
+        if not answer.is_success:
+            raise _away(f"it answered HTTP {answer.status_code}")
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+
+def _away(reason: str) -> Problem:
+    return Problem(
+        503, f"the events are not stored: Vector does not take them ({reason}). Send them again later",
+        headers={"Retry-After": "5"},
+    )  # fmt: skip
