@@ -105,7 +105,8 @@ class Embedded:
         if pid is None:
             return
         os.kill(pid, signal.SIGKILL)
-        while self._stack.processes.pid(part) is not None:
+        # the first of its threads may be gone while the last still holds its port
+        while self._stack.processes.pid(part) is not None or Path(f"/proc/{pid}").exists():
             time.sleep(0.01)
 
     def stop(self, part: str) -> None:

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +25,9 @@ GENERATION = 10_000_000
 """Each start of the client numbers its events from a multiple of this."""
 SETTLE = 180.0
 """Seconds in which everything acknowledged must be readable once the faults are over."""
+
+TOO_MANY = 3
+"""Failures of the stack itself after which a run ends early."""
 
 Say = Callable[[str], None]
 
@@ -193,28 +196,24 @@ def run(
     with _producing(stage, rate) as (client, ledger):
         scene = Scene(stage, client, ledger, chance, hold)
         log = _Log(say, began, scene, injected)
-        while not failures:
+        while True:
             for name in chance.sample(sorted(faults), len(faults)):
                 scene.pause(0.5)
-                try:
-                    faults[name](scene)
-                    injected[name] += 1
-                    stage.start()
-                    if client.process is None or client.process.poll() is not None:
-                        raise AssertionError("the client has ended by itself")
-                except Exception as error:
-                    failures.append(f"{name}: {type(error).__name__}: {error}")
-                    break
+                for failure in _play(scene, name, faults[name]):
+                    failures.append(failure)
+                    say(f"FAILED: {failure}")
+                injected[name] += 1
                 log.minute()
-                if time.monotonic() - began > seconds and injected.keys() == faults.keys():
+                if len(failures) > TOO_MANY or (
+                    time.monotonic() - began > seconds and injected.keys() == faults.keys()
+                ):
                     break
-            else:
-                lost = settle(stage, ledger.snapshot(), SETTLE)
-                if lost:
-                    failures.append(f"after round {min(injected.values())}: lost {lost[:10]} of {len(lost)}")
-                if time.monotonic() - began <= seconds:
-                    continue
-            break
+            if lost := settle(stage, ledger.snapshot(), SETTLE):
+                failures.append(
+                    f"after round {max(injected.values())}: {len(lost)} are lost, such as {lost[:10]}"
+                )
+            if failures or time.monotonic() - began > seconds:
+                break
         if not client.drain(SETTLE):
             failures.append(f"the client could not send its queue ({client.waiting} events wait)")
         settle(stage, ledger.snapshot(), SETTLE)
@@ -239,14 +238,31 @@ def run(
     )
 
 
+def _play(scene: Scene, name: str, fault: Fault) -> list[str]:
+    """Inject one fault and bring back what it has ended; return what did not go as it must."""
+    failures = []
+    for step in (lambda: fault(scene), scene.stage.start):
+        try:
+            step()
+        except Exception as error:
+            failures.append(f"{name}: {type(error).__name__}: {error}")
+    if scene.client.process is None or scene.client.process.poll() is not None:
+        failures.append(f"{name}: the client has ended by itself")
+        scene.client.start()
+    return failures
+
+
 def settle(stage: Any, acknowledged: frozenset[int], seconds: float) -> Sequence[int]:
     """Wait until everything in `acknowledged` can be read; return what cannot after `seconds`."""
     deadline = time.monotonic() + seconds
-    while missing := stage.found().missing(acknowledged):
-        if time.monotonic() > deadline:
-            return missing
+    missing: Sequence[int] = sorted(acknowledged)
+    while missing and time.monotonic() < deadline:
+        with suppress(OSError):  # ClickHouse is still away
+            missing = stage.found().missing(acknowledged)
+            if not missing:
+                break
         time.sleep(0.5)
-    return []
+    return missing
 
 
 @contextmanager

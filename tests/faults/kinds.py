@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from tests.faults import proxy
@@ -10,6 +11,10 @@ from tests.faults.harness import Fault, Scene
 MEET = 60.0
 """Seconds within which a request of Vector's must have met a fault of the proxy: its longest pause between tries is 30."""
 
+REQUEST_TIMEOUT = 60.0
+"""Seconds after which Vector gives an insert up (request.timeout_secs)."""
+
+TIMEOUT = "ClickHouse inserts, never answers, Vector runs into its time-out"
 FAULTS: dict[str, Fault] = {}
 
 
@@ -98,6 +103,34 @@ def _rename(scene: Scene) -> None:
         scene.stage.sql("RENAME TABLE events_away TO events")
 
 
+@fault("the client's network loses Vector's answers")
+def _lose_answers(scene: Scene) -> None:
+    scene.ledger.lose_answers = True
+    try:
+        _wait_for_requests(scene)
+        scene.pause()
+    finally:
+        scene.ledger.lose_answers = False
+
+
+@fault("the client's network cuts requests in half")
+def _cut_requests(scene: Scene) -> None:
+    scene.ledger.cut_requests = True
+    try:
+        _wait_for_requests(scene)
+        scene.pause()
+    finally:
+        scene.ledger.cut_requests = False
+
+
+def _wait_for_requests(scene: Scene) -> None:
+    """Wait until the client has met its bad network. Raises AssertionError when it sends nothing."""
+    hits, deadline = scene.ledger.hits, time.monotonic() + MEET
+    while scene.ledger.hits == hits:
+        assert time.monotonic() < deadline, f"the client has sent nothing in {MEET:.0f} s"
+        time.sleep(0.02)
+
+
 def _met(mode: str, during: Fault | None = None) -> Fault:
     def play(scene: Scene) -> None:
         hits = scene.stage.proxy.hits[mode]
@@ -119,3 +152,17 @@ for _mode in proxy.MODES:
 FAULTS["ClickHouse inserts, never answers, kill -9 Vector"] = _met(
     "inserts, never answers", lambda scene: scene.stage.kill("vector")
 )
+
+
+@fault(TIMEOUT)
+def _time_out(scene: Scene) -> None:
+    stage = scene.stage
+    hits = stage.proxy.hits["inserts, never answers"]
+    stage.proxy.set("inserts, never answers")
+    try:
+        assert stage.proxy.wait_for_hit("inserts, never answers", hits, MEET), "no request came"
+        # the sinks of events and of dead letters may both be waiting; a third request is sent again by one of them
+        again = stage.proxy.wait_for_hit("inserts, never answers", hits + 2, REQUEST_TIMEOUT + MEET)
+    finally:
+        stage.proxy.set("")
+    assert again, "Vector waits for an answer for ever"

@@ -1,7 +1,7 @@
 """The book of what was acknowledged: a proxy between the client and Vector that records each answer of Vector's.
 
 It stands outside of everything that is killed. An event counts as acknowledged when Vector's answer 200 to the request
-with it has arrived here, whether or not the client lived to read it.
+with it has arrived here, whether or not the client lived to read it. It can also be the bad network between the two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, NoReturn
 
 TIMEOUT = 120.0
 """Seconds that Vector may take for an answer; the client gives up much earlier."""
@@ -28,6 +28,12 @@ class Ledger:
         """How often each event was sent."""
         self.answers: Counter[str] = Counter()
         """Vector's answers by status; `none` where there was no answer."""
+        self.lose_answers = False
+        """Whether Vector's answers get lost on their way to the client, which sends such events again."""
+        self.cut_requests = False
+        """Whether requests break off on their way to Vector."""
+        self.hits = 0
+        """How many requests have met a bad network."""
         self._lock = threading.Lock()
         self._targets, self._turn = list(targets), itertools.count()
         self._server = _Server(("127.0.0.1", 0), _handler(self))
@@ -54,9 +60,12 @@ class Ledger:
         numbers = [event["obj_id"] for event in json.loads(body)]
         with self._lock:
             self.sendings.update(numbers)
+            self.hits += self.lose_answers or self.cut_requests
             target = self._targets[next(self._turn) % len(self._targets)]
         connection = http.client.HTTPConnection(*target, timeout=TIMEOUT)
         try:
+            if self.cut_requests:
+                _send_half(connection, path, headers, body)
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             answer = response.read()
@@ -69,7 +78,20 @@ class Ledger:
             self.answers[str(response.status)] += 1
             if response.status == 200:
                 self.acknowledged.update(numbers)
+        if self.lose_answers:
+            raise ConnectionResetError("the answer is lost")
         return response.status, answer
+
+
+def _send_half(
+    connection: http.client.HTTPConnection, path: str, headers: dict[str, str], body: bytes
+) -> NoReturn:
+    """Send a request with half of its body, and break off."""
+    connection.putrequest("POST", path)
+    for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        connection.putheader(name, value)
+    connection.endheaders(body[: len(body) // 2])
+    raise ConnectionResetError("the request is cut")
 
 
 class _Server(ThreadingHTTPServer):
