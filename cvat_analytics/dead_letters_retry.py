@@ -1,0 +1,253 @@
+"""Send dead letters to Vector again.
+
+A retry sends originals and then removes every letter about them that was there before. What fails again comes back as a
+new letter, so that there is one, with the reason of today. An interruption in between leaves both, and the next retry
+takes them together; an event that arrives twice is stored once.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import ssl
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+from cvat_analytics.dead_letters import ID, MARK, Choice, DeadLetters, text
+from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.importing.tables import STORE, explained
+
+CHUNK_LETTERS, CHUNK_BYTES = 2000, 32 * 2**20
+"""How many letters, and how much of originals, are under way at a time."""
+_CONNECTIONS = 8
+_ATTEMPTS = 6
+_PATIENCE = 60.0
+"""Seconds for a letter to become readable: a batch takes one, a ClickHouse that has just started some more."""
+_PART_EVENTS = 1000
+Progress = Callable[[int], object]
+
+
+@dataclass(frozen=True)
+class _Original:
+    """What is sent again: its text, its hash in ClickHouse, and whether it was a request with too many events."""
+
+    text: str
+    hash: str
+    in_parts: bool
+
+
+@dataclass
+class Retried:
+    """What a retry has done, in originals: each is one, however many letters there were about it."""
+
+    sent: int = 0
+    failed: int = 0
+
+    @property
+    def accepted(self) -> int:
+        """Return how many are no dead letters any more."""
+        return self.sent - self.failed
+
+
+class Retry:
+    """Sends dead letters of the stack that `letters` are from."""
+
+    def __init__(self, letters: DeadLetters) -> None:
+        self._letters = letters
+
+    def run(self, choice: Choice, progress: Progress) -> Retried:
+        """Send the originals again; `progress` is told the letters that are done. Can be interrupted and repeated.
+
+        Raises UnreachableError when Vector does not take them or nothing becomes readable: then no letter is removed.
+        """
+        self._remove_marks("AND received_at < now() - 3600")
+        retried = Retried()
+        for originals, letters in self._chunks(choice):
+            before = self._about(originals)
+            self._send([body for each in originals for body in bodies(each.text, each.in_parts)])
+            self._await_what_was_sent()
+            after = self._about(originals)
+            retried.sent += len(originals)
+            retried.failed += len({original for id, original in after.items() if id not in before})
+            self._remove(list(before))
+            progress(letters)
+        return retried
+
+    def _chunks(self, choice: Choice) -> Iterator[tuple[list[_Original], int]]:
+        """Yield originals that are to be sent, each once, and how many letters they have been chosen by, the oldest first.
+
+        Only of letters that are there now: what comes back is not sent again.
+        """
+        _, last = self._letters.count(choice)
+        condition, values = choice.condition()
+        begin: tuple[datetime, str] | None = None
+        while last is not None:
+            bounds = {"last": text(last)} | ({"begin": text(begin[0]), "begin_id": begin[1]} if begin else {})
+            with explained(STORE):
+                query = (
+                    f"SELECT received_at, {ID} AS id, length(original) FROM {self._letters.table} FINAL WHERE {condition} "
+                    "AND received_at <= {last:DateTime64(3, 'UTC')}"
+                    + (
+                        " AND (received_at, id) > ({begin:DateTime64(3, 'UTC')}, {begin_id:String})"
+                        if begin
+                        else ""
+                    )
+                    + f" ORDER BY received_at, id LIMIT {CHUNK_LETTERS}"
+                )
+                keys = self._letters.client.query(query, parameters=values | bounds).result_rows
+                ids, size = list[str](), 0
+                for moment, id, length in keys:
+                    size += length
+                    if ids and size > CHUNK_BYTES:
+                        break
+                    ids.append(id)
+                    begin = (moment, id)
+                if not ids:
+                    return
+                query = (
+                    "SELECT original, toString(sipHash64(original)), max(reason = 'too many events') "
+                    f"FROM {self._letters.table} WHERE {ID} IN {{ids:Array(String)}} GROUP BY original"
+                )
+                rows = self._letters.client.query(query, parameters={"ids": ids}).result_rows
+            yield [_Original(original, hash, bool(in_parts)) for original, hash, in_parts in rows], len(ids)
+
+    @explained(STORE)
+    def _about(self, originals: Sequence[_Original]) -> dict[str, str]:
+        """Return the letters about `originals`, chosen or not: id to the original's hash."""
+        query = f"SELECT {ID}, toString(sipHash64(original)) AS hash FROM {self._letters.table} WHERE hash IN {{hashes:Array(String)}}"
+        rows = self._letters.client.query(
+            query, parameters={"hashes": [each.hash for each in originals]}
+        ).result_rows
+        return {str(id): str(hash) for id, hash in rows}
+
+    @explained(STORE)
+    def _remove(self, ids: list[str]) -> None:
+        self._letters.client.command(
+            f"DELETE FROM {self._letters.table} WHERE {ID} IN {{ids:Array(String)}}", parameters={"ids": ids}
+        )
+
+    @explained(STORE)
+    def _remove_marks(self, condition: str) -> None:
+        self._letters.client.command(
+            f"DELETE FROM {self._letters.table} WHERE startsWith(original, '{MARK}') {condition}"
+        )
+
+    def _await_what_was_sent(self) -> None:
+        """Return when every letter that has been answered is readable: those of a sink arrive in order."""
+        mark = f"{MARK}{uuid.uuid4()}"
+        self._send([mark.encode()])
+        deadline = time.monotonic() + _PATIENCE
+        query = f"SELECT count() FROM {self._letters.table} WHERE original = {{mark:String}}"
+        while True:
+            with explained(STORE):
+                if self._letters.client.query(query, parameters={"mark": mark}).result_rows[0][0]:
+                    break
+            if time.monotonic() > deadline:
+                raise UnreachableError(
+                    f"what Vector has accepted did not reach ClickHouse within {_PATIENCE:.0f} s; no letter is removed. See Vector's "
+                    "log, then run the same command again"
+                )
+            time.sleep(0.2)
+        self._remove_marks(f"AND original = '{mark}'")
+
+    def _send(self, bodies: Sequence[bytes]) -> None:
+        """Send each body as a request of its own, so that a bad one spoils no other."""
+        groups = [list(bodies[start::_CONNECTIONS]) for start in range(min(_CONNECTIONS, len(bodies)))]
+        with ThreadPoolExecutor(_CONNECTIONS) as pool:
+            list(pool.map(self._send_in_turn, groups))
+
+    def _send_in_turn(self, bodies: Sequence[bytes]) -> None:
+        host, port = self._letters.access.vector
+        headers = {"Content-Type": "application/json"} | self._authorization()
+        connection = self._connection()
+        try:
+            for body in bodies:
+                status = _post(connection, body, headers)
+                if not 200 <= status < 300:
+                    raise CvatAnalyticsError(
+                        f"Vector at {host}:{port} answered HTTP {status} to a dead letter of {len(body)} bytes. Nothing of this part is "
+                        "removed; see Vector's log, then run the same command again"
+                    )
+        except (OSError, http.client.HTTPException) as error:
+            raise UnreachableError(
+                f"Vector at {host}:{port} cannot be reached ({error}). Nothing of this part is removed; run the same command again"
+            ) from None
+        finally:
+            connection.close()
+
+    def _connection(self) -> http.client.HTTPConnection:
+        certificate = self._letters.access.settings.vector_tls_certificate
+        if certificate is None:
+            return http.client.HTTPConnection(*self._letters.access.vector, timeout=60)
+        # the very certificate is trusted; the name in it is that of the host, which may be reached by another one here
+        context = ssl.create_default_context(cafile=str(certificate))
+        context.check_hostname = False
+        return http.client.HTTPSConnection(*self._letters.access.vector, timeout=60, context=context)
+
+    def _authorization(self) -> dict[str, str]:
+        name = self._letters.access.settings.vector_username
+        if name is None:
+            return {}
+        login = base64.b64encode(f"{name}:{self._letters.access.secrets['vector_ingest']}".encode()).decode()
+        return {"Authorization": f"Basic {login}"}
+
+
+def _post(connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> int:
+    """Return the status of the answer, after some attempts when Vector has no room for now (429, 503)."""
+    for attempt in range(_ATTEMPTS):
+        connection.request("POST", "/", body, headers)
+        response = connection.getresponse()
+        response.read()
+        if response.status not in (429, 503):
+            break
+        if attempt < _ATTEMPTS - 1:
+            time.sleep(0.25 * 2**attempt)
+    return response.status
+
+
+def bodies(original: str, in_parts: bool) -> list[bytes]:
+    """Return the request bodies by which an original is sent again: one, or `in_parts` as many as its events need."""
+    if not in_parts:
+        # an event that was an array is put into one, or it would be taken for a request
+        return [(f"[{original}]" if _elements(original) else original).encode()]
+    elements = _elements(original)
+    texts = elements or [line for line in original.split("\n") if line.strip()]
+    groups = [texts[start : start + _PART_EVENTS] for start in range(0, len(texts), _PART_EVENTS)]
+    return [(f"[{','.join(group)}]" if elements else "\n".join(group)).encode() for group in groups]
+
+
+def _elements(text: str) -> list[str]:
+    """Return the texts of the elements of a JSON array; none when it is another text, or no JSON to Vector."""
+    text = text.strip()
+    if not text.startswith("["):
+        return []
+    decoder = json.JSONDecoder(parse_constant=_refused)
+    found, position = [], 1
+    try:
+        while True:
+            begin = _after_space(text, position)
+            _, end = decoder.raw_decode(text, begin)
+            found.append(text[begin:end])
+            position = _after_space(text, end)
+            if text[position] == "]":
+                return found if position == len(text) - 1 else []
+            if text[position] != ",":
+                return []
+            position += 1
+    except (ValueError, IndexError, RecursionError):
+        return []
+
+
+def _after_space(text: str, position: int) -> int:
+    while text[position].isspace():
+        position += 1
+    return position
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(constant)

@@ -1,0 +1,204 @@
+"""`cvat-analytics dead-letters`: what could not be an event."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cvat_analytics.dead_letters import Choice, DeadLetters
+from cvat_analytics.dead_letters_retry import Retry
+from scripts.moments import Moment
+from scripts.reach import reach, target_options
+
+_SHOWN = 100
+"""How many characters of an original a list shows."""
+
+
+def choice_options[F: Callable[..., Any]](function: F) -> F:
+    """Add the options that choose letters."""
+    for option in (
+        click.option(
+            "--contains",
+            metavar="TEXT",
+            default="",
+            help="Only those whose original or explanation contains this.",
+        ),
+        click.option(
+            "--until", type=Moment(end=True), help="Last day, or the moment before which they came."
+        ),
+        click.option(
+            "--since", type=Moment(), help="Only those that came since: 2026-01-31, 2026-01-31T14:30; UTC."
+        ),
+        click.option("--reason", default="", help="Only those with exactly this reason."),
+    ):
+        function = option(function)
+    return function
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
+ids_argument = click.argument("ids", nargs=-1, metavar="[ID]...")
+
+
+@click.group("dead-letters")
+def dead_letters() -> None:
+    """Look at what could not be an event, send it again when the cause is gone, or remove it.
+
+    A dead letter has the original as it was sent and the reason. It is kept for the time that the setting
+    'dead_letters_retention' says.
+    """
+
+
+@dead_letters.command("list")
+@choice_options
+@click.option(
+    "--limit",
+    type=click.IntRange(0, 100_000),
+    default=20,
+    show_default=True,
+    help="How many letters to list, the newest first.",
+)
+@target_options
+@json_option
+def list_(
+    reason: str, since: datetime | None, until: datetime | None, contains: str, limit: int,
+    directory: Path | None, inventory: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Count dead letters by reason, and list the newest ones."""
+    choice = Choice(reason, since, until, contains)
+    with reach(directory, inventory) as access:
+        source = DeadLetters(access)
+        reasons = source.reasons(choice)
+        letters = source.letters(choice, limit, _SHOWN) if limit else []
+    if as_json:
+        click.echo(
+            _json(
+                {"reasons": [asdict(each) for each in reasons], "letters": [asdict(each) for each in letters]}
+            )
+        )
+        return
+    if not reasons:
+        click.echo("No dead letters.")
+        return
+    width = max(len(each.reason) for each in reasons)
+    click.echo(f"{'reason':<{width}}  {'letters':>9}  {'first':<19}  {'last':<19}  the last one says")
+    for each in reasons:
+        click.echo(
+            f"{each.reason:<{width}}  {each.count:>9,}  {each.first:%Y-%m-%d %H:%M:%S}  {each.last:%Y-%m-%d %H:%M:%S}  {each.example}"
+        )
+    if letters:
+        click.echo(f"\n{'id':<16}  {'came at (UTC)':<19}  {'reason':<{width}}  original")
+    for letter in letters:
+        more = " ..." if letter.size > len(letter.original.encode()) else ""
+        click.echo(
+            f"{letter.id:<16}  {letter.received_at:%Y-%m-%d %H:%M:%S}  {letter.reason:<{width}}  {_one_line(letter.original)}{more}"
+        )
+
+
+@dead_letters.command()
+@click.argument("id")
+@target_options
+@json_option
+def show(id: str, directory: Path | None, inventory: Path | None, as_json: bool) -> None:
+    """Show one dead letter with its whole original. The beginning of an id is enough."""
+    with reach(directory, inventory) as access:
+        letter = DeadLetters(access).letter(id)
+    if as_json:
+        click.echo(_json(asdict(letter)))
+        return
+    click.echo(
+        f"id        {letter.id}\ncame at   {letter.received_at:%Y-%m-%d %H:%M:%S.%f} UTC\nreason    {letter.reason}"
+    )
+    click.echo(f"message   {letter.message}\noriginal  {letter.size} bytes\n\n{letter.original}")
+
+
+@dead_letters.command()
+@ids_argument
+@choice_options
+@target_options
+@json_option
+def retry(
+    ids: tuple[str, ...], reason: str, since: datetime | None, until: datetime | None, contains: str,
+    directory: Path | None, inventory: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Send dead letters through Vector again, after what was wrong has been mended: all, or those chosen.
+
+    What becomes an event is removed from the dead letters; what fails again stays one. An interrupted retry is continued by
+    running the same command again. Exit code 1 when some have failed again.
+    """
+    choice = Choice(reason, since, until, contains, ids)
+    with reach(directory, inventory) as access:
+        source = DeadLetters(access)
+        total, _ = _chosen(source, choice)
+        with click.progressbar(
+            length=total, label="Sending again", file=sys.stderr if as_json else None
+        ) as bar:
+            retried = Retry(source).run(choice, bar.update)
+    if as_json:
+        click.echo(
+            _json(
+                {
+                    "letters": total,
+                    "sent": retried.sent,
+                    "accepted": retried.accepted,
+                    "failed": retried.failed,
+                }
+            )
+        )
+    else:
+        click.echo(
+            f"{total:,} dead letters about {retried.sent:,} different originals: {retried.accepted:,} accepted, {retried.failed:,} failed again."
+        )
+    sys.exit(1 if retried.failed else 0)
+
+
+@dead_letters.command()
+@ids_argument
+@choice_options
+@click.option("--all", "everything", is_flag=True, help="All of them.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@target_options
+@json_option
+def purge(
+    ids: tuple[str, ...], reason: str, since: datetime | None, until: datetime | None, contains: str, everything: bool, yes: bool,
+    directory: Path | None, inventory: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Remove dead letters for good: those of a reason, of a range of time, with a text, or with these ids."""
+    choice = Choice(reason, since, until, contains, ids)
+    if everything == (choice != Choice()):
+        raise click.UsageError("say which: --reason, --since, --until, --contains, or ids; or --all")
+    with reach(directory, inventory) as access:
+        source = DeadLetters(access)
+        total, last = _chosen(source, choice)
+        if last is not None:
+            if not yes:
+                click.confirm(f"Remove {total:,} dead letters for good?", abort=True, err=as_json)
+            source.purge(choice, last)
+    click.echo(_json({"removed": total}) if as_json else f"{total:,} dead letters removed.")
+
+
+def _chosen(source: DeadLetters, choice: Choice) -> tuple[int, datetime | None]:
+    """Return how many letters are chosen and when the last of them came. Raises InputError for an id that is not there."""
+    for id in choice.ids:
+        source.letter(id)
+    return source.count(choice)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="milliseconds")
+    raise TypeError(type(value).__name__)
