@@ -12,20 +12,16 @@ from pathlib import Path
 from typing import Protocol
 
 import httpx
-from fastapi import APIRouter, Request, Response
 
 from cvat_analytics import users
-from cvat_analytics.api.callers import Caller, Credentials, credentials
+from cvat_analytics.api.callers import Caller, Credentials
 from cvat_analytics.api.config import Config
 from cvat_analytics.api.directories import TIMEOUT_SECONDS, Memory
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.api.service import CallerOf, ServiceOf
 from cvat_analytics.errors import InputError
 
 PROVEN_SECONDS = 60.0
 """How long it is taken for granted that CVAT's `/analytics` still refuses strangers."""
-
-router = APIRouter(include_in_schema=False)
 
 
 class Right(Protocol):
@@ -36,6 +32,9 @@ class Right(Protocol):
 
         Raises Problem (503) when it cannot be known now.
         """
+
+    async def close(self) -> None:
+        """Let go of connections."""
 
 
 class CvatRight:
@@ -57,6 +56,10 @@ class CvatRight:
             return caller if await self._status(given) == 200 else None
 
         return await self._memory.find(given, ask) is not None
+
+    async def close(self) -> None:
+        """See Right."""
+        await self._client.aclose()
 
     async def _prove(self) -> None:
         """Make sure that it is CVAT's server that answers: a page that anybody may see would let everybody in."""
@@ -98,34 +101,10 @@ class FileRight:
             raise Problem(503, str(error)) from None
         return user is not None and (user.analytics or user.admin)
 
+    async def close(self) -> None:
+        """See Right."""
+
 
 def build(config: Config) -> Right:
     """Return who is asked for the right on a host with `config`."""
     return CvatRight(config.cvat_url) if config.cvat_url else FileRight(config.users_file)
-
-
-@router.get("/gateway/authorize")
-async def authorize(request: Request, caller: CallerOf, service: ServiceOf) -> Response:
-    """Answer the gateway: 200 with the visitor's name and role for Grafana, 401, 403, or 503 when nobody can tell.
-
-    Only the gateway can ask: it lets no visitor's request through to this path.
-    """
-    right: Right = request.app.state.right
-    if not await right.granted(credentials(request), caller):
-        raise Problem(
-            403, f"{caller.name} has no right to see analytics. An administrator of CVAT can give it"
-        )
-    return Response(
-        headers={
-            "X-Webauth-User": encoded(caller.name),
-            "X-Webauth-Role": "Editor" if caller.admin else "Viewer",
-            "X-Webauth-Email": encoded(caller.email),
-        }
-    )
-
-
-def encoded(text: str) -> str:
-    """Return `text` as Grafana's auth proxy reads it with `headers_encoded`: quoted-printable (RFC 2045, 6.7)."""
-    return "".join(
-        chr(byte) if 33 <= byte <= 126 and byte != ord("=") else f"={byte:02X}" for byte in text.encode()
-    )

@@ -12,12 +12,12 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
-from cvat_analytics.api import documentation, events_routes, export_routes, problems
+from cvat_analytics.api import documentation, events_routes, export_routes, gateway_routes, problems
 from cvat_analytics.api.service import SECURITY, Service
 from cvat_analytics.api.tracing import Tracing
 
 CLEANING_SECONDS = 30.0
-_ROUTERS = (events_routes.router, export_routes.router)
+_ROUTERS = (events_routes.router, export_routes.router, gateway_routes.router)
 
 DESCRIPTION = """Takes in the events of CVAT's clients, and gives events out to those who may see them.
 

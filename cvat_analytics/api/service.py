@@ -11,6 +11,8 @@ from fastapi import Depends, Request
 from fastapi.security import APIKeyCookie, HTTPBasic
 from fastapi.security.api_key import APIKeyHeader
 
+from cvat_analytics.api import analytics_right
+from cvat_analytics.api.analytics_right import Right
 from cvat_analytics.api.attempts import Attempts
 from cvat_analytics.api.callers import Caller, Directory, client_address, credentials
 from cvat_analytics.api.clickhouse import ClickHouse, QueryError
@@ -38,6 +40,7 @@ class Service:
     vector: Vector
     directory: Directory
     exports: Exports
+    right: Right
     turns: Turns = field(default_factory=Turns)
     attempts: Attempts = field(default_factory=Attempts)
 
@@ -45,6 +48,7 @@ class Service:
         """End everything in order."""
         await asyncio.get_running_loop().run_in_executor(None, self.exports.close)
         await self.directory.close()
+        await self.right.close()
         await self.vector.close()
 
 
@@ -53,7 +57,12 @@ def build(config: Config) -> Service:
     clickhouse = ClickHouse(config.clickhouse)
     directory: Directory = Cvat(config.cvat_url) if config.cvat_url else UsersFile(config.users_file)
     return Service(
-        config, clickhouse, Vector(config.vector_url), directory, Exports(config.exports, clickhouse)
+        config,
+        clickhouse,
+        Vector(config.vector_url),
+        directory,
+        Exports(config.exports, clickhouse),
+        analytics_right.build(config),
     )
 
 

@@ -1,0 +1,47 @@
+"""`/gateway/authorize`: what the gateway asks before every request to Grafana."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import APIRouter, Request, Response
+
+from cvat_analytics.api.callers import credentials
+from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.service import CallerOf, ServiceOf
+
+log = logging.getLogger("cvat_analytics.api")
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/gateway/authorize")
+async def authorize(request: Request, caller: CallerOf, service: ServiceOf) -> Response:
+    """Answer the gateway: 200 with the visitor's name and role for Grafana, 401, 403, or 503 when nobody can tell.
+
+    Only the gateway can ask: it lets no visitor's request through to this path.
+    """
+    try:
+        granted = await service.right.granted(credentials(request), caller)
+    except Problem as problem:
+        # the visitor is only told that it cannot be checked; the operator must learn why
+        log.error("nobody is let in: %s", problem.detail)
+        raise
+    if not granted:
+        raise Problem(
+            403, f"{caller.name} has no right to see analytics. An administrator of CVAT can give it"
+        )
+    return Response(
+        headers={
+            "X-Webauth-User": encoded(caller.name),
+            "X-Webauth-Role": "Editor" if caller.admin else "Viewer",
+            "X-Webauth-Email": encoded(caller.email),
+        }
+    )
+
+
+def encoded(text: str) -> str:
+    """Return `text` as Grafana's auth proxy reads it with `headers_encoded`: quoted-printable (RFC 2045, 6.7)."""
+    return "".join(
+        chr(byte) if 33 <= byte <= 126 and byte != ord("=") else f"={byte:02X}" for byte in text.encode()
+    )
