@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from itertools import batched
 from pathlib import Path
 
 import click
 
-from cvat_analytics import events
+from cvat_analytics import events, team, working_time_report
+from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack
 from scripts.smoke import report
 from scripts.target import directory_option
 from scripts.up import wait_for_interrupt
+
+_SEED = 2026
+_BATCH, _SENDERS = 100, 2
+"""The history is sent in larger requests than CVAT's, by two senders, so that weeks take seconds."""
+_LIVE_STEP = 2.0
+"""Seconds between two requests of a CVAT server that has something to send."""
+_BROKEN = (
+    {"scope": "draw:object", "source": "client", "timestamp": "yesterday", "user_id": 3, "payload": "{}"},
+    {"scope": "save:job", "source": "client", "timestamp": "", "user_id": 9, "payload": "{}"},
+    {"scope": "", "source": "client", "timestamp": "1793000000.5", "user_id": 9, "payload": "{}"},
+)
+"""What a broken producer might send: it becomes dead letters, which the dashboard Pipeline shows."""
 
 
 @click.command()
@@ -26,29 +43,66 @@ from scripts.up import wait_for_interrupt
     is_flag=True,
     help="Stop when everything has been shown to work, instead of running until Ctrl-C.",
 )
-def demo(directory: Path, port_base: int | None, once: bool) -> None:
-    """Start the embedded stack, send an annotation session as CVAT would, test it, and say where to look."""
+@click.option("--live", is_flag=True, help="Let the team go on working: events keep arriving until Ctrl-C.")
+def demo(directory: Path, port_base: int | None, once: bool, live: bool) -> None:
+    """Start the embedded stack, send four weeks of an annotation team as CVAT would, test it, and say where to look."""
     begin = time.monotonic()
     click.echo("Starting ClickHouse, Vector and the dashboards ...")
     running = stack.up(directory, port_base)
     access = running.access()
     click.echo(f"  ready after {time.monotonic() - begin:.1f} s")
     now = datetime.now(UTC)
-    session = list(
-        events.make_session(
-            seed=int(now.timestamp()), start=now - timedelta(hours=2), duration=timedelta(hours=2)
-        )
-    )
-    click.echo(f"Sending {len(session)} events of an annotation team with CVAT's own client ...")
-    events.send(session, *access.vector)
+    _send_history(access, list(team.history(seed=_SEED, end=now)))
     click.echo("Smoke test:")
     failed = report(access)
+    if not failed:
+        # the smoke test has seen its own event arrive, which was sent after all others
+        for _ in working_time_report.refresh(access):
+            pass
     _say_where_to_look(running, directory)
     if once or failed:
         stack.down(directory)
         sys.exit(1 if failed else 0)
-    wait_for_interrupt()
-    stack.down(directory)
+    try:
+        if live:
+            click.echo("The team goes on working.")
+            wait_for_interrupt(lambda stop: _go_on(stop, access, now))
+        else:
+            wait_for_interrupt()
+    finally:
+        stack.down(directory)
+
+
+def _send_history(access: Access, history: list[events.Event]) -> None:
+    people = len({event["user_id"] for event in history})
+    click.echo(
+        f"Sending {len(history):,} events of {people} people in {team.DAYS} days with CVAT's own client ..."
+    )
+    begin = time.monotonic()
+
+    def send(part: Iterable[events.Event]) -> None:
+        events.send(part, *access.vector, batch_size=_BATCH)
+
+    with ThreadPoolExecutor(_SENDERS) as senders:
+        # a list: a problem of a sender must come out here
+        list(senders.map(send, batched(history, _BATCH)))
+    events.send(_BROKEN, *access.vector)
+    click.echo(
+        f"  sent in {time.monotonic() - begin:.1f} s, and {len(_BROKEN)} broken ones for the dead letters"
+    )
+
+
+def _go_on(stop: threading.Event, access: Access, since: datetime) -> None:
+    """Send what the team does as time goes by, until `stop` is set."""
+    waiting: list[events.Event] = []
+    for event in team.live(seed=_SEED, start=since):
+        while float(event["timestamp"]) > time.time():
+            if waiting:
+                events.send(waiting, *access.vector)
+                waiting = []
+            if stop.wait(_LIVE_STEP):
+                return
+        waiting.append(event)
 
 
 def _say_where_to_look(running: stack.Stack, directory: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -49,11 +50,11 @@ def show(description: dict[str, dict[str, str]]) -> None:
     click.echo(f"Dashboards  {description['viewer']['http']}")
 
 
-def wait_for_interrupt() -> None:
-    """Return when the user presses Ctrl-C, or when the process is told to end."""
+def wait_for_interrupt(meanwhile: Callable[[threading.Event], object] = threading.Event.wait) -> None:
+    """Return when the user presses Ctrl-C, or when the process is told to end: `meanwhile` ends when the event is set."""
     click.echo("Running. Ctrl-C stops the stack; the data stays.", err=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
-    stop.wait()
+    meanwhile(stop)
     click.echo("Stopping ...", err=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import events
+from cvat_analytics import events, team
 from cvat_analytics.embedded import stack
 
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
@@ -243,12 +243,25 @@ def test_the_demo_shows_a_team_at_work(directory: Path) -> None:
     assert "Look at the dashboards:" in text
     up(directory)
     client = stack.find(directory).access().client()
-    people, scopes, dead = client.query(
-        "SELECT uniqExact(user_id), uniqExact(scope), (SELECT count() FROM cvat.events_dead_letter) FROM cvat.events"
+    people, scopes, active, days = client.query(
+        "SELECT uniqExact(user_id), uniqExact(scope), uniqExactIf(user_id, timestamp > now() - 900), "
+        "uniqExact(toDate(timestamp)) FROM cvat.events"
     ).result_rows[0]
-    assert people >= 3
-    assert scopes >= 10
-    assert dead == 0
+    assert people == len(team.MEMBERS)
+    assert scopes >= 30
+    assert active >= 3
+    assert days >= team.DAYS
+    (named,) = client.query(
+        "SELECT countIf(name != '') = count() AND count() > 30 FROM (SELECT DISTINCT task_id FROM cvat.events WHERE task_id IS NOT NULL) AS seen "
+        "LEFT JOIN cvat.task_names AS names ON names.task_id = seen.task_id"
+    ).result_rows[0]
+    assert named
+    dead = client.query("SELECT reason FROM cvat.events_dead_letter ORDER BY reason").result_rows
+    assert len(dead) == 3, dead
+    computed, reported = client.query(
+        "SELECT sum(computed_ms), sum(reported_ms) FROM cvat.working_time"
+    ).result_rows[0]
+    assert 1 < reported / computed < 1.2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
