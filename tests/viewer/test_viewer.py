@@ -230,7 +230,7 @@ def test_datasource(grafana: GrafanaApi, viewer: Viewer) -> None:
             call("nobody")
 
 
-def test_dashboards(grafana: GrafanaApi) -> None:
+def test_dashboards(grafana: GrafanaApi, viewer: Viewer) -> None:
     found = grafana.search.search_dashboards(type_="dash-db")
     assert [(each["uid"], each["title"], each["url"]) for each in found] == [
         (each.uid, each.title, f"/analytics/d/{each.uid}/{each.file.stem}") for each in DASHBOARDS

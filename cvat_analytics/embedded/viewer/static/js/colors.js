@@ -7,8 +7,8 @@ const PALETTE = [
 const NAMED = { red: '#d9484f', orange: '#ee7d31', yellow: '#d9a514', green: '#3f9e63', blue: '#3b82c4', purple: '#9a63c9', gray: '#77828f', grey: '#77828f', white: '#ffffff', black: '#000000' };
 const SHADES = { 'super-light-': [255, 0.6], 'light-': [255, 0.35], 'semi-dark-': [0, 0.15], 'dark-': [0, 0.35] };
 const SCHEMES = {
-  Oranges: '#e06a1b', Blues: '#2f7fd0', Greens: '#2f9a57', Purples: '#8566c0', Reds: '#d0454c', Greys: '#77828f',
-  YlOrRd: '#d9481f', YlGn: '#2f9a57', YlGnBu: '#2f7fa8', BuPu: '#8566c0',
+  oranges: '#e06a1b', blues: '#2f7fd0', greens: '#2f9a57', purples: '#8566c0', reds: '#d0454c', greys: '#77828f',
+  ylorrd: '#d9481f', ylgn: '#2f9a57', ylgnbu: '#2f7fa8', bupu: '#8566c0',
 };
 
 /** Return a colour that CSS understands for one of Grafana's names. */
@@ -45,11 +45,11 @@ export function thresholdColor(config, value) {
 
 /** Return the colours of a heat map from its lowest to its highest value. */
 export function ramp(scheme) {
-  const base = SCHEMES[scheme] ?? SCHEMES.Oranges;
+  const base = SCHEMES[scheme?.toLowerCase()] ?? SCHEMES.oranges;
   return [style('--cell'), mixed(base, dark() ? 0 : 255, 0.55), base];
 }
 
-export const knowsScheme = (scheme) => !scheme || scheme in SCHEMES;
+export const knowsScheme = (scheme) => !scheme || scheme.toLowerCase() in SCHEMES;
 export const dark = () => document.documentElement.dataset.theme === 'dark';
 
 /** Return a colour of the style sheet by the name of its property. */

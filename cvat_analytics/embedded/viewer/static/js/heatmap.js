@@ -1,4 +1,4 @@
-// Draws a `heatmap` panel of ready-made rows: one row for each series, one cell for each time, the deeper the more.
+// Draws a `heatmap` or `status-history` panel of ready-made rows: one row for each series, one cell for each time, the deeper the more.
 import { GRID, chartIn, nameAxis, tipContent, tooltip } from './chart.js';
 import { ramp, style } from './colors.js';
 import { h } from './dom.js';
@@ -13,7 +13,10 @@ export function heatmap(body, panel, data, context) {
   const rows = (frame ?? []).filter((field) => field.kind === 'number');
   if (!time?.values.length || !rows.length) return false;
   const { zone } = context.state;
+  const history = panel.type === 'status-history';
   const { color = {}, yAxis = {}, cellValues = {}, showValue = 'auto', legend = {}, cellGap = 1, filterValues } = panel.options ?? {};
+  const { mode = '' } = rows[0].config.color ?? {};
+  const scheme = history ? mode.slice('continuous-'.length) : color.scheme;
   const times = filled(time.values);
   const days = times.every((each) => each % 36e5 === 0) && times.length > 1 && times[1] - times[0] >= 864e5;
   const label = (each) => formatTime(each, zone, days ? 'MM-DD' : 'MM-DD HH:mm');
@@ -24,17 +27,21 @@ export function heatmap(body, panel, data, context) {
   const unit = { ...rows[0].config, unit: cellValues.unit ?? rows[0].config.unit, decimals: cellValues.decimals ?? rows[0].config.decimals };
   const text = (value) => valueText({ ...rows[0], config: unit }, value, context);
   const most = cells.reduce((largest, cell) => Math.max(largest, cell[2]), 0);
-  const colors = ramp(color.scheme);
+  const colors = ramp(scheme);
   const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: heat map` });
   body.append(box);
   const fits = () => showValue === 'always' || (showValue === 'auto' && box.clientWidth / times.length > 44 && box.clientHeight / rows.length > 15);
-  const key = { type: 'continuous', min: color.min ?? 0, max: color.max ?? most, calculable: false, orient: 'vertical', right: 4, top: 'center', itemHeight: 90, itemWidth: 10, formatter: text, inRange: { color: colors }, textStyle: { color: style('--quiet'), fontSize: 10 } };
+  const key = { type: 'continuous', min: color.min ?? rows[0].config.min ?? 0, max: color.max ?? rows[0].config.max ?? most, calculable: false, orient: 'vertical', right: 4, top: 'center', itemHeight: 90, itemWidth: 10, formatter: text, inRange: { color: colors }, textStyle: { color: style('--quiet'), fontSize: 10 } };
+  const keyed = history ? legend.showLegend !== false : legend.show !== false;
   const wide = 8 + text(most).length * 6;
   const running = chartIn(box, {
-    grid: { ...GRID, right: legend.show === false ? 8 : 24 + wide },
+    grid: { ...GRID, right: !keyed ? 8 : 24 + wide },
     xAxis: nameAxis(times.map(label), { splitArea: { show: false } }),
-    yAxis: nameAxis(rows.map((field) => field.display), { inverse: yAxis.reverse === true, axisLabel: { interval: 0 } }),
-    visualMap: { ...key, show: legend.show !== false, text: [text(most), text(color.min ?? 0)] },
+    yAxis: nameAxis(rows.map((field) => field.display), {
+      inverse: history || yAxis.reverse === true, // Grafana begins a history at the top and a heat map at the bottom
+      axisLabel: { interval: 0 },
+    }),
+    visualMap: { ...key, show: keyed, text: [text(most), text(color.min ?? 0)] },
     series: [{
       type: 'heatmap', data: cells, itemStyle: { borderColor: style('--card'), borderWidth: cellGap + 1, borderRadius: 3 }, emphasis: { itemStyle: { borderColor: style('--text') } },
       label: { show: fits(), formatter: ({ value }) => text(value[2]), color: style('--text'), fontSize: 10 },

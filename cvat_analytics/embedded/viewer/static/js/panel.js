@@ -11,8 +11,8 @@ import { table } from './table.js';
 import { text } from './text.js';
 import { timeseries } from './timeseries.js';
 
-const DRAW = { timeseries, barchart, heatmap, stat, table, text };
-const CHARTS = ['timeseries', 'barchart', 'heatmap'];
+const DRAW = { timeseries, barchart, heatmap, 'status-history': heatmap, stat, table, text };
+const CHARTS = ['timeseries', 'barchart', 'heatmap', 'status-history'];
 
 export class Panel {
   constructor(model, dashboard) {
@@ -81,7 +81,7 @@ export class Panel {
       return;
     }
     const draw = known ? DRAW[type] : table;
-    const end = (type === 'text' || frames.length > 0) && draw(this.body, this.model, { ...this.data, frames: known ? this.data.frames : frames }, this.context);
+    const end = (type === 'text' || type === 'stat' || frames.length > 0) && draw(this.body, this.model, { ...this.data, frames: known ? this.data.frames : frames }, this.context);
     if (end) {
       this.end = end;
       if (!known && !chart) this.body.prepend(h('p', { class: 'quiet' }, `The viewer does not know panels of type ${type}: their rows as a table.`));

@@ -11,12 +11,13 @@ export function stat(body, panel, data, context) {
   const wanted = reduceOptions.fields ? () => true : (field) => field.kind === 'number';
   let fields = frames.flatMap((frame) => frame.filter((field) => field.kind !== 'time' && wanted(field)).map((field) => ({ field, frame })));
   if (!fields.length) fields = frames.flatMap((frame) => frame.slice(0, 1).map((field) => ({ field, frame })));
-  const tiles = fields.filter(({ field }) => field.values.length && !field.config.custom.hideFrom?.viz).map(({ field, frame }, index) => {
-    const value = field.kind === 'number' ? reduce(field.values, reduceOptions.calcs?.[0] ?? 'lastNotNull') : field.values.at(-1);
+  const noValue = panel.fieldConfig?.defaults?.noValue;
+  const tiles = fields.filter(({ field }) => (field.values.length || noValue) && !field.config.custom.hideFrom?.viz).map(({ field, frame }, index) => {
+    const value = field.kind === 'number' ? reduce(field.values, reduceOptions.calcs?.[0] ?? 'lastNotNull') : (field.values.at(-1) ?? null);
     const own = ownColor(field, value, index);
     const text = value === null ? (field.config.noValue ?? '–') : valueText(field, value, context);
     const named = textMode === 'value_and_name' || textMode === 'name' || (textMode === 'auto' && fields.length > 1);
-    const big = h('span', { class: 'value' }, linked(text, dataLinks(field, field.values.length - 1, frame, context)));
+    const big = h('span', { class: text.length > 24 ? 'value long' : 'value' }, linked(text, dataLinks(field, field.values.length - 1, frame, context)));
     const tile = h('div', { class: `tile ${colorMode}` }, graphMode === 'area' && sparkline(field, own), named && h('span', { class: 'name' }, field.display), textMode !== 'name' && big);
     tile.style.setProperty('--own', own);
     tile.style.setProperty('--length', Math.max(text.length, 4));

@@ -5,9 +5,10 @@ import { knowsUnit } from './units.js';
 
 const any = () => true;
 const one = (...values) => (value) => values.includes(value);
-const COLOR = { mode: one('fixed', 'palette-classic', 'palette-classic-by-name', 'thresholds', 'shades'), fixedColor: any, seriesBy: any };
+const COLORS = ['fixed', 'palette-classic', 'palette-classic-by-name', 'thresholds', 'shades'];
+const COLOR = { mode: one(...COLORS), fixedColor: any, seriesBy: any };
 const FIELD = {
-  unit: knowsUnit, decimals: any, min: any, max: any, displayName: any, noValue: any, description: any, links: any, filterable: any, color: COLOR,
+  unit: knowsUnit, decimals: any, min: any, max: any, displayName: any, noValue: any, description: any, links: any, filterable: any,
   thresholds: { mode: one('absolute', 'percentage'), steps: any }, mappings: (list) => list.every(({ type }) => one('value', 'range', 'regex', 'special')(type)),
 };
 const LEGEND = { calcs: (list) => list.every((each) => each in REDUCERS), displayMode: any, placement: any, showLegend: any, sortBy: any, sortDesc: any, width: any };
@@ -56,6 +57,11 @@ export const TYPES = {
     },
     custom: { hideFrom: any, scaleDistribution: any },
   },
+  'status-history': {
+    options: { legend: LEGEND, tooltip: TOOLTIP, showValue: any, rowHeight: any, colWidth: any },
+    custom: { fillOpacity: any, lineWidth: any, hideFrom: any },
+    color: { mode: (mode) => /^continuous-/.test(mode) && knowsScheme(mode.slice('continuous-'.length)), seriesBy: any },
+  },
   text: { options: { mode: one('markdown'), content: any, code: any }, custom: {} },
 };
 
@@ -69,14 +75,15 @@ export function unsupported(panel) {
   if (!type) return [`type ${panel.type}`];
   const found = Object.keys(panel).filter((key) => !PANEL.includes(key) && !empty(panel[key]));
   const { custom, ...defaults } = panel.fieldConfig?.defaults ?? {};
+  const field = { ...FIELD, color: type.color ?? COLOR };
   check(panel.options, type.options, 'options', found);
-  check(defaults, FIELD, '', found);
+  check(defaults, field, '', found);
   check(custom, type.custom, 'custom', found);
   for (const { matcher, properties } of panel.fieldConfig?.overrides ?? []) {
     if (!(matcher.id in MATCHERS)) found.push(`override ${matcher.id}`);
     for (const { id, value } of properties) {
       if (id.startsWith('custom.')) check({ [id.slice(7)]: value }, type.custom, 'custom', found);
-      else check({ [id]: value }, FIELD, '', found);
+      else check({ [id]: value }, field, '', found);
     }
   }
   return [...new Set(found)];
