@@ -6,6 +6,7 @@ its mode, whether it may be shown in a diff, and what must happen to its service
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 import jinja2
 
-from cvat_analytics import memory
+from cvat_analytics import alerts, memory
 from cvat_analytics.dashboards import languages, load, site, tidy
 from cvat_analytics.secrets import Secrets
 from cvat_analytics.settings import Settings
@@ -27,6 +28,9 @@ ROOT = Path(__file__).parent.parent
 
 MAX_BODY_BYTES = 16 * 2**20
 """What Vector takes in one request: more would not surely fit into what comes after it (docs/pipeline.md)."""
+
+ALERTING = "provisioning/alerting/cvat-analytics.yaml"
+"""Where Grafana's alert rules are, below its configuration."""
 
 Effect = Literal["restart", "none"]
 
@@ -123,6 +127,7 @@ class Context:
             },
             "memory": memory.profile(self.settings, self.memory_bytes),
             "max_body_bytes": MAX_BODY_BYTES,
+            "alerts": alerts.variables(self.settings),
         }
 
 
@@ -164,6 +169,8 @@ def _environment() -> jinja2.Environment:
         int(value.total_seconds()) if isinstance(value, timedelta) else int(value)
     )
     environment.globals["at"] = lambda host, port: f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    # a text for Grafana's provisioning, which replaces $NAME and ${NAME} in it, and $$ by a plain $
+    environment.filters["literal"] = lambda value: json.dumps(value).replace("$", "$$")
     return environment
 
 
@@ -236,26 +243,24 @@ def vector_files(context: Context) -> list[RenderedFile]:
 
 def grafana_files(context: Context) -> list[RenderedFile]:
     """Return Grafana's configuration, provisioning, dashboards, passwords and its unit's drop-in."""
-    variables, paths = context.variables(), context.paths
+    paths = context.paths
     targets = {
         "cvat-analytics.ini": "cvat-analytics.ini",
         "cvat-analytics.env": "cvat-analytics.env",
         "datasources.yaml": "provisioning/datasources/cvat-analytics.yaml",
         "dashboards.yaml": "provisioning/dashboards/cvat-analytics.yaml",
     }
+    if context.settings.alerts:
+        targets["alerting.yaml"] = ALERTING
     return [
         _credential(context, "grafana-server", "clickhouse_password", "clickhouse_grafana"),
         _credential(context, "grafana-server", "admin_password", "grafana_admin"),
         _credential(context, "grafana-server", "secret_key", "grafana_secret_key"),
         *(
-            RenderedFile(
-                f"{paths.grafana_config}/{target}",
-                render(f"grafana/{template}.j2", variables),
-                group="grafana",
-                mode="640",
-            )
-            for template, target in targets.items()
+            _credential(context, "grafana-server", credential, name)
+            for credential, name in alerts.credentials(context.settings).items()
         ),
+        *(_grafana_s(context, template, target) for template, target in targets.items()),
         _drop_in(context, "grafana-server"),
         # Grafana's file provider sees a changed dashboard by itself within half a minute
         *(
@@ -263,6 +268,17 @@ def grafana_files(context: Context) -> list[RenderedFile]:
             for name, content in dashboards(context.settings).items()
         ),
     ]
+
+
+def alerts_off(context: Context) -> list[RenderedFile]:
+    """Return the file that takes alert rules out of a Grafana that has had them."""
+    return [_grafana_s(context, "alerting.yaml", ALERTING)]
+
+
+def _grafana_s(context: Context, template: str, target: str) -> RenderedFile:
+    """Return a file of Grafana's configuration, which Grafana may read and nobody else."""
+    content = render(f"grafana/{template}.j2", context.variables())
+    return RenderedFile(f"{context.paths.grafana_config}/{target}", content, group="grafana", mode="640")
 
 
 def dashboards(settings: Settings) -> dict[str, str]:

@@ -23,6 +23,9 @@ NAMES = (
     "grafana_secret_key",
 )
 
+GIVEN = ("smtp_password", "alert_webhook_token")
+"""Passwords of other systems, which nobody can generate: the operator gives those that the settings need."""
+
 
 class Secrets(Mapping[str, str]):
     """The passwords by name. Shows none of them when printed."""
@@ -87,7 +90,7 @@ def load(path: Path) -> Secrets:
         raise InputError(
             f"secrets file {path}: lacks {', '.join(missing)}. Run `cvat-analytics secrets init` to add what is missing"
         )
-    return Secrets({name: str(values[name]) for name in NAMES})
+    return Secrets({name: str(values[name]) for name in (*NAMES, *GIVEN) if values.get(name)})
 
 
 def init(path: Path) -> list[str]:
@@ -95,6 +98,28 @@ def init(path: Path) -> list[str]:
 
     Raises InputError when the file is there but cannot be understood.
     """
+    existing = _existing(path)
+    added = [name for name in NAMES if not existing.get(name)]
+    if added:
+        fresh = generate()
+        _write(path, existing | {name: fresh[name] for name in added})
+    return added
+
+
+def give(path: Path, name: str, value: str) -> None:
+    """Write a password of another system into the file `path`, in place of an earlier one.
+
+    Raises InputError for a name that is none of those, for an empty password, and as `init` does.
+    """
+    if name not in GIVEN:
+        raise InputError(f"secret {name!r}: can be one of {', '.join(GIVEN)}; the others are generated")
+    if not value or "\n" in value:
+        raise InputError(f"secret {name}: a password is one line that is not empty")
+    _write(path, _existing(path) | {name: value})
+
+
+def _existing(path: Path) -> dict[str, str]:
+    """Return what is in the file `path`. Raises InputError when it is there but cannot be understood."""
     existing: dict[str, str] = {}
     if path.exists():
         try:
@@ -105,14 +130,14 @@ def init(path: Path) -> list[str]:
             raise InputError(
                 f"secrets file {path}: is not JSON. Restore it from your password store, or move it away"
             ) from None
-    added = [name for name in NAMES if not existing.get(name)]
-    if added:
-        fresh = generate()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(existing | {name: fresh[name] for name in added}, file, indent=2)
-            file.write("\n")
-        temporary.replace(path)
-    return added
+    return existing
+
+
+def _write(path: Path, values: Mapping[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(dict(values), file, indent=2)
+        file.write("\n")
+    temporary.replace(path)

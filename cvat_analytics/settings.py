@@ -101,6 +101,38 @@ def _optional_http_url(value: str) -> str:
     return _http_url(value) if value else ""
 
 
+def parse_hours(value: str) -> tuple[int, int]:
+    """Return begin and end of hours such as `08:00-18:00` in minutes of the day. Raises ValueError for others."""
+    match = re.fullmatch(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)", value)
+    begin, end = (int(match[i]) * 60 + int(match[i + 1]) for i in (1, 3)) if match else (0, 0)
+    if not begin < end <= 24 * 60:
+        raise ValueError(f"{value!r} are no hours of a day: write them as in '08:00-18:00'")
+    return begin, end
+
+
+def _hours(value: str) -> str:
+    parse_hours(value)
+    return value
+
+
+def _mail_address(value: str) -> str:
+    if not re.fullmatch(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+", value):
+        raise ValueError(f"{value!r} is not an e-mail address")
+    return value
+
+
+def _host_and_port(value: str) -> str:
+    if value and not re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}", value):
+        raise ValueError(f"{value!r} is not a host and a port, as in 'mail.example.org:587'")
+    return value
+
+
+def _webhook_url(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise ValueError(f"{value!r} is not a URL: it must start with http:// or https:// and name a host")
+    return value
+
+
 def _sha256(value: str) -> str:
     if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
         raise ValueError("not a sha256: 64 hexadecimal digits are needed")
@@ -120,6 +152,7 @@ Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Retention = Annotated[timedelta | None, BeforeValidator(parse_retention)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
 Scope = Annotated[str, Field(pattern=r"^[a-z_]+:[a-z_]+$")]
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){1,3}(-\w+)?$")]
 
@@ -315,7 +348,54 @@ class Settings(BaseModel):
         ge=timedelta(seconds=1),
     )
     time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
-        "UTC", description="Time zone in which reports divide work into days, such as `Europe/Berlin`."
+        "UTC",
+        description="Time zone in which reports divide work into days, and of `alert_working_hours`, such as `Europe/Berlin`.",
+    )
+
+    # When somebody is told that something is wrong
+    alerts: bool = Field(
+        False,
+        description="Have Grafana watch the pipeline and tell of it when something is wrong (docs/alerts.md).",
+    )
+    alert_emails: tuple[MailAddress, ...] = Field(
+        (), description="E-mail addresses that alerts go to; they need `smtp_host`."
+    )
+    alert_webhook_url: Annotated[str, AfterValidator(_webhook_url)] = Field(
+        "", description="URL to which alerts are posted as JSON, in the form of Grafana's webhook."
+    )
+    alert_webhook_token: bool = Field(
+        False,
+        description="Whether the webhook wants a token (`Authorization: Bearer`); give it with "
+        "`cvat-analytics secrets set alert_webhook_token`.",
+    )
+    smtp_host: Annotated[str, AfterValidator(_host_and_port)] = Field(
+        "", description="Mail server through which Grafana sends, as in `mail.example.org:587`."
+    )
+    smtp_user: str = Field(
+        "",
+        description="Login at the mail server, if it wants one; give the password with `cvat-analytics secrets set smtp_password`.",
+    )
+    smtp_from: MailAddress = Field("cvat-analytics@localhost", description="Sender of the alerts' e-mails.")
+    alert_working_days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(
+        ("mon", "tue", "wed", "thu", "fri"), description="Days on which events are expected."
+    )
+    alert_working_hours: Annotated[str, AfterValidator(_hours)] = Field(
+        "08:00-18:00", description="Hours of those days in which events are expected, in `time_zone`."
+    )
+    alert_silence: Duration = Field(
+        timedelta(hours=1),
+        description="Alert when no event has arrived for longer than this in working hours.",
+        ge=timedelta(minutes=5),
+    )
+    alert_exceptions: int = Field(
+        20,
+        description="Alert when there were more exceptions than this in 15 minutes, and five times the usual number.",
+        ge=1,
+    )
+    alert_disk_full_within: Duration = Field(
+        timedelta(days=14),
+        description="Alert when a disk will be full within this time if things go on as they do.",
+        ge=timedelta(days=1),
     )
 
     # How much of the host it may use
@@ -414,7 +494,7 @@ def validate(values: Mapping[str, Any], *, where: str) -> Settings:
 
 def _conflicts(settings: Settings) -> list[str]:
     """Return what is wrong between settings that are fine each for itself."""
-    mistakes = []
+    mistakes = _alert_conflicts(settings)
     for name in ("clickhouse_allowed_addresses", "vector_allowed_addresses", "grafana_allowed_addresses"):
         for network in getattr(settings, name):
             try:
@@ -447,4 +527,18 @@ def _conflicts(settings: Settings) -> list[str]:
         mistakes.append(
             f"setting 'package_source': {settings.package_source!r} is neither 'vendor', nor a URL, nor an existing directory"
         )
+    return mistakes
+
+
+def _alert_conflicts(settings: Settings) -> list[str]:
+    """Return what is wrong between settings of alerts."""
+    mistakes = []
+    if settings.alert_emails and not settings.smtp_host:
+        mistakes.append(
+            "setting 'smtp_host': needed because 'alert_emails' has addresses; give the mail server, as in 'mail.example.org:587'"
+        )
+    if settings.alert_webhook_token and not settings.alert_webhook_url:
+        mistakes.append("setting 'alert_webhook_token': there is no 'alert_webhook_url' that could want it")
+    if settings.alerts and not settings.alert_working_days:
+        mistakes.append("setting 'alert_working_days': name at least one day, or turn 'alerts' off")
     return mistakes

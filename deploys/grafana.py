@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cvat_analytics import plugin, render
+from cvat_analytics import alerts, plugin, render, secrets
 from deploys import operations, packages
 from deploys.plan import Plan
 
@@ -25,12 +25,20 @@ def install(plan: Plan) -> None:
 def configure(plan: Plan) -> None:
     """Write configuration, provisioning and dashboards; the package's grafana.ini stays as it is."""
     wanted = render.grafana_files(plan.context)
+    paths = plan.context.paths
     operations.managed_files(
         name="grafana: configuration",
         files=wanted,
         unit=UNIT,
         # a dashboard that was taken out of the repository goes from the host too
-        directory=plan.context.paths.dashboards,
+        directory=paths.dashboards,
+        absent=[
+            f"{paths.secrets}/grafana-server/{name}"
+            for name in secrets.GIVEN
+            if name not in alerts.credentials(plan.settings)
+        ],
+        # rules outlive their file in Grafana's database: where there was one, another one must remove them
+        replacing=[] if plan.settings.alerts else render.alerts_off(plan.context),
     )
 
 

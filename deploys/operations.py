@@ -92,6 +92,7 @@ def managed_files(
     unit: str | None = None,
     directory: str | None = None,
     absent: Sequence[str] = (),
+    replacing: Sequence[RenderedFile] = (),
 ) -> Commands:
     """Make `files` be on the host exactly as given, and the paths in `absent` not.
 
@@ -99,6 +100,7 @@ def managed_files(
     + unit: the service that must be restarted when a file whose effect is `restart` changes
     + directory: one that belongs to `files` alone: whatever else is in it is removed
     + absent: paths of files to remove
+    + replacing: files that are written only where the host has one of that path
 
     The content travels on standard input, so that secrets never stand in a command line or in a temporary file.
     """
@@ -106,7 +108,9 @@ def managed_files(
         wanted = {file.path for file in files}
         entries = (f"{directory}/{name}" for name in host.get_fact(DirectoryEntries, path=directory))
         absent = [*absent, *(path for path in entries if path not in wanted)]
-    states = host.get_fact(Files, paths=[file.path for file in files] + list(absent))
+    paths = [file.path for file in (*files, *replacing)] + list(absent)
+    states = host.get_fact(Files, paths=paths)
+    files = [*files, *(file for file in replacing if file.path in states)]
     changed = [file for file in files if _differs(file, states.get(file.path))]
     removed = [path for path in absent if path in states]
     if not changed and not removed:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pyinfra import context, host
 from pyinfra.api.exceptions import PyinfraError
 
-from cvat_analytics import certificates, gateway, inventory, migrations
+from cvat_analytics import alerts, certificates, gateway, inventory, migrations
 from cvat_analytics.errors import InputError
 from cvat_analytics.render import ROOT, Context, Paths
 from cvat_analytics.settings import COMPONENTS, Settings
@@ -71,6 +71,8 @@ def make(inventory_file: Path) -> Plan:
         hosts = [inventory.Host(each.name, each.groups, each.data.dict()) for each in context.inventory]  # type: ignore[no-untyped-call]
         stack = inventory.describe(hosts, inventory_file)
         secrets = stack.secrets()
+        for each in stack.topology.settings.values():
+            alerts.check(each, secrets)
         if host.name not in stack.topology.settings:
             raise InputError(
                 f"host {host.name}: is in none of the groups {', '.join(COMPONENTS)}; put it in one or take it out"

@@ -26,3 +26,14 @@ def init(inventory: Path) -> None:
         click.echo(f"{path}: generated {', '.join(added)}. Keep a copy in your password store.")
     else:
         click.echo(f"{path}: has every password already; nothing changed.")
+
+
+@secrets.command("set")
+@click.argument("name", type=click.Choice(library.GIVEN))
+@inventory_option
+def set_(name: str, inventory: Path) -> None:
+    """Put the password of another system (mail server, webhook) into the secrets file. It is read from standard input."""
+    path = inventories.load(inventory).secrets_file
+    value = click.prompt(name, hide_input=True, err=True)
+    library.give(path, name, value)
+    click.echo(f"{path}: has {name} now. `cvat-analytics deploy` brings it to the hosts.")

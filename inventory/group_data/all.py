@@ -175,8 +175,48 @@ working_time_duration_scopes = ["change:frame"]
 # How often working time is brought up to date with the events that have arrived since, at most 1 minute.
 working_time_delay = "20s"
 
-# Time zone in which reports divide work into days, such as `Europe/Berlin`.
+# Time zone in which reports divide work into days, and of `alert_working_hours`, such as `Europe/Berlin`.
 time_zone = "UTC"
+
+
+# --- When somebody is told that something is wrong ---
+
+# Have Grafana watch the pipeline and tell of it when something is wrong (docs/alerts.md).
+alerts = False
+
+# E-mail addresses that alerts go to; they need `smtp_host`.
+alert_emails = []
+
+# URL to which alerts are posted as JSON, in the form of Grafana's webhook.
+alert_webhook_url = ""
+
+# Whether the webhook wants a token (`Authorization: Bearer`); give it with `cvat-analytics secrets set
+# alert_webhook_token`.
+alert_webhook_token = False
+
+# Mail server through which Grafana sends, as in `mail.example.org:587`.
+smtp_host = ""
+
+# Login at the mail server, if it wants one; give the password with `cvat-analytics secrets set smtp_password`.
+smtp_user = ""
+
+# Sender of the alerts' e-mails.
+smtp_from = "cvat-analytics@localhost"
+
+# Days on which events are expected.
+alert_working_days = ["mon", "tue", "wed", "thu", "fri"]
+
+# Hours of those days in which events are expected, in `time_zone`.
+alert_working_hours = "08:00-18:00"
+
+# Alert when no event has arrived for longer than this in working hours.
+alert_silence = "1h"
+
+# Alert when there were more exceptions than this in 15 minutes, and five times the usual number.
+alert_exceptions = 20
+
+# Alert when a disk will be full within this time if things go on as they do.
+alert_disk_full_within = "14d"
 
 
 # --- How much of the host it may use ---
