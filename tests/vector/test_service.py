@@ -1,0 +1,211 @@
+"""The substitute as a service: several ports, TLS, a password, its own metrics, a reload, a buffer that is full.
+
+These tests say nothing about Vector.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import signal
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cvat_analytics.certificates import Authority
+from tests.vector.conftest import write_configuration
+from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
+from tests.vector.running import Substitute, free_port, substitute, wait_until
+
+
+@pytest.fixture(scope="module")
+def clickhouse() -> Iterator[FakeClickHouse]:
+    with fake_clickhouse() as fake:
+        yield fake
+
+
+def event(name: str) -> str:
+    return json.dumps({"scope": "load:cvat", "timestamp": "1733480873.184401", "obj_name": name})
+
+
+def names(clickhouse: FakeClickHouse) -> list[str]:
+    return [row["obj_name"] for row in clickhouse.rows()]
+
+
+def metrics(port: int) -> dict[str, float]:
+    """Return what the substitute shows to Prometheus; of the tags only those that tell series apart here."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", "/metrics")
+    found = {}
+    for line in connection.getresponse().read().decode().splitlines():
+        series, _, value = line.rpartition(" ")
+        name, _, tags = series.partition("{")
+        kept = [tag for tag in tags.rstrip("}").split(",") if not tag.startswith("host=")]
+        found[name + "{" + ",".join(kept) + "}"] = float(value)
+    connection.close()
+    return found
+
+
+def reload(vector: Substitute, says: str) -> None:
+    """Send SIGHUP and wait until the log says what came of it."""
+    before = vector.log.count(says)
+    assert vector.process
+    vector.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: vector.log.count(says) > before, f"{says}; its log: {vector.log}")
+
+
+def test_the_port_moves_without_a_loss(clickhouse: FakeClickHouse, tmp_path: Path) -> None:
+    old, new, page = free_port(), free_port(), free_port()
+    with substitute(tmp_path, clickhouse.port) as vector:
+        here = {"clickhouse_http_port": clickhouse.port, "vector_metrics_port": page}
+        assert vector.request("POST", body=event("before the move"))[0] == 200
+        old = vector.port
+        write_configuration(tmp_path, vector_port=new, vector_extra_ports=[old], **here)
+        reload(vector, "Vector has reloaded")
+        assert vector.request("POST", body=event("to the old port"))[0] == 200
+        vector.port = new
+        for number in range(3):
+            assert vector.request("POST", body=event(f"to the new port {number}"))[0] == 200
+        wait_until(lambda: "to the new port 2" in names(clickhouse), "the last row")
+        assert {"before the move", "to the old port"} <= set(names(clickhouse))
+        write_configuration(
+            tmp_path, vector_port=new, vector_extra_ports=[old], **here, vector_buffer_size="300MiB"
+        )
+        reload(vector, "Vector has reloaded")  # a reload takes a sample
+        wait_until(
+            lambda: 'vector_component_received_events_total{component_id="cvat"}' in metrics(page), "a sample"
+        )
+        seen = metrics(page)
+        assert seen[f'vector_component_received_events_total{{component_id="cvat_{old}"}}'] == 1
+        assert seen['vector_component_received_events_total{component_id="cvat"}'] == 1 + 3
+        assert seen['vector_component_sent_events_total{component_id="journal"}'] == 5
+        assert seen['vector_buffer_max_size_bytes{component_id="events"}'] == 300 * 2**20
+        write_configuration(tmp_path, vector_port=new, **here)
+        reload(vector, "Vector has reloaded")
+        vector.port = old
+        with pytest.raises(ConnectionRefusedError):
+            vector.request("GET", "/ping")
+
+
+DAMAGE = {
+    "an unknown option": ('method = "post"', 'method = "put"', "sinks.events: option method = 'put'"),
+    "an unknown global": ("data_dir", "timezone = 'local'\ndata_dir", "the configuration: option timezone"),
+    "a global option": ("remove_trailing_whitespace = true", "", "global options have changed"),
+    "a program that does not compile": ('"unknown"\n', "unknown\n", "option source does not compile"),
+    "a port that is taken": (
+        "[transforms.split]",
+        '[sources.more]\ntype = "http_server"\naddress = "127.0.0.1:TAKEN"\nframing.method = "bytes"\n'
+        'decoding.codec = "bytes"\n[transforms.split]',
+        "cannot listen on 127.0.0.1 port",
+    ),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), DAMAGE.values(), ids=DAMAGE.keys())
+def test_what_cannot_be_had_leaves_the_old_configuration_at_work(
+    old: str, new: str, reason: str, clickhouse: FakeClickHouse, tmp_path: Path
+) -> None:
+    with substitute(tmp_path, clickhouse.port) as vector:
+        text = vector.config.read_text()
+        assert old in text
+        vector.config.write_text(text.replace(old, new.replace("TAKEN", str(clickhouse.port)), 1))
+        reload(vector, "Reload was not successful. The old configuration goes on: ")
+        assert reason in vector.log
+        name = f"after {reason}"
+        assert vector.request("POST", body=event(name))[0] == 200
+        wait_until(lambda: name in names(clickhouse), "the row")
+
+
+def test_a_reload_while_clickhouse_refuses_goes_through_and_loses_nothing(tmp_path: Path) -> None:
+    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port) as vector:
+        clickhouse.answers += [(403, "Code: 516. DB::Exception: Authentication failed")] * 1000
+        assert vector.request("POST", body=event("waiting"))[0] == 200
+        wait_until(lambda: "HTTP 403 Code: 516" in vector.log, "a refusal")
+        write_configuration(
+            tmp_path,
+            vector_port=vector.port,
+            clickhouse_http_port=clickhouse.port,
+            vector_buffer_size="300MiB",
+        )
+        reload(vector, "Vector has reloaded")
+        assert names(clickhouse) == []
+        clickhouse.answers.clear()
+        wait_until(lambda: names(clickhouse) == ["waiting"], "the row")
+
+
+def test_a_full_buffer_is_answered_503_until_there_is_room(tmp_path: Path) -> None:
+    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port) as vector:
+        vector.stop()
+        text = vector.config.read_text()
+        vector.config.write_text(text.replace("buffer.max_size = 1073741824", "buffer.max_size = 2000"))
+        clickhouse.answers += [(404, "Code: 60. DB::Exception: no table")] * 1000
+        vector.start()
+        answers = [vector.request("POST", body=event(f"number {number}"))[0] for number in range(20)]
+        kept = answers.index(503)
+        assert 1 < kept < 20
+        assert set(answers[kept:]) == {503}
+        assert b"is full" in vector.request("POST", body=event("more"))[1]
+        clickhouse.answers.clear()
+        wait_until(lambda: len(names(clickhouse)) == kept, "what was answered 200")
+        wait_until(lambda: vector.request("POST", body=event("later"))[0] == 200, "room")
+        wait_until(lambda: "later" in names(clickhouse), "the row")
+
+
+def test_tls_and_a_password(clickhouse: FakeClickHouse, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "certificates")
+    pair = authority.issue("vector", ["127.0.0.1"])
+    files = {"vector_tls_certificate": tmp_path / "certificate.pem", "vector_tls_key": tmp_path / "key.pem"}
+    files["vector_tls_certificate"].write_text(pair.certificate)
+    files["vector_tls_key"].write_text(pair.key)
+    login = base64.b64encode(b"cvat:in gest").decode()
+    port = free_port()
+    config = write_configuration(
+        tmp_path,
+        vector_port=port,
+        clickhouse_http_port=clickhouse.port,
+        vector_username="cvat",
+        **files,
+    )
+    trust = ssl.create_default_context(cafile=authority.certificate_file)
+    vector = Substitute(tmp_path, port, config, tls=trust)
+    vector.start()
+    try:
+        for given, status in ((None, 401), ("Basic bm9ib2R5Og==", 401), (f"Basic {login}", 200)):
+            headers = {"Authorization": given} if given else {}
+            assert vector.request("POST", body=event(f"as {given}"), headers=headers)[0] == status
+        wait_until(lambda: f"as Basic {login}" in names(clickhouse), "the row")
+        assert "as None" not in names(clickhouse)
+    finally:
+        vector.stop()
+
+
+def test_its_metrics_are_stored_and_leave_the_events_alone(tmp_path: Path) -> None:
+    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port) as vector:
+        assert vector.request("POST", body=event("first"))[0] == 200
+        wait_until(lambda: names(clickhouse) == ["first"], "the row")
+        write_configuration(tmp_path, vector_port=vector.port, clickhouse_http_port=clickhouse.port)
+        reload(vector, "Vector has reloaded")
+
+        def latest() -> dict[tuple[str, str, str], float]:
+            return {
+                (row["name"], row["component"], json.dumps(row["tags"])): row["value"]
+                for row in clickhouse.rows("pipeline_metrics")
+            }
+
+        wait_until(lambda: ("component_received_events_total", "cvat", "{}") in latest(), "metrics")
+        wait_until(lambda: ("journal_size_bytes", "journal", "{}") in latest(), "the journal's size")
+        found = latest()
+        assert found["component_received_events_total", "cvat", "{}"] == 1
+        assert found["component_sent_events_total", "events", "{}"] == 1
+        assert found["http_client_responses_total", "events", '{"status": "200"}'] == 1
+        assert found["http_server_responses_sent_total", "cvat", '{"status": "200"}'] == 1
+        assert found["buffer_size_events", "events", "{}"] == 0
+        (journal,) = (tmp_path / "var/lib/vector/journal").iterdir()
+        assert found["journal_size_bytes", "journal", "{}"] >= journal.stat().st_size
+        assert any(name == "filesystem_free_bytes" for name, _, _ in found)
+        assert {key for row in clickhouse.rows("pipeline_metrics") for key in row} == {
+            "time", "host", "name", "component", "tags", "value",
+        }  # fmt: skip
