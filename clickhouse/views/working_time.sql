@@ -36,6 +36,80 @@ DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 INSERT INTO working_time_days
 {{ touches }};
 
+-- What readers see: a row per user, UTC day, organization, project, task and job, made from the results as they are written, so that a question for
+-- some days reads those days. What was computed for one UTC day of a user (`source_day`) may lie in others too, since a span
+-- can reach over midnight. It is replaced as a whole: what is no longer there comes back with nothing in it, and
+-- `source_rows` is how many rows there must be, so that one that got lost in a crash is known (there is always at least one).
+CREATE TABLE IF NOT EXISTS working_time_by_day
+(
+    day Date,
+    user_id Nullable(UInt64),
+    source_day Date,
+    local_day Date,
+    org_id Nullable(UInt64),
+    project_id Nullable(UInt64),
+    task_id Nullable(UInt64),
+    job_id Nullable(UInt64),
+    computed_ms UInt64,
+    reported_ms UInt64,
+    events UInt64,
+    source_rows UInt64,
+    computed_at DateTime64(3, 'Etc/UTC')
+)
+ENGINE = ReplacingMergeTree(computed_at)
+ORDER BY (day, user_id, source_day, local_day, org_id, project_id, task_id, job_id)
+SETTINGS
+    allow_nullable_key = 1,
+    index_granularity = 1024,
+    min_age_to_force_merge_seconds = 600,
+    min_age_to_force_merge_on_partition_only = 1;
+
+{% macro by_day(results) %}
+WITH (SELECT argMax(time_zone, changed_at) FROM working_time_settings) AS time_zone
+SELECT
+    day, user_id, source_day, local_day, org_id, project_id, task_id, job_id,
+    sum(computed_ms) AS computed_ms,
+    sum(reported_ms) AS reported_ms,
+    sum(events) AS events,
+    count() OVER (PARTITION BY user_id, source_day) AS source_rows,
+    max(max(at)) OVER (PARTITION BY user_id, source_day) AS computed_at
+FROM
+(
+    SELECT
+        toDate(toDateTime(row.slot * 900, 'UTC'), 'UTC') AS day,
+        user_id,
+        results.day AS source_day,
+        toDate(toTimeZone(toDateTime(row.slot * 900, 'UTC'), time_zone)) AS local_day,
+        row.org_id AS org_id, row.project_id AS project_id, row.task_id AS task_id, row.job_id AS job_id,
+        row.computed_ms AS computed_ms, row.reported_ms AS reported_ms, row.events AS events,
+        results.computed_at AS at
+    FROM {{ results }} AS results
+    ARRAY JOIN by_slot AS row
+
+    UNION ALL
+
+    SELECT day, user_id, day, day, NULL, NULL, NULL, NULL, 0, 0, 0, computed_at
+    FROM {{ results }}
+
+    UNION ALL
+
+    SELECT day, user_id, source_day, local_day, org_id, project_id, task_id, job_id, 0, 0, 0, toDateTime64(0, 3)
+    FROM working_time_by_day
+    WHERE (ifNull(user_id, 0), isNull(user_id), source_day) IN (SELECT ifNull(user_id, 0), isNull(user_id), day FROM {{ results }})
+)
+GROUP BY day, user_id, source_day, local_day, org_id, project_id, task_id, job_id
+{%- endmacro %}
+
+DROP VIEW IF EXISTS working_time_results_by_day;
+
+CREATE MATERIALIZED VIEW working_time_results_by_day TO working_time_by_day
+DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
+{{ by_day("working_time_results") }};
+
+-- What was computed before there was this table.
+INSERT INTO working_time_by_day
+{{ by_day("(SELECT * FROM working_time_results FINAL WHERE (ifNull(user_id, 0), isNull(user_id), day, computed_at) NOT IN (SELECT ifNull(user_id, 0), isNull(user_id), source_day, computed_at FROM working_time_by_day))") }};
+
 -- 2. Which days are not what the events say, or may not be yet. A touched day can change later ones: the next one with
 -- events (whose first event has a new one before it), and all days that its events reach into.
 CREATE OR REPLACE VIEW working_time_stale AS
@@ -59,9 +133,25 @@ WITH
             if((SELECT retention_seconds FROM settings) = 0, toDate(0), toDate(now() - (SELECT retention_seconds FROM settings)))) AS first_day
         FROM events
     ),
+    -- of when a day is, with all of its rows
     computed AS
     (
-        SELECT user_id, day, max(computed_at) AS computed_at FROM working_time_results GROUP BY user_id, day
+        SELECT user_id, day, min(at) AS computed_at
+        FROM
+        (
+            SELECT user_id, day, max(computed_at) AS at FROM working_time_results GROUP BY user_id, day
+            UNION ALL
+            SELECT user_id, source_day, max(if(is_whole, computed_at, toDateTime64(0, 3)))
+            FROM
+            (
+                SELECT user_id, source_day, computed_at, count() = max(source_rows) AS is_whole
+                FROM working_time_by_day
+                GROUP BY user_id, source_day, computed_at
+            )
+            GROUP BY user_id, source_day
+        )
+        GROUP BY user_id, day
+        HAVING count() = 2
     ),
     days AS
     (
@@ -123,26 +213,28 @@ DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 WITH
     (SELECT toInt64(argMax(threshold_ms, changed_at)) FROM working_time_settings) AS threshold,
     (SELECT argMax(duration_scopes, changed_at) FROM working_time_settings) AS scopes,
-    all_stale AS
+    -- No more at once than fits into memory, but all days of a person together: they depend on each other. Asked for once, and
+    -- kept as a constant: ClickHouse would ask again for every mention.
     (
-        SELECT * FROM working_time_stale
-    ),
-    -- no more at once than fits into memory, but all days of a person together: they depend on each other
-    chosen AS
-    (
-        SELECT user_id FROM
+        WITH all_stale AS (SELECT * FROM working_time_stale)
+        SELECT groupArray((user_id, day, carried_end, carried_ids, has_carried))
+        FROM all_stale
+        WHERE (ifNull(user_id, 0), isNull(user_id)) IN
         (
-            -- first who waits, then who is only computed once more because an insert may still have been running
-            SELECT user_id, sum(user_work) OVER (ORDER BY waits DESC, user_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS work_before
-            FROM (SELECT user_id, sum(work) AS user_work, max(is_pending) AS waits FROM all_stale GROUP BY user_id)
+            SELECT ifNull(user_id, 0), isNull(user_id)
+            FROM
+            (
+                -- first who waits, then who is only computed once more because an insert may still have been running
+                SELECT user_id, sum(user_work) OVER (ORDER BY waits DESC, user_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS work_before
+                FROM (SELECT user_id, sum(work) AS user_work, max(is_pending) AS waits FROM all_stale GROUP BY user_id)
+            )
+            WHERE work_before < 2000000
         )
-        WHERE work_before < 2000000
-    ),
+    ) AS stale_days,
     stale AS
     (
-        SELECT user_id, day, carried_end, carried_ids, has_carried
-        FROM all_stale
-        WHERE (ifNull(user_id, 0), isNull(user_id)) IN (SELECT ifNull(user_id, 0), isNull(user_id) FROM chosen)
+        SELECT row.1 AS user_id, row.2 AS day, row.3 AS carried_end, row.4 AS carried_ids, row.5 AS has_carried
+        FROM (SELECT arrayJoin(stale_days) AS row)
     ),
     raw AS
     (
@@ -218,48 +310,38 @@ WITH
         SELECT user_id, day, groupArray((org_id, project_id, task_id, job_id, toUInt32(slot), computed_ms, reported_ms, events)) AS by_slot
         FROM per_slot
         GROUP BY user_id, day
-    ),
-    day_rows AS
-    (
-        SELECT user_id, day, groupArray((org_id, project_id, task_id, job_id, worked_day, computed_ms, reported_ms, events)) AS by_day
-        FROM
-        (
-            SELECT
-                user_id, day, org_id, project_id, task_id, job_id,
-                toDate(toDateTime(slot * 900, 'UTC'), 'UTC') AS worked_day,
-                sum(per_slot.computed_ms) AS computed_ms, sum(per_slot.reported_ms) AS reported_ms, sum(per_slot.events) AS events
-            FROM per_slot
-            GROUP BY user_id, day, org_id, project_id, task_id, job_id, worked_day
-        )
-        GROUP BY user_id, day
     )
 SELECT
     stale.user_id AS user_id,
     stale.day AS day,
     now64(3) AS computed_at,
-    day_rows.by_day AS by_day,
     slot_rows.by_slot AS by_slot
 FROM stale
-LEFT JOIN day_rows ON stale.user_id <=> day_rows.user_id AND stale.day = day_rows.day
 LEFT JOIN slot_rows ON stale.user_id <=> slot_rows.user_id AND stale.day = slot_rows.day;
 
 -- 4. What readers see.
 CREATE OR REPLACE VIEW working_time AS
 SELECT
-    user_id,
-    row.org_id AS org_id,
-    row.project_id AS project_id,
-    row.task_id AS task_id,
-    row.job_id AS job_id,
-    row.day AS day,
-    sum(row.computed_ms) AS computed_ms,
-    sum(row.reported_ms) AS reported_ms,
-    sum(row.events) AS events
-FROM (SELECT user_id, by_day FROM working_time_results FINAL)
-ARRAY JOIN by_day AS row
+    user_id, org_id, project_id, task_id, job_id, day,
+    sum(working_time_by_day.computed_ms) AS computed_ms,
+    sum(working_time_by_day.reported_ms) AS reported_ms,
+    sum(working_time_by_day.events) AS events
+FROM working_time_by_day FINAL
+WHERE working_time_by_day.computed_ms > 0 OR working_time_by_day.reported_ms > 0 OR working_time_by_day.events > 0
 GROUP BY user_id, org_id, project_id, task_id, job_id, day;
 
--- The same per quarter of an hour, for days in other time zones and for hours.
+-- Days as people count them where they are: in the time zone of the settings.
+CREATE OR REPLACE VIEW working_time_local AS
+SELECT
+    user_id, org_id, project_id, task_id, job_id, local_day AS day,
+    sum(working_time_by_day.computed_ms) AS computed_ms,
+    sum(working_time_by_day.reported_ms) AS reported_ms,
+    sum(working_time_by_day.events) AS events
+FROM working_time_by_day FINAL
+WHERE working_time_by_day.computed_ms > 0 OR working_time_by_day.reported_ms > 0 OR working_time_by_day.events > 0
+GROUP BY user_id, org_id, project_id, task_id, job_id, local_day;
+
+-- The same per quarter of an hour, for hours and for days in any time zone.
 CREATE OR REPLACE VIEW working_time_slots AS
 SELECT
     user_id,
@@ -274,15 +356,3 @@ SELECT
 FROM (SELECT user_id, by_slot FROM working_time_results FINAL)
 ARRAY JOIN by_slot AS row
 GROUP BY user_id, org_id, project_id, task_id, job_id, slot;
-
--- Days as people count them where they are: in the time zone of the settings.
-CREATE OR REPLACE VIEW working_time_local AS
-WITH (SELECT argMax(time_zone, changed_at) FROM working_time_settings) AS time_zone
-SELECT
-    user_id, org_id, project_id, task_id, job_id,
-    toDate(toTimeZone(slot, time_zone)) AS day,
-    sum(computed_ms) AS computed_ms,
-    sum(reported_ms) AS reported_ms,
-    sum(events) AS events
-FROM (SELECT user_id, org_id, project_id, task_id, job_id, slot, computed_ms, reported_ms, events FROM working_time_slots)
-GROUP BY user_id, org_id, project_id, task_id, job_id, day;

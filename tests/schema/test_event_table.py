@@ -25,7 +25,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture(autouse=True)
 def _empty(engine: Store) -> None:
-    for table in ("events", "working_time_days", "working_time_results"):
+    for table in ("events", "working_time_days", "working_time_results", "working_time_by_day"):
         engine.post(f"TRUNCATE TABLE {table}")
 
 

@@ -25,7 +25,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 @pytest.fixture
 def access(engine: Store) -> Access:
-    for table in ("events", "working_time_days", "working_time_results"):
+    for table in ("events", "working_time_days", "working_time_results", "working_time_by_day"):
         engine.post(f"TRUNCATE TABLE {table}")
     context = engine.context
     here = ("127.0.0.1", engine.http_port)
@@ -184,3 +184,34 @@ def test_what_retention_has_dropped_keeps_its_working_time(engine: Store, access
     list(working_time_report.refresh(access))
     assert engine.rows("SELECT * FROM working_time ORDER BY day, job_id") == before
     apply(access)
+
+
+@pytest.mark.parametrize(
+    ("table", "lost"),
+    [("working_time_by_day", "job_id = 5"), ("working_time_by_day", "1"), ("working_time_results", "1")],
+)
+def test_what_a_crash_has_torn_apart_is_computed_again(
+    engine: Store, access: Access, table: str, lost: str
+) -> None:
+    engine.insert([event(0), event(60), event(70, job_id=6), event(80, job_id=6)])
+    list(working_time_report.refresh(access))
+    expected = engine.rows("SELECT * FROM working_time ORDER BY job_id")
+    assert computed(engine) == {5: 70_000, 6: 10_000}
+    # an insert that computes writes both tables; one of the two parts may be lost
+    engine.post(f"ALTER TABLE {table} DELETE WHERE {lost} SETTINGS mutations_sync = 1")
+    assert list(working_time_report.refresh(access)) == [1, 0]
+    assert engine.rows("SELECT * FROM working_time ORDER BY job_id") == expected
+
+
+def test_a_time_that_goes_to_another_job_leaves_nothing_behind(engine: Store, access: Access) -> None:
+    engine.insert([event(0), event(60)])
+    list(working_time_report.refresh(access))
+    assert computed(engine) == {5: 60_000}
+    engine.insert([event(0, job_id=4, timestamp=event(1)["timestamp"])])
+    list(working_time_report.refresh(access))
+    assert computed(engine) == {5: 1_000, 4: 59_000}
+    engine.post("TRUNCATE TABLE events")
+    engine.insert([event(0, job_id=9), event(60, job_id=9)])
+    list(working_time_report.refresh(access))
+    assert computed(engine) == {9: 60_000}
+    assert len(engine.rows("SELECT * FROM working_time")) == 1
