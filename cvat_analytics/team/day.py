@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import count
 
@@ -128,28 +128,13 @@ class Day:
         return project, task, _first_job(task) + place * 28 + self.day.weekday() * 4 + number % 4
 
     def _manage(self) -> Iterator[Event]:
-        """Yield a maintainer's morning: new tasks twice a week, imports, exports, members."""
+        """Yield a maintainer's morning: on Fridays the tasks of the next week, and an export."""
         author, weekday = self.author, self.day.weekday()
-        for project in self.member.organization.projects if weekday in (0, 3) else ():
-            task = _task(project, self.day, int(weekday == 3))
-            author.ids = {"project_id": project.id, "task_id": task}
-            place = project.places[(self.day.toordinal() // 7 * 2 + int(weekday == 3)) % len(project.places)]
-            request = author.request()
-            name = f"{place}, week {self.day.isocalendar().week}"
-            yield author.server("create:task", obj_name=name, obj_id=task, payload=request)
-            yield author.server("create:job", obj_id=_first_job(task), count=1, payload=request)
-            author.pause(20, 90)
-            if author.random.random() < 0.3:
-                old = {"old_value": name} | author.request()
-                yield author.server("update:task", obj_name="name", obj_val=f"{name} (retake)", payload=old)
-            if author.random.random() < 0.5:
-                yield author.server(
-                    "call:function",
-                    obj_name="YOLO v8",
-                    duration=author.random.randint(9000, 40000),
-                    payload=author.request(),
-                )
         if weekday == 4:
+            next_week = self.day + timedelta(days=3)
+            for project in self.member.organization.projects:
+                for half in (0, 1):
+                    yield from new_task(author, project, next_week, half)
             yield author.server(
                 "export:dataset",
                 obj_name="COCO 1.0",
@@ -262,6 +247,23 @@ class Day:
             yield author.server(
                 "send:working_time", duration=milliseconds, payload={"working_time": milliseconds} | request
             )
+
+
+def new_task(author: Author, project: Project, day: date, half: int) -> Iterator[Event]:
+    """Yield how the task of one half of the week of `day` came about."""
+    task = _task(project, day, half)
+    author.ids = {"project_id": project.id, "task_id": task}
+    author.pause(20, 90)
+    place = project.places[task % len(project.places)]
+    name, request = f"{place}, week {day.isocalendar().week}", author.request()
+    yield author.server("create:task", obj_name=name, obj_id=task, payload=request)
+    yield author.server("create:job", obj_id=_first_job(task), count=1, payload=request)
+    if author.random.random() < 0.2:
+        renamed = {"old_value": name} | author.request()
+        yield author.server("update:task", obj_name="name", obj_val=f"{name} (retake)", payload=renamed)
+    if author.random.random() < 0.4:
+        duration = author.random.randint(9000, 40000)
+        yield author.server("call:function", obj_name="YOLO v8", duration=duration, payload=author.request())
 
 
 def _task(project: Project, day: date, half: int) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from itertools import takewhile
 
 from cvat_analytics.events import Event
-from cvat_analytics.team.day import Day, at, author_of, dice_of, server_error
+from cvat_analytics.team.day import Day, at, author_of, dice_of, new_task, server_error
 from cvat_analytics.team.people import MEMBERS, ROADS, Member
 
 DAYS = 28
@@ -20,6 +20,7 @@ _NOW = timedelta(hours=2)
 def history(*, seed: int, end: datetime, days: int = DAYS) -> Iterator[Event]:
     """Yield what the team did in the `days` before `end`, in order of time. In the last two hours some are at work."""
     first = (end - timedelta(days=days)).date()
+    opening = at(first, 2)  # until then there is only what `_beginning` makes
     plans = [_beginning(seed, member, first) for member in MEMBERS if member.role == "maintainer"]
     for number in range(-1, days + 1):
         day = first + timedelta(days=number)
@@ -27,14 +28,11 @@ def history(*, seed: int, end: datetime, days: int = DAYS) -> Iterator[Event]:
             if _works(seed, member, day):
                 # nobody sits at two desks
                 stop = end - _NOW if member in _AT_WORK_NOW else end
-                plans.append(_until(Day(seed, member, day).work(), stop.timestamp()))
+                plans.append(_between(opening, Day(seed, member, day).work(), stop.timestamp()))
         if day.toordinal() % 9 == 4:
-            plans.append(_outage(seed, day))
-    plans.append(live(seed=seed, start=end - _NOW))
-    start = datetime.combine(first, time(), UTC).timestamp()
-    for event in _until(heapq.merge(*plans, key=_time), end.timestamp()):
-        if _time(event) >= start:
-            yield event
+            plans.append(_between(opening, _outage(seed, day), end.timestamp()))
+    plans.append(_between(opening, live(seed=seed, start=end - _NOW), end.timestamp()))
+    return heapq.merge(*plans, key=_time)
 
 
 def live(*, seed: int, start: datetime) -> Iterator[Event]:
@@ -42,8 +40,8 @@ def live(*, seed: int, start: datetime) -> Iterator[Event]:
     return heapq.merge(*(Day(seed, member, start.date(), start).work() for member in _AT_WORK_NOW), key=_time)
 
 
-def _until(events: Iterator[Event], end: float) -> Iterator[Event]:
-    return takewhile(lambda event: _time(event) < end, events)
+def _between(start: float, events: Iterator[Event], end: float) -> Iterator[Event]:
+    return (event for event in takewhile(lambda event: _time(event) < end, events) if _time(event) >= start)
 
 
 def _time(event: Event) -> float:
@@ -52,6 +50,8 @@ def _time(event: Event) -> float:
 
 def _works(seed: int, member: Member, day: date) -> bool:
     """Return whether somebody works on a day: few at weekends, and now and then somebody is ill."""
+    if member.role == "maintainer" and day.weekday() == 4:
+        return True  # the tasks of the next week are made then
     chance = dice_of(seed, "works", member.id, day).random()
     return chance < (0.94 if day.weekday() < 5 else 0.16)
 
@@ -75,6 +75,10 @@ def _beginning(seed: int, member: Member, first: date) -> Iterator[Event]:
         yield author.server("create:project", obj_name=project.name, obj_id=project.id, payload=request)
         for shape in project.shapes:
             yield author.server("create:label", obj_name=shape, payload=request)
+        # whoever came before a Friday has nobody who made these
+        for week in sorted({(first + timedelta(days=n)).toordinal() // 7 for n in (-1, 1)}):
+            for half in (0, 1):
+                yield from new_task(author, project, date.fromordinal(week * 7 + 1), half)
 
 
 def _outage(seed: int, day: date) -> Iterator[Event]:

@@ -37,7 +37,7 @@ export function nameAxis(names, extra = {}) {
 export function timeAxis({ start, end, zone }) {
   const formatter = { year: '{yyyy}', month: '{yyyy}-{MM}', day: '{MM}-{dd}', hour: '{HH}:{mm}', minute: '{HH}:{mm}', second: '{HH}:{mm}:{ss}', millisecond: '{HH}:{mm}:{ss}' };
   return {
-    type: 'time', min: toWall(start, zone), max: toWall(end, zone), axisLabel: { formatter, color: style('--quiet'), hideOverlap: true },
+    type: 'time', min: toWall(start, zone), max: toWall(end, zone), containShape: false, axisLabel: { formatter, color: style('--quiet'), hideOverlap: true },
     axisLine: { lineStyle: { color: style('--line') } }, axisTick: { lineStyle: { color: style('--line') } }, splitLine: { show: false },
   };
 }

@@ -18,7 +18,7 @@ export function heatmap(body, panel, data, context) {
   const { mode = '' } = rows[0].config.color ?? {};
   const scheme = history ? mode.slice('continuous-'.length) : color.scheme;
   const times = filled(time.values);
-  const days = times.every((each) => each % 36e5 === 0) && times.length > 1 && times[1] - times[0] >= 864e5;
+  const days = times.length > 1 && times[1] - times[0] >= 864e5;
   const label = (each) => formatTime(each, zone, days ? 'MM-DD' : 'MM-DD HH:mm');
   const places = new Map(times.map((each, i) => [each, i]));
   const least = filterValues?.le ?? 1e-9;
@@ -31,7 +31,7 @@ export function heatmap(body, panel, data, context) {
   const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: heat map` });
   body.append(box);
   const fits = () => showValue === 'always' || (showValue === 'auto' && box.clientWidth / times.length > 44 && box.clientHeight / rows.length > 15);
-  const key = { type: 'continuous', min: color.min ?? rows[0].config.min ?? 0, max: color.max ?? rows[0].config.max ?? most, calculable: false, orient: 'vertical', right: 4, top: 'center', itemHeight: 90, itemWidth: 10, formatter: text, inRange: { color: colors }, textStyle: { color: style('--quiet'), fontSize: 10 } };
+  const key = { type: 'continuous', dimension: 2, min: color.min ?? rows[0].config.min ?? 0, max: color.max ?? rows[0].config.max ?? most, calculable: false, orient: 'vertical', right: 4, top: 'center', itemHeight: 90, itemWidth: 10, formatter: text, inRange: { color: colors }, textStyle: { color: style('--quiet'), fontSize: 10 } };
   const keyed = history ? legend.showLegend !== false : legend.show !== false;
   const wide = 8 + text(most).length * 6;
   const running = chartIn(box, {

@@ -174,12 +174,19 @@ class Table {
       const set = this.memory.widths.get(field.display) ?? custom.width;
       if (set) return { width: set, fixed: true };
       const longest = Math.max(field.display.length + 4, ...field.values.slice(0, 60).map((_, i) => field.text(i).length));
-      return { width: Math.min(Math.max(longest * 6.9 + 22, custom.minWidth ?? 70), Math.max(320, custom.minWidth ?? 0)), fixed: false };
+      const least = custom.minWidth ?? 110;
+      return { width: Math.min(Math.max(longest * 6.9 + 22, custom.minWidth ?? 70), Math.max(320, least)), fixed: false, least };
     });
-    const room = this.body.clientWidth - 2 - wanted.reduce((sum, { width }) => sum + width, 0);
+    const sum = (list) => list.reduce((total, { width }) => total + width, 0);
     const free = wanted.filter(({ fixed }) => !fixed);
-    const share = room > 0 && (free.length ? room / free.reduce((sum, { width }) => sum + width, 0) : 0);
-    return wanted.map(({ width, fixed }) => Math.floor(share && !fixed ? width * (1 + share) : width));
+    const room = this.body.clientWidth - 2 - sum(wanted);
+    // too wide: those with a width of their own choice give way as far as they may; else they share what is left
+    const least = free.reduce((total, each) => total + Math.min(each.width, each.least), 0);
+    const share = room >= 0 ? room / (sum(free) || 1) : Math.max(-1, room / (sum(free) - least || 1));
+    return wanted.map(({ width, fixed, least: own }) => {
+      if (fixed) return width;
+      return Math.floor(room >= 0 ? width * (1 + share) : width + (width - Math.min(width, own)) * share);
+    });
   }
 
   resize(field, width, start) {

@@ -5,7 +5,7 @@ import { h } from './dom.js';
 import { fieldsOf, valueText } from './fields.js';
 import { legend } from './legend.js';
 import { toWall } from './time.js';
-import { formatValue } from './units.js';
+import { axisStep, formatValue } from './units.js';
 
 /** Draw `data` into `body`. Return false when there is nothing to draw, else how to end the drawing. */
 export function timeseries(body, panel, data, context) {
@@ -19,8 +19,8 @@ export function timeseries(body, panel, data, context) {
   series.forEach((each, index) => { each.color = seriesColor(each.field, index); });
   const hidden = (memory.hidden ??= new Set());
   const step = smallestStep(series) ?? data.interval;
-  const axes = axesOf(series, context);
   stackTogether(series);
+  const axes = axesOf(series, context);
   const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: chart` });
   const option = () => ({
     grid: GRID, brush: BRUSH, xAxis: timeAxis(state), yAxis: axes.map((axis) => axis.option),
@@ -62,7 +62,7 @@ function seriesOption(each, hidden, step) {
   const shift = drawStyle === 'bars' ? (barAlignment * step) / 2 : 0;
   each.kind = { bars: 'bar', points: 'scatter', line: 'line' }[drawStyle];
   const present = field.values.filter((value) => value !== null).length;
-  const common = { name: field.display, yAxisIndex: each.axis, color: own, data: gone ? [] : times.map((time, i) => [each.wall(time) + shift, field.values[i]]), stack: each.stack, stackStrategy: 'all' };
+  const common = { name: field.display, yAxisIndex: each.axis, color: own, data: gone ? [] : times.map((time, i) => [each.wall(time) + shift, field.values[i]]), stack: each.stack && `${each.stack}-${each.axis}`, stackStrategy: 'all' };
   if (each.kind === 'bar') return { ...common, type: 'bar', barGap: '-100%', itemStyle: { opacity: Math.max(fillOpacity, 30) / 100 }, emphasis: { disabled: true } };
   if (each.kind === 'scatter') return { ...common, type: 'scatter', symbolSize: pointSize };
   return {
@@ -86,12 +86,29 @@ function axesOf(series, context) {
       const whole = decimals === 0 ? { minInterval: 1 } : {};
       const placed = { position: right || axes.length ? 'right' : 'left', show: custom.axisPlacement !== 'hidden', name: custom.axisLabel || undefined, nameLocation: 'middle' };
       const option = valueAxis(text, { ...placed, ...whole, type: log ? 'log' : 'value', min: min ?? undefined, max: max ?? undefined, splitLine: { show: !axes.length, lineStyle: valueAxis(text).splitLine.lineStyle } });
-      at = axes.push({ unit, right, option }) - 1;
+      at = axes.push({ unit, right, option, series: [] }) - 1;
     }
+    axes[at].series.push(each);
     each.axis = at;
     each.wall = (time) => toWall(time, context.state.zone);
   }
+  for (const { unit, option, series: own } of axes) {
+    const step = option.type === 'value' && option.max === undefined && axisStep(unit, highest(own));
+    if (step) Object.assign(option, { interval: step, max: Math.ceil(highest(own) / step) * step });
+  }
   return axes;
+}
+
+/** Return the highest value that is drawn: of stacked series that of their sum. */
+function highest(series) {
+  const sums = new Map();
+  for (const { stack, times, field } of series) {
+    times.forEach((time, i) => {
+      const key = `${stack ?? field.display} ${time}`;
+      sums.set(key, (stack ? (sums.get(key) ?? 0) : 0) + (field.values[i] ?? 0));
+    });
+  }
+  return [...sums.values()].reduce((most, value) => Math.max(most, value), 0);
 }
 
 /** Give series that are stacked the same times, because ECharts adds them up point by point. */
@@ -100,7 +117,7 @@ function stackTogether(series) {
   const times = [...new Set(stacked.flatMap((each) => each.times))].sort((a, b) => a - b);
   for (const each of stacked) {
     const values = new Map(each.times.map((time, i) => [time, each.field.values[i]]));
-    each.stack = `${each.field.config.custom.stacking.group ?? 'A'}-${each.axis}`;
+    each.stack = each.field.config.custom.stacking.group ?? 'A';
     each.times = times;
     each.field.values = times.map((time) => values.get(time) ?? null);
   }

@@ -40,6 +40,18 @@ export function number(value, decimals) {
   return value.toLocaleString('en-US', { minimumFractionDigits: decimals ?? 0, maximumFractionDigits: most });
 }
 
+const CLOCK = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 432000, 864000];
+const IN_SECONDS = { ms: 1e3, s: 1, m: 1 / 60, h: 1 / 3600, dtdurationms: 1e3, dtdurations: 1 };
+
+/** Return the distance of an axis' lines that people read easily for values up to `most`, or undefined for the usual one. */
+export function axisStep(unit, most) {
+  if (!(most > 0)) return undefined;
+  if (['bytes', 'binBps'].includes(unit)) return most < 1024 ? undefined : 2 ** Math.ceil(Math.log2(most / 4));
+  const perSecond = IN_SECONDS[unit];
+  const step = perSecond && most / perSecond > 20 && CLOCK.find((each) => each >= most / perSecond / 5);
+  return step ? step * perSecond : undefined;
+}
+
 /** Return whether the viewer knows a unit. */
 export const knowsUnit = (unit) => !unit || unit in UNITS || unit in TIMES || unit === 'dateTimeFromNow' || /^(time|suffix|prefix|si):/.test(unit);
 
