@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+import sys
 from pathlib import Path
 
 import click
 
 from cvat_analytics import inventory as inventories
+from cvat_analytics import remote, rotation
 from cvat_analytics import secrets as library
-from scripts.target import inventory_option
+from cvat_analytics.embedded import stack
+from cvat_analytics.errors import InputError
+from scripts import deploy
+from scripts.reach import target_options
+from scripts.target import DEFAULT_DIRECTORY, inventory_option
 
 
 @click.group()
@@ -32,8 +39,70 @@ def init(inventory: Path) -> None:
 @click.argument("name", type=click.Choice(library.GIVEN))
 @inventory_option
 def set_(name: str, inventory: Path) -> None:
-    """Put the password of another system (mail server, webhook) into the secrets file. It is read from standard input."""
+    """Put the password of another system (mail server, webhook) into the secrets file. It is asked for, or read from a pipe."""
     path = inventories.load(inventory).secrets_file
-    value = click.prompt(name, hide_input=True, err=True)
+    piped = not sys.stdin.isatty()
+    value = sys.stdin.readline().rstrip("\n") if piped else click.prompt(name, hide_input=True, err=True)
     library.give(path, name, value)
     click.echo(f"{path}: has {name} now. `cvat-analytics deploy` brings it to the hosts.")
+
+
+@secrets.command()
+@click.argument("user", type=click.Choice(rotation.USERS))
+@click.option("--finish", is_flag=True, help="For cvat: let ClickHouse forget the old password now.")
+@target_options
+def rotate(user: str, finish: bool, directory: Path | None, inventory: Path | None) -> None:
+    """Give a user of ClickHouse a new password while events flow; no event is lost and nothing has to be stopped.
+
+    ClickHouse accepts both passwords until nobody uses the old one any more. That of `cvat` is used by the CVAT server: both
+    stay valid until you have changed it there and run this with --finish. A deployed stack must be as its inventory says;
+    each step is a deploy. An interrupted change is completed by running the same command again.
+    """
+    if finish and user != "cvat":
+        raise click.UsageError("--finish is for cvat only; the others are finished by themselves")
+    change = _change(user, directory, inventory)
+    if finish and not change.begun:
+        raise InputError(
+            "there is no change of the password of cvat to finish: begin one with `cvat-analytics secrets rotate cvat`"
+        )
+    place = f"--inventory {inventory}" if inventory else f"--dir {directory or DEFAULT_DIRECTORY}"
+    if change.run(finish=finish or user != "cvat"):
+        click.echo(
+            f"{change.path}: {user} has a new password, and the old one is not valid any more. Keep a copy of the file."
+        )
+    else:
+        click.echo(
+            f"ClickHouse accepts a new password of cvat beside the old one. Now set CLICKHOUSE_PASSWORD on the CVAT side "
+            f"(`cvat-analytics cvat-env {place} --show-password`), restart its server and workers, then run "
+            f"`cvat-analytics secrets rotate cvat --finish {place}`."
+        )
+
+
+def _change(user: str, directory: Path | None, inventory: Path | None) -> rotation.Rotation:
+    if directory and inventory:
+        raise click.UsageError("give either --dir or --inventory, not both")
+
+    def say(text: str) -> None:
+        click.echo(text, err=True)
+
+    if not inventory:
+        running = stack.find(directory or DEFAULT_DIRECTORY)
+        return rotation.Rotation(
+            user,
+            running.directory / "secrets.json",
+            lambda: stack.up(running.directory),
+            lambda: nullcontext(running.access()),
+            say,
+        )
+    described = inventories.load(inventory)
+    change = rotation.Rotation(
+        user,
+        described.secrets_file,
+        lambda: deploy.bring(inventory, quiet=True),
+        lambda: remote.reach(inventory),
+        say,
+    )
+    change.refuse_old(described.topology.settings[described.topology.clickhouse_host].clickhouse_version)
+    if not change.begun:
+        deploy.refuse_pending(inventory)
+    return change

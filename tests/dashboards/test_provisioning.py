@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import pytest
 import yaml
 
 from cvat_analytics import render
-from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, load
+from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, exchange, load
+from cvat_analytics.dashboards.grafana import FOLDER
 from tests.store import context
 
 # https://grafana.com/docs/grafana/latest/setup-grafana/configure-grafana/
@@ -19,7 +22,7 @@ INI_KEYS = {
     "server": {"http_addr", "http_port", "root_url", "serve_from_sub_path"},
     "security": {"admin_password", "secret_key", "cookie_secure", "disable_gravatar"},
     "auth.anonymous": {"enabled", "org_role"},
-    "users": {"allow_sign_up", "default_theme"},
+    "users": {"allow_sign_up", "auto_assign_org_role", "default_theme"},
     "dashboards": {"default_home_dashboard_path"},
     "analytics": {
         "reporting_enabled",
@@ -35,6 +38,22 @@ INI_KEYS = {
         "public_key_retrieval_disabled",
     },
     "snapshots": {"external_enabled"},
+}
+# https://grafana.com/docs/grafana/latest/setup-grafana/configure-grafana/#smtp
+SMTP_KEYS = {"enabled", "host", "user", "password", "from_address", "from_name"}
+# https://grafana.com/docs/grafana/latest/setup-grafana/configure-security/configure-authentication/auth-proxy/
+GATEWAY_KEYS = {
+    "auth": {"disable_login_form"},
+    "auth.proxy": {
+        "enabled",
+        "header_name",
+        "header_property",
+        "headers",
+        "auto_sign_up",
+        "enable_login_token",
+        "headers_encoded",
+        "whitelist",
+    },
 }
 # https://grafana.com/docs/grafana/latest/administration/provisioning/#data-sources
 DATASOURCE_KEYS = {"name", "uid", "type", "access", "isDefault", "editable", "jsonData", "secureJsonData"}
@@ -59,6 +78,32 @@ def _ini(files: dict[str, render.RenderedFile]) -> configparser.ConfigParser:
 def test_ini_has_only_documented_keys(tmp_path: Path) -> None:
     ini = _ini(_rendered(tmp_path)[1])
     assert {section: set(ini[section]) for section in ini.sections()} == INI_KEYS
+
+
+def test_ini_behind_the_gateway_has_only_documented_keys(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    groups = {**made.topology.groups, "gateway": made.topology.groups["grafana"]}
+    behind = render.Context(made.host, replace(made.topology, groups=groups), made.secrets, made.paths)
+    ini = _ini({"/".join(file.path.split("/")[-2:]): file for file in render.grafana_files(behind)})
+    assert {section: set(ini[section]) for section in ini.sections()} == INI_KEYS | GATEWAY_KEYS
+    # whoever reaches Grafana itself could call himself what he likes: only the gateway may
+    assert {address.strip() for address in ini["auth.proxy"]["whitelist"].split(",")} <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.parametrize("user", ["", "grafana"])
+def test_mail_is_set_up_where_alerts_go_by_mail(tmp_path: Path, user: str) -> None:
+    settings = {"alert_emails": ["ops@example.org"], "smtp_host": "mail.example.org:587", "smtp_user": user}
+    made = context(tmp_path, alerts=True, **settings)
+    given = type(made.secrets)({**made.secrets, "smtp_password": "pass;word"})
+    files = render.grafana_files(render.Context(made.host, made.topology, given, made.paths))
+    ini = _ini({"/".join(file.path.split("/")[-2:]): file for file in files})
+    assert {section: set(ini[section]) for section in ini.sections()} == INI_KEYS | {
+        "smtp": SMTP_KEYS if user else SMTP_KEYS - {"user", "password"}
+    }
+    assert ini["smtp"]["host"] == "mail.example.org:587"
+    password = f"$__file{{{made.paths.grafana_credentials}/smtp_password}}"
+    assert ini["smtp"].get("password") == (password if user else None)
+    assert "smtp" not in _ini(_rendered(tmp_path, **settings)[1])
 
 
 def test_ini_follows_the_settings(tmp_path: Path) -> None:
@@ -132,8 +177,16 @@ def test_dashboards_are_provided_and_can_be_edited(tmp_path: Path) -> None:
     (provider,) = document["providers"]
     assert (document["apiVersion"], set(provider)) == (1, PROVIDER_KEYS)
     assert provider["options"] == {"path": made.paths.dashboards}
+    # what is edited in Grafana can be saved there, and stays until its file changes (docs/editing-dashboards.md)
+    assert provider["allowUiUpdates"] is True
+    # a file that is replaced by hand is live within half a minute, without a restart
+    assert provider["updateIntervalSeconds"] <= 30
+    assert provider["folder"] == FOLDER
+    here = exchange.site_of(made.settings)
     for dashboard in load():
-        assert files[f"dashboards/{dashboard.file.name}"].content == dashboard.file.read_text()
+        file = files[f"dashboards/{dashboard.file.name}"]
+        assert json.loads(file.content) == here.deployed(dashboard.model)
+        assert file.effect == "none", "no restart"
 
 
 def test_unit_reads_our_configuration_and_gets_every_credential_that_is_used(tmp_path: Path) -> None:

@@ -52,3 +52,28 @@ def test_an_unusable_file_is_refused_with_its_name(tmp_path, content, mode, reas
         secrets.load(path)
     assert str(caught.value).startswith(f"secrets file {path}: ")
     assert reason in str(caught.value)
+
+
+def test_the_password_of_another_system_is_kept_beside_the_generated_ones(tmp_path):
+    path = tmp_path / "secrets.json"
+    secrets.init(path)
+    generated = dict(secrets.load(path))
+    secrets.give(path, "smtp_password", "first")
+    secrets.give(path, "smtp_password", "pass;word#1")
+    assert dict(secrets.load(path)) == {**generated, "smtp_password": "pass;word#1"}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert secrets.init(path) == [], "and is not taken for one that is missing"
+    assert secrets.load(path)["smtp_password"] == "pass;word#1"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("clickhouse_admin", "x"), ("smtp_password", ""), ("smtp_password", "a\nb")]
+)
+def test_what_cannot_be_given(tmp_path, name, value):
+    path = tmp_path / "secrets.json"
+    secrets.init(path)
+    before = path.read_text()
+    with pytest.raises(InputError) as caught:
+        secrets.give(path, name, value)
+    assert path.read_text() == before
+    assert not value or value not in str(caught.value)
