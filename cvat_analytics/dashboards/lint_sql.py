@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,9 @@ def _query(
         yield from _scopes(tree)
 
 
+@lru_cache(
+    maxsize=1024
+)  # most queries are the same text for "All" and for a choice, and before and after an edit
 def _parsed(sql: str) -> tuple[exp.Query | None, str]:
     """Return the query's tree, or None and the reason."""
     try:
