@@ -167,14 +167,19 @@ class ClickHouse:
 def written(value: int | str | list[str] | list[int]) -> str:
     """Return a value as ClickHouse reads it in a parameter: escaped as in a tab-separated file."""
     if isinstance(value, list):
-        inner = ",".join(
-            str(each) if isinstance(each, int) else "'" + each.replace("\\", "\\\\").replace("'", "\\'") + "'"
-            for each in value
+        return (
+            "["
+            + ",".join(
+                f"'{written(each).translate(_QUOTE)}'" if isinstance(each, str) else str(each)
+                for each in value
+            )
+            + "]"
         )
-        return written(f"[{inner}]")
-    if isinstance(value, int):
-        return str(value)
-    return value.translate({92: "\\\\", 9: "\\t", 10: "\\n", 13: "\\r", 0: "\\0"})
+    return str(value) if isinstance(value, int) else value.translate(_ESCAPES)
+
+
+_ESCAPES = {ord("\\"): "\\\\", ord("\t"): "\\t", ord("\n"): "\\n", ord("\r"): "\\r", 0: "\\0"}
+_QUOTE = {ord("'"): "\\'"}
 
 
 def _query_error(text: str) -> QueryError:

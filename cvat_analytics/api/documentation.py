@@ -27,6 +27,17 @@ _POLICY = {
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
+_LOGINS = {
+    "basic": {"type": "http", "scheme": "basic", "description": "Name and password."},
+    "session": {"type": "apiKey", "in": "cookie", "name": "sessionid", "description": "CVAT's session."},
+    "token": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "Authorization",
+        "description": "`Token …` or `Bearer …`, as CVAT gives it out.",
+    },
+}
+
 router = APIRouter(include_in_schema=False)
 
 
@@ -80,6 +91,8 @@ def install(application: FastAPI) -> None:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
+        document["components"]["securitySchemes"] = _LOGINS
+        document["security"] = [{name: []} for name in _LOGINS]
         # FastAPI answers these with 400, in our own form
         for path in document["paths"].values():
             for operation in path.values():

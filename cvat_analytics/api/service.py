@@ -8,8 +8,6 @@ from typing import Annotated
 from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
-from fastapi.security import APIKeyCookie, HTTPBasic
-from fastapi.security.api_key import APIKeyHeader
 
 from cvat_analytics.api import analytics_right
 from cvat_analytics.api.analytics_right import Right
@@ -89,7 +87,8 @@ async def caller(request: Request) -> Caller:
         raise Problem(429, f"too many wrong logins. Wait {wait} s", headers={"Retry-After": str(wait)})
     who = await found.directory.find(given)
     if who is None:
-        found.attempts.failed(address, name)
+        if name:  # nobody guesses a session or a token, and one bucket for all of them would lock out a whole office
+            found.attempts.failed(address, name)
         await asyncio.sleep(FAILURE_SECONDS)
         raise _unauthorized("this login is not known, or its password is wrong")
     found.attempts.succeeded(address, name)
@@ -117,18 +116,5 @@ def store_problem(error: CvatAnalyticsError) -> Problem:
     return Problem(500, f"ClickHouse could not answer: {error}")
 
 
-# For the documentation only: `caller` reads what they describe
-_SCHEMES = [
-    Depends(HTTPBasic(auto_error=False, description="Name and password.", scheme_name="basic")),
-    Depends(APIKeyCookie(name="sessionid", auto_error=False, description="CVAT's session.", scheme_name="session")),
-    Depends(
-        APIKeyHeader(
-            name="Authorization", auto_error=False, description="`Token …` or `Bearer …`, as CVAT gives it out.",
-            scheme_name="token",
-        )
-    ),
-]  # fmt: skip
-
 CallerOf = Annotated[Caller, Depends(caller)]
 ServiceOf = Annotated[Service, Depends(service)]
-SECURITY = _SCHEMES

@@ -57,7 +57,8 @@ class Tracing:
                 headers += [(name, value) for name, value in HEADERS.items() if name not in present]
                 headers.append((b"x-request-id", request_id.encode()))
                 allow = self._allowed(scope["path"])
-                if allow and b"allow" not in present:
+                if allow:  # the framework's own names the methods of one of the routes that a path has
+                    headers = [each for each in headers if each[0].lower() != b"allow"]
                     headers.append((b"allow", allow.encode()))
                 message = {**message, "headers": headers}
             elif message["type"] == "http.response.body":

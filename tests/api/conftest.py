@@ -1,0 +1,68 @@
+"""One engine with events of several people, and two services on it: one beside a CVAT, one with a users file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api import fake_cvat
+from tests.api.data import EVENTS
+from tests.api.fake_cvat import FakeCvat
+from tests.api.harness import Api, FakeVector, fake_vector, running_api
+from tests.store import Store, running
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Return an engine with the events, each of them inserted twice, as after a retry."""
+    with running(tmp_path_factory.mktemp("api-store")) as engine:
+        engine.insert(EVENTS)
+        engine.insert(EVENTS[::-1])
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def vector() -> Iterator[FakeVector]:
+    """Return a Vector that only listens."""
+    with fake_vector() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cvat() -> Iterator[FakeCvat]:
+    """Return a CVAT that knows who somebody is."""
+    with fake_cvat.running() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api(
+    tmp_path_factory: pytest.TempPathFactory, store: Store, vector: FakeVector, cvat: FakeCvat
+) -> Iterator[Api]:
+    """Return a service beside a CVAT."""
+    with running_api(tmp_path_factory.mktemp("api"), store, vector.url, cvat.url) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def local_api(tmp_path_factory: pytest.TempPathFactory, store: Store, vector: FakeVector) -> Iterator[Api]:
+    """Return a service without a CVAT."""
+    with running_api(tmp_path_factory.mktemp("local-api"), store, vector.url) as service:
+        yield service
+
+
+@pytest.fixture
+def as_(api: Api) -> Iterator[Callable[..., httpx.Client]]:
+    """Return a function that logs in to the service beside a CVAT."""
+    clients: list[httpx.Client] = []
+
+    def client(name: str = "", **options: Any) -> httpx.Client:
+        clients.append(api.client(name, **options))
+        return clients[-1]
+
+    yield client
+    for each in clients:
+        each.close()

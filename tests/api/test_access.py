@@ -1,0 +1,238 @@
+"""Who may see what: every kind of person, every filter, and every way to pretend to be somebody else."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+
+import httpx
+import pytest
+
+from tests.api.data import wait_for
+from tests.api.harness import Api
+
+EVERYTHING = 24
+OWN = {"plain": 10, "owner": 5, "flagged": 4, "loner": 5, "maintainer": 0}
+
+
+def seen(client: httpx.Client, **parameters: object) -> int | str:
+    """Return how many events a stream has, or the status where it is refused."""
+    answer = client.get("/api/events", params={"format": "csv", **parameters})
+    if answer.status_code != 200:
+        return answer.status_code
+    return len(list(csv.DictReader(io.StringIO(answer.text, newline=""))))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "expected"),
+    [
+        ("root", {}, EVERYTHING),
+        ("root", {"org_id": 99}, 0),
+        ("root", {"job_id": 12345}, 0),
+        ("admin", {}, EVERYTHING),
+        ("admin", {"user_id": 7, "org_id": 1}, 0),
+        # an owner and a maintainer: their organization, and themselves
+        ("owner", {}, 15),
+        ("owner", {"org_id": 1}, 15),
+        ("owner", {"user_id": 4}, 10),
+        ("owner", {"user_id": 4, "org_id": 1}, 10),
+        ("owner", {"user_id": 7}, 0),
+        ("owner", {"user_id": 5}, 5),
+        ("owner", {"org_id": 2}, 403),
+        ("owner", {"job_id": 100}, 10),
+        ("owner", {"job_id": 200}, 403),
+        ("owner", {"org_id": 1, "job_id": 200}, 403),
+        ("maintainer", {}, 15),
+        ("maintainer", {"org_id": 1, "task_id": 11}, 5),
+        # in the second organization he is a worker
+        ("maintainer", {"org_id": 2}, 0),
+        ("maintainer", {"org_id": 2, "user_id": 3}, 403),
+        # a worker: himself, whatever else he asks for
+        ("plain", {}, OWN["plain"]),
+        ("plain", {"org_id": 1}, OWN["plain"]),
+        ("plain", {"user_id": 4}, OWN["plain"]),
+        ("plain", {"user_id": 5}, 403),
+        ("plain", {"user_id": 5, "org_id": 1}, 403),
+        ("plain", {"org_id": 2}, 403),
+        ("plain", {"org_id": 99}, 403),
+        ("plain", {"job_id": 100}, 10),
+        ("plain", {"job_id": 101}, 403),
+        ("plain", {"task_id": 11}, 403),
+        ("plain", {"project_id": 1}, 10),
+        ("plain", {"project_id": 2}, 403),
+        # an object that does not exist is refused in the same way: nobody learns which do
+        ("plain", {"job_id": 12345}, 403),
+        ("plain", {"request_id": "rq-12345678"}, 0),
+        # the analytics box is about the dashboards
+        ("flagged", {}, OWN["flagged"]),
+        ("flagged", {"user_id": 7}, 403),
+        ("loner", {}, OWN["loner"]),
+        ("", {}, 401),
+    ],
+)
+def test_everybody_sees_what_is_his_and_nothing_else(as_, name, parameters, expected):
+    client = as_(name)
+    assert seen(client, **parameters) == expected
+    asked = client.get("/api/events", params=parameters)
+    if isinstance(expected, int) and expected in (401, 403):
+        assert asked.status_code == expected
+        assert client.post("/api/events/export", params=parameters).status_code == expected
+        assert client.get("/api/events", params={"format": "json", **parameters}).status_code == expected
+    else:
+        query_id = asked.json()["query_id"]
+        wait_for(client, query_id)
+        file = client.get("/api/events", params={"query_id": query_id, "action": "download"})
+        assert len(list(csv.DictReader(io.StringIO(file.text, newline="")))) == expected
+        page = client.get("/api/events", params={"format": "json", **parameters}).json()
+        assert len(page["events"]) == expected
+
+
+def test_the_cursor_of_somebody_else_leads_nowhere_else(as_):
+    cursor = as_("root").get("/api/events", params={"format": "json", "limit": 1}).json()["next"]
+    page = as_("loner").get("/api/events", params={"format": "json", "cursor": cursor}).json()
+    assert {each["user_id"] for each in page["events"]} == {7}
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": "Token token-of-plain"},
+        {"Authorization": "Bearer token-of-plain"},
+        {"Cookie": "csrftoken=x; sessionid=session-of-plain"},
+    ],
+)
+def test_a_session_and_tokens_work_as_a_login_does(api: Api, headers):
+    with api.client(headers=headers) as client:
+        assert seen(client) == OWN["plain"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Basic"},
+        {"Authorization": "Basic !!!"},
+        {"Authorization": "Basic " + base64.b64encode(b"root").decode()},
+        {"Authorization": "Basic " + base64.b64encode(b"root:wrong").decode()},
+        {"Authorization": "Token stolen"},
+        {"Cookie": "sessionid=stolen"},
+        {"Cookie": "other=1"},
+        {"X-Webauth-User": "root"},
+        {"Remote-User": "root", "X-Forwarded-User": "root", "X-Auth-Request-User": "root"},
+    ],
+)
+def test_nobody_gets_in_without_a_login_that_cvat_knows(api: Api, headers):
+    with api.client(headers=headers) as client:
+        for method, path in (
+            ("GET", "/api/events"), ("POST", "/api/events"), ("POST", "/api/events/export"),
+            ("GET", "/api/requests"), ("GET", "/api/events?format=json"),
+        ):  # fmt: skip
+            answer = client.request(method, path)
+            assert answer.status_code == 401
+            assert answer.headers["www-authenticate"].startswith("Basic realm=")
+            assert answer.json()["title"] == "Unauthorized"
+
+
+def test_a_page_of_another_site_cannot_use_a_session(api: Api):
+    with api.client(headers={"Cookie": "sessionid=session-of-root"}) as client:
+        other = client.post("/api/events/export", headers={"Origin": "https://evil.example.org"})
+        assert other.status_code == 403
+        own = client.post("/api/events/export", params={"job_id": 1}, headers={"Origin": api.url})
+        assert own.status_code == 202
+
+
+def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a_short_while(api: Api, cvat):
+    with api.client("loner") as client:
+        client.auth = None
+        client.headers["Authorization"] = "Token token-of-owner"
+        assert seen(client) == 15
+        asked = dict(cvat.asked)
+        assert seen(client) == 15
+        assert cvat.asked == asked
+        cvat.fails = 502
+        try:
+            assert seen(client) == 15
+            client.headers["Authorization"] = "Token token-of-maintainer"
+            answer = client.get("/api/events")
+            assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+            assert "CVAT" in answer.json()["detail"]
+        finally:
+            cvat.fails = 0
+        assert seen(client) == 15
+
+
+def test_passwords_cannot_be_guessed_at_speed(local_api: Api):
+    with local_api.client() as client:
+        statuses = [client.get("/api/requests", auth=("boss", f"guess-{n}")).status_code for n in range(11)]
+        assert statuses == [401] * 10 + [429]
+        assert client.get("/api/requests", auth=("boss", "password-of-boss")).status_code == 429
+        assert client.get("/api/requests", auth=("worker", "password-of-worker")).status_code == 200
+
+
+def test_without_a_cvat_the_users_file_says_who_may_see_what(local_api: Api):
+    from cvat_analytics import users
+
+    for name, expected in {"worker": 10, "nameless": 0}.items():
+        with local_api.client(name) as client:
+            assert seen(client) == expected
+            assert seen(client, user_id=5) == 403
+    file = local_api.directory / "users.json"
+    before = users.load(file)
+    users.save(
+        file, users.add(before, users.User("late", users.hash_password("password-of-late"), admin=True))
+    )
+    with local_api.client("late") as client:
+        assert seen(client) == EVERYTHING
+        users.save(file, before)
+        assert client.get("/api/requests").status_code == 401
+
+
+INJECTIONS = (
+    "1 OR 1=1",
+    "1; DROP TABLE events",
+    "1) UNION ALL SELECT * FROM system.users --",
+    "' OR '1'='1",
+    "\\' OR 1 --",
+    "x'], ['y",
+    "{caller_id:UInt64}",
+    "a\tb\nc\\",
+    "\0",
+    "%00' --",
+)
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+@pytest.mark.parametrize(
+    "name",
+    ["org_id", "project_id", "task_id", "job_id", "user_id", "from", "to", "scope", "request_id", "filename", "cursor", "limit", "format", "query_id"],
+)  # fmt: skip
+def test_sql_in_a_parameter_is_a_value_or_refused(as_, name, text):
+    answer = as_("loner").get("/api/events", params={"format": "json", name: text})
+    assert answer.status_code in (200, 400, 403)
+    if answer.status_code == 200 and name not in ("filename",):
+        assert answer.json()["events"] == []
+    if answer.status_code == 200 and name == "filename":
+        assert {each["user_id"] for each in answer.json()["events"]} == {7}
+
+
+@pytest.mark.parametrize("text", INJECTIONS)
+def test_awkward_texts_are_found_as_they_are(as_, store, text):
+    if "\0" in text:
+        return  # no JSON of a CVAT has it
+    scope = f"odd:{text}"[:200]
+    store.insert(
+        [
+            {
+                "scope": scope,
+                "source": "client",
+                "timestamp": "2001-01-01 00:00:00.000",
+                "user_id": 77,
+                "payload": None,
+            }
+        ]
+    )
+    found = as_("root").get(
+        "/api/events", params={"format": "json", "scope": scope, "from": "2001-01-01", "to": "2001-01-02"}
+    )
+    assert [each["scope"] for each in found.json()["events"]] == [scope]

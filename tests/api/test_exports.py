@@ -1,0 +1,330 @@
+"""`GET /api/events`: the protocol that CVAT's users know, and what each parameter and each mistake leads to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import subprocess
+import uuid
+from datetime import timedelta
+
+import pytest
+from backports import zstd
+
+from tests.api.data import AWKWARD, EVENTS, START, wait_for
+
+HEADER = [
+    "scope",
+    "obj_name",
+    "obj_id",
+    "obj_val",
+    "source",
+    "timestamp",
+    "count",
+    "duration",
+    "project_id",
+    "task_id",
+    "job_id",
+    "user_id",
+    "user_name",
+    "user_email",
+    "org_id",
+    "org_slug",
+    "payload",
+]
+BEGIN = (START - timedelta(days=1)).isoformat()
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def download(client, **parameters: object) -> str:
+    """Ask for an export, wait, and return the file's text."""
+    asked = client.get("/api/events", params=parameters)
+    assert asked.status_code == 202, asked.text
+    query_id = asked.json()["query_id"]
+    assert wait_for(client, query_id).status_code == 201
+    answer = client.get("/api/events", params={"query_id": query_id, "action": "download"})
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_an_export_goes_through_202_201_and_200(as_):
+    client = as_("root")
+    asked = client.get("/api/events", params={"job_id": 300, "filename": "x.csv"})
+    assert asked.status_code == 202
+    query_id = asked.json()["query_id"]
+    assert uuid.UUID(query_id)
+    ready = wait_for(client, query_id)
+    assert (ready.status_code, ready.content) == (201, b"")
+    head = client.head("/api/events", params={"query_id": query_id})
+    assert (head.status_code, head.content) == (201, b"")
+    answer = client.get("/api/events", params={"query_id": query_id, "action": "download"})
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == 'attachment; filename="x.csv"'
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert len(rows(answer.text)) == 4
+    again = client.get("/api/events", params={"query_id": query_id, "action": "download"})
+    assert again.text == answer.text
+
+
+def test_the_file_has_cvats_columns_times_and_empty_fields(as_):
+    text = download(as_("root"), **{"from": BEGIN})
+    assert text.splitlines()[0].replace('"', "").split(",") == HEADER
+    found = rows(text)
+    wanted = [each for each in EVENTS if each["timestamp"] >= f"{START:%Y-%m-%d}"]
+    assert [row["timestamp"] for row in found] == [f"{each['timestamp']}000+00:00" for each in wanted]
+    first = found[0]
+    assert (first["count"], first["obj_id"], first["user_email"]) == ("", "", "")
+    assert (first["user_id"], first["job_id"], first["duration"]) == ("4", "100", "0")
+    awkward = next(row for row in found if row["scope"] == "send:exception")
+    assert (awkward["obj_name"], awkward["payload"]) == (AWKWARD, "")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "count"),
+    [
+        ({}, 24),
+        ({"org_id": 1}, 15),
+        ({"org_id": 2}, 4),
+        ({"project_id": 1}, 10),
+        ({"task_id": 30}, 4),
+        ({"job_id": 100}, 10),
+        ({"user_id": 7}, 5),
+        ({"user_id": 7, "job_id": 100}, 0),
+        ({"scope": "send:exception"}, 1),
+        ({"scope": ["send:exception", "update:job"]}, 2),
+        ({"request_id": "rq-12345678"}, 1),
+        ({"from": (START + timedelta(seconds=5)).isoformat(), "to": (START + timedelta(seconds=10)).isoformat()}, 5),
+        ({"to": (START + timedelta(seconds=9, milliseconds=123)).isoformat()}, 10),
+        ({"from": (START - timedelta(days=200)).isoformat()}, 25),
+        ({"from": f"{START:%Y-%m-%dT%H:%M:%S}+00:00"}, 24),
+        ({"job_id": "", "user_id": "7"}, 5),
+    ],
+)  # fmt: skip
+def test_each_filter_finds_what_it_names(as_, parameters, count):
+    assert len(rows(download(as_("root"), **parameters))) == count
+
+
+def test_a_plus_that_an_url_has_turned_into_a_space_is_understood(as_):
+    answer = as_("root").get(f"/api/events?from={START:%Y-%m-%dT%H:%M:%S}+00:00&format=json&limit=1")
+    assert answer.status_code == 200
+    assert answer.json()["events"][0]["duration"] == 0
+
+
+@pytest.mark.parametrize(
+    ("parameters", "field"),
+    [
+        ({"from": "yesterday"}, "from"),
+        ({"to": "2026-13-01"}, "to"),
+        ({"from": "2026-01-02", "to": "2026-01-01"}, "from"),
+        ({"action": "upload"}, "action"),
+        ({"action": "download"}, "query_id"),
+        ({"query_id": "5"}, "query_id"),
+        ({"job_id": "abc"}, "job_id"),
+        ({"job_id": "-1"}, "job_id"),
+        ({"user_id": str(2**64)}, "user_id"),
+        ({"format": "xlsx"}, "format"),
+        ({"jobid": "5"}, "jobid"),
+        ({"format": "json", "limit": "0"}, "limit"),
+        ({"format": "json", "cursor": "!"}, "cursor"),
+        ({"format": "json", "cursor": "WzEsMl0"}, "cursor"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_name(as_, parameters, field):
+    answer = as_("root").get("/api/events", params=parameters)
+    assert answer.status_code == 400
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (problem["status"], problem["instance"]) == (400, "/api/events")
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    assert [each["field"] for each in problem["errors"]] == [field]
+
+
+def test_an_unknown_or_foreign_export_is_not_there(as_):
+    mine = as_("root").get("/api/events", params={"job_id": 300}).json()["query_id"]
+    for query_id in (mine, str(uuid.uuid4())):
+        for parameters in ({}, {"action": "download"}):
+            answer = as_("admin").get("/api/events", params={"query_id": query_id, **parameters})
+            assert (answer.status_code, answer.json()["title"]) == (404, "Not Found")
+        assert as_("admin").get(f"/api/requests/{query_id}").status_code == 404
+        assert as_("admin").delete(f"/api/requests/{query_id}").status_code == 404
+        assert as_("admin").get("/api/events/download", params={"rq_id": query_id}).status_code == 404
+    assert wait_for(as_("root"), mine).status_code == 201
+
+
+def test_the_newer_form_reports_progress_and_where_the_file_is(as_):
+    client = as_("root")
+    asked = client.post(
+        "/api/events/export", params={"task_id": 30, "filename": "../../etc/x\n.csv", "location": "local"}
+    )
+    assert asked.status_code == 202
+    rq_id = asked.json()["rq_id"]
+    wait_for(client, rq_id)
+    request = client.get(f"/api/requests/{rq_id}").json()
+    assert (request["status"], request["progress"], request["message"]) == ("finished", 1.0, "")
+    assert request["operation"] == request["operation"] | {"type": "export:events", "task_id": 30}
+    assert request["owner"] == {"id": 1, "username": "root"}
+    answer = client.get(request["result_url"])
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"] == 'attachment; filename="x.csv"'
+    assert len(rows(answer.text)) == 4
+    assert client.get("/api/requests").json()["results"][0]["id"] == rq_id
+    assert client.post(f"/api/requests/{rq_id}/cancel").status_code == 409
+    assert client.delete(f"/api/requests/{rq_id}").status_code == 204
+    assert client.get(f"/api/requests/{rq_id}").status_code == 404
+    assert client.get(request["result_url"]).status_code == 404
+
+
+def test_a_cloud_storage_is_refused(as_):
+    answer = as_("root").post("/api/events/export", params={"location": "cloud_storage"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "location")
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "arrow"])
+def test_a_stream_and_a_file_of_each_form_hold_the_same(as_, form):
+    client = as_("root")
+    stream = client.get("/api/events", params={"format": form, "user_id": 7})
+    assert stream.status_code == 200
+    asked = client.post("/api/events/export", params={"format": form, "user_id": 7}).json()["rq_id"]
+    wait_for(client, asked)
+    file = client.get("/api/events/download", params={"rq_id": asked})
+    assert file.headers["content-type"] == stream.headers["content-type"]
+    assert file.headers["content-disposition"].endswith(f'.{form}"')
+    if form == "csv":
+        assert len(rows(stream.text)) == 5
+    if form == "jsonl":
+        lines = [json.loads(line) for line in stream.text.splitlines()]
+        assert [list(line) for line in lines] == [HEADER] * 5
+        assert lines[3] == lines[3] | {"obj_name": AWKWARD, "payload": None, "user_id": 7}
+    if form == "parquet":
+        assert (stream.content[:4], stream.content[-4:]) == (b"PAR1", b"PAR1")
+    if form == "arrow":
+        assert (stream.content[:6], stream.content[-6:]) == (b"ARROW1", b"ARROW1")
+    if form in ("csv", "jsonl"):
+        assert file.content == stream.content
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "zstd"])
+def test_a_stream_and_a_file_are_compressed_where_that_is_welcome(as_, encoding):
+    plain = as_("root").get("/api/events", params={"format": "csv"}, headers={"Accept-Encoding": "identity"})
+    assert "content-encoding" not in plain.headers
+    query_id = as_("root").get("/api/events").json()["query_id"]
+    wait_for(as_("root"), query_id)
+    for parameters in ({"format": "csv"}, {"query_id": query_id, "action": "download"}):
+        answer = as_("root").get("/api/events", params=parameters, headers={"Accept-Encoding": encoding})
+        assert answer.headers["content-encoding"] == encoding
+        # httpx itself undoes gzip, but not zstd
+        text = zstd.decompress(answer.content).decode() if encoding == "zstd" else answer.text
+        assert text == plain.text
+    refused = as_("root").get(
+        "/api/events", params={"format": "csv"}, headers={"Accept-Encoding": f"{encoding};q=0"}
+    )
+    assert "content-encoding" not in refused.headers
+
+
+def test_an_interrupted_download_is_taken_up_again(as_):
+    client = as_("root", headers={"Accept-Encoding": "gzip"})
+    query_id = client.get("/api/events").json()["query_id"]
+    wait_for(client, query_id)
+    parameters = {"query_id": query_id, "action": "download"}
+    whole = client.get("/api/events", params=parameters)
+    begin = client.get("/api/events", params=parameters, headers={"Range": "bytes=0-99"})
+    rest = client.get(
+        "/api/events", params=parameters, headers={"Range": "bytes=100-", "If-Range": begin.headers["etag"]}
+    )
+    assert (begin.status_code, rest.status_code) == (206, 206)
+    assert begin.content + rest.content == whole.content
+    assert begin.headers["content-range"] == f"bytes 0-99/{len(whole.content)}"
+    beyond = client.get("/api/events", params=parameters, headers={"Range": f"bytes={10**9}-"})
+    assert beyond.status_code == 416
+    head = client.head("/api/events", params=parameters)
+    assert (head.status_code, int(head.headers["content-length"])) == (200, len(whole.content))
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 5000])
+def test_pages_hold_every_event_once(as_, limit):
+    client = as_("root")
+    url, found = f"/api/events?format=json&limit={limit}", []
+    for _ in range(50):
+        answer = client.get(url)
+        assert answer.status_code == 200
+        page = answer.json()
+        assert len(page["events"]) <= limit
+        found += page["events"]
+        if page["next"] is None:
+            break
+        url = answer.links["next"]["url"]
+    assert [each["timestamp"] for each in found] == [row["timestamp"] for row in rows(download(client))]
+    assert list(found[0]) == HEADER
+
+
+def test_head_starts_nothing(as_):
+    client = as_("maintainer")
+    assert client.head("/api/events").status_code == 202
+    assert client.head("/api/events", params={"format": "csv"}).status_code == 200
+    assert client.head("/api/events", params={"action": "download"}).status_code == 400
+    assert client.get("/api/requests").json()["count"] == 0
+
+
+def test_methods_are_named_and_others_are_refused(as_):
+    client = as_("root")
+    for path, allowed in {
+        "/api/events": "GET, POST, HEAD, OPTIONS",
+        "/api/events/export": "POST, OPTIONS",
+        f"/api/requests/{uuid.uuid4()}": "GET, DELETE, OPTIONS",
+    }.items():
+        options = client.options(path)
+        assert (options.status_code, options.headers["allow"]) == (204, allowed)
+        refused = client.put(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+        assert refused.headers["content-type"] == "application/problem+json"
+    assert client.get("/api/event").status_code == 404
+
+
+def test_every_answer_has_a_request_id_and_keeps_a_valid_one(as_, api):
+    client = as_("root")
+    for given in ("3f2a9b64-77c4-4a52-9d8f-0c5f2a1e7b11", "trace-1234.5678"):
+        for path in ("/api/events", "/api/nothing", "/health", "/api/events?from=x"):
+            assert client.get(path, headers={"X-Request-Id": given}).headers["x-request-id"] == given
+    for given in ("short", "x" * 200, 'a"b c d e f g', "line\\nbreak"):
+        made = client.get("/api/events", headers={"X-Request-Id": given}).headers["x-request-id"]
+        assert uuid.UUID(made)
+    assert "request_id=trace-1234.5678 method=GET" in api.log
+    assert "password-of" not in api.log
+
+
+CURL = shutil.which("curl")
+
+
+@pytest.mark.skipif(
+    CURL is None, reason="curl is not installed; the same requests are made by the other tests with httpx"
+)
+def test_the_three_lines_with_curl(api, tmp_path):
+    def curl(*arguments: str) -> str:
+        done = subprocess.run(
+            [str(CURL), "-sS", "-u", "root:password-of-root", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    query_id = json.loads(curl(f"{api.url}/api/events?job_id=100&filename=x.csv"))["query_id"]
+    for _ in range(200):
+        status = curl(
+            "-o", str(tmp_path / "none"), "-w", "%{http_code}", f"{api.url}/api/events?query_id={query_id}"
+        )
+        if status != "202":
+            break
+    assert status == "201"
+    curl(
+        "-O", "-J", "--output-dir", str(tmp_path), f"{api.url}/api/events?query_id={query_id}&action=download"
+    )
+    assert len(rows((tmp_path / "x.csv").read_text())) == 10
+    assert len(rows(curl("--compressed", f"{api.url}/api/events?job_id=100&format=csv"))) == 10

@@ -1,0 +1,197 @@
+"""`POST /api/events`: what is refused, what becomes of what is not, and what Vector gets."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.api.harness import FakeVector
+
+
+def iso(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def client_event(moment: datetime, scope: str = "draw:object", **fields: Any) -> dict[str, Any]:
+    return {"scope": scope, "timestamp": iso(moment), **fields}
+
+
+@pytest.fixture
+def got(vector: FakeVector) -> FakeVector:
+    vector.requests.clear()
+    vector.status = 200
+    return vector
+
+
+def test_events_are_corrected_enriched_reported_and_handed_on_at_once(as_, got):
+    ahead = datetime.now(UTC) + timedelta(hours=2)  # the client's clock
+    job = {"job_id": 5, "task_id": 4, "project_id": 3}
+    body = {
+        "events": [
+            client_event(
+                ahead - timedelta(seconds=20),
+                **job,
+                count=2,
+                user_id=1,
+                user_name="root",
+                source="server",
+                org_slug="x",
+            ),
+            client_event(
+                ahead - timedelta(seconds=5), "change:frame", **job, duration=3000, payload='{"frame": 7}'
+            ),
+        ],
+        "previous_event": client_event(ahead - timedelta(seconds=50), job_id=9, payload="not JSON"),
+        "timestamp": iso(ahead),
+    }
+    request_id = str(uuid.uuid4())
+    answer = as_("plain").post(
+        "/api/events", json=body, headers={"X-Request-Id": request_id, "X-Organization": "first"}
+    )
+    assert answer.status_code == 201, answer.text
+    (sent,) = got.requests
+    now = datetime.now(UTC).timestamp()
+    assert [each["scope"] for each in sent] == [
+        "draw:object",
+        "change:frame",
+        "send:working_time",
+        "send:working_time",
+    ]
+    first, second, *reports = sent
+    assert first == first | {
+        "source": "client", "user_id": 4, "user_name": "plain", "user_email": "plain@example.org",
+        "org_id": 1, "org_slug": "first", "count": 2, "duration": 0, **job,
+    }  # fmt: skip
+    assert isinstance(first["timestamp"], str)
+    assert abs(float(first["timestamp"]) - (now - 20)) < 5
+    assert json.loads(second["payload"]) == {"frame": 7, "request": {"id": request_id}}
+    assert [json.loads(each["payload"])["request"]["id"] for each in sent] == [request_id] * 4
+    # 30 s between the event before and the first belong to the job before; 15 s, and 3 s of a frame, to this one
+    assert [(each["job_id"], each["duration"], each["source"]) for each in reports] == [
+        (9, 30_000, "server"),
+        (5, 18_000, "server"),
+    ]
+    assert [json.loads(each["payload"])["working_time"] for each in reports] == [30_000, 18_000]
+    assert {(each["user_id"], each["org_slug"], each["obj_name"]) for each in reports} == {(4, "first", None)}
+    stored = answer.json()["events"]
+    assert [each["scope"] for each in stored] == ["draw:object", "change:frame"]
+    assert datetime.fromisoformat(stored[0]["timestamp"]).timestamp() == pytest.approx(
+        float(first["timestamp"]), abs=1e-6
+    )
+
+
+def test_a_scope_of_a_newer_client_is_taken_where_a_setting_says_so(as_, got):
+    now = datetime.now(UTC)
+    body = {"events": [client_event(now, "tomorrow:scope")], "timestamp": iso(now)}
+    assert as_("plain").post("/api/events", json=body).status_code == 201
+
+
+def test_no_events_make_no_request(as_, got):
+    answer = as_("plain").post("/api/events", json={"events": [], "timestamp": iso(datetime.now(UTC))})
+    assert (answer.status_code, answer.json()["events"], got.requests) == (201, [], [])
+
+
+def _with(**changes: Any) -> dict[str, Any]:
+    moment = "2026-01-01T12:00:00Z"
+    return {"events": [{"scope": "load:job", "timestamp": moment, **changes}], "timestamp": moment}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (_with(scope="update:job"), "events.0.scope"),
+        (_with(scope="send:working_time"), "events.0.scope"),
+        (_with(scope="nonsense"), "events.0.scope"),
+        (_with(scope=""), "events.0.scope"),
+        (_with(payload="{"), "events.0.payload"),
+        (_with(payload="NaN"), "events.0.payload"),
+        (_with(payload='{"a": 1e999}'), "events.0.payload"),
+        (_with(payload="[" * 100_000), "events.0.payload"),
+        (_with(payload={"a": 1}), "events.0.payload"),
+        (_with(job_id=-1), "events.0.job_id"),
+        (_with(job_id=2**63), "events.0.job_id"),
+        (_with(count=65536), "events.0.count"),
+        (_with(duration=2**32), "events.0.duration"),
+        (_with(duration=None), "events.0.duration"),
+        (_with(timestamp="noon"), "events.0.timestamp"),
+        (_with(timestamp="0001-01-01T00:00:00Z"), "events.0.timestamp"),
+        ({"events": []}, "timestamp"),
+        ({"events": {}, "timestamp": "2026-01-01T12:00:00Z"}, "events"),
+        ({**_with(), "previous_event": {"scope": "x"}}, "previous_event.timestamp"),
+        ({**_with(), "previous_event": {"scope": "x", "timestamp": "9999-12-31T23:59:59Z"}}, "previous_event.timestamp"),
+        ([], "body"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_stored_is_refused_as_a_whole_with_the_reason(as_, got, body, field):
+    answer = as_("plain").post("/api/events", json=body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["errors"][0]["field"] == field
+    assert got.requests == []
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"not json", "application/json", 400),
+        (b"", "application/json", 400),
+        (b"\xff", "application/json", 400),
+        (b'{"timestamp": "2026-01-01T12:00:00Z", "events": [{"scope": "load:job", "obj_name": "\\ud800", "timestamp": "2026-01-01T12:00:00Z"}]}', "application/json", 400),
+        (b"{}", "text/plain", 415),
+        (b"x" * (17 * 2**20), "application/json", 413),
+    ],
+)  # fmt: skip
+def test_a_body_that_is_no_json_or_too_large_is_refused(as_, got, content, kind, status):
+    answer = as_("plain").post("/api/events", content=content, headers={"Content-Type": kind})
+    assert (answer.status_code, answer.json()["status"]) == (status, status)
+    assert got.requests == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "stored"),
+    [
+        (None, {}),
+        ("", {}),
+        ("[1]", {"payload": [1]}),
+        ('"text"', {"payload": "text"}),
+        (
+            '{"a": "ü", "big": 123456789012345678901234567890}',
+            {"a": "ü", "big": 123456789012345678901234567890},
+        ),
+        ('{"request": {"id": "forged", "method": "GET"}}', {"request": {"method": "GET"}}),
+        ('{"request": 5}', {"request": {"payload": 5}}),
+    ],
+)
+def test_the_request_id_is_in_every_payload_and_cannot_be_forged(as_, got, payload, stored):
+    answer = as_("plain").post("/api/events", json=_with(payload=payload))
+    assert answer.status_code == 201
+    found = json.loads(got.requests[0][0]["payload"])
+    assert found["request"]["id"] == answer.headers["x-request-id"]
+    assert found == {**stored, "request": {**stored.get("request", {}), "id": found["request"]["id"]}}
+
+
+def test_an_organization_that_is_not_the_senders_is_refused(as_, got):
+    for how in (
+        {"headers": {"X-Organization": "second"}},
+        {"params": {"org": "second"}},
+        {"params": {"org_id": 2}},
+    ):
+        assert as_("plain").post("/api/events", json=_with(), **how).status_code == 403
+    assert got.requests == []
+    assert (
+        as_("plain").post("/api/events", json=_with(), params={"org_id": 1}).json()["events"][0]["org_slug"]
+        == "first"
+    )
+
+
+@pytest.mark.parametrize("status", [400, 429, 500, 503])
+def test_when_vector_does_not_take_the_events_the_answer_is_503(as_, got, status):
+    got.status = status
+    answer = as_("plain").post("/api/events", json=_with())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "not stored" in answer.json()["detail"]
+    got.status = 200
+    assert as_("plain").post("/api/events", json=_with()).status_code == 201

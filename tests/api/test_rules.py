@@ -1,0 +1,165 @@
+"""The parts that need no service: working time against its stated rule, limits, names, cursors."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cvat_analytics import working_time as stated
+from cvat_analytics.api import jobs, queries, streams
+from cvat_analytics.api.attempts import ATTEMPTS, WINDOW, Attempts
+from cvat_analytics.api.clickhouse import written
+from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.working_time import DURATION_SCOPES, THRESHOLD_MS, Action, Ids, amounts
+
+IDS = st.builds(Ids, st.none() | st.integers(1, 3), st.none() | st.integers(1, 2), st.none())
+ACTIONS = st.lists(
+    st.builds(
+        Action,
+        st.integers(0, 400_000) | st.sampled_from([0, 100_000, 99_999, 100_001, 200_000]),
+        st.sampled_from(["change:frame", "draw:object"]),
+        st.integers(0, 150_000),
+        IDS,
+    ),
+    max_size=12,
+)
+
+
+def as_stated(action: Action, number: int) -> stated.Event:
+    return stated.Event(
+        1, action.at_ms, action.scope, action.duration_ms,
+        stated.Ids(None, action.ids.project_id, action.ids.task_id, action.ids.job_id), other_columns=number,
+    )  # fmt: skip
+
+
+def test_the_rules_numbers_are_the_stated_ones():
+    assert (THRESHOLD_MS, DURATION_SCOPES) == (stated.THRESHOLD_MS, stated.DURATION_SCOPES)
+
+
+@given(ACTIONS, st.booleans())
+def test_working_time_follows_the_stated_rule(actions, after_another):
+    previous = Action(-50_000, "change:frame", 20_000, Ids(9, None, None)) if after_another else None
+    events = [as_stated(action, number) for number, action in enumerate(actions)]
+    first = [as_stated(previous, -1)] if previous else []
+    expected: dict[Ids, int] = {}
+    for span in stated.spans([*first, *events]):
+        if span.event not in first and span.end_ms > span.start_ms:
+            ids = Ids(span.ids.job_id, span.ids.task_id, span.ids.project_id)
+            expected[ids] = expected.get(ids, 0) + span.end_ms - span.start_ms
+    assert {ids: amount.milliseconds for ids, amount in amounts(actions, previous).items()} == expected
+
+
+def test_attempts_are_counted_by_address_and_name_and_forgotten():
+    now = [0.0]
+    attempts = Attempts(lambda: now[0])
+    for _ in range(ATTEMPTS):
+        assert attempts.wait("a", "root") == 0
+        attempts.failed("a", "root")
+    assert attempts.wait("a", "root") == WINDOW
+    assert (attempts.wait("a", "other"), attempts.wait("b", "root")) == (0, 0)
+    now[0] = WINDOW - 1
+    assert attempts.wait("a", "root") == 1
+    now[0] = WINDOW + 1
+    assert attempts.wait("a", "root") == 0
+
+
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("", ""),
+        ("gzip, deflate", "gzip"),
+        ("gzip, deflate, br, zstd", "zstd"),
+        ("zstd;q=0, gzip;q=0.5", "gzip"),
+        ("identity", ""),
+        ("gzip;q=0", ""),
+    ],
+)
+def test_the_encoding_is_what_the_caller_takes(accepted, encoding):
+    assert streams.chosen_encoding(accepted) == encoding
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (5, "5"),
+        ("a\\b\tc\n'", "a\\\\b\\tc\\n'"),
+        (["a'b", "c\\"], "['a\\'b','c\\\\']"),
+        ([1, 2], "[1,2]"),
+    ],
+)
+def test_parameters_are_written_as_clickhouse_reads_them(value, text):
+    assert written(value) == text
+
+
+@pytest.mark.parametrize(
+    ("wanted", "name"),
+    [
+        (None, "events_now.csv"), ("", "events_now.csv"), ("x.csv", "x.csv"), ("../../etc/passwd", "passwd"), ("a\\b.csv", "b.csv"),
+        ("\r\nSet-Cookie: x", "Set-Cookie: x"), ("...", "events_now.csv"), ("büro.csv", "büro.csv"),
+    ],
+)  # fmt: skip
+def test_a_file_name_is_nothing_but_a_name(wanted, name):
+    assert queries.file_name(wanted, queries.FORMATS["csv"], "now") == name
+
+
+def test_a_header_holds_any_name():
+    assert streams.disposition('a"b.csv') == "attachment; filename=\"a_b.csv\"; filename*=UTF-8''a%22b.csv"
+    assert streams.disposition("büro.csv").encode("latin-1")
+
+
+@given(st.text(max_size=40))
+def test_a_text_is_no_cursor(text):
+    with pytest.raises(Problem, match="cursor"):
+        queries.read_cursor(text)
+
+
+def test_a_cursor_is_read_as_it_was_written():
+    cursor = queries.Cursor(1_700_000_000_123, 2**64 - 1, 0, 4_000_000_000_000)
+    assert queries.read_cursor(cursor.text()) == cursor
+
+
+def test_compressing_keeps_the_bytes():
+    import gzip
+
+    data = b"".join(b"line %d\n" % n for n in range(100_000))
+    pieces = iter(lambda: source.read(65536), b"")
+    source = io.BytesIO(data)
+    assert gzip.decompress(b"".join(streams.compressed(pieces, "gzip"))) == data
+
+
+def job(**fields):
+    about = {
+        "id": "a", "owner": "cvat:1", "owner_id": 1, "owner_name": "root", "request_id": "r", "format": "csv", "filename": "x.csv",
+        "filters": {}, "conditions": [], "parameters": {}, "created": 1.0,
+    }  # fmt: skip
+    return jobs.Job(**{**about, **fields})
+
+
+def test_what_a_crash_leaves_is_begun_anew_and_never_taken_for_complete(tmp_path):
+    shelf = jobs.Shelf(tmp_path)
+    for name, status in (
+        ("queued", "queued"),
+        ("begun", "started"),
+        ("cut", "finished"),
+        ("whole", "finished"),
+    ):
+        shelf.write(job(id=name, status=status, size=5, attempts=1))
+    shelf.part("begun").write_text("half")
+    shelf.file("cut").write_text("1234")
+    shelf.file("whole").write_text("12345")
+    shelf.write(job(id="often", status="started", attempts=jobs.ATTEMPTS))
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "job.json").write_text(json.dumps({"id": "broken"}))
+    found = {each.id: each for each in shelf.load(100.0, 10.0)}
+    assert {name: each.status for name, each in found.items()} == {
+        "queued": "queued", "begun": "queued", "cut": "queued", "whole": "finished", "often": "failed",
+    }  # fmt: skip
+    assert (found["often"].expires, "3 times" in found["often"].message) == (110.0, True)
+    assert not shelf.part("begun").exists()
+    assert not shelf.file("cut").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "cut", "often", "queued", "whole"]

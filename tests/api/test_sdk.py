@@ -1,0 +1,90 @@
+"""The public cvat-sdk client, unmodified, against the service."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+import warnings
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from cvat_sdk import models
+    from cvat_sdk.api_client import ApiClient, Configuration, exceptions
+
+from tests.api.data import START
+from tests.api.harness import Api
+
+
+@pytest.fixture
+def sdk(api: Api) -> Iterator[ApiClient]:
+    with ApiClient(Configuration(host=api.url, username="owner", password="password-of-owner")) as client:
+        yield client
+
+
+def rows(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+
+
+def test_an_export_in_three_steps(sdk: ApiClient):
+    _, asked = sdk.events_api.list(
+        _from=START - timedelta(hours=1), to=datetime.now(UTC), filename="x.csv", _parse_response=False
+    )
+    assert asked.status == 202
+    import json
+
+    query_id = json.loads(asked.data)["query_id"]
+    for _ in range(300):
+        _, answer = sdk.events_api.list(query_id=query_id, _parse_response=False)
+        if answer.status == 201:
+            break
+        time.sleep(0.05)
+    assert (answer.status, answer.data) == (201, b"")
+    _, file = sdk.events_api.list(query_id=query_id, action="download", _parse_response=False)
+    assert (file.status, len(rows(file.data))) == (200, 15)
+    assert file.headers["content-disposition"] == 'attachment; filename="x.csv"'
+
+
+def test_an_export_of_the_newer_form(sdk: ApiClient):
+    asked, answer = sdk.events_api.create_export(job_id=100, filename="x.csv", location="local")
+    assert answer.status == 202
+    for _ in range(300):
+        request, _ = sdk.requests_api.retrieve(asked.rq_id)
+        if request.status.value in ("finished", "failed"):
+            break
+        time.sleep(0.05)
+    assert (request.status.value, request.progress, request.owner.username) == ("finished", 1, "owner")
+    assert request.operation.type == "export:events"
+    answer = sdk.rest_client.GET(request.result_url, headers=sdk.get_common_headers(), _parse_response=False)
+    assert len(rows(answer.data)) == 10
+    listed, _ = sdk.requests_api.list()
+    assert asked.rq_id in [each.id for each in listed.results]
+    with pytest.raises(exceptions.ApiException) as caught:
+        sdk.requests_api.create_cancel(asked.rq_id)
+    assert caught.value.status == 409
+
+
+def test_events_go_in(sdk: ApiClient, vector):
+    vector.requests.clear()
+    now = datetime.now(UTC)
+    event = models.EventRequest(scope="save:job", timestamp=now, job_id=100, duration=5, payload="{}")
+    body = models.ClientEventsRequest(events=[event], timestamp=now)
+    stored, answer = sdk.events_api.create(body, x_organization="first")
+    assert answer.status == 201
+    assert (stored.events[0].scope, stored.events[0].user_name, stored.events[0].org_id) == (
+        "save:job",
+        "owner",
+        1,
+    )
+    assert vector.requests[0][0]["job_id"] == 100
+
+
+def test_what_is_refused_is_an_exception(sdk: ApiClient):
+    with pytest.raises(exceptions.ForbiddenException):
+        sdk.events_api.list(job_id=300)
+    with pytest.raises(exceptions.NotFoundException):
+        sdk.requests_api.retrieve("00000000-0000-0000-0000-000000000000")
