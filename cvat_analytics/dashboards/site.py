@@ -35,9 +35,9 @@ def with_cvat_url(dashboard: Mapping[str, Any], url: str) -> dict[str, Any]:
 def without_cvat_url(dashboard: Mapping[str, Any], original: Mapping[str, Any]) -> dict[str, Any]:
     """Return `dashboard`, as a site has it, in the form for git: with the links and the variable of `original` back in place."""
     made: dict[str, Any] = deepcopy(dict(dashboard))
-    variables = made.setdefault("templating", {}).setdefault("list", [])
     for position, variable in enumerate(original.get("templating", {}).get("list", [])):
         if variable["name"] == VARIABLE:
+            variables = made.setdefault("templating", {}).setdefault("list", [])
             variables[:] = [each for each in variables if each["name"] != VARIABLE]
             variables.insert(position, deepcopy(variable))
     panels = {panel["id"]: panel for panel in made.get("panels", [])}
@@ -58,7 +58,7 @@ def _drop_links(override: dict[str, Any]) -> None:
 def _restore_links(panel: dict[str, Any], original: Mapping[str, Any]) -> None:
     """Put the links to CVAT back where a column of `original` had them and `panel` still has that column's override."""
     overrides = panel.get("fieldConfig", {}).get("overrides", [])
-    for override in original.get("fieldConfig", {}).get("overrides", []):
+    for place, override in enumerate(original.get("fieldConfig", {}).get("overrides", [])):
         lost = [
             link
             for each in override["properties"]
@@ -67,6 +67,11 @@ def _restore_links(panel: dict[str, Any], original: Mapping[str, Any]) -> None:
             if _is_cvat_s(link)
         ]
         same = next((each for each in overrides if each["matcher"] == override["matcher"]), None)
+        emptied = deepcopy(override)
+        _drop_links(emptied)
+        if lost and same is None and not emptied["properties"]:
+            # it had nothing but these links, so that the site did not get it at all
+            overrides.insert(place, deepcopy(override))
         if not lost or same is None:
             continue
         links = next((each for each in same["properties"] if each["id"] == "links"), None)

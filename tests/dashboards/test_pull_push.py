@@ -269,6 +269,23 @@ def test_what_a_site_makes_of_a_file_leads_back_to_it(dashboard: Any, language: 
     assert tidied(back, dashboard.model) == dashboard.model
 
 
+def test_a_column_that_has_only_a_link_to_cvat_gets_it_back_on_a_site_without(here: exchange.Site) -> None:
+    link = {"id": "links", "value": [{"title": "Open in CVAT", "url": "${cvat_url}tasks/${__value.raw}"}]}
+    task = {"matcher": {"id": "byName", "options": "Task"}, "properties": [link]}
+    job = {
+        "matcher": {"id": "byName", "options": "Job"},
+        "properties": [{"id": "custom.width", "value": 90}, link],
+    }
+    model = {"panels": [{"id": 1, "fieldConfig": {"overrides": [task, job]}}], "templating": {"list": []}}
+    shown = here.deployed(model)
+    (left,) = shown["panels"][0]["fieldConfig"]["overrides"]
+    assert [each["id"] for each in left["properties"]] == ["custom.width"]
+    assert here.original(shown, model) == model
+    # a column whose settings were taken away in Grafana stays as it is there
+    shown["panels"][0]["fieldConfig"]["overrides"].clear()
+    assert here.original(shown, model)["panels"][0]["fieldConfig"]["overrides"] == [task]
+
+
 def test_nothing_differs_on_a_japanese_site_and_an_edit_comes_back_in_english(
     grafana: Grafana, japanese: exchange.Site, files: Path
 ) -> None:
