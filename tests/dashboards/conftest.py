@@ -8,6 +8,7 @@ import pytest
 
 from cvat_analytics.dashboards import Dashboard, load
 from tests.dashboards.events import Event, team
+from tests.dashboards.flow import Flow
 from tests.store import Store, running
 
 NOTHING = "nothing"
@@ -15,20 +16,27 @@ NOTHING = "nothing"
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory, events: list[Event]) -> Iterator[Store]:
-    """Return an engine with the team's events, each of them inserted twice, as after a retry."""
+def store(tmp_path_factory: pytest.TempPathFactory, events: list[Event], flow: Flow) -> Iterator[Store]:
+    """Return an engine with the team's events, each of them inserted twice, as after a retry, and what Vector said."""
     with running(tmp_path_factory.mktemp("store")) as engine:
         engine.create(NOTHING)
         engine.insert(events)
         engine.insert(list(reversed(events)))
+        flow.insert(engine)
         engine.refresh()
         yield engine
 
 
 @pytest.fixture(scope="session")
 def events() -> list[Event]:
-    """Return what is in the store."""
+    """Return what is in the store of the past."""
     return team()
+
+
+@pytest.fixture(scope="session")
+def flow() -> Flow:
+    """Return what is in the store of the last hours."""
+    return Flow()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,8 @@ MESSAGES = [
     "失敗しました\nline two",
     "",
 ]
+NAMES = ["Cats & 'dogs'", 'a "b" \\', "街路の写真", "'); DROP TABLE events; --", "100%20 ${users}"]
+REQUESTS = ["1b1c9f3e-0d64-4f8e-9a53-6c0b6f1d7a11", 'it\'s \\ "odd" & 100% ${users}', "要求"]
 PLATFORMS = [("Chrome", "Linux"), ("Firefox", "Windows 10"), ("Chrome", "macOS"), ("", "")]
 
 
@@ -60,12 +63,14 @@ def time_of(event: Event) -> datetime:
 
 
 def _event(dice: random.Random, time: datetime) -> Event:
-    scope = dice.choice([*SCOPES, "load:cvat", "send:exception", "send:working_time", "create:task"])
+    scope = dice.choice([*SCOPES, "load:cvat", "send:exception", "send:working_time", *_SERVER])
     user, job = dice.choice([*USERS, None]), dice.choice([None, *range(1, 9)])
     event: Event = {
         "scope": scope,
         "source": "client",
         "timestamp": text(time),
+        "obj_name": None,
+        "obj_val": None,
         "duration": dice.choice([0, 0, dice.randrange(1, 5000)]),
         "user_id": user,
         "user_name": USERS.get(user) if user else None,
@@ -81,11 +86,26 @@ def _event(dice: random.Random, time: datetime) -> Event:
         event["payload"] = json.dumps({"platform": {"name": name, "os": os}}) if name else "not json"
     elif scope == "send:exception":
         event["source"] = dice.choice(["client", "server"])
-        event["payload"] = json.dumps(
-            {"message": dice.choice(MESSAGES), "stack": "at a\nat b"}, ensure_ascii=False
-        )
+        details = {"message": dice.choice(MESSAGES), "stack": "at a\nat b"}
+        if event["source"] == "server":
+            details["request_id"] = dice.choice(REQUESTS)  # where older servers put it
+        event["payload"] = json.dumps(details, ensure_ascii=False)
     elif scope == "send:working_time":
         event["source"], event["payload"] = "server", json.dumps({"working_time": event["duration"]})
-    elif scope == "create:task":
-        event["source"], event["count"] = "server", dice.randrange(1, 50)
+    elif scope in _SERVER:
+        event["source"] = "server"
+        event |= _SERVER[scope](dice)
+        event["payload"] = json.dumps({"request": {"id": dice.choice(REQUESTS)}}, ensure_ascii=False)
     return event
+
+
+_SERVER: dict[str, Callable[[random.Random], dict[str, Any]]] = {
+    "create:task": lambda dice: {"obj_name": dice.choice(NAMES), "count": dice.randrange(1, 50)},
+    "update:task": lambda dice: {"obj_name": "name", "obj_val": dice.choice(NAMES)},
+    "create:project": lambda dice: {"obj_name": dice.choice(NAMES)},
+    "update:job": lambda dice: {
+        "obj_name": dice.choice(["state", "state", "assignee"]),
+        "obj_val": dice.choice(["completed", "completed", "in progress"]),
+    },
+}
+"""What only the server says, and its fields."""

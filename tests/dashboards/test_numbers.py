@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from statistics import fmean
 from typing import Any
 
 import pytest
 
-from cvat_analytics.dashboards import Dashboard, TimeRange, Values, expand
-from tests.dashboards.events import END, MESSAGES, RANGE, SCOPES, Event, text, time_of
+from cvat_analytics.dashboards import Dashboard, TimeRange, Values
+from tests.dashboards.events import END, MESSAGES, RANGE, REQUESTS, SCOPES, Event, text, time_of
+from tests.dashboards.shown import Shown, bucket, buckets, names, payload, request_id
 from tests.store import Store
 
-INTERVAL = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 QUARTER = timedelta(minutes=15)
-
-_COLUMNS = {
-    "scopes": lambda event: event["scope"],
-    "sources": lambda event: event["source"],
-    "users": lambda event: event["user_id"],
-    "projects": lambda event: event["project_id"],
-    "tasks": lambda event: event["task_id"],
-    "jobs": lambda event: event["job_id"],
-    "organizations": lambda event: event["org_id"],
-    "errors": lambda event: payload(event).get("message", ""),
-}
 
 CHOICES: list[dict[str, Sequence[str]]] = [
     {},
@@ -39,61 +28,17 @@ CHOICES: list[dict[str, Sequence[str]]] = [
     {"users": ["999"]},
 ]
 every_choice = pytest.mark.parametrize("values", CHOICES, ids=lambda values: "+".join(values) or "all")
-
-
-def payload(event: Event) -> dict[str, Any]:
-    """Return an event's payload; what is not JSON is empty."""
-    try:
-        return dict(json.loads(event["payload"]))
-    except (TypeError, ValueError):
-        return {}
-
-
-class Shown:
-    """What one choice shows: the panels' rows, and the events that they are made of."""
-
-    def __init__(
-        self,
-        store: Store,
-        dashboard: Dashboard,
-        events: list[Event],
-        values: Values,
-        time_range: TimeRange = RANGE,
-    ) -> None:
-        self.store, self.dashboard, self.events, self.range = store, dashboard, events, time_range
-        self.values = {name: value for name, value in values.items() if name in dashboard.variables}
-
-    def rows(self, title: str) -> list[dict[str, Any]]:
-        """Return the rows of the panel `title`."""
-        (query,) = next(panel for panel in self.dashboard.panels if panel.title == title).queries
-        return self.store.rows(
-            expand(query, self.dashboard, self.range, interval=INTERVAL, values=self.values)
-        )
-
-    def chosen(self, *ignored: str) -> list[Event]:
-        """Return the events that the time range and the filters leave, but for the `ignored` filters."""
-        return [
-            event
-            for event in self.events
-            if self.range.start <= time_of(event) <= self.range.end and self.fits(event, *ignored)
-        ]
-
-    def fits(self, event: Event, *ignored: str) -> bool:
-        """Return whether an event fits the filters."""
-        return all(
-            str(_COLUMNS[name](event)) in value for name, value in self.values.items() if name not in ignored
-        )
-
-
-def buckets(events: Iterable[Event], width: timedelta) -> dict[str, int]:
-    """Return the number of events by the start of their interval, as ClickHouse writes it."""
-    return dict(sorted(Counter(bucket(time_of(event), width) for event in events).items()))
-
-
-def bucket(time: datetime, width: timedelta) -> str:
-    """Return the start of the interval that `time` is in."""
-    seconds = width.total_seconds()
-    return f"{datetime.fromtimestamp(time.timestamp() // seconds * seconds, time.tzinfo):%Y-%m-%d %H:%M:%S}"
+# what is counted beforehand, what is not, and both: whole hours, odd ends, less than an hour, within one hour
+TIMES = [
+    (RANGE, HOUR),
+    (RANGE, timedelta(minutes=10)),
+    (TimeRange(RANGE.start + timedelta(hours=29, minutes=50, milliseconds=7), END - timedelta(minutes=7)), HOUR),
+    (TimeRange(END - timedelta(minutes=50), END - timedelta(minutes=20)), timedelta(seconds=30)),
+    (TimeRange(END - DAY, END + HOUR), 6 * HOUR),
+]  # fmt: skip
+every_time = pytest.mark.parametrize(
+    ("time_range", "interval"), TIMES, ids=lambda value: str(getattr(value, "start", value))
+)
 
 
 @pytest.fixture
@@ -112,74 +57,135 @@ def monitoring(store: Store, dashboards: dict[str, Dashboard], events: list[Even
 
 
 @every_choice
-def test_overall_activity(all_events: Shown, management: Shown) -> None:
+@every_time
+def test_overall_activity(
+    all_events: Shown, management: Shown, time_range: TimeRange, interval: timedelta
+) -> None:
     for shown in (all_events, management):
+        shown.range, shown.interval = time_range, interval
         rows = shown.rows("Overall activity")
-        assert {row["time"]: row["Events"] for row in rows} == buckets(shown.chosen(), INTERVAL)
+        assert {row["time"]: row["events"] for row in rows} == buckets(shown.chosen(), interval)
+
+
+def _table(events: list[Event], found: list[Event]) -> list[dict[str, Any]]:
+    """Return the rows of the table of all events for the events `found` among `events`."""
+    projects, tasks = names(events, "project"), names(events, "task")
+    nothing = dict.fromkeys(("access_token_id", "obj_id", "count", "user_email"))
+    return [
+        nothing
+        | event
+        | {
+            "project_name": projects.get(event["project_id"], ""),
+            "task_name": tasks.get(event["task_id"], ""),
+            "request_id": request_id(event),
+        }
+        for event in sorted(found, key=time_of, reverse=True)
+    ]
 
 
 @every_choice
-def test_table_of_all_events(all_events: Shown) -> None:
-    expected = sorted(all_events.chosen(), key=time_of, reverse=True)
-    rows = all_events.rows("All events")
-    for row in rows:
-        assert row.pop("user_email") is None
-        row["access_token_id"], row["obj_name"], row["obj_id"], row["obj_val"] = [None] * 4
-    nothing = dict.fromkeys(("access_token_id", "obj_name", "obj_id", "obj_val", "count"))
-    assert rows == [nothing | event for event in expected]
+@pytest.mark.parametrize(("time_range", "_"), [TIMES[0], TIMES[3]], ids=["week", "half an hour"])
+def test_table_of_all_events(all_events: Shown, time_range: TimeRange, _: timedelta) -> None:
+    all_events.range = time_range
+    assert all_events.rows("All events") == _table(all_events.events, all_events.chosen())
+
+
+@pytest.mark.parametrize("request_", [*REQUESTS, " " + REQUESTS[0] + " ", "no such"])
+@pytest.mark.parametrize("values", [{"users": ["2"], "scopes": [SCOPES[0]]}], ids=["other filters"])
+def test_a_request_id_shows_the_whole_request(all_events: Shown, request_: str) -> None:
+    all_events.values |= {"request_id": request_}
+    found = [event for event in all_events.events if request_id(event) == request_.strip()]
+    assert all_events.rows("All events") == _table(all_events.events, found)
+    in_range = [event for event in found if RANGE.start <= time_of(event) <= RANGE.end]
+    rows = all_events.rows("Overall activity")
+    assert {row["time"]: row["events"] for row in rows} == buckets(in_range, HOUR)
 
 
 @every_choice
 @pytest.mark.parametrize(
-    ("title", "column", "key"), [("Browsers", "Browser", "name"), ("Operating systems", "OS", "os")]
+    ("title", "column", "key"), [("Browsers", "browser", "name"), ("Operating systems", "system", "os")]
 )
 def test_browsers_and_systems(all_events: Shown, title: str, column: str, key: str) -> None:
     visits = [event for event in all_events.chosen("scopes") if event["scope"] == "load:cvat"]
     expected = Counter(payload(event).get("platform", {}).get(key, "unknown") for event in visits)
-    assert {row[column]: row["Visits"] for row in all_events.rows(title)} == expected
+    assert {row[column]: row["visits"] for row in all_events.rows(title)} == expected
+
+
+def _label(event: Event) -> str:
+    return f"{event['user_name'] or 'user'} ({event['user_id']})"
 
 
 @every_choice
-def test_user_activity(management: Shown) -> None:
+@every_time
+def test_user_activity(management: Shown, time_range: TimeRange, interval: timedelta) -> None:
+    management.range, management.interval = time_range, interval
     expected: dict[str, list[Event]] = defaultdict(list)
     for event in management.chosen():
         if event["user_id"] is not None:
-            expected[event["user_name"] or f"user {event['user_id']}"].append(event)
+            expected[_label(event)].append(event)
     found: dict[str, dict[str, int]] = defaultdict(dict)
     for row in management.rows("User activity"):
-        found[row["user"]][row["time"]] = row["Events"]
+        found[row["user"]][row["time"]] = row["events"]
     assert {user: {time: n for time, n in line.items() if n} for user, line in found.items()} == {
-        user: buckets(each, INTERVAL) for user, each in expected.items()
+        user: buckets(each, interval) for user, each in expected.items()
     }
     # a line has a point in every interval, also where its user did nothing
-    assert {len(line) for line in found.values()} <= {7 * 24}
+    assert {len(line) for line in found.values()} <= {len(next(iter(found.values()), {}))}
 
 
 @every_choice
-def test_working_time(management: Shown) -> None:
-    expected = _working_time(management)
-    found = {
-        (row["User ID"], row["Project"], row["Task"], row["Job"]): (
-            row["Working time (h)"],
-            row["Reported (h)"],
-            row["Activity"],
-        )
-        for row in management.rows("Working time")
+@pytest.mark.parametrize("kind", ["computed", "reported"])
+def test_working_time(management: Shown, kind: str) -> None:
+    management.values["working_time"] = kind
+    expected = {
+        key: ((worked if kind == "computed" else reported) / 3_600_000, count)
+        for key, (worked, reported, count) in _sums(management, lambda event, day: _ids(event)).items()
     }
+    rows = management.rows("Working time")
+    keys = ("user_id", "project_id", "task_id", "job_id")
+    found = {tuple(row[key] for key in keys): (row["working_time"], row["activity"]) for row in rows}
     assert found == {key: pytest.approx(value) for key, value in expected.items()}
-    names = {event["user_id"]: event["user_name"] or "" for event in management.events}
-    assert [row for row in management.rows("Working time") if row["User"] != names[row["User ID"]]] == []
+    users = {event["user_id"]: event["user_name"] or "" for event in management.events}
+    projects, tasks = names(management.events, "project"), names(management.events, "task")
+    assert [(row["user_name"], row["project_name"], row["task_name"]) for row in rows] == [
+        (users[row["user_id"]], projects.get(row["project_id"], ""), tasks.get(row["task_id"], ""))
+        for row in rows
+    ]
+    assert [row["working_time"] for row in rows] == sorted(
+        (row["working_time"] for row in rows), reverse=True
+    )
 
 
-def _working_time(shown: Shown) -> dict[tuple[int | None, ...], tuple[float, float, int]]:
-    """Return hours worked, hours reported and events by user, project, task and job, by CVAT's rule."""
-    sums: dict[tuple[int | None, ...], list[float]] = defaultdict(lambda: [0, 0, 0])
+@every_choice
+@pytest.mark.parametrize("kind", ["computed", "reported"])
+def test_working_hours_by_day(management: Shown, kind: str) -> None:
+    management.values["working_time"] = kind
+    label = {event["user_id"]: _label(event) for event in management.events}
+    sums = _sums(management, lambda event, day: (f"{day} 12:00:00", label[event["user_id"]]))
+    expected = {
+        key: pytest.approx((worked if kind == "computed" else reported) / 3_600_000)
+        for key, (worked, reported, _) in sums.items()
+        if (worked if kind == "computed" else reported) and key[1] != label.get(None)
+    }
+    assert {
+        (row["time"], row["user"]): row["hours"] for row in management.rows("Working hours by day")
+    } == expected
 
-    def add(event: Event, at: Event, worked: float, reported: float, count: int) -> None:
+
+def _ids(event: Event) -> tuple[int | None, ...]:
+    return tuple(event[column] for column in ("user_id", "project_id", "task_id", "job_id"))
+
+
+def _sums(shown: Shown, key_of: Any) -> dict[Any, tuple[float, float, int]]:
+    """Return milliseconds worked, milliseconds reported and events by `key_of(event, day)`, by CVAT's rule."""
+    sums: dict[Any, list[float]] = defaultdict(lambda: [0, 0, 0])
+
+    def add(event: Event, at: Event, *numbers: float) -> None:
         """Add to the bucket of `event` on the day of `at`."""
-        if shown.range.start.date() <= time_of(at).date() <= shown.range.end.date() and shown.fits(event):
-            key = tuple(event[column] for column in ("user_id", "project_id", "task_id", "job_id"))
-            sums[key] = [a + b for a, b in zip(sums[key], (worked, reported, count), strict=True)]
+        day = time_of(at).date()
+        if shown.range.start.date() <= day <= shown.range.end.date() and shown.fits(event):
+            key = key_of(event, day)
+            sums[key] = [a + b for a, b in zip(sums[key], numbers, strict=True)]
 
     for user in {event["user_id"] for event in shown.events}:
         mine = [event for event in shown.events if event["user_id"] == user]
@@ -194,49 +200,62 @@ def _working_time(shown: Shown) -> dict[tuple[int | None, ...], tuple[float, flo
         for event in mine:
             if event["scope"] == "send:working_time" and event["duration"]:
                 add(event, event, 0, event["duration"], 0)
-    return {
-        key: (worked / 3_600_000, reported / 3_600_000, int(count))
-        for key, (worked, reported, count) in sums.items()
-    }
+    return {key: (worked, reported, int(count)) for key, (worked, reported, count) in sums.items()}
 
 
 @every_choice
-@pytest.mark.parametrize("end", [END, END - timedelta(days=2), END + timedelta(days=30)], ids=str)
+def test_jobs_completed(management: Shown) -> None:
+    expected: dict[str, set[int]] = defaultdict(set)
+    for event in management.chosen():
+        if (event["scope"], event["obj_name"], event["obj_val"]) == ("update:job", "state", "completed"):
+            expected[bucket(time_of(event), DAY)] |= {event["job_id"]} - {None}
+    rows = management.rows("Jobs completed")
+    assert {row["time"]: row["jobs"] for row in rows} == {day: len(jobs) for day, jobs in expected.items()}
+
+
+@every_choice
+@pytest.mark.parametrize("end", [END, END - 2 * DAY, END + 30 * DAY], ids=str)
 def test_active_users_now_obeys_the_time_range(monitoring: Shown, end: datetime) -> None:
     monitoring.range = TimeRange(RANGE.start, end)
     recent = [event for event in monitoring.chosen("errors") if time_of(event) > end - QUARTER]
     expected = len({event["user_id"] for event in recent} - {None})
-    assert monitoring.rows("Active users (now)") == [{"Active users": expected}]
+    assert monitoring.rows("Active users (now)") == [{"users": expected}]
 
 
 @every_choice
-def test_active_users_over_time(monitoring: Shown) -> None:
+@every_time
+def test_active_users_over_time(monitoring: Shown, time_range: TimeRange, interval: timedelta) -> None:
+    monitoring.range, monitoring.interval = time_range, interval
+    step = max(QUARTER, interval)
     expected: dict[str, set[int]] = defaultdict(set)
     for event in monitoring.chosen("errors"):
         if event["user_id"] is not None:
-            expected[bucket(time_of(event), QUARTER)].add(event["user_id"])
+            expected[bucket(time_of(event), step)].add(event["user_id"])
     rows = monitoring.rows("Active users")
-    assert {row["time"]: row["Active users"] for row in rows if row["Active users"]} == {
+    assert {row["time"]: row["users"] for row in rows if row["users"]} == {
         time: len(users) for time, users in expected.items()
     }
-    assert len(rows) == 7 * 24 * 4
+    first = int(time_range.start.timestamp() // step.total_seconds())
+    assert len(rows) == -(-time_range.end.timestamp() // step.total_seconds()) - first
 
 
 @every_choice
-def test_durations_and_counts(monitoring: Shown) -> None:
+@every_time
+def test_durations_and_counts(monitoring: Shown, time_range: TimeRange, interval: timedelta) -> None:
+    monitoring.range, monitoring.interval = time_range, interval
     durations: dict[tuple[str, str], list[int]] = defaultdict(list)
     for event in monitoring.chosen("errors"):
         durations[event["scope"], event["source"]].append(event["duration"])
-    found = {(row["Scope"], row["Source"]): row["Count"] for row in monitoring.rows("Number of events")}
+    found = {(row["scope"], row["source"]): row["events"] for row in monitoring.rows("Number of events")}
     assert found == {key: len(each) for key, each in durations.items()}
     timed = {key: sorted(filter(None, each)) for key, each in durations.items() if any(each)}
     rows = monitoring.rows("Duration of events")
-    assert {(row.pop("Scope"), row.pop("Source")): row for row in rows} == {
+    assert {(row.pop("scope"), row.pop("source")): row for row in rows} == {
         key: {
-            "Average": pytest.approx(fmean(each)),
-            "95 %": each[int(len(each) * 0.95)],
-            "Min": each[0],
-            "Max": each[-1],
+            "average": pytest.approx(fmean(each)),
+            "slow": each[int(len(each) * 0.95)],
+            "shortest": each[0],
+            "longest": each[-1],
         }
         for key, each in timed.items()
     }
@@ -245,13 +264,21 @@ def test_durations_and_counts(monitoring: Shown) -> None:
 @every_choice
 def test_exceptions(monitoring: Shown) -> None:
     exceptions = [event for event in monitoring.chosen("scopes") if event["scope"] == "send:exception"]
-    assert {row["time"]: row["Exceptions"] for row in monitoring.rows("Exceptions")} == buckets(
-        exceptions, INTERVAL
-    )
+    found = {row["time"]: row["exceptions"] for row in monitoring.rows("Exceptions")}
+    assert found == buckets(exceptions, HOUR)
+    projects, tasks = names(monitoring.events, "project"), names(monitoring.events, "task")
     columns = ("timestamp", "user_id", "user_name", "source", "project_id", "task_id", "job_id", "payload")
     expected = [
         {column: event[column] for column in columns}
-        | {"error": payload(event)["message"], "stack": payload(event)["stack"]}
+        | {
+            "error": payload(event)["message"],
+            "stack": payload(event)["stack"],
+            "request_id": request_id(event),
+        }
+        | {
+            "project_name": projects.get(event["project_id"], ""),
+            "task_name": tasks.get(event["task_id"], ""),
+        }
         for event in sorted(exceptions, key=time_of, reverse=True)
     ]
     assert monitoring.rows("Exceptions table") == expected
@@ -261,39 +288,31 @@ def test_exceptions(monitoring: Shown) -> None:
     "values", [{}, {"users": ["2", "4"], "organizations": ["1"], "projects": ["2"]}], ids=str
 )
 def test_filters_offer_what_occurs(monitoring: Shown) -> None:
-    def options(name: str) -> list[list[str]]:
-        query = monitoring.dashboard.variables[name].query
-        assert query is not None
-        return [
-            list(row.values())
-            for row in monitoring.store.rows(
-                expand(query, monitoring.dashboard, RANGE, values=monitoring.values)
-            )
-        ]
+    projects, tasks = names(monitoring.events, "project"), names(monitoring.events, "task")
 
-    def ids(column: str, *earlier: str) -> list[list[str]]:
+    def ids(column: str, known: dict[int, str], *earlier: str) -> list[list[str]]:
         others = [name for name in monitoring.values if name not in earlier]
-        found = {event[column] for event in monitoring.chosen(*others)} - {None}
-        return [[str(each)] for each in sorted(found, reverse=True)]
+        found = sorted({event[column] for event in monitoring.chosen(*others)} - {None}, reverse=True)
+        return [[str(id_), f"{known[id_]} ({id_})" if id_ in known else str(id_)] for id_ in found]
 
     in_range = [event for event in monitoring.events if RANGE.start <= time_of(event) <= RANGE.end]
-    assert options("scopes") == [[scope] for scope in sorted({event["scope"] for event in in_range})]
-    assert options("sources") == [["client"], ["server"]]
-    assert options("organizations") == [["1", "org'one (1)"], ["2", "orgtwo (2)"]]
-    assert sorted(options("users")) == sorted(
-        [str(event), f"{name or 'user'} ({event})"]
-        for event, name in {
-            e["user_id"]: e["user_name"] for e in monitoring.chosen("users", "projects") if e["user_id"]
-        }.items()
-    )
-    assert options("projects") == ids("project_id", "organizations", "users")
-    assert options("tasks") == ids("task_id", "organizations", "users", "projects")
-    assert options("jobs") == ids("job_id", "organizations", "users", "projects", "tasks")
-    messages = Counter(
-        payload(e)["message"] for e in monitoring.chosen("scopes") if e["scope"] == "send:exception"
-    )
-    del messages[""]
-    assert sorted(options("errors")) == sorted([message] for message in messages)
+    assert monitoring.options("scopes") == [
+        [scope] for scope in sorted({event["scope"] for event in in_range})
+    ]
+    assert monitoring.options("sources") == [["client"], ["server"]]
+    assert monitoring.options("organizations") == [["1", "org'one (1)"], ["2", "orgtwo (2)"]]
+    users = {
+        str(event["user_id"]): _label(event)
+        for event in monitoring.chosen("users", "projects")
+        if event["user_id"]
+    }
+    assert sorted(monitoring.options("users")) == sorted([id_, label] for id_, label in users.items())
+    assert monitoring.options("projects") == ids("project_id", projects, "organizations", "users")
+    assert monitoring.options("tasks") == ids("task_id", tasks, "organizations", "users", "projects")
+    jobs = ids("job_id", {}, "organizations", "users", "projects", "tasks")
+    assert monitoring.options("jobs") == [[id_] for id_, _ in jobs]
+    messages = {payload(e)["message"] for e in monitoring.chosen("scopes") if e["scope"] == "send:exception"}
+    assert sorted(monitoring.options("errors")) == sorted([message] for message in messages - {""})
 
 
 def test_times_are_written_as_clickhouse_writes_them(events: list[Event]) -> None:

@@ -1,4 +1,4 @@
-"""Every panel's and every variable's SQL runs on the real engine, whatever is chosen, over data and over nothing."""
+"""Every panel's, variable's and annotation's SQL runs on the real engine, whatever is chosen, over data and over nothing."""
 
 from __future__ import annotations
 
@@ -11,10 +11,24 @@ from hypothesis import strategies as st
 
 from cvat_analytics.dashboards import ALL, Dashboard, Query, Values, expand, load
 from tests.dashboards.conftest import NOTHING
-from tests.dashboards.events import MESSAGES, RANGE, SCOPES, Event
+from tests.dashboards.events import MESSAGES, RANGE, REQUESTS, SCOPES, Event
+from tests.dashboards.flow import Flow
 from tests.store import Store
 
-QUERIES = [(dashboard, query) for dashboard in load() for query in dashboard.queries]
+
+def every_query_of(dashboard: Dashboard) -> list[Query]:
+    """Return the queries of variables, panels and annotations."""
+    annotations = dashboard.model["annotations"]["list"]
+    return [
+        *dashboard.queries,
+        *(
+            Query(f"dashboard {dashboard.title!r}, annotation {each['name']!r}", each["target"]["rawSql"])
+            for each in annotations
+        ),
+    ]
+
+
+QUERIES = [(dashboard, query) for dashboard in load() for query in every_query_of(dashboard)]
 every_query = pytest.mark.parametrize(
     ("dashboard", "query"),
     QUERIES,
@@ -30,6 +44,8 @@ ONE: dict[str, Sequence[str]] = {
     "jobs": ["2"],
     "organizations": ["1"],
     "errors": [MESSAGES[1]],
+    "request_id": REQUESTS[1],
+    "working_time": "reported",
 }
 SEVERAL: dict[str, Sequence[str]] = {
     "scopes": [*SCOPES, "send:exception", "load:cvat", "no:such"],
@@ -40,13 +56,21 @@ SEVERAL: dict[str, Sequence[str]] = {
     "jobs": ["1", "2", "3", "4"],
     "organizations": ["1", "2"],
     "errors": MESSAGES[:4],
+    "request_id": "",
+    "working_time": "computed",
+}
+
+
+ALL_OF_ALL: dict[str, Sequence[str]] = dict.fromkeys(ONE, ALL) | {
+    "request_id": "",
+    "working_time": "computed",
 }
 
 
 def _choices() -> list[Values]:
     """Return nothing, one and several values of each filter alone, and all filters at once."""
     alone = [{name: chosen[name]} for chosen, name in product((ONE, SEVERAL), ONE)]
-    return [{}, *alone, ONE, SEVERAL, dict.fromkeys(ONE, ALL), {**SEVERAL, "users": [ALL], "scopes": ""}]
+    return [{}, *alone, ONE, SEVERAL, ALL_OF_ALL, {**SEVERAL, "users": [ALL], "scopes": ""}]
 
 
 def _chosen(dashboard: Dashboard, values: Values) -> Values:
@@ -54,13 +78,15 @@ def _chosen(dashboard: Dashboard, values: Values) -> Values:
 
 
 @every_query
-def test_runs_for_every_choice(store: Store, dashboard: Dashboard, query: Query) -> None:
+def test_runs_for_every_choice(store: Store, flow: Flow, dashboard: Dashboard, query: Query) -> None:
     counts = {}
     for values in _choices():
-        sql = expand(query, dashboard, RANGE, values=_chosen(dashboard, values))
-        counts[str(values)] = len(store.rows(sql))
+        chosen = _chosen(dashboard, values)
+        if chosen or not values:
+            time_range = flow.range if dashboard.title == "Pipeline" or "deployments" in query.sql else RANGE
+            counts[str(values)] = len(store.rows(expand(query, dashboard, time_range, values=chosen)))
     assert counts["{}"] > 0
-    assert counts[str(dict.fromkeys(ONE, ALL))] == counts["{}"]
+    assert counts.get(str(ALL_OF_ALL), counts["{}"]) == counts["{}"]
 
 
 @every_query
@@ -76,22 +102,25 @@ def test_panels_over_nothing_show_zero_or_no_data(store: Store, dashboards: dict
     assert '"rows": 0' in store.post(expand(users, dashboards["Management"], RANGE), database=NOTHING)
 
 
-_values = st.lists(
-    st.text()
-    | st.sampled_from(
-        [*SCOPES, *MESSAGES, "\\", "'", "\\'", "' OR 1=1 --", "$__fromTime", "${users}", "*/", "1"]
-    ),
-    max_size=3,
+_text = st.text() | st.sampled_from(
+    [*SCOPES, *MESSAGES, *REQUESTS, "\\", "'", "\\'", "' OR 1=1 --", "$__fromTime", "${users}", "*/", "1"]
+)
+_choice = st.dictionaries(
+    st.sampled_from(sorted(SEVERAL.keys() - {"request_id", "working_time"})), st.lists(_text, max_size=3)
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.dictionaries(st.sampled_from(sorted(ONE)), _values), st.sampled_from(QUERIES))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    _choice,
+    st.fixed_dictionaries({}, optional={"request_id": _text, "working_time": _text}),
+    st.sampled_from(range(len(QUERIES))),
+)
 def test_no_value_can_break_a_query(
-    store: Store, values: dict[str, list[str]], place: tuple[Dashboard, Query]
+    store: Store, values: dict[str, list[str]], texts: dict[str, str], place: int
 ) -> None:
-    dashboard, query = place
-    store.rows(expand(query, dashboard, RANGE, values=_chosen(dashboard, values)))
+    dashboard, query = QUERIES[place]
+    store.rows(expand(query, dashboard, RANGE, values=_chosen(dashboard, values | texts)))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -101,5 +130,5 @@ def test_a_text_filter_finds_exactly_its_values(
 ) -> None:
     monitoring = dashboards["Monitoring"]
     (query,) = next(panel for panel in monitoring.panels if panel.title == "Number of events").queries
-    found = {row["Scope"] for row in store.rows(expand(query, monitoring, RANGE, values={"scopes": scopes}))}
+    found = {row["scope"] for row in store.rows(expand(query, monitoring, RANGE, values={"scopes": scopes}))}
     assert found == {event["scope"] for event in events} & set(scopes)
