@@ -4,7 +4,7 @@ Everything that can be refused is refused in `plan.make`, before the first chang
 configuration, every configuration before every start, and the store before those who write to it and read from it.
 """
 
-from deploys import clickhouse, firewall, gateway, grafana, plan, vector
+from deploys import clickhouse, cvat, firewall, gateway, grafana, plan, vector
 from deploys.operations import stage
 
 wanted = plan.make(plan.inventory_file())
@@ -44,3 +44,4 @@ if "gateway" in wanted.components:
     gateway.activate(wanted)
 
 firewall.apply(wanted)
+cvat.apply(wanted)

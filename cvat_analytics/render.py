@@ -19,7 +19,7 @@ import jinja2
 
 from cvat_analytics import alerts, memory
 from cvat_analytics.dashboards import languages, load, site, tidy
-from cvat_analytics.secrets import Secrets
+from cvat_analytics.secrets import ACCEPTED, NAMES, Secrets
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK, Topology
 
@@ -121,8 +121,12 @@ class Context:
                 "cvat": (LOOPBACK, *clickhouse.clickhouse_allowed_addresses),
             },
             "password_sha256": {
-                name.removeprefix("clickhouse_"): self.secrets.sha256(name)
-                for name in self.secrets
+                name.removeprefix("clickhouse_"): [
+                    self.secrets.sha256(each)
+                    for each in (name, *(name + suffix for suffix in ACCEPTED))
+                    if each in self.secrets
+                ]
+                for name in NAMES
                 if name.startswith("clickhouse_")
             },
             "memory": memory.profile(self.settings, self.memory_bytes),

@@ -6,7 +6,7 @@ import json
 import os
 import secrets as random
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from hashlib import sha256
 from pathlib import Path
 
@@ -25,6 +25,12 @@ NAMES = (
 
 GIVEN = ("smtp_password", "alert_webhook_token")
 """Passwords of other systems, which nobody can generate: the operator gives those that the settings need."""
+
+
+NEXT, PREVIOUS, GONE = "_next", "_previous", "_gone"
+"""What follows a name while its password is being changed (rotation.py)."""
+ACCEPTED = (NEXT, PREVIOUS)
+"""Those that ClickHouse accepts beside the one in use."""
 
 
 class Secrets(Mapping[str, str]):
@@ -90,7 +96,8 @@ def load(path: Path) -> Secrets:
         raise InputError(
             f"secrets file {path}: lacks {', '.join(missing)}. Run `cvat-analytics secrets init` to add what is missing"
         )
-    return Secrets({name: str(values[name]) for name in (*NAMES, *GIVEN) if values.get(name)})
+    changing = (name + suffix for name in NAMES for suffix in (NEXT, PREVIOUS, GONE))
+    return Secrets({name: str(values[name]) for name in (*NAMES, *GIVEN, *changing) if values.get(name)})
 
 
 def init(path: Path) -> list[str]:
@@ -118,6 +125,13 @@ def give(path: Path, name: str, value: str) -> None:
     _write(path, _existing(path) | {name: value})
 
 
+def replace(path: Path, values: Mapping[str, str], without: Set[str] = frozenset()) -> None:
+    """Write `values` into the file `path` in one step, and take the names in `without` out. Raises InputError as `init` does."""
+    _write(
+        path, {name: value for name, value in (_existing(path) | dict(values)).items() if name not in without}
+    )
+
+
 def _existing(path: Path) -> dict[str, str]:
     """Return what is in the file `path`. Raises InputError when it is there but cannot be understood."""
     existing: dict[str, str] = {}
@@ -140,4 +154,7 @@ def _write(path: Path, values: Mapping[str, str]) -> None:
     with os.fdopen(descriptor, "w") as file:
         json.dump(dict(values), file, indent=2)
         file.write("\n")
+        file.flush()
+        # a password that is in use and nowhere written would be lost for good
+        os.fsync(file.fileno())
     temporary.replace(path)

@@ -54,8 +54,8 @@ class Host(FactBase[HostState | None]):
         return f"""
 . /etc/os-release; echo "os_id=${{ID:-}}"; echo "os_version=${{VERSION_ID:-}}"; echo "os_name=${{PRETTY_NAME:-}}"
 echo "architecture=$(dpkg --print-architecture 2>/dev/null || uname -m)"
-awk '/^MemTotal:/ {{print "memory=" $2 * 1024}}' /proc/meminfo
-df -Pk /var/lib | awk 'NR == 2 {{print "free_disk=" $4 * 1024}}'
+awk '/^MemTotal:/ {{printf "memory=%.0f\\n", $2 * 1024}}' /proc/meminfo
+df -Pk /var/lib | awk 'NR == 2 {{printf "free_disk=%.0f\\n", $4 * 1024}}'
 awk -F: '/^(flags|Features)/ {{print "cpu_flags=" $2; exit}}' /proc/cpuinfo
 echo "uid=$(id -u)"
 [ -d /run/systemd/system ] && echo "systemd=yes"
@@ -85,8 +85,8 @@ true"""
             os_version=single.get("os_version", ""),
             os_name=single.get("os_name", "an unknown system"),
             architecture=single.get("architecture", ""),
-            memory=int(float(single.get("memory", 0))),
-            free_disk=int(float(single.get("free_disk", 0))),
+            memory=int(single.get("memory", 0)),
+            free_disk=int(single.get("free_disk", 0)),
             cpu_flags=frozenset(single.get("cpu_flags", "").split()),
             is_root=single.get("uid") == "0",
             has_systemd=single.get("systemd") == "yes",

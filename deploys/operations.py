@@ -300,7 +300,7 @@ def insert_probe(
     if state.active and state.applied == applied and not state.needs_reload:
         host.noop("nothing is to be restarted")
         return
-    for table in ("events", "events_dead_letter"):
+    for table in ("events", "events_dead_letter", "pipeline_metrics"):
         answer = f"{STATE_DIRECTORY}/probe"
         # the password goes through bash's own printf: it never stands in a command line
         request = (

@@ -7,19 +7,24 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cvat_analytics import deployments, remote, secrets
 from cvat_analytics import inventory as inventories
-from cvat_analytics import secrets
+from cvat_analytics.errors import CvatAnalyticsError, InputError
 from cvat_analytics.render import ROOT
 from scripts.target import inventory_option
 
 _BEGINS = "--> Beginning operation run"
 """What pyinfra says before its first change; everything before that is reading."""
 _NOT_CONNECTED = re.compile(r"\[([^\]]+)\] Could not connect \((.*)\)")
+_TOLD = re.compile(r"CVAT setting: (.*\S)")
+"""What deploys/cvat.py says of settings of CVAT that are new."""
 _PLACE_IN_CODE = re.compile(r"^--> pyinfra error in \S+ line \d+: ")
 """Where a refusal was raised is of no use to an operator; what it says is."""
 
@@ -40,32 +45,78 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     """
     stack = inventories.load(inventory)
     _ensure_secrets(stack)
-    arguments = ["--json", "--fail-percent", "0", "--dry" if dry else "-y"]
-    arguments += ["--diff"] if diff else []
-    arguments += ["-vv"] if verbose else []
-    arguments += [argument for name in limit for argument in ("--limit", name)]
-    result, begun, unreachable, code = _pyinfra(inventory.absolute(), arguments)
-    if code != 0:
-        for host, reason in unreachable:
-            click.echo(
-                f"cvat-analytics: host {host}: cannot be reached ({reason}). Check its name and ssh_hostname, ssh_port, "
-                "ssh_user, ssh_key in the inventory",
-                err=True,
-            )
-        if not begun:
-            click.echo(
-                "cvat-analytics: refused before the first change; the hosts are as they were", err=True
-            )
-        else:
-            click.echo(
-                "cvat-analytics: a step failed (see above). Run it again when the cause is gone: it goes on from there",
-                err=True,
-            )
-        sys.exit(1 if begun else 2)
+    options = ["--diff"] if diff else []
+    options += ["-vv"] if verbose else []
+    options += [argument for name in limit for argument in ("--limit", name)]
+    outcome = bring(inventory, dry, options)
     if dry:
-        _show_plan(result["plan"])
-    else:
-        _show_result(result["results"], inventory)
+        _show_plan(outcome.result["plan"])
+        return
+    changed = [step for step in outcome.result["results"]["operations"] if step["success"]]
+    _show_result(changed, len(outcome.result["results"]["operations"]))
+    if changed:
+        _record(inventory, changed)
+    if outcome.told:
+        click.echo(
+            "Tell CVAT, in the environment of its server and workers (`cvat-analytics cvat-env` prints all of it):"
+        )
+        for line in outcome.told:
+            click.echo(f"  {line}")
+    click.echo(f"Prove that it works: cvat-analytics smoke --inventory {inventory}")
+
+
+@dataclass
+class Outcome:
+    """What a run of pyinfra came to: its own result, and which settings of CVAT are new."""
+
+    result: dict[str, Any]
+    told: list[str]
+
+
+def bring(inventory: Path, dry: bool = False, options: Sequence[str] = (), quiet: bool = False) -> Outcome:
+    """Bring the hosts of `inventory` to what it says, or with `dry` find out what that would change.
+
+    Raises InputError when it was refused before the first change, CvatAnalyticsError when a step failed.
+    """
+    arguments = ["--json", "--fail-percent", "0", "--dry" if dry else "-y", *options]
+    outcome, begun, unreachable, code = _pyinfra(inventory.absolute(), arguments, quiet)
+    if code == 0:
+        return outcome
+    reasons = [
+        f"host {host}: cannot be reached ({reason}). Check its name and ssh_hostname, ssh_port, ssh_user, ssh_key in the inventory"
+        for host, reason in unreachable
+    ]
+    if not begun:
+        raise InputError("\n".join([*reasons, "refused before the first change; the hosts are as they were"]))
+    raise CvatAnalyticsError(
+        "\n".join(
+            [
+                *reasons,
+                "a step failed (see above). Run it again when the cause is gone: it goes on from there",
+            ]
+        )
+    )
+
+
+def refuse_pending(inventory: Path) -> None:
+    """Raise InputError when the hosts are not what `inventory` says: a command would change more than it is asked to."""
+    plan = bring(inventory, dry=True, quiet=True).result["plan"]
+    names = [
+        step["name"] for step in plan if step["hosts_with_change"] or step["hosts_with_conditional_change"]
+    ]
+    if names:
+        raise InputError(
+            f"the hosts are not as {inventory} says ({', '.join(names)}). Run `cvat-analytics deploy --inventory {inventory}` first"
+        )
+
+
+def _record(inventory: Path, changed: list[dict[str, Any]]) -> None:
+    """Note the deploy in ClickHouse; it has been done, so that a failure to note it is said and no more."""
+    try:
+        with remote.reach(inventory) as access:
+            deployments.record(access, [host for step in changed for host in step["success"]], len(changed))
+    except CvatAnalyticsError as error:
+        click.echo(f"Note: the dashboards will not show this deploy: {error}", err=True)
 
 
 def _ensure_secrets(stack: inventories.Stack) -> None:
@@ -79,23 +130,33 @@ def _ensure_secrets(stack: inventories.Stack) -> None:
 
 
 def _pyinfra(
-    inventory: Path, arguments: list[str]
-) -> tuple[dict[str, Any], bool, list[tuple[str, str]], int]:
-    """Run pyinfra; return its result, whether it began to change hosts, hosts not reached and why, its exit code."""
+    inventory: Path, arguments: list[str], quiet: bool
+) -> tuple[Outcome, bool, list[tuple[str, str]], int]:
+    """Run pyinfra; return its outcome, whether it began to change hosts, hosts not reached and why, its exit code.
+
+    What it says goes to standard error as it comes, or with `quiet` only when it fails.
+    """
     command = [sys.executable, "-m", "pyinfra", str(inventory), "deploy.py", *arguments]
     environment = os.environ | {"PYINFRA_PROGRESS": "off"}
     begun = False
-    unreachable = []
+    unreachable: list[tuple[str, str]] = []
+    told: list[str] = []
+    said: list[str] = []
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         for line in process.stderr or ():
             begun = begun or _BEGINS in line
             unreachable += _NOT_CONNECTED.findall(line)
-            click.echo(_PLACE_IN_CODE.sub("cvat-analytics: ", line), nl=False, err=True)
+            told += _TOLD.findall(line)
+            said.append(_PLACE_IN_CODE.sub("cvat-analytics: ", line))
+            if not quiet:
+                click.echo(said[-1], nl=False, err=True)
         output = process.stdout.read() if process.stdout else ""
     code = process.returncode
-    return (json.loads(output) if code == 0 else {}), begun, unreachable, code
+    if quiet and code != 0:
+        click.echo("".join(said), nl=False, err=True)
+    return Outcome(json.loads(output) if code == 0 else {}, told), begun, unreachable, code
 
 
 def _show_plan(plan: list[dict[str, Any]]) -> None:
@@ -111,14 +172,11 @@ def _show_plan(plan: list[dict[str, Any]]) -> None:
     )
 
 
-def _show_result(results: dict[str, Any], inventory: Path) -> None:
-    changed = [step for step in results["operations"] if step["success"]]
+def _show_result(changed: list[dict[str, Any]], count: int) -> None:
     for step in changed:
         click.echo(f"changed  {step['name']}  on {', '.join(step['success'])}")
-    count = len(results["operations"])
     click.echo(
         f"{len(changed)} of {count} operations changed something."
         if changed
         else f"Nothing to change: all {count} operations found things as they should be."
     )
-    click.echo(f"Prove that it works: cvat-analytics smoke --inventory {inventory}")

@@ -44,6 +44,10 @@ class Processes:
         pid = int(note.get("pid", 0))
         return pid if pid and _started(pid) == note.get("started") else None
 
+    def applied(self, name: str) -> str:
+        """Return what the part `name` was last started with, empty when it never was."""
+        return self._note(name).get("applied", "")
+
     def ensure(self, part: Part, timeout: float) -> bool:
         """Make `part` run with what it stands for now, and wait until it is ready; return whether it was started.
 

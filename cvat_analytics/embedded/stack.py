@@ -21,7 +21,7 @@ from typing import Any
 
 import jinja2
 
-from cvat_analytics import migrations, render, secrets, topology
+from cvat_analytics import deployments, migrations, render, secrets, topology
 from cvat_analytics.access import Access, pairs
 from cvat_analytics.embedded import engine
 from cvat_analytics.embedded.processes import Part, Processes, is_ready
@@ -141,11 +141,16 @@ def start(stack: Stack, names: Sequence[str] = PARTS) -> Stack:
     context = stack.context()
     parts = {part.name: part for part in _parts(stack, context, _write_files(context))}
     _write(RenderedFile(f"{directory}/netrc", _netrc(context)))
+    processes = stack.processes
+    # what had ended and is started again as it was is no change
+    changes = sum(processes.applied(name) not in ("", parts[name].applied) for name in names)
     (directory / "stack.json").write_text(json.dumps({"port_base": stack.port_base}))
     for name in names:
-        stack.processes.ensure(parts[name], START_TIMEOUT)
+        processes.ensure(parts[name], START_TIMEOUT)
         if name == "clickhouse":
-            _migrate(stack.access())
+            changes += _migrate(stack.access())
+    if changes and "clickhouse" in names:
+        deployments.record(stack.access(), [HOST], changes)
     return stack
 
 
@@ -267,8 +272,12 @@ def _write_files(context: Context) -> dict[str, str]:
         paths.grafana_plugins,
     ):
         Path(directory).mkdir(parents=True, exist_ok=True)
+    # the library, unlike a server, does not look whether its users have changed
+    users = "" if shutil.which("clickhouse") else f"{paths.clickhouse_config}/users.d/"
     return {
-        name: render.fingerprint(*(file for file in part if file.effect == "restart"))
+        name: render.fingerprint(
+            *(file for file in part if file.effect == "restart" or (users and file.path.startswith(users)))
+        )
         for name, part in files.items()
     }
 
@@ -328,8 +337,11 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
     ]  # fmt: skip
 
 
-def _migrate(access: Access) -> None:
-    """Bring the database to the checkout's scripts and the settings' retention, as the deploy does on a host."""
+def _migrate(access: Access) -> int:
+    """Bring the database to the checkout's scripts and the settings' retention, as the deploy does on a host.
+
+    Return the number of changes.
+    """
     database = access.settings.database
     client = access.client()
     for statement in migrations.bootstrap(database):
@@ -338,10 +350,12 @@ def _migrate(access: Access) -> None:
     scripts = migrations.read(render.ROOT / "clickhouse")
     applied = pairs(client, migrations.applied_query(database))
     migrations.refuse_stock_table(database, applied, pairs(client, migrations.engines_query(database)))
-    migrations.apply(migrations.pending(scripts, applied), database, client.command)
+    pending = migrations.pending(scripts, applied)
+    migrations.apply(pending, database, client.command)
     changes = migrations.retention(access.settings, pairs(client, migrations.engines_query(database)))
     changes += migrations.working_time(
         access.settings, pairs(client, migrations.working_time_query(database)), scripts
     )
     for statement in changes:
         client.command(statement)
+    return len(pending) + len(changes)

@@ -1,0 +1,39 @@
+"""What the CVAT side has to be told: remembered on the host of the store, so that a deploy can say what is new."""
+
+from __future__ import annotations
+
+from pyinfra import host, logger
+from pyinfra.api import StringCommand, operation
+
+from cvat_analytics import cvat_env
+from deploys.facts import STATE_DIRECTORY, FileText
+from deploys.operations import Commands
+from deploys.plan import Plan
+
+_NOTE = f"{STATE_DIRECTORY}/cvat-environment"
+
+
+def apply(plan: Plan) -> None:
+    """Say which of CVAT's settings are new or have changed since the last deploy."""
+    if "clickhouse" in plan.components:
+        told(name="CVAT: what it has to be told", environment=dict(cvat_env.environment(plan.topology).values))
+
+
+@operation()
+def told(environment: dict[str, str]) -> Commands:
+    """Note what CVAT has to be told, and log what of it is new, in the form that `cvat-analytics deploy` repeats at its end.
+
+    + environment: names and values, no secrets
+    """
+    text = cvat_env.as_env(environment)
+    before = host.get_fact(FileText, path=_NOTE)
+    if before == text:
+        host.noop("nothing that CVAT has to be told has changed")
+        return
+    known = dict(line.split("=", 1) for line in before.splitlines() if "=" in line)
+    for name, value in environment.items():
+        if known.get(name) != value:
+            was = f"  (was {known[name]})" if name in known else ""
+            host.log(f"CVAT setting: {name}={value}{was}", logger.info)
+    yield f"install -d -m 755 {STATE_DIRECTORY}"
+    yield StringCommand(f"cat > {_NOTE}", _stdin=text.splitlines())

@@ -1,0 +1,95 @@
+"""`cvat-analytics cvat-env`: what the CVAT side has to be told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from cvat_analytics import cvat_env as library
+from cvat_analytics import inventory as inventories
+from cvat_analytics import topology
+from cvat_analytics.embedded import stack
+from cvat_analytics.errors import InputError
+from cvat_analytics.secrets import Secrets
+from scripts.reach import target_options
+from scripts.target import DEFAULT_DIRECTORY
+
+_NAME = "CLICKHOUSE_PASSWORD"
+
+
+@click.command("cvat-env")
+@click.option(
+    "--format", "form", type=click.Choice(["env", "compose", "traefik"]), default="env", show_default=True,
+    help="Lines for .env, a docker compose override, or a rule file for CVAT's traefik.",
+)  # fmt: skip
+@click.option("--off", is_flag=True, help="What turns analytics off on the CVAT side.")
+@click.option(
+    "--cvat-compose", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+    help="Your CVAT's docker-compose.yml, whose services the override is for.  [default: those of CVAT 2.40]",
+)  # fmt: skip
+@click.option(
+    "--show-password", is_flag=True, help="Print the password of the user cvat as well (format env)."
+)
+@click.option(
+    "--password-file", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    help="Add or replace the line with the password in this file, and let nobody else read it (mode 0600).",
+)  # fmt: skip
+@target_options
+def cvat_env(
+    form: str, off: bool, cvat_compose: Path | None, show_password: bool, password_file: Path | None,
+    directory: Path | None, inventory: Path | None,
+) -> None:  # fmt: skip
+    """Print what the CVAT side has to be told: the address of Vector, of ClickHouse for its exports, of the dashboards.
+
+    No host is asked; what stands in the way is said on standard error. The password is printed only if you ask for it.
+    """
+    if off and (form == "traefik" or show_password or password_file):
+        raise click.UsageError("--off goes with the formats env and compose, and needs no password")
+    if show_password and form != "env":
+        raise click.UsageError(
+            "--show-password goes with the format env; a compose file takes the password from .env"
+        )
+    if cvat_compose and form != "compose":
+        raise click.UsageError("--cvat-compose goes with --format compose")
+    described, secrets, embedded = _described(directory, inventory)
+    found = library.environment(described, embedded)
+    values = library.OFF if off else found.values
+    if form == "traefik":
+        text = library.as_traefik(described, values)
+    elif form == "compose":
+        names = [library.services(cvat_compose.read_text(), str(cvat_compose))] if cvat_compose else []
+        text = library.as_compose(values, *names)
+    else:
+        text = library.as_env({**values, _NAME: secrets["clickhouse_cvat"]} if show_password else values)
+    click.echo(text, nl=False)
+    if password_file:
+        _write_password(password_file, secrets["clickhouse_cvat"])
+        click.echo(f"{password_file}: has the password now.", err=True)
+    for note in () if off else found.notes:
+        click.echo(f"Note: {note}.", err=True)
+
+
+def _described(directory: Path | None, inventory: Path | None) -> tuple[topology.Topology, Secrets, bool]:
+    """Return the stack's topology, its passwords, and whether it is embedded."""
+    if directory and inventory:
+        raise click.UsageError("give either --dir or --inventory, not both")
+    if inventory:
+        deployed = inventories.load(inventory)
+        return deployed.topology, deployed.secrets(), False
+    context = stack.find(directory or DEFAULT_DIRECTORY).context()
+    return context.topology, context.secrets, True
+
+
+def _write_password(path: Path, password: str) -> None:
+    """Have one line with the password in the file `path`, and the others as they were."""
+    try:
+        lines = path.read_text().splitlines() if path.exists() else []
+        kept = [line for line in lines if not line.startswith(f"{_NAME}=")]
+        temporary = path.with_name(f".{path.name}.new")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            file.write("".join(f"{line}\n" for line in [*kept, f"{_NAME}={password}"]))
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None

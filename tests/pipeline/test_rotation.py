@@ -1,0 +1,178 @@
+"""A password changes while events flow: none is lost, the old one is worth nothing afterwards, and what is cut off goes on."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from cvat_analytics import events, rotation, secrets
+from cvat_analytics.embedded import stack
+from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
+
+PROGRAM = Path(sys.executable).with_name("cvat-analytics")
+
+
+def passwords(running: stack.Stack) -> dict[str, str]:
+    found: dict[str, str] = json.loads((running.directory / "secrets.json").read_text())
+    return found
+
+
+@contextmanager
+def flow(running: stack.Stack) -> Iterator[tuple[str, list[int]]]:
+    """Send numbered events, each until it is acknowledged, and yield their mark and the numbers acknowledged so far."""
+    mark, acknowledged, stop = uuid.uuid4().hex, list[int](), threading.Event()
+
+    def send() -> None:
+        for number in itertools.count():
+            event = {
+                "scope": "draw:object",
+                "source": "client",
+                "timestamp": f"{time.time():.6f}",
+                "count": number % 60000,
+                "org_slug": mark,
+            }
+            while True:
+                try:
+                    events.send([event], *running.access().vector)
+                    acknowledged.append(number)
+                    break
+                except UnreachableError:
+                    stop.wait(0.05)
+            if stop.wait(0.01):
+                return
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield mark, acknowledged
+    finally:
+        stop.set()
+        thread.join(30)
+
+
+def stored(running: stack.Stack, mark: str, expected: int) -> int:
+    query = f"SELECT count() FROM cvat.events FINAL WHERE org_slug = '{mark}'"
+    deadline = time.monotonic() + 20
+    while (
+        found := int(running.access().client().query(query).result_rows[0][0])
+    ) < expected and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return found
+
+
+def rotate(running: stack.Stack, *arguments: str) -> tuple[int, str]:
+    # in a process of its own, as the parts that it starts outlive it
+    command = [PROGRAM, "secrets", "rotate", *arguments, "--dir", running.directory]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_vector_gets_a_new_password_and_no_event_is_lost(running: stack.Stack) -> None:
+    before = passwords(running)
+    with flow(running) as (mark, acknowledged):
+        code, output = rotate(running, "vector")
+    after = passwords(running)
+    assert code == 0, output
+    assert {name for name in after.keys() | before.keys() if after.get(name) != before.get(name)} == {
+        "clickhouse_vector"
+    }
+    access = running.access()
+    assert rotation.login(access, "vector", before["clickhouse_vector"]) == 403
+    assert rotation.login(access, "vector", after["clickhouse_vector"]) == 200
+    assert [value for value in (*before.values(), *after.values()) if value in output] == []
+    assert len(acknowledged) > 20
+    assert stored(running, mark, len(acknowledged)) == len(acknowledged)
+
+
+def test_both_passwords_of_cvat_work_until_it_is_finished(running: stack.Stack) -> None:
+    code, output = rotate(running, "cvat", "--finish")
+    assert (code, "there is no change of the password of cvat to finish" in output) == (2, True)
+    old = passwords(running)["clickhouse_cvat"]
+    code, output = rotate(running, "cvat")
+    new = passwords(running)["clickhouse_cvat"]
+    assert (code, "CLICKHOUSE_PASSWORD" in output, old == new) == (0, True, False)
+    logins = [rotation.login(running.access(), "cvat", password) for password in (old, new)]
+    assert logins == [200, 200]
+    assert rotate(running, "cvat")[0] == 0
+    assert passwords(running)["clickhouse_cvat"] == new, "a change that is under way is not begun again"
+    assert rotate(running, "cvat", "--finish")[0] == 0
+    logins = [rotation.login(running.access(), "cvat", password) for password in (old, new)]
+    assert logins == [403, 200]
+    assert rotate(running, "grafana", "--finish")[0] == 2
+
+
+class _Store:
+    """Stands for ClickHouse and the hosts: accepts what was in the secrets file when it was last applied."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int = 0) -> None:
+        self.path, self.calls, self.fail_at = path, 0, fail_at
+        self.accepted: set[str] = set()
+        self.used = ""
+        monkeypatch.setattr(
+            rotation, "login", lambda access, user, password: 200 if password in self.accepted else 403
+        )
+
+    def apply(self) -> None:
+        self.calls += 1
+        values = secrets.load(self.path)
+        names = ["clickhouse_vector", *(f"clickhouse_vector{suffix}" for suffix in secrets.ACCEPTED)]
+        self.accepted = {values[name] for name in names if name in values}
+        self.used = values["clickhouse_vector"]
+        assert self.used in self.accepted
+        if self.calls == self.fail_at:
+            raise CvatAnalyticsError("a step failed")
+
+
+@pytest.mark.parametrize("fail_at", [1, 2, 3])
+def test_a_change_that_is_cut_off_is_completed_by_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fail_at: int
+) -> None:
+    path = tmp_path / "secrets.json"
+    secrets.init(path)
+    old = secrets.load(path)["clickhouse_vector"]
+    store = _Store(path, monkeypatch, fail_at)
+    change = rotation.Rotation("vector", path, store.apply, lambda: nullcontext(None), lambda text: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(CvatAnalyticsError, match="a step failed"):
+        change.run()
+    assert change.begun
+    under_way = {
+        value for name, value in json.loads(path.read_text()).items() if name.startswith("clickhouse_vector")
+    }
+    assert change.run()
+    new = secrets.load(path)["clickhouse_vector"]
+    assert (new in under_way, new != old, store.accepted, store.used) == (True, True, {new}, new)
+    assert not change.begun
+    assert set(json.loads(path.read_text())) == set(secrets.NAMES)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_password_that_does_not_come_into_force_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "secrets.json"
+    secrets.init(path)
+    monkeypatch.setattr(rotation, "PATIENCE", 0.0)
+    monkeypatch.setattr(rotation, "login", lambda access, user, password: 403)
+    change = rotation.Rotation("vector", path, lambda: None, lambda: nullcontext(None), lambda text: None)  # type: ignore[arg-type,return-value]
+    with pytest.raises(CvatAnalyticsError, match="does not accept the new password of vector"):
+        change.run()
+    assert secrets.load(path)["clickhouse_vector"] != secrets.load(path)["clickhouse_vector_next"]
+
+
+def test_a_clickhouse_that_cannot_have_two_passwords_is_refused(tmp_path: Path) -> None:
+    change = rotation.Rotation(
+        "vector", tmp_path / "none", lambda: None, lambda: nullcontext(None), lambda text: None
+    )  # type: ignore[arg-type,return-value]
+    change.refuse_old("26.8.19.9")
+    with pytest.raises(InputError, match="is not known to accept two passwords"):
+        change.refuse_old("25.8.1.1")
