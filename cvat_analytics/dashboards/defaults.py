@@ -21,7 +21,7 @@ class OneOf:
 
 INSTANCE_KEYS = frozenset(
     {"id", "version", "iteration", "gnetId", "slug", "url", "created", "updated", "createdBy", "updatedBy"}
-    | {"__inputs", "__elements", "__requires", "snapshot"}
+    | {"__inputs", "__elements", "__requires", "snapshot", "revision"}
 )
 """Keys of a dashboard that belong to one Grafana, or to an export from it."""
 
@@ -44,7 +44,7 @@ DASHBOARD: Mapping[str, Any] = {
 
 DASHBOARD_LINK: Mapping[str, Any] = {
     "asDropdown": False,
-    "icon": "external link",
+    "icon": OneOf(("external link", "")),
     "includeVars": False,
     "keepTime": False,
     "placement": "",
@@ -69,6 +69,7 @@ VARIABLE: Mapping[str, Any] = {
     "regexApplyTo": "value",
     "skipUrlSync": False,
     "sort": 0,
+    "valuesFormat": "csv",
 }
 
 ANNOTATION: Mapping[str, Any] = {"hide": False, "filter": {"exclude": False, "ids": []}}
@@ -113,12 +114,15 @@ def _field(color: str, custom: Mapping[str, Any]) -> Mapping[str, Any]:
 
 _PANEL: Mapping[str, Any] = {
     "cacheTimeout": None,
+    "collapsed": False,
     "description": "",
     "hideTimeOverride": False,
     "interval": OneOf(("", None)),
     "links": [],
     "maxDataPoints": None,
+    "panels": [],
     "repeat": OneOf(("", None)),
+    "targets": [],
     "timeFrom": None,
     "timeShift": None,
     "transformations": [],

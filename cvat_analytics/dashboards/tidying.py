@@ -7,6 +7,7 @@ is a change of these lines in git and of no others.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -114,6 +115,8 @@ def _panel(model: Model, references: Mapping[Any, Model]) -> dict[str, Any]:
     panel = _reduced(model, defaults.of_panel(str(model.get("type"))), reference)
     if "pluginVersion" not in reference:
         panel.pop("pluginVersion", None)  # of the panel's own plugin: Grafana's version
+    if "fieldConfig" in panel or "fieldConfig" in reference:
+        panel["fieldConfig"] = _field_config(panel.get("fieldConfig", {}))
     if "datasource" in panel:
         panel["datasource"] = _datasource(panel["datasource"])
     if "targets" in panel:
@@ -123,6 +126,20 @@ def _panel(model: Model, references: Mapping[Any, Model]) -> dict[str, Any]:
     if "panels" in panel:
         panel["panels"] = [_panel(each, references) for each in panel["panels"]]
     return panel
+
+
+def _field_config(model: Model) -> dict[str, Any]:
+    """Return a field configuration with both its parts, even if empty: Grafana's newer form has no empty ones.
+
+    The first step of a scale begins at minus infinity, for which versions of Grafana write null, 0 or nothing.
+    """
+    made = {"defaults": {}, "overrides": [], **copy.deepcopy(dict(model))}
+    scales = [made["defaults"].get("thresholds")]
+    scales += [p.get("value") for o in made["overrides"] for p in o["properties"] if p["id"] == "thresholds"]
+    for scale in scales:
+        if scale and scale.get("steps"):
+            scale["steps"][0]["value"] = None
+    return made
 
 
 def _target(model: Model, reference: Model) -> dict[str, Any]:

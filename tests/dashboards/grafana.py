@@ -126,3 +126,32 @@ def saved_by_the_editor(model: dict[str, Any]) -> dict[str, Any]:
             target["meta"] = {"builderOptions": {"columns": [], "database": "", "table": ""}}
             target["rawSql"] = target["rawSql"].replace("\n", "\r\n")
     return model
+
+
+def converted_back(model: dict[str, Any]) -> dict[str, Any]:
+    """Return `model` as Grafana gives it in the classic form after its newer editor has stored it in the newer one.
+
+    What that leaves out and adds: grafana/grafana, apps/dashboard/pkg/migration/conversion/v2alpha1_to_v1.go.
+    """
+    model = {key: value for key, value in copy.deepcopy(model).items() if key not in ("id", "uid", "version")}
+    model |= {"editable": True, "preload": False, "fiscalYearStartMonth": 0, "schemaVersion": 42}
+    for link in model.get("links", []):
+        link |= {"icon": "", "tooltip": "", "asDropdown": False, "targetBlank": False, "placement": ""}
+    for panel in model["panels"]:
+        panel["pluginVersion"] = "13.2.3"
+        panel.setdefault("targets", [])
+        field = panel.get("fieldConfig", {})
+        for part in [part for part, value in field.items() if not value]:
+            del field[part]
+        for target in panel["targets"]:
+            target.pop("hide", None)
+    for variable in model.get("templating", {}).get("list", []):
+        variable |= {"hide": variable.get("hide", 0), "skipUrlSync": False}
+        if variable["type"] in ("query", "custom"):
+            more = {"multi": False, "includeAll": False, "options": [], "allowCustomValue": True}
+            variable |= {key: variable.get(key, value) for key, value in more.items()}
+        if variable["type"] == "query":
+            variable |= {"sort": 0, "regex": "", "regexApplyTo": "value"}
+    for annotation in model.get("annotations", {}).get("list", []):
+        annotation["hide"] = False
+    return model

@@ -11,7 +11,7 @@ import base64
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -34,6 +34,8 @@ class StandIn:
     newer: set[str] = field(default_factory=set)
     """Uids of dashboards that are stored in the newer form."""
     unconvertible: str = ""
+    convert: Callable[[dict[str, Any]], dict[str, Any]] = lambda model: model
+    """What the newer form makes of the classic one, there and back."""
     messages: list[str] = field(default_factory=list)
     folder_of: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=lambda: {"CVAT": "folder1"})
@@ -77,7 +79,7 @@ class StandIn:
             r"/apis/dashboard\.grafana\.app/v1beta1/namespaces/default/dashboards/([\w-]+)", path
         )
         if method == "GET" and found:
-            model = {k: v for k, v in self.dashboards[found[1]].items() if k not in ("id", "uid", "version")}
+            model = self.convert(self.dashboards[found[1]])
             failed = {"conversion": {"failed": bool(self.unconvertible), "error": self.unconvertible}}
             return 200, {"metadata": {"name": found[1]}, "spec": model, "status": failed}
         return 404, {"message": "Not found"}

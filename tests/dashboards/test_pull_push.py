@@ -22,7 +22,7 @@ from cvat_analytics.dashboards.tidying import tidied
 from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
 from scripts import dashboards as command
 from scripts.cli import main
-from tests.dashboards.grafana import edit, running
+from tests.dashboards.grafana import converted_back, edit, running
 from tests.dashboards.grafana_stand_in import StandIn, serving
 from tests.store import context
 
@@ -336,8 +336,22 @@ def test_what_the_newer_editor_stored_comes_in_the_classic_form(
     stand_in: tuple[StandIn, Access], here: exchange.Site, files: Path
 ) -> None:
     made, access = stand_in
+    made.convert = converted_back
+    made.newer |= set(made.dashboards)
+    before = _text(files)
+    assert [
+        outcome.lines for outcome in exchange.diff(Grafana(access), here, None, files) if outcome.lines
+    ] == []
+    made.dashboards[MANAGEMENT]["refresh"] = "15m"
+    outcomes = list(exchange.pull(Grafana(access), here, None, files))
+    assert [(o.file.stem, len(o.lines), o.findings) for o in outcomes if o.lines] == [("management", 1, ())]
+    assert json.loads((files / "management.json").read_text()) == json.loads(before["management.json"]) | {
+        "refresh": "15m"
+    }
+    shutil.copy(DASHBOARDS / "management.json", files)
+    assert _one(exchange.push(Grafana(access), here, "management", files)).lines
+    assert made.newer == set(made.dashboards) - {MANAGEMENT}, "a push stores the classic form"
     made.newer.add(MANAGEMENT)
-    assert _one(exchange.diff(Grafana(access), here, "management", files)).lines == []
     made.unconvertible = "tabs"
     with pytest.raises(CvatAnalyticsError, match=r"cannot convert dashboard w0if6WAVz.*: tabs"):
         list(exchange.diff(Grafana(access), here, "management", files))

@@ -12,7 +12,7 @@ from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, Dashboard
 from cvat_analytics.dashboards.difference import difference
 from cvat_analytics.dashboards.tidying import tidied, tidy_sql
 from cvat_analytics.settings import Settings
-from tests.dashboards.grafana import saved_by_the_editor
+from tests.dashboards.grafana import converted_back, saved_by_the_editor
 
 every_dashboard = pytest.mark.parametrize("dashboard", load(), ids=lambda dashboard: dashboard.file.stem)
 
@@ -44,6 +44,25 @@ def test_nothing_comes_back_without_a_file_to_compare_with_either(dashboard: Das
     assert difference(dashboard.model, tidied(saved)) == []
 
 
+@every_dashboard
+def test_what_came_through_the_newer_form_is_the_same_dashboard(dashboard: Dashboard) -> None:
+    back = converted_back(_model(dashboard)) | {"uid": dashboard.uid}
+    assert difference(dashboard.model, tidied(back, dashboard.model)) == []
+
+
+@pytest.mark.parametrize("value", [{}, {"value": 0}, {"value": None}])
+def test_the_first_step_of_a_scale_begins_nowhere(value: dict[str, Any]) -> None:
+    steps = [{"color": "green", **value}, {"color": "red", "value": 5}]
+    override = {
+        "matcher": {"id": "byName", "options": "x"},
+        "properties": [{"id": "thresholds", "value": {"steps": steps}}],
+    }
+    panel = _panel(fieldConfig={"defaults": {"thresholds": {"steps": steps}}, "overrides": [override]})
+    field = _tidied_panel(panel)["fieldConfig"]
+    found = [field["defaults"]["thresholds"], field["overrides"][0]["properties"][0]["value"]]
+    assert found == [{"steps": [{"color": "green", "value": None}, {"color": "red", "value": 5}]}] * 2
+
+
 def _panel(**changes: Any) -> dict[str, Any]:
     return {
         "id": 1,
@@ -64,7 +83,7 @@ def test_what_the_file_spells_out_stays_and_a_default_that_it_lacks_does_not_com
     reference = _panel(fieldConfig={"defaults": {"custom": {"lineWidth": 1}}, "overrides": []})
     saved = _panel(fieldConfig={"defaults": {"custom": custom}, "overrides": []})
     assert _tidied_panel(saved, reference) == reference
-    assert _tidied_panel(saved)["fieldConfig"] == {"overrides": []}
+    assert _tidied_panel(saved)["fieldConfig"] == {"defaults": {}, "overrides": []}
 
 
 def test_an_option_that_was_set_is_kept() -> None:
