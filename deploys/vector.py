@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from cvat_analytics import render
-from deploys import operations, packages
+from cvat_analytics.render import RenderedFile
+from deploys import operations, packages, vector_operations
 from deploys.plan import Plan
 
 UNIT = "vector"
+JOURNAL_TIMER = "cvat-analytics-journal.timer"
 
 
 def install(plan: Plan) -> None:
@@ -15,14 +17,18 @@ def install(plan: Plan) -> None:
 
 
 def configure(plan: Plan) -> None:
-    """Write the pipeline, the unit's drop-in and the password that systemd hands over."""
-    operations.managed_files(name="vector: configuration", files=render.vector_files(plan.context), unit=UNIT)
+    """Have Vector prove the pipeline, then write it, the unit's drop-in and the passwords that systemd hands over."""
+    files = render.vector_files(plan.context)
+    vector_operations.proven(
+        name="vector: the configuration is proven", context=plan.context, files=files, unit=UNIT
+    )
+    operations.managed_files(name="vector: configuration", files=files, unit=UNIT)
 
 
 def activate(plan: Plan) -> None:
-    """Prove that Vector's user may insert, then start Vector if needed and wait until it answers.
+    """Prove that Vector's user may insert, then bring Vector to what was written and wait until every port answers.
 
-    The proof comes first: a missing table or right would make Vector drop whole batches (a 4xx answer).
+    The proof comes first: with a missing table or right nothing would be lost, but everything would wait.
     """
     settings = plan.settings
     operations.insert_probe(
@@ -35,14 +41,32 @@ def activate(plan: Plan) -> None:
         password_file=f"{plan.context.paths.secrets}/vector/clickhouse_password",
         timeout=settings.health_timeout.total_seconds(),
     )
-    operations.service(
+    address = settings.vector_listen_address
+    vector_operations.applied(
         name="vector: service",
         unit=UNIT,
-        applied=_applied(plan),
-        probe=operations.http_probe(settings.vector_port, "/ping", settings.vector_listen_address),
+        configuration=f"{plan.context.paths.vector_config}/vector.toml",
+        fingerprint=_applied(plan),
+        probes=[
+            vector_operations.tcp_probe(port, address)
+            if settings.vector_tls_certificate
+            else operations.http_probe(port, "/ping", address)
+            for port in settings.vector_sources.values()
+        ],
+        timeout=settings.health_timeout.total_seconds(),
+    )
+    operations.service(
+        name="vector: the journal's size is kept",
+        unit=JOURNAL_TIMER,
+        applied=render.fingerprint(*(file for file in _files(plan, "none") if "journal" in file.path)),
+        probe=f"systemctl -q is-active {JOURNAL_TIMER}",
         timeout=settings.health_timeout.total_seconds(),
     )
 
 
 def _applied(plan: Plan) -> str:
-    return render.fingerprint(packages.versions("vector", plan.settings), *render.vector_files(plan.context))
+    return render.fingerprint(packages.versions("vector", plan.settings), *_files(plan, "restart"))
+
+
+def _files(plan: Plan, effect: render.Effect) -> list[RenderedFile]:
+    return [file for file in render.vector_files(plan.context) if file.effect == effect]

@@ -13,7 +13,7 @@ from cvat_analytics.embedded.vector_substitute import metrics, remap
 from cvat_analytics.embedded.vector_substitute.config import Component, Config
 from cvat_analytics.embedded.vector_substitute.http_sink import HttpSink
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
-from cvat_analytics.embedded.vector_substitute.sinks import FileSink, PrometheusSink
+from cvat_analytics.embedded.vector_substitute.sinks import FileSink, PrometheusSink, require_certificate
 
 log = logging.getLogger("vector-substitute")
 
@@ -30,6 +30,8 @@ class Pipeline:
 
     def __init__(self, config: Config, counted: Metrics) -> None:
         remap.compile_all(config.transforms)
+        for source in config.of_type("http_server"):
+            require_certificate(source)
         self.config, self._metrics = config, counted
         self._files = [FileSink(sink, counted) for sink in config.of_type("file")]
         self._stores = [HttpSink(sink, config.data_dir, counted) for sink in config.of_type("http")]

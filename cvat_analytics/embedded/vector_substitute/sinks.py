@@ -1,9 +1,10 @@
-"""The sinks that need no buffer: the journal's file, and the page for Prometheus."""
+"""The sinks that need no buffer: the journal's file, and the page for Prometheus; and what listeners are given."""
 
 from __future__ import annotations
 
 import gzip
 import re
+import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,3 +67,17 @@ def address(component: Component) -> tuple[str, int]:
     if not match:
         raise ConfigError(f"{component.name}: option address = {component['address']!r} is not ADDRESS:PORT")
     return match[1].strip("[]"), int(match[2])
+
+
+def require_certificate(source: Component) -> None:
+    """Raise ConfigError unless a source that speaks TLS has a certificate and the key to it."""
+    if not source.get("tls.enabled", False):
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            source["tls.crt_file"], source["tls.key_file"]
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            f"{source.name}: options tls.crt_file and tls.key_file: {error.strerror or error}"
+        ) from None

@@ -1,0 +1,86 @@
+"""How a deploy brings a changed configuration to Vector: its commands and their order, on pyinfra's fake hosts."""
+
+from __future__ import annotations
+
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from cvat_analytics import render
+from cvat_analytics.render import Context
+from deploys import vector_operations
+from tests.deploys.conftest import Deploy
+from tests.vector.conftest import context
+
+
+@pytest.fixture(autouse=True)
+def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+
+
+def host_context(**settings: object) -> Context:
+    stack = context(Path("/"), **settings)
+    return Context(stack.host, stack.topology, stack.secrets)
+
+
+def test_vector_proves_the_configuration_before_anything_of_it_is_written(run_deploy: Deploy) -> None:
+    run = run_deploy()
+    (proof,) = run.matching("vector validate --skip-healthchecks")
+    assert "vector test /run/cvat-analytics/vector-candidate/vector.toml" in proof
+    proven = run.commands["@fake/a"].index(proof)
+    forget = run.position("rm -f /var/lib/cvat-analytics/vector.applied")
+    assert proven < forget < run.position("systemctl restart vector")
+
+
+@pytest.mark.parametrize(
+    ("settings", "how"),
+    [
+        ({"vector_port": 8383}, "reload"),
+        ({"vector_extra_ports": [8383]}, "reload"),
+        ({"vector_buffer_size": "300MiB"}, "restart"),
+        ({"clickhouse_http_port": 8124}, "restart"),
+        ({"vector_metrics_port": 9598}, "restart"),
+    ],
+)
+def test_only_sources_and_transforms_are_changed_by_a_reload(settings: dict[str, object], how: str) -> None:
+    before, after = (
+        render.render("vector/vector.toml.j2", host_context(**values).variables())
+        for values in ({}, settings)
+    )
+    assert vector_operations.change(before, after) == how
+    assert vector_operations.change("no TOML [", after) == "restart"
+
+
+def test_what_is_tried_is_what_is_written_but_for_the_place_of_the_credentials() -> None:
+    stack = host_context(vector_username="cvat")
+    files = render.vector_files(stack)
+    tried = {file.path: file for file in vector_operations.candidates(stack, files)}
+    here = vector_operations.CANDIDATE
+    assert set(tried) == {
+        f"{here}/vector.toml",
+        f"{here}/tests.toml",
+        f"{here}/credentials/clickhouse_password",
+        f"{here}/credentials/ingest_password",
+    }
+    assert {file.mode for file in tried.values()} == {"600"}
+    written = tomllib.loads(next(file.content for file in files if file.path.endswith("/vector.toml")))
+    configuration = tomllib.loads(tried[f"{here}/vector.toml"].content)
+    assert configuration["secret"]["credentials"].pop("path") == f"{here}/credentials"
+    assert written["secret"]["credentials"].pop("path") == "/run/credentials/vector.service"
+    assert configuration == written
+
+
+def test_what_needs_no_restart_does_not_cause_one() -> None:
+    effects = {Path(file.path).name: file.effect for file in render.vector_files(host_context())}
+    assert [name for name, effect in effects.items() if effect == "restart"] == [
+        "clickhouse_password",
+        "vector.toml",
+        "cvat-analytics.conf",
+    ]
+
+
+def test_the_script_is_one_that_a_shell_reads() -> None:
+    script = vector_operations._script("vector", "/etc/vector/vector.toml", "true", 10)
+    assert subprocess.run(["sh", "-n"], input=script, text=True, check=False).returncode == 0

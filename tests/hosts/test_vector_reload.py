@@ -1,0 +1,107 @@
+"""A changed configuration of Vector on a real host: reloaded or restarted when it is good, left out when it is not."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+from .command import cvat_analytics, deploy
+from .conftest import HostFactory
+from .host import Host
+from .test_deploy import sql
+
+FILE = "/etc/vector/vector.toml"
+# Takes the port under the name of Vector's own process, which a deploy lets pass: what is in the way is seen only by Vector.
+SQUATTER = (
+    "setsid /opt/standin/programs/run vector -c "
+    "'import socket, time; s = socket.create_server((\"127.0.0.1\", 8499)); time.sleep(900)' >/dev/null 2>&1 & "
+    "until ss -Hltn | grep -q :8499; do sleep 0.1; done"
+)
+
+
+def send(host: Host, port: int, name: str) -> None:
+    """Send an event from the host itself. Fails unless it is answered 200."""
+    event = json.dumps({"scope": "load:cvat", "timestamp": "1733480873.184401", "obj_name": name})
+    request = f"POST / HTTP/1.0\\r\\nHost: x\\r\\nContent-Length: {len(event)}\\r\\n\\r\\n{event}"
+    host.write("/tmp/event", request.replace("\\r\\n", "\r\n"))
+    answer = host.run(
+        f"bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; cat /tmp/event >&3; head -n 1 <&3'"
+    ).output
+    assert " 200 " in answer, answer
+
+
+def pid(host: Host) -> str:
+    return host.run("systemctl show --value -p MainPID vector").output.strip()
+
+
+def ports(host: Host) -> list[str]:
+    """Return where Vector is configured to listen."""
+    sources = tomllib.loads(host.read(FILE))["sources"].values()
+    return [source["address"] for source in sources if "address" in source]
+
+
+def test_a_changed_configuration_is_proven_applied_and_taken_back(
+    host_factory: HostFactory, inventory: Callable[..., Path], tmp_path: Path
+) -> None:
+    host = host_factory()
+    deploy(inventory(host, health_timeout="15s"))
+    first = pid(host)
+    send(host, 8282, "first")
+
+    # another port beside the old one: a reload, nobody is cut off
+    deploy(inventory(host, health_timeout="15s", vector_port=8383, vector_extra_ports=[8282]))
+    assert pid(host) == first
+    send(host, 8282, "old port")
+    send(host, 8383, "new port")
+    assert host.run("test -e /var/lib/cvat-analytics/vector.previous.tar", check=False).exit_code == 1
+
+    # Vector refuses the candidate: nothing on the host is touched
+    (tmp_path / "nonsense.pem").write_text("no certificate\n")
+    tls = dict.fromkeys(("vector_tls_certificate", "vector_tls_key"), str(tmp_path / "nonsense.pem"))
+    before = host.files("/etc/vector", "/etc/systemd/system", "/etc/cvat-analytics/secrets")
+    refused = cvat_analytics(
+        "deploy", "--inventory", inventory(host, health_timeout="15s", vector_port=8383, **tls)
+    )
+    assert refused.exit_code != 0
+    assert "Vector refuses the new configuration. What runs now was not touched" in refused.text
+    assert "tls.crt_file" in refused.text
+    assert host.files("/etc/vector", "/etc/systemd/system", "/etc/cvat-analytics/secrets") == before
+    assert host.run("ls -A /run/cvat-analytics").output.strip() == ""
+
+    # Vector accepts the candidate but cannot have the port: the reload fails, and so does the restart
+    host.run(SQUATTER)
+    for values, how in (
+        ({"vector_extra_ports": [8499]}, "reload"),
+        ({"vector_extra_ports": [8499], "vector_buffer_size": "300MiB"}, "restart"),
+    ):
+        failed = cvat_analytics(
+            "deploy", "--inventory", inventory(host, health_timeout="15s", vector_port=8383, **values)
+        )
+        assert failed.exit_code != 0
+        assert "cannot listen on 127.0.0.1 port 8499" in failed.text
+        assert f"the {how} with the new configuration failed" in failed.text
+        assert "The old configuration is at work again" in failed.text
+        assert (pid(host) == first) == (how == "reload")
+        assert ports(host) == ["127.0.0.1:8383", "127.0.0.1:8282"]
+        send(host, 8282, f"after a failed {how}, old port")
+        send(host, 8383, f"after a failed {how}, new port")
+
+    # and the next good deploy goes through
+    deploy(inventory(host, health_timeout="15s", vector_port=8383))
+    assert ports(host) == ["127.0.0.1:8383"]
+    send(host, 8383, "last")
+    host.run(
+        'for i in $(seq 60); do [ "$(clickhouse-client --config-file=/etc/cvat-analytics/secrets/clickhouse-client.xml '
+        '--query "SELECT count() FROM cvat.events WHERE obj_name = \'last\'")" = 1 ] && break; sleep 0.5; done'
+    )
+    names = sql(host, "SELECT obj_name FROM cvat.events FINAL WHERE obj_name != '' ORDER BY obj_name").split(
+        "\n"
+    )
+    assert names == sorted(
+        ["first", "old port", "new port", "last"]
+        + [f"after a failed {how}, {port} port" for how in ("reload", "restart") for port in ("old", "new")]
+    )
+    assert host.run("systemctl is-active cvat-analytics-journal.timer").output.strip() == "active"
+    host.run("systemctl start cvat-analytics-journal.service")
