@@ -80,7 +80,7 @@ def test_uids_and_titles_are_those_of_bookmarks() -> None:
                 ("stat", "Events waiting"),
                 ("stat", "Dead letters"),
                 ("stat", "Events dropped"),
-                ("stat", "Disk full in"),
+                ("stat", "Days until the disk is full"),
                 ("timeseries", "Events per second"),
                 ("timeseries", "Delay until readable"),
                 ("timeseries", "Buffer"),
@@ -248,7 +248,7 @@ def test_no_query_names_a_database_or_quotes_a_value_unsafely(dashboard: Dashboa
 
 LONG = {
     "Overall activity", "User activity", "Active users", "Duration of events", "Number of events",
-    "Events and bytes per day", "Disk full in",
+    "Events and bytes per day", "Days until the disk is full",
 }  # fmt: skip
 """Panels that would have to count all events of the time range."""
 

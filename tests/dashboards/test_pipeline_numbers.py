@@ -133,7 +133,7 @@ def test_events_waiting_is_the_latest_of_each_buffer(pipeline: Shown, flow: Flow
     assert pipeline.rows("Events waiting") == [{"events": sum(latest.values())}]
 
 
-def _ago(store: Store, dashboard: Dashboard, title: str, database: str) -> Any:
+def _first(store: Store, dashboard: Dashboard, title: str, database: str) -> Any:
     (query,) = next(panel for panel in dashboard.panels if panel.title == title).queries
     now = datetime.now(UTC)
     sql = expand(query, dashboard, TimeRange(now - timedelta(hours=1), now))
@@ -153,8 +153,8 @@ def resting(store: Store) -> str:
 
 
 def test_how_long_ago(store: Store, dashboards: dict[str, Dashboard], resting: str) -> None:
-    assert 600 <= _ago(store, dashboards["Pipeline"], "Vector's last report", resting) < 900
-    assert 0 <= _ago(store, dashboards["Pipeline"], "Newest event", resting) < 300
+    assert 600 <= _first(store, dashboards["Pipeline"], "Vector's last report", resting) < 900
+    assert 0 <= _first(store, dashboards["Pipeline"], "Newest event", resting) < 300
 
 
 @every_interval
@@ -230,7 +230,7 @@ def test_storage(pipeline: Shown, store: Store) -> None:
     for table in ("events_dead_letter", "pipeline_metrics", "deployments"):
         assert found[table]["rows"] == rows[table] > 0
         assert found[table]["bytes_per_row"] == found[table]["bytes"] / found[table]["rows"]
-    assert (found["pipeline_metrics"]["kept"], found["events"]["kept"]) == (30 * 86400, None)
+    assert (found["pipeline_metrics"]["kept"], found["events"]["kept"]) == (30, None)
 
 
 def test_retention_is_shown(store: Store, pipeline: Shown, resting: str) -> None:
@@ -239,7 +239,7 @@ def test_retention_is_shown(store: Store, pipeline: Shown, resting: str) -> None
     )
     (query,) = next(panel for panel in pipeline.dashboard.panels if panel.title == "Storage").queries
     answer = json.loads(store.post(expand(query, pipeline.dashboard, pipeline.range), database=resting))
-    assert {row[0]: row[4] for row in answer["data"]}["events"] == 400 * 86400
+    assert {row[0]: row[4] for row in answer["data"]}["events"] == 400
 
 
 def test_disks(pipeline: Shown, store: Store) -> None:
@@ -282,3 +282,27 @@ def test_deploys(pipeline: Shown, store: Store, flow: Flow) -> None:
                 {"time": flow.deploys[1]["at"], "text": "Deploy of cvat-analytics 0.5.0 (abcdef012345), changes: 2", "tags": "one"},
                 {"time": flow.deploys[2]["at"], "text": "Deploy of cvat-analytics 0.4.1, changes: 3", "tags": "two'\\"},
             ]  # fmt: skip
+
+
+def test_days_until_the_disk_is_full(store: Store, dashboards: dict[str, Dashboard]) -> None:
+    title, board = "Days until the disk is full", dashboards["Pipeline"]
+    store.create("growing")
+    assert _first(store, board, title, "growing") is None  # nothing comes, so it never fills
+    store.post(
+        "INSERT INTO events (scope, timestamp, user_id, payload) "
+        "SELECT 'save:job', toStartOfDay(now('UTC')) - 60 - intDiv(number, 700) * 86400 - number % 700, number, hex(rand64()) FROM numbers(5600)",
+        database="growing",
+    )
+    (size,) = _system(
+        store,
+        "SELECT sum(total_bytes) AS bytes, (SELECT free_space FROM system.disks) AS free FROM system.tables "
+        "WHERE database = 'growing'",
+    )
+    per_day = 700 * size["bytes"] / 5600  # eight days, of which the last seven are looked at
+    found = _first(store, board, title, "growing")
+    assert found == pytest.approx(size["free"] / per_day, rel=0.05)
+    retention = "ALTER TABLE events MODIFY TTL toDateTime(timestamp) + toIntervalSecond({})"
+    store.post(retention.format(400 * 86400), database="growing")
+    assert _first(store, board, title, "growing") is None  # the disk is larger than 400 days of that
+    store.post(retention.format(int(2 * found) * 86400), database="growing")
+    assert _first(store, board, title, "growing") == pytest.approx(found, rel=0.05)
