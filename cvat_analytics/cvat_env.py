@@ -86,7 +86,7 @@ def environment(topology: Topology, embedded: bool = False) -> Environment:
     return Environment(values, tuple(notes))
 
 
-OFF = {"CVAT_ANALYTICS": "0", "DJANGO_LOG_SERVER_HOST": "", "DJANGO_LOG_SERVER_PORT": ""}
+OFF = {"CVAT_ANALYTICS": "0", "DJANGO_LOG_SERVER_HOST": ""}
 """What turns analytics off: without a host CVAT sends nothing."""
 
 

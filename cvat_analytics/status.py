@@ -1,0 +1,267 @@
+"""How a stack is: which parts run, what arrives at which port, what waits, what was refused."""
+
+from __future__ import annotations
+
+import http.client
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from cvat_analytics.access import Access
+from cvat_analytics.embedded import stack as embedded
+from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.importing.tables import STORE, explained
+from cvat_analytics.inventory import Stack
+from cvat_analytics.shell import Shell
+from cvat_analytics.topology import LOOPBACK
+
+RECENT_MINUTES = 15
+_UNITS = {
+    "clickhouse": ("clickhouse-server", "clickhouse-server"),
+    "vector": ("vector", "vector"),
+    "grafana": ("grafana-server", "grafana"),
+    "events_api": ("cvat-analytics-events-api", ""),
+    "gateway": ("cvat-analytics-gateway", "nginx"),
+}
+"""Each component's systemd unit, and its package, whose version is the component's."""
+_WORST = ("stopped", "not answering", "running")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part on a host. `state` is `running`, `not answering` or `stopped`."""
+
+    name: str
+    host: str
+    state: str
+    version: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port on which Vector takes events: what came lately, and when the last request did (None: not in 30 days)."""
+
+    port: int
+    extra: bool
+    recent_requests: int
+    last: datetime | None
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """What waits between Vector and ClickHouse. `capacity` and `size` are bytes."""
+
+    name: str
+    host: str
+    events: int
+    size: int
+    capacity: int
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What ClickHouse knows of the pipeline."""
+
+    recent_events: int
+    last_event: datetime | None
+    """When the last event arrived."""
+    delay_seconds: tuple[float, float] | None
+    """From the moment of an event until it is readable, of those that came lately: median and 95th percentile."""
+    ports: Sequence[Port]
+    buffers: Sequence[Buffer]
+    measured_at: datetime | None
+    """When Vector last said anything of itself."""
+    dead_letters: int
+    """Of the last day."""
+    journal_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A stack's parts, and its pipeline as far as ClickHouse can be asked."""
+
+    parts: Sequence[Part]
+    flow: Flow | None
+    problems: Sequence[str] = field(default=())
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Return each part's state; where it runs on several hosts, the worst."""
+        states: dict[str, str] = {}
+        for part in self.parts:
+            states[part.name] = min(part.state, states.get(part.name, part.state), key=_WORST.index)
+        return states
+
+    @property
+    def fine(self) -> bool:
+        """Return whether everything runs."""
+        return set(self.states.values()) == {"running"}
+
+
+def of_embedded(running: embedded.Stack) -> Report:
+    """Return how an embedded stack is."""
+    access = running.access()
+    settings = access.settings
+    ports = {
+        "clickhouse": settings.clickhouse_http_port,
+        "vector": settings.vector_port,
+        "viewer": settings.grafana_port,
+        "events_api": settings.events_api_port,
+    }
+    versions = {"clickhouse": _clickhouse_version(access)}
+    parts = [
+        Part(name, embedded.HOST, state, versions.get(name, ""), _url(LOOPBACK, ports[name]))
+        for name, state in embedded.status(running.directory).items()
+    ]
+    return _with_flow(parts, access)
+
+
+def of_hosts(stack: Stack, access: Access, shells: Mapping[str, Shell]) -> Report:
+    """Return how a deployed stack is. Raises UnreachableError when a host does not let us look."""
+    answers = {
+        "clickhouse": lambda: _answers(access.clickhouse, "/ping"),
+        "vector": lambda: _answers(access.vector, "/ping"),
+        "grafana": lambda: _answers(access.grafana, f"{access.settings.grafana_path}/api/health"),
+    }
+    parts = []
+    for host, settings in stack.topology.settings.items():
+        listens = {
+            "clickhouse": (stack.topology.clickhouse_listen_addresses()[-1], settings.clickhouse_http_port),
+            "vector": (settings.vector_listen_address, settings.vector_port),
+            "grafana": (settings.grafana_listen_address, settings.grafana_port),
+            "events_api": (settings.events_api_listen_address, settings.events_api_port),
+            "gateway": (settings.gateway_listen_address, settings.gateway_https_port),
+        }
+        components = stack.topology.components(host)
+        for component, (active, version) in _units(shells[host], components).items():
+            first = stack.topology.groups[component][0] == host
+            state = "stopped" if not active else "running"
+            if active and first and component in answers and not answers[component]():
+                state = "not answering"
+            parts.append(Part(component, host, state, version, _url(*listens[component])))
+    return _with_flow(parts, access)
+
+
+def _units(shell: Shell, components: Iterable[str]) -> dict[str, tuple[bool, str]]:
+    """Return for each component whether its unit is active, and its version."""
+    lines = [
+        f'echo "{component} $(systemctl is-active {unit}) '
+        + (f"$(dpkg-query -W -f '${{Version}}' {shlex.quote(package)} 2>/dev/null)" if package else "")
+        + '"'
+        for component in components
+        for unit, package in [_UNITS[component]]
+    ]
+    fields = (line.split() for line in shell.run("\n".join([*lines, "true"])).splitlines())
+    return {each[0]: (each[1:2] == ["active"], "".join(each[2:3])) for each in fields if each}
+
+
+def _with_flow(parts: Sequence[Part], access: Access) -> Report:
+    try:
+        return Report(parts, flow(access))
+    except CvatAnalyticsError as error:
+        return Report(parts, None, [f"the pipeline cannot be looked at: {error}"])
+
+
+def _answers(address: tuple[str, int], path: str) -> bool:
+    connection = http.client.HTTPConnection(*address, timeout=5)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _clickhouse_version(access: Access) -> str:
+    try:
+        return str(access.client().server_version)
+    except CvatAnalyticsError:
+        return ""
+
+
+def _url(address: str, port: int) -> str:
+    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+
+
+@explained(STORE)
+def flow(access: Access) -> Flow:
+    """Return what ClickHouse knows of the pipeline. Raises CvatAnalyticsError when it cannot be asked."""
+    client = access.client()
+    client.database = access.settings.database
+
+    def rows(query: str) -> Sequence[Sequence[Any]]:
+        return client.query(query, tz_mode="aware").result_rows
+
+    recent = f"received_at > now() - {60 * RECENT_MINUTES}"
+    events, *delays = rows(
+        "SELECT count(), quantilesExact(0.5, 0.95)(toFloat64(toDateTime64(received_at, 3, 'UTC') - timestamp)) "
+        f"FROM events WHERE {recent} AND timestamp > now() - 86400"
+    )[0]
+    last = rows("SELECT max(received_at) FROM events WHERE timestamp > now() - 30 * 86400")[0][0]
+    metrics = rows(
+        "SELECT name, host, component, argMax(value, time) FROM pipeline_metrics WHERE time > now() - 300 "
+        "AND name IN ('buffer_size_bytes', 'buffer_size_events', 'buffer_max_size_bytes', 'journal_size_bytes') GROUP BY name, host, component"
+    )
+    latest = {(name, host, component): int(value) for name, host, component, value in metrics}
+    buffers = [
+        Buffer(
+            component,
+            host,
+            latest.get(("buffer_size_events", host, component), 0),
+            latest.get(("buffer_size_bytes", host, component), 0),
+            capacity,
+        )
+        for (name, host, component), capacity in sorted(latest.items())
+        if name == "buffer_max_size_bytes"
+    ]
+    journals = [value for (name, _, _), value in latest.items() if name == "journal_size_bytes"]
+    letters = rows("SELECT count() FROM events_dead_letter FINAL WHERE received_at > now() - 86400")
+    measured = rows("SELECT max(time) FROM pipeline_metrics")[0][0]
+    return Flow(
+        recent_events=int(events),
+        last_event=_moment(last),
+        delay_seconds=(float(delays[0][0]), float(delays[0][1])) if events else None,
+        ports=_ports(access, rows(_RECEIVED)),
+        buffers=buffers,
+        measured_at=_moment(measured),
+        dead_letters=int(letters[0][0]),
+        journal_bytes=sum(journals) if journals else None,
+    )
+
+
+_RECEIVED = f"""
+SELECT component, sumIf(grown, time > now() - {60 * RECENT_MINUTES}), maxIf(time, grown > 0)
+FROM
+(
+    SELECT
+        component, time,
+        lagInFrame(value, 1, 0.) OVER (PARTITION BY host, component, toString(tags) ORDER BY time) AS before,
+        -- a counter begins anew with each life of Vector
+        if(value >= before, value - before, value) AS grown
+    FROM pipeline_metrics
+    WHERE name = 'component_received_events_total' AND match(component, '^cvat(_[0-9]+)?$')
+)
+GROUP BY component
+"""
+
+
+def _ports(access: Access, received: Sequence[Sequence[Any]]) -> list[Port]:
+    """Return what came at each port; Vector's sources are called `cvat` and `cvat_PORT`."""
+    found = {component: (int(recent), _moment(last)) for component, recent, last in received}
+    settings = access.settings
+    return [
+        Port(port, extra, *found.get(f"cvat_{port}" if extra else "cvat", (0, None)))
+        for port, extra in [
+            (settings.vector_port, False),
+            *((port, True) for port in settings.vector_extra_ports),
+        ]
+    ]
+
+
+def _moment(value: datetime | None) -> datetime | None:
+    """Return a moment; ClickHouse says 1970 where there is none."""
+    return value.astimezone(UTC) if value is not None and value.year > 1970 else None

@@ -1,0 +1,162 @@
+"""`status` says what runs, what arrives where, what waits and what was refused; machines read the same as JSON."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from click.testing import CliRunner
+
+from cvat_analytics import inventory, status, topology
+from cvat_analytics.access import Access
+from cvat_analytics.embedded import stack
+from cvat_analytics.shell import Shell
+from scripts.cli import main
+
+
+def measured(
+    access: Access, name: str, component: str, *values: float, since: timedelta, host: str = "test"
+) -> None:
+    """Store readings of a metric, a minute apart, the last one `since` ago."""
+    last = datetime.now(UTC) - since
+    rows = [
+        (f"{last - timedelta(minutes=len(values) - 1 - index):%Y-%m-%d %H:%M:%S}", value)
+        for index, value in enumerate(values)
+    ]
+    text = ", ".join(f"('{time}', '{host}', '{name}', '{component}', {value})" for time, value in rows)
+    access.client().command(
+        f"INSERT INTO cvat.pipeline_metrics (time, host, name, component, value) VALUES {text}"
+    )
+
+
+def with_settings(access: Access, **values: Any) -> Access:
+    return Access(
+        access.clickhouse,
+        access.vector,
+        access.grafana,
+        access.settings.model_copy(update=values),
+        secrets=access.secrets,
+    )
+
+
+def age(port: status.Port) -> timedelta:
+    assert port.last
+    return datetime.now(UTC) - port.last
+
+
+def test_the_old_port_still_receives_or_does_not(access: Access) -> None:
+    measured(
+        access,
+        "component_received_events_total",
+        "cvat_9001",
+        100,
+        102,
+        105,
+        3,
+        7,
+        since=timedelta(minutes=1),
+    )
+    measured(access, "component_received_events_total", "cvat_9002", 0, 5, 5, since=timedelta(hours=3))
+    ports = {
+        port.port: port
+        for port in status.flow(with_settings(access, vector_extra_ports=(9001, 9002, 9003))).ports
+    }
+    assert [(port.port, port.extra) for port in ports.values()][1:] == [
+        (9001, True),
+        (9002, True),
+        (9003, True),
+    ]
+    assert ports[9001].recent_requests == 112, "105, then after a restart of Vector 7 more"
+    assert age(ports[9001]) < timedelta(minutes=2)
+    assert (ports[9002].recent_requests, ports[9003].recent_requests, ports[9003].last) == (0, 0, None)
+    assert timedelta(hours=3) < age(ports[9002]) < timedelta(hours=3, minutes=2)
+
+
+def test_what_waits_and_what_was_refused(access: Access) -> None:
+    for name, value in (
+        ("buffer_max_size_bytes", 1000),
+        ("buffer_size_bytes", 250),
+        ("buffer_size_events", 7),
+    ):
+        measured(access, name, "events", 1, value, since=timedelta(seconds=5), host="elsewhere")
+    measured(access, "journal_size_bytes", "journal", 4096, since=timedelta(seconds=5), host="elsewhere")
+    access.client().command(
+        "INSERT INTO cvat.events_dead_letter SELECT now64(3) - 60, 'not JSON', '', toString(generateUUIDv4())"
+    )
+    found = status.flow(access)
+    assert status.Buffer("events", "elsewhere", 7, 250, 1000) in found.buffers
+    assert found.dead_letters >= 1
+    assert found.journal_bytes is not None
+    assert found.journal_bytes >= 4096
+
+
+def test_people_and_machines_are_told(running: stack.Stack, access: Access) -> None:
+    access.client().command(
+        "INSERT INTO cvat.events (scope, source, timestamp, user_id) SELECT 'save:job', 'client', now64(3) - 3, 990001"
+    )
+    result = CliRunner().invoke(main, ["status", "--dir", str(running.directory), "--json"])
+    found = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert {found[part] for part in stack.PARTS} == {"running"}
+    assert {part["name"] for part in found["parts"]} == set(stack.PARTS)
+    assert found["pipeline"]["recent_events"] >= 1
+    assert found["pipeline"]["ports"][0]["port"] == access.settings.vector_port
+    text = CliRunner().invoke(main, ["status", "--dir", str(running.directory)]).stdout
+    assert f"http://127.0.0.1:{access.settings.vector_port}" in text
+    assert "in the last 15 minutes, the last one " in text
+
+
+@pytest.mark.parametrize(
+    ("port", "words"),
+    [
+        (status.Port(8282, True, 3, datetime.now(UTC)), "the old port still receives"),
+        (status.Port(8282, True, 0, None), "none in 30 days: take it out of 'vector_extra_ports'"),
+        (status.Port(8282, False, 0, datetime.now(UTC) - timedelta(hours=5)), "0 requests in the last 15 minutes, the last one 5 h ago"),
+    ],
+)  # fmt: skip
+def test_a_port_in_words(port: status.Port, words: str) -> None:
+    from scripts.status import _port
+
+    assert words in _port(port)
+
+
+def test_a_deployed_stack_is_asked_on_its_hosts(
+    access: Access, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    hosts = {"clickhouse": ("store",), "vector": ("in1", "in2"), "grafana": ("store",)}
+    values = {
+        "store": {"address": "10.0.0.5"},
+        "in1": {"address": "10.0.0.6"},
+        "in2": {"address": "10.0.0.7"},
+    }
+    described = inventory.Stack(topology.build(hosts, values, where="test"), tmp_path / "secrets.json", [])
+    answers = {
+        "store": "clickhouse active 26.8.19.9\ngrafana inactive 13.2.3\n",
+        "in1": "vector active 0.58.0-1\n",
+        "in2": "vector failed 0.58.0-1\n",
+    }
+    asked: dict[str, str] = {}
+
+    def shell(host: str) -> Shell:
+        def run(command: str) -> str:
+            asked[host] = command
+            return answers[host]
+
+        return cast(Shell, SimpleNamespace(run=run))
+
+    report = status.of_hosts(described, access, {host: shell(host) for host in answers})
+    assert report.states == {"clickhouse": "running", "vector": "stopped", "grafana": "stopped"}
+    assert not report.fine
+    assert status.Part("vector", "in1", "running", "0.58.0-1", "http://127.0.0.1:8282") in report.parts
+    assert "systemctl is-active grafana-server" in asked["store"]
+    away = Access(("127.0.0.1", 1), ("127.0.0.1", 1), access.grafana, access.settings, secrets=access.secrets)
+    report = status.of_hosts(described, away, {host: shell(host) for host in answers})
+    assert report.states["clickhouse"] == "not answering"
+    assert report.flow is None
+    assert (
+        "the pipeline cannot be looked at: ClickHouse at 127.0.0.1:1 cannot be reached" in report.problems[0]
+    )
