@@ -5,12 +5,17 @@ import pytest
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add where the host tests get their packages from."""
+    """Add where the host tests get their packages from, and how long to fuzz."""
     parser.addoption(
         "--packages",
         choices=("standin", "vendor"),
         default="standin",
         help="packages that the host tests install: stand-ins (no network needed) or the vendors' own",
+    )
+    parser.addoption(
+        "--fuzz-bodies",
+        type=int,
+        help="request bodies that tests/vector/test_fuzz.py sends, made with a new seed; 0: until interrupted",
     )
 
 

@@ -11,6 +11,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
@@ -18,6 +19,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from cvat_analytics.topology import Topology
 from tests.faults.account import Found
 from tests.faults.proxy import ADDRESS, FaultProxy
 
+PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 PARTS = ("clickhouse", "vector")
 DISK = (
     "96m" if not shutil.which("vector") else "3g"
@@ -62,6 +65,7 @@ class Embedded:
         plain = stack.up(directory)
         plain.processes.stop("viewer")
         self._stack = _Stack(plain.directory, plain.port_base)
+        self._backups, self._backed_up_at = 0, datetime.now(UTC)
         self.proxy = FaultProxy(self.settings.clickhouse_http_port)
         self.start(*PARTS)
 
@@ -83,7 +87,7 @@ class Embedded:
     @property
     def targets(self) -> list[tuple[str, int]]:
         """Return where Vector takes events."""
-        return [("127.0.0.1", self.settings.vector_port)]
+        return [("127.0.0.1", port) for port in self.settings.vector_sources.values()]
 
     @property
     def vector_version(self) -> str:
@@ -154,6 +158,51 @@ class Embedded:
             (row[0] for row in self._rows("SELECT original FROM events_dead_letter FINAL")),
             int(self._rows("SELECT count() FROM events")[0][0]),
         )
+
+    def back_up(self) -> None:
+        """Keep the events as they are now (hard links to their parts)."""
+        self._backups += 1
+        self.sql(f"ALTER TABLE events FREEZE WITH NAME 'backup{self._backups}'")
+        self._backed_up_at = datetime.now(UTC)
+
+    def lose_events(self) -> None:
+        """Remove every event from the table."""
+        self.sql("TRUNCATE TABLE events")
+
+    def restore(self) -> None:
+        """Put the events of the last backup into the table."""
+        name = f"backup{self._backups}"
+        data = Path(self._stack.paths.clickhouse_data)
+        (table,) = (
+            Path(row[0])
+            for row in self._rows(
+                "SELECT data_paths[1] FROM system.tables WHERE database = currentDatabase() AND name = 'events'"
+            )
+        )
+        for part in sorted((data / "shadow" / name).glob(f"store/*/{table.name}/*")):
+            shutil.copytree(part, table / "detached" / part.name)
+            self.sql(f"ALTER TABLE events ATTACH PART '{part.name}'")
+        self.sql(f"ALTER TABLE events UNFREEZE WITH NAME '{name}'")
+
+    def replay(self) -> None:
+        """Bring back what has come since the last backup, as an operator does."""
+        self._command("replay", "--since", f"{self._backed_up_at - timedelta(hours=1):%Y-%m-%dT%H:%M:%S}")
+
+    def rotate(self) -> None:
+        """Give Vector another password for ClickHouse. While the command works, Vector goes around the proxy."""
+        self._command("secrets", "rotate", "vector")
+        self.stop("viewer")
+
+    def _command(self, *arguments: str) -> None:
+        """Run `cvat-analytics` as an operator does. Raises AssertionError with what it says when it fails."""
+        done = subprocess.run(
+            [PROGRAM, *arguments, "--dir", self.directory],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def _rows(self, query: str) -> list[list[Any]]:
         rows: list[list[Any]] = json.loads(self.sql(query))["data"]

@@ -186,9 +186,13 @@ def run(
     rate: float,
     seconds: float = 0,
     hold: tuple[float, float] = (1.0, 2.0),
+    patience: float = SETTLE,
     say: Say = lambda _line: None,
 ) -> Outcome:
-    """Play rounds of all `faults`, each round in another order, for `seconds` (at least one round), and reckon up."""
+    """Play rounds of all `faults`, each round in another order, for `seconds` (at least one round), and reckon up.
+
+    `hold`: how long a fault lasts; `patience`: how long to wait for what was acknowledged, all in seconds.
+    """
     chance = random.Random(seed)
     began = time.monotonic()
     injected: Counter[str] = Counter()
@@ -208,15 +212,15 @@ def run(
                     time.monotonic() - began > seconds and injected.keys() == faults.keys()
                 ):
                     break
-            if lost := settle(stage, ledger.snapshot(), SETTLE):
+            if lost := settle(stage, ledger.snapshot(), patience):
                 failures.append(
                     f"after round {max(injected.values())}: {len(lost)} are lost, such as {lost[:10]}"
                 )
             if failures or time.monotonic() - began > seconds:
                 break
-        if not client.drain(SETTLE):
+        if not client.drain(patience):
             failures.append(f"the client could not send its queue ({client.waiting} events wait)")
-        settle(stage, ledger.snapshot(), SETTLE)
+        settle(stage, ledger.snapshot(), patience)
         found = stage.found()
         account = Account.of(
             sent=client.sent,

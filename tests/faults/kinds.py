@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tests.faults import proxy
 from tests.faults.harness import Fault, Scene
+from tests.store import free_ports
 
 MEET = 60.0
 """Seconds within which a request of Vector's must have met a fault of the proxy: its longest pause between tries is 30."""
@@ -15,6 +17,9 @@ REQUEST_TIMEOUT = 60.0
 """Seconds after which Vector gives an insert up (request.timeout_secs)."""
 
 TIMEOUT = "ClickHouse inserts, never answers, Vector runs into its time-out"
+AWAY = "ClickHouse is away for two minutes"
+LONG = (TIMEOUT, AWAY)
+"""Faults that take minutes."""
 FAULTS: dict[str, Fault] = {}
 
 
@@ -124,11 +129,88 @@ def _cut_requests(scene: Scene) -> None:
 
 
 def _wait_for_requests(scene: Scene) -> None:
-    """Wait until the client has met its bad network. Raises AssertionError when it sends nothing."""
-    hits, deadline = scene.ledger.hits, time.monotonic() + MEET
-    while scene.ledger.hits == hits:
-        assert time.monotonic() < deadline, f"the client has sent nothing in {MEET:.0f} s"
+    hits = scene.ledger.hits
+    _wait_until(lambda: scene.ledger.hits > hits, "the client meets its bad network")
+
+
+def _wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + MEET
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {MEET:.0f} s: {what}"
         time.sleep(0.02)
+
+
+@fault("Vector reloads a changed configuration")
+def _reload(scene: Scene) -> None:
+    stage = scene.stage
+    text = stage.vector_config.read_text()
+    try:
+        _reload_with(stage, text.replace("batch.max_events = 20000", "batch.max_events = 20"), RELOADED)
+        scene.pause()
+    finally:
+        _reload_with(stage, text, RELOADED)
+
+
+@fault("Vector is asked to reload a broken configuration")
+def _reload_broken(scene: Scene) -> None:
+    stage = scene.stage
+    text = stage.vector_config.read_text()
+    broken = text.replace("[sinks.journal]", "[sinks.journal]\nno_such_option = true")
+    try:
+        _reload_with(stage, scene.random.choice((broken, text[: len(text) // 2])), REFUSED)
+        taken = len(scene.ledger.snapshot())
+        _wait_until(lambda: len(scene.ledger.snapshot()) > taken, "the old configuration takes events")
+        scene.pause(0.5)
+    finally:
+        stage.vector_config.write_text(text)
+
+
+@fault("Vector reloads, kill -9 Vector")
+def _reload_and_kill(scene: Scene) -> None:
+    scene.stage.reload_vector()
+    time.sleep(scene.random.uniform(0, 0.3))
+    scene.stage.kill("vector")
+
+
+RELOADED, REFUSED = "Vector has reloaded", "not successful"
+"""What the log says (Vector's own words; the substitute uses the same)."""
+
+
+def _reload_with(stage: Any, text: str, outcome: str) -> None:
+    """Give Vector `text` as its configuration, and wait until its log says `outcome`."""
+    said = stage.vector_log().count(outcome)
+    stage.vector_config.write_text(text)
+    stage.reload_vector()
+    _wait_until(lambda: stage.vector_log().count(outcome) > said, f"Vector's log says {outcome!r}")
+
+
+@fault("the port changes and changes back, both are open for a while")
+def _change_port(scene: Scene) -> None:
+    stage = scene.stage
+    old = stage.settings.vector_port
+    (new,) = free_ports(1)
+    for port, former in ((new, old), (old, new)):
+        stage.change(vector_port=port, vector_extra_ports=(former,))
+        stage.start()
+        scene.ledger.aim(stage.targets)
+        scene.pause(0.5)
+        scene.ledger.aim(stage.targets[:1])
+        stage.change(vector_extra_ports=())
+        stage.start()
+
+
+@fault("the password of vector is rotated")
+def _rotate(scene: Scene) -> None:
+    scene.stage.rotate()
+
+
+@fault("the events are lost, restored from a backup and replayed from the journal")
+def _restore(scene: Scene) -> None:
+    scene.stage.back_up()
+    scene.pause()
+    scene.stage.lose_events()
+    scene.stage.restore()
+    scene.stage.replay()
 
 
 def _met(mode: str, during: Fault | None = None) -> Fault:
@@ -161,8 +243,13 @@ def _time_out(scene: Scene) -> None:
     stage.proxy.set("inserts, never answers")
     try:
         assert stage.proxy.wait_for_hit("inserts, never answers", hits, MEET), "no request came"
-        # the sinks of events and of dead letters may both be waiting; a third request is sent again by one of them
-        again = stage.proxy.wait_for_hit("inserts, never answers", hits + 2, REQUEST_TIMEOUT + MEET)
+        again = stage.proxy.wait_for_hit("inserts, never answers", hits + 1, REQUEST_TIMEOUT + MEET)
     finally:
         stage.proxy.set("")
     assert again, "Vector waits for an answer for ever"
+
+
+@fault(AWAY)
+def _away(scene: Scene) -> None:
+    scene.stage.stop("clickhouse")
+    time.sleep(120)

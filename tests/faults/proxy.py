@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import re
 import socket
 import threading
 import time
@@ -36,6 +37,7 @@ NETWORK = (
     "half of the answer arrives",
     "inserts, answers 500",
 )
+_EVENTS = re.compile(r"INTO(?:\+|%20)events(?:\+|%20)")
 MODES = (*STATUSES, *NETWORK)
 PLANTED = ("swallows the batch", "inserts the batch twice, once altered")
 """What no pipeline could survive: proves that the harness notices."""
@@ -47,7 +49,7 @@ class FaultProxy:
     def __init__(self, port: int) -> None:
         self.port = port
         self.hits: Counter[str] = Counter()
-        """How many requests each fault has met."""
+        """How many inserts of events each fault has met."""
         self._mode, self._changed = "", threading.Condition()
         self._server = _Server((ADDRESS, port), _handler(self))
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -69,10 +71,10 @@ class FaultProxy:
         self._server.shutdown()
         self._server.server_close()
 
-    def hit(self) -> str:
-        """Return the fault for the request at hand, and count it."""
+    def hit(self, path: str) -> str:
+        """Return the fault for the request to `path`, and count it if it is an insert of events."""
         with self._changed:
-            if self._mode:
+            if self._mode and _EVENTS.search(path):
                 self.hits[self._mode] += 1
                 self._changed.notify_all()
             return self._mode
@@ -102,7 +104,7 @@ def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:
             self._meet(self.rfile.read(int(self.headers["Content-Length"])))
 
         def _meet(self, body: bytes) -> None:
-            mode = proxy.hit()
+            mode = proxy.hit(self.path)
             if mode in STATUSES:
                 status, text = STATUSES[mode]
                 self._answer(status, text.encode())

@@ -1,0 +1,165 @@
+"""The harness itself: it must see a loss and a double, and count right."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import client, harness, proxy
+from tests.faults.account import Account, Found
+from tests.faults.embedded import Embedded
+from tests.faults.harness import Fault, Scene
+from tests.faults.ledger import Ledger
+
+# the stack's processes outlive whoever starts them
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def account(found: Found, acknowledged: set[int], sent: int = 10) -> Account:
+    return Account.of(
+        sent=sent, sendings=Counter({1: 2, 2: 1}), acknowledged=acknowledged, found=found, malformed={5}
+    )
+
+
+def found(events: list[int], letters: list[int] | None = None) -> Found:
+    originals = [json.dumps({"obj_id": number}) for number in letters or []]
+    return Found.of(events, originals, len(events) + 3)
+
+
+def test_everything_once_is_faultless() -> None:
+    result = account(found([1, 2, 3], [5]), {1, 2, 3, 5})
+    assert result.faultless
+    assert (result.stored, result.dead, result.unacknowledged, result.resent, result.copies) == (
+        3,
+        1,
+        6,
+        1,
+        3,
+    )
+
+
+def test_an_event_that_was_stored_and_not_acknowledged_is_no_fault() -> None:
+    assert account(found([1, 2], [5]), {1, 5}).faultless
+
+
+@pytest.mark.parametrize(
+    ("seen", "wrong"),
+    [
+        (found([1, 3], [5]), {"lost": (2,)}),
+        (found([1, 2, 3]), {"lost": (5,)}),
+        (found([1, 2, 2, 3], [5]), {"duplicate": (2,)}),
+        (found([1, 2, 3], [5, 5]), {"duplicate": (5,)}),
+        (found([1, 2, 3], [3, 5]), {"duplicate": (3,), "misplaced": (3,)}),
+        (found([1, 2, 3, 5]), {"misplaced": (5,)}),
+        (found([1, 2], [3, 5]), {"misplaced": (3,)}),
+    ],
+)
+def test_what_is_wrong_is_named(seen: Found, wrong: dict[str, tuple[int, ...]]) -> None:
+    result = account(seen, {1, 2, 3, 5})
+    figures = {name: getattr(result, name) for name in ("lost", "duplicate", "misplaced")}
+    assert {name: value for name, value in figures.items() if value} == wrong
+    assert not result.faultless
+    assert ", ".join(map(str, next(iter(wrong.values())))) in result.text()
+
+
+def test_a_run_in_which_nothing_was_acknowledged_proves_nothing() -> None:
+    assert not account(found([]), set()).faultless
+
+
+def test_events_are_numbered_and_some_are_malformed() -> None:
+    made = [client.make(number) for number in range(1, 101)]
+    assert [event["obj_id"] for event in made] == list(range(1, 101))
+    bad = [e["obj_id"] for e in made if -1 in (e["count"], e["task_id"], e["timestamp"])]
+    assert bad == [25, 50, 75, 100] == [n for n in range(1, 101) if client.is_malformed(n)]
+
+
+def post(port: int, body: bytes) -> int:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/", body, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@contextmanager
+def answering(*statuses: int) -> Iterator[int]:
+    """Run a server that answers so, and yield its port."""
+    waiting = list(statuses)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(waiting.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_the_ledger_knows_what_was_acknowledged_even_when_the_client_does_not() -> None:
+    with answering(200, 503, 200) as port, closing(Ledger([("127.0.0.1", port)])) as ledger:
+        assert post(ledger.port, b'[{"obj_id": 1}, {"obj_id": 2}]') == 200
+        assert post(ledger.port, b'[{"obj_id": 3}]') == 503
+        assert ledger.snapshot() == {1, 2}
+        ledger.lose_answers = True
+        with pytest.raises(OSError, match="closed"):
+            post(ledger.port, b'[{"obj_id": 3}]')
+        ledger.lose_answers, ledger.cut_requests = False, True
+        with pytest.raises(OSError, match="closed"):
+            post(ledger.port, b'[{"obj_id": 4}]')
+        assert ledger.snapshot() == {1, 2, 3}
+        assert ledger.sendings == {1: 1, 2: 1, 3: 2, 4: 1}
+        assert ledger.answers == {"200": 2, "503": 1, "none": 1}
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Embedded]:
+    running = Embedded(tmp_path / "stack")
+    yield running
+    running.close()
+
+
+def planted(mode: str) -> dict[str, Fault]:
+    def play(scene: Scene) -> None:
+        scene.stage.proxy.set(mode)
+        try:
+            assert scene.stage.proxy.wait_for_hit(mode, scene.stage.proxy.hits[mode], 30)
+        finally:
+            scene.stage.proxy.set("")
+
+    return {mode: play}
+
+
+SWALLOWED, DOUBLED = proxy.PLANTED
+
+
+def test_a_planted_loss_is_found(stage: Embedded) -> None:
+    outcome = harness.run(stage, planted(SWALLOWED), seed=1, rate=100, patience=5)
+    assert not outcome.passed
+    assert outcome.account.lost
+    assert not outcome.account.duplicate
+    assert outcome.text().endswith("FAIL: repeat it with --seed 1")
+
+
+def test_a_planted_double_is_found(stage: Embedded) -> None:
+    outcome = harness.run(stage, planted(DOUBLED), seed=1, rate=100, patience=15)
+    assert not outcome.passed
+    assert outcome.account.duplicate
+    assert not outcome.account.lost
