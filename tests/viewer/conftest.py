@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from cvat_analytics.render import ROOT, Context, grafana_files
+from tests.browser import Page, chromium
 from tests.dashboards.events import team
 from tests.store import Store, running
 
@@ -123,3 +124,10 @@ def viewer(store: Store, ini: Path) -> Iterator[Viewer]:
         store.context, ini, [f"--clickhouse-http-port={store.http_port}", "--no-login"]
     ) as running_viewer:
         yield running_viewer
+
+
+@pytest.fixture(scope="session")
+def page(viewer: Viewer) -> Iterator[Page]:
+    """Return the viewer in a browser."""
+    with chromium() as browser:
+        yield Page(browser, f"{viewer.url}/analytics")

@@ -63,6 +63,8 @@ def api(viewer: Viewer, login: tuple[str, str] | None) -> Iterator[GrafanaApi]:
 
 @every_dashboard
 def test_every_panel_and_filter_is_answered(viewer: Viewer, dashboard: Any) -> None:
+    # as rendered: without an address of CVAT the links to it are left out
+    (dashboard,) = [each for each in load(Path(viewer.context.paths.dashboards)) if each.uid == dashboard.uid]
     for each in dashboard.panels:
         answer = data(viewer, f"{dashboard.uid}/panels/{each.id}")
         assert len(answer["frames"]) == len(each.queries)

@@ -6,7 +6,7 @@ import { fromWall, toWall, formatTime } from './time.js';
 /** Return a chart in `box` that keeps the box's size. Canvas, because its SVG would need style attributes, which the page forbids. */
 export function chartIn(box, option, resized = () => {}) {
   const chart = window.echarts.init(box, null, { renderer: 'canvas' });
-  chart.setOption({ animation: false, useUTC: true, toolbox: { show: false }, textStyle: { fontFamily: 'system-ui, sans-serif', color: style('--quiet') }, ...option });
+  chart.setOption({ animation: false, useUTC: true, textStyle: { fontFamily: 'system-ui, sans-serif', color: style('--quiet') }, ...option });
   const observer = new ResizeObserver(() => {
     chart.resize();
     resized(chart);
@@ -62,15 +62,33 @@ export function tipContent(title, lines, notes = []) {
 
 /** Let the visitor choose a time range by dragging over a chart. */
 export function dragToZoom(chart, state) {
-  chart.dispatchAction({ type: 'takeGlobalCursor', key: 'brush', brushOption: { brushType: 'lineX', brushMode: 'single' } });
-  chart.on('brushEnd', ({ areas: [area] }) => {
-    if (!area) return;
-    const [from, to] = area.coordRange.map((wall) => Math.round(fromWall(wall, state.zone)));
-    if (to - from >= 1000) state.set({ from: String(from), to: String(to) });
+  const box = chart.getDom();
+  let from;
+  let mark;
+  const span = (x) => [Math.min(from, x), Math.max(from, x)];
+  const move = (event) => {
+    const [left, right] = span(Math.max(0, Math.min(event.clientX - box.getBoundingClientRect().left, chart.getWidth())));
+    mark ??= box.appendChild(h('div', { class: 'selection' }));
+    mark.style.left = `${left}px`;
+    mark.style.width = `${right - left}px`;
+  };
+  const end = (event) => {
+    removeEventListener('pointermove', move);
+    mark?.remove();
+    mark = undefined;
+    const pixels = span(event.clientX - box.getBoundingClientRect().left);
+    if (pixels[1] - pixels[0] < 8) return;
+    const walls = pixels.map((x) => chart.convertFromPixel({ xAxisIndex: 0 }, x));
+    const [start, stop] = walls.map((wall) => Math.round(Math.max(state.start, Math.min(fromWall(wall, state.zone), state.end))));
+    if (stop - start >= 1000) state.set({ from: String(start), to: String(stop) });
+  };
+  box.addEventListener('pointerdown', (event) => {
+    if (event.button !== 0) return;
+    from = event.clientX - box.getBoundingClientRect().left;
+    addEventListener('pointermove', move);
+    addEventListener('pointerup', end, { once: true });
   });
 }
-
-export const BRUSH = { toolbox: [], xAxisIndex: 0, throttleType: 'debounce', outOfBrush: { colorAlpha: 1 } };
 
 /** Return a time in the page's zone, as short as its precision allows. */
 export const shortTime = (ms, zone) => formatTime(ms, zone, ms % 60000 ? 'YYYY-MM-DD HH:mm:ss' : 'YYYY-MM-DD HH:mm');

@@ -21,6 +21,7 @@ export function interpolate(text, state, { scope = {}, encode = (value) => value
     const values = state.variables[name];
     if (!values) return /^__(data|value|field|series)\b/.test(name) ? '' : whole;
     if (wanted === 'queryparam') return new URLSearchParams(values.map((value) => [`var-${name}`, value])).toString();
+    if (wanted === 'raw' || state.isConstant(name)) return values.join(','); // an address may begin with one
     if (values[0] === ALL) return encode('All');
     const shown = wanted === 'text' || !wanted ? values.map((value) => texts[name]?.get(value) ?? value) : values;
     return wanted === 'percentencode' ? shown.map(encodeURIComponent).join(',') : encode(shown.join(wanted === 'csv' ? ',' : ' + '));

@@ -6,7 +6,7 @@ import { heatmap } from './heatmap.js';
 import { interpolate } from './interpolate.js';
 import { address } from './links.js';
 import { stat } from './stat.js';
-import { TYPES, unsupported } from './supported.js';
+import { unsupported } from './supported.js';
 import { table } from './table.js';
 import { text } from './text.js';
 import { timeseries } from './timeseries.js';
@@ -27,7 +27,7 @@ export class Panel {
     const note = this.missing.length > 0 && h('button', { type: 'button', class: 'info warning', 'aria-label': 'Not drawn as in Grafana' }, '!');
     if (note) hint(note, `The viewer does not draw: ${this.missing.join(', ')}. Grafana does.`);
     this.links = h('span', { class: 'links' });
-    this.element = h('section', { class: `panel ${model.type}`, id: `panel-${model.id}`, 'aria-busy': 'true' }, h('header', {}, this.title, info, note, this.links), this.body);
+    this.element = h('section', { class: 'panel', id: `panel-${model.id}`, 'aria-busy': 'true' }, h('header', {}, this.title, info, note, this.links), this.body);
   }
 
   get context() {
@@ -47,12 +47,11 @@ export class Panel {
       return href ? [h('a', { href, target: link.targetBlank && '_blank', rel: 'noopener' }, interpolate(link.title, state, { texts }))] : [];
     }));
     try {
-      if (this.model.type in TYPES || this.model.targets?.length) {
-        const query = state.question();
-        query.set('points', Math.max(100, Math.round(this.body.clientWidth || 800)));
-        this.data = this.model.targets?.length ? await ask(`${encodeURIComponent(state.model.uid)}/panels/${this.model.id}`, query, signal) : { frames: [] };
-        this.problem = undefined;
-      }
+      const query = state.question();
+      query.set('points', Math.max(100, Math.round(this.body.clientWidth || 800)));
+      const asked = `${encodeURIComponent(state.model.uid)}/panels/${this.model.id}`;
+      this.data = this.model.targets?.length ? await ask(asked, query, signal) : { frames: [] };
+      this.problem = undefined;
     } catch (error) {
       if (error.name === 'AbortError') return;
       this.problem = error.message;
@@ -62,12 +61,17 @@ export class Panel {
 
   /** Draw what was loaded last. */
   draw() {
-    this.end?.();
+    if (this.end) this.end();
     this.end = undefined;
     this.body.replaceChildren();
     this.body.className = 'body';
-    if (this.problem) this.body.append(h('p', { class: 'problem', role: 'alert' }, this.problem));
-    else this.drawData();
+    try {
+      if (!this.problem) this.drawData();
+    } catch (error) {
+      this.problem = `The viewer cannot draw this: ${error.message}`;
+      console.error(error);
+    }
+    if (this.problem) this.body.replaceChildren(h('p', { class: 'problem', role: 'alert' }, this.problem));
     this.element.setAttribute('aria-busy', 'false');
   }
 
@@ -80,12 +84,11 @@ export class Panel {
       this.body.append(h('p', { class: 'empty' }, `The viewer does not know panels of type ${type}; Grafana shows this one.`));
       return;
     }
-    const draw = known ? DRAW[type] : table;
-    const end = (type === 'text' || type === 'stat' || frames.length > 0) && draw(this.body, this.model, { ...this.data, frames: known ? this.data.frames : frames }, this.context);
-    if (end) {
-      this.end = end;
-      if (!known && !chart) this.body.prepend(h('p', { class: 'quiet' }, `The viewer does not know panels of type ${type}: their rows as a table.`));
-    } else this.body.replaceChildren(emptyState(this.model));
+    const filled = type === 'text' || type === 'stat' || frames.length > 0;
+    if (filled && !known && !chart) this.body.append(h('p', { class: 'quiet' }, `The viewer does not know panels of type ${type}: their rows as a table.`));
+    const box = known ? this.body : this.body.appendChild(h('div', { class: 'body' }));
+    this.end = filled && (known ? DRAW[type] : table)(box, this.model, { ...this.data, frames: known ? this.data.frames : frames }, this.context);
+    if (!this.end) this.body.replaceChildren(emptyState(this.model));
   }
 }
 

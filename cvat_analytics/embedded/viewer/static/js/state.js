@@ -30,7 +30,7 @@ export class State extends EventTarget {
     for (const variable of this.model.templating?.list ?? []) {
       const given = query.getAll(`var-${variable.name}`);
       const { multi, includeAll } = variable;
-      let values = given.length ? given : list(variable.current?.value ?? defaultValue(variable)).map(String);
+      let values = given.length && variable.type !== 'constant' ? given : list(variable.current?.value ?? defaultValue(variable)).map(String);
       if (includeAll && (values.includes(ALL) || values.every((value) => value === ''))) values = [ALL];
       this.variables[variable.name] = multi ? values : values.slice(-1);
     }
@@ -72,6 +72,11 @@ export class State extends EventTarget {
     const query = new URLSearchParams({ from: Math.round(this.start), to: Math.round(this.end), timezone: this.zone });
     for (const [name, value] of this.variableParameters()) query.append(name, value);
     return query;
+  }
+
+  /** Return whether a variable is a constant, which nobody but the dashboard's author can set. */
+  isConstant(name) {
+    return this.model.templating?.list.find((variable) => variable.name === name)?.type === 'constant';
   }
 
   /** Settle relative times anew. */

@@ -1,5 +1,5 @@
 // Draws a `timeseries` panel: lines, bars or points over time, stacked or not, with annotations as vertical marks.
-import { BRUSH, GRID, chartIn, dragToZoom, shortTime, timeAxis, tipContent, tooltip, valueAxis } from './chart.js';
+import { GRID, chartIn, dragToZoom, shortTime, timeAxis, tipContent, tooltip, valueAxis } from './chart.js';
 import { color, seriesColor } from './colors.js';
 import { h } from './dom.js';
 import { fieldsOf, valueText } from './fields.js';
@@ -23,7 +23,7 @@ export function timeseries(body, panel, data, context) {
   const axes = axesOf(series, context);
   const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: chart` });
   const option = () => ({
-    grid: GRID, brush: BRUSH, xAxis: timeAxis(state), yAxis: axes.map((axis) => axis.option),
+    grid: GRID, xAxis: timeAxis(state), yAxis: axes.map((axis) => axis.option),
     series: [...series.map((each) => seriesOption(each, hidden, step)), ...marks(context)],
     tooltip: tooltip((points) => tip(points, series, panel, context)),
   });
