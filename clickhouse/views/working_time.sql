@@ -7,22 +7,35 @@
 {% set touches %}
 WITH
     (SELECT argMax(duration_scopes, changed_at) FROM working_time_settings) AS duration_scopes,
-    toUnixTimestamp64Milli(timestamp) AS begin_ms,
-    begin_ms + if(has(duration_scopes, scope), duration, 0) AS end_ms,
-    source = 'client' AS is_client
+    -- when the last event with these ids begins, and how long it lasts, as one number: argMax over every single event is slow
+    intDiv(last, 4294967296)::Int64 AS begin_ms,
+    begin_ms + (last % 4294967296)::Int64 AS end_ms
 SELECT
     user_id,
-    toDate(timestamp, 'UTC') AS day,
-    maxIf(end_ms, is_client) AS furthest_ms,
+    day,
+    max(furthest) AS furthest_ms,
     -- the last one in the order of the rule: time, end, then ids with NULL last
     argMaxStateIf(
         (org_id, project_id, task_id, job_id),
         (begin_ms, end_ms, isNull(job_id), ifNull(job_id, 0), isNull(task_id), ifNull(task_id, 0), isNull(project_id), ifNull(project_id, 0), isNull(org_id), ifNull(org_id, 0)),
-        is_client) AS last_event,
-    countIf(is_client) AS client_events,
-    now64(3) AS touched_at
-FROM events
-WHERE is_client OR scope = 'send:working_time'
+        events > 0) AS last_event,
+    sum(events) AS client_events,
+    nowInBlock64(3) AS touched_at
+FROM
+(
+    WITH
+        source = 'client' AS is_client,
+        toUnixTimestamp64Milli(timestamp) AS begin,
+        if(has(duration_scopes, scope), duration, 0) AS lasts
+    SELECT
+        user_id, toDate(timestamp, 'UTC') AS day, org_id, project_id, task_id, job_id,
+        maxIf(begin + lasts, is_client) AS furthest,
+        maxIf(toUInt128(begin) * 4294967296 + lasts, is_client) AS last,
+        countIf(is_client) AS events
+    FROM events
+    WHERE is_client OR scope = 'send:working_time'
+    GROUP BY user_id, day, org_id, project_id, task_id, job_id
+)
 GROUP BY user_id, day
 {%- endset %}
 
