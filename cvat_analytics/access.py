@@ -23,6 +23,8 @@ class Access:
     vector: tuple[str, int]
     grafana: tuple[str, int]
     settings: Settings
+    events_api: tuple[str, int] | None = None
+    """Where the events API is; None where the stack has none."""
     clickhouse_as: Mapping[str, tuple[str, int]] = field(default_factory=dict)
     """Where else ClickHouse is reached as a user whom it lets in only from the host of his component."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)

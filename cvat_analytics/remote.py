@@ -33,7 +33,12 @@ def reach(inventory: Path) -> Iterator[Access]:
     """
     stack = inventories.load(inventory)
     groups = stack.topology.groups
-    needed = {stack.topology.clickhouse_host, groups["vector"][0], groups["grafana"][0]}
+    needed = {
+        stack.topology.clickhouse_host,
+        groups["vector"][0],
+        groups["grafana"][0],
+        *groups["events_api"][:1],
+    }
     with _reached(stack, needed) as (access, _):
         yield access
 
@@ -80,6 +85,13 @@ def _reached(
             clickhouse=at(store, LOOPBACK, http_port),
             vector=at(ingest, settings[ingest].vector_listen_address, settings[ingest].vector_port),
             grafana=at(view, settings[view].grafana_listen_address, settings[view].grafana_port),
+            events_api=next(
+                (
+                    at(host, settings[host].events_api_listen_address, settings[host].events_api_port)
+                    for host in topology.groups["events_api"][:1]
+                ),
+                None,
+            ),
             settings=settings[store],
             clickhouse_as={
                 "vector": at(ingest, topology.clickhouse_address(ingest), http_port),

@@ -53,6 +53,10 @@ class Paths:
     grafana_plugins: str = field(init=False)
     grafana_credentials: str = field(init=False)
     dashboards: str = field(init=False)
+    events_api_config: str = field(init=False)
+    events_api_data: str = field(init=False)
+    events_api_program: str = field(init=False)
+    events_api_credentials: str = field(init=False)
     gateway_config: str = field(init=False)
     gateway_run: str = field(init=False)
     gateway_credentials: str = field(init=False)
@@ -71,6 +75,9 @@ class Paths:
             "grafana_logs": "/var/log/grafana",
             "grafana_plugins": "/var/lib/grafana/plugins",
             "dashboards": "/etc/cvat-analytics/dashboards",
+            "events_api_config": "/etc/cvat-analytics/events-api",
+            "events_api_data": "/var/lib/cvat-analytics-events-api",
+            "events_api_program": "/opt/cvat-analytics/events-api",
             "gateway_config": "/etc/cvat-analytics/gateway",
             "gateway_run": "/run/cvat-analytics-gateway",
             "secrets": "/etc/cvat-analytics/secrets",
@@ -80,6 +87,9 @@ class Paths:
         # systemd lays credentials out by unit name (LoadCredential=, systemd.exec(5)); the embedded stack does the same
         object.__setattr__(self, "vector_credentials", f"{credentials}/vector.service")
         object.__setattr__(self, "grafana_credentials", f"{credentials}/grafana-server.service")
+        object.__setattr__(
+            self, "events_api_credentials", f"{credentials}/cvat-analytics-events-api.service"
+        )
         object.__setattr__(self, "gateway_credentials", f"{credentials}/cvat-analytics-gateway.service")
 
 
@@ -117,7 +127,8 @@ class Context:
                 "admin": (LOOPBACK,),
                 "vector": self.topology.client_addresses("vector"),
                 "grafana": self.topology.client_addresses("grafana"),
-                "events_api": (LOOPBACK,),
+                # without a host of its own it is nowhere, and an empty list would mean nothing to ClickHouse
+                "events_api": self.topology.client_addresses("events_api") or (LOOPBACK,),
                 "cvat": (LOOPBACK, *clickhouse.clickhouse_allowed_addresses),
             },
             "password_sha256": {

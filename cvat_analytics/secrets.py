@@ -17,6 +17,7 @@ NAMES = (
     "clickhouse_vector",
     "clickhouse_grafana",
     "clickhouse_events_api",
+    "events_api_admin",
     "clickhouse_cvat",
     "vector_ingest",
     "grafana_admin",

@@ -263,6 +263,13 @@ class Settings(BaseModel):
         description="Address at which this stack asks CVAT's server who a visitor is (`/api/users/self`) and whether he has the "
         "analytics right (`/analytics`); empty means `cvat_url`. Needed where CVAT's proxy sends `/analytics` elsewhere.",
     )
+    events_api_client_scopes: tuple[Scope, ...] = Field(
+        (),
+        description="Scopes that clients may send through the events API beside those that are known, such as a newer CVAT's.",
+    )
+    events_api_export_retention: Duration = Field(
+        timedelta(hours=1), description="How long the events API keeps a finished export."
+    )
     grafana_root_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "",
         description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers "

@@ -16,11 +16,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from grafana_client import GrafanaApi
 from grafana_client.client import GrafanaException
 
-from cvat_analytics import dashboards, events, migrations, render
+from cvat_analytics import dashboards, events, events_api, migrations, render
 from cvat_analytics.access import Access, pairs, said
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 
@@ -86,6 +87,8 @@ def run(access: Access) -> Iterator[Result]:
             yield _check(case.name, case.advice, lambda case=case: _case(access, case, marker))  # type: ignore[misc]
         yield from _dashboards(access)
         yield from _grafana(access)
+        if access.events_api:
+            yield from _events_api(access, access.events_api, marker)
     finally:
         _remove(access, marker)
 
@@ -93,7 +96,7 @@ def run(access: Access) -> Iterator[Result]:
 def _check(name: str, advice: str, check: Callable[[], str]) -> Result:
     try:
         return Result(name, True, check())
-    except (CvatAnalyticsError, ClickHouseError, GrafanaException, OSError) as error:
+    except (CvatAnalyticsError, ClickHouseError, GrafanaException, OSError, httpx.HTTPError) as error:
         return Result(name, False, f"{said(error)}. What to do: {advice}")
 
 
@@ -181,12 +184,55 @@ def _grafana(access: Access) -> Iterator[Result]:
     yield _check("grafana-dashboards", "see Grafana's log for its provisioning", provisioned)
 
 
+def _events_api(access: Access, address: tuple[str, int], marker: str) -> Iterator[Result]:
+    """Ask the events API: strangers are refused, and what is sent to it can be read from it."""
+    url = f"http://{address[0]}:{address[1]}/api/events"
+    login = (events_api.ADMIN, access.secrets["events_api_admin"])
+
+    def strangers() -> str:
+        status = httpx.get(url, timeout=15, trust_env=False).status_code
+        if status != 401:
+            raise CvatAnalyticsError(f"the events API answers HTTP {status} to a stranger, not 401")
+        return "the events API refuses strangers"
+
+    def there_and_back() -> str:
+        now = datetime.now(UTC).isoformat()
+        body = {"timestamp": now, "events": [{"scope": "debug:info", "timestamp": now}]}
+        begin = time.monotonic()
+        with httpx.Client(auth=login, timeout=15, trust_env=False) as client:
+            sent = client.post(url, json=body, headers={"X-Request-Id": marker})
+            if sent.status_code != 201:
+                raise CvatAnalyticsError(
+                    f"the events API does not take events: HTTP {sent.status_code} {sent.text[:200]}"
+                )
+            while True:
+                found = client.get(url, params={"format": "jsonl", "request_id": marker})
+                if found.status_code == 200 and found.text:
+                    return f"an event sent to the events API is readable through it after {time.monotonic() - begin:.1f} s"
+                if time.monotonic() - begin > 15:
+                    raise CvatAnalyticsError(
+                        f"HTTP {found.status_code} and no event after 15 s {found.text[:200]}"
+                    )
+                time.sleep(0.2)
+
+    advice = "see the events API's log"
+    yield _check("events-api-strangers", advice, strangers)
+    if not (
+        access.settings.cvat_server_url or access.settings.cvat_url
+    ):  # with a CVAT only its users can log in
+        yield _check("events-api-there-and-back", advice, there_and_back)
+
+
 def _remove(access: Access, marker: str) -> None:
     """Delete what the cases have sent."""
     try:
         client = access.client()
         database = access.settings.database
-        for table, column in (("events", "user_email"), ("events_dead_letter", "original")):
+        for table, column in (
+            ("events", "user_email"),
+            ("events", "request_id"),
+            ("events_dead_letter", "original"),
+        ):
             client.command(
                 f"DELETE FROM {database}.{table} WHERE {column} LIKE {{like:String}}",
                 parameters={"like": f"%{marker}%"},

@@ -140,7 +140,11 @@ class ClickHouse:
         Values go beside the statement and never into it (https://clickhouse.com/docs/interfaces/http, "Queries with
         parameters"). Raises QueryError when ClickHouse refuses, UnreachableError when it does not answer.
         """
-        options = {"database": self._config.database, "max_execution_time": str(max(1, int(timeout)))}
+        options = {
+            **self._config.settings,
+            "database": self._config.database,
+            "max_execution_time": str(max(1, int(timeout))),
+        }
         if query_id:
             options["query_id"] = query_id
         for name, value in (parameters or {}).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,19 @@ class ClickHouseConfig:
     database: str
     user: str
     password: str = field(repr=False)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Settings that the user's profile does not have."""
+
+
+@dataclass(frozen=True)
+class VectorConfig:
+    """Where events go."""
+
+    url: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+    certificate: Path | None = None
+    """The certificate that Vector must show, where it is reached with TLS."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,7 @@ class Config:
     address: str
     port: int
     clickhouse: ClickHouseConfig
-    vector_url: str
+    vector: VectorConfig
     cvat_url: str
     """Base URL of the CVAT that is asked who somebody is; empty where the users file is asked."""
     users_file: Path
@@ -65,7 +79,7 @@ def read(path: Path) -> Config:
                 user=store["user"],
                 password=Path(store["password_file"]).read_text(encoding="utf-8").strip(),
             ),
-            vector_url=ini["vector"]["url"],
+            vector=_vector(ini["vector"]),
             cvat_url=ini["identity"].get("cvat_url", "").rstrip("/"),
             users_file=Path(ini["identity"]["users_file"]),
             client_scopes=tuple(ini["events"].get("client_scopes", "").split()),
@@ -81,3 +95,13 @@ def read(path: Path) -> Config:
         raise InputError(
             f"events API configuration {path}: cannot be used ({type(error).__name__}: {error})"
         ) from None
+
+
+def _vector(section: configparser.SectionProxy) -> VectorConfig:
+    password_file, certificate = section.get("password_file"), section.get("certificate_file")
+    return VectorConfig(
+        url=section["url"],
+        username=section.get("username", ""),
+        password=Path(password_file).read_text(encoding="utf-8").strip() if password_file else "",
+        certificate=Path(certificate) if certificate else None,
+    )

@@ -57,7 +57,7 @@ def build(config: Config) -> Service:
     return Service(
         config,
         clickhouse,
-        Vector(config.vector_url),
+        Vector(config.vector),
         directory,
         Exports(config.exports, clickhouse),
         analytics_right.build(config),

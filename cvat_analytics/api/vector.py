@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import ssl
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from cvat_analytics.api.config import VectorConfig
 from cvat_analytics.api.problems import Problem
 
 TIMEOUT_SECONDS = 10.0
@@ -15,9 +18,11 @@ TIMEOUT_SECONDS = 10.0
 class Vector:
     """The Vector that takes events."""
 
-    def __init__(self, url: str, timeout: float = TIMEOUT_SECONDS) -> None:
-        self._url = url
+    def __init__(self, config: VectorConfig, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._url = config.url
         self._client = httpx.AsyncClient(
+            auth=(config.username, config.password) if config.username else None,
+            verify=_only(config.certificate) if config.certificate else True,
             timeout=timeout,
             trust_env=False,
             limits=httpx.Limits(max_connections=50, max_keepalive_connections=20),
@@ -45,3 +50,11 @@ def _away(reason: str) -> Problem:
         503, f"the events are not stored: Vector does not take them ({reason}). Send them again later",
         headers={"Retry-After": "5"},
     )  # fmt: skip
+
+
+def _only(certificate: Path) -> ssl.SSLContext:
+    """Return what trusts this one certificate, under whatever name: it is reached by address."""
+    context = ssl.create_default_context(cafile=str(certificate))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return context

@@ -21,7 +21,7 @@ from typing import Any
 
 import jinja2
 
-from cvat_analytics import deployments, migrations, render, secrets, topology
+from cvat_analytics import deployments, events_api, migrations, render, secrets, topology
 from cvat_analytics.access import Access, pairs
 from cvat_analytics.embedded import engine
 from cvat_analytics.embedded.processes import Part, Processes, is_ready
@@ -29,8 +29,9 @@ from cvat_analytics.errors import InputError
 from cvat_analytics.render import Context, Paths, RenderedFile
 
 HOST = "embedded"
-PARTS = ("clickhouse", "vector", "viewer")
-PORTS = ("clickhouse_http_port", "clickhouse_native_port", "vector_port", "grafana_port")
+PARTS = ("clickhouse", "vector", "events_api", "viewer")
+PORTS = ("clickhouse_http_port", "clickhouse_native_port", "vector_port", "grafana_port", "events_api_port")
+COMPONENTS = (*topology.GROUPS, "events_api")
 FIRST_PORT, LAST_PORT, PORT_STEP = 18100, 18990, 10
 START_TIMEOUT = 60.0
 _PACKAGE_FILES = Path(__file__).parent / "package_files"
@@ -58,7 +59,7 @@ class Stack:
         values: dict[str, Any] = {name: self.port_base + offset for offset, name in enumerate(PORTS)}
         values["grafana_root_url"] = f"http://127.0.0.1:{values['grafana_port']}/"
         described = topology.build(
-            dict.fromkeys(topology.GROUPS, (HOST,)), {HOST: values}, where=str(self.directory)
+            dict.fromkeys(COMPONENTS, (HOST,)), {HOST: values}, where=str(self.directory)
         )
         return Context(HOST, described, secrets.load(self.directory / "secrets.json"), self.paths, _memory())
 
@@ -71,6 +72,7 @@ class Stack:
             clickhouse=(here, settings.clickhouse_http_port),
             vector=(here, settings.vector_port),
             grafana=(here, settings.grafana_port),
+            events_api=(here, settings.events_api_port),
             settings=settings,
             secrets=context.secrets,
         )
@@ -90,6 +92,11 @@ class Stack:
             },
             "vector": {"http": f"http://{access.vector[0]}:{access.vector[1]}"},
             "viewer": {"http": f"http://{access.grafana[0]}:{access.grafana[1]}"},
+            "events_api": {
+                "http": f"http://{topology.LOOPBACK}:{settings.events_api_port}",
+                "user": events_api.ADMIN,
+                "password": access.secrets["events_api_admin"],
+            },
             "pids": {name: pid for name, pid in pids.items() if pid},
         }
 
@@ -154,6 +161,17 @@ def start(stack: Stack, names: Sequence[str] = PARTS) -> Stack:
     return stack
 
 
+def users_file(directory: Path) -> Path:
+    """Return the file with the users of the events API, of the stack in `directory`."""
+    return directory / events_api.USERS_FILE
+
+
+def apply_users(stack: Stack) -> None:
+    """Give a changed users file to the events API, which sees it at once."""
+    with _locked(stack.directory):
+        _write_files(stack.context())
+
+
 def down(directory: Path) -> list[str]:
     """Stop the stack in `directory` and return the names of the parts that ran. The data stays."""
     with _locked(directory.absolute()):
@@ -173,7 +191,7 @@ def status(directory: Path) -> dict[str, str]:
 
 def _stop(stack: Stack) -> list[str]:
     """Stop the parts, the producers' side first, so that nothing in flight meets a closed door."""
-    return [name for name in ("vector", "viewer", "clickhouse") if stack.processes.stop(name)]
+    return [name for name in ("events_api", "vector", "viewer", "clickhouse") if stack.processes.stop(name)]
 
 
 @contextmanager
@@ -219,6 +237,7 @@ def _refuse_taken_ports(stack: Stack) -> None:
         "clickhouse_native_port": "clickhouse",
         "vector_port": "vector",
         "grafana_port": "viewer",
+        "events_api_port": "events_api",
     }
     for offset, name in enumerate(PORTS):
         port = stack.port_base + offset
@@ -253,6 +272,7 @@ def _write_files(context: Context) -> dict[str, str]:
     files = {
         "clickhouse": [*package, *render.clickhouse_files(context)],
         "vector": render.vector_files(context),
+        "events_api": events_api.files(context, users_file(Path(paths.root))),
         "viewer": render.grafana_files(context),
     }
     for part in files.values():
@@ -270,6 +290,7 @@ def _write_files(context: Context) -> dict[str, str]:
         paths.grafana_data,
         paths.grafana_logs,
         paths.grafana_plugins,
+        paths.events_api_data,
     ):
         Path(directory).mkdir(parents=True, exist_ok=True)
     # the library, unlike a server, does not look whether its users have changed
@@ -322,6 +343,12 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
             f"{here}:{settings.vector_port}/ping",
             applied.get("vector", ""),
             {"VECTOR_MAX_DECOMPRESSED_SIZE_BYTES": str(render.MAX_BODY_BYTES)},
+        ),
+        Part(
+            "events_api",
+            [*substitute, "cvat_analytics.api", "--config", f"{paths.events_api_config}/events-api.ini"],
+            f"{here}:{settings.events_api_port}/health",
+            applied.get("events_api", ""),
         ),
         Part(
             "viewer",

@@ -97,6 +97,12 @@ grafana_allowed_addresses = []
 # analytics right (`/analytics`); empty means `cvat_url`. Needed where CVAT's proxy sends `/analytics` elsewhere.
 cvat_server_url = ""
 
+# Scopes that clients may send through the events API beside those that are known, such as a newer CVAT's.
+events_api_client_scopes = []
+
+# How long the events API keeps a finished export.
+events_api_export_retention = "1h"
+
 # The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves
 # `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.
 grafana_root_url = ""

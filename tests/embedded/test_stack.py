@@ -86,7 +86,8 @@ def send(directory: Path, marker: str, number: int = 1) -> None:
 
 def test_up_smoke_down_and_up_again_with_the_data(directory: Path) -> None:
     first = up(directory)
-    assert set(first) == {"clickhouse", "vector", "viewer", "pids"}
+    assert set(first) == {"clickhouse", "vector", "viewer", "events_api", "pids"}
+    assert set(first["events_api"]) == {"http", "user", "password"}
     assert set(first["clickhouse"]) == {"http", "native_port", "database", "user", "password"}
     assert set(first["pids"]) == set(stack.PARTS)
     lines = command("smoke", "--dir", directory).splitlines()
@@ -94,7 +95,7 @@ def test_up_smoke_down_and_up_again_with_the_data(directory: Path) -> None:
     assert all(line.startswith("PASS ") for line in lines)
     send(directory, "kept", 5)
 
-    assert command("down", "--dir", directory) == "Stopped: vector, viewer, clickhouse\n"
+    assert command("down", "--dir", directory) == "Stopped: events_api, vector, viewer, clickhouse\n"
     assert "stopped" in command("status", "--dir", directory, exit_code=1)
     assert [name for name, pid in first["pids"].items() if is_running(pid)] == []
 

@@ -1,0 +1,86 @@
+"""The events API's files: its configuration, its passwords, its users, its unit."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from argon2.low_level import Type, hash_secret
+
+from cvat_analytics import users
+from cvat_analytics.errors import InputError
+from cvat_analytics.render import Context, RenderedFile, render
+from cvat_analytics.topology import LOOPBACK
+from cvat_analytics.users import User, Users
+
+UNIT = "cvat-analytics-events-api"
+ADMIN = "admin"
+"""The user that is always there where no CVAT is asked; his password is the secret `events_api_admin`."""
+USERS_FILE = "users.json"
+"""Name of the users file, which lies beside the passwords."""
+
+
+def all_users(context: Context, file: Path) -> Users:
+    """Return the users in `file` and the administrator. Raises InputError for one who has the administrator's name."""
+    known = users.load(file)
+    if ADMIN in known:
+        raise InputError(
+            f"users file {file}: {ADMIN!r} is the stack's own administrator, whose password is in the secrets file. Use another name"
+        )
+    password = context.secrets["events_api_admin"].encode()
+    # Always the same for the same password, so that a second deploy changes nothing; the password is random and long
+    salt = sha256(b"events API\0" + password).digest()[:16]
+    hashed = hash_secret(
+        password, salt, time_cost=2, memory_cost=19 * 1024, parallelism=1, hash_len=32, type=Type.ID
+    )
+    return users.add(known, User(ADMIN, hashed.decode(), analytics=True, admin=True))
+
+
+def variables(context: Context) -> dict[str, Any]:
+    """Return what the events API's templates see beside the usual names."""
+    topology = context.topology
+    ingest = context.host if context.host in topology.groups["vector"] else topology.groups["vector"][0]
+    settings = topology.settings[ingest]
+    address = settings.vector_listen_address
+    if address in ("0.0.0.0", "::"):  # noqa: S104 - not a listener
+        address = LOOPBACK if ingest == context.host else str(settings.address)
+    return {
+        "unit": UNIT,
+        "vector": {
+            "scheme": "https" if settings.vector_tls_certificate else "http",
+            "address": address,
+            "port": settings.vector_port,
+            "username": settings.vector_username or "",
+            "tls": bool(settings.vector_tls_certificate),
+        },
+        "cvat_server_url": context.settings.cvat_server_url or context.settings.cvat_url,
+    }
+
+
+def files(context: Context, users_file: Path) -> list[RenderedFile]:
+    """Return the events API's files. Raises InputError when the users file cannot be used."""
+    paths, names = context.paths, context.variables() | variables(context)
+    vector = context.topology.settings[context.topology.groups["vector"][0]]
+    found = [
+        _secret(context, "clickhouse_password", context.secrets["clickhouse_events_api"]),
+        _secret(context, "users", users.dump(all_users(context, users_file))),
+        RenderedFile(
+            f"{paths.events_api_config}/events-api.ini", render("events_api/events-api.ini.j2", names)
+        ),
+        RenderedFile(
+            f"{paths.root}/etc/systemd/system/{UNIT}.service", render(f"systemd/{UNIT}.service.j2", names)
+        ),
+    ]
+    if vector.vector_username:
+        found.append(_secret(context, "vector_password", context.secrets["vector_ingest"]))
+    if vector.vector_tls_certificate:
+        found.append(
+            RenderedFile(f"{paths.events_api_config}/vector.pem", vector.vector_tls_certificate.read_text())
+        )
+    return found
+
+
+def _secret(context: Context, name: str, content: str) -> RenderedFile:
+    """Return the root-only file that systemd hands to the unit (LoadCredential=, systemd.exec(5))."""
+    return RenderedFile(f"{context.paths.secrets}/{UNIT}/{name}", content, mode="600", secret=True)

@@ -1,0 +1,105 @@
+"""Write events into a file from the command line, with the same queries as the events API."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from pydantic import ValidationError
+
+from cvat_analytics.access import Access
+from cvat_analytics.api import filters as filtering
+from cvat_analytics.api import queries
+from cvat_analytics.api.callers import Caller
+from cvat_analytics.api.clickhouse import ClickHouse
+from cvat_analytics.api.config import ClickHouseConfig
+from cvat_analytics.api.problems import Problem
+from cvat_analytics.errors import InputError
+
+Progress = Callable[[float], None]
+"""Is told how much of the work is done, from 0 to 1."""
+
+_OPERATOR = Caller(key="operator", id=None, name="operator", admin=True)
+# The administrator has none of the readers' settings, which templates/clickhouse/users.xml.j2 explains
+_READERS = {
+    "final": "1",
+    "do_not_merge_across_partitions_select_final": "1",
+    "optimize_move_to_prewhere_if_final": "1",
+    "use_skip_indexes_if_final_exact_mode": "0",
+    "format_csv_null_representation": "",
+    "query_plan_execute_functions_after_sorting": "0",
+    "cancel_http_readonly_queries_on_client_close": "1",
+}
+
+
+def selection(**wanted: Any) -> filtering.Selection:
+    """Return what is asked for by the filters of the API (`from` as `from_`). Raises InputError naming what is wrong."""
+    try:
+        filters = filtering.Filters(**wanted)
+        first, last = filtering.time_range(filters, datetime.now(UTC))
+        return filtering.select(filters, _OPERATOR, first, last)
+    except ValidationError as error:
+        mistakes = [f"{_option(str(each['loc'][0]))}: {each['msg']}" for each in error.errors()]
+        raise InputError("\n".join(mistakes)) from None
+    except Problem as problem:
+        raise InputError(f"--{problem.detail}") from None
+
+
+def _option(field: str) -> str:
+    """Return the command's option for a field of the filters."""
+    name = field if field == "request_id" else field.strip("_").removesuffix("_id")
+    return "--" + name.replace("_", "-")
+
+
+def to_file(access: Access, wanted: filtering.Selection, form: str, path: Path, progress: Progress) -> int:
+    """Write the events into `path` and return its size in bytes. The file appears when it is complete, not before.
+
+    Raises InputError when the file cannot be written, CvatAnalyticsError when ClickHouse gives up.
+    """
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb", buffering=0) as file:
+            to_stream(access, wanted, form, file, progress)
+            size = file.tell()
+        part.replace(path)
+        return size
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def to_stream(
+    access: Access, wanted: filtering.Selection, form: str, file: BinaryIO, progress: Progress
+) -> None:
+    """Write the events into `file`. Raises CvatAnalyticsError when ClickHouse gives up: what is written then is only a part."""
+    for piece in _pieces(access, wanted, form, progress):
+        file.write(piece)
+    progress(1.0)
+
+
+def _pieces(access: Access, wanted: filtering.Selection, form: str, progress: Progress) -> Iterator[bytes]:
+    host, port = access.clickhouse
+    clickhouse = ClickHouse(
+        ClickHouseConfig(
+            host,
+            port,
+            access.settings.database,
+            "admin",
+            access.secrets["clickhouse_admin"],
+            settings=_READERS,
+        )
+    )
+    query_id = f"export-{uuid.uuid4()}"
+    sql = queries.statement(wanted, queries.FORMATS[form])
+    with clickhouse.ask(sql, wanted.parameters, query_id=query_id) as answer:
+        told = time.monotonic()
+        for piece in answer.pieces():
+            yield piece
+            if time.monotonic() - told > 0.5:
+                told = time.monotonic()
+                progress(queries.progress(clickhouse, query_id) or 0.0)

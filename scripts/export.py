@@ -1,0 +1,78 @@
+"""`cvat-analytics export`: events into a file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cvat_analytics import exporting
+from cvat_analytics.errors import InputError
+from scripts.reach import reach, target_options
+
+FORMATS = ("csv", "jsonl", "parquet")
+
+
+@click.command()
+@target_options
+@click.option(
+    "-o", "--output", default="-", metavar="FILE", help="The file, or `-` for standard output.  [default: -]"
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="Form of the file; default by the name of FILE, else csv.",
+)
+@click.option(
+    "--from",
+    "from_",
+    metavar="TIME",
+    help="Not before this time (ISO 8601, UTC).  [default: 30 days before --to, or with a project, task or job everything]",
+)
+@click.option("--to", metavar="TIME", help="Not after this time.  [default: now]")
+@click.option("--org", "org_id", type=int, help="Only this organization's events.")
+@click.option("--project", "project_id", type=int, help="Only this project's events.")
+@click.option("--task", "task_id", type=int, help="Only this task's events.")
+@click.option("--job", "job_id", type=int, help="Only this job's events.")
+@click.option("--user", "user_id", type=int, help="Only this user's events.")
+@click.option("--scope", multiple=True, help="Only events of this scope; may be given more than once.")
+@click.option("--request-id", help="Only what this API request caused.")
+def export(
+    directory: Path | None,
+    inventory: Path | None,
+    output: str,
+    form: str | None,
+    scope: tuple[str, ...],
+    **wanted: Any,
+) -> None:
+    """Write events as CVAT exports them: ordered by time, each of them once.
+
+    A file appears under its name only when it is complete.
+    """
+    selection = exporting.selection(
+        scope=list(scope), **{name: value for name, value in wanted.items() if value is not None}
+    )
+    path = Path(output)
+    form = form or next((name for name in FORMATS if path.suffix == f".{name}"), "csv")
+    with reach(directory, inventory) as access:
+        if output == "-":
+            if sys.stdout.isatty() and form == "parquet":
+                raise InputError("--output: parquet is nothing for a terminal; give a file")
+            exporting.to_stream(access, selection, form, sys.stdout.buffer, lambda share: None)
+            return
+        with click.progressbar(length=1000, label=f"Exporting to {path}", file=sys.stderr) as bar:
+            size = exporting.to_file(access, selection, form, path, _on(bar))
+    click.echo(f"{path}: {size:,} bytes.", err=True)
+
+
+def _on(bar: Any) -> Callable[[float], None]:
+    """Return what moves a bar of 1000 steps to a share of it; it never goes back."""
+
+    def move(share: float) -> None:
+        bar.update(max(0, round(share * 1000) - bar.pos))
+
+    return move
