@@ -1,0 +1,114 @@
+"""A running stack on a real host is operated: its port moves while events come, and the journal brings back what is gone."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cvat_analytics import events
+from cvat_analytics.errors import UnreachableError
+
+from .command import cvat_analytics, deploy
+from .conftest import HostFactory
+from .host import Host
+from .test_deploy import sql
+
+SLUG = "moving"
+
+
+@dataclass
+class Producer:
+    """Sends numbered events with CVAT's own client; each until it is acknowledged, as CVAT's queue does."""
+
+    host: str
+    port: int
+    acknowledged: list[int] = field(default_factory=list)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        for number in itertools.count():
+            event = {
+                "scope": "draw:object", "source": "client", "timestamp": f"{time.time():.6f}", "obj_id": number, "org_slug": SLUG,
+            }  # fmt: skip
+            while not self.stop.is_set():
+                try:
+                    events.send([event], self.host, self.port, timeout=5)
+                    self.acknowledged.append(number)
+                    break
+                except UnreachableError:
+                    self.stop.wait(0.1)
+            if self.stop.wait(0.02):
+                return
+
+
+@contextmanager
+def producing(host: Host, port: int) -> Iterator[Producer]:
+    producer = Producer(host.ip, port)
+    thread = threading.Thread(target=producer.run)
+    thread.start()
+    try:
+        yield producer
+    finally:
+        producer.stop.set()
+        thread.join(30)
+
+
+def stored(host: Host, expected: int) -> tuple[int, int]:
+    """Return how many events are stored, as rows that a reader sees and as different ones, once there are as many as expected."""
+    query = f"SELECT count(), uniqExact(obj_id) FROM cvat.events FINAL WHERE org_slug = '{SLUG}'"
+    deadline = time.monotonic() + 30
+    while True:
+        rows, different = (int(number) for number in sql(host, query).split())
+        if rows >= expected or time.monotonic() > deadline:
+            return rows, different
+        time.sleep(0.2)
+
+
+def test_the_port_moves_under_load_and_the_journal_brings_back_what_is_gone(
+    host_factory: HostFactory, inventory: Callable[..., Path]
+) -> None:
+    host = host_factory()
+    listening = {"vector_listen_address": host.ip}
+    first = deploy(inventory(host, **listening))
+    assert f"  DJANGO_LOG_SERVER_HOST={host.ip}\n  DJANGO_LOG_SERVER_PORT=8282\n" in first.output
+
+    with producing(host, 8282) as producer:
+        path = inventory(host, **listening, vector_port=9282, vector_extra_ports=[8282])
+        second = deploy(path)
+        told = second.output.partition("Tell CVAT")[2].splitlines()[1:-1]
+        assert told == ["  DJANGO_LOG_SERVER_PORT=9282  (was 8282)"]
+        before = len(producer.acknowledged)
+        producer.port = 9282  # CVAT is told
+        found = cvat_analytics("status", "--inventory", path, "--json")
+        assert found.exit_code == 0, found.text
+        third = deploy(inventory(host, **listening, vector_port=9282))
+        assert "Tell CVAT" not in third.output
+    sent = len(producer.acknowledged)
+    assert 20 < before < sent
+    assert stored(host, sent) == (sent, sent)
+
+    report = json.loads(found.output)
+    assert (report["clickhouse"], report["vector"], report["grafana"]) == ("running",) * 3
+    assert [port["port"] for port in report["pipeline"]["ports"]] == [9282, 8282]
+    assert {part["name"]: part["version"] for part in report["parts"]}["clickhouse"] == "26.8.19.9"
+    assert sql(host, "SELECT count(), min(changes) > 0, any(host) FROM cvat.deployments").split() == [
+        "3",
+        "1",
+        host.name,
+    ]
+
+    sql(host, f"DELETE FROM cvat.events WHERE org_slug = '{SLUG}' AND obj_id % 2 = 0")
+    lost = sent - stored(host, 0)[0]
+    assert lost > 10
+    today = datetime.now(UTC).date()
+    replay = cvat_analytics("replay", "--inventory", path, "--since", today)
+    assert replay.exit_code == 0, replay.text
+    assert f"{lost:,} inserted" in replay.output
+    assert stored(host, sent) == (sent, sent)
