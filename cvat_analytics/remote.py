@@ -94,8 +94,9 @@ def _reached(
             ),
             settings=settings[store],
             clickhouse_as={
-                "vector": at(ingest, topology.clickhouse_address(ingest), http_port),
-                "grafana": at(view, topology.clickhouse_address(view), http_port),
+                user: at(host, topology.clickhouse_address(host), http_port)
+                for user in ("vector", "grafana", "events_api")
+                for host in topology.groups[user][:1]
             },
             secrets=secrets,
         )

@@ -156,6 +156,8 @@ def _pyinfra(
     code = process.returncode
     if quiet and code != 0:
         click.echo("".join(said), nl=False, err=True)
+    # said twice: pyinfra asks an operation what it would do, and then to do it
+    told = list(dict.fromkeys(told))
     return Outcome(json.loads(output) if code == 0 else {}, told), begun, unreachable, code
 
 
