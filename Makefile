@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo deploy test check bench docs lock
+.PHONY: help setup demo deploy test check bench docs screenshots lock
 SHELL := /bin/bash
 
 # Python 3.12 or newer; `.python-version` selects it where pyenv or uv manage Pythons.
@@ -13,7 +13,7 @@ INVENTORY ?= inventory/hosts.py
 ARGS ?=
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/.runtime node_modules/.ready ## install what the stack needs into this directory
 
@@ -39,7 +39,7 @@ node_modules/.ready: package-lock.json
 	@npm ci --silent --no-audit --no-fund --ignore-scripts $(if $(shell command -v clickhouse),--omit=optional)
 	@touch $@
 
-demo: setup ## start the embedded stack, send an annotation session, show where to look
+demo: setup ## start the embedded stack with a team at work in it, show where to look (ARGS=--live goes on)
 	@$(BIN)/cvat-analytics demo $(ARGS)
 
 deploy: setup ## deploy to the hosts of the inventory (ARGS=--dry shows what would change)
@@ -56,6 +56,9 @@ bench: setup .venv/.dev ## measure, and compare with the targets
 
 docs: setup ## write the pages that are made from the code
 	@$(BIN)/python -m scripts.reference
+
+screenshots: setup .venv/.dev ## take pictures of the dashboards for the documentation (needs Chromium)
+	@$(BIN)/python -m tests.screenshots
 
 lock: .venv/bin/uv ## renew the lock files from pyproject.toml
 	@$(COMPILE) pyproject.toml --group build -o requirements.lock

@@ -52,7 +52,7 @@ def demo(directory: Path, port_base: int | None, once: bool, live: bool) -> None
     access = running.access()
     click.echo(f"  ready after {time.monotonic() - begin:.1f} s")
     now = datetime.now(UTC)
-    _send_history(access, list(team.history(seed=_SEED, end=now)))
+    send_history(access, now)
     click.echo("Smoke test:")
     failed = report(access)
     if not failed:
@@ -73,7 +73,12 @@ def demo(directory: Path, port_base: int | None, once: bool, live: bool) -> None
         stack.down(directory)
 
 
-def _send_history(access: Access, history: list[events.Event]) -> None:
+def send_history(access: Access, now: datetime) -> None:
+    """Send what the team did in the weeks before `now`, and a few broken events.
+
+    Raises UnreachableError when Vector does not accept them.
+    """
+    history = list(team.history(seed=_SEED, end=now))
     people = len({event["user_id"] for event in history})
     click.echo(
         f"Sending {len(history):,} events of {people} people in {team.DAYS} days with CVAT's own client ..."

@@ -36,7 +36,13 @@ def chromium(width: int = 1600, height: int = 1000) -> Iterator[webdriver.Chrome
     options.binary_location = program
     for argument in (
         *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"),
-        *("--disable-background-networking", "--disable-component-update", "--no-first-run", "--lang=en-US"),
+        *(
+            "--disable-background-networking",
+            "--disable-lcd-text",
+            "--disable-component-update",
+            "--no-first-run",
+            "--lang=en-US",
+        ),
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
