@@ -107,7 +107,8 @@ def test_each_clickhouse_user_may_log_in_only_from_where_he_is():
 
 def test_vector_may_insert_and_nothing_else():
     grants = [query.text for query in users(context()).findall("vector/grants/query")]
-    assert grants == ["GRANT INSERT ON cvat.events", "GRANT INSERT ON cvat.events_dead_letter"]
+    tables = ("events", "events_dead_letter", "pipeline_metrics")
+    assert grants == [f"GRANT INSERT ON cvat.{table}" for table in tables]
 
 
 def test_system_logs_are_limited_or_off():

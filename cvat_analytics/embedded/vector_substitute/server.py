@@ -26,6 +26,8 @@ MAX_BODY = int(os.environ.get("VECTOR_MAX_DECOMPRESSED_SIZE_BYTES") or 100 * 2**
 """Vector's own limit, before and after decompression, and its default."""
 _MAX_BODIES, _MAX_TOGETHER = 200, 16 * 2**20
 """How many bodies, and how many bytes of them, are committed together."""
+_GATHER_SECONDS = 0.02
+"""How long a body waits for others where several come at a time: compiling the programs takes about as long."""
 _MAX_WAITING = 256 * 2**20
 """How many bytes of bodies may wait in memory for their turn; more are answered 503."""
 
@@ -59,12 +61,16 @@ class Committer:
 
     async def run(self) -> None:
         """Commit for ever."""
+        crowded = False
         while True:
             waiting = [await self._queue.get()]
+            if crowded:
+                await asyncio.sleep(_GATHER_SECONDS)
             size = len(waiting[0][0].data)
             while not self._queue.empty() and len(waiting) < _MAX_BODIES and size < _MAX_TOGETHER:
                 waiting.append(self._queue.get_nowait())
                 size += len(waiting[-1][0].data)
+            crowded = len(waiting) > 1
             async with self.pause:
                 problems = await asyncio.to_thread(self._attempt, [body for body, _ in waiting])
             self._waiting -= size
