@@ -14,6 +14,8 @@ Say = Callable[[str], None]
 SECTIONS = {
     "deploy": "benchmarks.deploy",
     "store": "benchmarks.store",
+    "pipeline": "benchmarks.pipeline",
+    "dashboards": "benchmarks.dashboards",
 }
 
 

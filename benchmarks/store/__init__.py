@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ class Step:
     stock: dict[str, list[Timed]] = field(default_factory=dict)
     ours: dict[str, list[Timed]] = field(default_factory=dict)
     look_ups: list[Timed] = field(default_factory=list)
+    fixed: list[Timed] = field(default_factory=list)
 
     def query(self, side: str, span: str, name: str) -> Timed | None:
         """Return a query's figures; None when there is no query of that name any more."""
@@ -58,7 +59,8 @@ class Step:
             side: {span: [each.as_json() for each in values] for span, values in getattr(self, side).items()}
             for side in ("stock", "ours")
         }
-        return {**vars(self), **timed, "look_ups": [each.as_json() for each in self.look_ups]}
+        lists = {name: [each.as_json() for each in getattr(self, name)] for name in ("look_ups", "fixed")}
+        return {**vars(self), **timed, **lists}
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class StoreReport(Report):
             for span in last.ours
         ]
         parts.append(_query_table("look-ups, milliseconds", last.look_ups))
+        parts.append(_query_table("what a query costs before it reads anything, milliseconds", last.fixed))
+        parts.append(_growth_table(self.steps))
         parts.append(
             _query_table(
                 "ours, 7 days, the last day in many small parts, milliseconds", list(self.unmerged.values())
@@ -128,9 +132,7 @@ def _step(engine: Engine, first: int, last: int, runs: int, say: Say) -> Step:
     )
     say("merging, and computing what is computed from the events")
     engine.optimize("stock", "events")
-    engine.optimize(database, "events")
-    step.refresh_seconds = histories.refresh(engine)
-    histories.pause(engine)
+    step.refresh_seconds = histories.settle(engine)
     step.stock_bytes, step.our_bytes = engine.bytes("stock", "events")[0], engine.bytes(database, "events")[0]
     step.derived_bytes = engine.bytes(database)[0] - step.our_bytes
     for name, span in queries.spans(engine).items():
@@ -139,8 +141,12 @@ def _step(engine: Engine, first: int, last: int, runs: int, say: Say) -> Step:
             engine.timed(pair.name, queries.stock(pair, span), runs) for pair in queries.PAIRS
         ]
         step.ours[name] = [
-            engine.timed(what, sql, runs, user="grafana") for what, sql in queries.ours(span).items()
+            engine.timed(what, sql, runs, user="grafana")
+            for what, sql in (queries.ours(span) | queries.reports(span)).items()
         ]
+    step.fixed = [
+        engine.timed(what, sql, runs, user="grafana") for what, sql in queries.fixed_costs(engine).items()
+    ]
     step.look_ups = [
         engine.timed(what, sql, runs, user="grafana") for what, sql in queries.look_ups(engine).items()
     ]
@@ -244,6 +250,17 @@ def _report(
         tuple(steps),
         unmerged,
     )
+
+
+def _growth_table(steps: Sequence[Step]) -> str:
+    rows = []
+    for pair in queries.PAIRS:
+        for side, name in (("stock", pair.name), ("ours", pair.ours)):
+            answers = [step.query(side, "everything", name) for step in steps]
+            figures = [f"{answer.median_ms:.1f}" if answer else "-" for answer in answers]
+            rows.append([f"{pair.name}, {side}", *figures, ""])
+    sizes = [f"{step.events / 1e6:.1f} M" for step in steps]
+    return f"growth, everything, milliseconds\n{table(['', *sizes, ''], rows)}"
 
 
 def _query_table(title: str, answers: list[Timed]) -> str:

@@ -45,6 +45,13 @@ FROM (
 ) GROUP BY ALL ORDER BY hours DESC LIMIT 10000""",
         "Management: Working time",
     ),
+    Pair(
+        "Working time per user for a month",
+        f"""SELECT user_id, user_name, sum(JSONExtractUInt(payload, 'working_time')) / 3600000 AS hours
+FROM {STOCK} WHERE timestamp BETWEEN fromUnixTimestamp64Milli({{end}}) - INTERVAL 1 MONTH AND fromUnixTimestamp64Milli({{end}})
+GROUP BY ALL ORDER BY hours DESC""",
+        "Working time per user for a month",
+    ),
     # the time range of the dashboard plays no part
     Pair(
         "Active users (now)",
@@ -101,7 +108,7 @@ def stock(pair: Pair, span: TimeRange) -> str:
     )
 
 
-def ours(span: TimeRange) -> Mapping[str, str]:
+def ours(span: TimeRange) -> dict[str, str]:
     """Return the SQL of every panel of our dashboards, by "dashboard: panel", and of every filter, by "dashboard: $filter"."""
     found = {}
     for dashboard in dashboards.load():
@@ -117,6 +124,27 @@ def ours(span: TimeRange) -> Mapping[str, str]:
                     name += f" ({query.ref_id})"
                 found[name] = dashboards.expand(query, dashboard, span)
     return found
+
+
+def reports(span: TimeRange) -> dict[str, str]:
+    """Return what is asked beside the dashboards: working time per user, of the month before the end of the time range."""
+    day = f"{span.end:%Y-%m-%d}"
+    return {
+        "Working time per user for a month": "SELECT user_id, names.name, hours, reported FROM (SELECT user_id, sum(computed_ms) / 3600000 AS hours, "
+        "sum(reported_ms) / 3600000 AS reported FROM working_time "
+        f"WHERE day > toDate('{day}') - INTERVAL 1 MONTH AND day <= toDate('{day}') GROUP BY user_id) AS worked "
+        "LEFT JOIN user_names AS names ON names.user_id = worked.user_id ORDER BY hours DESC"
+    }
+
+
+def fixed_costs(engine: Engine) -> dict[str, str]:
+    """Return queries that read nothing, or nearly: what is left of any answer's time however good the table is."""
+    (last,) = [span for name, span in spans(engine).items() if name == "7 days"]
+    empty = TimeRange(last.start - timedelta(days=3650), last.end - timedelta(days=3650))
+    return {"SELECT 1": "SELECT 1"} | {
+        f"{name}, over no events": ours(empty)[name]
+        for name in ("Management: Working time", "Monitoring: Number of events")
+    }
 
 
 LOOK_UPS = {

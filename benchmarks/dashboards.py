@@ -1,0 +1,148 @@
+"""How long a whole dashboard takes: all of its queries as Grafana sends them, after a start and later, for one viewer and for many.
+
+A browser first fills the filters, then the panels, six requests at a time; Grafana's datasource keeps fifty connections for all
+viewers together. The time of a dashboard is from its first request to its last answer. The SQL is the dashboards' own, run as
+Grafana's user over a history of twenty million events.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.report import Measurement, Report, Target
+from benchmarks.store import EVENTS, histories, queries
+from benchmarks.store.engine import Engine, percentile
+from cvat_analytics import dashboards
+from cvat_analytics.dashboards import Dashboard, TimeRange
+from tests.store import running
+
+if TYPE_CHECKING:
+    from benchmarks.sections import Say
+
+VIEWERS = 20
+BROWSER_CONNECTIONS, GRAFANA_CONNECTIONS = 6, 50
+"""Of HTTP/1.1 in a browser, per host; of the plugin's `maxOpenConns`, by default."""
+LIMIT_MS = 500
+
+_CACHES = ("MARK", "UNCOMPRESSED", "PRIMARY INDEX", "QUERY CONDITION", "QUERY", "COMPILED EXPRESSION", "MMAP")
+
+
+def run(runs: int, say: Say, events: int = EVENTS) -> Report:
+    """Measure every dashboard over `events` events."""
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as name,
+        running(Path(name), memory_profile="medium", clickhouse_memory_limit=8 * 2**30) as store,
+    ):
+        engine = Engine(store)
+        sessions = max(1, round(events / histories.SESSION_EVENTS))
+        say(f"making {sessions * histories.SESSION_EVENTS / 1e6:g} M events")
+        histories.pause(engine)
+        histories.load(engine, 0, sessions)
+        histories.settle(engine)
+        stored = int(engine.value("SELECT count() FROM events FINAL"))
+        measured: list[tuple[Measurement, Target]] = []
+        for span_name, span in queries.spans(engine).items():
+            for dashboard in dashboards.load():
+                say(f"{dashboard.title}, {span_name}")
+                viewer = Viewer(engine, dashboard, span)
+                cold = [viewer.look(lambda: forget(engine, Path(name))) for _ in range(max(3, runs))]
+                viewer.look()
+                warm = [viewer.look() for _ in range(4 * runs)]
+                many = together(viewer, VIEWERS, max(1, runs // 2))
+                measured += [
+                    _figures(f"{dashboard.title}, {span_name}, {what}", seconds, limit)
+                    for what, seconds, limit in (
+                        ("one viewer, cold", cold, LIMIT_MS),
+                        ("one viewer", warm, LIMIT_MS),
+                        (f"{VIEWERS} viewers at once", many, None),
+                    )
+                ]
+    return Report(
+        f"dashboards: whole ones, {stored / 1e6:.1f} M events",
+        [measurement for measurement, _ in measured],
+        [target for _, target in measured if target.limit],
+        [
+            f"One look is all queries of a dashboard: filters first, then panels, {BROWSER_CONNECTIONS} at a time for each viewer and "
+            f"{GRAFANA_CONNECTIONS} for all.",
+            "Cold: the engine's caches are dropped, and its files are put out of the page cache, before each look.",
+            f"The {VIEWERS} viewers look at the same dashboard at the same moment; the time is each viewer's own.",
+        ],
+    )
+
+
+class Viewer:
+    """Somebody who opens one dashboard for one time range."""
+
+    def __init__(self, engine: Engine, dashboard: Dashboard, span: TimeRange) -> None:
+        self.engine = engine
+        self.filters = [
+            dashboards.expand(variable.query, dashboard, span)
+            for variable in dashboard.variables.values()
+            if variable.query
+        ]
+        self.panels = [
+            dashboards.expand(query, dashboard, span) for panel in dashboard.panels for query in panel.queries
+        ]
+        self.connections = threading.BoundedSemaphore(GRAFANA_CONNECTIONS)
+
+    def look(self, before: Callable[[], None] = lambda: None) -> float:
+        """Open the dashboard and return the seconds until it is complete. Raises BenchmarkError when a query fails."""
+        before()
+        with ThreadPoolExecutor(BROWSER_CONNECTIONS) as browser:
+            began = time.perf_counter()
+            for queries_ in (self.filters, self.panels):
+                for _ in browser.map(self._ask, queries_):
+                    pass
+            return time.perf_counter() - began
+
+    def _ask(self, sql: str) -> None:
+        with self.connections:
+            self.engine.ask(sql, user="grafana")
+
+
+def together(viewer: Viewer, viewers: int, rounds: int) -> list[float]:
+    """Let `viewers` people look at the same time, and return the seconds of each, round by round."""
+    seconds: list[float] = []
+    with ThreadPoolExecutor(viewers) as people:
+        for _ in range(rounds):
+            seconds += people.map(lambda _: viewer.look(), range(viewers))
+    return seconds
+
+
+def forget(engine: Engine, directory: Path) -> None:
+    """Make the engine, and the kernel, forget what they have read of `directory`."""
+    for cache in _CACHES:
+        engine.ask(f"SYSTEM DROP {cache} CACHE")
+    for path in _files(directory):
+        try:
+            file = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue  # merged away meanwhile
+        try:
+            os.fsync(file)  # what is not written yet cannot be dropped
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(file)
+
+
+def _files(directory: Path) -> Iterable[str]:
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            if name.endswith((".bin", ".mrk2", ".cmrk2", ".cidx", ".idx", ".cidx2")):
+                yield f"{folder}/{name}"
+
+
+def _figures(name: str, seconds: list[float], limit: int | None) -> tuple[Measurement, Target]:
+    milliseconds = sorted(1000 * each for each in seconds)
+    p95 = percentile(milliseconds, 0.95)
+    return (
+        Measurement(f"{name} (95 %: {p95:.0f} ms)", milliseconds, "ms"),
+        Target(f"{name}: 95 %", p95, "at most", limit or 0, "ms"),
+    )
