@@ -87,9 +87,7 @@ class Paths:
         # systemd lays credentials out by unit name (LoadCredential=, systemd.exec(5)); the embedded stack does the same
         object.__setattr__(self, "vector_credentials", f"{credentials}/vector.service")
         object.__setattr__(self, "grafana_credentials", f"{credentials}/grafana-server.service")
-        object.__setattr__(
-            self, "events_api_credentials", f"{credentials}/cvat-analytics-events-api.service"
-        )
+        object.__setattr__(self, "events_api_credentials", f"{credentials}/cvat-analytics-events-api.service")
         object.__setattr__(self, "gateway_credentials", f"{credentials}/cvat-analytics-gateway.service")
 
 
@@ -132,11 +130,12 @@ class Context:
                 "cvat": (LOOPBACK, *clickhouse.clickhouse_allowed_addresses),
             },
             "password_sha256": {
-                name.removeprefix("clickhouse_"): [
+                # sorted: which of them is in use is no change to ClickHouse
+                name.removeprefix("clickhouse_"): sorted(
                     self.secrets.sha256(each)
                     for each in (name, *(name + suffix for suffix in ACCEPTED))
                     if each in self.secrets
-                ]
+                )
                 for name in NAMES
                 if name.startswith("clickhouse_")
             },

@@ -61,7 +61,11 @@ class Stack:
         described = topology.build(
             dict.fromkeys(COMPONENTS, (HOST,)), {HOST: values}, where=str(self.directory)
         )
-        return Context(HOST, described, secrets.load(self.directory / "secrets.json"), self.paths, _memory())
+        file = self.directory / "secrets.json"
+        if file.exists():
+            # a password that a newer checkout has a use for, and that `up` would make
+            secrets.init(file)
+        return Context(HOST, described, secrets.load(file), self.paths, _memory())
 
     def access(self) -> Access:
         """Return how to reach it."""

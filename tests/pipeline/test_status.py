@@ -11,7 +11,7 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics import inventory, status, topology
+from cvat_analytics import inventory, secrets, status, topology
 from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack
 from cvat_analytics.shell import Shell
@@ -108,6 +108,16 @@ def test_people_and_machines_are_told(running: stack.Stack, access: Access) -> N
     text = CliRunner().invoke(main, ["status", "--dir", str(running.directory)]).stdout
     assert f"http://127.0.0.1:{access.settings.vector_port}" in text
     assert "in the last 15 minutes, the last one " in text
+
+
+def test_a_stack_that_an_older_checkout_has_started_can_be_looked_at(running: stack.Stack) -> None:
+    file = running.directory / "secrets.json"
+    values = json.loads(file.read_text())
+    secrets.replace(file, {}, {"vector_ingest"})
+    assert CliRunner().invoke(main, ["status", "--dir", str(running.directory)]).exit_code == 0
+    made = json.loads(file.read_text())
+    assert made | {"vector_ingest": ""} == values | {"vector_ingest": ""}
+    assert len(made["vector_ingest"]) == len(values["vector_ingest"])
 
 
 @pytest.mark.parametrize(
