@@ -71,6 +71,32 @@ def stored(host: Host, expected: int) -> tuple[int, int]:
         time.sleep(0.2)
 
 
+def passwords(inventory: Path) -> dict[str, str]:
+    found: dict[str, str] = json.loads((inventory.parent / "secrets.json").read_text())
+    return found
+
+
+def login(host: Host, user: str, password: str) -> str:
+    """Return the status of ClickHouse's answer to that login."""
+    request = (
+        f"GET /?query=SELECT+1 HTTP/1.0\r\nX-ClickHouse-User: {user}\r\nX-ClickHouse-Key: {password}\r\n\r\n"
+    )
+    host.write("/root/request", request)
+    return host.run(
+        "bash -c 'exec 3<>/dev/tcp/127.0.0.1/8123; cat /root/request >&3; head -n 1 <&3'"
+    ).output.split()[1]
+
+
+def notice_changed_users(host: Host) -> None:
+    """Let the stand-in for ClickHouse notice a changed users file, as the server does by itself."""
+    unit = "/etc/systemd/system/standin-users"
+    host.write(f"{unit}.path", "[Path]\nPathChanged=/etc/clickhouse-server/users.d/cvat-analytics.xml\n")
+    host.write(
+        f"{unit}.service", "[Service]\nType=oneshot\nExecStart=/usr/bin/systemctl restart clickhouse-server\n"
+    )
+    host.run("systemctl daemon-reload && systemctl start standin-users.path")
+
+
 def test_the_port_moves_under_load_and_the_journal_brings_back_what_is_gone(
     host_factory: HostFactory, inventory: Callable[..., Path]
 ) -> None:
@@ -90,9 +116,19 @@ def test_the_port_moves_under_load_and_the_journal_brings_back_what_is_gone(
         assert found.exit_code == 0, found.text
         third = deploy(inventory(host, **listening, vector_port=9282))
         assert "Tell CVAT" not in third.output
+        old = passwords(path)
+        notice_changed_users(host)
+        rotated = cvat_analytics("secrets", "rotate", "vector", "--inventory", path)
+        assert rotated.exit_code == 0, rotated.text
     sent = len(producer.acknowledged)
     assert 20 < before < sent
     assert stored(host, sent) == (sent, sent)
+
+    new = passwords(path)
+    assert {name for name in new.keys() | old.keys() if new.get(name) != old.get(name)} == {
+        "clickhouse_vector"
+    }
+    assert [login(host, "vector", values["clickhouse_vector"]) for values in (old, new)] == ["403", "200"]
 
     report = json.loads(found.output)
     assert (report["clickhouse"], report["vector"], report["grafana"]) == ("running",) * 3
