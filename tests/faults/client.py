@@ -99,8 +99,8 @@ def main() -> int:
     logging.getLogger("LogProcessingWorker").setLevel(logging.CRITICAL)
 
     counter = os.open(options.count, os.O_WRONLY | os.O_CREAT, 0o600)
-    began, made = time.monotonic(), 0
-    while not stop.wait(max(0.0, began + made / options.rate - time.monotonic())):
+    began, made, parent = time.monotonic(), 0, os.getppid()
+    while os.getppid() == parent and not stop.wait(max(0.0, began + made / options.rate - time.monotonic())):
         logger.info(json.dumps(make(options.first + made)))
         made += 1
         os.pwrite(counter, b"%012d" % made, 0)

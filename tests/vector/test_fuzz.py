@@ -12,6 +12,7 @@ import gzip
 import http.client
 import itertools
 import json
+import math
 import random
 import re
 import socket
@@ -40,6 +41,11 @@ TOGETHER = 16
 IN_CI = 10_240
 PATIENCE = 20.0
 TAG = re.compile(rb"fz\d+z")
+_NUMBER = re.compile(r"-?\d[\d.e]*")
+_WHITE_SPACE = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
+"""What Unicode calls so."""
 _numbers = itertools.count(1)
 
 
@@ -243,8 +249,12 @@ class Body:
 
 
 def array(texts: Sequence[str]) -> Body:
-    """Return the array of `texts`, whose events are as many as it has elements."""
-    return Body(f"[{', '.join(texts)}]".encode(), {}, len(texts))
+    """Return the array of `texts`, whose events are as many as it has elements.
+
+    A bare number that no float can hold is no JSON for Vector: the array is one dead letter, as a whole.
+    """
+    readable = all(math.isfinite(float(text)) for text in texts if _NUMBER.fullmatch(text))
+    return Body(f"[{', '.join(texts)}]".encode(), {}, len(texts) if readable else None)
 
 
 def lines(texts: Sequence[str]) -> Body:
@@ -254,9 +264,7 @@ def lines(texts: Sequence[str]) -> Body:
 
 def garbage(data: bytes) -> Body:
     """Return what is no JSON: one dead letter, or nothing when it is blank."""
-    text = data.decode(errors="replace")
-    blank = not text.strip(" \t\r\n\f\v\x1c\x1d\x1e\x1f\x85\xa0") and not text.strip()
-    return Body(data, {}, 0 if blank else None)
+    return Body(data, {}, None if data.decode(errors="replace").strip(_WHITE_SPACE) else 0)
 
 
 def truncated(choice: tuple[Body, float]) -> Body:
