@@ -125,7 +125,12 @@ class Api:
 
 @contextmanager
 def running_api(
-    directory: Path, store: Store, vector_url: str, cvat_url: str = "", **exports: int
+    directory: Path,
+    store: Store,
+    vector_url: str,
+    cvat_url: str = "",
+    clickhouse_port: int = 0,
+    **exports: int,
 ) -> Iterator[Api]:
     """Run a service below `directory`, which asks CVAT at `cvat_url` or else a users file who somebody is."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -134,7 +139,7 @@ def running_api(
     limits = {"keep_seconds": 3600, "per_user": 1000, "running_per_user": 2, "running": 4} | exports
     (directory / "api.ini").write_text(
         f"[server]\naddress = 127.0.0.1\nport = {port}\n"
-        f"[clickhouse]\nhost = 127.0.0.1\nport = {store.http_port}\ndatabase = cvat\nuser = events_api\n"
+        f"[clickhouse]\nhost = 127.0.0.1\nport = {clickhouse_port or store.http_port}\ndatabase = cvat\nuser = events_api\n"
         f"password_file = {directory}/password\n"
         f"[vector]\nurl = {vector_url}\n"
         f"[identity]\ncvat_url = {cvat_url}\nusers_file = {directory}/users.json\n"

@@ -1,0 +1,288 @@
+"""Exports and streams while the service is killed, ClickHouse goes away, callers go away, and events arrive."""
+
+from __future__ import annotations
+
+import csv
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from cvat_analytics.api.clickhouse import ClickHouse, QueryError
+from cvat_analytics.api.config import ClickHouseConfig
+from cvat_analytics.errors import UnreachableError
+from tests.api.data import wait_for
+from tests.api.harness import Api, FakeVector, running_api
+from tests.api.proxy import Proxy, proxy
+from tests.store import Store
+
+ROWS = 800
+LARGE = {"job_id": 900}
+"""The filter that finds 8 MB of events."""
+
+
+@pytest.fixture(scope="module")
+def large(store: Store) -> Store:
+    """Return the engine with a job whose events are many pieces of an answer."""
+    store.post(
+        "INSERT INTO events (scope, source, timestamp, user_id, job_id, duration, payload) SELECT 'save:job', 'client', "
+        f"toDateTime64('1990-01-01 00:00:00', 3) + number, 4, 900, number, repeat('x', 10000) FROM numbers({ROWS})"
+    )
+    return store
+
+
+Start = Callable[..., tuple[Api, Proxy]]
+
+
+@pytest.fixture
+def start(tmp_path, large: Store, vector: FakeVector) -> Iterator[Start]:
+    """Return a function that starts a service behind a proxy."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+
+        def started(**limits: int) -> tuple[Api, Proxy]:
+            between = stack.enter_context(proxy(large.http_port))
+            api = stack.enter_context(
+                running_api(tmp_path / "api", large, vector.url, clickhouse_port=between.port, **limits)
+            )
+            return api, between
+
+        yield started
+
+
+def whole(text: str) -> bool:
+    """Return whether a CSV has every event of the job once, in order."""
+    return [row["duration"] for row in csv.DictReader(io.StringIO(text, newline=""))] == [
+        str(n) for n in range(ROWS)
+    ]
+
+
+def begun(client: httpx.Client, between: Proxy) -> str:
+    """Return an export that is held half-way."""
+    between.hold()
+    query_id = client.get("/api/events", params=LARGE).json()["query_id"]
+    assert between.held.acquire(timeout=30)
+    return str(query_id)
+
+
+def file(client: httpx.Client, query_id: str) -> str:
+    answer = client.get("/api/events", params={"query_id": query_id, "action": "download"})
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_an_export_survives_the_end_of_the_service(start: Start, how: str):
+    api, between = start()
+    with api.client("boss") as client:
+        query_id = begun(client, between)
+        assert client.get("/api/events", params={"query_id": query_id}).status_code == 202
+        # nothing that could be taken for the file is there
+        assert [
+            path.name for path in (api.directory / "exports" / query_id).iterdir() if path.name == "result"
+        ] == []
+        if how == "kill":
+            api.kill()
+        else:
+            assert api.stop() == 0
+        between.release()
+        api.start()
+        assert wait_for(client, query_id).status_code == 201
+        assert whole(file(client, query_id))
+
+
+def test_an_export_is_begun_anew_when_clickhouse_breaks_off(start: Start):
+    api, between = start()
+    with api.client("boss") as client:
+        query_id = begun(client, between)
+        between.cut()
+        assert wait_for(client, query_id).status_code == 201
+        assert whole(file(client, query_id))
+
+
+def test_an_export_fails_with_the_reason_when_clickhouse_stays_away(start: Start):
+    api, between = start()
+    with api.client("boss") as client:
+        query_id = begun(client, between)
+        between.refusing = True
+        between.cut()
+        answer = wait_for(client, query_id)
+        assert answer.status_code == 500
+        assert "ClickHouse" in answer.json()["detail"]
+        assert "given up after 3 attempts" in answer.json()["detail"]
+        request = client.get(f"/api/requests/{query_id}").json()
+        assert (request["status"], request["result_url"]) == ("failed", None)
+        assert (
+            client.get("/api/events", params={"query_id": query_id, "action": "download"}).status_code == 500
+        )
+        assert client.get("/api/events", params={"format": "csv"}).status_code == 503
+        between.refusing = False
+        assert client.get("/api/events", params={"format": "csv"}).status_code == 200
+
+
+def test_a_stream_that_breaks_off_does_not_look_complete(start: Start):
+    api, between = start()
+    between.hold()
+    with (
+        api.client("boss") as client,
+        client.stream("GET", "/api/events", params={"format": "csv", **LARGE}) as answer,
+    ):
+        assert answer.status_code == 200
+        assert between.held.acquire(timeout=30)
+        between.cut()
+        with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
+            answer.read()
+    assert "broken_off=" in api.log
+    assert "Traceback" not in api.log
+
+
+def test_a_stream_whose_caller_goes_away_is_stopped(start: Start):
+    api, between = start()
+    between.hold()
+    with api.client("boss") as client:
+        for _ in range(4):  # more than may run at the same time: each gives its turn back
+            with client.stream("GET", "/api/events", params={"format": "csv", **LARGE}) as answer:
+                assert answer.status_code == 200
+                assert between.held.acquire(timeout=30)
+            assert between.left.acquire(timeout=30)
+    assert "Traceback" not in api.log
+
+
+def test_an_export_that_is_removed_is_stopped(start: Start):
+    api, between = start()
+    with api.client("boss") as client:
+        query_id = begun(client, between)
+        request = client.get(f"/api/requests/{query_id}").json()
+        assert request["status"] == "started"
+        assert request["progress"] is None or 0 <= request["progress"] <= 1
+        assert client.post(f"/api/requests/{query_id}/cancel").status_code == 200
+        assert between.left.acquire(timeout=30)
+        assert client.get("/api/events", params={"query_id": query_id}).status_code == 404
+        deadline = time.monotonic() + 20
+        while (api.directory / "exports" / query_id).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert list((api.directory / "exports").iterdir()) == []
+
+
+def test_nobody_can_have_more_than_his_share(start: Start):
+    api, between = start(per_user=3, running_per_user=1)
+    with api.client("boss") as client, api.client("worker") as other:
+        first = begun(client, between)
+        second = client.get("/api/events", params=LARGE).json()["query_id"]
+        states = [client.get(f"/api/requests/{each}").json()["status"] for each in (first, second)]
+        assert states == ["started", "queued"]
+        client.get("/api/events", params=LARGE)
+        refused = client.get("/api/events", params=LARGE)
+        assert (refused.status_code, "retry-after" in refused.headers) == (429, True)
+        # somebody else is not made to wait
+        assert other.get("/api/events").status_code == 202
+        assert client.delete(f"/api/requests/{first}").status_code == 204
+        assert between.held.acquire(timeout=30)
+        between.release()
+        assert wait_for(client, second).status_code == 201
+        assert client.get("/api/events", params=LARGE).status_code == 202
+
+
+def test_streams_at_the_same_time_are_limited(start: Start):
+    api, between = start()
+    between.hold()
+    parameters = {"format": "csv", **LARGE}
+    with (
+        api.client("boss") as client,
+        client.stream("GET", "/api/events", params=parameters) as one,
+        client.stream("GET", "/api/events", params=parameters) as two,
+    ):
+        assert (one.status_code, two.status_code) == (200, 200)
+        assert client.get("/api/events", params=parameters).status_code == 429
+        between.release()
+        assert whole(one.read().decode())
+        assert whole(two.read().decode())
+        assert client.get("/api/events", params=parameters).status_code == 200
+
+
+def test_a_finished_export_is_forgotten_after_its_time(start: Start):
+    api, _ = start(keep_seconds=1)
+    with api.client("boss") as client:
+        query_id = client.get("/api/events").json()["query_id"]
+        deadline = time.monotonic() + 30
+        while client.get("/api/events", params={"query_id": query_id}).status_code != 404:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert list((api.directory / "exports").iterdir()) == []
+
+
+def test_events_that_arrive_meanwhile_do_no_harm(start: Start, large: Store):
+    api, between = start()
+    with api.client("boss") as client:
+        query_id = begun(client, between)
+        large.insert(
+            [
+                {
+                    "scope": "save:job",
+                    "source": "client",
+                    "timestamp": "2090-01-01 00:00:00.000",
+                    "user_id": 4,
+                    "job_id": 900,
+                }
+            ]
+        )
+        between.release()
+        assert wait_for(client, query_id).status_code == 201
+        assert whole(file(client, query_id))
+
+
+def one_answer(pieces: list[bytes]) -> ClickHouse:
+    """Return a ClickHouse that answers one question with these bytes and closes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        with listener, listener.accept()[0] as connection:
+            connection.recv(65536)
+            for piece in pieces:
+                connection.sendall(piece)
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(65536):
+                pass
+
+    threading.Thread(target=serve, daemon=True).start()
+    return ClickHouse(ClickHouseConfig("127.0.0.1", listener.getsockname()[1], "cvat", "events_api", "x"))
+
+
+HEAD = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-ClickHouse-Exception-Tag: abcdefghijklmnop\r\n\r\n"
+)
+ERROR = (
+    b"\r\n__exception__\r\nabcdefghijklmnop\r\nCode: 241. DB::Exception: Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED) "
+    b"(version 26.8.1.1)\n90 abcdefghijklmnop\r\n__exception__\r\n"
+)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+@pytest.mark.parametrize("end", [b"", b"0\r\n\r\n"], ids=["broken off", "ended"])
+def test_what_clickhouse_says_in_the_middle_of_an_answer_is_an_error_and_no_data(end: bytes):
+    clickhouse = one_answer([HEAD, chunk(b"a" * (3 << 20)), chunk(ERROR), end])
+    received: list[bytes] = []
+    with (
+        clickhouse.ask("SELECT 1") as answer,
+        pytest.raises(QueryError, match="Memory limit exceeded") as caught,
+    ):
+        received.extend(answer.pieces())
+    assert caught.value.code == 241
+    assert set(b"".join(received)) == set(b"a")
+
+
+def test_an_answer_that_stops_is_an_error():
+    clickhouse = one_answer([HEAD, chunk(b"a" * 100), b"64\r\nabc"])
+    with (
+        clickhouse.ask("SELECT 1") as answer,
+        pytest.raises(UnreachableError, match="before the answer was complete"),
+    ):
+        list(answer.pieces())
