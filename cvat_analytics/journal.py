@@ -109,7 +109,7 @@ def find_on_host(shell: Shell, directory: str) -> list[File]:
     Raises InputError when there are none, UnreachableError when the host does not let us look.
     """
     listing = shell.run(
-        f"cd {shlex.quote(directory)} && find . -maxdepth 1 -type f -name 'events-*' -printf '%s %f\\n'"
+        f"[ -d {shlex.quote(directory)} ] || exit 0; cd {shlex.quote(directory)} && find . -maxdepth 1 -type f -name 'events-*' -printf '%s %f\\n'"
     )
     sizes = {name: int(size) for size, _, name in (line.partition(" ") for line in listing.splitlines())}
     # no more than it had: a file that grows meanwhile comes to an end

@@ -33,8 +33,9 @@ _COLUMNS = ", ".join(COLUMNS)
 _LIMITS = {"UInt16": 2**16, "UInt32": 2**32, "UInt64": 2**64}
 _MISSING = (
     f"({_COLUMNS}) NOT IN (SELECT {_COLUMNS} FROM {{database}}.events "
-    # batches follow the time of arrival: the hours are few, and the whole table is not looked at
-    "WHERE toStartOfHour(timestamp) IN (SELECT toStartOfHour(timestamp) FROM replayed))"
+    # batches follow the time of arrival: days (the sort key begins with them) and hours are few
+    "WHERE toDate(timestamp) IN (SELECT toDate(timestamp) FROM replayed) "
+    "AND toStartOfHour(timestamp) IN (SELECT toStartOfHour(timestamp) FROM replayed))"
 )
 # NULL is a value like any other: without this a row with one would be missing for ever
 _EXACT = {"transform_null_in": 1}
