@@ -9,6 +9,7 @@ import heapq
 import json
 import random
 import uuid
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from typing import Any
 
 import requests
 from logstash_async.transport import HttpTransport
+from urllib3.exceptions import InsecureRequestWarning
 
 from cvat_analytics.errors import UnreachableError
 
@@ -40,21 +42,36 @@ _SHAPES = ("rectangle", "polygon", "points", "polyline")
 
 
 def send(
-    events: Iterable[Any], host: str, port: int, *, timeout: float = 30, batch_size: int = BATCH_SIZE
+    events: Iterable[Any],
+    host: str,
+    port: int,
+    *,
+    timeout: float = 30,
+    batch_size: int = BATCH_SIZE,
+    login: tuple[str, str] | None = None,
+    tls: bool = False,
 ) -> None:
     """Send `events` to Vector at `host` and `port` in requests of up to `batch_size`, as a CVAT server does.
 
+    `login` and `tls` are for a Vector that takes nothing else; whose certificate it is, is not asked: it may be reached here
+    through a tunnel, under another name.
+
     Raises UnreachableError when Vector cannot be reached or does not accept a request; what was sent before is stored.
     """
-    transport = HttpTransport(host, port, timeout=timeout, ssl_enable=False, ssl_verify=False)
+    username, password = login or (None, None)
+    transport = HttpTransport(
+        host, port, timeout=timeout, ssl_enable=tls, ssl_verify=False, username=username, password=password
+    )
     for batch in batched(events, batch_size):
         try:
-            transport.send([json.dumps(event) for event in batch])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", InsecureRequestWarning)
+                transport.send([json.dumps(event) for event in batch])
         except requests.RequestException as error:
             response = error.response
             reason = type(error).__name__ if response is None else f"it answered HTTP {response.status_code}"
             raise UnreachableError(
-                f"Vector at http://{host}:{port} did not accept events ({reason}): see whether it runs and what it logs"
+                f"Vector at http{'s' if tls else ''}://{host}:{port} did not accept events ({reason}): see whether it runs and what it logs"
             ) from None
 
 

@@ -112,7 +112,13 @@ def _schema(access: Access) -> str:
 def _case(access: Access, case: Case, marker: str) -> str:
     if case.events:
         text = case.events.replace("MARKER", f"{marker}-{case.name}").replace('"NOW"', f'"{time.time():.6f}"')
-        events.send(json.loads(text), *access.vector)
+        settings = access.settings
+        login = (
+            (settings.vector_username, access.secrets["vector_ingest"]) if settings.vector_username else None
+        )
+        events.send(
+            json.loads(text), *access.vector, login=login, tls=settings.vector_tls_certificate is not None
+        )
     client = access.client(case.user)
     client.database = access.settings.database
     parameters = {"marker": f"{marker}-{case.name}"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import shlex
+import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -123,7 +124,9 @@ def of_hosts(stack: Stack, access: Access, shells: Mapping[str, Shell]) -> Repor
     """Return how a deployed stack is. Raises UnreachableError when a host does not let us look."""
     answers = {
         "clickhouse": lambda: _answers(access.clickhouse, "/ping"),
-        "vector": lambda: _answers(access.vector, "/ping"),
+        "vector": lambda: _answers(
+            access.vector, "/ping", tls=access.settings.vector_tls_certificate is not None
+        ),
         "grafana": lambda: _answers(access.grafana, f"{access.settings.grafana_path}/api/health"),
     }
     parts = []
@@ -165,8 +168,16 @@ def _with_flow(parts: Sequence[Part], access: Access) -> Report:
         return Report(parts, None, [f"the pipeline cannot be looked at: {error}"])
 
 
-def _answers(address: tuple[str, int], path: str) -> bool:
-    connection = http.client.HTTPConnection(*address, timeout=5)
+def _answers(address: tuple[str, int], path: str, *, tls: bool = False) -> bool:
+    if tls:
+        # only whether it answers; through a tunnel its certificate names another host
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            *address, timeout=5, context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(*address, timeout=5)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200

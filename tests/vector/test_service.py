@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from cvat_analytics import events
 from cvat_analytics.certificates import Authority
+from cvat_analytics.errors import UnreachableError
 from tests.vector.conftest import write_configuration
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.running import Substitute, free_port, substitute, wait_until
@@ -178,6 +180,14 @@ def test_tls_and_a_password(clickhouse: FakeClickHouse, tmp_path: Path) -> None:
             assert vector.request("POST", body=event(f"as {given}"), headers=headers)[0] == status
         wait_until(lambda: f"as Basic {login}" in names(clickhouse), "the row")
         assert "as None" not in names(clickhouse)
+        events.send(
+            [json.loads(event("by cvat's client"))], "127.0.0.1", port, login=("cvat", "in gest"), tls=True
+        )
+        with pytest.raises(
+            UnreachableError, match=r"https://127.0.0.1:\d+ did not accept events \(it answered HTTP 401\)"
+        ):
+            events.send([{}], "127.0.0.1", port, login=("cvat", "wrong"), tls=True)
+        wait_until(lambda: "by cvat's client" in names(clickhouse), "the row")
     finally:
         vector.stop()
 
