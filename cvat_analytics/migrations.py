@@ -172,36 +172,58 @@ def apply(scripts: list[Script], database: str, run: Callable[[str], object]) ->
 _TTL_COLUMNS = {"events": "timestamp", "event_counts_settled": "hour", "events_dead_letter": "received_at"}
 
 
+_SYSTEM_LOG = re.compile(r"system\.(query_log|part_log|error_log|asynchronous_metric_log|metric_log)(_\d+)?")
+"""ClickHouse's own logs that are kept (templates/clickhouse/config.xml.j2), and what they become when ClickHouse puts one aside because
+its definition in the configuration has changed: `query_log_0` and so on, which keep the retention of old."""
+_EMPTY = "empty"
+
+
 def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
     """Return the statements that bring the tables' retention to the settings.
 
-    `engines` has each table's engine as `system.tables.engine_full` shows it. Tables that are not there are left out.
+    `engines` is what `engines_query` has found. Tables that are not there are left out. A log of ClickHouse's that has been put aside
+    gets the same retention as the one in use, and goes when nothing is left in it.
     """
+    days = settings.system_logs_retention
     wanted: dict[str, timedelta | None] = {
         "events": settings.events_retention,
         "event_counts_settled": settings.events_retention,
         "events_dead_letter": settings.dead_letters_retention,
     }
+    ttls = {
+        f"{settings.database}.{table}": f"toDateTime({_TTL_COLUMNS[table]}) + toIntervalSecond({int(keep.total_seconds())})"
+        if keep
+        else None
+        for table, keep in wanted.items()
+    }
+    names = {f"{settings.database}.{table}": table for table in wanted}
+    for table in filter(_SYSTEM_LOG.fullmatch, engines):
+        ttls[table] = f"event_date + toIntervalDay({max(1, days // timedelta(days=1))})" if days else None
+        names[table] = table
     changes = []
-    for table, keep in wanted.items():
-        if table not in engines:
+    for table, ttl in ttls.items():
+        engine = engines.get(names[table])
+        if engine is None:
             continue
-        found = re.search(r" TTL (.*?)(?: SETTINGS |$)", engines[table])
-        ttl = (
-            f"toDateTime({_TTL_COLUMNS[table]}) + toIntervalSecond({int(keep.total_seconds())})"
-            if keep
-            else None
-        )
-        if (found[1] if found else None) == ttl:
+        if engine == _EMPTY:
+            changes.append(f"DROP TABLE {table}")
             continue
-        change = f"MODIFY TTL {ttl}" if ttl else "REMOVE TTL"
-        changes.append(f"ALTER TABLE {settings.database}.{table} {change}")
+        found = re.search(r" TTL (.*?)(?: SETTINGS |$)", engine)
+        if (found[1] if found else None) != ttl:
+            changes.append(f"ALTER TABLE {table} " + (f"MODIFY TTL {ttl}" if ttl else "REMOVE TTL"))
     return changes
 
 
 def engines_query(database: str) -> str:
-    """Return the query that reads what `retention` needs: table, engine_full."""
-    return f"SELECT name, engine_full FROM system.tables WHERE database = '{database}' AND engine LIKE '%MergeTree' ORDER BY name"
+    """Return the query that reads what `retention` needs: table, engine_full, of the database and of ClickHouse's own logs.
+
+    The latter are called `system.…`; one that has been put aside and has nothing in it any more has the engine "empty".
+    """
+    return (
+        f"SELECT name, engine_full FROM system.tables WHERE database = '{database}' AND engine LIKE '%MergeTree' "
+        f"UNION ALL SELECT concat('system.', name), if(match(name, '_[0-9]+$') AND total_rows = 0, '{_EMPTY}', engine_full) FROM system.tables "
+        "WHERE database = 'system' AND engine LIKE '%MergeTree' AND name LIKE '%\\_log%' ORDER BY name"
+    )
 
 
 def working_time_query(database: str) -> str:

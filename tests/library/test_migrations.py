@@ -160,6 +160,41 @@ def test_retention_of_dead_letters_has_a_default():
     assert statement.startswith("ALTER TABLE cvat.events_dead_letter MODIFY TTL toDateTime(received_at)")
 
 
+LOG = "MergeTree PARTITION BY event_date ORDER BY event_time{} SETTINGS index_granularity = 8192"
+FORTNIGHT = " TTL event_date + toIntervalDay(14)"
+
+
+@pytest.mark.parametrize(
+    ("keep", "engines", "expected"),
+    [
+        ("14d", {"system.query_log": LOG.format(FORTNIGHT)}, []),
+        (
+            "3d",
+            {"system.query_log": LOG.format(FORTNIGHT), "system.part_log_2": LOG.format("")},
+            [
+                "ALTER TABLE system.query_log MODIFY TTL event_date + toIntervalDay(3)",
+                "ALTER TABLE system.part_log_2 MODIFY TTL event_date + toIntervalDay(3)",
+            ],
+        ),
+        (
+            "forever",
+            {"system.metric_log": LOG.format(FORTNIGHT)},
+            ["ALTER TABLE system.metric_log REMOVE TTL"],
+        ),
+        ("1h", {"system.error_log_0": LOG.format(" TTL event_date + toIntervalDay(1)")}, []),
+        (
+            "14d",
+            {"system.asynchronous_metric_log_0": "empty"},
+            ["DROP TABLE system.asynchronous_metric_log_0"],
+        ),
+        # neither ours to keep nor a log: whoever made it knows why
+        ("14d", {"system.trace_log": LOG.format(""), "system.query_log_old": LOG.format("")}, []),
+    ],
+)
+def test_clickhouse_s_own_logs_follow_the_setting_even_those_put_aside(keep, engines, expected):
+    assert migrations.retention(validate({"system_logs_retention": keep}, where="x"), engines) == expected
+
+
 RULE = {
     "threshold_ms": "100000",
     "duration_scopes": "change:frame",
