@@ -68,6 +68,7 @@ class Target:
     log: Path
     sent: Sent = field(default_factory=Sent)
     local: threading.local = field(default_factory=threading.local)
+    opened: list[http.client.HTTPConnection] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def post(self, body: bytes, headers: dict[str, str], rows: int | None) -> int:
@@ -77,6 +78,7 @@ class Target:
             if connection is None:
                 connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
                 self.local.connection = connection
+                self.opened.append(connection)
             try:
                 connection.request("POST", "/", body, headers)
                 response = connection.getresponse()
@@ -149,6 +151,8 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         )
     target = Target(running.access().vector[1], client, running.processes.log("vector"))
     yield target
+    for connection in target.opened:
+        connection.close()
     stack.down(directory)
 
 
