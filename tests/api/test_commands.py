@@ -1,0 +1,123 @@
+"""`cvat-analytics export` and `cvat-analytics users`, on a stack that is only described."""
+
+from __future__ import annotations
+
+import csv
+import io
+import stat
+
+import pytest
+from click.testing import CliRunner
+
+from cvat_analytics import events_api, exporting, secrets, users
+from cvat_analytics.access import Access
+from cvat_analytics.errors import InputError, UnreachableError
+from scripts.cli import main as cli
+from tests.api.data import EVENTS, START
+from tests.store import Store, context, free_ports
+
+
+@pytest.fixture(scope="module")
+def access(store: Store) -> Access:
+    here = ("127.0.0.1", store.http_port)
+    return Access(here, here, here, store.context.settings, secrets=store.context.secrets)
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_an_exported_file_is_complete_or_not_there(access: Access, tmp_path, form):
+    path = tmp_path / f"x.{form}"
+    shares: list[float] = []
+    size = exporting.to_file(access, exporting.selection(from_=START.isoformat()), form, path, shares.append)
+    assert (path.stat().st_size, shares[-1]) == (size, 1.0)
+    if form == "csv":
+        found = [row["timestamp"][:23] for row in csv.DictReader(io.StringIO(path.read_text(), newline=""))]
+        assert found == [each["timestamp"] for each in EVENTS if each["timestamp"] >= f"{START:%Y-%m-%d}"]
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_that_cannot_be_completed_is_not_there(access: Access, tmp_path):
+    gone = Access(*[("127.0.0.1", free_ports(1)[0])] * 3, access.settings, secrets=access.secrets)
+    path = tmp_path / "x.csv"
+    path.write_text("an older one")
+    with pytest.raises(UnreachableError):
+        exporting.to_file(gone, exporting.selection(), "csv", path, lambda share: None)
+    with pytest.raises(InputError, match="cannot be written"):
+        exporting.to_file(access, exporting.selection(), "csv", tmp_path / "no" / "x.csv", lambda share: None)
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("x.csv", "an older one")]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "option"),
+    [
+        ({"from_": "x"}, "--from"),
+        ({"to": "x"}, "--to"),
+        ({"job_id": -1}, "--job"),
+        ({"from_": "2026-01-02", "to": "2026-01-01"}, "--from"),
+    ],
+)
+def test_a_wrong_filter_is_refused_by_its_option(wanted, option):
+    with pytest.raises(InputError, match=f"^{option}: "):
+        exporting.selection(**wanted)
+
+
+@pytest.fixture
+def embedded(tmp_path, monkeypatch):
+    """Return the directory of a stack that does not run."""
+    from cvat_analytics.embedded import stack
+
+    (tmp_path / "stack.json").write_text('{"port_base": 19990}')
+    secrets.init(tmp_path / "secrets.json")
+    monkeypatch.setattr(stack, "apply_users", lambda found: None)
+    return tmp_path
+
+
+def run(*arguments: str, typed: str = "") -> tuple[int, str]:
+    outcome = CliRunner().invoke(cli, ["users", *arguments], input=typed)
+    return outcome.exit_code, outcome.output
+
+
+def test_users_are_added_listed_changed_and_removed(embedded):
+    where = ("--dir", str(embedded))
+    file = embedded / events_api.USERS_FILE
+    assert run("add", "anna", "--analytics", "--id", "7", *where, typed="first password\n")[0] == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert "first password" not in file.read_text()
+    known = users.load(file)
+    assert users.check(known, "anna", "first password") == known["anna"]
+    assert users.check(known, "anna", "wrong password") is None
+    assert users.check(known, "nobody", "first password") is None
+    assert run("list", *where)[1].split() == ["anna", "analytics", "id", "7"]
+    assert run("set-password", "anna", *where, typed="second password\n")[0] == 0
+    assert users.check(users.load(file), "anna", "second password") is not None
+    assert users.check(users.load(file), "anna", "first password") is None
+    assert run("remove", "anna", *where)[0] == 0
+    assert users.load(file) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed", "message"),
+    [
+        (("add", "anna"), "short\n", "too short"),
+        (("add", "a b"), "a long password\n", "make a name"),
+        (("add", "admin"), "a long password\n", "own administrator"),
+        (("remove", "anna"), "", "is not in the file"),
+        (("set-password", "anna"), "a long password\n", "is not in the file"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_changes_nothing(embedded, arguments, typed, message):
+    code, text = run(*arguments, "--dir", str(embedded), typed=typed)
+    assert (code, message in text) == (2, True)
+    assert not (embedded / events_api.USERS_FILE).exists()
+
+
+def test_the_rendered_files_are_the_same_every_time_and_hold_no_password(tmp_path):
+    described = context(tmp_path)
+    file = tmp_path / "users.json"
+    one, two = events_api.files(described, file), events_api.files(described, file)
+    assert [(each.path, each.content) for each in one] == [(each.path, each.content) for each in two]
+    password = described.secrets["events_api_admin"]
+    assert [each.path for each in one if password in each.content] == []
+    assert users.check(events_api.all_users(described, file), "admin", password)
+    users.save(file, {"admin": users.User("admin", "x")})
+    with pytest.raises(InputError, match="own administrator"):
+        events_api.files(described, file)
