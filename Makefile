@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo deploy test check bench docs screenshots lock
+.PHONY: help setup demo deploy test check bench faults docs screenshots lock
 SHELL := /bin/bash
 
 # Python 3.12 or newer; `.python-version` selects it where pyenv or uv manage Pythons.
@@ -53,6 +53,9 @@ check: .venv/.dev ## formatting, lint, types
 
 bench: setup .venv/.dev ## measure, and compare with the targets
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+faults: setup .venv/.dev ## break the pipeline for half an hour and count events (ARGS="--minutes 5 --seed 1")
+	@$(BIN)/python -u -m tests.faults $(ARGS)
 
 docs: setup ## write the pages that are made from the code
 	@$(BIN)/python -m scripts.reference

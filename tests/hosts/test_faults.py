@@ -1,0 +1,44 @@
+"""The fault harness (tests/faults) against a deployed host, where systemd restarts what is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.faults import harness
+from tests.faults.harness import Fault, Scene
+from tests.faults.kinds import FAULTS
+from tests.faults.on_host import OnHost
+
+from .command import deploy
+from .conftest import HostFactory
+
+
+def _reload(scene: Scene) -> None:
+    scene.stage.reload()
+    scene.pause(0.5)
+
+
+COMMON = (
+    "kill -9 Vector",
+    "kill -9 ClickHouse",
+    "kill -9 the client",
+    "stop ClickHouse",
+    "stop Vector",
+    "kill -9 Vector while ClickHouse is away",
+    "the client's network loses Vector's answers",
+)
+ON_HOST: dict[str, Fault] = {name: FAULTS[name] for name in COMMON} | {"systemctl reload vector": _reload}
+
+
+def test_every_acknowledged_event_is_there_once_whatever_happens_to_the_units(
+    host_factory: HostFactory, inventory: Callable[..., Path]
+) -> None:
+    host = host_factory()
+    deploy(inventory(host, vector_listen_address=host.ip))
+    stage = OnHost(host)
+    outcome = harness.run(stage, ON_HOST, seed=6, rate=40, hold=(0.3, 1.0), patience=60)
+    print(outcome.text())
+    assert outcome.passed, outcome.text()
+    assert set(outcome.faults) == set(ON_HOST)
+    assert stage.restarts("vector") >= 1
