@@ -34,7 +34,13 @@ def choose(page: Page, variable: str, *texts: str) -> None:
         search.send_keys(text)
         page.wait(lambda: len(page.all(".popup .options label")) == 1)
         page.find(".popup .options label").click()
+    apply(page)
+
+
+def apply(page: Page) -> None:
+    """Close a list with its button and wait for what comes of it."""
     page.find(".popup footer button:first-child").click()
+    page.wait(lambda: not page.all(".popup"))
     page.settle()
 
 
@@ -106,8 +112,7 @@ def test_filters_depend_on_each_other_and_all_takes_the_choice_away(page: Page) 
     page.wait(lambda: not page.all(".popup"))
     page.find('[data-variable="tasks"]').click()
     page.wait(lambda: page.all(".popup .options .all"))[0].click()
-    page.find(".popup footer button:first-child").click()
-    page.settle()
+    apply(page)
     assert page.query()["var-tasks"] == ["$__all"]
     assert len(set(page.column(page.panel("Working time"), "Task ID"))) > 1
 
@@ -163,7 +168,7 @@ def test_a_column_filter_narrows_rows_and_totals_and_survives_a_refresh(page: Pa
     page.find('button[aria-label="Filter Source"]', panel).click()
     page.wait(lambda: page.all(".popup .options label"))
     page.find('.popup input[value="server"]').click()
-    page.find(".popup footer button:first-child").click()
+    apply(page)
     assert set(page.column(panel, "Source")) == {"server"}
     counts = [int(each.replace(",", "")) for each in page.column(panel, "Count")]
     assert page.find("tfoot", panel).text == f"Total {sum(counts):,}" != total

@@ -10,26 +10,66 @@ import { formatValue } from './units.js';
 /** Draw `data` into `body`. Return false when there is nothing to draw, else how to end the drawing. */
 export function barchart(body, panel, data, context) {
   const [frame] = fieldsOf(data.frames, panel.fieldConfig, context);
-  const { orientation = 'auto', showValue = 'auto', xField, stacking, legend: legendOptions } = panel.options ?? {};
-  const names = frame?.find((field) => field.display === xField) ?? frame?.find((field) => field.kind !== 'number');
-  const series = (frame ?? []).filter((field) => field.kind === 'number' && field !== names).map((field, index) => ({ field, color: seriesColor(field, index) }));
+  const {
+    orientation = 'auto',
+    showValue = 'auto',
+    xField,
+    stacking,
+    legend: legendOptions,
+  } = panel.options ?? {};
+  const names =
+    frame?.find((field) => field.display === xField) ?? frame?.find((field) => field.kind !== 'number');
+  const series = (frame ?? [])
+    .filter((field) => field.kind === 'number' && field !== names)
+    .map((field, index) => ({ field, color: seriesColor(field, index) }));
   if (!names?.values.length || !series.length) return false;
   const hidden = (context.memory.hidden ??= new Set());
-  const lying = orientation === 'horizontal' || (orientation === 'auto' && body.clientHeight > body.clientWidth);
+  const lying =
+    orientation === 'horizontal' || (orientation === 'auto' && body.clientHeight > body.clientWidth);
   const { unit, decimals, min, max } = series[0].field.config;
   const labels = names.values.map((_, i) => names.text(i) || '(empty)');
-  const values = valueAxis((value) => formatValue(value, unit, decimals, context.state.zone), { min, max, ...(decimals === 0 ? { minInterval: 1 } : {}), splitNumber: lying ? 5 : 4 });
+  const values = valueAxis((value) => formatValue(value, unit, decimals, context.state.zone), {
+    min,
+    max,
+    ...(decimals === 0 ? { minInterval: 1 } : {}),
+    splitNumber: lying ? 5 : 4,
+  });
   const categories = nameAxis(labels, { inverse: lying, axisLabel: lying ? { interval: 0 } : {} });
-  const bars = () => series.map(({ field, color }) => ({
-    type: 'bar', name: field.display, color, data: hidden.has(field.display) ? [] : field.values, stack: stacking === 'normal' ? 'A' : undefined, barMaxWidth: 34, emphasis: { disabled: true },
-    label: { show: showValue === 'always' || (showValue === 'auto' && labels.length * series.length <= 24 && stacking !== 'normal'), position: stacking === 'normal' ? 'inside' : lying ? 'right' : 'top', color: labelColor(), formatter: (point) => valueText(field, point.value, context) },
-    itemStyle: { opacity: Math.max(field.config.custom.fillOpacity ?? 80, 30) / 100 },
-  }));
+  const bars = () =>
+    series.map(({ field, color }) => ({
+      type: 'bar',
+      name: field.display,
+      color,
+      data: hidden.has(field.display) ? [] : field.values,
+      stack: stacking === 'normal' ? 'A' : undefined,
+      barMaxWidth: 34,
+      emphasis: { disabled: true },
+      label: {
+        show:
+          showValue === 'always' ||
+          (showValue === 'auto' && labels.length * series.length <= 24 && stacking !== 'normal'),
+        position: stacking === 'normal' ? 'inside' : lying ? 'right' : 'top',
+        color: labelColor(),
+        formatter: (point) => valueText(field, point.value, context),
+      },
+      itemStyle: { opacity: Math.max(field.config.custom.fillOpacity ?? 80, 30) / 100 },
+    }));
   const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: chart` });
   body.append(box);
-  const tip = (points) => tipContent(points[0].name, points.map((point) => [series[point.seriesIndex].color, point.seriesName, valueText(series[point.seriesIndex].field, point.value, context)]));
+  const tip = (points) =>
+    tipContent(
+      points[0].name,
+      points.map((point) => [
+        series[point.seriesIndex].color,
+        point.seriesName,
+        valueText(series[point.seriesIndex].field, point.value, context),
+      ]),
+    );
   const running = chartIn(box, {
-    grid: { ...GRID, right: lying ? 60 : 14 }, xAxis: lying ? values : categories, yAxis: lying ? categories : values, series: bars(),
+    grid: { ...GRID, right: lying ? 60 : 14 },
+    xAxis: lying ? values : categories,
+    yAxis: lying ? categories : values,
+    series: bars(),
     tooltip: { ...tooltip(tip), axisPointer: { type: 'shadow' } },
   });
   running.chart.on('click', ({ seriesIndex, dataIndex }) => {
@@ -39,7 +79,10 @@ export function barchart(body, panel, data, context) {
   if (legendOptions?.showLegend ?? series.length > 1) {
     let key;
     const draw = () => {
-      const drawn = legend(series, legendOptions ?? {}, hidden, context, () => { running.chart.setOption({ series: bars() }); draw(); });
+      const drawn = legend(series, legendOptions ?? {}, hidden, context, () => {
+        running.chart.setOption({ series: bars() });
+        draw();
+      });
       key?.replaceWith(drawn);
       key = drawn;
     };

@@ -9,11 +9,19 @@ const MOST = 500;
  */
 export function choose(anchor, { label, options, chosen, multi = true, all = true, note, done }) {
   const selected = new Set(chosen);
-  const search = h('input', { type: 'search', placeholder: 'Search by name', 'aria-label': `Search in ${label}`, input: () => fill(), keydown: (event) => event.key === 'Enter' && first() });
+  const search = h('input', {
+    type: 'search',
+    placeholder: 'Search by name',
+    'aria-label': `Search in ${label}`,
+    input: () => fill(),
+    keydown: (event) => event.key === 'Enter' && first(),
+  });
   const list = h('div', { class: 'options', role: 'group', 'aria-label': label });
   const matching = () => {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    return options.filter(({ text, value }) => words.every((word) => `${text} ${value}`.toLowerCase().includes(word)));
+    return options.filter(({ text, value }) =>
+      words.every((word) => `${text} ${value}`.toLowerCase().includes(word)),
+    );
   };
   const pick = (value) => {
     if (!multi) {
@@ -27,15 +35,68 @@ export function choose(anchor, { label, options, chosen, multi = true, all = tru
     const [found] = matching();
     if (found) pick(found.value);
   };
-  const line = ({ value, text }) => h('label', { title: text }, h('input', { type: multi ? 'checkbox' : 'radio', checked: selected.has(value), value, change: () => pick(value) }), text || '(empty)');
+  const line = ({ value, text }) =>
+    h(
+      'label',
+      { title: text },
+      h('input', {
+        type: multi ? 'checkbox' : 'radio',
+        checked: selected.has(value),
+        value,
+        change: () => pick(value),
+      }),
+      text || '(empty)',
+    );
   const fill = () => {
     const found = matching();
-    const everything = all && !search.value && h('label', { class: 'all' }, h('input', { type: multi ? 'checkbox' : 'radio', checked: selected.size === 0, change: () => { selected.clear(); if (multi) fill(); else box.close(); } }), 'All');
-    const rest = found.length > MOST && h('p', { class: 'quiet' }, `and ${found.length - MOST} more: search for them`);
-    list.replaceChildren(...[everything, ...found.slice(0, MOST).map(line), rest, !found.length && h('p', { class: 'quiet' }, options.length ? 'Nothing has this name.' : note)].filter(Boolean));
+    const everything =
+      all &&
+      !search.value &&
+      h(
+        'label',
+        { class: 'all' },
+        h('input', {
+          type: multi ? 'checkbox' : 'radio',
+          checked: selected.size === 0,
+          change: () => {
+            selected.clear();
+            if (multi) fill();
+            else box.close();
+          },
+        }),
+        'All',
+      );
+    const rest =
+      found.length > MOST && h('p', { class: 'quiet' }, `and ${found.length - MOST} more: search for them`);
+    list.replaceChildren(
+      ...[
+        everything,
+        ...found.slice(0, MOST).map(line),
+        rest,
+        !found.length && h('p', { class: 'quiet' }, options.length ? 'Nothing has this name.' : note),
+      ].filter(Boolean),
+    );
   };
   fill();
-  const buttons = multi && h('footer', {}, h('button', { type: 'button', click: () => box.close() }, 'Apply'), h('button', { type: 'button', class: 'quiet', click: () => { selected.clear(); fill(); } }, 'Clear'));
+  const buttons =
+    multi &&
+    h(
+      'footer',
+      {},
+      h('button', { type: 'button', click: () => box.close() }, 'Apply'),
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'quiet',
+          click: () => {
+            selected.clear();
+            fill();
+          },
+        },
+        'Clear',
+      ),
+    );
   const box = popup(anchor, [search, list, buttons].filter(Boolean), {
     label,
     closed: () => {

@@ -6,13 +6,19 @@ import { formatValue } from './units.js';
 
 /** Return a frame (a list of fields) for each of the server's frames. `wide`: text columns become labels of series. */
 export function fieldsOf(frames, fieldConfig, context, wide = false) {
-  const columns = frames.map((frame) => (wide ? widened(frame) : frame.names.map((name, i) => column(frame, i, name))));
+  const columns = frames.map((frame) =>
+    wide ? widened(frame) : frame.names.map((name, i) => column(frame, i, name)),
+  );
   const keys = new Set(columns.flat().flatMap((field) => Object.keys(field.labels)));
   for (const field of columns.flat()) {
     field.display = displayName(field, keys);
     const options = configOf(field, fieldConfig);
     if (options.displayName) {
-      const scope = { '__field.name': field.name, '__field.displayName': field.display, '__series.name': field.display };
+      const scope = {
+        '__field.name': field.name,
+        '__field.displayName': field.display,
+        '__series.name': field.display,
+      };
       for (const [key, label] of Object.entries(field.labels)) scope[`__field.labels.${key}`] = label;
       field.display = interpolate(options.displayName, context.state, { scope });
     }
@@ -22,7 +28,13 @@ export function fieldsOf(frames, fieldConfig, context, wide = false) {
   return columns;
 }
 
-const column = (frame, i, name) => ({ name, kind: frame.kinds[i], labels: {}, refId: frame.refId, values: frame.rows.map((row) => row[i]) });
+const column = (frame, i, name) => ({
+  name,
+  kind: frame.kinds[i],
+  labels: {},
+  refId: frame.refId,
+  values: frame.rows.map((row) => row[i]),
+});
 
 /** Return the fields of a long frame with one series for each combination of its texts. */
 function widened(frame) {
@@ -38,19 +50,29 @@ function widened(frame) {
       const key = JSON.stringify([i, ...texts.map((at) => row[at])]);
       if (!series.has(key)) {
         const labels = Object.fromEntries(texts.map((at) => [frame.names[at], row[at] ?? '']));
-        series.set(key, { name: frame.names[i], kind: 'number', labels, refId: frame.refId, values: new Array(times.length).fill(null) });
+        series.set(key, {
+          name: frame.names[i],
+          kind: 'number',
+          labels,
+          refId: frame.refId,
+          values: new Array(times.length).fill(null),
+        });
       }
       series.get(key).values[places.get(row[time])] = row[i];
     }
   }
   const byLabels = (a, b) => Object.values(a.labels).join().localeCompare(Object.values(b.labels).join());
-  return [{ name: frame.names[time], kind: 'time', labels: {}, refId: frame.refId, values: times }, ...[...series.values()].sort(byLabels)];
+  return [
+    { name: frame.names[time], kind: 'time', labels: {}, refId: frame.refId, values: times },
+    ...[...series.values()].sort(byLabels),
+  ];
 }
 
 function displayName(field, keys) {
   const labels = Object.entries(field.labels);
   if (!labels.length) return field.name;
-  const text = keys.size === 1 ? labels[0][1] : `{${labels.map(([key, value]) => `${key}="${value}"`).join(', ')}}`;
+  const text =
+    keys.size === 1 ? labels[0][1] : `{${labels.map(([key, value]) => `${key}="${value}"`).join(', ')}}`;
   return /^value$/i.test(field.name) ? text : `${field.name} ${text}`;
 }
 
@@ -81,10 +103,28 @@ const matches = (field, { id, options }) => MATCHERS[id]?.(field, options) ?? fa
 /** Return the value mapping that fits: its text and colour, or undefined. */
 export function mappingOf(config, value) {
   for (const { type, options } of config.mappings ?? []) {
-    const special = { null: value === null, nan: Number.isNaN(value), 'null+nan': value === null || Number.isNaN(value), true: value === true, false: value === false, empty: value === '' };
+    const special = {
+      null: value === null,
+      nan: Number.isNaN(value),
+      'null+nan': value === null || Number.isNaN(value),
+      true: value === true,
+      false: value === false,
+      empty: value === '',
+    };
     if (type === 'value' && options[String(value)]) return options[String(value)];
-    if (type === 'range' && typeof value === 'number' && (options.from ?? -Infinity) <= value && value <= (options.to ?? Infinity)) return options.result;
-    if (type === 'regex' && typeof value === 'string' && new RegExp(options.pattern.replace(/^\/|\/$/g, '')).test(value)) return options.result;
+    if (
+      type === 'range' &&
+      typeof value === 'number' &&
+      (options.from ?? -Infinity) <= value &&
+      value <= (options.to ?? Infinity)
+    )
+      return options.result;
+    if (
+      type === 'regex' &&
+      typeof value === 'string' &&
+      new RegExp(options.pattern.replace(/^\/|\/$/g, '')).test(value)
+    )
+      return options.result;
     if (type === 'special' && special[options.match]) return options.result;
   }
   return undefined;
@@ -96,15 +136,20 @@ export function valueText(field, value, context) {
   if (mapped?.text !== undefined) return mapped.text;
   if (value === null || value === undefined) return field.config.noValue ?? '';
   const { unit, decimals } = field.config;
-  if (field.kind === 'time') return unit?.startsWith('time') || unit?.startsWith('dateTime') ? formatValue(value, unit, decimals, context.state.zone) : formatTime(value, context.state.zone);
+  if (field.kind === 'time')
+    return unit?.startsWith('time') || unit?.startsWith('dateTime')
+      ? formatValue(value, unit, decimals, context.state.zone)
+      : formatTime(value, context.state.zone);
   if (field.kind !== 'number') return String(value);
   // an id is a name, not a quantity: it has a link and no unit, and is written without separators
-  if (!unit && decimals === undefined && (field.config.links?.length || /(^|[ _])id$/i.test(field.name))) return String(value);
+  if (!unit && decimals === undefined && (field.config.links?.length || /(^|[ _])id$/i.test(field.name)))
+    return String(value);
   return formatValue(value, unit, decimals, context.state.zone);
 }
 
 /** Return the colour of a value by its mapping or threshold, or undefined. */
-export const valueColor = (field, value) => mappingOf(field.config, value)?.color ?? thresholdColor(field.config, value);
+export const valueColor = (field, value) =>
+  mappingOf(field.config, value)?.color ?? thresholdColor(field.config, value);
 
 /** Grafana's calculations over a field's values, those that the viewer knows. */
 export const REDUCERS = {

@@ -9,19 +9,33 @@ const FIXED = ['custom', 'interval'];
 
 /** Return the controls. `context.texts` learns the names of values, such as a user's name for an id. */
 export function filters(context) {
-  const variables = (context.state.model.templating?.list ?? []).filter((variable) => variable.hide !== 2 && variable.type !== 'constant');
-  return h('div', { class: 'filters' }, variables.map((variable) => {
-    const label = variable.hide === 1 ? '' : (variable.label || variable.name);
-    if (variable.type === 'textbox') return textBox(variable, label, context);
-    if (variable.type === 'query' || FIXED.includes(variable.type)) return list(variable, label, context);
-    return h('span', { class: 'problem' }, `${label}: the viewer has no filter of type ${variable.type}`);
-  }));
+  const variables = (context.state.model.templating?.list ?? []).filter(
+    (variable) => variable.hide !== 2 && variable.type !== 'constant',
+  );
+  return h(
+    'div',
+    { class: 'filters' },
+    variables.map((variable) => {
+      const label = variable.hide === 1 ? '' : variable.label || variable.name;
+      if (variable.type === 'textbox') return textBox(variable, label, context);
+      if (variable.type === 'query' || FIXED.includes(variable.type)) return list(variable, label, context);
+      return h('span', { class: 'problem' }, `${label}: the viewer has no filter of type ${variable.type}`);
+    }),
+  );
 }
 
 function textBox(variable, label, { state }) {
   const [value = ''] = state.variables[variable.name];
-  const apply = () => input.value.trim() !== value && state.set({ variables: { [variable.name]: [input.value.trim()] } });
-  const input = h('input', { type: 'text', value, spellcheck: 'false', 'aria-label': label || variable.name, change: apply, data: { variable: variable.name } });
+  const apply = () =>
+    input.value.trim() !== value && state.set({ variables: { [variable.name]: [input.value.trim()] } });
+  const input = h('input', {
+    type: 'text',
+    value,
+    spellcheck: 'false',
+    'aria-label': label || variable.name,
+    change: apply,
+    data: { variable: variable.name },
+  });
   return h('label', { class: 'filter', title: variable.description }, h('span', {}, label), input);
 }
 
@@ -46,33 +60,67 @@ function list(variable, label, context) {
       button.title = error.message;
       button.classList.add('failed');
     }
-    const missing = all ? [] : values.filter((value) => value && !options.some((option) => option.value === value));
+    const missing = all
+      ? []
+      : values.filter((value) => value && !options.some((option) => option.value === value));
     choose(button, {
-      label: label || variable.name, multi: Boolean(variable.multi), all: Boolean(variable.includeAll), chosen: new Set(all ? [] : values),
-      options: [...missing.map((value) => ({ value, text: `${names.get(value) ?? value} (not in this time range)` })), ...options],
+      label: label || variable.name,
+      multi: Boolean(variable.multi),
+      all: Boolean(variable.includeAll),
+      chosen: new Set(all ? [] : values),
+      options: [
+        ...missing.map((value) => ({ value, text: `${names.get(value) ?? value} (not in this time range)` })),
+        ...options,
+      ],
       note: 'There is nothing to choose in this time range.',
-      done: (chosen) => state.set({ variables: { [variable.name]: chosen.size ? [...chosen] : [variable.includeAll ? ALL : ''] } }),
+      done: (chosen) =>
+        state.set({
+          variables: { [variable.name]: chosen.size ? [...chosen] : [variable.includeAll ? ALL : ''] },
+        }),
     });
   };
-  const button = h('button', { type: 'button', class: 'filter', title: variable.description, 'aria-haspopup': 'dialog', 'aria-expanded': 'false', click: open, data: { variable: variable.name } }, h('span', {}, label), text);
-  if (FIXED.includes(variable.type)) choices(variable).forEach((option) => names.set(option.value, option.text));
+  const button = h(
+    'button',
+    {
+      type: 'button',
+      class: 'filter',
+      title: variable.description,
+      'aria-haspopup': 'dialog',
+      'aria-expanded': 'false',
+      click: open,
+      data: { variable: variable.name },
+    },
+    h('span', {}, label),
+    text,
+  );
+  if (FIXED.includes(variable.type))
+    choices(variable).forEach((option) => names.set(option.value, option.text));
   const unnamed = !all && values.some((value) => value && !names.has(value));
-  const undecided = variable.type === 'query' && !variable.includeAll && values.every((value) => value === '');
+  const undecided =
+    variable.type === 'query' && !variable.includeAll && values.every((value) => value === '');
   if (unnamed || undecided) {
-    optionsOf(variable, context).then((options) => {
-      if (undecided && options.length) state.set({ variables: { [variable.name]: [options[0].value] } });
-      else context.named();
-    }, () => {});
+    optionsOf(variable, context).then(
+      (options) => {
+        if (undecided && options.length) state.set({ variables: { [variable.name]: [options[0].value] } });
+        else context.named();
+      },
+      () => {},
+    );
   }
   text.textContent = summary();
-  context.onNamed(() => { text.textContent = summary(); });
+  context.onNamed(() => {
+    text.textContent = summary();
+  });
   return button;
 }
 
 /** Return what can be chosen, and remember the names. */
 async function optionsOf(variable, { state, texts }) {
   if (FIXED.includes(variable.type)) return choices(variable);
-  const options = await ask(`${encodeURIComponent(state.model.uid)}/variables/${encodeURIComponent(variable.name)}`, state.question());
+  const options = await ask(
+    `${encodeURIComponent(state.model.uid)}/variables/${encodeURIComponent(variable.name)}`,
+    state.question(),
+  );
   for (const { value, text } of options) texts[variable.name].set(value, text);
   return options;
 }

@@ -14,7 +14,15 @@ export function heatmap(body, panel, data, context) {
   if (!time?.values.length || !rows.length) return false;
   const { zone } = context.state;
   const history = panel.type === 'status-history';
-  const { color = {}, yAxis = {}, cellValues = {}, showValue = 'auto', legend = {}, cellGap = 1, filterValues } = panel.options ?? {};
+  const {
+    color = {},
+    yAxis = {},
+    cellValues = {},
+    showValue = 'auto',
+    legend = {},
+    cellGap = 1,
+    filterValues,
+  } = panel.options ?? {};
   const { mode = '' } = rows[0].config.color ?? {};
   const scheme = history ? mode.slice('continuous-'.length) : color.scheme;
   const times = filled(time.values);
@@ -22,31 +30,72 @@ export function heatmap(body, panel, data, context) {
   const label = (each) => formatTime(each, zone, days ? 'MM-DD' : 'MM-DD HH:mm');
   const places = new Map(times.map((each, i) => [each, i]));
   const least = filterValues?.le ?? 1e-9;
-  const cells = rows.flatMap((field, y) => time.values.flatMap((each, i) => (field.values[i] === null || field.values[i] < least ? [] : [[places.get(each), y, field.values[i], i]])));
+  const cells = rows.flatMap((field, y) =>
+    time.values.flatMap((each, i) =>
+      field.values[i] === null || field.values[i] < least ? [] : [[places.get(each), y, field.values[i], i]],
+    ),
+  );
   if (!cells.length) return false;
-  const unit = { ...rows[0].config, unit: cellValues.unit ?? rows[0].config.unit, decimals: cellValues.decimals ?? rows[0].config.decimals };
+  const unit = {
+    ...rows[0].config,
+    unit: cellValues.unit ?? rows[0].config.unit,
+    decimals: cellValues.decimals ?? rows[0].config.decimals,
+  };
   const text = (value) => valueText({ ...rows[0], config: unit }, value, context);
   const most = cells.reduce((largest, cell) => Math.max(largest, cell[2]), 0);
   const colors = ramp(scheme);
   const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: heat map` });
   body.append(box);
-  const fits = () => showValue === 'always' || (showValue === 'auto' && box.clientWidth / times.length > 44 && box.clientHeight / rows.length > 15);
-  const key = { type: 'continuous', dimension: 2, min: color.min ?? rows[0].config.min ?? 0, max: color.max ?? rows[0].config.max ?? most, calculable: false, orient: 'vertical', right: 4, top: 'center', itemHeight: 90, itemWidth: 10, formatter: text, inRange: { color: colors }, textStyle: { color: style('--quiet'), fontSize: 10 } };
+  const fits = () =>
+    showValue === 'always' ||
+    (showValue === 'auto' && box.clientWidth / times.length > 44 && box.clientHeight / rows.length > 15);
+  const key = {
+    type: 'continuous',
+    dimension: 2,
+    min: color.min ?? rows[0].config.min ?? 0,
+    max: color.max ?? rows[0].config.max ?? most,
+    calculable: false,
+    orient: 'vertical',
+    right: 4,
+    top: 'center',
+    itemHeight: 90,
+    itemWidth: 10,
+    formatter: text,
+    inRange: { color: colors },
+    textStyle: { color: style('--quiet'), fontSize: 10 },
+  };
   const keyed = history ? legend.showLegend !== false : legend.show !== false;
   const wide = 8 + text(most).length * 6;
   const running = chartIn(box, {
     grid: { ...GRID, right: !keyed ? 8 : 24 + wide },
     xAxis: nameAxis(times.map(label), { splitArea: { show: false } }),
-    yAxis: nameAxis(rows.map((field) => field.display), {
-      inverse: history || yAxis.reverse === true, // Grafana begins a history at the top and a heat map at the bottom
-      axisLabel: { interval: 0 },
-    }),
+    yAxis: nameAxis(
+      rows.map((field) => field.display),
+      {
+        inverse: history || yAxis.reverse === true, // Grafana begins a history at the top and a heat map at the bottom
+        axisLabel: { interval: 0 },
+      },
+    ),
     visualMap: { ...key, show: keyed, text: [text(most), text(color.min ?? 0)] },
-    series: [{
-      type: 'heatmap', data: cells, itemStyle: { borderColor: style('--card'), borderWidth: cellGap + 1, borderRadius: 3 }, emphasis: { itemStyle: { borderColor: style('--text') } },
-      label: { show: fits(), formatter: ({ value }) => text(value[2]), color: style('--text'), fontSize: 10 },
-    }],
-    tooltip: tooltip(({ value }) => tipContent(label(times[value[0]]), [[colors[2], rows[value[1]].display, text(value[2])]]), 'item'),
+    series: [
+      {
+        type: 'heatmap',
+        data: cells,
+        itemStyle: { borderColor: style('--card'), borderWidth: cellGap + 1, borderRadius: 3 },
+        emphasis: { itemStyle: { borderColor: style('--text') } },
+        label: {
+          show: fits(),
+          formatter: ({ value }) => text(value[2]),
+          color: style('--text'),
+          fontSize: 10,
+        },
+      },
+    ],
+    tooltip: tooltip(
+      ({ value }) =>
+        tipContent(label(times[value[0]]), [[colors[2], rows[value[1]].display, text(value[2])]]),
+      'item',
+    ),
   });
   running.chart.on('click', ({ value }) => {
     const [link] = dataLinks(rows[value[1]], value[3], frame, context);

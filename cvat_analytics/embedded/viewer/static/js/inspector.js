@@ -14,12 +14,24 @@ export function pretty(text) {
 /** Show `value` of the column `name`. */
 export function inspect(name, value) {
   const text = pretty(String(value ?? ''));
-  const copy = h('button', { type: 'button', click: async () => {
-    await navigator.clipboard?.writeText(text);
-    copy.textContent = 'Copied';
-  } }, 'Copy');
+  const copy = h(
+    'button',
+    {
+      type: 'button',
+      click: async () => {
+        await navigator.clipboard?.writeText(text);
+        copy.textContent = 'Copied';
+      },
+    },
+    'Copy',
+  );
   const close = h('button', { type: 'button', click: () => drawer.close() }, 'Close');
-  const drawer = h('dialog', { class: 'drawer', 'aria-label': `Value of ${name}` }, h('header', {}, h('h2', {}, name), copy, close), h('pre', { tabindex: '0' }, text));
+  const drawer = h(
+    'dialog',
+    { class: 'drawer', 'aria-label': `Value of ${name}` },
+    h('header', {}, h('h2', {}, name), copy, close),
+    h('pre', { tabindex: '0' }, text),
+  );
   drawer.addEventListener('close', () => drawer.remove());
   drawer.addEventListener('click', (event) => event.target === drawer && drawer.close());
   document.body.append(drawer);

@@ -11,7 +11,8 @@ export function interpolate(text, state, { scope = {}, encode = (value) => value
   return String(text ?? '').replace(REFERENCE, (whole, braced, format, square, squareFormat, plain) => {
     const name = braced ?? square ?? plain;
     const wanted = format ?? squareFormat;
-    if (name === '__url_time_range') return new URLSearchParams({ from: state.from, to: state.to }).toString();
+    if (name === '__url_time_range')
+      return new URLSearchParams({ from: state.from, to: state.to }).toString();
     if (name === '__all_variables') return new URLSearchParams(state.variableParameters()).toString();
     if (name === '__from') return String(Math.round(state.start));
     if (name === '__to') return String(Math.round(state.end));
@@ -20,10 +21,14 @@ export function interpolate(text, state, { scope = {}, encode = (value) => value
     if (name in scope) return wanted === 'raw' ? String(scope[name]) : encode(String(scope[name] ?? ''));
     const values = state.variables[name];
     if (!values) return /^__(data|value|field|series)\b/.test(name) ? '' : whole;
-    if (wanted === 'queryparam') return new URLSearchParams(values.map((value) => [`var-${name}`, value])).toString();
+    if (wanted === 'queryparam')
+      return new URLSearchParams(values.map((value) => [`var-${name}`, value])).toString();
     if (wanted === 'raw' || state.isConstant(name)) return values.join(','); // an address may begin with one
     if (values[0] === ALL) return encode('All');
-    const shown = wanted === 'text' || !wanted ? values.map((value) => texts[name]?.get(value) ?? value) : values;
-    return wanted === 'percentencode' ? shown.map(encodeURIComponent).join(',') : encode(shown.join(wanted === 'csv' ? ',' : ' + '));
+    const shown =
+      wanted === 'text' || !wanted ? values.map((value) => texts[name]?.get(value) ?? value) : values;
+    return wanted === 'percentencode'
+      ? shown.map(encodeURIComponent).join(',')
+      : encode(shown.join(wanted === 'csv' ? ',' : ' + '));
   });
 }

@@ -7,13 +7,18 @@ export function dataLinks(field, index, frame, context) {
   const value = field.values[index];
   if (value === null || value === undefined || value === '' || !field.config.links?.length) return [];
   const scope = {
-    '__value.raw': value, '__value.numeric': value, '__value.text': field.text(index), '__value.time': frame.find((each) => each.kind === 'time')?.values[index],
-    '__field.name': field.name, '__series.name': field.display,
+    '__value.raw': value,
+    '__value.numeric': value,
+    '__value.text': field.text(index),
+    '__value.time': frame.find((each) => each.kind === 'time')?.values[index],
+    '__field.name': field.name,
+    '__series.name': field.display,
   };
   for (const [key, label] of Object.entries(field.labels ?? {})) scope[`__field.labels.${key}`] = label;
   frame.forEach((each, position) => {
     for (const key of [`["${each.name}"]`, `['${each.name}']`, `.${each.name}`, `[${position}]`]) {
-      for (const suffix of ['', '.raw', '.numeric']) scope[`__data.fields${key}${suffix}`] ??= each.values[index] ?? '';
+      for (const suffix of ['', '.raw', '.numeric'])
+        scope[`__data.fields${key}${suffix}`] ??= each.values[index] ?? '';
       scope[`__data.fields${key}.text`] ??= each.text(index);
     }
   });
@@ -34,9 +39,32 @@ export function address(url, prefix) {
 /** Return `text` as what it links to: itself, or a menu when there are several links. */
 export function linked(text, links) {
   const anchor = (link, label) =>
-    h('a', { href: link.href, title: link.title, target: link.blank && '_blank', rel: link.blank && 'noopener noreferrer' }, label);
+    h(
+      'a',
+      {
+        href: link.href,
+        title: link.title,
+        target: link.blank && '_blank',
+        rel: link.blank && 'noopener noreferrer',
+      },
+      label,
+    );
   if (!links.length) return text;
   if (links.length === 1) return anchor(links[0], text);
-  const menu = () => h('ul', { class: 'menu' }, links.map((link) => h('li', {}, anchor(link, link.title))));
-  return h('button', { type: 'button', class: 'link', title: 'Where to?', click: (event) => popup(event.currentTarget, menu(), { label: 'Links' }) }, text);
+  const menu = () =>
+    h(
+      'ul',
+      { class: 'menu' },
+      links.map((link) => h('li', {}, anchor(link, link.title))),
+    );
+  return h(
+    'button',
+    {
+      type: 'button',
+      class: 'link',
+      title: 'Where to?',
+      click: (event) => popup(event.currentTarget, menu(), { label: 'Links' }),
+    },
+    text,
+  );
 }

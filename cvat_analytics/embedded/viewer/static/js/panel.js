@@ -22,12 +22,21 @@ export class Panel {
     this.body = h('div', { class: 'body' });
     this.title = h('h2');
     this.missing = unsupported(model);
-    const info = model.description && h('button', { type: 'button', class: 'info', 'aria-label': `What ${model.title} means` }, 'i');
+    const info =
+      model.description &&
+      h('button', { type: 'button', class: 'info', 'aria-label': `What ${model.title} means` }, 'i');
     if (info) hint(info, model.description);
-    const note = this.missing.length > 0 && h('button', { type: 'button', class: 'info warning', 'aria-label': 'Not drawn as in Grafana' }, '!');
+    const note =
+      this.missing.length > 0 &&
+      h('button', { type: 'button', class: 'info warning', 'aria-label': 'Not drawn as in Grafana' }, '!');
     if (note) hint(note, `The viewer does not draw: ${this.missing.join(', ')}. Grafana does.`);
     this.links = h('span', { class: 'links' });
-    this.element = h('section', { class: 'panel', id: `panel-${model.id}`, 'aria-busy': 'true' }, h('header', {}, this.title, info, note, this.links), this.body);
+    this.element = h(
+      'section',
+      { class: 'panel', id: `panel-${model.id}`, 'aria-busy': 'true' },
+      h('header', {}, this.title, info, note, this.links),
+      this.body,
+    );
   }
 
   get context() {
@@ -42,10 +51,20 @@ export class Panel {
     const { signal } = this.request;
     this.element.setAttribute('aria-busy', 'true');
     this.title.textContent = interpolate(this.model.title, state, { texts });
-    this.links.replaceChildren(...(this.model.links ?? []).flatMap((link) => {
-      const href = address(interpolate(link.url, state, { encode: encodeURIComponent }), prefix);
-      return href ? [h('a', { href, target: link.targetBlank && '_blank', rel: 'noopener' }, interpolate(link.title, state, { texts }))] : [];
-    }));
+    this.links.replaceChildren(
+      ...(this.model.links ?? []).flatMap((link) => {
+        const href = address(interpolate(link.url, state, { encode: encodeURIComponent }), prefix);
+        return href
+          ? [
+              h(
+                'a',
+                { href, target: link.targetBlank && '_blank', rel: 'noopener' },
+                interpolate(link.title, state, { texts }),
+              ),
+            ]
+          : [];
+      }),
+    );
     try {
       const query = state.question();
       query.set('points', Math.max(100, Math.round(this.body.clientWidth || 800)));
@@ -78,16 +97,34 @@ export class Panel {
   drawData() {
     const { type } = this.model;
     const chart = CHARTS.includes(type);
-    const known = type in DRAW && !(chart && (!window.echarts || this.missing.some((name) => name.startsWith('options.calculate'))));
+    const known =
+      type in DRAW &&
+      !(chart && (!window.echarts || this.missing.some((name) => name.startsWith('options.calculate'))));
     const frames = this.data.frames.filter((frame) => frame.rows.length);
     if (!known && !this.data.frames.length) {
-      this.body.append(h('p', { class: 'empty' }, `The viewer does not know panels of type ${type}; Grafana shows this one.`));
+      this.body.append(
+        h(
+          'p',
+          { class: 'empty' },
+          `The viewer does not know panels of type ${type}; Grafana shows this one.`,
+        ),
+      );
       return;
     }
     const filled = type === 'text' || type === 'stat' || frames.length > 0;
-    if (filled && !known && !chart) this.body.append(h('p', { class: 'quiet' }, `The viewer does not know panels of type ${type}: their rows as a table.`));
+    if (filled && !known && !chart)
+      this.body.append(
+        h('p', { class: 'quiet' }, `The viewer does not know panels of type ${type}: their rows as a table.`),
+      );
     const box = known ? this.body : this.body.appendChild(h('div', { class: 'body' }));
-    this.end = filled && (known ? DRAW[type] : table)(box, this.model, { ...this.data, frames: known ? this.data.frames : frames }, this.context);
+    this.end =
+      filled &&
+      (known ? DRAW[type] : table)(
+        box,
+        this.model,
+        { ...this.data, frames: known ? this.data.frames : frames },
+        this.context,
+      );
     if (!this.end) this.body.replaceChildren(emptyState(this.model));
   }
 }
@@ -95,6 +132,12 @@ export class Panel {
 /** Return what a panel without data says: what to check, in the panel's own words where it has some. */
 function emptyState(model) {
   const own = model.fieldConfig?.defaults?.noValue;
-  const advice = 'Nothing was recorded in this time range for these filters. Choose a longer time range, or set the filters above to All.';
-  return h('div', { class: 'empty' }, h('strong', {}, own ? 'No data' : 'No data here'), h('p', {}, own || advice));
+  const advice =
+    'Nothing was recorded in this time range for these filters. Choose a longer time range, or set the filters above to All.';
+  return h(
+    'div',
+    { class: 'empty' },
+    h('strong', {}, own ? 'No data' : 'No data here'),
+    h('p', {}, own || advice),
+  );
 }

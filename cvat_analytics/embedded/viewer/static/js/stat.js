@@ -6,23 +6,53 @@ import { dataLinks, linked } from './links.js';
 
 /** Draw `data` into `body`. Return false when there is nothing to draw. */
 export function stat(body, panel, data, context) {
-  const { reduceOptions = {}, colorMode = 'value', graphMode = 'area', textMode = 'auto', orientation = 'auto' } = panel.options ?? {};
-  const frames = fieldsOf(data.frames, panel.fieldConfig, context, data.frames.some((frame) => frame.kinds.includes('time')));
+  const {
+    reduceOptions = {},
+    colorMode = 'value',
+    graphMode = 'area',
+    textMode = 'auto',
+    orientation = 'auto',
+  } = panel.options ?? {};
+  const frames = fieldsOf(
+    data.frames,
+    panel.fieldConfig,
+    context,
+    data.frames.some((frame) => frame.kinds.includes('time')),
+  );
   const wanted = reduceOptions.fields ? () => true : (field) => field.kind === 'number';
-  let fields = frames.flatMap((frame) => frame.filter((field) => field.kind !== 'time' && wanted(field)).map((field) => ({ field, frame })));
-  if (!fields.length) fields = frames.flatMap((frame) => frame.slice(0, 1).map((field) => ({ field, frame })));
+  let fields = frames.flatMap((frame) =>
+    frame.filter((field) => field.kind !== 'time' && wanted(field)).map((field) => ({ field, frame })),
+  );
+  if (!fields.length)
+    fields = frames.flatMap((frame) => frame.slice(0, 1).map((field) => ({ field, frame })));
   const noValue = panel.fieldConfig?.defaults?.noValue;
-  const tiles = fields.filter(({ field }) => (field.values.length || noValue) && !field.config.custom.hideFrom?.viz).map(({ field, frame }, index) => {
-    const value = field.kind === 'number' ? reduce(field.values, reduceOptions.calcs?.[0] ?? 'lastNotNull') : (field.values.at(-1) ?? null);
-    const own = ownColor(field, value, index);
-    const text = value === null ? (field.config.noValue ?? '–') : valueText(field, value, context);
-    const named = textMode === 'value_and_name' || textMode === 'name' || (textMode === 'auto' && fields.length > 1);
-    const big = h('span', { class: text.length > 24 ? 'value long' : 'value' }, linked(text, dataLinks(field, field.values.length - 1, frame, context)));
-    const tile = h('div', { class: `tile ${colorMode}` }, graphMode === 'area' && sparkline(field, own), named && h('span', { class: 'name' }, field.display), textMode !== 'name' && big);
-    tile.style.setProperty('--own', own);
-    tile.style.setProperty('--length', Math.max(text.length, 4));
-    return tile;
-  });
+  const tiles = fields
+    .filter(({ field }) => (field.values.length || noValue) && !field.config.custom.hideFrom?.viz)
+    .map(({ field, frame }, index) => {
+      const value =
+        field.kind === 'number'
+          ? reduce(field.values, reduceOptions.calcs?.[0] ?? 'lastNotNull')
+          : (field.values.at(-1) ?? null);
+      const own = ownColor(field, value, index);
+      const text = value === null ? (field.config.noValue ?? '–') : valueText(field, value, context);
+      const named =
+        textMode === 'value_and_name' || textMode === 'name' || (textMode === 'auto' && fields.length > 1);
+      const big = h(
+        'span',
+        { class: text.length > 24 ? 'value long' : 'value' },
+        linked(text, dataLinks(field, field.values.length - 1, frame, context)),
+      );
+      const tile = h(
+        'div',
+        { class: `tile ${colorMode}` },
+        graphMode === 'area' && sparkline(field, own),
+        named && h('span', { class: 'name' }, field.display),
+        textMode !== 'name' && big,
+      );
+      tile.style.setProperty('--own', own);
+      tile.style.setProperty('--length', Math.max(text.length, 4));
+      return tile;
+    });
   if (!tiles.length) return false;
   body.append(h('div', { class: `tiles ${orientation}` }, tiles));
   return () => {};
@@ -47,7 +77,15 @@ function sparkline(field, own) {
     element.append(...children);
     return element;
   };
-  return svg('svg', { viewBox: '0 0 100 40', preserveAspectRatio: 'none', class: 'spark', 'aria-hidden': 'true' },
+  return svg(
+    'svg',
+    { viewBox: '0 0 100 40', preserveAspectRatio: 'none', class: 'spark', 'aria-hidden': 'true' },
     svg('path', { d: `M0,40 L${points.join(' L')} L100,40 Z`, fill: own, 'fill-opacity': '0.15' }),
-    svg('path', { d: `M${points.join(' L')}`, fill: 'none', stroke: own, 'vector-effect': 'non-scaling-stroke' }));
+    svg('path', {
+      d: `M${points.join(' L')}`,
+      fill: 'none',
+      stroke: own,
+      'vector-effect': 'non-scaling-stroke',
+    }),
+  );
 }

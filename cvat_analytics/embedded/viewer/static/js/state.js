@@ -20,7 +20,8 @@ export class State extends EventTarget {
   read() {
     const query = new URLSearchParams(location.search);
     const defaults = this.model.time ?? {};
-    const timezone = query.get('timezone') ?? localStorage.getItem('timezone') ?? (this.model.timezone || 'browser');
+    const timezone =
+      query.get('timezone') ?? localStorage.getItem('timezone') ?? (this.model.timezone || 'browser');
     this.timezone = isZone(timezone) ? timezone : 'browser';
     this.zone = zoneName(this.timezone);
     this.from = query.get('from') ?? defaults.from ?? 'now-7d';
@@ -30,7 +31,10 @@ export class State extends EventTarget {
     for (const variable of this.model.templating?.list ?? []) {
       const given = query.getAll(`var-${variable.name}`);
       const { multi, includeAll } = variable;
-      let values = given.length && variable.type !== 'constant' ? given : list(variable.current?.value ?? defaultValue(variable)).map(String);
+      let values =
+        given.length && variable.type !== 'constant'
+          ? given
+          : list(variable.current?.value ?? defaultValue(variable)).map(String);
       if (includeAll && (values.includes(ALL) || values.every((value) => value === ''))) values = [ALL];
       this.variables[variable.name] = multi ? values : values.slice(-1);
     }
@@ -38,9 +42,12 @@ export class State extends EventTarget {
     this.start = parseTime(this.from, now, this.zone);
     this.end = parseTime(this.to, now, this.zone, true);
     this.problem = undefined;
-    if (this.start === undefined) this.problem = `time ${this.from}: write now, now-7d, now/d or milliseconds since 1970`;
-    else if (this.end === undefined) this.problem = `time ${this.to}: write now, now-7d, now/d or milliseconds since 1970`;
-    else if (this.start >= this.end) this.problem = `time range from ${this.from} to ${this.to}: it ends before it starts`;
+    if (this.start === undefined)
+      this.problem = `time ${this.from}: write now, now-7d, now/d or milliseconds since 1970`;
+    else if (this.end === undefined)
+      this.problem = `time ${this.to}: write now, now-7d, now/d or milliseconds since 1970`;
+    else if (this.start >= this.end)
+      this.problem = `time range from ${this.from} to ${this.to}: it ends before it starts`;
   }
 
   /** Change what is chosen and put it into the address. */
@@ -64,12 +71,18 @@ export class State extends EventTarget {
 
   /** Return name and value of each variable as they stand in an address. */
   variableParameters() {
-    return Object.entries(this.variables).flatMap(([name, values]) => values.map((value) => [`var-${name}`, value]));
+    return Object.entries(this.variables).flatMap(([name, values]) =>
+      values.map((value) => [`var-${name}`, value]),
+    );
   }
 
   /** Return the parameters of a question to the server: relative times are settled here, so that all panels have the same. */
   question() {
-    const query = new URLSearchParams({ from: Math.round(this.start), to: Math.round(this.end), timezone: this.zone });
+    const query = new URLSearchParams({
+      from: Math.round(this.start),
+      to: Math.round(this.end),
+      timezone: this.zone,
+    });
     for (const [name, value] of this.variableParameters()) query.append(name, value);
     return query;
   }

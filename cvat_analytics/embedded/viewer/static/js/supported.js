@@ -4,69 +4,201 @@ import { MATCHERS, REDUCERS } from './fields.js';
 import { knowsUnit } from './units.js';
 
 const any = () => true;
-const one = (...values) => (value) => values.includes(value);
+const one =
+  (...values) =>
+  (value) =>
+    values.includes(value);
 const COLORS = ['fixed', 'palette-classic', 'palette-classic-by-name', 'thresholds', 'shades'];
 const COLOR = { mode: one(...COLORS), fixedColor: any, seriesBy: any };
 const FIELD = {
-  unit: knowsUnit, decimals: any, min: any, max: any, displayName: any, noValue: any, description: any, links: any, filterable: any,
-  thresholds: { mode: one('absolute', 'percentage'), steps: any }, mappings: (list) => list.every(({ type }) => one('value', 'range', 'regex', 'special')(type)),
+  unit: knowsUnit,
+  decimals: any,
+  min: any,
+  max: any,
+  displayName: any,
+  noValue: any,
+  description: any,
+  links: any,
+  filterable: any,
+  thresholds: { mode: one('absolute', 'percentage'), steps: any },
+  mappings: (list) => list.every(({ type }) => one('value', 'range', 'regex', 'special')(type)),
 };
-const LEGEND = { calcs: (list) => list.every((each) => each in REDUCERS), displayMode: any, placement: any, showLegend: any, sortBy: any, sortDesc: any, width: any };
-const AXIS = { axisPlacement: any, axisLabel: any, axisBorderShow: any, axisColorMode: any, axisCenteredZero: one(false), axisSoftMin: any, axisSoftMax: any, axisGridShow: any, axisWidth: any };
+const LEGEND = {
+  calcs: (list) => list.every((each) => each in REDUCERS),
+  displayMode: any,
+  placement: any,
+  showLegend: any,
+  sortBy: any,
+  sortDesc: any,
+  width: any,
+};
+const AXIS = {
+  axisPlacement: any,
+  axisLabel: any,
+  axisBorderShow: any,
+  axisColorMode: any,
+  axisCenteredZero: one(false),
+  axisSoftMin: any,
+  axisSoftMax: any,
+  axisGridShow: any,
+  axisWidth: any,
+};
 const GRAPH = {
-  ...AXIS, fillOpacity: any, lineWidth: any, gradientMode: any, stacking: { mode: one('none', 'normal'), group: any }, hideFrom: any,
-  scaleDistribution: { type: one('linear', 'log'), log: any }, thresholdsStyle: { mode: one('off', 'line', 'dashed') },
+  ...AXIS,
+  fillOpacity: any,
+  lineWidth: any,
+  gradientMode: any,
+  stacking: { mode: one('none', 'normal'), group: any },
+  hideFrom: any,
+  scaleDistribution: { type: one('linear', 'log'), log: any },
+  thresholdsStyle: { mode: one('off', 'line', 'dashed') },
 };
 const TOOLTIP = { mode: any, sort: any, hideZeros: any, maxHeight: any, maxWidth: any };
-const REDUCE = { calcs: (list) => list.length === 1 && list[0] in REDUCERS, fields: one('', '/.*/'), values: one(false) };
+const REDUCE = {
+  calcs: (list) => list.length === 1 && list[0] in REDUCERS,
+  fields: one('', '/.*/'),
+  values: one(false),
+};
 
 /** What is drawn of each type of panel: options and custom field options, by Grafana's names. */
 export const TYPES = {
   timeseries: {
     options: { legend: LEGEND, tooltip: TOOLTIP },
     custom: {
-      ...GRAPH, drawStyle: one('line', 'bars', 'points'), lineInterpolation: one('linear', 'smooth', 'stepAfter', 'stepBefore'), lineStyle: any,
-      barAlignment: any, barWidthFactor: any, pointSize: any, showPoints: any, spanNulls: any, insertNulls: one(false), showValues: one(false),
+      ...GRAPH,
+      drawStyle: one('line', 'bars', 'points'),
+      lineInterpolation: one('linear', 'smooth', 'stepAfter', 'stepBefore'),
+      lineStyle: any,
+      barAlignment: any,
+      barWidthFactor: any,
+      pointSize: any,
+      showPoints: any,
+      spanNulls: any,
+      insertNulls: one(false),
+      showValues: one(false),
     },
   },
   barchart: {
     options: {
-      legend: LEGEND, tooltip: TOOLTIP, orientation: any, showValue: any, xField: any, stacking: one('none', 'normal'), barWidth: any, groupWidth: any,
-      barRadius: any, xTickLabelRotation: any, xTickLabelMaxLength: any, xTickLabelSpacing: any, text: any, fullHighlight: any,
+      legend: LEGEND,
+      tooltip: TOOLTIP,
+      orientation: any,
+      showValue: any,
+      xField: any,
+      stacking: one('none', 'normal'),
+      barWidth: any,
+      groupWidth: any,
+      barRadius: any,
+      xTickLabelRotation: any,
+      xTickLabelMaxLength: any,
+      xTickLabelSpacing: any,
+      text: any,
+      fullHighlight: any,
     },
     custom: { ...GRAPH },
   },
   stat: {
     options: {
-      reduceOptions: REDUCE, colorMode: one('value', 'background', 'background_solid', 'none'), graphMode: any, textMode: any, orientation: any,
-      justifyMode: any, text: any, wideLayout: any, showPercentChange: one(false), percentChangeColorMode: any,
+      reduceOptions: REDUCE,
+      colorMode: one('value', 'background', 'background_solid', 'none'),
+      graphMode: any,
+      textMode: any,
+      orientation: any,
+      justifyMode: any,
+      text: any,
+      wideLayout: any,
+      showPercentChange: one(false),
+      percentChangeColorMode: any,
     },
     custom: {},
   },
   table: {
-    options: { showHeader: one(true), cellHeight: any, enablePagination: any, sortBy: any, footer: any, frameIndex: any },
+    options: {
+      showHeader: one(true),
+      cellHeight: any,
+      enablePagination: any,
+      sortBy: any,
+      footer: any,
+      frameIndex: any,
+    },
     custom: {
-      width: any, minWidth: any, align: any, filterable: any, inspect: any, hidden: any, hideFrom: any, footer: any, 'footer.reducers': (list) => list.every((each) => each in REDUCERS),
-      'hideFrom.viz': any, wrapText: any, wrapHeaderText: any, cellOptions: { type: one('auto', 'color-text', 'color-background', 'json-view', 'data-links', 'gauge'), mode: any, applyToRow: one(false), valueDisplayMode: any, wrapText: any },
+      width: any,
+      minWidth: any,
+      align: any,
+      filterable: any,
+      inspect: any,
+      hidden: any,
+      hideFrom: any,
+      footer: any,
+      'footer.reducers': (list) => list.every((each) => each in REDUCERS),
+      'hideFrom.viz': any,
+      wrapText: any,
+      wrapHeaderText: any,
+      cellOptions: {
+        type: one('auto', 'color-text', 'color-background', 'json-view', 'data-links', 'gauge'),
+        mode: any,
+        applyToRow: one(false),
+        valueDisplayMode: any,
+        wrapText: any,
+      },
     },
   },
   heatmap: {
     options: {
-      calculate: one(false), cellGap: any, cellRadius: any, cellValues: any, legend: any, tooltip: any, rowsFrame: any, showValue: any, filterValues: any, yAxis: any, exemplars: any, selectionMode: any, annotations: any,
-      color: { mode: one('scheme'), scheme: knowsScheme, fill: any, steps: any, exponent: any, scale: one('exponential', undefined), reverse: one(false), min: any, max: any },
+      calculate: one(false),
+      cellGap: any,
+      cellRadius: any,
+      cellValues: any,
+      legend: any,
+      tooltip: any,
+      rowsFrame: any,
+      showValue: any,
+      filterValues: any,
+      yAxis: any,
+      exemplars: any,
+      selectionMode: any,
+      annotations: any,
+      color: {
+        mode: one('scheme'),
+        scheme: knowsScheme,
+        fill: any,
+        steps: any,
+        exponent: any,
+        scale: one('exponential', undefined),
+        reverse: one(false),
+        min: any,
+        max: any,
+      },
     },
     custom: { hideFrom: any, scaleDistribution: any },
   },
   'status-history': {
     options: { legend: LEGEND, tooltip: TOOLTIP, showValue: any, rowHeight: any, colWidth: any },
     custom: { fillOpacity: any, lineWidth: any, hideFrom: any },
-    color: { mode: (mode) => /^continuous-/.test(mode) && knowsScheme(mode.slice('continuous-'.length)), seriesBy: any },
+    color: {
+      mode: (mode) => /^continuous-/.test(mode) && knowsScheme(mode.slice('continuous-'.length)),
+      seriesBy: any,
+    },
   },
   text: { options: { mode: one('markdown'), content: any, code: any }, custom: {} },
 };
 
 const PANEL = [
-  'datasource', 'description', 'fieldConfig', 'gridPos', 'id', 'interval', 'links', 'maxDataPoints', 'options', 'pluginVersion', 'targets', 'title', 'transparent', 'type', 'hideTimeOverride',
+  'datasource',
+  'description',
+  'fieldConfig',
+  'gridPos',
+  'id',
+  'interval',
+  'links',
+  'maxDataPoints',
+  'options',
+  'pluginVersion',
+  'targets',
+  'title',
+  'transparent',
+  'type',
+  'hideTimeOverride',
 ];
 
 /** Return the names of what a panel has and the viewer does not draw. */
@@ -89,7 +221,12 @@ export function unsupported(panel) {
   return [...new Set(found)];
 }
 
-const empty = (value) => value === undefined || value === null || value === '' || value === false || (Array.isArray(value) && !value.length);
+const empty = (value) =>
+  value === undefined ||
+  value === null ||
+  value === '' ||
+  value === false ||
+  (Array.isArray(value) && !value.length);
 
 function check(values, known, path, found) {
   for (const [key, value] of Object.entries(values ?? {})) {
@@ -97,6 +234,7 @@ function check(values, known, path, found) {
     const rule = known[key];
     if (rule === undefined) found.push(name);
     else if (typeof rule === 'object') check(value, rule, name, found);
-    else if (!rule(value)) found.push(`${name} ${typeof value === 'string' || typeof value === 'boolean' ? value : ''}`.trim());
+    else if (!rule(value))
+      found.push(`${name} ${typeof value === 'string' || typeof value === 'boolean' ? value : ''}`.trim());
   }
 }

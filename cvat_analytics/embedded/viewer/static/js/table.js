@@ -2,12 +2,12 @@
 import { choose } from './choose.js';
 import { color } from './colors.js';
 import { h } from './dom.js';
-import { REDUCERS, fieldsOf, reduce, valueColor, valueText } from './fields.js';
+import { fieldsOf, reduce, valueColor } from './fields.js';
 import { inspect } from './inspector.js';
+import { align, pager, totalsOf, widthsOf } from './table-parts.js';
 import { dataLinks, linked } from './links.js';
 
 const ROW = 28;
-const MOST_VALUES = 5000;
 
 /** Draw `data` into `body`. Return false when there is nothing to draw. */
 export function table(body, panel, data, context) {
@@ -24,7 +24,9 @@ export function table(body, panel, data, context) {
 class Table {
   constructor(body, frame, panel, context) {
     Object.assign(this, { body, frame, panel, context });
-    this.columns = frame.filter(({ config: { custom } }) => !custom.hidden && !custom.hideFrom?.viz && !custom['hideFrom.viz']);
+    this.columns = frame.filter(
+      ({ config: { custom } }) => !custom.hidden && !custom.hideFrom?.viz && !custom['hideFrom.viz'],
+    );
     this.memory = context.memory;
     this.memory.filters ??= new Map();
     this.memory.widths ??= new Map();
@@ -32,6 +34,7 @@ class Table {
       const [by] = panel.options?.sortBy ?? [];
       this.memory.sort = by ? { name: by.displayName, down: Boolean(by.desc) } : {};
     }
+    this.memory.change = () => this.change();
     this.rows = this.sorted(this.filtered());
   }
 
@@ -48,7 +51,8 @@ class Table {
     const field = this.frame.find((each) => each.display === this.memory.sort.name);
     if (!field) return rows;
     const turn = this.memory.sort.down ? -1 : 1;
-    const compare = field.kind === 'text' ? (a, b) => a.localeCompare(b, undefined, { numeric: true }) : (a, b) => a - b;
+    const compare =
+      field.kind === 'text' ? (a, b) => a.localeCompare(b, undefined, { numeric: true }) : (a, b) => a - b;
     return rows.sort((i, j) => {
       const [a, b] = [field.values[i], field.values[j]];
       if (a === null || b === null) return (a === null) - (b === null);
@@ -63,27 +67,63 @@ class Table {
   }
 
   draw() {
-    const totals = this.totals();
+    const totals = totalsOf(this.columns, this.rows, this.panel, this.context);
     const room = this.body.clientHeight - ROW - 6;
     const fit = (height) => Math.max(1, Math.floor(height / ROW));
     const bars = (totals ? ROW : 0) + (this.memory.filters.size ? ROW : 0);
     const size = fit(room - bars) >= this.rows.length ? this.rows.length : fit(room - bars - ROW);
     const pages = Math.max(1, Math.ceil(this.rows.length / Math.max(size, 1)));
     const page = Math.min(this.memory.page ?? 0, pages - 1);
+    const go = (target) => {
+      this.memory.page = target;
+      this.draw();
+    };
     const rows = this.rows.slice(page * size, (page + 1) * size);
-    const widths = this.widths();
-    const columns = h('colgroup', {}, widths.map((width) => {
-      const column = h('col');
-      column.style.width = `${width}px`;
-      return column;
-    }));
-    const grid = h('table', { class: 'data' }, columns, h('thead', {}, h('tr', {}, this.columns.map((field, i) => this.head(field, widths[i])))),
-      h('tbody', {}, rows.map((i) => h('tr', {}, this.columns.map((field) => this.cell(field, i))))), totals && h('tfoot', {}, totals));
+    const widths = widthsOf(this.columns, this.memory.widths, this.body.clientWidth - 2);
+    const columns = h(
+      'colgroup',
+      {},
+      widths.map((width) => {
+        const column = h('col');
+        column.style.width = `${width}px`;
+        return column;
+      }),
+    );
+    const grid = h(
+      'table',
+      { class: 'data' },
+      columns,
+      h(
+        'thead',
+        {},
+        h(
+          'tr',
+          {},
+          this.columns.map((field, i) => this.head(field, widths[i])),
+        ),
+      ),
+      h(
+        'tbody',
+        {},
+        rows.map((i) =>
+          h(
+            'tr',
+            {},
+            this.columns.map((field) => this.cell(field, i)),
+          ),
+        ),
+      ),
+      totals && h('tfoot', {}, totals),
+    );
     grid.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
     const focus = this.body.contains(document.activeElement) && document.activeElement.dataset.focus;
     const left = this.body.querySelector('.scroll')?.scrollLeft ?? 0;
     const scroll = h('div', { class: 'scroll', tabindex: '-1' }, grid);
-    this.body.replaceChildren(...[this.filterBar(), scroll, pages > 1 && this.pager(page, pages, size)].filter(Boolean));
+    this.body.replaceChildren(
+      ...[this.filterBar(), scroll, pages > 1 && pager(page, pages, size, this.rows.length, go)].filter(
+        Boolean,
+      ),
+    );
     scroll.scrollLeft = left;
     if (focus) this.body.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus();
   }
@@ -93,43 +133,117 @@ class Table {
     const sorted = name === field.display;
     const filtered = this.memory.filters.has(field.display);
     const sort = () => {
-      this.memory.sort = !sorted ? { name: field.display, down: false } : down ? {} : { name: field.display, down: true };
+      this.memory.sort = !sorted
+        ? { name: field.display, down: false }
+        : down
+          ? {}
+          : { name: field.display, down: true };
       this.change();
     };
-    const label = h('button', { type: 'button', class: 'name', title: `Sort by ${field.display}${field.config.description ? `: ${field.config.description}` : ''}`, click: sort, data: { focus: `sort ${field.display}` } }, field.display, sorted && h('span', { class: 'arrow' }, down ? ' ↓' : ' ↑'));
-    const funnel = field.config.custom.filterable && h(
-      'button', { type: 'button', class: `funnel${filtered ? ' on' : ''}`, 'aria-label': `Filter ${field.display}`, title: `Filter ${field.display}`, 'aria-expanded': 'false', click: (event) => this.filter(field, event.currentTarget), data: { focus: `filter ${field.display}` } }, '▽',
+    const label = h(
+      'button',
+      {
+        type: 'button',
+        class: 'name',
+        title: `Sort by ${field.display}${field.config.description ? `: ${field.config.description}` : ''}`,
+        click: sort,
+        data: { focus: `sort ${field.display}` },
+      },
+      field.display,
+      sorted && h('span', { class: 'arrow' }, down ? ' ↓' : ' ↑'),
     );
-    const edge = h('span', { class: 'edge', 'aria-hidden': 'true', pointerdown: (event) => this.resize(field, width, event) });
-    return h('th', { scope: 'col', class: align(field), 'aria-sort': sorted ? (down ? 'descending' : 'ascending') : 'none' }, h('div', {}, label, funnel, edge));
+    const funnel =
+      field.config.custom.filterable &&
+      h(
+        'button',
+        {
+          type: 'button',
+          class: `funnel${filtered ? ' on' : ''}`,
+          'aria-label': `Filter ${field.display}`,
+          title: `Filter ${field.display}`,
+          'aria-expanded': 'false',
+          click: (event) => this.filter(field, event.currentTarget),
+          data: { focus: `filter ${field.display}` },
+        },
+        '▽',
+      );
+    const edge = h('span', {
+      class: 'edge',
+      'aria-hidden': 'true',
+      pointerdown: (event) => this.resize(field, width, event),
+    });
+    return h(
+      'th',
+      {
+        scope: 'col',
+        class: align(field),
+        'aria-sort': sorted ? (down ? 'descending' : 'ascending') : 'none',
+      },
+      h('div', {}, label, funnel, edge),
+    );
   }
 
   filter(field, anchor) {
     const chosen = this.memory.filters.get(field.display) ?? new Set();
-    const texts = [...new Set(field.values.slice(0, MOST_VALUES).map((_, i) => field.text(i)))];
+    const texts = [...new Set(field.values.map((_, i) => field.text(i)))];
     texts.sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
     choose(anchor, {
-      label: field.display, options: texts.map((text) => ({ value: text, text })), chosen,
+      label: field.display,
+      options: texts.map((text) => ({ value: text, text })),
+      chosen,
       done: (values) => {
         if (values.size) this.memory.filters.set(field.display, values);
         else this.memory.filters.delete(field.display);
-        this.change();
+        this.memory.change(); // of the table that is there now: the rows may have been loaded again
       },
     });
   }
 
   filterBar() {
     if (!this.memory.filters.size) return undefined;
-    const chips = [...this.memory.filters].map(([name, values]) => h('button', { type: 'button', class: 'chip', title: `Remove the filter of ${name}`, click: () => { this.memory.filters.delete(name); this.change(); } }, `${name}: ${[...values].slice(0, 3).map((value) => value || '(empty)').join(', ')}${values.size > 3 ? ' …' : ''} ×`));
-    return h('div', { class: 'bar' }, chips, h('span', { class: 'quiet' }, `${this.rows.length.toLocaleString('en-US')} of ${this.frame[0].values.length.toLocaleString('en-US')} rows`));
+    const chips = [...this.memory.filters].map(([name, values]) =>
+      h(
+        'button',
+        {
+          type: 'button',
+          class: 'chip',
+          title: `Remove the filter of ${name}`,
+          click: () => {
+            this.memory.filters.delete(name);
+            this.change();
+          },
+        },
+        `${name}: ${[...values]
+          .slice(0, 3)
+          .map((value) => value || '(empty)')
+          .join(', ')}${values.size > 3 ? ' …' : ''} ×`,
+      ),
+    );
+    return h(
+      'div',
+      { class: 'bar' },
+      chips,
+      h(
+        'span',
+        { class: 'quiet' },
+        `${this.rows.length.toLocaleString('en-US')} of ${this.frame[0].values.length.toLocaleString('en-US')} rows`,
+      ),
+    );
   }
 
   cell(field, i) {
     const text = field.text(i);
     const { custom } = field.config;
     const options = custom.cellOptions ?? {};
-    const cell = h('td', { class: `${align(field)}${options.type === 'json-view' ? ' code' : ''}` }, h('div', {}, linked(text, dataLinks(field, i, this.frame, this.context))));
-    const own = options.type?.startsWith('color') || field.config.mappings?.length ? valueColor(field, field.values[i]) : undefined;
+    const cell = h(
+      'td',
+      { class: `${align(field)}${options.type === 'json-view' ? ' code' : ''}` },
+      h('div', {}, linked(text, dataLinks(field, i, this.frame, this.context))),
+    );
+    const own =
+      options.type?.startsWith('color') || field.config.mappings?.length
+        ? valueColor(field, field.values[i])
+        : undefined;
     if (own) {
       cell.style.setProperty('--own', color(own));
       cell.classList.add(options.type === 'color-background' ? 'filled' : 'tinted');
@@ -142,51 +256,21 @@ class Table {
     }
     if (text) cell.title = text.length > 300 ? `${text.slice(0, 300)}…` : text;
     if (custom.inspect && text && field.values[i] !== null) {
-      cell.append(h('button', { type: 'button', class: 'eye', 'aria-label': `Inspect ${field.display}`, title: 'Inspect value', click: () => inspect(field.display, field.kind === 'text' ? field.values[i] : text) }, '👁'));
+      cell.append(
+        h(
+          'button',
+          {
+            type: 'button',
+            class: 'eye',
+            'aria-label': `Inspect ${field.display}`,
+            title: 'Inspect value',
+            click: () => inspect(field.display, field.kind === 'text' ? field.values[i] : text),
+          },
+          '👁',
+        ),
+      );
     }
     return cell;
-  }
-
-  /** Return the footer's cells: calculations over all rows that pass the column filters. */
-  totals() {
-    const old = this.panel.options?.footer;
-    const cells = this.columns.map((field) => {
-      const reducers = field.config.custom['footer.reducers'] ?? field.config.custom.footer?.reducers ?? (old?.show && field.kind === 'number' && (!old.fields?.length || old.fields.includes(field.display)) ? old.reducer : undefined) ?? [];
-      return reducers.map((reducer) => ({ name: REDUCERS[reducer][0], value: reduce(this.rows.map((i) => field.values[i]), reducer), field, reducer }));
-    });
-    if (!cells.some((each) => each.length)) return undefined;
-    const text = ({ name, value, field, reducer }) => [h('span', { class: 'quiet' }, `${name} `), reducer.includes('ount') ? value.toLocaleString('en-US') : valueText(field, value, this.context)];
-    return h('tr', {}, cells.map((each, i) => h('td', { class: align(this.columns[i]) }, each.flatMap(text))));
-  }
-
-  pager(page, pages, size) {
-    const go = (target) => () => { this.memory.page = target; this.draw(); };
-    const button = (text, label, target) => h('button', { type: 'button', class: 'quiet', 'aria-label': label, disabled: target < 0 || target >= pages || target === page, click: go(target), data: { focus: label } }, text);
-    const last = Math.min((page + 1) * size, this.rows.length);
-    return h('div', { class: 'bar pager' }, button('«', 'First page', 0), button('‹', 'Previous page', page - 1), h('span', {}, `Page ${page + 1} of ${pages}`), button('›', 'Next page', page + 1), button('»', 'Last page', pages - 1),
-      h('span', { class: 'quiet' }, `${page * size + 1} – ${last} of ${this.rows.length.toLocaleString('en-US')} rows`));
-  }
-
-  /** Return the columns' widths in pixels: as configured or dragged, the others by what is in them, filling the panel. */
-  widths() {
-    const wanted = this.columns.map((field) => {
-      const { custom } = field.config;
-      const set = this.memory.widths.get(field.display) ?? custom.width;
-      if (set) return { width: set, fixed: true };
-      const longest = Math.max(field.display.length + 4, ...field.values.slice(0, 60).map((_, i) => field.text(i).length));
-      const least = custom.minWidth ?? 110;
-      return { width: Math.min(Math.max(longest * 6.9 + 22, custom.minWidth ?? 70), Math.max(320, least)), fixed: false, least };
-    });
-    const sum = (list) => list.reduce((total, { width }) => total + width, 0);
-    const free = wanted.filter(({ fixed }) => !fixed);
-    const room = this.body.clientWidth - 2 - sum(wanted);
-    // too wide: those with a width of their own choice give way as far as they may; else they share what is left
-    const least = free.reduce((total, each) => total + Math.min(each.width, each.least), 0);
-    const share = room >= 0 ? room / (sum(free) || 1) : Math.max(-1, room / (sum(free) - least || 1));
-    return wanted.map(({ width, fixed, least: own }) => {
-      if (fixed) return width;
-      return Math.floor(room >= 0 ? width * (1 + share) : width + (width - Math.min(width, own)) * share);
-    });
   }
 
   resize(field, width, start) {
@@ -203,8 +287,3 @@ class Table {
     addEventListener('pointerup', end);
   }
 }
-
-const align = ({ kind, config: { custom, links, unit } }) => {
-  if (custom.align && custom.align !== 'auto') return custom.align;
-  return kind === 'number' && (unit || !links?.length) ? 'right' : 'left';
-};

@@ -5,7 +5,9 @@ import { address } from './links.js';
 
 /** Draw a panel's text into `body`. */
 export function text(body, panel, data, context) {
-  const lines = interpolate(panel.options?.content ?? '', context.state, { texts: context.texts }).split('\n');
+  const lines = interpolate(panel.options?.content ?? '', context.state, { texts: context.texts }).split(
+    '\n',
+  );
   const box = h('div', { class: 'prose' });
   let list;
   let paragraph;
@@ -35,7 +37,8 @@ function inline(line, context) {
   const parts = line.split(/(\*\*[^*]+\*\*|`[^`]+`|\[[^\]]+\]\([^)\s]+\))/);
   return parts.filter(Boolean).map((part) => {
     const link = /^\[([^\]]+)\]\(([^)\s]+)\)$/.exec(part);
-    if (link && address(link[2], context.prefix)) return h('a', { href: address(link[2], context.prefix) }, link[1]);
+    if (link && address(link[2], context.prefix))
+      return h('a', { href: address(link[2], context.prefix) }, link[1]);
     if (/^\*\*.+\*\*$/.test(part)) return h('strong', {}, part.slice(2, -2));
     return /^`.+`$/.test(part) ? h('code', {}, part.slice(1, -1)) : part;
   });

@@ -25,10 +25,17 @@ export function offset(ms, zone) {
   const key = `${zone} ${Math.floor(ms / 9e5)}`;
   if (!offsets.has(key)) {
     if (!formats.has(zone)) {
-      const fields = Object.fromEntries(['year', 'month', 'day', 'hour', 'minute', 'second'].map((name) => [name, 'numeric']));
+      const fields = Object.fromEntries(
+        ['year', 'month', 'day', 'hour', 'minute', 'second'].map((name) => [name, 'numeric']),
+      );
       formats.set(zone, new Intl.DateTimeFormat('en', { timeZone: zone, hourCycle: 'h23', ...fields }));
     }
-    const parts = Object.fromEntries(formats.get(zone).formatToParts(ms).map((part) => [part.type, Number(part.value)]));
+    const parts = Object.fromEntries(
+      formats
+        .get(zone)
+        .formatToParts(ms)
+        .map((part) => [part.type, Number(part.value)]),
+    );
     const wall = Date.UTC(parts.year, parts.month - 1, parts.day, parts.hour, parts.minute, parts.second);
     offsets.set(key, wall - Math.floor(ms / 1000) * 1000);
   }
@@ -58,16 +65,21 @@ export function parseTime(text, now, zone, up = false) {
   const relative = /^now((?:[+-]\d{1,6}[smhdwMy])*)(?:\/([smhdwMy]))?$/.exec(text);
   if (relative) {
     let wall = toWall(now, zone);
-    for (const [, sign, count, unit] of relative[1].matchAll(/([+-])(\d+)([smhdwMy])/g)) wall = add(wall, Number(sign + count), unit);
+    for (const [, sign, count, unit] of relative[1].matchAll(/([+-])(\d+)([smhdwMy])/g))
+      wall = add(wall, Number(sign + count), unit);
     if (relative[2]) {
       wall = floor(wall, relative[2]);
       if (up) wall = add(wall, 1, relative[2]) - 1;
     } else if (!/[dwMy]/.test(relative[1])) return now + (wall - toWall(now, zone)); // hours are hours, whatever the clocks do
     return fromWall(wall, zone);
   }
-  const absolute = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(\.\d{1,3})?)?)?(Z?)$/.exec(text.trim());
+  const absolute = /^(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(\.\d{1,3})?)?)?(Z?)$/.exec(
+    text.trim(),
+  );
   if (!absolute) return undefined;
-  const [year, month, day, hour = 0, minute = 0, second = 0] = absolute.slice(1, 7).map((part) => (part === undefined ? undefined : Number(part)));
+  const [year, month, day, hour = 0, minute = 0, second = 0] = absolute
+    .slice(1, 7)
+    .map((part) => (part === undefined ? undefined : Number(part)));
   const wall = Date.UTC(year, month - 1, day, hour, minute, second, Number(absolute[7] ?? 0) * 1000);
   return absolute[8] ? wall : fromWall(wall, zone);
 }
@@ -77,7 +89,10 @@ function add(wall, count, unit) {
   const date = new Date(wall);
   const months = date.getUTCFullYear() * 12 + date.getUTCMonth() + count * (unit === 'y' ? 12 : 1);
   const last = new Date(Date.UTC(Math.floor(months / 12), (months % 12) + 1, 0)).getUTCDate();
-  return Date.UTC(Math.floor(months / 12), months % 12, Math.min(date.getUTCDate(), last)) + (wall - floor(wall, 'd'));
+  return (
+    Date.UTC(Math.floor(months / 12), months % 12, Math.min(date.getUTCDate(), last)) +
+    (wall - floor(wall, 'd'))
+  );
 }
 
 function floor(wall, unit) {
@@ -90,11 +105,21 @@ function floor(wall, unit) {
 
 /** The ranges that the picker offers. */
 export const RANGES = [
-  ['now-15m', 'now', 'Last 15 minutes'], ['now-1h', 'now', 'Last hour'], ['now-6h', 'now', 'Last 6 hours'],
-  ['now-24h', 'now', 'Last 24 hours'], ['now-2d', 'now', 'Last 2 days'], ['now-7d', 'now', 'Last 7 days'],
-  ['now-30d', 'now', 'Last 30 days'], ['now-90d', 'now', 'Last 90 days'], ['now-1y', 'now', 'Last year'],
-  ['now/d', 'now/d', 'Today'], ['now-1d/d', 'now-1d/d', 'Yesterday'], ['now/w', 'now/w', 'This week'],
-  ['now-1w/w', 'now-1w/w', 'Last week'], ['now/M', 'now/M', 'This month'], ['now-1M/M', 'now-1M/M', 'Last month'],
+  ['now-15m', 'now', 'Last 15 minutes'],
+  ['now-1h', 'now', 'Last hour'],
+  ['now-6h', 'now', 'Last 6 hours'],
+  ['now-24h', 'now', 'Last 24 hours'],
+  ['now-2d', 'now', 'Last 2 days'],
+  ['now-7d', 'now', 'Last 7 days'],
+  ['now-30d', 'now', 'Last 30 days'],
+  ['now-90d', 'now', 'Last 90 days'],
+  ['now-1y', 'now', 'Last year'],
+  ['now/d', 'now/d', 'Today'],
+  ['now-1d/d', 'now-1d/d', 'Yesterday'],
+  ['now/w', 'now/w', 'This week'],
+  ['now-1w/w', 'now-1w/w', 'Last week'],
+  ['now/M', 'now/M', 'This month'],
+  ['now-1M/M', 'now-1M/M', 'Last month'],
 ];
 
 /** Return a range in a few words. */
@@ -103,7 +128,9 @@ export function describeRange(from, to, now, zone) {
   if (known) return known[2];
   const relative = /^now-(\d+)([smhdwMy])$/.exec(from);
   if (relative && to === 'now') {
-    const name = { s: 'second', m: 'minute', h: 'hour', d: 'day', w: 'week', M: 'month', y: 'year' }[relative[2]];
+    const name = { s: 'second', m: 'minute', h: 'hour', d: 'day', w: 'week', M: 'month', y: 'year' }[
+      relative[2]
+    ];
     return `Last ${relative[1]} ${name}${relative[1] === '1' ? '' : 's'}`;
   }
   const [start, end] = [parseTime(from, now, zone), parseTime(to, now, zone, true)];

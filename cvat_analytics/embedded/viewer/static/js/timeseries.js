@@ -13,33 +13,49 @@ export function timeseries(body, panel, data, context) {
   const frames = fieldsOf(data.frames, panel.fieldConfig, context, true);
   const series = frames.flatMap((frame) => {
     const time = frame.find((field) => field.kind === 'time');
-    return frame.filter((field) => field.kind === 'number' && time?.values.length && !field.config.custom.hideFrom?.viz).map((field) => ({ field, times: time.values }));
+    return frame
+      .filter((field) => field.kind === 'number' && time?.values.length && !field.config.custom.hideFrom?.viz)
+      .map((field) => ({ field, times: time.values }));
   });
   if (!series.length) return false;
-  series.forEach((each, index) => { each.color = seriesColor(each.field, index); });
+  series.forEach((each, index) => {
+    each.color = seriesColor(each.field, index);
+  });
   const hidden = (memory.hidden ??= new Set());
   const step = smallestStep(series) ?? data.interval;
   stackTogether(series);
   const axes = axesOf(series, context);
   const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: chart` });
   const option = () => ({
-    grid: GRID, xAxis: timeAxis(state), yAxis: axes.map((axis) => axis.option),
+    grid: GRID,
+    xAxis: timeAxis(state),
+    yAxis: axes.map((axis) => axis.option),
     series: [...series.map((each) => seriesOption(each, hidden, step)), ...marks(context)],
     tooltip: tooltip((points) => tip(points, series, panel, context)),
   });
   const fit = (chart) => {
     const width = chart.getWidth() - 90;
-    const bar = Math.max(1, ((width * step) / (state.end - state.start)) * (panel.fieldConfig?.defaults?.custom?.barWidthFactor ?? 0.8));
+    const bar = Math.max(
+      1,
+      ((width * step) / (state.end - state.start)) *
+        (panel.fieldConfig?.defaults?.custom?.barWidthFactor ?? 0.8),
+    );
     chart.setOption({ series: series.map((each) => (each.kind === 'bar' ? { barWidth: bar } : {})) });
   };
   const options = { showLegend: true, ...panel.options?.legend };
   let key;
   const drawLegend = () => {
-    const drawn = legend(series.filter(({ field }) => !field.config.custom.hideFrom?.legend), options, hidden, context, () => {
-      running.chart.setOption({ series: series.map((each) => seriesOption(each, hidden, step)) });
-      fit(running.chart);
-      drawLegend();
-    });
+    const drawn = legend(
+      series.filter(({ field }) => !field.config.custom.hideFrom?.legend),
+      options,
+      hidden,
+      context,
+      () => {
+        running.chart.setOption({ series: series.map((each) => seriesOption(each, hidden, step)) });
+        fit(running.chart);
+        drawLegend();
+      },
+    );
     key?.replaceWith(drawn);
     key = drawn;
   };
@@ -57,19 +73,55 @@ export function timeseries(body, panel, data, context) {
 
 function seriesOption(each, hidden, step) {
   const { field, times, color: own } = each;
-  const { drawStyle = 'line', fillOpacity = 0, lineWidth = 1, lineInterpolation, showPoints = 'auto', spanNulls = false, barAlignment = 0, pointSize = 5, lineStyle } = field.config.custom;
+  const {
+    drawStyle = 'line',
+    fillOpacity = 0,
+    lineWidth = 1,
+    lineInterpolation,
+    showPoints = 'auto',
+    spanNulls = false,
+    barAlignment = 0,
+    pointSize = 5,
+    lineStyle,
+  } = field.config.custom;
   const gone = hidden.has(field.display);
   const shift = drawStyle === 'bars' ? (barAlignment * step) / 2 : 0;
   each.kind = { bars: 'bar', points: 'scatter', line: 'line' }[drawStyle];
   const present = field.values.filter((value) => value !== null).length;
-  const common = { name: field.display, yAxisIndex: each.axis, color: own, data: gone ? [] : times.map((time, i) => [each.wall(time) + shift, field.values[i]]), stack: each.stack && `${each.stack}-${each.axis}`, stackStrategy: 'all' };
-  if (each.kind === 'bar') return { ...common, type: 'bar', barGap: '-100%', itemStyle: { opacity: Math.max(fillOpacity, 30) / 100 }, emphasis: { disabled: true } };
+  const common = {
+    name: field.display,
+    yAxisIndex: each.axis,
+    color: own,
+    data: gone ? [] : times.map((time, i) => [each.wall(time) + shift, field.values[i]]),
+    stack: each.stack && `${each.stack}-${each.axis}`,
+    stackStrategy: 'all',
+  };
+  if (each.kind === 'bar')
+    return {
+      ...common,
+      type: 'bar',
+      barGap: '-100%',
+      itemStyle: { opacity: Math.max(fillOpacity, 30) / 100 },
+      emphasis: { disabled: true },
+    };
   if (each.kind === 'scatter') return { ...common, type: 'scatter', symbolSize: pointSize };
   return {
-    ...common, type: 'line', step: { stepAfter: 'end', stepBefore: 'start' }[lineInterpolation], smooth: lineInterpolation === 'smooth' ? 0.3 : false,
-    showSymbol: showPoints === 'always' || (showPoints === 'auto' && present < 60) || present === 1, symbol: 'circle', symbolSize: pointSize, connectNulls: Boolean(spanNulls),
-    lineStyle: { width: Math.max(lineWidth, 1.4), type: lineStyle?.fill === 'dash' ? 'dashed' : lineStyle?.fill === 'dot' ? 'dotted' : 'solid' },
-    areaStyle: fillOpacity ? { opacity: fillOpacity / 100 } : undefined, emphasis: { disabled: true }, markLine: thresholdLines(field), triggerLineEvent: false,
+    ...common,
+    type: 'line',
+    step: { stepAfter: 'end', stepBefore: 'start' }[lineInterpolation],
+    smooth: lineInterpolation === 'smooth' ? 0.3 : false,
+    showSymbol: showPoints === 'always' || (showPoints === 'auto' && present < 60) || present === 1,
+    symbol: 'circle',
+    symbolSize: pointSize,
+    connectNulls: Boolean(spanNulls),
+    lineStyle: {
+      width: Math.max(lineWidth, 1.4),
+      type: lineStyle?.fill === 'dash' ? 'dashed' : lineStyle?.fill === 'dot' ? 'dotted' : 'solid',
+    },
+    areaStyle: fillOpacity ? { opacity: fillOpacity / 100 } : undefined,
+    emphasis: { disabled: true },
+    markLine: thresholdLines(field),
+    triggerLineEvent: false,
   };
 }
 
@@ -82,10 +134,23 @@ function axesOf(series, context) {
     let at = axes.findIndex((axis) => axis.unit === unit && axis.right === right);
     if (at < 0) {
       const log = custom.scaleDistribution?.type === 'log';
-      const text = (value) => formatValue(value, unit, decimals && Math.abs(value) < 10 ? decimals : undefined, context.state.zone);
+      const text = (value) =>
+        formatValue(value, unit, decimals && Math.abs(value) < 10 ? decimals : undefined, context.state.zone);
       const whole = decimals === 0 ? { minInterval: 1 } : {};
-      const placed = { position: right || axes.length ? 'right' : 'left', show: custom.axisPlacement !== 'hidden', name: custom.axisLabel || undefined, nameLocation: 'middle' };
-      const option = valueAxis(text, { ...placed, ...whole, type: log ? 'log' : 'value', min: min ?? undefined, max: max ?? undefined, splitLine: { show: !axes.length, lineStyle: valueAxis(text).splitLine.lineStyle } });
+      const placed = {
+        position: right || axes.length ? 'right' : 'left',
+        show: custom.axisPlacement !== 'hidden',
+        name: custom.axisLabel || undefined,
+        nameLocation: 'middle',
+      };
+      const option = valueAxis(text, {
+        ...placed,
+        ...whole,
+        type: log ? 'log' : 'value',
+        min: min ?? undefined,
+        max: max ?? undefined,
+        splitLine: { show: !axes.length, lineStyle: valueAxis(text).splitLine.lineStyle },
+      });
       at = axes.push({ unit, right, option, series: [] }) - 1;
     }
     axes[at].series.push(each);
@@ -126,7 +191,8 @@ function stackTogether(series) {
 function smallestStep(series) {
   let least;
   for (const { times } of series) {
-    for (let i = 1; i < times.length; i++) if (times[i] > times[i - 1] && !(times[i] - times[i - 1] >= least)) least = times[i] - times[i - 1];
+    for (let i = 1; i < times.length; i++)
+      if (times[i] > times[i - 1] && !(times[i] - times[i - 1] >= least)) least = times[i] - times[i - 1];
   }
   return least;
 }
@@ -135,28 +201,53 @@ function thresholdLines({ config }) {
   const { mode } = config.custom.thresholdsStyle ?? {};
   if (!mode || mode === 'off') return undefined;
   const steps = (config.thresholds?.steps ?? []).filter((step) => typeof step.value === 'number');
-  const line = (step) => ({ yAxis: step.value, lineStyle: { color: color(step.color), type: mode === 'dashed' ? 'dashed' : 'solid' } });
+  const line = (step) => ({
+    yAxis: step.value,
+    lineStyle: { color: color(step.color), type: mode === 'dashed' ? 'dashed' : 'solid' },
+  });
   return { silent: true, symbol: 'none', label: { show: false }, data: steps.map(line) };
 }
 
 /** Return the annotations as series of their own, which have a line and no points. */
 function marks({ annotations, state }) {
-  return annotations.filter(({ marks: found }) => found.length).map(({ color: own, marks: found }) => ({
-    type: 'line', data: [], silent: true,
-    markLine: { silent: true, symbol: ['none', 'triangle'], symbolSize: 7, label: { show: false }, lineStyle: { color: own, type: 'dashed', width: 1.5 }, data: found.map(({ time }) => ({ xAxis: toWall(time, state.zone) })) },
-  }));
+  return annotations
+    .filter(({ marks: found }) => found.length)
+    .map(({ color: own, marks: found }) => ({
+      type: 'line',
+      data: [],
+      silent: true,
+      markLine: {
+        silent: true,
+        symbol: ['none', 'triangle'],
+        symbolSize: 7,
+        label: { show: false },
+        lineStyle: { color: own, type: 'dashed', width: 1.5 },
+        data: found.map(({ time }) => ({ xAxis: toWall(time, state.zone) })),
+      },
+    }));
 }
 
 function tip(points, series, panel, context) {
-  const shown = points.filter((point) => point.value?.[1] !== null && point.value?.[1] !== undefined && series[point.seriesIndex]);
+  const shown = points.filter(
+    (point) => point.value?.[1] !== null && point.value?.[1] !== undefined && series[point.seriesIndex],
+  );
   const wall = points[0]?.axisValue;
   const reach = (context.state.end - context.state.start) / 150;
   const notes = context.annotations.flatMap(({ name, marks: found }) =>
-    found.filter(({ time }) => Math.abs(toWall(time, context.state.zone) - wall) < reach).map((mark) => `${shortTime(mark.time, context.state.zone)} ${mark.title ?? mark.text ?? name}`));
+    found
+      .filter(({ time }) => Math.abs(toWall(time, context.state.zone) - wall) < reach)
+      .map((mark) => `${shortTime(mark.time, context.state.zone)} ${mark.title ?? mark.text ?? name}`),
+  );
   if (!shown.length && !notes.length) return undefined;
   const { sort = 'none' } = panel.options?.tooltip ?? {};
   if (sort !== 'none') shown.sort((a, b) => (a.value[1] - b.value[1]) * (sort === 'desc' ? -1 : 1));
-  const lines = shown.slice(0, 20).map((point) => [series[point.seriesIndex].color, point.seriesName, valueText(series[point.seriesIndex].field, point.value[1], context)]);
+  const lines = shown
+    .slice(0, 20)
+    .map((point) => [
+      series[point.seriesIndex].color,
+      point.seriesName,
+      valueText(series[point.seriesIndex].field, point.value[1], context),
+    ]);
   if (shown.length > 20) notes.push(`and ${shown.length - 20} more`);
   const at = shown[0] ? series[shown[0].seriesIndex].times[shown[0].dataIndex] : wall;
   return tipContent(shown[0] ? shortTime(at, context.state.zone) : '', lines, notes);

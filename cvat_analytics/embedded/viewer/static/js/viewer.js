@@ -14,13 +14,28 @@ class View {
   constructor({ dashboard, annotations }) {
     this.state = new State(dashboard);
     this.texts = {};
-    this.annotations = annotations.map((model) => ({ name: model.name, color: color(model.iconColor), hidden: Boolean(model.hide), on: true, marks: [] }));
+    this.annotations = annotations.map((model) => ({
+      name: model.name,
+      color: color(model.iconColor),
+      hidden: Boolean(model.hide),
+      on: true,
+      marks: [],
+    }));
     this.controls = h('div', { class: 'controls' });
     this.grid = h('div', { class: 'grid' });
     this.listeners = [];
     this.panels = [];
     this.place(dashboard.panels ?? []);
-    root.replaceChildren(h('div', { class: 'heading' }, h('h1', {}, dashboard.title), h('p', { class: 'quiet' }, dashboard.description ?? '')), this.controls, this.grid);
+    root.replaceChildren(
+      h(
+        'div',
+        { class: 'heading' },
+        h('h1', {}, dashboard.title),
+        h('p', { class: 'quiet' }, dashboard.description ?? ''),
+      ),
+      this.controls,
+      this.grid,
+    );
     this.state.addEventListener('change', () => this.load());
     addEventListener('theme', () => this.panels.forEach((panel) => panel.data && panel.draw()));
     document.addEventListener('visibilitychange', () => !document.hidden && this.late && this.load());
@@ -28,8 +43,12 @@ class View {
 
   get context() {
     return {
-      state: this.state, texts: this.texts, prefix: root.dataset.prefix, annotations: this.annotations.filter((each) => each.on && each.marks.length),
-      onNamed: (listener) => this.listeners.push(listener), named: () => this.listeners.forEach((listener) => listener()),
+      state: this.state,
+      texts: this.texts,
+      prefix: root.dataset.prefix,
+      annotations: this.annotations.filter((each) => each.on && each.marks.length),
+      onNamed: (listener) => this.listeners.push(listener),
+      named: () => this.listeners.forEach((listener) => listener()),
     };
   }
 
@@ -69,14 +88,22 @@ class View {
     if (round !== this.round) return;
     root.setAttribute('aria-busy', 'false');
     const [, count, unit] = /^(\d+)([smhd])$/.exec(state.refresh) ?? [];
-    if (count) this.timer = setTimeout(() => (document.hidden ? (this.late = true) : this.load()), count * SECONDS[unit] * 1000);
+    if (count)
+      this.timer = setTimeout(
+        () => (document.hidden ? (this.late = true) : this.load()),
+        count * SECONDS[unit] * 1000,
+      );
   }
 
   async loadAnnotations() {
     if (!this.annotations.length) return;
     try {
-      const found = await ask(`${encodeURIComponent(this.state.model.uid)}/annotations`, this.state.question());
-      for (const { index, marks } of found) this.annotations[index].marks = marks.filter(({ time }) => typeof time === 'number');
+      const found = await ask(
+        `${encodeURIComponent(this.state.model.uid)}/annotations`,
+        this.state.question(),
+      );
+      for (const { index, marks } of found)
+        this.annotations[index].marks = marks.filter(({ time }) => typeof time === 'number');
     } catch (error) {
       this.controls.append(h('p', { class: 'problem' }, `Annotations: ${error.message}`));
     }
@@ -89,13 +116,25 @@ class View {
       this.annotations.filter((each) => !each.hidden)[index].on = on;
       this.panels.forEach((panel) => panel.data && panel.draw());
     };
-    this.controls.replaceChildren(filters(this.context), toolbar(this.context, { refresh: () => this.load(), annotations: this.annotations.filter((each) => !each.hidden), toggle }));
-    if (focus) (this.controls.querySelector(`[data-variable="${CSS.escape(focus)}"]`) ?? this.controls.querySelector(`#${CSS.escape(focus)}`))?.focus();
+    this.controls.replaceChildren(
+      filters(this.context),
+      toolbar(this.context, {
+        refresh: () => this.load(),
+        annotations: this.annotations.filter((each) => !each.hidden),
+        toggle,
+      }),
+    );
+    if (focus)
+      (
+        this.controls.querySelector(`[data-variable="${CSS.escape(focus)}"]`) ??
+        this.controls.querySelector(`#${CSS.escape(focus)}`)
+      )?.focus();
   }
 
   /** Let the links to the other dashboards keep the time range and the filters. */
   drawTabs() {
-    for (const tab of document.querySelectorAll('nav .tab')) tab.href = `${tab.pathname}?${this.state.parameters()}`;
+    for (const tab of document.querySelectorAll('nav .tab'))
+      tab.href = `${tab.pathname}?${this.state.parameters()}`;
   }
 }
 
