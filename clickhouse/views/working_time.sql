@@ -67,7 +67,8 @@ CREATE TABLE IF NOT EXISTS working_time_by_day
     reported_ms UInt64,
     events UInt64,
     source_rows UInt64,
-    computed_at DateTime64(3, 'Etc/UTC')
+    computed_at DateTime64(3, 'Etc/UTC'),
+    INDEX local_day local_day TYPE minmax GRANULARITY 1
 )
 ENGINE = ReplacingMergeTree(computed_at)
 ORDER BY (day, user_id, source_day, local_day, org_id, project_id, task_id, job_id)
