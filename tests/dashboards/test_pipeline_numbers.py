@@ -287,22 +287,27 @@ def test_deploys(pipeline: Shown, store: Store, flow: Flow) -> None:
 def test_days_until_the_disk_is_full(store: Store, dashboards: dict[str, Dashboard]) -> None:
     title, board = "Days until the disk is full", dashboards["Pipeline"]
     store.create("growing")
+    for view in ("event_counts_refresh", "event_days_refresh", "working_time_refresh"):
+        store.post(f"SYSTEM STOP VIEW {view}", database="growing")  # nothing else grows meanwhile
     assert _first(store, board, title, "growing") is None  # nothing comes, so it never fills
     store.post(
         "INSERT INTO events (scope, timestamp, user_id, payload) "
         "SELECT 'save:job', toStartOfDay(now('UTC')) - 60 - intDiv(number, 700) * 86400 - number % 700, number, hex(rand64()) FROM numbers(5600)",
         database="growing",
     )
-    (size,) = _system(
-        store,
-        "SELECT sum(total_bytes) AS bytes, (SELECT free_space FROM system.disks) AS free FROM system.tables "
-        "WHERE database = 'growing'",
-    )
+    (size,) = _system(store, "SELECT sum(total_bytes) AS bytes FROM system.tables WHERE database = 'growing'")
     per_day = 700 * size["bytes"] / 5600  # eight days, of which the last seven are looked at
-    found = _first(store, board, title, "growing")
-    assert found == pytest.approx(size["free"] / per_day, rel=0.05)
-    retention = "ALTER TABLE events MODIFY TTL toDateTime(timestamp) + toIntervalSecond({})"
-    store.post(retention.format(400 * 86400), database="growing")
-    assert _first(store, board, title, "growing") is None  # the disk is larger than 400 days of that
-    store.post(retention.format(int(2 * found) * 86400), database="growing")
-    assert _first(store, board, title, "growing") == pytest.approx(found, rel=0.05)
+    store.post(  # a disk with room for ten more days
+        f"CREATE OR REPLACE VIEW storage_disks AS SELECT 'default' AS disk, '/' AS path, 1e12 AS total_bytes, {10 * per_day} AS free_bytes",
+        database="growing",
+    )
+    assert _first(store, board, title, "growing") == pytest.approx(10, rel=0.01)
+    for days, left in {
+        400: pytest.approx(10, rel=0.01),
+        12: None,
+    }.items():  # twelve days are full after four more
+        store.post(
+            f"ALTER TABLE events MODIFY TTL toDateTime(timestamp) + toIntervalSecond({days * 86400}) SETTINGS materialize_ttl_after_modify = 0",
+            database="growing",
+        )
+        assert _first(store, board, title, "growing") == left
