@@ -16,7 +16,9 @@ _NOTE = f"{STATE_DIRECTORY}/cvat-environment"
 def apply(plan: Plan) -> None:
     """Say which of CVAT's settings are new or have changed since the last deploy."""
     if "clickhouse" in plan.components:
-        told(name="CVAT: what it has to be told", environment=dict(cvat_env.environment(plan.topology).values))
+        told(
+            name="CVAT: what it has to be told", environment=dict(cvat_env.environment(plan.topology).values)
+        )
 
 
 @operation()
