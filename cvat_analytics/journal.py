@@ -6,6 +6,7 @@ a file is read member by member: where one breaks off, reading goes on at the ne
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import zlib
@@ -151,7 +152,7 @@ def refuse_foreign(file: File) -> None:
     with file.open() as stream:
         head = stream.read(_CHUNK)
     damages: list[Damage] = []
-    reader = Reader(file.name, _Head(head), damages.append)
+    reader = Reader(file.name, io.BytesIO(head), damages.append)
     lines = [line for block in reader for line in block.lines]
     if any(EVENT.match(line) for line in lines) or not head:
         return
@@ -159,15 +160,6 @@ def refuse_foreign(file: File) -> None:
         raise InputError(f"journal file {file.name}: holds something else than events. Move it away")
     if not _HEADER.search(head):
         raise InputError(f"journal file {file.name}: is not compressed with gzip. Move it away")
-
-
-class _Head:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def read(self, size: int, /) -> bytes:
-        data, self._data = self._data[:size], self._data[size:]
-        return data
 
 
 @dataclass(frozen=True)

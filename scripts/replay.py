@@ -16,6 +16,7 @@ from cvat_analytics import replay as library
 from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack
 from cvat_analytics.render import Paths
+from cvat_analytics.replay_store import Outcome
 from scripts.moments import Moment
 from scripts.reach import reach, target_options
 from scripts.target import DEFAULT_DIRECTORY
@@ -116,7 +117,7 @@ def _opened(
         yield access, journals
 
 
-def _run(replay: library.Replay, dry: bool) -> library.Outcome:
+def _run(replay: library.Replay, dry: bool) -> Outcome:
     verb = "Reading" if dry else "Replaying"
     with click.progressbar(length=replay.size, label=f"{verb} {len(replay.files)} files") as bar:
         done = 0

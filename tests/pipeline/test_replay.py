@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics import journal, replay
+from cvat_analytics import journal, replay, replay_store
 from cvat_analytics.embedded import stack
 from scripts.cli import main
 from tests.pipeline.conftest import Day, row
@@ -206,7 +206,7 @@ def test_the_stack_s_own_journal_is_the_default(running: stack.Stack, day: Day) 
     ],
 )  # fmt: skip
 def test_why_a_line_is_no_row(line: bytes, reason: str) -> None:
-    assert replay.problem(line) == reason
+    assert replay_store.problem(line) == reason
 
 
 def test_a_moment_without_a_zone_is_utc() -> None:

@@ -1,0 +1,202 @@
+"""Where a replay puts events: the event table, a temporary table in front of it, and the ledger of what is done."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+import lz4.frame  # type: ignore[import-untyped]
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from cvat_analytics.importing.columns import COLUMNS
+from cvat_analytics.importing.tables import INSERT_SETTINGS, STORE, explained
+from cvat_analytics.journal import Damage
+
+_COLUMNS = ", ".join(COLUMNS)
+_LIMITS = {"UInt16": 2**16, "UInt32": 2**32, "UInt64": 2**64}
+_MISSING = (
+    f"({_COLUMNS}) NOT IN (SELECT {_COLUMNS} FROM {{database}}.events "
+    # batches follow the time of arrival: days (the sort key begins with them) and hours are few
+    "WHERE toDate(timestamp) IN (SELECT toDate(timestamp) FROM replayed) "
+    "AND toStartOfHour(timestamp) IN (SELECT toStartOfHour(timestamp) FROM replayed))"
+)
+# NULL is a value like any other: without this a row with one would be missing for ever
+_EXACT = {"transform_null_in": 1}
+
+
+@dataclass
+class Outcome:
+    """What a replay has done, or (`dry`) would do. All numbers are lines of the journal within the range."""
+
+    read: int = 0
+    inserted: int = 0
+    strange: int = 0
+    """Lines that are no events; `damages` has the first ones."""
+    done_before: int = 0
+    """Lines, in the range or not, that an interrupted run had done."""
+    damages: list[Damage] = field(default_factory=list)
+    days: dict[date, tuple[int, int]] = field(default_factory=dict)
+    """Of a dry run: by the events' day, how many the journal has, and how many of them are missing in the table."""
+
+    @property
+    def there(self) -> int:
+        """Return how many were in the table already, or twice in the journal."""
+        return self.read - self.inserted
+
+    @property
+    def unreadable(self) -> list[Damage]:
+        """Return what of the journal could not be read, but for the end of a file that is being written."""
+        return [damage for damage in self.damages if not damage.at_end]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some events of a file, read up to `offset`."""
+
+    file: str
+    passed: int
+    """How many lines of the file are done with this batch."""
+    lines: list[bytes]
+    offset: int
+
+
+class Store:
+    """The event table, the temporary table in front of it, and the ledger."""
+
+    def __init__(self, client: Client, database: str, key: str) -> None:
+        self._client, self._database, self._key = client, database, key
+        self._ledger = f"{database}.replay_progress"
+
+    @explained(STORE)
+    def begin(self) -> dict[str, int]:
+        """Return how many lines of which file an interrupted run has done."""
+        self._client.command(
+            f"CREATE TABLE IF NOT EXISTS {self._ledger} (replay String, file String, lines UInt64, "
+            "at DateTime64(6, 'Etc/UTC') DEFAULT now64(6)) ENGINE = ReplacingMergeTree(at) ORDER BY (replay, file)"
+        )
+        query = f"SELECT file, max(lines) FROM {self._ledger} WHERE replay = {{key:String}} GROUP BY file"
+        rows = self._client.query(query, parameters={"key": self._key}).result_rows
+        return {str(file): int(lines) for file, lines in rows}
+
+    @contextmanager
+    def replayed_table(self) -> Iterator[None]:
+        """Have the temporary table, which belongs to an HTTP session and goes with it."""
+        self._client.set_client_setting("session_id", str(uuid.uuid4()))
+        # while a slow line brings the next batch; the most that ClickHouse allows
+        self._client.set_client_setting("session_timeout", "3600")
+        with explained(STORE):
+            columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+            self._client.command(f"CREATE TEMPORARY TABLE replayed ({columns}) ENGINE = Memory")
+        yield
+        with explained(STORE):
+            self._client.command("DROP TEMPORARY TABLE replayed")
+
+    @explained(STORE)
+    def add(self, batch: Batch, outcome: Outcome) -> None:
+        """Insert those events of `batch` that the table lacks, and remember that it is done."""
+        read = self._load(batch, outcome)
+        if read:
+            missing = f"SELECT DISTINCT {_COLUMNS} FROM replayed WHERE {self._missing}"
+            count = int(self._value(f"SELECT count() FROM ({missing})"))
+            if count:
+                self._client.command(
+                    f"INSERT INTO {self._database}.events ({_COLUMNS}) {missing}",
+                    settings=INSERT_SETTINGS | _EXACT,
+                )
+            outcome.inserted += count
+            outcome.read += read
+        self._client.insert(
+            self._ledger, [(self._key, batch.file, batch.passed)], column_names=["replay", "file", "lines"]
+        )
+
+    @explained(STORE)
+    def count(self, batch: Batch, outcome: Outcome) -> None:
+        """Count by day what `add` would find and insert."""
+        read = self._load(batch, outcome)
+        if not read:
+            return
+        outcome.read += read
+        query = f"SELECT toDate(timestamp, 'UTC') AS day, count(), uniqExactIf(tuple({_COLUMNS}), {self._missing}) FROM replayed GROUP BY day"
+        for day, journal, missing in self._client.query(query, settings=_EXACT).result_rows:
+            before = outcome.days.get(day, (0, 0))
+            outcome.days[day] = (before[0] + journal, before[1] + missing)
+            outcome.inserted += missing
+
+    @explained(STORE)
+    def finish(self) -> None:
+        """Forget the progress: the next replay of the same range begins at the beginning."""
+        self._client.command(
+            f"DELETE FROM {self._ledger} WHERE replay = {{key:String}}", parameters={"key": self._key}
+        )
+
+    @property
+    def _missing(self) -> str:
+        return _MISSING.format(database=self._database)
+
+    def _value(self, query: str) -> Any:
+        return self._client.query(query, settings=_EXACT).result_rows[0][0]
+
+    def _load(self, batch: Batch, outcome: Outcome) -> int:
+        """Have exactly the events of `batch` in the temporary table, and return their number."""
+        lines = batch.lines
+        if not lines:
+            return 0
+        self._client.command("TRUNCATE TEMPORARY TABLE replayed")
+        try:
+            self._send(lines)
+        except DatabaseError:
+            good = [line for line in lines if not problem(line)]
+            if len(good) == len(lines):
+                raise
+            first = next(filter(None, map(problem, lines)))
+            outcome.strange += len(lines) - len(good)
+            outcome.damages.append(
+                Damage(
+                    batch.file,
+                    batch.offset,
+                    f"{len(lines) - len(good)} lines before here are no events ({first})",
+                )
+            )
+            self._client.command("TRUNCATE TEMPORARY TABLE replayed")
+            if good:
+                self._send(good)
+            lines = good
+        return len(lines)
+
+    def _send(self, lines: Sequence[bytes]) -> None:
+        body: bytes = lz4.frame.compress(b"\n".join(lines))
+        settings = {"input_format_skip_unknown_fields": 0}
+        self._client.raw_insert(
+            "replayed", insert_block=body, settings=settings, fmt="JSONEachRow", compression="lz4"
+        )
+
+
+def problem(line: bytes) -> str:
+    """Return why a line of a journal is no row of the event table, empty when it is one."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise ValueError("a field twice")
+        return dict(pairs)
+
+    try:
+        row = json.loads(line, object_pairs_hook=unique)
+        datetime.strptime(row["timestamp"], "%Y-%m-%d %H:%M:%S.%f")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return "not JSON of the journal's form"
+    unknown = row.keys() - COLUMNS.keys()
+    if unknown:
+        return f"unknown field {min(unknown)[:60]!r}"
+    for name, kind in COLUMNS.items():
+        value = row.get(name)
+        limit = _LIMITS.get(kind.removeprefix("Nullable(").rstrip(")"))
+        fits = isinstance(value, str) if limit is None else type(value) is int and 0 <= value < limit
+        if not fits and not (value is None and (kind.startswith("Nullable") or name == "duration")):
+            return f"{name} is not {kind}"
+    return ""
