@@ -10,7 +10,6 @@ import itertools
 import re
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,6 +17,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING
 
+from benchmarks.pipeline import delay
 from benchmarks.pipeline.rig import Rig, rig
 from benchmarks.report import BenchmarkError, Measurement, Report, Target, tail
 
@@ -52,11 +52,11 @@ def run(runs: int, say: Say) -> Report:
             measurements.append(Measurement(name, [events for events, _ in figures], "events/s"))
             measurements.append(Measurement(name, [size for _, size in figures], "MB/s"))
         say(f"delay at {STEADY} events/s")
-        delays = [_delays(stage) for _ in range(runs)]
+        delays = [delay.measure(stage, STEADY, STEADY_SECONDS) for _ in range(runs)]
         p50 = Measurement(f"delay at {STEADY} events/s, p50", [_percentile(each, 50) for each in delays])
         p99 = Measurement(f"delay at {STEADY} events/s, p99", [_percentile(each, 99) for each in delays])
         say("without the journal")
-        with stage.configured(lambda text: _JOURNAL.sub("", text)):
+        with stage.configured(without_journal):
             bare = [_throughput(stage, 8, 1000)[0] for _ in range(runs)]
         say("catching up, with and without ClickHouse's memory of blocks")
         drains = {window: [_catch_up(stage, window) for _ in range(runs)] for window in (1000, 0)}
@@ -89,79 +89,17 @@ def run(runs: int, say: Say) -> Report:
     )
 
 
+def without_journal(text: str) -> str:
+    """Return Vector's configuration `text` without the journal."""
+    return _JOURNAL.sub("", text)
+
+
 def _throughput(stage: Rig, connections: int, size: int) -> tuple[float, float]:
     """Return events and megabytes of bodies per second, from the first byte sent to the last event readable."""
     stage.clear()
     load = stage.send(connections, size, seconds=SECONDS)
     seconds = stage.await_events(load.events) - load.began
     return load.events / seconds, load.size / seconds / MEGABYTE
-
-
-def _delays(stage: Rig) -> list[float]:
-    """Return for each event sent at a steady rate the seconds from before it was sent until a reader saw it."""
-    stage.clear()
-    sent: list[float] = []
-    seen: list[tuple[float, int]] = []
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            seen.append((time.perf_counter(), stage.count()))
-            time.sleep(0.01)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        began = time.perf_counter()
-        with _pool() as send:
-            for number in range(STEADY * STEADY_SECONDS // 10):
-                time.sleep(max(0.0, began + number * 10 / STEADY - time.perf_counter()))
-                sent += [time.perf_counter()] * 10
-                send(stage, number)
-        stage.await_events(len(sent))
-    finally:
-        time.sleep(0.1)
-        done.set()
-        watcher.join()
-    # events become readable in about the order of sending: the n-th that is sent is readable when n are
-    delays, position = [], 0
-    for moment, count in seen:
-        while position < min(count, len(sent)):
-            delays.append(moment - sent[position])
-            position += 1
-    return delays
-
-
-class _pool:
-    """Sends bodies of ten, each in a thread, as CVAT's several processes do."""
-
-    def __enter__(self) -> _pool:
-        self._threads: list[threading.Thread] = []
-        self._failures: list[str] = []
-        return self
-
-    def __call__(self, stage: Rig, number: int) -> None:
-        thread = threading.Thread(target=self._send, args=(stage, number))
-        thread.start()
-        self._threads.append(thread)
-
-    def _send(self, stage: Rig, number: int) -> None:
-        import http.client
-
-        from benchmarks.pipeline.rig import body
-
-        connection = http.client.HTTPConnection(*stage.running.access().vector, timeout=60)
-        connection.request("POST", "/", body(number * 10 + 1, 10))
-        status = connection.getresponse().status
-        connection.close()
-        if status != 200:
-            self._failures.append(f"Vector answered {status}")
-
-    def __exit__(self, *_: object) -> None:
-        for thread in self._threads:
-            thread.join()
-        if self._failures:
-            raise BenchmarkError(self._failures[0])
 
 
 def _catch_up(stage: Rig, window: int) -> float:
