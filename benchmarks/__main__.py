@@ -38,7 +38,7 @@ RESULTS = Path(__file__).parent / "results"
 @click.option(
     "--events",
     type=click.IntRange(min=10_000),
-    help="Sections store and dashboards: size of the history; default 20 million.",
+    help="Sections store, dashboards and export: size of the history; default 20 million (export: 10).",
 )
 def main(names: Sequence[str], runs: int, file: Path | None, events: int | None) -> None:
     """Measure SECTIONs (default: all) and compare them with their targets."""
@@ -51,7 +51,7 @@ def main(names: Sequence[str], runs: int, file: Path | None, events: int | None)
     try:
         for name in dict.fromkeys(names or sections.SECTIONS):
             measure = sections.load(name)
-            if name in ("store", "dashboards") and events:
+            if name in ("store", "dashboards", "export") and events:
                 measure = partial(measure, events=events)
             reports[name] = measure(runs, lambda line: click.echo(f"… {line}", err=True))
             click.echo(f"\n{reports[name].text()}")

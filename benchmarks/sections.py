@@ -16,6 +16,7 @@ SECTIONS = {
     "store": "benchmarks.store",
     "pipeline": "benchmarks.pipeline",
     "dashboards": "benchmarks.dashboards",
+    "export": "benchmarks.export",
 }
 
 

@@ -32,13 +32,18 @@ class Vector:
         """Return when Vector has the events safely. Raises Problem (503) when it does not say so."""
         body = json.dumps(events, ensure_ascii=False, separators=(",", ":")).encode()
         try:
-            answer = await self._client.post(
-                self._url, content=body, headers={"Content-Type": "application/json"}
-            )
+            try:
+                answer = await self._post(body)
+            except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+                # most likely a kept connection that Vector has just closed; what comes twice is read once (docs/store.md)
+                answer = await self._post(body)
         except httpx.HTTPError as error:
             raise _away(type(error).__name__) from None
         if not answer.is_success:
             raise _away(f"it answered HTTP {answer.status_code}")
+
+    async def _post(self, body: bytes) -> httpx.Response:
+        return await self._client.post(self._url, content=body, headers={"Content-Type": "application/json"})
 
     async def close(self) -> None:
         """Close the connections."""

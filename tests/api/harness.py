@@ -30,6 +30,7 @@ class FakeVector(ThreadingHTTPServer):
     """Takes requests as Vector does, and keeps what it got. `status` is what it answers."""
 
     daemon_threads = True
+    request_queue_size = 128
 
     def __init__(self) -> None:
         self.status = 200
