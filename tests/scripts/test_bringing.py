@@ -1,0 +1,107 @@
+"""What commands make of a deploy's outcome: its last lines, its errors, and a password's change in three deploys."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from cvat_analytics import inventory as inventories
+from cvat_analytics import rotation, secrets, topology
+from cvat_analytics.errors import CvatAnalyticsError, InputError
+from scripts import deploy
+from scripts.cli import main
+
+Said = Callable[..., None]
+
+
+@pytest.fixture
+def pyinfra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
+    """Return a function that lets pyinfra print these lines, answer this, and end so."""
+
+    def says(lines: list[str], answer: dict[str, Any], code: int = 0) -> None:
+        program = tmp_path / "pyinfra"
+        text = "\n".join(lines)
+        program.write_text(
+            f"#!/bin/sh\ncat >&2 <<'X'\n{text}\nX\ncat <<'X'\n{json.dumps(answer)}\nX\nexit {code}\n"
+        )
+        program.chmod(0o755)
+        monkeypatch.setattr(deploy.sys, "executable", str(program))
+
+    return says
+
+
+def plan(*changes: str) -> dict[str, Any]:
+    steps = [
+        {"name": name, "hosts_with_change": ["a"], "hosts_with_conditional_change": []} for name in changes
+    ]
+    return {"plan": [*steps, {"name": "other", "hosts_with_change": [], "hosts_with_conditional_change": []}]}
+
+
+def test_what_cvat_has_to_be_told_is_collected_once(pyinfra: Said, tmp_path: Path) -> None:
+    line = "    [a] CVAT setting: DJANGO_LOG_SERVER_PORT=9282  (was 8282)"
+    pyinfra([line, "--> Beginning operation run", line], {"results": {"operations": []}})
+    assert deploy.bring(tmp_path / "hosts.py", quiet=True).told == ["DJANGO_LOG_SERVER_PORT=9282  (was 8282)"]
+
+
+def test_a_failed_step_and_a_refusal_are_told_apart(
+    pyinfra: Said, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pyinfra(["[a] Could not connect (timed out)"], {}, code=1)
+    with pytest.raises(
+        InputError, match=r"host a: cannot be reached \(timed out\)(.|\n)*refused before the first change"
+    ):
+        deploy.bring(tmp_path / "hosts.py", quiet=True)
+    assert "Could not connect" in capsys.readouterr().err, "quiet is for what goes well"
+    pyinfra(["--> Beginning operation run", "no space left"], {}, code=1)
+    with pytest.raises(CvatAnalyticsError, match="a step failed") as failed:
+        deploy.bring(tmp_path / "hosts.py", quiet=True)
+    assert failed.value.exit_code == 1
+
+
+def test_hosts_that_are_not_as_the_inventory_says_are_refused(pyinfra: Said, tmp_path: Path) -> None:
+    pyinfra([], plan())
+    deploy.refuse_pending(tmp_path / "hosts.py")
+    pyinfra([], plan("vector: configuration"))
+    with pytest.raises(InputError, match=r"not as .* says \(vector: configuration\)"):
+        deploy.refuse_pending(tmp_path / "hosts.py")
+
+
+def test_a_deployed_password_changes_in_three_deploys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, file = tmp_path / "hosts.py", tmp_path / "secrets.json"
+    secrets.init(file)
+    old = secrets.load(file)["clickhouse_vector"]
+    described = inventories.describe([inventories.Host("a", topology.GROUPS, {})], path)
+    calls: list[str] = []
+    accepted: set[str] = set()
+
+    def bring(inventory: Path, quiet: bool = False) -> None:
+        calls.append("deploy")
+        values = secrets.load(file)
+        accepted.clear()
+        accepted.update(
+            values[name]
+            for name in values
+            if name.startswith("clickhouse_vector") and not name.endswith("_gone")
+        )
+
+    monkeypatch.setattr("scripts.secrets.inventories.load", lambda path: described)
+    monkeypatch.setattr("scripts.secrets.remote.reach", lambda path: nullcontext(None))
+    monkeypatch.setattr("scripts.secrets.deploy.bring", bring)
+    monkeypatch.setattr("scripts.secrets.deploy.refuse_pending", lambda path: calls.append("look"))
+    monkeypatch.setattr(
+        rotation, "login", lambda access, user, password: 200 if password in accepted else 403
+    )
+    result = CliRunner().invoke(main, ["secrets", "rotate", "vector", "--inventory", str(path)])
+    assert result.exit_code == 0, result.output
+    assert calls == ["look", "deploy", "deploy", "deploy"]
+    new = secrets.load(file)["clickhouse_vector"]
+    assert (new != old, accepted) == (True, {new})
+    assert new not in result.output
