@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -12,7 +13,6 @@ from cvat_analytics import inventory as inventories
 from cvat_analytics import topology
 from cvat_analytics.embedded import stack
 from cvat_analytics.errors import InputError
-from cvat_analytics.secrets import Secrets
 from scripts.reach import target_options
 from scripts.target import DEFAULT_DIRECTORY
 
@@ -53,7 +53,7 @@ def cvat_env(
         )
     if cvat_compose and form != "compose":
         raise click.UsageError("--cvat-compose goes with --format compose")
-    described, secrets, embedded = _described(directory, inventory)
+    described, password, embedded = _described(directory, inventory)
     found = library.environment(described, embedded)
     values = library.OFF if off else found.values
     if form == "traefik":
@@ -62,24 +62,26 @@ def cvat_env(
         names = [library.services(cvat_compose.read_text(), str(cvat_compose))] if cvat_compose else []
         text = library.as_compose(values, *names)
     else:
-        text = library.as_env({**values, _NAME: secrets["clickhouse_cvat"]} if show_password else values)
+        text = library.as_env({**values, _NAME: password()} if show_password else values)
     click.echo(text, nl=False)
     if password_file:
-        _write_password(password_file, secrets["clickhouse_cvat"])
+        _write_password(password_file, password())
         click.echo(f"{password_file}: has the password now.", err=True)
     for note in () if off else found.notes:
         click.echo(f"Note: {note}.", err=True)
 
 
-def _described(directory: Path | None, inventory: Path | None) -> tuple[topology.Topology, Secrets, bool]:
-    """Return the stack's topology, its passwords, and whether it is embedded."""
+def _described(
+    directory: Path | None, inventory: Path | None
+) -> tuple[topology.Topology, Callable[[], str], bool]:
+    """Return the stack's topology, what reads the password, and whether the stack is embedded."""
     if directory and inventory:
         raise click.UsageError("give either --dir or --inventory, not both")
     if inventory:
         deployed = inventories.load(inventory)
-        return deployed.topology, deployed.secrets(), False
+        return deployed.topology, lambda: deployed.secrets()["clickhouse_cvat"], False
     context = stack.find(directory or DEFAULT_DIRECTORY).context()
-    return context.topology, context.secrets, True
+    return context.topology, lambda: context.secrets["clickhouse_cvat"], True
 
 
 def _write_password(path: Path, password: str) -> None:

@@ -87,6 +87,13 @@ def test_the_password_only_on_demand(inventory: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_no_passwords_are_needed_before_the_first_deploy(inventory: Path) -> None:
+    (inventory.parent / "secrets.json").unlink()
+    assert run(inventory)[0] == 0
+    code, _, error = run(inventory, "--show-password")
+    assert (code, "there is none" in error) == (2, True)
+
+
 def test_a_compose_override_for_the_services_of_this_cvat(inventory: Path, tmp_path: Path) -> None:
     compose = tmp_path / "docker-compose.yml"
     compose.write_text(CVAT)
