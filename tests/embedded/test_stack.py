@@ -251,7 +251,7 @@ def test_the_demo_shows_a_team_at_work(directory: Path) -> None:
     assert people == len(team.MEMBERS)
     assert scopes >= 30
     assert active >= 3
-    assert days >= team.DAYS
+    assert days > team.DAYS * 0.75  # not on every Sunday
     (named,) = client.query(
         "SELECT countIf(name != '') = count() AND count() > 30 FROM (SELECT DISTINCT task_id FROM cvat.events WHERE task_id IS NOT NULL) AS seen "
         "LEFT JOIN cvat.task_names AS names ON names.task_id = seen.task_id"

@@ -66,6 +66,7 @@ OWN = {
                 {"title": "CVAT", "url": "${base}/jobs/${__data.fields[\"job_id\"]}", "targetBlank": True},
                 {"title": "Bad", "url": "javascript:alert(1)"}]}]}]}),
         _panel(10, "news", "News"),
+        _panel(11, "timeseries", "Days", "SELECT toDateTime(1772582400, 'UTC') AS time, 5 AS n"),
     ],
 }  # fmt: skip
 
@@ -163,6 +164,16 @@ def test_what_cannot_be_drawn_is_named(own: Page) -> None:
     own.run("document.activeElement.blur()")
     assert own.all(".hint") == []
     assert "Odd: the viewer has no filter of type adhoc" in own.find(".filters").text
+
+
+def test_data_outside_of_the_time_range_is_one_click_away(own: Page) -> None:
+    panel = own.panel("Days")
+    assert "The data is outside of the time range" in panel.text
+    own.run("arguments[0].click()", own.find("button:not(.info)", panel))
+    own.wait(lambda: own.query()["from"] == ["1772582400000"])
+    own.settle()
+    assert own.chart(own.panel("Days"))["series"][0]["data"] == [[1772582400000, 5]]
+    own.open("own", **TIMES)
 
 
 def test_a_query_that_fails_says_why(own: Page) -> None:

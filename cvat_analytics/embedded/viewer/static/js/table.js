@@ -252,6 +252,7 @@ class Table {
       const most = field.config.max ?? reduce(field.values, 'max');
       const bar = h('span', { class: 'gauge' });
       bar.style.width = `${Math.max(0, Math.min(1, field.values[i] / (most || 1))) * 100}%`;
+      bar.style.background = color(valueColor(field, field.values[i]) ?? 'blue');
       cell.firstChild.prepend(bar);
     }
     if (text) cell.title = text.length > 300 ? `${text.slice(0, 300)}…` : text;

@@ -18,6 +18,10 @@ export function timeseries(body, panel, data, context) {
       .map((field) => ({ field, times: time.values }));
   });
   if (!series.length) return false;
+  if (!series.some(({ times }) => times.some((time) => time >= state.start && time <= state.end))) {
+    body.append(outside(series, state));
+    return () => {};
+  }
   series.forEach((each, index) => {
     each.color = seriesColor(each.field, index);
   });
@@ -69,6 +73,19 @@ export function timeseries(body, panel, data, context) {
   }
   dragToZoom(running.chart, state);
   return running.end;
+}
+
+/** Return what to say of data that begins before the time range, such as the count of a whole day. */
+function outside(series, state) {
+  const times = series.flatMap((each) => each.times);
+  const from = times.reduce((least, time) => Math.min(least, time), state.start);
+  const show = () => state.set({ from: String(Math.floor(from)), to: state.to });
+  return h(
+    'div',
+    { class: 'empty' },
+    h('strong', {}, 'The data is outside of the time range'),
+    h('p', {}, h('button', { type: 'button', click: show }, 'Show it')),
+  );
 }
 
 function seriesOption(each, hidden, step) {
