@@ -29,6 +29,9 @@ ROOT = Path(__file__).parent.parent
 MAX_BODY_BYTES = 16 * 2**20
 """What Vector takes in one request: more would not surely fit into what comes after it (docs/pipeline.md)."""
 
+DEAD_LETTER_BUFFER_BYTES = 268_435_488
+"""The disk buffer of dead letters: the smallest one that Vector takes."""
+
 ALERTING = "provisioning/alerting/cvat-analytics.yaml"
 """Where Grafana's alert rules are, below its configuration."""
 
@@ -141,6 +144,7 @@ class Context:
             },
             "memory": memory.profile(self.settings, self.memory_bytes),
             "max_body_bytes": MAX_BODY_BYTES,
+            "dead_letter_buffer_bytes": DEAD_LETTER_BUFFER_BYTES,
             "alerts": alerts.variables(self.settings),
         }
 

@@ -15,7 +15,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from cvat_analytics import alerts, certificates, gateway, inventory, migrations
 from cvat_analytics.errors import InputError
-from cvat_analytics.render import ROOT, Context, Paths
+from cvat_analytics.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context, Paths
 from cvat_analytics.settings import COMPONENTS, Settings
 from deploys import packages
 from deploys.facts import Host, HostState, PackageOffer, Schema
@@ -86,7 +86,7 @@ def make(inventory_file: Path) -> Plan:
                 f"host {host.name}: no answer to the first question as administrator. Check the user, `_sudo` and `_sudo_password`"
             )
         _check_system(state)
-        _check_size(state, settings)
+        _check_size(state, settings, components)
         _check_store(state, components)
         _check_ports(state, settings, components)
         if "gateway" in components:
@@ -144,12 +144,19 @@ def _check_system(state: HostState) -> None:
         raise InputError(f"host {host.name}: its processor lacks SSE 4.2, which ClickHouse needs")
 
 
-def _check_size(state: HostState, settings: Settings) -> None:
+def _check_size(state: HostState, settings: Settings, components: tuple[str, ...]) -> None:
     fresh = not state.packages
     if fresh and state.free_disk < settings.minimum_free_disk:
         raise InputError(
             f"host {host.name}: {state.free_disk / 2**30:.1f} GiB free below /var/lib, but {settings.minimum_free_disk / 2**30:.1f} GiB "
             "are needed (setting 'minimum_free_disk'). Free some space or lower the setting"
+        )
+    buffers = settings.vector_buffer_size + DEAD_LETTER_BUFFER_BYTES
+    if fresh and "vector" in components and state.free_disk < buffers:
+        # Vector itself refuses to start when its buffers could outgrow their volume
+        raise InputError(
+            f"host {host.name}: {state.free_disk / 2**30:.1f} GiB free below /var/lib, but Vector's buffers may grow to "
+            f"{buffers / 2**30:.1f} GiB. Free some space or lower the setting 'vector_buffer_size'"
         )
 
 

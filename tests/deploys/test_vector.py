@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from pyinfra.api.exceptions import PyinfraError
 
 from cvat_analytics import render
 from cvat_analytics.render import Context
@@ -32,6 +33,13 @@ def test_vector_proves_the_configuration_before_anything_of_it_is_written(run_de
     proven = run.commands["@fake/a"].index(proof)
     forget = run.position("rm -f /var/lib/cvat-analytics/vector.applied")
     assert proven < forget < run.position("systemctl restart vector")
+
+
+def test_a_buffer_that_does_not_fit_is_refused(run_deploy: Deploy) -> None:
+    with pytest.raises(
+        PyinfraError, match=r"100\.0 GiB free .*, but Vector's buffers may grow to 200\.3 GiB"
+    ):
+        run_deploy(settings={"vector_buffer_size": "200GiB"})
 
 
 @pytest.mark.parametrize(

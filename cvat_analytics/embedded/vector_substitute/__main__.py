@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -32,6 +33,8 @@ def main() -> int:
     )
     parser.add_argument("--test", type=Path, help="only run the unit tests in this file")
     options = parser.parse_args()
+    # until there is something to reload, a SIGHUP would end the process
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

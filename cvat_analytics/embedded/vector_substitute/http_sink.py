@@ -84,7 +84,9 @@ class HttpSink:
         self._report_size()
 
     def stop(self, patience: float = _FLUSH_SECONDS) -> None:
-        """Deliver what can be delivered within `patience` seconds, then end."""
+        """Deliver what can be delivered within `patience` seconds, then end; nothing if it was never started."""
+        if self._thread.ident is None:
+            return
         self._patience = patience
         self._stopping.set()
         self.buffer.close()
