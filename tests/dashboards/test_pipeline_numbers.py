@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from cvat_analytics.dashboards import Dashboard, TimeRange, expand
+from cvat_analytics.render import ROOT
 from tests.dashboards.events import Event, time_of
 from tests.dashboards.flow import GAUGES, HOSTS, Flow, Reading
 from tests.dashboards.shown import Shown, bucket
@@ -311,3 +313,26 @@ def test_days_until_the_disk_is_full(store: Store, dashboards: dict[str, Dashboa
             database="growing",
         )
         assert _first(store, board, title, "growing") == left
+
+
+def test_what_the_panels_ask_for_is_what_vector_sends(pipeline: Shown) -> None:
+    templates = ROOT / "templates" / "vector"
+    measure = (templates / "measure.vrl").read_text()
+    sent = set(re.search(r'kept = split\("([^"]+)"', measure)[1].split())  # type: ignore[index]
+    components = set(
+        re.findall(
+            r"^\[(?:sources|transforms)\.(\w+)\]|clickhouse_sink\(\"(\w+)\"|^\[sinks\.(\w+)\]",
+            (templates / "vector.toml.j2").read_text(),
+            re.M,
+        )
+    )
+    known = {name for groups in components for name in groups if name} | {"journal"}
+    for query in pipeline.dashboard.queries:
+        if "FROM pipeline_metrics" in query.sql:
+            names, asked = set(), set()
+            for column, found in (("name", names), ("component", asked)):
+                for match in re.findall(rf"\b{column} (?:= |IN \()((?:'\w+'(?:, )?)+)", query.sql):
+                    found |= set(re.findall(r"'(\w+)'", match))
+            assert names, query.where
+            assert names - sent == set(), query.where
+            assert asked - known == set(), query.where
