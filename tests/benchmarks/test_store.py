@@ -67,10 +67,15 @@ def test_histories_look_like_cvats(engine: Engine) -> None:
 
 def test_every_stock_query_runs_and_has_its_counterpart(engine: Engine) -> None:
     for span in queries.spans(engine).values():
-        ours = queries.ours(span)
+        ours = queries.ours(span) | queries.reports(span)
         for pair in queries.PAIRS:
             assert pair.ours in ours, f"no dashboard has {pair.ours!r} any more"
             assert engine.ask(queries.stock(pair, span)).cells, pair.name
+
+
+def test_what_costs_nothing_reads_nothing(engine: Engine) -> None:
+    for name, sql in queries.fixed_costs(engine).items():
+        assert engine.ask(sql, user="grafana").rows < 1000, name
 
 
 def test_look_ups_find_something(engine: Engine) -> None:
