@@ -30,7 +30,7 @@ SECONDS = 3.0
 STEADY, STEADY_SECONDS = 1000, 20
 """Events per second, and for how long, of the measurement of the delay."""
 REPLAYED = 500_000
-OUTAGE = 300_000
+OUTAGE = 100_000
 DAY = 50 * 86_400
 """Events of a day at 50 a second."""
 MEGABYTE = 1e6

@@ -172,7 +172,8 @@ def rig() -> Iterator[Rig]:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         running = stack.up(Path(name) / "stack")
         try:
-            running.processes.stop("viewer")
+            for part in set(stack.PARTS) - {"clickhouse", "vector"}:
+                running.processes.stop(part)
             yield Rig(running, _client(running))
         finally:
             stack.down(running.directory)

@@ -147,7 +147,7 @@ def start(stack: Stack, names: Sequence[str] = PARTS) -> Stack:
     Raises as `up`, which makes the stack and lets nobody else start it meanwhile.
     """
     directory = stack.directory
-    _refuse_taken_ports(stack)
+    _refuse_taken_ports(stack, names)
     secrets.init(directory / "secrets.json")
     context = stack.context()
     parts = {part.name: part for part in _parts(stack, context, _write_files(context))}
@@ -235,7 +235,7 @@ def _free_ports() -> Iterator[int]:
     raise InputError(f"no free ports between {FIRST_PORT} and {LAST_PORT}. Give others with --port-base")
 
 
-def _refuse_taken_ports(stack: Stack) -> None:
+def _refuse_taken_ports(stack: Stack, names: Sequence[str]) -> None:
     holders = {
         "clickhouse_http_port": "clickhouse",
         "clickhouse_native_port": "clickhouse",
@@ -244,8 +244,8 @@ def _refuse_taken_ports(stack: Stack) -> None:
         "events_api_port": "events_api",
     }
     for offset, name in enumerate(PORTS):
-        port = stack.port_base + offset
-        if stack.processes.pid(holders[name]) is None and not _is_free(port):
+        port, holder = stack.port_base + offset, holders[name]
+        if holder in names and stack.processes.pid(holder) is None and not _is_free(port):
             raise InputError(
                 f"port {port} ({name}) is in use by another program. Stop it, or give other ports with --port-base"
             )

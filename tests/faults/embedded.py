@@ -10,6 +10,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -60,11 +61,11 @@ class Embedded:
 
     kind = "embedded"
 
-    def __init__(self, directory: Path) -> None:
-        self.disk = _mount(directory / "var" / "lib" / "vector")
+    def __init__(self, directory: Path, *, mount: bool = True) -> None:
+        self.disk = _mount(directory / "var" / "lib" / "vector") if mount else "limit"
         plain = stack.up(directory)
-        plain.processes.stop("viewer")
         self._stack = _Stack(plain.directory, plain.port_base)
+        self._keep_ports()
         self._backups, self._backed_up_at = 0, datetime.now(UTC)
         self.proxy = FaultProxy(self.settings.clickhouse_http_port)
         self.start(*PARTS)
@@ -190,8 +191,16 @@ class Embedded:
 
     def rotate(self) -> None:
         """Give Vector another password for ClickHouse. While the command works, Vector goes around the proxy."""
+        self._kept.close()
         self._command("secrets", "rotate", "vector")
-        self.stop("viewer")
+        self._keep_ports()
+
+    def _keep_ports(self) -> None:
+        """Stop the parts that are not needed and take the last port, so that others leave ours alone even when all is killed."""
+        for part in stack.PARTS:
+            if part not in PARTS:
+                self.stop(part)
+        self._kept = socket.create_server(("127.0.0.1", self._stack.port_base + len(stack.PORTS) - 1))
 
     def _command(self, *arguments: str) -> None:
         """Run `cvat-analytics` as an operator does. Raises AssertionError with what it says when it fails."""
@@ -233,6 +242,7 @@ class Embedded:
     def close(self) -> None:
         """Stop everything and give the disk back."""
         self.proxy.close()
+        self._kept.close()
         stack.down(self.directory)
         if self.disk != "limit":
             subprocess.run(["umount", "-l", self._stack.paths.vector_data], check=False)

@@ -19,6 +19,7 @@ from tests.faults import client, harness, proxy
 from tests.faults.account import Account, Found
 from tests.faults.embedded import Embedded
 from tests.faults.harness import Fault, Scene
+from tests.faults.kinds import FAULTS
 from tests.faults.ledger import Ledger
 
 # the stack's processes outlive whoever starts them
@@ -163,3 +164,11 @@ def test_a_planted_double_is_found(stage: Embedded) -> None:
     assert not outcome.passed
     assert outcome.account.duplicate
     assert not outcome.account.lost
+
+
+def test_writes_that_are_refused_lose_nothing_also_where_nothing_can_be_mounted(tmp_path: Path) -> None:
+    with closing(Embedded(tmp_path / "stack", mount=False)) as stage:
+        faults = {name: FAULTS[name] for name in FAULTS if name.startswith("the disk is full")}
+        outcome = harness.run(stage, faults, seed=1, rate=100, hold=(1.5, 2.0), patience=60)
+    assert outcome.passed, outcome.text()
+    assert outcome.answers["503"] > 0, outcome.text()
