@@ -66,3 +66,4 @@ screenshots: setup .venv/.dev ## take pictures of the dashboards for the documen
 lock: .venv/bin/uv ## renew the lock files from pyproject.toml
 	@$(COMPILE) pyproject.toml --group build -o requirements.lock
 	@$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock
+	@$(subst 3.12,3.10,$(COMPILE)) requirements-events-api.in -o requirements-events-api.lock

@@ -4,7 +4,7 @@ Everything that can be refused is refused in `plan.make`, before the first chang
 configuration, every configuration before every start, and the store before those who write to it and read from it.
 """
 
-from deploys import clickhouse, cvat, firewall, gateway, grafana, plan, vector
+from deploys import clickhouse, cvat, events_api, firewall, gateway, grafana, plan, vector
 from deploys.operations import stage
 
 wanted = plan.make(plan.inventory_file())
@@ -15,6 +15,8 @@ if "vector" in wanted.components:
     vector.install(wanted)
 if "grafana" in wanted.components:
     grafana.install(wanted)
+if "events_api" in wanted.components:
+    events_api.install(wanted)
 if "gateway" in wanted.components:
     gateway.install(wanted)
 
@@ -26,6 +28,8 @@ if "vector" in wanted.components:
     vector.configure(wanted)
 if "grafana" in wanted.components:
     grafana.configure(wanted)
+if "events_api" in wanted.components:
+    events_api.configure(wanted)
 if "gateway" in wanted.components:
     gateway.configure(wanted)
 
@@ -40,6 +44,8 @@ if "vector" in wanted.components:
     vector.activate(wanted)
 if "grafana" in wanted.components:
     grafana.activate(wanted)
+if "events_api" in wanted.components:
+    events_api.activate(wanted)
 if "gateway" in wanted.components:
     gateway.activate(wanted)
 

@@ -15,3 +15,4 @@ everything: list[str] = []
 clickhouse = everything
 vector = everything
 grafana = everything
+events_api = everything

@@ -1,0 +1,48 @@
+"""The events API: this project's own service, on the distribution's Python with libraries of its own."""
+
+from __future__ import annotations
+
+from cvat_analytics import events_api, events_api_archive, render
+from cvat_analytics.render import RenderedFile
+from deploys import operations
+from deploys.plan import Plan
+
+
+def install(plan: Plan) -> None:
+    """Put the program and its libraries into a directory of their own; nothing of the host's Python changes."""
+    operations.prerequisites(name="events_api: Python", packages=["python3"])
+    settings, architecture, python = plan.settings, plan.state.architecture, _python(plan)
+    operations.unpacked(
+        name="events_api: program",
+        archive=lambda: events_api_archive.archive(settings, python, architecture),
+        digest=events_api_archive.digest(python, architecture),
+        directory=plan.context.paths.events_api_program,
+        unit=events_api.UNIT,
+    )
+
+
+def configure(plan: Plan) -> None:
+    """Write configuration, users, passwords and the unit."""
+    operations.managed_files(name="events_api: configuration", files=_files(plan), unit=events_api.UNIT)
+
+
+def activate(plan: Plan) -> None:
+    """Start it if needed and wait until it answers."""
+    settings = plan.settings
+    operations.service(
+        name="events_api: service",
+        unit=events_api.UNIT,
+        applied=render.fingerprint(
+            events_api_archive.digest(_python(plan), plan.state.architecture), *_files(plan)
+        ),
+        probe=operations.http_probe(settings.events_api_port, "/health", settings.events_api_listen_address),
+        timeout=settings.health_timeout.total_seconds(),
+    )
+
+
+def _python(plan: Plan) -> str:
+    return events_api_archive.PYTHONS[plan.state.os_id, plan.state.os_version]
+
+
+def _files(plan: Plan) -> list[RenderedFile]:
+    return events_api.files(plan.context, plan.directory / events_api.USERS_FILE)

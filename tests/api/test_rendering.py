@@ -1,0 +1,55 @@
+"""The events API's configuration as it is rendered, read by the service itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cvat_analytics import events_api, secrets, topology
+from cvat_analytics.api import config
+from cvat_analytics.render import Context, Paths
+
+GROUPS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"], "events_api": ["c"], "gateway": []}
+
+
+def rendered(directory: Path, **settings: object) -> config.Config:
+    """Return the configuration of a host that has the events API alone."""
+    values = {name: {"address": f"10.0.0.{number}", **settings} for number, name in enumerate("abc", 1)}
+    values["b"]["vector_listen_address"] = "0.0.0.0"
+    described = topology.build(GROUPS, values, where="test")
+    context = Context("c", described, secrets.generate(), Paths(root=str(directory)))
+    for file in events_api.files(context, directory / "users.json"):
+        path = Path(file.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file.content)
+        if path.is_relative_to(context.paths.secrets):
+            credential = Path(context.paths.events_api_credentials) / path.name
+            credential.parent.mkdir(parents=True, exist_ok=True)
+            credential.write_text(file.content)
+    return config.read(Path(context.paths.events_api_config) / "events-api.ini")
+
+
+def test_the_service_reads_what_is_rendered_for_it(tmp_path):
+    found = rendered(tmp_path, events_api_client_scopes=["a:b", "c:d"], events_api_export_retention="90m")
+    assert (found.clickhouse.host, found.clickhouse.user, found.vector.url) == (
+        "10.0.0.1",
+        "events_api",
+        "http://10.0.0.2:8282/",
+    )
+    assert found.client_scopes == ("a:b", "c:d")
+    assert found.exports.keep.total_seconds() == 5400
+    assert (found.cvat_url, found.vector.username, found.vector.certificate) == ("", "", None)
+    assert len(found.clickhouse.password) > 20
+
+
+def test_cvat_and_vectors_password_and_certificate_follow_the_settings(tmp_path):
+    for name in ("certificate", "key"):
+        (tmp_path / name).write_text("PEM")
+    found = rendered(
+        tmp_path, cvat_url="https://cvat.example.org", cvat_server_url="http://10.0.0.9:8080", vector_username="cvat",
+        vector_tls_certificate=tmp_path / "certificate", vector_tls_key=tmp_path / "key",
+    )  # fmt: skip
+    assert found.cvat_url == "http://10.0.0.9:8080"
+    assert found.vector.url == "https://10.0.0.2:8282/"
+    assert (found.vector.username, len(found.vector.password) > 20) == ("cvat", True)
+    assert found.vector.certificate is not None
+    assert found.vector.certificate.read_text() == "PEM"
