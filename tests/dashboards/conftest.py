@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
 from cvat_analytics.dashboards import Dashboard, load
 from tests.dashboards.events import Event, team
 from tests.dashboards.flow import Flow
+from tests.dashboards.shown import Shown
 from tests.store import Store, running
 
 NOTHING = "nothing"
@@ -43,3 +45,21 @@ def flow() -> Flow:
 def dashboards() -> dict[str, Dashboard]:
     """Return the dashboards by title."""
     return {dashboard.title: dashboard for dashboard in load()}
+
+
+@pytest.fixture
+def pipeline(store: Store, dashboards: dict[str, Dashboard], flow: Flow) -> Shown:
+    """Return the Pipeline dashboard over the last hours."""
+    return Shown(store, dashboards["Pipeline"], flow.events, {}, flow.range, timedelta(minutes=5))
+
+
+@pytest.fixture(scope="session")
+def resting(store: Store) -> str:
+    """Return the name of a database in which nothing has happened for ten minutes."""
+    store.create("resting")
+    store.post(
+        "INSERT INTO pipeline_metrics SELECT now() - 600 - number, 'one', 'uptime_seconds', '', map(), 1 FROM numbers(9)",
+        database="resting",
+    )
+    store.post("INSERT INTO events (scope, timestamp) SELECT 'save:job', now() - 60", database="resting")
+    return "resting"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cvat_analytics.dashboards import Dashboard, TimeRange, Values, expand
@@ -111,3 +111,18 @@ def bucket(time: datetime, width: timedelta) -> str:
     """Return the start of the interval that `time` is in."""
     seconds = width.total_seconds()
     return f"{datetime.fromtimestamp(time.timestamp() // seconds * seconds, time.tzinfo):%Y-%m-%d %H:%M:%S}"
+
+
+def system_rows(store: Store, sql: str) -> list[dict[str, Any]]:
+    """Return what the administrator reads, from the system's own tables too."""
+    answer = json.loads(store.post(sql))
+    columns = [column["name"] for column in answer["meta"]]
+    return [dict(zip(columns, row, strict=True)) for row in answer["data"]]
+
+
+def first_value(store: Store, dashboard: Dashboard, title: str, database: str) -> Any:
+    """Return the number that the panel `title` shows over another database, now."""
+    (query,) = next(panel for panel in dashboard.panels if panel.title == title).queries
+    now = datetime.now(UTC)
+    sql = expand(query, dashboard, TimeRange(now - timedelta(hours=1), now))
+    return json.loads(store.post(sql, database=database))["data"][0][0]
