@@ -66,7 +66,7 @@ def demo(directory: Path, port_base: int | None, once: bool, live: bool) -> None
     try:
         if live:
             click.echo("The team goes on working.")
-            wait_for_interrupt(lambda stop: _go_on(stop, access, now))
+            wait_for_interrupt(lambda stop: go_on(stop, access, now))
         else:
             wait_for_interrupt()
     finally:
@@ -97,7 +97,7 @@ def send_history(access: Access, now: datetime) -> None:
     )
 
 
-def _go_on(stop: threading.Event, access: Access, since: datetime) -> None:
+def go_on(stop: threading.Event, access: Access, since: datetime) -> None:
     """Send what the team does as time goes by, until `stop` is set."""
     waiting: list[events.Event] = []
     for event in team.live(seed=_SEED, start=since):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import tempfile
-import time
+import threading
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,14 +15,14 @@ from selenium import webdriver
 from cvat_analytics import dashboards, render, working_time_report
 from cvat_analytics.embedded import stack
 from cvat_analytics.smoke import run
-from scripts.demo import send_history
+from scripts.demo import go_on, send_history
 from tests.browser import Page, chromium
 
 IMAGES = render.ROOT / "docs" / "images"
 WIDTH = 1600
 MOST_BYTES = 300_000
-_REPORTS = 40
-"""Seconds in which Vector reports about itself at least twice, for the dashboard Pipeline."""
+_WORK = 180
+"""Seconds that the team goes on working, so that Vector has something to report: the dashboard Pipeline shows it."""
 
 # The 256 colours that a picture has most of; every other one becomes the nearest of them, which nobody sees: they are the
 # soft edges of letters. Answers with the colours and, row by row, the place of each point's colour among them.
@@ -62,13 +62,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="screenshots-") as directory:
         running = stack.up(Path(directory))
         try:
-            begin = time.monotonic()
-            send_history(running.access(), datetime.now(UTC))
+            now = datetime.now(UTC)
+            send_history(running.access(), now)
             failed = [result.detail for result in run(running.access()) if not result.passed]
             if failed:
                 raise SystemExit(f"the stack does not work: {failed}")
+            stop = threading.Event()
+            threading.Timer(_WORK, stop.set).start()
+            go_on(stop, running.access(), now)
             list(working_time_report.refresh(running.access()))
-            time.sleep(max(0.0, _REPORTS - (time.monotonic() - begin)))
             with chromium(WIDTH) as browser:
                 page = Page(browser, running.describe()["viewer"]["http"])
                 for dashboard in dashboards.load():
@@ -79,7 +81,7 @@ def main() -> None:
 
 def _take(page: Page, dashboard: dashboards.Dashboard) -> None:
     # the stack is minutes old: over a day there would be nothing to see of Vector
-    page.open(dashboard.uid, **({"from": "now-15m"} if dashboard.file.stem == "pipeline" else {}))
+    page.open(dashboard.uid, **({"from": "now-6m"} if dashboard.file.stem == "pipeline" else {}))
     height = page.run("return document.documentElement.scrollHeight")
     page.browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",

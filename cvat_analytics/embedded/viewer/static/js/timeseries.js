@@ -19,6 +19,8 @@ export function timeseries(body, panel, data, context) {
   });
   if (!series.length) return false;
   if (!series.some(({ times }) => times.some((time) => time >= state.start && time <= state.end))) {
+    // zeros are no data: a query may fill what it did not find
+    if (!series.some(({ field }) => field.values.some(Boolean))) return false;
     body.append(outside(series, state));
     return () => {};
   }
