@@ -209,6 +209,14 @@ def test_empty_panels_say_what_to_check(dashboard: Dashboard) -> None:
     # what always has a value: counts, and what the server says of itself
     always = {"Active users (now)", "Dead letters", "Storage", "Disks", "Versions"}
     assert set(silent) <= always
+    # Grafana shows the same text for every single value that is missing, unless the column says otherwise
+    blank = {
+        "matcher": {"id": "byRegexp", "options": ".*"},
+        "properties": [{"id": "noValue", "value": "\u2013"}],
+    }
+    for panel in dashboard.panels:
+        if panel.type not in ("stat", "barchart"):
+            assert panel.model["fieldConfig"]["overrides"][0] == blank, panel.title
 
 
 @every_dashboard
