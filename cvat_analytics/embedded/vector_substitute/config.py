@@ -93,7 +93,8 @@ _TOGETHER = {
 }
 _SECRETS: Mapping[str, Options] = {"directory": {"!path": str, "remove_trailing_whitespace": bool}}
 _KINDS = {"sources": _SOURCES, "transforms": _TRANSFORMS, "sinks": _SINKS, "secret": _SECRETS}
-_GLOBAL: Options = {"!data_dir": str, "!acknowledgements.enabled": (True,)}
+# (metrics are never forgotten here)
+_GLOBAL: Options = {"!data_dir": str, "!acknowledgements.enabled": (True,), "expire_metrics_secs": float}
 
 
 class ConfigError(Exception):
