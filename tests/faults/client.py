@@ -29,6 +29,8 @@ constants.QUEUED_EVENTS_FLUSH_COUNT = 10
 constants.QUEUED_EVENTS_FLUSH_INTERVAL = 2.0
 constants.QUEUE_CHECK_INTERVAL = 0.25
 
+TIMEOUT = 5.0
+"""Seconds that the client waits for an answer (the library's own default)."""
 SCOPES = ("draw:object", "change:frame", "save:job", "zoom:image", "update:job", "resize:object")
 MALFORMED_EVERY = 25
 """Every so many events, one that must become a dead letter."""
@@ -86,7 +88,7 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
-    transport = HttpTransport(options.host, options.port, timeout=5.0, ssl_enable=False, ssl_verify=False)
+    transport = HttpTransport(options.host, options.port, timeout=TIMEOUT, ssl_enable=False, ssl_verify=False)
     handler = AsynchronousLogstashHandler(
         options.host, options.port, database_path=options.queue, transport=transport
     )

@@ -114,6 +114,17 @@ class Embedded:
         while self._stack.processes.pid(part) is not None or Path(f"/proc/{pid}").exists():
             time.sleep(0.01)
 
+    @contextmanager
+    def hanging(self, part: str) -> Iterator[None]:
+        """Let `part` stand still (SIGSTOP)."""
+        pid = self._stack.processes.pid(part)
+        assert pid is not None, f"{part} does not run"
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+
     def stop(self, part: str) -> None:
         """Stop `part` in order."""
         self._stack.processes.stop(part)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.faults import proxy
+from tests.faults.client import TIMEOUT as CLIENT_TIMEOUT
 from tests.faults.harness import Fault, Scene
 from tests.store import free_ports
 
@@ -81,6 +82,18 @@ def _kill_vector_in_outage(scene: Scene) -> None:
     scene.stage.kill("vector")
     scene.stage.start("vector")
     scene.pause(0.5)
+
+
+@fault("Vector hangs until the client gives up and sends again")
+def _hang_vector(scene: Scene) -> None:
+    with scene.stage.hanging("vector"):
+        time.sleep(CLIENT_TIMEOUT + 1)
+
+
+@fault("ClickHouse hangs")
+def _hang_clickhouse(scene: Scene) -> None:
+    with scene.stage.hanging("clickhouse"):
+        scene.pause()
 
 
 @fault("the disk is full")
