@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import logging
 import threading
 import time
@@ -222,13 +223,11 @@ class Exports:
                 self.shelf.part(job_id).unlink(missing_ok=True)
                 self._end(job.with_(status="failed", message=message))
             if job is not None:
+                ended = self._jobs[job_id]
                 log.info(
-                    "export=%s user=%s status=%s message=%r",
-                    job_id,
-                    job.owner,
-                    self._jobs[job_id].status,
-                    message,
-                )
+                    "request_id=%s export=%s user=%s status=%s bytes=%s message=%s",
+                    job.request_id, job_id, json.dumps(job.owner), ended.status, ended.size, json.dumps(message),
+                )  # fmt: skip
             self._begin_what_may()
 
     def _attempts(self, job_id: str, run: _Run) -> None:
