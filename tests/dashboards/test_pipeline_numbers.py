@@ -74,6 +74,13 @@ def test_retries_errors_and_drops(pipeline: Shown, flow: Flow, interval: timedel
     for column, is_wanted in TROUBLES.items():
         found = {time: row[column] for time, row in rows.items() if row[column]}
         assert found == _sums(_grown(flow, is_wanted), interval), column
+    # a row for each interval in which Vector said anything, so that nothing wrong is seen to be nothing
+    said = {
+        bucket(r.time, interval)
+        for r in flow.readings
+        if flow.range.start <= r.time.replace(microsecond=0) <= flow.range.end
+    }
+    assert rows.keys() == said
 
 
 def test_events_dropped(pipeline: Shown, flow: Flow) -> None:

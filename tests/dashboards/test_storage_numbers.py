@@ -16,7 +16,7 @@ from tests.store import Store
 
 
 def test_events_and_bytes_per_day(pipeline: Shown, store: Store, events: list[Event]) -> None:
-    pipeline.range = TimeRange(datetime(2026, 3, 5, tzinfo=UTC), datetime(2026, 3, 9, 12, tzinfo=UTC))
+    pipeline.range = TimeRange(datetime(2026, 3, 5, 9, tzinfo=UTC), datetime(2026, 3, 9, 12, tzinfo=UTC))
     (month,) = system_rows(
         store,
         "SELECT sum(bytes_on_disk) AS bytes, sum(rows) AS rows FROM system.parts "
@@ -25,7 +25,7 @@ def test_events_and_bytes_per_day(pipeline: Shown, store: Store, events: list[Ev
     days = Counter(time_of(event).date() for event in events)
     rows = pipeline.rows("Events and bytes per day")
     assert rows == [
-        {"time": f"{day} 00:00:00", "events": count, "bytes": pytest.approx(count * month["bytes"] / month["rows"], rel=0.05)}
+        {"time": f"{day} 00:00:00" if day.day > 5 else "2026-03-05 09:00:00", "events": count, "bytes": pytest.approx(count * month["bytes"] / month["rows"], rel=0.05)}
         for day, count in sorted(days.items())
         if 5 <= day.day <= 9 and day.month == 3
     ]  # fmt: skip
