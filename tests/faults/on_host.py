@@ -43,10 +43,6 @@ class OnHost:
         """Let Vector read its configuration again."""
         self._host.run("systemctl reload vector")
 
-    def restarts(self, part: str) -> int:
-        """Return how often systemd has started `part` again by itself."""
-        return int(self._host.run(f"systemctl show --value -p NRestarts {UNITS[part]}").output)
-
     def found(self) -> Found:
         """Return what readers see now. Raises OSError while ClickHouse does not answer."""
         return Found.of(
