@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
+import socket
+import threading
 
 import pytest
 from hypothesis import given
@@ -13,7 +16,9 @@ from cvat_analytics import working_time as stated
 from cvat_analytics.api import jobs, queries, streams
 from cvat_analytics.api.attempts import ATTEMPTS, WINDOW, Attempts
 from cvat_analytics.api.clickhouse import written
+from cvat_analytics.api.config import VectorConfig
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.vector import Vector
 from cvat_analytics.api.working_time import DURATION_SCOPES, THRESHOLD_MS, Action, Ids, amounts
 
 IDS = st.builds(Ids, st.none() | st.integers(1, 3), st.none() | st.integers(1, 2), st.none())
@@ -163,3 +168,33 @@ def test_what_a_crash_leaves_is_begun_anew_and_never_taken_for_complete(tmp_path
     assert not shelf.part("begun").exists()
     assert not shelf.file("cut").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "cut", "often", "queued", "whole"]
+
+
+@pytest.mark.parametrize(("closed_first", "stored"), [(0, True), (1, True), (2, False)])
+def test_a_kept_connection_that_vector_has_closed_is_no_failure(closed_first, stored):
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        for number in range(2):
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                if number >= closed_first:
+                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    return
+
+    async def send() -> None:
+        vector = Vector(VectorConfig(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+        try:
+            await vector.send([{"scope": "load:cvat"}])
+        finally:
+            await vector.close()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    with listener:
+        if stored:
+            asyncio.run(send())
+        else:
+            with pytest.raises(Problem, match="not stored"):
+                asyncio.run(send())
+        thread.join(10)
