@@ -30,7 +30,6 @@ _READERS = {
     "do_not_merge_across_partitions_select_final": "1",
     "optimize_move_to_prewhere_if_final": "1",
     "use_skip_indexes_if_final_exact_mode": "0",
-    "format_csv_null_representation": "",
     "query_plan_execute_functions_after_sorting": "0",
     "cancel_http_readonly_queries_on_client_close": "1",
 }
