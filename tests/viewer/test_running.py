@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from cvat_analytics.dashboards import DATASOURCE_UID
@@ -55,6 +56,24 @@ def test_visitors_see_dashboards_where_the_settings_allow_it(
         assert get(f"{viewer.url}/api/search").status == 200
         assert get(f"{viewer.url}/api/search", ("admin", "wrong")).status == 401
         assert get(f"{viewer.url}/api/datasources/uid/{DATASOURCE_UID}").status == 401
+
+
+def test_visitors_are_let_in_by_a_gateway_that_is_believed(store: Store, elsewhere: tuple[Any, Path]) -> None:
+    context, ini = elsewhere
+    text = ini.read_text()
+    visitor = {"X-WEBAUTH-USER": "reader"}
+    for addresses, header, status in (
+        ("127.0.0.1, ::1", visitor, 200),
+        ("127.0.0.1", {}, 401),
+        ("192.0.2.7", visitor, 401),
+    ):
+        ini.write_text(
+            f"{text}\n[auth.proxy]\nenabled = true\nheader_name = X-WEBAUTH-USER\nwhitelist = {addresses}\n"
+        )
+        with serving(context, ini, [f"--clickhouse-http-port={store.http_port}"]) as viewer:
+            assert httpx.get(f"{viewer.url}/api/search", headers=header).status_code == status
+            datasource = httpx.get(f"{viewer.url}/api/datasources/uid/{DATASOURCE_UID}", headers=header)
+            assert datasource.status_code == 401
 
 
 def test_without_clickhouse_pages_and_health_say_so(elsewhere: tuple[Any, Path]) -> None:

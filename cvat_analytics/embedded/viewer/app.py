@@ -50,7 +50,8 @@ def _guarded(*, page: bool = False, viewers: bool = False) -> Callable[[Endpoint
         def guarded(self: Viewer, request: Request) -> Response:
             if not self.admitted(
                 request,
-                visitors=(page and self.open_pages) or ((page or viewers) and self.config.anonymous_viewer),
+                visitors=(page and self.open_pages)
+                or ((page or viewers) and (self.config.anonymous_viewer or self.sent_by_gateway(request))),
             ):
                 return JSONResponse(
                     {"message": "Unauthorized"},
@@ -95,6 +96,12 @@ class Viewer:
         same_user = secrets.compare_digest(user.encode(), self.config.admin_user.encode())
         same_password = secrets.compare_digest(password.encode(), self.config.admin_password.encode())
         return scheme.lower() == "basic" and same_user and same_password
+
+    def sent_by_gateway(self, request: Request) -> bool:
+        """Return whether a gateway that is believed has let the visitor in and says who he is, as Grafana's `auth.proxy`."""
+        header = self.config.proxy_header
+        peer = request.client.host if request.client else ""
+        return bool(header and request.headers.get(header)) and peer in self.config.proxy_addresses
 
     def _dashboards(self) -> list[Dashboard]:
         return dashboards.load(self.config.dashboards)

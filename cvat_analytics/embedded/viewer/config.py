@@ -41,6 +41,10 @@ class Config:
     admin_user: str
     admin_password: str = field(repr=False)
     anonymous_viewer: bool
+    proxy_header: str
+    """The header in which a gateway names a visitor whom it has let in; empty where there is no gateway."""
+    proxy_addresses: frozenset[str]
+    """From where that header is believed."""
     datasource: Datasource
     dashboards: Path
     folder: str
@@ -60,6 +64,7 @@ def read(path: Path) -> Config:
         provisioning = Path(ini["paths"]["provisioning"])
         provider = _only(provisioning / "dashboards", "providers")
         server, security = ini["server"], ini["security"]
+        gateway = ini["auth.proxy"] if ini.getboolean("auth.proxy", "enabled", fallback=False) else {}
         sub_path = (
             urlsplit(server["root_url"]).path.rstrip("/")
             if server.getboolean("serve_from_sub_path", False)
@@ -72,6 +77,8 @@ def read(path: Path) -> Config:
             admin_user=security.get("admin_user", "admin"),
             admin_password=expand(security["admin_password"]),
             anonymous_viewer=ini.getboolean("auth.anonymous", "enabled", fallback=False),
+            proxy_header=gateway.get("header_name", ""),
+            proxy_addresses=frozenset(each.strip() for each in gateway.get("whitelist", "").split(",")),
             datasource=_datasource(_only(provisioning / "datasources", "datasources")),
             dashboards=Path(provider["options"]["path"]),
             folder=provider.get("folder", ""),
