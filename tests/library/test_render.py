@@ -1,6 +1,7 @@
 """Every rendered file parses as what it is, and holds no secret that it need not hold."""
 
 import configparser
+import re
 import tomllib
 import xml.etree.ElementTree as ET
 
@@ -137,3 +138,10 @@ def test_memory_follows_the_host_and_can_be_overridden(gib, values, name, limit)
     found = memory.profile(validate(values, where="x"), gib * 2**30)
     assert (found.name, found.server_limit) == (name, limit)
     assert found.query_limit <= limit // 2
+
+
+def test_the_store_s_unit_keeps_the_capabilities_without_which_the_kernel_does_not_run_its_program():
+    """The package marks /usr/bin/clickhouse with four (ClickHouse, programs/install/Install.cpp): fewer are EPERM."""
+    (unit,) = [file for path, file in files(context()).items() if "clickhouse-server.service.d/" in path]
+    assert "CapabilityBoundingSet" not in re.sub(r"^#.*$", "", unit.content, flags=re.MULTILINE)
+    assert "NoNewPrivileges=yes" in unit.content
