@@ -268,7 +268,7 @@ def test_what_would_count_all_events_reads_what_is_counted_beforehand(dashboard:
         if panel.title in LONG:
             assert "event_counts" in tables, panel.title
         if panel.title.startswith("Working"):
-            assert tables & {"working_time_local", "events"} == {"working_time_local"}, panel.title
+            assert tables & {"working_time_by_day", "events"} == {"working_time_by_day"}, panel.title
     variables = [variable.query for variable in dashboard.variables.values() if variable.query]
     heavy = [
         query.where
