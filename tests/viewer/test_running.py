@@ -61,7 +61,7 @@ def test_visitors_see_dashboards_where_the_settings_allow_it(
 def test_visitors_are_let_in_by_a_gateway_that_is_believed(store: Store, elsewhere: tuple[Any, Path]) -> None:
     context, ini = elsewhere
     text = ini.read_text()
-    visitor = {"X-WEBAUTH-USER": "reader"}
+    visitor = {"X-WEBAUTH-USER": "reader", "X-Forwarded-For": "198.51.100.9"}
     for addresses, header, status in (
         ("127.0.0.1, ::1", visitor, 200),
         ("127.0.0.1", {}, 401),

@@ -62,7 +62,14 @@ def main() -> int:
     # uvicorn ends on SIGTERM and then sends itself the signal again: without this the process would not end with 0
     signal.signal(signal.SIGTERM, lambda number, frame: None)
     signal.signal(signal.SIGINT, lambda number, frame: None)
-    options = uvicorn.Config(application, access_log=False, log_level="warning", timeout_graceful_shutdown=3)
+    # a gateway is believed by where it connects from, not by what it says of its visitor's address
+    options = uvicorn.Config(
+        application,
+        access_log=False,
+        log_level="warning",
+        timeout_graceful_shutdown=3,
+        proxy_headers=False,
+    )
     uvicorn.Server(options).run(sockets=[listener])
     return 0
 
