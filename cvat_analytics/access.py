@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.settings import Settings
+
+# Every error is raised as well: without a handler of its own the driver's log goes onto standard error
+logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
