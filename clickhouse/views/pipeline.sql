@@ -31,6 +31,23 @@ SELECT name AS disk, path, total_space AS total_bytes, unreserved_space AS free_
 FROM system.disks
 WHERE name IN (SELECT disk_name FROM system.parts WHERE database = currentDatabase() AND active) OR name = 'default';
 
+-- In how many days ClickHouse's disk is full if events keep coming as between two moments, NULL where it does not fill. Of
+-- whoever asks, these are the last seven days: the dashboard's whole ones, and those that end when an alert is evaluated.
+CREATE OR REPLACE VIEW storage_forecast
+DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
+WITH
+    (SELECT sum(bytes) FROM storage_tables) AS held,
+    (SELECT greatest(sum(rows), 1) FROM storage_tables WHERE table = 'events') AS held_events,
+    (SELECT max(retention_seconds) / 86400 FROM storage_tables WHERE table = 'events') AS kept_days,
+    (SELECT sum(events) FROM event_counts WHERE hour >= {since:DateTime} AND hour < {until:DateTime}) AS arrived,
+    -- what an event takes, all tables together, times the events of a day
+    arrived / (dateDiff('hour', {since:DateTime}, {until:DateTime}) / 24) * held / held_events AS bytes_per_day,
+    -- with a retention the store stops growing when it is as old as that
+    ifNull(kept_days * bytes_per_day - held, inf) AS still_to_come
+SELECT disk, path, if(bytes_per_day <= 0 OR still_to_come <= free_bytes, NULL, free_bytes / bytes_per_day) AS days
+FROM storage_disks
+WHERE disk = 'default';
+
 -- What is installed here, and since when.
 CREATE OR REPLACE VIEW server_versions
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS

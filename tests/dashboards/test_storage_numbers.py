@@ -113,11 +113,12 @@ def test_days_until_the_disk_is_full(store: Store, dashboards: dict[str, Dashboa
         store, "SELECT sum(total_bytes) AS bytes FROM system.tables WHERE database = 'growing'"
     )
     per_day = 700 * size["bytes"] / 5600  # eight days, of which the last seven are looked at
-    store.post(  # a disk with room for ten more days
-        f"CREATE OR REPLACE VIEW storage_disks AS SELECT 'default' AS disk, '/' AS path, 1e12 AS total_bytes, {10 * per_day} AS free_bytes",
-        database="growing",
-    )
+    _room(store, 10 * per_day)
     assert first_value(store, board, title, "growing") == pytest.approx(10, rel=0.01)
+    for room, left in {3600: pytest.approx(3600, rel=0.01), 3700: None}.items():  # ten years and more
+        _room(store, room * per_day)
+        assert first_value(store, board, title, "growing") == left
+    _room(store, 10 * per_day)
     for days, left in {
         400: pytest.approx(10, rel=0.01),
         12: None,
@@ -127,3 +128,11 @@ def test_days_until_the_disk_is_full(store: Store, dashboards: dict[str, Dashboa
             database="growing",
         )
         assert first_value(store, board, title, "growing") == left
+
+
+def _room(store: Store, free: float) -> None:
+    """Give the store a disk with so many bytes free."""
+    store.post(
+        f"CREATE OR REPLACE VIEW storage_disks AS SELECT 'default' AS disk, '/' AS path, 1e12 AS total_bytes, {free} AS free_bytes",
+        database="growing",
+    )
