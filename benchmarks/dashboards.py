@@ -88,7 +88,9 @@ class Viewer:
             if variable.query
         ]
         self.panels = [
-            dashboards.expand(query, dashboard, span) for panel in dashboard.panels for query in panel.queries
+            dashboards.expand(query, dashboard, span, interval=queries.interval_of(panel, span))
+            for panel in dashboard.panels
+            for query in panel.queries
         ]
         self.connections = threading.BoundedSemaphore(GRAFANA_CONNECTIONS)
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from benchmarks.store.engine import Engine
 from benchmarks.store.histories import STOCK
 from cvat_analytics import dashboards
-from cvat_analytics.dashboards import TimeRange
+from cvat_analytics.dashboards import Panel, TimeRange
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,13 @@ def ours(span: TimeRange) -> dict[str, str]:
                 name = f"{dashboard.title}: {panel.title}"
                 if name in found:
                     name += f" ({query.ref_id})"
-                found[name] = dashboards.expand(query, dashboard, span)
+                found[name] = dashboards.expand(query, dashboard, span, interval=interval_of(panel, span))
     return found
+
+
+def interval_of(panel: Panel, span: TimeRange) -> timedelta:
+    """Return the width of one interval of a panel: a thousand fill a wide screen, and some panels ask for no more than a few."""
+    return span.interval(panel.model.get("maxDataPoints") or 1000)
 
 
 def reports(span: TimeRange) -> dict[str, str]:
