@@ -278,6 +278,21 @@ def test_what_would_count_all_events_reads_what_is_counted_beforehand(dashboard:
     assert heavy == []
 
 
+CUT_OFF = re.compile(
+    r"timestamp < first_hour OR timestamp >= last_hour|timestamp >= since|request_id = wanted"
+    r"|scope = '(?:load:cvat|send:exception)'|- INTERVAL (?:15 MINUTE|7 DAY|30 DAY)"
+)
+"""What keeps a question to `events` from reading all of a long time range: docs/store.md, "How readers should ask"."""
+
+
+@every_dashboard
+def test_no_query_reads_all_events_of_a_long_time(dashboard: Dashboard) -> None:
+    for query in dashboard.queries:
+        _, *rest = re.split(r"\bFROM events\n", query.sql)
+        for conditions in (re.split(r"\n\s*(?:GROUP BY|ORDER BY|UNION|\))", each)[0] for each in rest):
+            assert CUT_OFF.search(conditions), f"{query.where}: {conditions}"
+
+
 @every_dashboard
 def test_every_panel_obeys_the_time_range_and_every_filter(dashboard: Dashboard) -> None:
     filters = {variable.name for variable in dashboard.variables.values() if variable.query}
