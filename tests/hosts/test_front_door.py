@@ -1,0 +1,188 @@
+"""The front door on a real host: TLS, who sees what, exports with curl, closed ports, and what each service may do.
+
+nginx and nftables are Debian's own packages; Grafana is its stand-in.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cvat_analytics.settings import COMPONENTS
+
+from . import image
+from .command import PROGRAM, cvat_analytics, deploy, smoke
+from .conftest import HostFactory
+from .host import Host
+from .repository import RepositoryServer
+from .test_deploy import changes, listening, sql, state
+
+Inventory = Callable[..., Path]
+UNITS = (
+    "clickhouse-server",
+    "vector",
+    "grafana-server",
+    "cvat-analytics-events-api",
+    "cvat-analytics-gateway",
+    "cvat-analytics-firewall",
+)
+PEOPLE = {"boss": ["--admin"], "reader": ["--analytics"], "worker": ["--id", "4"]}
+
+
+def add_people(inventory: Path) -> None:
+    """Add the local users; the password of each is `password-of-NAME`."""
+    for name, options in PEOPLE.items():
+        subprocess.run(
+            [PROGRAM, "users", "add", name, *options, "--inventory", inventory],
+            input=f"password-of-{name}\n",
+            text=True,
+            check=True,
+            capture_output=True,
+        )
+
+
+def curl(inventory: Path, *arguments: str, who: str = "", password: str = "") -> tuple[int, str]:
+    """Run curl as somebody outside would, trusting this stack's authority; return the status and the body."""
+    program = shutil.which("curl")
+    assert program, (
+        "curl is not installed, and the documented lines are curl's: run tests/hosts/prepare as root"
+    )
+    authority = inventory.parent / "certificates" / "ca.pem"
+    login = ["-u", f"{who}:{password or f'password-of-{who}'}"] if who else []
+    answer = subprocess.run(
+        [
+            program,
+            "-sS",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "20",
+            "--cacert",
+            authority,
+            *login,
+            "-w",
+            "\n%{http_code}",
+            *arguments,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    body, _, status = answer.stdout.rpartition("\n")
+    return int(status), body
+
+
+def can_connect(host: Host, port: int) -> bool:
+    """Return whether a port of the host takes a connection from outside."""
+    try:
+        with socket.create_connection((host.ip, port), timeout=1.5):
+            return True
+    except OSError:
+        return False
+
+
+def exposure(host: Host, unit: str) -> float:
+    """Return what systemd says of a unit: 0 (it may do nothing) to 10 (everything)."""
+    report = host.run(f"systemd-analyze security --no-pager {unit}", check=False).output
+    line = next(line for line in report.splitlines() if "Overall exposure level" in line)
+    return float(line.partition(": ")[2].split()[0])
+
+
+def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_else(
+    host_factory: HostFactory, inventory: Inventory, repository_server: RepositoryServer
+) -> None:
+    host = host_factory()
+    source = repository_server.complete()
+    source.add_files(image.debian_packages("bookworm"))
+    link = f"https://{host.ip}/analytics/"
+    settings = {
+        **source.settings(),
+        "grafana_root_url": link,
+        "gateway_listen_address": host.ip,
+        "clickhouse_listen_addresses": [host.ip],
+        "vector_listen_address": host.ip,
+        "firewall": True,
+    }
+    path = inventory({name: [host] for name in COMPONENTS}, **settings)
+    add_people(path)
+    deploy(path)
+    assert [line for line in smoke(path) if not line.startswith("PASS")] == []
+
+    # the dashboards
+    assert [
+        curl(path, f"{link}api/search", who=who, password=password)[0]
+        for who, password in (("reader", ""), ("boss", ""), ("worker", ""), ("reader", "wrong"), ("", ""))
+    ] == [200, 200, 403, 401, 401]
+    status, found = curl(path, f"{link}api/search", who="reader")
+    assert "All events" in [each["title"] for each in json.loads(found)]
+
+    # CVAT's three lines for an export, over TLS and through the gateway
+    sql(
+        host,
+        "INSERT INTO cvat.events (scope, source, timestamp, user_id, job_id) "
+        "SELECT 'save:job', 'client', now() - number, if(number < 3, 4, 5), 7 FROM numbers(5)",
+    )
+    events = f"https://{host.ip}/api/events"
+    for who, rows in (("boss", 5), ("worker", 3)):
+        status, body = curl(path, f"{events}?job_id=7&filename=job.csv", who=who)
+        assert status == 202, body
+        query = json.loads(body)["query_id"]
+        deadline = time.monotonic() + 20
+        while (status := curl(path, f"{events}?query_id={query}", who=who)[0]) == 202:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert status == 201
+        status, file = curl(path, f"{events}?query_id={query}&action=download", who=who)
+        assert (status, len(file.splitlines())) == (200, 1 + rows), file
+    assert curl(path, f"{events}?job_id=7&user_id=5", who="worker")[0] == 403
+    assert curl(path, f"{events}?query_id={query}&action=download", who="reader")[0] in (403, 404)
+    status, body = curl(path, f"http://{host.ip}/analytics/", "-o", "/dev/null")
+    assert status == 301
+
+    # from outside only the front door and SSH
+    open_ports = [port for port in (22, 80, 443, 3000, 8123, 8282, 8283, 9000) if can_connect(host, port)]
+    assert open_ports == [22, 80, 443]
+    public = {
+        port
+        for port, addresses in listening(host).items()
+        if any(not address.startswith("127.") and address != "[::1]" for address in addresses)
+    }
+    assert public == {22, 80, 443, 8123, 8282, 9000}
+    assert host.run("systemctl is-enabled nginx", check=False).output.strip() == "masked"
+
+    # what each service may do
+    assert {unit: level for unit in UNITS if (level := exposure(host, unit)) > 3.0} == {}
+
+    # nothing of it in what others can see
+    for secret in [*json.loads((path.parent / "secrets.json").read_text()).values(), "password-of-reader"]:
+        for place in ("ps axww -o args", "journalctl --no-pager"):
+            assert secret not in host.run(place).output
+
+    before = state(host)
+    assert "Nothing to change" in deploy(path).output
+    assert changes(before, state(host)) == {}
+
+    # the right is taken away, the firewall is taken down
+    cvat_analytics("users", "remove", "reader", "--inventory", path)
+    deploy(inventory({name: [host] for name in COMPONENTS}, **settings | {"firewall": False}))
+    assert curl(path, f"{link}api/search", who="reader")[0] == 401
+    assert can_connect(host, 8123)
+    assert "cvat_analytics" not in host.run("nft list tables").output
+    assert host.run("systemctl is-active cvat-analytics-firewall", check=False).output.strip() == "inactive"
+
+
+def test_a_gateway_that_nobody_could_use_is_refused_before_anything_changes(
+    host_factory: HostFactory, inventory: Inventory
+) -> None:
+    host = host_factory()
+    before = state(host)
+    outcome = cvat_analytics("deploy", "--inventory", inventory({name: [host] for name in COMPONENTS}))
+    assert outcome.exit_code == 2, outcome.text
+    assert "is not where people reach the gateway" in outcome.text
+    assert changes(before, state(host)) == {}
