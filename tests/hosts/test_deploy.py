@@ -138,9 +138,6 @@ def test_a_port_is_moved_everywhere_by_one_line_and_data_stays(
         changed = {unit for unit, since in host.units(*UNITS).items() if since != before[unit]}
         assert changed == restarted
         assert port in listening(host)
-        tell_the_grafana_stand_in(host, path)
-        smoke(path)
-        assert "Nothing to change" in deploy(path).output
     assert 8282 not in listening(host)
     assert sql(host, "SELECT count() FROM cvat.events WHERE scope = 'kept'") == "1"
 
@@ -150,14 +147,11 @@ def test_a_port_is_moved_everywhere_by_one_line_and_data_stays(
     smoke(path)
     assert {9199, 3199, 8198} <= set(listening(host))
     assert not {9000, 3000, 8199, 8123} & set(listening(host))
+    assert "Nothing to change" in deploy(path).output
 
 
-@pytest.mark.parametrize("step", ["grafana: packages", "clickhouse: service", "vector: service"])
-def test_a_run_that_is_killed_half_way_is_completed_by_the_next(
-    host_factory: HostFactory, inventory: Inventory, step: str
-) -> None:
-    host = host_factory()
-    path = inventory(host)
+def deploy_until(path: Path, step: str) -> None:
+    """Run a deploy and kill it where it begins with the operation `step`."""
     with subprocess.Popen(
         [PROGRAM, "deploy", "--inventory", path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         start_new_session=True,
@@ -165,8 +159,17 @@ def test_a_run_that_is_killed_half_way_is_completed_by_the_next(
         assert process.stderr is not None
         seen = any(f"Starting operation: {step}" in line for line in process.stderr)
         subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
-    assert seen
+    assert seen, f"the deploy ended before {step!r}"
     assert process.returncode == -signal.SIGKILL
+
+
+def test_a_run_that_is_killed_half_way_is_completed_by_the_next(
+    host_factory: HostFactory, inventory: Inventory
+) -> None:
+    host = host_factory()
+    path = inventory(host)
+    for step in ("grafana: packages", "clickhouse: service", "vector: service"):
+        deploy_until(path, step)
 
     deploy(path)
     smoke(path)
@@ -178,13 +181,7 @@ def test_a_restart_that_did_not_happen_is_caught_up(host_factory: HostFactory, i
     host = host_factory()
     deploy(inventory(host))
     path = inventory(host, vector_port=8299)
-    with subprocess.Popen(
-        [PROGRAM, "deploy", "--inventory", path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        start_new_session=True,
-    ) as process:  # fmt: skip
-        assert process.stderr is not None
-        assert any("Starting operation: grafana: configuration" in line for line in process.stderr)
-        subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
+    deploy_until(path, "grafana: configuration")
     assert "8299" in host.read("/etc/vector/vector.toml")
     assert 8282 in listening(host)
 
