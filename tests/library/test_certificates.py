@@ -55,7 +55,7 @@ def test_damaged_files_are_named_and_not_replaced(authority):
     authority.issue("host", NAMES)
     damaged = authority.directory / "host.pem"
     damaged.write_text("garbage")
-    with pytest.raises(InputError, match="host.pem: this certificate or its key is damaged"):
+    with pytest.raises(InputError, match=r"host\.pem: this certificate or its key is damaged"):
         authority.issue("host", NAMES)
     assert damaged.read_text() == "garbage"
 
@@ -83,7 +83,7 @@ def test_given_files_that_cannot_be_used(authority, tmp_path):
     authority.issue("own", ("a.example.org",))
     authority.issue("other", ("a.example.org",))
     own, own_key = authority.directory / "own.pem", authority.directory / "own-key.pem"
-    with pytest.raises(InputError, match="'gateway_certificate_key': .*missing.pem cannot be read"):
+    with pytest.raises(InputError, match=r"'gateway_certificate_key': .*missing\.pem cannot be read"):
         certificates.given(own, tmp_path / "missing.pem", "a.example.org")
     with pytest.raises(InputError, match=r"other-key.pem is not the key of .*own.pem"):
         certificates.given(own, authority.directory / "other-key.pem", "a.example.org")
@@ -91,7 +91,7 @@ def test_given_files_that_cannot_be_used(authority, tmp_path):
         certificates.given(own_key, own_key, "a.example.org")
     past = datetime.now(UTC) - timedelta(days=500)
     authority.issue("old", ("a.example.org",), now=past)
-    with pytest.raises(InputError, match="old.pem ended on"):
+    with pytest.raises(InputError, match=r"old\.pem ended on"):
         certificates.given(
             authority.directory / "old.pem", authority.directory / "old-key.pem", "a.example.org"
         )
