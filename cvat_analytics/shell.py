@@ -63,11 +63,14 @@ class Shell:
         stdout.channel.settimeout(None)
         try:
             yield stdout
-            unread = stdout.read(1)
+            if stdout.read(1):
+                return
+            # the exit code comes after the end of the output: to close now would be to lose it
+            said = stderr.read().decode(errors="replace")
+            code = stdout.channel.recv_exit_status()
         finally:
             stdout.channel.close()
-        if not unread:
-            self._judge(stdout.channel.recv_exit_status(), stderr.read().decode(errors="replace"))
+        self._judge(code, said)
 
     def _local(self, command: str, given: bytes) -> Iterator[Output]:
         pipe = subprocess.PIPE

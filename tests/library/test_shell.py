@@ -1,0 +1,70 @@
+"""Commands on a host: what they print, and how they ended, which SSH says only after the end of the output."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+
+from cvat_analytics.errors import UnreachableError
+from cvat_analytics.shell import Shell
+
+
+class Channel:
+    """A channel as paramiko's: closed by us before the server has said how the command ended, it gives -1."""
+
+    def __init__(self, code: int) -> None:
+        self._code = code
+        self.closed = False
+
+    def recv_exit_status(self) -> int:
+        return -1 if self.closed else self._code
+
+    def close(self) -> None:
+        self.closed = True
+
+    def settimeout(self, seconds: float | None) -> None: ...
+
+    def shutdown_write(self) -> None: ...
+
+
+class File(io.BytesIO):
+    def __init__(self, content: bytes, channel: Channel) -> None:
+        super().__init__(content)
+        self.channel = channel
+
+
+class Client:
+    """An SSH client whose every command prints `output` and ends with `code`."""
+
+    def __init__(self, output: bytes = b"", error: bytes = b"", code: int = 0) -> None:
+        self.channel = Channel(code)
+        self._parts = (b"", output, error)
+
+    def exec_command(self, command: str, timeout: float) -> tuple[File, ...]:
+        return tuple(File(part, self.channel) for part in self._parts)
+
+
+def shell(client: Any) -> Shell:
+    return Shell("store", {}, client)
+
+
+def test_how_a_command_ended_is_waited_for_before_its_channel_is_closed() -> None:
+    client = Client(b"fine\n")
+    assert shell(client).run("true") == "fine\n"
+    assert client.channel.closed
+
+
+def test_a_command_that_fails_is_said_with_its_last_words() -> None:
+    client = Client(error=b"first\nno such file\n", code=2)
+    with pytest.raises(UnreachableError, match="host store: a command failed with exit code 2: no such file"):
+        shell(client).run("false")
+    assert client.channel.closed
+
+
+def test_of_a_command_whose_output_is_not_wanted_any_more_nothing_is_asked() -> None:
+    client = Client(b"one\ntwo\n", code=1)
+    with shell(client).stream("yes") as output:
+        assert output.read(4) == b"one\n"
+    assert client.channel.closed
