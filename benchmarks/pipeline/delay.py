@@ -11,8 +11,9 @@ from benchmarks.pipeline.rig import Rig, body
 from benchmarks.report import BenchmarkError
 from cvat_analytics.events import BATCH_SIZE
 
-LOOK = 0.01
-"""Seconds between two looks of the reader; the delay is measured no finer."""
+LOOK = 0.1
+"""Seconds between two looks of the reader; the delay is measured no finer. A reader who looks without a pause takes a core
+of the two for himself."""
 
 
 def measure(stage: Rig, rate: int, seconds: float) -> list[float]:
