@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 import time
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from benchmarks.pipeline.rig import Rig, body
 from benchmarks.report import BenchmarkError
@@ -14,6 +14,9 @@ from cvat_analytics.events import BATCH_SIZE
 LOOK = 0.1
 """Seconds between two looks of the reader; the delay is measured no finer. A reader who looks without a pause takes a core
 of the two for himself."""
+
+PROCESSES = 16
+"""How many send at a time: a CVAT's server and its workers."""
 
 
 def measure(stage: Rig, rate: int, seconds: float) -> list[float]:
@@ -58,35 +61,33 @@ def delays(sent: list[float], seen: list[tuple[float, int]]) -> list[float]:
     return found
 
 
-@dataclass
 class _Senders:
-    """Sends each request in a thread of its own, as the several processes of a CVAT server do."""
+    """Sends each request over a connection of its own, a process one after the other, as CVAT's client does."""
 
-    stage: Rig
-    threads: list[threading.Thread] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
+    def __init__(self, stage: Rig) -> None:
+        self._address = stage.running.access().vector
+        self._pool = ThreadPoolExecutor(PROCESSES)
+        self._answers: list[Future[int]] = []
 
     def start(self, number: int) -> None:
-        """Send request `number`."""
-        thread = threading.Thread(target=self._send, args=(number,))
-        thread.start()
-        self.threads.append(thread)
+        """Send request `number` as soon as a connection is free."""
+        self._answers.append(self._pool.submit(self._send, number))
 
     def join(self) -> None:
         """Wait for the answers. Raises BenchmarkError when one is not 200."""
-        for thread in self.threads:
-            thread.join()
-        if self.failures:
-            raise BenchmarkError(self.failures[0])
+        self._pool.shutdown()
+        for answer in self._answers:
+            try:
+                status = answer.result()
+            except (OSError, http.client.HTTPException) as error:
+                raise BenchmarkError(f"Vector: {error}") from None
+            if status != 200:
+                raise BenchmarkError(f"Vector answered {status}")
 
-    def _send(self, number: int) -> None:
-        connection = http.client.HTTPConnection(*self.stage.running.access().vector, timeout=60)
+    def _send(self, number: int) -> int:
+        connection = http.client.HTTPConnection(*self._address, timeout=60)
         try:
             connection.request("POST", "/", body(number * BATCH_SIZE + 1, BATCH_SIZE))
-            status = connection.getresponse().status
-            if status != 200:
-                self.failures.append(f"Vector answered {status}")
-        except (OSError, http.client.HTTPException) as error:
-            self.failures.append(f"Vector: {error}")
+            return connection.getresponse().status
         finally:
             connection.close()
