@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
+import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,14 @@ def text(known: dict[str, Any]) -> str:
         f"{known['cores']} cores ({known['cpu']}), {known['memory_gib']} GiB, load {known['load_before']} before; "
         f"{known['system']}, kernel {known['kernel']}; {versions}"
     )
+
+
+def vector() -> str:
+    """Return which Vector an embedded stack has here: the installed one's version, or that there is a substitute."""
+    program = shutil.which("vector")
+    if not program:
+        return "the substitute for Vector"
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _field(path: str, name: str) -> str:

@@ -11,7 +11,8 @@ from datetime import timedelta
 from typing import Any
 
 from cvat_analytics.errors import InputError
-from cvat_analytics.settings import Settings, parse_hours
+from cvat_analytics.setting_types import parse_hours
+from cvat_analytics.settings import Settings
 
 _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 

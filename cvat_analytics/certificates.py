@@ -22,7 +22,7 @@ from cvat_analytics.errors import InputError
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
 CERTIFICATE_LIFETIME = timedelta(days=397)
-"""What browsers accept at most for a server's certificate (CA/Browser Forum ballot SC31)."""
+"""Thirteen months: a deploy a year renews it in time."""
 RENEW_BEFORE = timedelta(days=60)
 
 _CLOCK_SKEW = timedelta(hours=1)

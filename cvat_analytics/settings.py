@@ -8,25 +8,33 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
-import re
-import zoneinfo
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cvat_analytics.errors import InputError
+from cvat_analytics.setting_types import (
+    Address,
+    DatabaseName,
+    Duration,
+    HostAndPort,
+    Hours,
+    HttpUrl,
+    MailAddress,
+    OptionalHttpUrl,
+    Port,
+    Retention,
+    Scope,
+    Sha256,
+    Size,
+    TimeZone,
+    Version,
+    WebhookUrl,
+)
 
 GROUPS = ("clickhouse", "vector", "grafana")
 """The components that every stack has, which are also the names of the inventory's groups."""
@@ -35,126 +43,6 @@ OPTIONAL_GROUPS = ("events_api", "gateway")
 """The components that a stack may go without: their groups may be missing from the inventory."""
 
 COMPONENTS = GROUPS + OPTIONAL_GROUPS
-
-_DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
-_SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-
-
-def parse_duration(value: object) -> timedelta:
-    """Return the duration that a text like `90d`, `12h`, `500ms` or `1y` (365 days) means.
-
-    Raises ValueError for anything else, and for a duration of zero.
-    """
-    if isinstance(value, timedelta):
-        return value
-    match = re.fullmatch(r"(\d+)\s*(ms|[smhdwy])", str(value).strip())
-    if not match or int(match[1]) == 0:
-        raise ValueError(
-            f"{value!r} is not a duration: write a whole number and ms, s, m, h, d, w or y, as in '90d'"
-        )
-    return timedelta(seconds=int(match[1]) * _DURATION_UNITS[match[2]])
-
-
-def parse_retention(value: object) -> timedelta | None:
-    """Return how long to keep data: a duration, or None for `forever`."""
-    return None if value is None or value == "forever" else parse_duration(value)
-
-
-def parse_size(value: object) -> int:
-    """Return the bytes that a text like `512MiB` or `2GiB` means. Raises ValueError for anything else."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = re.fullmatch(r"(\d+)\s*((?:[KMGT]iB)?)", str(value).strip())
-    if not match:
-        raise ValueError(
-            f"{value!r} is not a size: write a whole number and KiB, MiB, GiB or TiB, as in '512MiB'"
-        )
-    return int(match[1]) * _SIZE_UNITS[match[2]]
-
-
-def _ip_address(value: str) -> str:
-    try:
-        return str(ipaddress.ip_address(value))
-    except ValueError:
-        raise ValueError(f"{value!r} is not an IP address") from None
-
-
-def _identifier(value: str) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", value) or value in {
-        "system",
-        "default",
-        "information_schema",
-    }:
-        raise ValueError(
-            f"{value!r} is not usable as a database name: small letters, digits and _ only, and not one of ClickHouse's own"
-        )
-    return value
-
-
-def _http_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
-        raise ValueError(f"{value!r} is not a URL: it must start with http:// or https:// and name a host")
-    return value.rstrip("/") + "/"
-
-
-def _optional_http_url(value: str) -> str:
-    return _http_url(value) if value else ""
-
-
-def parse_hours(value: str) -> tuple[int, int]:
-    """Return begin and end of hours such as `08:00-18:00` in minutes of the day. Raises ValueError for others."""
-    match = re.fullmatch(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)", value)
-    begin, end = (int(match[i]) * 60 + int(match[i + 1]) for i in (1, 3)) if match else (0, 0)
-    if not begin < end <= 24 * 60:
-        raise ValueError(f"{value!r} are no hours of a day: write them as in '08:00-18:00'")
-    return begin, end
-
-
-def _hours(value: str) -> str:
-    parse_hours(value)
-    return value
-
-
-def _mail_address(value: str) -> str:
-    if not re.fullmatch(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+", value):
-        raise ValueError(f"{value!r} is not an e-mail address")
-    return value
-
-
-def _host_and_port(value: str) -> str:
-    if value and not re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}", value):
-        raise ValueError(f"{value!r} is not a host and a port, as in 'mail.example.org:587'")
-    return value
-
-
-def _webhook_url(value: str) -> str:
-    if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
-        raise ValueError(f"{value!r} is not a URL: it must start with http:// or https:// and name a host")
-    return value
-
-
-def _sha256(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
-        raise ValueError("not a sha256: 64 hexadecimal digits are needed")
-    return value.lower()
-
-
-def _time_zone(value: str) -> str:
-    if value not in zoneinfo.available_timezones():
-        near = difflib.get_close_matches(value, zoneinfo.available_timezones(), n=1)
-        raise ValueError(f"{value!r} is not a time zone" + (f"; did you mean {near[0]!r}?" if near else ""))
-    return value
-
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Address = Annotated[str, AfterValidator(_ip_address)]
-Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
-Retention = Annotated[timedelta | None, BeforeValidator(parse_retention)]
-Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-Sha256 = Annotated[str, AfterValidator(_sha256)]
-MailAddress = Annotated[str, AfterValidator(_mail_address)]
-Scope = Annotated[str, Field(pattern=r"^[a-z_]+:[a-z_]+$")]
-Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){1,3}(-\w+)?$")]
 
 
 class Settings(BaseModel):
@@ -227,7 +115,7 @@ class Settings(BaseModel):
         description="Address on which the gateway listens. Set it to the host's public address, or `0.0.0.0` for all, "
         "when people shall come in.",
     )
-    cvat_url: Annotated[str, AfterValidator(_optional_http_url)] = Field(
+    cvat_url: OptionalHttpUrl = Field(
         "",
         description="CVAT's address as a browser reaches it, as in `https://cvat.example.org`: dashboards link to its tasks "
         "and jobs, and it is asked who a visitor is. Empty: no links, and visitors come from the file of local users.",
@@ -258,7 +146,7 @@ class Settings(BaseModel):
         (),
         description="Addresses or networks (CIDR) that may reach Grafana and the events API directly, not through the gateway, where `firewall` is on.",
     )
-    cvat_server_url: Annotated[str, AfterValidator(_optional_http_url)] = Field(
+    cvat_server_url: OptionalHttpUrl = Field(
         "",
         description="Address at which this stack asks CVAT's server who a visitor is (`/api/users/self`) and whether he has the "
         "analytics right (`/analytics`); empty means `cvat_url`. Needed where CVAT's proxy sends `/analytics` elsewhere.",
@@ -270,7 +158,7 @@ class Settings(BaseModel):
     events_api_export_retention: Duration = Field(
         timedelta(hours=1), description="How long the events API keeps a finished export."
     )
-    grafana_root_url: Annotated[str, AfterValidator(_http_url)] = Field(
+    grafana_root_url: HttpUrl = Field(
         "",
         description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers "
         "(CVAT serves `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.",
@@ -313,9 +201,7 @@ class Settings(BaseModel):
     )
 
     # What is stored, and for how long
-    database: Annotated[str, AfterValidator(_identifier)] = Field(
-        "cvat", description="Name of the ClickHouse database."
-    )
+    database: DatabaseName = Field("cvat", description="Name of the ClickHouse database.")
     events_retention: Retention = Field(
         None, description="How long events are kept, as in `400d`; `forever` keeps all."
     )
@@ -354,7 +240,7 @@ class Settings(BaseModel):
         le=timedelta(minutes=1),
         ge=timedelta(seconds=1),
     )
-    time_zone: Annotated[str, AfterValidator(_time_zone)] = Field(
+    time_zone: TimeZone = Field(
         "UTC",
         description="Time zone in which reports divide work into days, and of `alert_working_hours`, such as `Europe/Berlin`.",
     )
@@ -367,7 +253,7 @@ class Settings(BaseModel):
     alert_emails: tuple[MailAddress, ...] = Field(
         (), description="E-mail addresses that alerts go to; they need `smtp_host`."
     )
-    alert_webhook_url: Annotated[str, AfterValidator(_webhook_url)] = Field(
+    alert_webhook_url: WebhookUrl = Field(
         "", description="URL to which alerts are posted as JSON, in the form of Grafana's webhook."
     )
     alert_webhook_token: bool = Field(
@@ -375,7 +261,7 @@ class Settings(BaseModel):
         description="Whether the webhook wants a token (`Authorization: Bearer`); give it with "
         "`cvat-analytics secrets set alert_webhook_token`.",
     )
-    smtp_host: Annotated[str, AfterValidator(_host_and_port)] = Field(
+    smtp_host: HostAndPort = Field(
         "", description="Mail server through which Grafana sends, as in `mail.example.org:587`."
     )
     smtp_user: str = Field(
@@ -386,7 +272,7 @@ class Settings(BaseModel):
     alert_working_days: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = Field(
         ("mon", "tue", "wed", "thu", "fri"), description="Days on which events are expected."
     )
-    alert_working_hours: Annotated[str, AfterValidator(_hours)] = Field(
+    alert_working_hours: Hours = Field(
         "08:00-18:00", description="Hours of those days in which events are expected, in `time_zone`."
     )
     alert_silence: Duration = Field(

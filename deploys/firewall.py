@@ -15,7 +15,7 @@ def apply(plan: Plan) -> None:
             name="firewall: none", unit=gateway.FIREWALL_UNIT, files=[file.path for file in files]
         )
         return
-    gateway_operations.program(name="firewall: nftables", package="nftables")
+    operations.prerequisites(name="firewall: nftables", packages=["nftables"])
     operations.managed_files(name="firewall: rules", files=files, unit=gateway.FIREWALL_UNIT)
     operations.service(
         name="firewall: service",

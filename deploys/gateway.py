@@ -10,7 +10,7 @@ from deploys.plan import Plan
 
 def install(plan: Plan) -> None:
     """Install nginx. Its own service would listen publicly with a page of the distribution's: it stays off."""
-    gateway_operations.program(name="gateway: nginx", package="nginx", masked=["nginx.service"])
+    operations.prerequisites(name="gateway: nginx", packages=["nginx"], masked=["nginx.service"])
 
 
 def configure(plan: Plan) -> None:

@@ -1,4 +1,4 @@
-"""Operations for what is not one of the vendors' packages: Debian's own programs, and units that may have to go again."""
+"""Operations for units of our own: one that may have to go again, and one that is asked by its port."""
 
 from __future__ import annotations
 
@@ -8,30 +8,8 @@ from collections.abc import Sequence
 from pyinfra import host, logger
 from pyinfra.api import StringCommand, operation
 
-from deploys.facts import STATE_DIRECTORY, Files, PackageVersions, Unit
+from deploys.facts import STATE_DIRECTORY, Files, Unit
 from deploys.operations import Commands
-
-
-@operation()
-def program(package: str, masked: Sequence[str] = ()) -> Commands:
-    """Install the distribution's `package` for its program alone.
-
-    + package: its name, in whatever version the distribution has
-    + masked: units of it that must not start, now or ever; a package that is there already keeps its units as they are
-
-    Raises nothing: when apt cannot install it, its own message says why.
-    """
-    if package in host.get_fact(PackageVersions, packages=[package]):
-        host.noop(f"{package} is installed")
-        return
-    host.log(f"install {package} of the distribution", logger.info)
-    for unit in masked:
-        yield f"systemctl mask -q {shlex.quote(unit)}"
-    yield "apt-get -q update"
-    yield (
-        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=120 --no-install-recommends "
-        f"install {shlex.quote(package)}"
-    )
 
 
 @operation()

@@ -41,7 +41,8 @@ from deploys.facts import (
 Commands = Generator[str | StringCommand | FileUploadCommand, None, None]
 
 
-def _differs(file: RenderedFile, found: FileState | None) -> bool:
+def differs(file: RenderedFile, found: FileState | None) -> bool:
+    """Return whether a file on the host, `found` there or not, is another than is wanted."""
     wanted = FileState(sha256(file.content.encode()).hexdigest(), file.mode, file.user, file.group)
     return found != wanted
 
@@ -59,7 +60,7 @@ def _show_difference(file: RenderedFile, found: FileState | None) -> None:
         host.log(f"    {line}", logger.info)
 
 
-def _archive(files: Sequence[RenderedFile]) -> str:
+def packed(files: Sequence[RenderedFile]) -> str:
     """Return `files` as a base64 text of a tar archive with their owners and modes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
@@ -111,7 +112,7 @@ def managed_files(
     paths = [file.path for file in (*files, *replacing)] + list(absent)
     states = host.get_fact(Files, paths=paths)
     files = [*files, *(file for file in replacing if file.path in states)]
-    changed = [file for file in files if _differs(file, states.get(file.path))]
+    changed = [file for file in files if differs(file, states.get(file.path))]
     removed = [path for path in absent if path in states]
     if not changed and not removed:
         host.noop(f"{len(files)} files are already right")
@@ -135,7 +136,7 @@ def managed_files(
             yield f"[ -d {shlex.quote(directory)} ] || install -d -m {'700' if secret else '755'} {shlex.quote(directory)}"
         yield StringCommand(
             "base64 -d | tar -xzp --no-overwrite-dir -C /",
-            _stdin=_archive(changed).splitlines(),
+            _stdin=packed(changed).splitlines(),
         )
 
 
@@ -196,15 +197,24 @@ def packages_upload(versions: dict[str, str], files: Sequence[Path], directory: 
 
 
 @operation()
-def prerequisites(packages: Sequence[str]) -> Commands:
-    """Install the distribution's own `packages`, in whatever version it has."""
+def prerequisites(packages: Sequence[str], masked: Sequence[str] = ()) -> Commands:
+    """Install the distribution's own `packages`, in whatever version it has.
+
+    + packages: their names
+    + masked: units of them that must not start, now or ever; where all packages are there already, units stay as they are
+    """
     installed = host.get_fact(PackageVersions, packages=list(packages))
     missing = [name for name in packages if name not in installed]
     if not missing:
         host.noop("already installed")
         return
+    for unit in masked:
+        yield f"systemctl mask -q {shlex.quote(unit)}"
     yield "apt-get -q update"
-    yield f"DEBIAN_FRONTEND=noninteractive apt-get -y -q --no-install-recommends install {' '.join(missing)}"
+    yield (
+        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=120 --no-install-recommends "
+        f"install {' '.join(missing)}"
+    )
 
 
 @operation()
@@ -263,24 +273,39 @@ def service(unit: str, applied: str, probe: str, timeout: float) -> Commands:
     + probe: shell command that succeeds when the service is healthy
     + timeout: how long, in seconds, to wait for that after a start
     """
+    yield from started(
+        unit,
+        applied,
+        f"systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {last_words(unit)}; exit 1; }}",
+        wait_until(
+            probe,
+            timeout,
+            f"{unit} did not become healthy within {timeout:.0f} s; its last lines:",
+            last_words(unit),
+        ),
+    )
+
+
+def started(
+    unit: str, applied: str, *commands: str
+) -> Generator[str | StringCommand | FileUploadCommand, None, bool]:
+    """Run `commands`, which bring `unit` up, unless it runs with what `applied` stands for; note that it does.
+
+    Returns whether there was anything to run them for.
+    """
     state = host.get_fact(Unit, unit=unit)
     if state.active and state.applied == applied and not state.needs_reload:
         if not state.enabled:
             yield f"systemctl enable {unit}"
         else:
             host.noop(f"{unit} runs with what is wanted")
-        return
+        return False
     yield "systemctl daemon-reload"
     if not state.enabled:
         yield f"systemctl enable {unit}"
-    yield f"systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {_last_words(unit)}; exit 1; }}"
-    yield wait_until(
-        probe,
-        timeout,
-        f"{unit} did not become healthy within {timeout:.0f} s; its last lines:",
-        _last_words(unit),
-    )
+    yield from commands
     yield f"install -d -m 755 {STATE_DIRECTORY} && echo {applied} > {STATE_DIRECTORY}/{unit}.applied"
+    return True
 
 
 @operation()
@@ -316,7 +341,8 @@ def insert_probe(
         yield f"rm -f {answer}"
 
 
-def _last_words(unit: str) -> str:
+def last_words(unit: str) -> str:
+    """Return a command that shows the last lines of a unit's log."""
     return f"journalctl -u {unit} -n 20 --no-pager -o cat >&2"
 
 

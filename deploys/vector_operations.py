@@ -2,14 +2,14 @@
 
 Vector takes a reload only where sources and transforms differ. A changed sink would have to end first, and one that waits
 for a ClickHouse that refuses it never ends (src/topology/running.rs): the reload would hang with the sources closed
-already. Global options and credentials need a restart anyway (FACTS: GlobalOptionsChanged; LoadCredential=).
+already. Global options and credentials need a restart anyway (GlobalOptionsChanged in the same file; LoadCredential=).
 """
 
 from __future__ import annotations
 
 import shlex
 import tomllib
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
 
@@ -19,8 +19,7 @@ from pyinfra.api import StringCommand, operation
 from cvat_analytics.render import Context, RenderedFile
 from deploys import operations
 from deploys.facts import STATE_DIRECTORY, Files, FileText, Unit
-
-Commands = Generator[str | StringCommand, None, None]
+from deploys.operations import Commands
 
 CANDIDATE = "/run/cvat-analytics/vector-candidate"
 PREVIOUS = f"{STATE_DIRECTORY}/vector.previous.tar"
@@ -70,7 +69,7 @@ def proven(context: Context, files: Sequence[RenderedFile], unit: str) -> Comman
     """
     wanted = [file for file in files if file.effect == "restart" or file.path.endswith("/tests.toml")]
     found = host.get_fact(Files, paths=[file.path for file in wanted])
-    if not any(operations._differs(file, found.get(file.path)) for file in wanted):
+    if not any(operations.differs(file, found.get(file.path)) for file in wanted):
         host.noop("the configuration is the one that was proven")
         return
     configuration = next(file for file in wanted if file.path.endswith("/vector.toml"))
@@ -79,13 +78,13 @@ def proven(context: Context, files: Sequence[RenderedFile], unit: str) -> Comman
     reloadable = (
         state.active
         and state.applied
-        and not any(operations._differs(file, found.get(file.path)) for file in others)
+        and not any(operations.differs(file, found.get(file.path)) for file in others)
         and change(host.get_fact(FileText, path=configuration.path), configuration.content) == "reload"
     )
     yield f"rm -rf {CANDIDATE} && install -d -m 700 {CANDIDATE} {CANDIDATE}/credentials"
     yield StringCommand(
         "base64 -d | tar -xzp --no-overwrite-dir -C /",
-        _stdin=operations._archive(candidates(context, files)).splitlines(),
+        _stdin=operations.packed(candidates(context, files)).splitlines(),
     )
     toml, tests = f"{CANDIDATE}/vector.toml", f"{CANDIDATE}/tests.toml"
     refused = "vector: Vector refuses the new configuration. What runs now was not touched. Its reason:"
@@ -113,23 +112,16 @@ def applied(
     + probes: shell commands that all succeed when the service is healthy
     + timeout: how long, in seconds, to wait for that
     """
-    state = host.get_fact(Unit, unit=unit)
-    if state.active and state.applied == fingerprint and not state.needs_reload:
-        if not state.enabled:
-            yield f"systemctl enable {unit}"
-        else:
-            host.noop(f"{unit} runs with what is wanted")
-        return
-    yield "systemctl daemon-reload"
-    if not state.enabled:
-        yield f"systemctl enable {unit}"
-    yield _script(unit, configuration, " && ".join(probes), timeout)
-    yield f"install -d -m 755 {STATE_DIRECTORY} && echo {fingerprint} > {STATE_DIRECTORY}/{unit}.applied"
-    yield f"rm -f {PREVIOUS} {CHANGE}"
+    if (
+        yield from operations.started(
+            unit, fingerprint, _script(unit, configuration, " && ".join(probes), timeout)
+        )
+    ):
+        yield f"rm -f {PREVIOUS} {CHANGE}"
 
 
 def _script(unit: str, configuration: str, probe: str, timeout: float) -> str:
-    words = operations._last_words(unit)
+    words = operations.last_words(unit)
     healthy = operations.wait_until(
         f"{{ {probe}; }}",
         timeout,

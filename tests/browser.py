@@ -5,7 +5,6 @@ Where there is no browser, the tests say what is missing: as a failure in CI, as
 
 from __future__ import annotations
 
-import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -13,11 +12,12 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
-import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.missing import give_up
 
 TIMEOUT = 20
 """Seconds that a page may take to become what a test waits for."""
@@ -28,10 +28,9 @@ def chromium(width: int = 1600, height: int = 1000) -> Iterator[webdriver.Chrome
     """Run a browser."""
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not program or not driver:
-        message = "browser tests: chromium and chromedriver are needed (Debian: apt install chromium chromium-driver)"
-        if os.environ.get("CI"):
-            pytest.fail(message, pytrace=False)
-        pytest.skip(message)
+        give_up(
+            "browser tests: chromium and chromedriver are needed (Debian: apt install chromium chromium-driver)"
+        )
     options = webdriver.ChromeOptions()
     options.binary_location = program
     for argument in (

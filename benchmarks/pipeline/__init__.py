@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import quantiles
 from typing import TYPE_CHECKING
 
+from benchmarks import machine
 from benchmarks.pipeline import delay
 from benchmarks.pipeline.rig import Rig, rig
 from benchmarks.report import BenchmarkError, Measurement, Report, Target, tail
@@ -42,7 +43,7 @@ def run(runs: int, say: Say) -> Report:
     """Measure on a fresh stack and report."""
     measurements: list[Measurement] = []
     with rig() as stage:
-        vector = stage.vector
+        vector = machine.vector()
         say(f"warming up ({vector})")
         _throughput(stage, 8, 10)
         for connections, size in itertools.product(CONNECTIONS, SIZES):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
-import shutil
 import signal
-import subprocess
 import tempfile
 import threading
 import time
@@ -51,16 +49,6 @@ class Rig:
 
     running: stack.Stack
     client: Client
-
-    @property
-    def vector(self) -> str:
-        """Return which Vector is measured."""
-        program = shutil.which("vector")
-        if not program:
-            return "the substitute for Vector"
-        return subprocess.run(
-            [program, "--version"], capture_output=True, text=True, check=True
-        ).stdout.strip()
 
     @property
     def paths(self) -> Paths:

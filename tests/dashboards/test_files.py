@@ -38,7 +38,7 @@ def test_uids_and_titles_are_those_of_bookmarks() -> None:
     }
 
 
-# shared/CVAT.md §6, and what this project adds
+# what CVAT's own dashboards have, and what this project adds
 @pytest.mark.parametrize(
     ("title", "elements"),
     [

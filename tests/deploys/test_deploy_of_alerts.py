@@ -25,13 +25,13 @@ def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
 def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Return the files that a deploy sends, by path."""
     found: dict[str, str] = {}
-    archive = operations._archive
+    archive = operations.packed
 
     def noted(files: Any) -> str:
         found.update({file.path: file.content for file in files})
         return archive(files)
 
-    monkeypatch.setattr(operations, "_archive", noted)
+    monkeypatch.setattr(operations, "packed", noted)
     return found
 
 

@@ -24,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks import machine
 from cvat_analytics.embedded import stack
 from cvat_analytics.render import Context
 from cvat_analytics.topology import Topology
@@ -93,12 +94,7 @@ class Embedded:
     @property
     def vector_version(self) -> str:
         """Return which Vector is tested."""
-        program = shutil.which("vector")
-        if not program:
-            return "the substitute for Vector"
-        return subprocess.run(
-            [program, "--version"], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        return machine.vector()
 
     def start(self, *parts: str) -> None:
         """Start what of `parts` does not run, with the settings as they are now."""

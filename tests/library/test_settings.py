@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_analytics import settings, topology
+from cvat_analytics import setting_types, settings, topology
 from cvat_analytics.errors import InputError
 
 ONE_HOST = {"clickhouse": ["a"], "vector": ["a"], "grafana": ["a"]}
@@ -90,17 +90,17 @@ def test_all_mistakes_are_reported_at_once():
     assert len(mistakes({"grafana_prot": 1, "vector_port": 0, "journal_retention": "soon"})) == 3
 
 
-@given(st.integers(1, 10**6), st.sampled_from(sorted(settings._DURATION_UNITS)))
+@given(st.integers(1, 10**6), st.sampled_from(sorted(setting_types._DURATION_UNITS)))
 def test_a_duration_is_number_times_unit(number, unit):
-    assert settings.parse_duration(f"{number}{unit}") == number * timedelta(
-        seconds=settings._DURATION_UNITS[unit]
+    assert setting_types.parse_duration(f"{number}{unit}") == number * timedelta(
+        seconds=setting_types._DURATION_UNITS[unit]
     )
 
 
 @given(st.text(max_size=12))
 def test_any_other_text_is_refused_or_means_a_positive_duration(text):
     try:
-        duration = settings.parse_duration(text)
+        duration = setting_types.parse_duration(text)
     except (ValueError, OverflowError):
         return
     assert duration > timedelta(0)
@@ -108,7 +108,7 @@ def test_any_other_text_is_refused_or_means_a_positive_duration(text):
 
 @pytest.mark.parametrize(("text", "size"), [("512MiB", 2**29), ("2 GiB", 2**31), ("100", 100), (7, 7)])
 def test_a_size_is_in_bytes(text, size):
-    assert settings.parse_size(text) == size
+    assert setting_types.parse_size(text) == size
 
 
 def test_forever_keeps_everything():

@@ -1,0 +1,144 @@
+"""The types of settings' values: what a duration, a size, an address or a time zone is, and what else is not one.
+
+Each refuses with a sentence that says what is wrong and what to write instead.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import zoneinfo
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+_DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+_SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def parse_duration(value: object) -> timedelta:
+    """Return the duration that a text like `90d`, `12h`, `500ms` or `1y` (365 days) means.
+
+    Raises ValueError for anything else, and for a duration of zero.
+    """
+    if isinstance(value, timedelta):
+        return value
+    match = re.fullmatch(r"(\d+)\s*(ms|[smhdwy])", str(value).strip())
+    if not match or int(match[1]) == 0:
+        raise ValueError(
+            f"{value!r} is not a duration: write a whole number and ms, s, m, h, d, w or y, as in '90d'"
+        )
+    return timedelta(seconds=int(match[1]) * _DURATION_UNITS[match[2]])
+
+
+def parse_retention(value: object) -> timedelta | None:
+    """Return how long to keep data: a duration, or None for `forever`."""
+    return None if value is None or value == "forever" else parse_duration(value)
+
+
+def parse_size(value: object) -> int:
+    """Return the bytes that a text like `512MiB` or `2GiB` means. Raises ValueError for anything else."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    match = re.fullmatch(r"(\d+)\s*((?:[KMGT]iB)?)", str(value).strip())
+    if not match:
+        raise ValueError(
+            f"{value!r} is not a size: write a whole number and KiB, MiB, GiB or TiB, as in '512MiB'"
+        )
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def _ip_address(value: str) -> str:
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError:
+        raise ValueError(f"{value!r} is not an IP address") from None
+
+
+def _identifier(value: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,62}", value) or value in {
+        "system",
+        "default",
+        "information_schema",
+    }:
+        raise ValueError(
+            f"{value!r} is not usable as a database name: small letters, digits and _ only, and not one of ClickHouse's own"
+        )
+    return value
+
+
+def _http_url(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise ValueError(f"{value!r} is not a URL: it must start with http:// or https:// and name a host")
+    return value.rstrip("/") + "/"
+
+
+def _optional_http_url(value: str) -> str:
+    return _http_url(value) if value else ""
+
+
+def parse_hours(value: str) -> tuple[int, int]:
+    """Return begin and end of hours such as `08:00-18:00` in minutes of the day. Raises ValueError for others."""
+    match = re.fullmatch(r"(\d\d):([0-5]\d)-(\d\d):([0-5]\d)", value)
+    begin, end = (int(match[i]) * 60 + int(match[i + 1]) for i in (1, 3)) if match else (0, 0)
+    if not begin < end <= 24 * 60:
+        raise ValueError(f"{value!r} are no hours of a day: write them as in '08:00-18:00'")
+    return begin, end
+
+
+def _hours(value: str) -> str:
+    parse_hours(value)
+    return value
+
+
+def _mail_address(value: str) -> str:
+    if not re.fullmatch(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+", value):
+        raise ValueError(f"{value!r} is not an e-mail address")
+    return value
+
+
+def _host_and_port(value: str) -> str:
+    if value and not re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}", value):
+        raise ValueError(f"{value!r} is not a host and a port, as in 'mail.example.org:587'")
+    return value
+
+
+def _webhook_url(value: str) -> str:
+    if value:
+        _http_url(value)
+    return value
+
+
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", value):
+        raise ValueError("not a sha256: 64 hexadecimal digits are needed")
+    return value.lower()
+
+
+def _time_zone(value: str) -> str:
+    if value not in zoneinfo.available_timezones():
+        near = difflib.get_close_matches(value, zoneinfo.available_timezones(), n=1)
+        raise ValueError(f"{value!r} is not a time zone" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Address = Annotated[str, AfterValidator(_ip_address)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+"""Ends with a slash."""
+OptionalHttpUrl = Annotated[str, AfterValidator(_optional_http_url)]
+WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
+"""As it is written: a slash more would be another address. Empty for none."""
+HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
+DatabaseName = Annotated[str, AfterValidator(_identifier)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+Hours = Annotated[str, AfterValidator(_hours)]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
+Retention = Annotated[timedelta | None, BeforeValidator(parse_retention)]
+Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Sha256 = Annotated[str, AfterValidator(_sha256)]
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
+Scope = Annotated[str, Field(pattern=r"^[a-z_]+:[a-z_]+$")]
+Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){1,3}(-\w+)?$")]
