@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-Model = Mapping[str, Any]
+from cvat_analytics.dashboards.places import Model, panels
 
 _IDENTITY = ("refId", "id", "name", "title", "matcher")
 """What tells one item of a list from another, the first that all items have."""
@@ -47,11 +47,10 @@ def _without(model: Model, *names: str) -> dict[str, Any]:
 
 def _panels(model: Model) -> dict[Any, Model]:
     """Return the panels, those in collapsed rows too, by id: a panel with another title is still the same panel."""
-    found: dict[Any, Model] = {}
-    for panel in model.get("panels", []):
-        found[panel.get("id")] = _without(panel, "panels") if panel.get("panels") else panel
-        found |= _panels(panel)
-    return found
+    return {
+        panel.get("id"): _without(panel, "panels") if panel.get("panels") else panel
+        for panel in panels(model)
+    }
 
 
 def _panel_name(id_: Any, panel: Model) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from cvat_analytics.dashboards.places import panels
+
 VARIABLE = "cvat_url"
 _PREFIX = f"${{{VARIABLE}}}"
 
@@ -23,7 +25,7 @@ def with_cvat_url(dashboard: Mapping[str, Any], url: str) -> dict[str, Any]:
         else:
             variables.remove(variable)
     if not url:
-        for panel in made.get("panels", []):
+        for panel in panels(made):
             overrides = panel.get("fieldConfig", {}).get("overrides", [])
             for override in list(overrides):
                 _drop_links(override)
@@ -40,10 +42,10 @@ def without_cvat_url(dashboard: Mapping[str, Any], original: Mapping[str, Any]) 
             variables = made.setdefault("templating", {}).setdefault("list", [])
             variables[:] = [each for each in variables if each["name"] != VARIABLE]
             variables.insert(position, deepcopy(variable))
-    panels = {panel["id"]: panel for panel in made.get("panels", [])}
-    for panel in original.get("panels", []):
-        if panel["id"] in panels:
-            _restore_links(panels[panel["id"]], panel)
+    same = {panel["id"]: panel for panel in panels(made)}
+    for panel in panels(original):
+        if panel["id"] in same:
+            _restore_links(same[panel["id"]], panel)
     return made
 
 
@@ -55,7 +57,7 @@ def _drop_links(override: dict[str, Any]) -> None:
                 override["properties"].remove(each)
 
 
-def _restore_links(panel: dict[str, Any], original: Mapping[str, Any]) -> None:
+def _restore_links(panel: Mapping[str, Any], original: Mapping[str, Any]) -> None:
     """Put the links to CVAT back where a column of `original` had them and `panel` still has that column's override."""
     overrides = panel.get("fieldConfig", {}).get("overrides", [])
     for place, override in enumerate(original.get("fieldConfig", {}).get("overrides", [])):

@@ -13,9 +13,8 @@ from typing import Any
 
 from cvat_analytics.dashboards import defaults
 from cvat_analytics.dashboards.model import DATASOURCE_TYPE, DATASOURCE_UID
+from cvat_analytics.dashboards.places import Model, panels
 from cvat_analytics.settings import Settings
-
-Model = Mapping[str, Any]
 
 _PLUGIN_VERSION: str = Settings.model_fields["grafana_plugin_version"].default
 
@@ -34,7 +33,7 @@ def tidied(model: Model, reference: Model | None = None) -> dict[str, Any]:
             _reduced(link, defaults.DASHBOARD_LINK, _match(before.get("links", []), "title", link))
             for link in found["links"]
         ]
-    references = _panels_by_id(before)
+    references = {panel.get("id"): panel for panel in panels(before)}
     found["panels"] = [_panel(each, references) for each in _in_order(model.get("panels", []), references)]
     variables = [
         _variable(each, _match(_list(before, "templating"), "name", each))
@@ -94,18 +93,10 @@ def _match(items: Sequence[Model], key: str, wanted: Model) -> Model:
     return next((item for item in items if item.get(key) == wanted.get(key)), {})
 
 
-def _panels_by_id(model: Model) -> dict[Any, Model]:
-    found: dict[Any, Model] = {}
-    for panel in model.get("panels", []):
-        found[panel.get("id")] = panel
-        found |= _panels_by_id(panel)
-    return found
-
-
-def _in_order(panels: Sequence[Model], references: Mapping[Any, Model]) -> list[Model]:
+def _in_order(given: Sequence[Model], references: Mapping[Any, Model]) -> list[Model]:
     """Return the panels in the order of the file, and behind them the new ones; where they stand is said by gridPos."""
     order = {id_: position for position, id_ in enumerate(references)}
-    return sorted(panels, key=lambda panel: order.get(panel.get("id"), len(order)))
+    return sorted(given, key=lambda panel: order.get(panel.get("id"), len(order)))
 
 
 def _panel(model: Model, references: Mapping[Any, Model]) -> dict[str, Any]:
@@ -173,11 +164,10 @@ def _annotation(model: Model, reference: Model) -> dict[str, Any]:
     annotation = _reduced(model, defaults.ANNOTATION, reference)
     if "datasource" in annotation:
         annotation["datasource"] = _datasource(annotation["datasource"])
-    for key in ("target", "rawSql"):
-        if isinstance(annotation.get(key), Mapping):
-            annotation[key] = _target(annotation[key], reference.get(key, {}))
-        elif key == "rawSql" and isinstance(annotation.get(key), str):
-            annotation[key] = tidy_sql(annotation[key])
+    if isinstance(annotation.get("target"), Mapping):
+        annotation["target"] = _target(annotation["target"], reference.get("target", {}))
+    if isinstance(annotation.get("rawSql"), str):
+        annotation["rawSql"] = tidy_sql(annotation["rawSql"])
     return annotation
 
 

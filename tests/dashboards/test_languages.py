@@ -164,6 +164,15 @@ def test_links_to_cvat_are_there_when_the_settings_say_where_it_is(dashboard: Da
     assert site.without_cvat_url(made, dashboard.model) == dashboard.model
 
 
+@pytest.mark.parametrize("url", ["", "https://cvat.example.org/"])
+def test_links_in_a_collapsed_row_are_links_as_well(url: str) -> None:
+    (model,) = (dashboard.model for dashboard in DASHBOARDS if dashboard.title == "Management")
+    row = {"id": 99, "type": "row", "title": "Row", "panels": model["panels"]}
+    made = site.with_cvat_url(collapsed := {**model, "panels": [row]}, url)
+    assert made["panels"][0]["panels"] == site.with_cvat_url(model, url)["panels"]
+    assert site.without_cvat_url(made, collapsed) == collapsed
+
+
 def test_defaults_need_neither(tmp_path: Path) -> None:
     made = render.dashboards(Settings())
     assert made.keys() == {dashboard.file.name for dashboard in DASHBOARDS}

@@ -117,16 +117,19 @@ def test_filters_depend_on_each_other_and_all_takes_the_choice_away(page: Page) 
     assert len(set(page.column(page.panel("Working time"), "Task ID"))) > 1
 
 
-def test_a_choice_of_one_changes_what_a_panel_shows(page: Page) -> None:
+def test_a_choice_of_one_changes_what_a_panel_shows(page: Page, store: Store) -> None:
+    store.refresh()
     page.open(MANAGEMENT, **TIMES)
     find = "return [...arguments[0].querySelectorAll('th .name')].map((name) => name.textContent)"
     before = page.run(find, page.panel("Working time"))
+    computed = page.find("tfoot", page.panel("Working time")).text
     page.find('[data-variable="working_time"]').click()
     page.wait(lambda: page.all(".popup .options label"))[1].click()
     page.wait(lambda: page.query().get("var-working_time") == ["reported"])
     page.settle()
     assert "Reported" in page.find('[data-variable="working_time"]').text
     assert before == page.run(find, page.panel("Working time"))
+    assert computed != page.find("tfoot", page.panel("Working time")).text
 
 
 def test_free_text_finds_one_request(page: Page, store: Store) -> None:

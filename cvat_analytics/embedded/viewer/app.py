@@ -65,6 +65,11 @@ def _guarded(*, page: bool = False, viewers: bool = False) -> Callable[[Endpoint
     return decorate
 
 
+def _asked_for(found: list[Dashboard], request: Request) -> Dashboard | None:
+    """Return that dashboard among `found` whose uid is in the address."""
+    return next((each for each in found if each.uid == request.path_params["uid"]), None)
+
+
 class _Files(StaticFiles):
     """Files that the browser asks for again each time: another version of the viewer may have other ones."""
 
@@ -125,7 +130,7 @@ class Viewer:
     def dashboard(self, request: Request) -> Response:
         """Show one dashboard."""
         found = self._dashboards()
-        shown = next((each for each in found if each.uid == request.path_params["uid"]), None)
+        shown = _asked_for(found, request)
         if shown is None:
             return self._message(found, 404, "Not found", "There is no such dashboard.")
         return HTMLResponse(pages.dashboard(self.config, found, shown), headers=_HEADERS)
@@ -180,11 +185,10 @@ class Viewer:
         return JSONResponse(data.marks(shown, made, self.clickhouse), headers=_DATA_HEADERS)
 
     def _wanted(self, request: Request) -> Dashboard:
-        uid = request.path_params["uid"]
-        for each in self._dashboards():
-            if each.uid == uid:
-                return each
-        raise InputError(f"there is no dashboard with the uid {uid!r}")
+        shown = _asked_for(self._dashboards(), request)
+        if shown is None:
+            raise InputError(f"there is no dashboard with the uid {request.path_params['uid']!r}")
+        return shown
 
     def _choice(self, request: Request, shown: Dashboard) -> choice.Choice:
         return choice.read(request.query_params.multi_items(), shown, datetime.now(UTC))
@@ -224,16 +228,16 @@ class Viewer:
     @_guarded(viewers=True)
     def dashboard_model(self, request: Request) -> Response:
         """Answer with one dashboard's JSON."""
-        for each in self._dashboards():
-            if each.uid == request.path_params["uid"]:
-                meta = {
-                    "provisioned": True,
-                    "slug": each.file.stem,
-                    "url": self._url(each),
-                    "folderTitle": self.config.folder,
-                }
-                return JSONResponse({"dashboard": dict(each.model), "meta": meta})
-        return JSONResponse({"message": "Dashboard not found"}, 404)
+        shown = _asked_for(self._dashboards(), request)
+        if shown is None:
+            return JSONResponse({"message": "Dashboard not found"}, 404)
+        meta = {
+            "provisioned": True,
+            "slug": shown.file.stem,
+            "url": self._url(shown),
+            "folderTitle": self.config.folder,
+        }
+        return JSONResponse({"dashboard": dict(shown.model), "meta": meta})
 
     @_guarded()
     def datasource(self, request: Request) -> Response:

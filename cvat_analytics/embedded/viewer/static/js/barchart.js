@@ -1,6 +1,6 @@
 // Draws a `barchart` panel: one group of bars for each row, standing or lying.
 import { GRID, chartIn, nameAxis, tipContent, tooltip, valueAxis } from './chart.js';
-import { seriesColor } from './colors.js';
+import { seriesColor, style } from './colors.js';
 import { h } from './dom.js';
 import { fieldsOf, valueText } from './fields.js';
 import { legend } from './legend.js';
@@ -49,7 +49,7 @@ export function barchart(body, panel, data, context) {
           showValue === 'always' ||
           (showValue === 'auto' && labels.length * series.length <= 24 && stacking !== 'normal'),
         position: stacking === 'normal' ? 'inside' : lying ? 'right' : 'top',
-        color: labelColor(),
+        color: style('--text'),
         formatter: (point) => valueText(field, point.value, context),
       },
       itemStyle: { opacity: Math.max(field.config.custom.fillOpacity ?? 80, 30) / 100 },
@@ -92,5 +92,3 @@ export function barchart(body, panel, data, context) {
   }
   return running.end;
 }
-
-const labelColor = () => getComputedStyle(document.documentElement).getPropertyValue('--text').trim();

@@ -104,5 +104,4 @@ export function choose(anchor, { label, options, chosen, multi = true, all = tru
       if (!same) done(selected);
     },
   });
-  return box;
 }

@@ -30,7 +30,7 @@ export function popup(anchor, content, { label, closed = () => {} } = {}) {
   anchor.setAttribute('aria-expanded', 'true');
   place(box, anchor);
   box.querySelector('input, button, a')?.focus();
-  return { element: box, close: () => box.hidePopover(), replace: () => place(box, anchor) };
+  return { close: () => box.hidePopover() };
 }
 
 /** Show `text` while the pointer or the keyboard is on `anchor`. */

@@ -77,7 +77,7 @@ function displayName(field, keys) {
 }
 
 /** Return a field's options by Grafana's names: the defaults, then each override that fits. */
-export function configOf(field, fieldConfig = {}) {
+function configOf(field, fieldConfig = {}) {
   const { custom = {}, ...defaults } = fieldConfig.defaults ?? {};
   const config = { ...defaults, custom: { ...custom } };
   for (const { matcher, properties } of fieldConfig.overrides ?? []) {

@@ -2,7 +2,7 @@
 import { h } from './dom.js';
 
 /** Return JSON with one field a line; other text as it is. */
-export function pretty(text) {
+function pretty(text) {
   if (!/^\s*[[{]/.test(text)) return text;
   try {
     return JSON.stringify(JSON.parse(text), null, 2);

@@ -17,6 +17,7 @@ export class State extends EventTarget {
     });
   }
 
+  /** Read the address, and settle relative times anew. */
   read() {
     const query = new URLSearchParams(location.search);
     const defaults = this.model.time ?? {};
@@ -90,11 +91,6 @@ export class State extends EventTarget {
   /** Return whether a variable is a constant, which nobody but the dashboard's author can set. */
   isConstant(name) {
     return this.model.templating?.list.find((variable) => variable.name === name)?.type === 'constant';
-  }
-
-  /** Settle relative times anew. */
-  tick() {
-    this.read();
   }
 }
 

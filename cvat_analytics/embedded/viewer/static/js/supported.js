@@ -61,7 +61,7 @@ const REDUCE = {
 };
 
 /** What is drawn of each type of panel: options and custom field options, by Grafana's names. */
-export const TYPES = {
+const TYPES = {
   timeseries: {
     options: { legend: LEGEND, tooltip: TOOLTIP },
     custom: {

@@ -20,7 +20,7 @@ export function isZone(timezone) {
 }
 
 /** Return by how many milliseconds the clocks of `zone` are before UTC at `ms`. */
-export function offset(ms, zone) {
+function offset(ms, zone) {
   if (zone === 'UTC') return 0;
   const key = `${zone} ${Math.floor(ms / 9e5)}`;
   if (!offsets.has(key)) {

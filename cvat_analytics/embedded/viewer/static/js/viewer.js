@@ -71,7 +71,7 @@ class View {
     this.late = false;
     clearTimeout(this.timer);
     const { state } = this;
-    state.tick();
+    state.read();
     this.drawControls();
     this.drawTabs();
     if (state.problem) {
