@@ -6,8 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from argon2.low_level import Type, hash_secret
-
 from cvat_analytics import users
 from cvat_analytics.errors import InputError
 from cvat_analytics.render import Context, RenderedFile, render
@@ -31,17 +29,19 @@ def all_users(context: Context, file: Path) -> Users:
     password = context.secrets["events_api_admin"].encode()
     # Always the same for the same password, so that a second deploy changes nothing; the password is random and long
     salt = sha256(b"events API\0" + password).digest()[:16]
-    hashed = hash_secret(
-        password, salt, time_cost=2, memory_cost=19 * 1024, parallelism=1, hash_len=32, type=Type.ID
-    )
-    return users.add(known, User(ADMIN, hashed.decode(), analytics=True, admin=True))
+    return users.add(known, User(ADMIN, users.HASHER.hash(password, salt=salt), analytics=True, admin=True))
+
+
+def ingest_host(context: Context) -> str:
+    """Return the host to whose Vector events go: this one if it has one."""
+    hosts = context.topology.groups["vector"]
+    return context.host if context.host in hosts else hosts[0]
 
 
 def variables(context: Context) -> dict[str, Any]:
     """Return what the events API's templates see beside the usual names."""
-    topology = context.topology
-    ingest = context.host if context.host in topology.groups["vector"] else topology.groups["vector"][0]
-    settings = topology.settings[ingest]
+    ingest = ingest_host(context)
+    settings = context.topology.settings[ingest]
     address = settings.vector_listen_address
     if address in ("0.0.0.0", "::"):  # noqa: S104 - not a listener
         address = LOOPBACK if ingest == context.host else str(settings.address)
@@ -61,7 +61,7 @@ def variables(context: Context) -> dict[str, Any]:
 def files(context: Context, users_file: Path) -> list[RenderedFile]:
     """Return the events API's files. Raises InputError when the users file cannot be used."""
     paths, names = context.paths, context.variables() | variables(context)
-    vector = context.topology.settings[context.topology.groups["vector"][0]]
+    vector = context.topology.settings[ingest_host(context)]
     found = [
         _secret(context, "clickhouse_password", context.secrets["clickhouse_events_api"]),
         _secret(context, "users", users.dump(all_users(context, users_file))),

@@ -20,8 +20,8 @@ from cvat_analytics.errors import InputError
 MINIMUM_LENGTH = 10
 
 # OWASP's second choice of parameters: a login costs 19 MiB and some 30 ms, and fits beside everything else on a small host
-_HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-_NOBODY = _HASHER.hash("nobody has this password")
+HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+_NOBODY = HASHER.hash("nobody has this password")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def hash_password(password: str) -> str:
     """Return the hash of a password. Raises InputError when it is too short to be one."""
     if len(password) < MINIMUM_LENGTH:
         raise InputError(f"the password is too short: use at least {MINIMUM_LENGTH} characters")
-    return _HASHER.hash(password)
+    return HASHER.hash(password)
 
 
 def add(users: Users, user: User) -> Users:
@@ -98,16 +98,17 @@ def add(users: Users, user: User) -> Users:
 
 def remove(users: Users, name: str) -> Users:
     """Return the users without one. Raises InputError when there is none of that name."""
-    _find(users, name)
+    find(users, name)
     return {key: user for key, user in users.items() if key != name}
 
 
 def set_password(users: Users, name: str, password: str) -> Users:
     """Return the users with one's password changed. Raises InputError for an unknown name or a password too short."""
-    return {**users, name: replace(_find(users, name), hash=hash_password(password))}
+    return {**users, name: replace(find(users, name), hash=hash_password(password))}
 
 
-def _find(users: Users, name: str) -> User:
+def find(users: Users, name: str) -> User:
+    """Return the user of that name. Raises InputError when there is none."""
     if name not in users:
         known = ", ".join(sorted(users)) or "nobody"
         raise InputError(f"user {name!r}: is not in the file; there is {known}")
@@ -118,7 +119,7 @@ def check(users: Users, name: str, password: str) -> User | None:
     """Return the user whose name and password these are, or None. Takes as long for a name that is not there."""
     user = users.get(name)
     try:
-        _HASHER.verify(user.hash if user else _NOBODY, password)
+        HASHER.verify(user.hash if user else _NOBODY, password)
     except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
         return None
     return user

@@ -118,6 +118,6 @@ def set_password(name: str, directory: Path | None, inventory: Path | None) -> N
     """Change a user's password. It is asked for, or read from a pipe."""
     file = _File(directory, inventory)
     known = file.read()
-    library.remove(known, name)  # says so before a password is asked for when there is no such user
+    library.find(known, name)  # says so before a password is asked for when there is no such user
     file.write(library.set_password(known, name, _password(name)))
     click.echo(f"{file.path}: {name} has a new password.")

@@ -7,18 +7,14 @@ doubt nobody comes in.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Protocol
 
 import httpx
 
-from cvat_analytics import users
 from cvat_analytics.api.callers import Caller, Credentials
 from cvat_analytics.api.config import Config
 from cvat_analytics.api.directories import TIMEOUT_SECONDS, Memory
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.errors import InputError
 
 PROVEN_SECONDS = 60.0
 """How long it is taken for granted that CVAT's `/analytics` still refuses strangers."""
@@ -40,12 +36,11 @@ class Right(Protocol):
 class CvatRight:
     """Asks CVAT's `/analytics` with the visitor's own credentials: 200 for whoever has the right (docs/gateway.md)."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(
             base_url=url, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False
         )
         self._memory = Memory()
-        self._clock = clock
         self._proven = -PROVEN_SECONDS
 
     async def granted(self, given: Credentials, caller: Caller) -> bool:
@@ -63,7 +58,7 @@ class CvatRight:
 
     async def _prove(self) -> None:
         """Make sure that it is CVAT's server that answers: a page that anybody may see would let everybody in."""
-        if self._clock() - self._proven < PROVEN_SECONDS:
+        if time.monotonic() - self._proven < PROVEN_SECONDS:
             return
         if await self._status(Credentials()) == 200:
             raise Problem(
@@ -71,15 +66,12 @@ class CvatRight:
                 "/analytics of the CVAT in 'cvat_server_url' answers strangers too, so it is not CVAT's server that decides. "
                 "Send that path to CVAT's server (docs/gateway.md)",
             )
-        self._proven = self._clock()
+        self._proven = time.monotonic()
 
     async def _status(self, given: Credentials) -> int:
         """Return 200, 401 or 403 as CVAT says. Raises Problem (503) for anything else."""
-        headers = {"Authorization": given.authorization, "Cookie": given.cookie}
         try:
-            answer = await self._client.get(
-                "/analytics", headers={name: value for name, value in headers.items() if value}
-            )
+            answer = await self._client.get("/analytics", headers=given.headers())
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise Problem(503, f"CVAT does not say who may see analytics ({type(error).__name__})") from None
         if answer.status_code not in (200, 401, 403):
@@ -88,18 +80,11 @@ class CvatRight:
 
 
 class FileRight:
-    """Asks the users file: the flag, or being an administrator."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    """Goes by what the users file says of the caller: the flag, or being an administrator."""
 
     async def granted(self, given: Credentials, caller: Caller) -> bool:
         """See Right."""
-        try:
-            user = users.load(self._path).get(caller.name)
-        except InputError as error:
-            raise Problem(503, str(error)) from None
-        return user is not None and (user.analytics or user.admin)
+        return caller.analytics or caller.admin
 
     async def close(self) -> None:
         """See Right."""
@@ -107,4 +92,4 @@ class FileRight:
 
 def build(config: Config) -> Right:
     """Return who is asked for the right on a host with `config`."""
-    return CvatRight(config.cvat_url) if config.cvat_url else FileRight(config.users_file)
+    return CvatRight(config.cvat_url) if config.cvat_url else FileRight()

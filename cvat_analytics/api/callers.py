@@ -32,6 +32,8 @@ class Caller:
     name: str
     email: str = ""
     admin: bool = False
+    analytics: bool = False
+    """Whether the users file shows this person the dashboards; where there is a CVAT, that is asked instead."""
     organizations: tuple[Organization, ...] = ()
 
     @property
@@ -52,6 +54,11 @@ class Credentials:
 
     authorization: str = ""
     cookie: str = ""
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers that show them to somebody else."""
+        found = {"Authorization": self.authorization, "Cookie": self.cookie}
+        return {name: value for name, value in found.items() if value}
 
     def basic(self) -> tuple[str, str] | None:
         """Return name and password of a basic login (RFC 7617), or None when it is none."""

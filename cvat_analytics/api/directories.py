@@ -29,11 +29,7 @@ _PAGES = 20
 class Memory:
     """Remembers for a short time whose credentials are whose; of the credentials only a keyed hash is kept."""
 
-    def __init__(
-        self, seconds: float = REMEMBERED_SECONDS, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._seconds = seconds
-        self._clock = clock
+    def __init__(self) -> None:
         self._key = os.urandom(32)
         self._found: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
         self._asking: dict[bytes, asyncio.Lock] = {}
@@ -51,7 +47,7 @@ class Memory:
             if not lock.locked():
                 self._asking.pop(name, None)
         if caller:
-            self._found[name] = (self._clock() + self._seconds, caller)
+            self._found[name] = (time.monotonic() + REMEMBERED_SECONDS, caller)
             while len(self._found) > 1000:
                 self._found.popitem(last=False)
         return caller
@@ -62,7 +58,7 @@ class Memory:
 
     def _remembered(self, name: bytes) -> Caller | None:
         until, caller = self._found.get(name, (0.0, None))
-        if caller and until > self._clock():
+        if caller and until > time.monotonic():
             return caller
         self._found.pop(name, None)
         return None
@@ -78,16 +74,16 @@ class Memory:
 class Cvat:
     """Asks CVAT with the caller's own credentials: basic login, session cookie or token."""
 
-    def __init__(self, url: str, memory: Memory | None = None, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(
             base_url=url,
-            timeout=timeout,
+            timeout=TIMEOUT_SECONDS,
             follow_redirects=False,
             trust_env=False,
             headers={"Accept": "application/vnd.cvat+json"},
             limits=httpx.Limits(max_connections=20),
         )
-        self._memory = memory or Memory()
+        self._memory = Memory()
 
     async def find(self, given: Credentials) -> Caller | None:
         """See Directory."""
@@ -143,11 +139,8 @@ class Cvat:
         self, path: str, given: Credentials, query: dict[str, str] | None = None
     ) -> dict[str, Any] | None:
         """Return CVAT's JSON, or None when it says that these credentials are nobody's."""
-        headers = {"Authorization": given.authorization, "Cookie": given.cookie}
         try:
-            answer = await self._client.get(
-                path, params=query, headers={name: value for name, value in headers.items() if value}
-            )
+            answer = await self._client.get(path, params=query, headers=given.headers())
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise _cvat_away(type(error).__name__) from None
         if answer.status_code in (401, 403):
@@ -172,9 +165,9 @@ def _cvat_away(reason: str) -> Problem:
 class UsersFile:
     """Asks the users file. It is read again when it has changed."""
 
-    def __init__(self, path: Path, memory: Memory | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._memory = memory or Memory()
+        self._memory = Memory()
         self._users: users.Users = {}
         self._version: tuple[int, int] | None = None
         # Checking a password costs memory and time on purpose: one at a time leaves the rest of the service its own
@@ -213,5 +206,10 @@ class UsersFile:
         if user is None:
             return None
         return Caller(
-            key=f"local:{user.name}", id=user.id, name=user.name, email=user.email, admin=user.admin
+            key=f"local:{user.name}",
+            id=user.id,
+            name=user.name,
+            email=user.email,
+            admin=user.admin,
+            analytics=user.analytics,
         )

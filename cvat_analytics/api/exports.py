@@ -10,7 +10,6 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
 from typing import Any
 
 from cvat_analytics.api import queries
@@ -52,17 +51,14 @@ class _Run:
 class Exports:
     """All exports of this service. Safe to use from several threads."""
 
-    def __init__(
-        self, config: ExportsConfig, clickhouse: ClickHouse, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, config: ExportsConfig, clickhouse: ClickHouse) -> None:
         self._config = config
         self._clickhouse = clickhouse
-        self._clock = clock
         self._lock = threading.RLock()
         self._runs: dict[str, _Run] = {}
         self._closing = False
         self.shelf = Shelf(config.directory)
-        self._jobs = {job.id: job for job in self.shelf.load(clock(), config.keep.total_seconds())}
+        self._jobs = {job.id: job for job in self.shelf.load(time.time(), config.keep.total_seconds())}
         for job in self._jobs.values():
             if job.status == "failed":
                 self.shelf.write(job)
@@ -83,11 +79,11 @@ class Exports:
     ) -> Job:
         """Take an export in and return it. Raises Problem where the caller has too many (429) or the disk is full (507)."""
         with self._lock:
-            self._forget_expired()
+            self.forget_expired()
             mine = [job for job in self._jobs.values() if job.owner == caller.key]
             if len(mine) >= self._config.per_user:
-                soonest = min((job.expires or self._clock() + 60 for job in mine), default=0)
-                wait = max(1, int(soonest - self._clock()))
+                soonest = min((job.expires or time.time() + 60 for job in mine), default=0)
+                wait = max(1, int(soonest - time.time()))
                 raise Problem(
                     429,
                     f"you have {len(mine)} exports, and no more are kept for one person. Remove one with "
@@ -110,7 +106,7 @@ class Exports:
                 filters=filters,
                 conditions=list(selection.conditions),
                 parameters=selection.parameters,
-                created=self._clock(),
+                created=time.time(),
             )
             self._set(job)
             self._begin_what_may()
@@ -119,14 +115,14 @@ class Exports:
     def get(self, job_id: str, caller: Caller) -> Job | None:
         """Return the caller's export of that id; None for one that is not there, not his, or forgotten."""
         with self._lock:
-            self._forget_expired()
+            self.forget_expired()
             job = self._jobs.get(job_id)
             return job if job and job.owner == caller.key else None
 
     def of(self, caller: Caller) -> list[Job]:
         """Return the caller's exports, newest first."""
         with self._lock:
-            self._forget_expired()
+            self.forget_expired()
             return sorted((j for j in self._jobs.values() if j.owner == caller.key), key=lambda j: -j.created)
 
     def remove(self, job_id: str) -> None:
@@ -153,7 +149,11 @@ class Exports:
     def forget_expired(self) -> None:
         """Remove the exports whose time is over."""
         with self._lock:
-            self._forget_expired()
+            now = time.time()
+            for job in list(self._jobs.values()):
+                if job.expires is not None and job.expires <= now:
+                    del self._jobs[job.id]
+                    self.shelf.remove(job.id)
 
     def close(self, patience: float = 5.0) -> None:
         """End what runs, so that the next run of the service begins it anew."""
@@ -165,13 +165,6 @@ class Exports:
         for run in runs:
             if run.thread:
                 run.thread.join(patience)
-
-    def _forget_expired(self) -> None:
-        now = self._clock()
-        for job in list(self._jobs.values()):
-            if job.expires is not None and job.expires <= now:
-                del self._jobs[job.id]
-                self.shelf.remove(job.id)
 
     def _set(self, job: Job) -> None:
         self.shelf.write(job)
@@ -237,7 +230,7 @@ class Exports:
                 if job is None or run.stop.is_set():
                     raise _Stopped
                 job = job.with_(
-                    status="started", started=job.started or self._clock(), attempts=job.attempts + 1
+                    status="started", started=job.started or time.time(), attempts=job.attempts + 1
                 )
                 self._set(job)
             try:
@@ -280,5 +273,5 @@ class Exports:
                 self._end(job.with_(status="finished", size=size))
 
     def _end(self, job: Job) -> None:
-        now = self._clock()
+        now = time.time()
         self._set(job.with_(finished=now, expires=now + self._config.keep.total_seconds()))

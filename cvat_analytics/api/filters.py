@@ -15,6 +15,7 @@ from cvat_analytics.api.problems import Problem, bad_request
 DEFAULT_RANGE = timedelta(days=30)
 OBJECTS = ("project_id", "task_id", "job_id")
 
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 # 1970 to 2105: what the event table can hold
 FIRST_MS, LAST_MS = 0, 4_291_747_199_999
 
@@ -80,10 +81,14 @@ class Selection:
         )
 
 
+def aware(moment: datetime) -> datetime:
+    """Return a time with its zone: UTC where it names none."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
 def milliseconds(moment: datetime) -> int:
     """Return a time as milliseconds since 1970, kept within what the table can hold."""
-    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    value = (aware - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(milliseconds=1)
+    value = (aware(moment) - EPOCH) // timedelta(milliseconds=1)
     return min(max(value, FIRST_MS), LAST_MS)
 
 

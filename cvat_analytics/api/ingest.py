@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from cvat_analytics.api import problems
 from cvat_analytics.api.callers import Caller, Organization
-from cvat_analytics.api.filters import FIRST_MS, LAST_MS, Id
+from cvat_analytics.api.filters import EPOCH, FIRST_MS, LAST_MS, Id, aware
 from cvat_analytics.api.problems import Problem, bad_request
 from cvat_analytics.api.working_time import Action, Amount, Ids, amounts
 
@@ -62,7 +62,6 @@ CLIENT_SCOPES = frozenset(
 )
 """What clients of CVAT send, older and newer ones. A server's scope from a client would be a forgery."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 
 Text = Annotated[str, Field(max_length=MAXIMUM_EVENT_TEXT)]
@@ -125,7 +124,7 @@ def stored(
 
     Raises Problem (400) for a payload that is not JSON, or a time that no clock can have meant.
     """
-    correction = now - _aware(given.timestamp)
+    correction = now - aware(given.timestamp)
     who = {
         "user_id": caller.id,
         "user_name": caller.name,
@@ -157,7 +156,7 @@ def working_time(
     """
     previous = None
     if given.previous_event:
-        correction = now - _aware(given.timestamp)
+        correction = now - aware(given.timestamp)
         before = given.previous_event
         moment = _corrected(before, correction, "previous_event.timestamp")
         previous = Action(
@@ -172,11 +171,7 @@ def working_time(
         )
         for each in events
     ]
-    return [
-        _report(ids, amount, events[0], request_id)
-        for ids, amount in amounts(actions, previous).items()
-        if amount.milliseconds
-    ]
+    return [_report(ids, amount, events[0], request_id) for ids, amount in amounts(actions, previous).items()]
 
 
 def _report(ids: Ids, amount: Amount, model: dict[str, Any], request_id: str) -> dict[str, Any]:
@@ -187,7 +182,7 @@ def _report(ids: Ids, amount: Amount, model: dict[str, Any], request_id: str) ->
         **{name: model[name] for name in ("user_id", "user_name", "user_email", "org_id", "org_slug")},
         "scope": "send:working_time",
         "source": "server",
-        "timestamp": _EPOCH + timedelta(milliseconds=min(amount.until_ms, LAST_MS)),
+        "timestamp": EPOCH + timedelta(milliseconds=min(amount.until_ms, LAST_MS)),
         "duration": min(amount.milliseconds, 2**32 - 1),
         "payload": json.dumps(payload),
     }
@@ -195,21 +190,17 @@ def _report(ids: Ids, amount: Amount, model: dict[str, Any], request_id: str) ->
 
 def wire(event: dict[str, Any]) -> dict[str, Any]:
     """Return a stored event as CVAT's server sends it to Vector: its time as text, unix seconds with a fraction."""
-    microseconds = (event["timestamp"] - _EPOCH) // _MICROSECOND
+    microseconds = (event["timestamp"] - EPOCH) // _MICROSECOND
     return {**event, "timestamp": f"{microseconds // 10**6}.{microseconds % 10**6:06d}"}
 
 
-def _aware(moment: datetime) -> datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-
-
 def _ms(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def _corrected(event: ClientEvent, correction: timedelta, field: str) -> datetime:
     try:
-        moment = (_aware(event.timestamp) + correction).astimezone(timezone.utc)
+        moment = (aware(event.timestamp) + correction).astimezone(timezone.utc)
         if FIRST_MS <= _ms(moment) <= LAST_MS:
             return moment
     except OverflowError:

@@ -38,12 +38,12 @@ def bad_request(field: str, reason: str) -> Problem:
     return Problem(400, f"{field}: {reason}", errors=[{"field": field, "reason": reason}])
 
 
-def not_valid(details: list[ErrorDetails], *, inside: str = "") -> Problem:
+def not_valid(details: list[ErrorDetails]) -> Problem:
     """Return the problem of a body or of parameters that do not fit their model, with each reason."""
     errors = []
     for detail in details[:20]:
         places = [str(part) for part in detail["loc"] if part not in ("query", "body", "path", "header")]
-        field = ".".join([inside, *places] if inside else places) or "body"
+        field = ".".join(places) or "body"
         errors.append({"field": field, "reason": str(detail["msg"]).replace("Value error, ", "")})
     return Problem(400, "; ".join(f"{e['field']}: {e['reason']}" for e in errors), errors=errors)
 
@@ -55,7 +55,7 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
         "title": HTTPStatus(problem.status).phrase,
         "status": problem.status,
         "detail": problem.detail,
-        "instance": request.url.path,
+        "instance": request.scope["path"],
         "request_id": request.scope.get("request_id", ""),
     }
     if problem.errors:

@@ -76,14 +76,12 @@ def disposition(filename: str) -> str:
 class Turns:
     """Counts the streams that run, of each caller and of all."""
 
-    def __init__(self, per_caller: int = STREAMS_PER_CALLER, all_: int = STREAMS) -> None:
-        self._per_caller = per_caller
-        self._all = all_
+    def __init__(self) -> None:
         self._running: Counter[str] = Counter()
 
     def take(self, key: str) -> None:
         """Take a turn. Raises Problem (429) where none is left."""
-        if self._running[key] >= self._per_caller or self._running.total() >= self._all:
+        if self._running[key] >= STREAMS_PER_CALLER or self._running.total() >= STREAMS:
             raise Problem(
                 429, "too many streams at the same time. Let one end first, or ask for an export without `format`",
                 headers={"Retry-After": "5"},

@@ -9,9 +9,11 @@ import time
 import uuid
 from collections.abc import Callable
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from cvat_analytics.api.problems import MEDIA_TYPE
+from cvat_analytics.api import problems
+from cvat_analytics.api.problems import Problem
 
 log = logging.getLogger("cvat_analytics.api")
 
@@ -76,28 +78,11 @@ class Tracing:
             log.exception("request_id=%s failed", request_id)
             if status:
                 raise
-            await _internal_error(scope, traced)
+            problem = Problem(500, "The service failed; its log has the reason under this request id.")
+            await problems.answer(Request(scope), problem)(scope, receive, traced)
         finally:
             log.info(
                 "request_id=%s method=%s path=%s status=%s bytes=%s ms=%.0f user=%s%s",
                 request_id, scope["method"], json.dumps(scope["path"]), status, size,
                 (time.monotonic() - began) * 1000, json.dumps(scope.get("caller", "")), outcome,
             )  # fmt: skip
-
-
-async def _internal_error(scope: Scope, send: Send) -> None:
-    problem = {
-        "type": "about:blank",
-        "title": "Internal Server Error",
-        "status": 500,
-        "detail": "The service failed; its log has the reason under this request id.",
-        "instance": scope["path"],
-        "request_id": scope["request_id"],
-    }
-    start = {
-        "type": "http.response.start",
-        "status": 500,
-        "headers": [(b"content-type", MEDIA_TYPE.encode())],
-    }
-    await send(start)
-    await send({"type": "http.response.body", "body": json.dumps(problem).encode()})

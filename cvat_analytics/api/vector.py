@@ -18,12 +18,12 @@ TIMEOUT_SECONDS = 10.0
 class Vector:
     """The Vector that takes events."""
 
-    def __init__(self, config: VectorConfig, timeout: float = TIMEOUT_SECONDS) -> None:
+    def __init__(self, config: VectorConfig) -> None:
         self._url = config.url
         self._client = httpx.AsyncClient(
             auth=(config.username, config.password) if config.username else None,
             verify=_only(config.certificate) if config.certificate else True,
-            timeout=timeout,
+            timeout=TIMEOUT_SECONDS,
             trust_env=False,
             limits=httpx.Limits(max_connections=50, max_keepalive_connections=20),
         )

@@ -51,7 +51,7 @@ def amounts(actions: Iterable[Action], previous: Action | None) -> dict[Ids, Amo
     found: dict[Ids, Amount] = {}
     furthest = previous.end_ms if previous else None
     ids = previous.ids if previous else None
-    for action in in_order(actions):
+    for action in _in_order(actions):
         pause_counts = furthest is not None and action.at_ms - furthest < THRESHOLD_MS
         begin = furthest if furthest is not None and pause_counts else action.at_ms
         end = max(begin, action.end_ms)
@@ -63,7 +63,7 @@ def amounts(actions: Iterable[Action], previous: Action | None) -> dict[Ids, Amo
     return found
 
 
-def in_order(actions: Iterable[Action]) -> Sequence[Action]:
+def _in_order(actions: Iterable[Action]) -> Sequence[Action]:
     """Return actions in order of time; those of the same time in an order that does not depend on how they came."""
     return sorted(
         actions, key=lambda each: (each.at_ms, each.end_ms, *((i is None, i or 0) for i in each.ids))

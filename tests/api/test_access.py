@@ -210,16 +210,14 @@ INJECTIONS = (
 def test_sql_in_a_parameter_is_a_value_or_refused(as_, name, text):
     answer = as_("loner").get("/api/events", params={"format": "json", name: text})
     assert answer.status_code in (200, 400, 403)
-    if answer.status_code == 200 and name not in ("filename",):
-        assert answer.json()["events"] == []
-    if answer.status_code == 200 and name == "filename":
-        assert {each["user_id"] for each in answer.json()["events"]} == {7}
+    if answer.status_code == 200:
+        found = {each["user_id"] for each in answer.json()["events"]}
+        assert found == ({7} if name == "filename" else set())
 
 
-@pytest.mark.parametrize("text", INJECTIONS)
+# no JSON of a CVAT has a zero byte
+@pytest.mark.parametrize("text", [text for text in INJECTIONS if "\0" not in text])
 def test_awkward_texts_are_found_as_they_are(as_, store, text):
-    if "\0" in text:
-        return  # no JSON of a CVAT has it
     scope = f"odd:{text}"[:200]
     store.insert(
         [

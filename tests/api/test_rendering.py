@@ -11,9 +11,10 @@ from cvat_analytics.render import Context, Paths
 GROUPS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"], "events_api": ["c"], "gateway": []}
 
 
-def rendered(directory: Path, **settings: object) -> config.Config:
-    """Return the configuration of a host that has the events API alone."""
+def rendered(directory: Path, own: dict[str, object] | None = None, **settings: object) -> config.Config:
+    """Return the configuration of the host `c`, which has `settings` as all have, and its `own`."""
     values = {name: {"address": f"10.0.0.{number}", **settings} for number, name in enumerate("abc", 1)}
+    values["c"] |= own or {}
     values["b"]["vector_listen_address"] = "0.0.0.0"
     described = topology.build(GROUPS, values, where="test")
     context = Context("c", described, secrets.generate(), Paths(root=str(directory)))
@@ -53,3 +54,10 @@ def test_cvat_and_vectors_password_and_certificate_follow_the_settings(tmp_path)
     assert (found.vector.username, len(found.vector.password) > 20) == ("cvat", True)
     assert found.vector.certificate is not None
     assert found.vector.certificate.read_text() == "PEM"
+
+
+def test_a_host_with_a_vector_sends_to_it_and_logs_in_as_that_one_asks(tmp_path, monkeypatch):
+    monkeypatch.setitem(GROUPS, "vector", ["b", "c"])
+    found = rendered(tmp_path, own={"vector_username": "here"})
+    assert found.vector.url == "http://127.0.0.1:8282/"
+    assert (found.vector.username, len(found.vector.password) > 20) == ("here", True)

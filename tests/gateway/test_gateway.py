@@ -163,7 +163,7 @@ def test_under_its_own_host_name_grafana_is_at_the_root_and_the_api_beside_it(tm
 
 
 @pytest.mark.parametrize(
-    "path", ["/api/events", "/api/events/export", "/api/requests/7", "/api/docs/", "/api/schema"]
+    "path", ["/api/events", "/api/events/docs", "/api/events/openapi.json", "/api/requests/7"]
 )
 def test_the_events_api_asks_by_itself_and_gets_the_callers_credentials(entrance, path):
     entrance.authorizer.answer = as_json
@@ -173,7 +173,9 @@ def test_the_events_api_asks_by_itself_and_gets_the_callers_credentials(entrance
     assert (got["headers"]["authorization"], got["headers"]["x-request-id"]) == ("Basic YW5uOnB3", "mine")
 
 
-@pytest.mark.parametrize("path", ["/gateway/authorize", "/_authorize", "/api/eventsx", "/api/users/self"])
+@pytest.mark.parametrize(
+    "path", ["/gateway/authorize", "/_authorize", "/health", "/api/docs/", "/api/eventsx", "/api/users/self"]
+)
 def test_nothing_else_of_the_events_api_can_be_reached(entrance, path):
     with entrance.browser() as browser:
         assert browser.get(path).status_code == 404
