@@ -33,6 +33,12 @@ class Access:
     """Where else ClickHouse is reached as a user whom it lets in only from the host of his component."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def vector_login(self) -> tuple[str, str] | None:
+        """Return the name and the password without which Vector takes nothing; None where it asks for none."""
+        name = self.settings.vector_username
+        return (name, self.secrets["vector_ingest"]) if name else None
+
     def client(self, user: str = "admin") -> Client:
         """Return a ClickHouse client logged in as `user` to the stack's database.
 

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from cvat_analytics.access import Access
 from cvat_analytics.errors import InputError
 from cvat_analytics.importing.tables import STORE, explained
+from cvat_analytics.moments import refuse_backwards, text
 
 ID = "lower(hex(sipHash64(received_at, reason, message, original)))"
 """A letter's id, as SQL."""
 MARK = "cvat-analytics dead-letters retry "
 """How the letter begins with which a retry finds out that all letters before it have arrived."""
-
-
-def text(moment: datetime) -> str:
-    """Return a moment as a query parameter: to the millisecond, and whatever time zone this machine has."""
-    if moment.tzinfo:
-        moment = moment.astimezone(UTC)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}"
 
 
 @dataclass(frozen=True)
@@ -35,10 +29,7 @@ class Choice:
     ids: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.since and self.until and self.until <= self.since:
-            raise InputError(
-                f"--until {self.until:%Y-%m-%d %H:%M:%S}: is not after --since {self.since:%Y-%m-%d %H:%M:%S}"
-            )
+        refuse_backwards(self.since, self.until)
         for each in self.ids:
             if not 4 <= len(each) <= 16 or set(each.lower()) - set("0123456789abcdef"):
                 raise InputError(

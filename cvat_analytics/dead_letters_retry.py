@@ -18,9 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from cvat_analytics.dead_letters import ID, MARK, Choice, DeadLetters, text
+from cvat_analytics.dead_letters import ID, MARK, Choice, DeadLetters
 from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.importing.tables import STORE, explained
+from cvat_analytics.moments import text
 
 CHUNK_LETTERS, CHUNK_BYTES = 2000, 32 * 2**20
 """How many letters, and how much of originals, are under way at a time."""
@@ -186,15 +187,15 @@ class Retry:
             return http.client.HTTPConnection(*self._letters.access.vector, timeout=60)
         # the very certificate is trusted; the name in it is that of the host, which may be reached by another one here
         context = ssl.create_default_context(cafile=str(certificate))
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.check_hostname = False
         return http.client.HTTPSConnection(*self._letters.access.vector, timeout=60, context=context)
 
     def _authorization(self) -> dict[str, str]:
-        name = self._letters.access.settings.vector_username
-        if name is None:
+        login = self._letters.access.vector_login
+        if login is None:
             return {}
-        login = base64.b64encode(f"{name}:{self._letters.access.secrets['vector_ingest']}".encode()).decode()
-        return {"Authorization": f"Basic {login}"}
+        return {"Authorization": f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"}
 
 
 def _post(connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> int:

@@ -115,7 +115,7 @@ def find_on_host(shell: Shell, directory: str) -> list[File]:
     sizes = {name: int(size) for size, _, name in (line.partition(" ") for line in listing.splitlines())}
     # no more than it had: a file that grows meanwhile comes to an end
     return _files(
-        {name: size for name, size in sizes.items() if arrival(name)},
+        sizes,
         lambda name, size: shell.stream(f"head -c {size} -- {shlex.quote(f'{directory}/{name}')}"),
         f"{directory} on {shell.host}",
     )
@@ -134,7 +134,7 @@ def arrival(name: str) -> tuple[datetime, datetime] | None:
 def _files(
     sizes: Mapping[str, int], opened: Callable[[str, int], AbstractContextManager[Stream]], where: str
 ) -> list[File]:
-    """Return the files of these names and sizes. Raises InputError when there are none."""
+    """Return those of these names and sizes that are journal files. Raises InputError when there are none."""
     found = []
     for name, size in sizes.items():
         times = arrival(name)

@@ -17,6 +17,7 @@ from typing import Literal
 from cvat_analytics.access import Access
 from cvat_analytics.errors import InputError
 from cvat_analytics.journal import EVENT, Damage, File, Reader
+from cvat_analytics.moments import refuse_backwards, text
 from cvat_analytics.replay_store import Batch, Outcome, Store
 
 BATCH_LINES, BATCH_BYTES = 100_000, 64 * 2**20
@@ -34,10 +35,7 @@ class Range:
     by: Kind = "event"
 
     def __post_init__(self) -> None:
-        if self.until is not None and self.until <= self.since:
-            raise InputError(
-                f"--until {self.until:%Y-%m-%d %H:%M:%S}: is not after --since {self.since:%Y-%m-%d %H:%M:%S}"
-            )
+        refuse_backwards(self.since, self.until)
         whole = all(
             each == each.replace(minute=0, second=0, microsecond=0)
             for each in (self.since, self.until)
@@ -67,17 +65,12 @@ class Range:
         strange = len(lines) - len(found)
         if self.by == "arrival":
             return [line for line, _ in found], strange
-        # as text, times compare as they do as times
-        first, last = _text(self.since), _text(self.until) if self.until else b"9"
+        first, last = text(self.since).encode(), text(self.until).encode() if self.until else b"9"
         return [line for line, moment in found if first <= moment < last], strange
 
     def key(self, source: str) -> str:
         """Return what names a replay of these events from `source` in the ledger."""
         return f"{source} {self.by} {self.since.isoformat()} {self.until.isoformat() if self.until else ''}"
-
-
-def _text(moment: datetime) -> bytes:
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}".encode()
 
 
 @dataclass(frozen=True)

@@ -113,12 +113,8 @@ def _case(access: Access, case: Case, marker: str) -> str:
     if case.events:
         text = case.events.replace("MARKER", f"{marker}-{case.name}").replace('"NOW"', f'"{time.time():.6f}"')
         settings = access.settings
-        login = (
-            (settings.vector_username, access.secrets["vector_ingest"]) if settings.vector_username else None
-        )
-        events.send(
-            json.loads(text), *access.vector, login=login, tls=settings.vector_tls_certificate is not None
-        )
+        tls = settings.vector_tls_certificate is not None
+        events.send(json.loads(text), *access.vector, login=access.vector_login, tls=tls)
     client = access.client(case.user)
     client.database = access.settings.database
     parameters = {"marker": f"{marker}-{case.name}"}

@@ -144,7 +144,8 @@ def of_hosts(stack: Stack, access: Access, shells: Mapping[str, Shell]) -> Repor
             state = "stopped" if not active else "running"
             if active and first and component in answers and not answers[component]():
                 state = "not answering"
-            parts.append(Part(component, host, state, version, _url(*listens[component])))
+            tls = component == "gateway" or (component == "vector" and bool(settings.vector_tls_certificate))
+            parts.append(Part(component, host, state, version, _url(*listens[component], tls=tls)))
     return _with_flow(parts, access)
 
 
@@ -194,8 +195,8 @@ def _clickhouse_version(access: Access) -> str:
         return ""
 
 
-def _url(address: str, port: int) -> str:
-    return f"http://{f'[{address}]' if ':' in address else address}:{port}"
+def _url(address: str, port: int, *, tls: bool = False) -> str:
+    return f"http{'s' if tls else ''}://{f'[{address}]' if ':' in address else address}:{port}"
 
 
 @explained(STORE)

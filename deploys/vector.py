@@ -30,14 +30,14 @@ def activate(plan: Plan) -> None:
 
     The proof comes first: with a missing table or right nothing would be lost, but everything would wait.
     """
-    settings = plan.settings
+    settings, clickhouse = plan.settings, plan.context.variables()["clickhouse"]
     operations.insert_probe(
         name="vector: may insert into ClickHouse",
         unit=UNIT,
         applied=_applied(plan),
-        address=plan.topology.clickhouse_address(plan.context.host),
-        port=plan.context.variables()["clickhouse"]["http_port"],
-        database=plan.context.variables()["clickhouse"]["database"],
+        address=clickhouse["address"],
+        port=clickhouse["http_port"],
+        database=clickhouse["database"],
         password_file=f"{plan.context.paths.secrets}/vector/clickhouse_password",
         timeout=settings.health_timeout.total_seconds(),
     )

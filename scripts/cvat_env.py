@@ -75,8 +75,6 @@ def _described(
     directory: Path | None, inventory: Path | None
 ) -> tuple[topology.Topology, Callable[[], str], bool]:
     """Return the stack's topology, what reads the password, and whether the stack is embedded."""
-    if directory and inventory:
-        raise click.UsageError("give either --dir or --inventory, not both")
     if inventory:
         deployed = inventories.load(inventory)
         return deployed.topology, lambda: deployed.secrets()["clickhouse_cvat"], False

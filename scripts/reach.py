@@ -21,20 +21,28 @@ def target_options[F: Callable[..., Any]](function: F) -> F:
         "--dir",
         "directory",
         type=click.Path(path_type=Path, file_okay=False),
+        callback=_only_one,
         help=f"Directory of an embedded stack.  [default: {DEFAULT_DIRECTORY}]",
     )
     deployed = click.option(
         "--inventory",
         type=click.Path(path_type=Path, dir_okay=False),
+        callback=_only_one,
         help="Inventory file of a deployed stack; it is reached over its hosts' SSH.",
     )
     return embedded(deployed(function))
 
 
+def _only_one(context: click.Context, option: click.Parameter, value: Path | None) -> Path | None:
+    """Return the option's value; refuse the second of the two that is given."""
+    other = "inventory" if option.name == "directory" else "directory"
+    if value and context.params.get(other):
+        raise click.UsageError("give either --dir or --inventory, not both")
+    return value
+
+
 def reach(directory: Path | None, inventory: Path | None) -> AbstractContextManager[Access]:
     """Return the way to the stack that the options name."""
-    if directory and inventory:
-        raise click.UsageError("give either --dir or --inventory, not both")
     if inventory:
         return remote.reach(inventory)
     return nullcontext(stack.find(directory or DEFAULT_DIRECTORY).access())

@@ -80,16 +80,17 @@ def replay(
     """
     period = library.Range(since, until, by)
     with _opened(directory, inventory, copied) as (access, journals):
+        wanted = [(source, found, period.files(found)) for source, found in journals]
+        for _, _, files in wanted:
+            for file in files:
+                journal.refuse_foreign(file)
         damaged = False
-        for source, found in journals:
-            files = period.files(found)
+        for source, found, files in wanted:
             if not files:
                 click.echo(
                     f"{source}: has nothing of that range; its files are of {found[0].begin:%Y-%m-%d %H:%M} to {found[-1].end:%Y-%m-%d %H:%M}."
                 )
                 continue
-            for file in files:
-                journal.refuse_foreign(file)
             outcome = _run(library.Replay(access, source, files, period), dry_run)
             damaged = damaged or bool(outcome.unreadable)
     sys.exit(1 if damaged else 0)
@@ -105,7 +106,7 @@ def _opened(
         if copied:
             journals = [(str(copied.absolute()), journal.find(copied))]
             access = opened.enter_context(reach(directory, inventory))
-        elif inventory and not directory:
+        elif inventory:
             described, access, shells = opened.enter_context(remote.reach_hosts(inventory))
             place = f"{Paths().vector_data}/journal"
             hosts = described.topology.groups["vector"]

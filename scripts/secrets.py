@@ -79,8 +79,6 @@ def rotate(user: str, finish: bool, directory: Path | None, inventory: Path | No
 
 
 def _change(user: str, directory: Path | None, inventory: Path | None) -> rotation.Rotation:
-    if directory and inventory:
-        raise click.UsageError("give either --dir or --inventory, not both")
 
     def say(text: str) -> None:
         click.echo(text, err=True)

@@ -26,8 +26,6 @@ def status(directory: Path | None, inventory: Path | None, as_json: bool) -> Non
 
     Exit code 1 when a part does not run. The JSON object has each part's state by its name, and more.
     """
-    if directory and inventory:
-        raise click.UsageError("give either --dir or --inventory, not both")
     logs = None
     if inventory:
         with remote.reach_hosts(inventory) as (described, access, shells):

@@ -18,6 +18,7 @@ import pytest
 from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack
 
+PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 _DAYS = itertools.count()
 
 
@@ -25,10 +26,9 @@ _DAYS = itertools.count()
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
     """Run a stack."""
     directory = tmp_path_factory.mktemp("stack")
-    program = Path(sys.executable).with_name("cvat-analytics")
     # in a process of its own, as the parts outlive the one that starts them
     subprocess.run(
-        [program, "up", "--dir", directory, "--detach"], check=True, capture_output=True, timeout=120
+        [PROGRAM, "up", "--dir", directory, "--detach"], check=True, capture_output=True, timeout=120
     )
     yield stack.find(directory)
     stack.down(directory)

@@ -12,7 +12,7 @@ from cvat_analytics import deployments
 from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack
 from cvat_analytics.errors import CvatAnalyticsError
-from tests.pipeline.test_rotation import PROGRAM
+from tests.pipeline.conftest import PROGRAM
 
 
 def marks(access: Access) -> list[tuple[str, str, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 
@@ -165,6 +166,7 @@ def test_the_file_that_vector_is_writing_is_no_failure(running: stack.Stack, day
         (("--since", "2026-02-01", "--until", "2026-01-30"), "is not after --since 2026-02-01 00:00:00"),
         (("--since", "2026-01-31T10:30", "--by", "arrival"), "as days or whole hours"),
         (("--since", "2020-01-01", "--from-journal", "/nowhere"), "journal /nowhere: cannot be read"),
+        (("--since", "2020-01-01", "--inventory", "hosts.py"), "give either --dir or --inventory, not both"),
         ((), "Missing option '--since'"),
     ],
 )
@@ -182,6 +184,19 @@ def test_a_foreign_file_is_refused_before_anything_is_inserted(running: stack.St
     assert code == 2
     assert "holds something else than events" in output
     assert day.stored() == 0
+
+
+def test_a_foreign_file_of_one_host_keeps_the_others_from_being_inserted(
+    running: stack.Stack, day: Day, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day.journal(day.events(5))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / f"events-{day.day}T12.jsonl.gz").write_bytes(gzip.compress(b"access log\n" * 9))
+    journals = [(str(place), journal.find(place)) for place in (day.directory, other)]
+    monkeypatch.setattr("scripts.replay._opened", lambda *place: nullcontext((day.access, journals)))
+    code, output = command(running, "--since", day.day)
+    assert (code, "holds something else than events" in output, day.stored()) == (2, True, 0)
 
 
 def test_the_stack_s_own_journal_is_the_default(running: stack.Stack, day: Day) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -18,8 +17,7 @@ import pytest
 from cvat_analytics import events, rotation, secrets
 from cvat_analytics.embedded import stack
 from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
-
-PROGRAM = Path(sys.executable).with_name("cvat-analytics")
+from tests.pipeline.conftest import PROGRAM
 
 
 def passwords(running: stack.Stack) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -163,6 +164,13 @@ def test_a_deployed_stack_is_asked_on_its_hosts(
     assert not report.fine
     assert status.Part("vector", "in1", "running", "0.58.0-1", "http://127.0.0.1:8282") in report.parts
     assert "systemctl is-active grafana-server" in asked["store"]
+    values["in1"]["vector_tls_certificate"] = values["in1"]["vector_tls_key"] = __file__
+    tls = replace(described, topology=topology.build(hosts, values, where="test"))
+    addresses = {
+        part.host: part.address
+        for part in status.of_hosts(tls, access, {host: shell(host) for host in answers}).parts
+    }
+    assert (addresses["in1"], addresses["in2"]) == ("https://127.0.0.1:8282", "http://127.0.0.1:8282")
     away = Access(("127.0.0.1", 1), ("127.0.0.1", 1), access.grafana, access.settings, secrets=access.secrets)
     report = status.of_hosts(described, away, {host: shell(host) for host in answers})
     assert report.states["clickhouse"] == "not answering"

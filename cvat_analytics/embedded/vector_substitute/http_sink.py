@@ -23,7 +23,7 @@ from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 log = logging.getLogger("vector-substitute")
 
 Verdict = Literal["delivered", "retry", "refused"]
-_FLUSH_SECONDS = 5
+FLUSH_SECONDS = 5
 """How long a stop waits for what is still in the buffer; what is on disk is there at the next start."""
 _FOREVER = 2**63
 _LONGEST_REASON = 300
@@ -59,7 +59,7 @@ class HttpSink:
         self._max_events = sink.get("batch.max_events", 10_000_000)
         self._max_bytes = sink.get("batch.max_bytes", 10_000_000)
         self._stopping = threading.Event()
-        self._patience = float(_FLUSH_SECONDS)
+        self._patience = float(FLUSH_SECONDS)
         self._connection: http.client.HTTPConnection | None = None
         self._thread = threading.Thread(target=self._run, name=sink.name, daemon=True)
 
@@ -83,7 +83,7 @@ class HttpSink:
         self._discard(dropped)
         self._report_size()
 
-    def stop(self, patience: float = _FLUSH_SECONDS) -> None:
+    def stop(self, patience: float = FLUSH_SECONDS) -> None:
         """Deliver what can be delivered within `patience` seconds, then end; nothing if it was never started."""
         if self._thread.ident is None:
             return

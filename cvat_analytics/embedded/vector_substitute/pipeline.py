@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cvat_analytics.embedded.vector_substitute import metrics, remap
 from cvat_analytics.embedded.vector_substitute.config import Component, Config
-from cvat_analytics.embedded.vector_substitute.http_sink import HttpSink
+from cvat_analytics.embedded.vector_substitute.http_sink import FLUSH_SECONDS, HttpSink
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 from cvat_analytics.embedded.vector_substitute.sinks import FileSink, PrometheusSink, require_certificate
 
@@ -42,12 +42,9 @@ class Pipeline:
         for store in self._stores:
             store.start()
 
-    def stop(self, patience: float | None = None) -> None:
+    def stop(self, patience: float = FLUSH_SECONDS) -> None:
         """Deliver what can be delivered at once; the rest stays in the buffers that are on disk."""
-        ends = [
-            threading.Thread(target=store.stop, args=() if patience is None else (patience,))
-            for store in self._stores
-        ]
+        ends = [threading.Thread(target=store.stop, args=(patience,)) for store in self._stores]
         for end in ends:
             end.start()
         for end in ends:
