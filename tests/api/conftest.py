@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.api import fake_cvat
 from tests.api.data import EVENTS
 from tests.api.fake_cvat import FakeCvat
-from tests.api.harness import Api, FakeVector, fake_vector, running_api
+from tests.api.harness import Api, FakeVector, running_api
+from tests.serving import served
 from tests.store import Store, running
 
 
@@ -27,14 +27,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def vector() -> Iterator[FakeVector]:
     """Return a Vector that only listens."""
-    with fake_vector() as server:
+    with served(FakeVector()) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def cvat() -> Iterator[FakeCvat]:
     """Return a CVAT that knows who somebody is."""
-    with fake_cvat.running() as server:
+    with served(FakeCvat()) as server:
         yield server
 
 

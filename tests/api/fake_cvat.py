@@ -11,9 +11,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,8 +63,6 @@ ORGANIZATIONS = {1: "first", 2: "second"}
 
 class FakeCvat(ThreadingHTTPServer):
     """The server. `fails` makes it answer with that status, `asked` counts the questions by path."""
-
-    daemon_threads = True
 
     def __init__(self, port: int = 0, people: tuple[Person, ...] = PEOPLE) -> None:
         self.people = {person.name: person for person in people}
@@ -160,19 +155,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
-
-
-@contextmanager
-def running(port: int = 0) -> Iterator[FakeCvat]:
-    """Run a CVAT in a thread."""
-    with FakeCvat(port) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join(5)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,6 @@ PASSWORD = "password-of-{}"
 class FakeVector(ThreadingHTTPServer):
     """Takes requests as Vector does, and keeps what it got. `status` is what it answers."""
 
-    daemon_threads = True
     request_queue_size = 128
 
     def __init__(self) -> None:
@@ -57,19 +55,6 @@ class _Listener(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
-
-
-@contextmanager
-def fake_vector() -> Iterator[FakeVector]:
-    """Run a Vector that only listens."""
-    with FakeVector() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join(5)
 
 
 @dataclass

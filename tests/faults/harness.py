@@ -33,7 +33,7 @@ Say = Callable[[str], None]
 
 
 class Stage(Protocol):
-    """A running stack that can be hurt."""
+    """A running stack that can be hurt. What it has beyond this, the faults need that use it."""
 
     kind: str
 
@@ -179,7 +179,7 @@ class Outcome:
 
 
 def run(
-    stage: Any,
+    stage: Stage,
     faults: dict[str, Fault],
     *,
     seed: int,
@@ -256,7 +256,7 @@ def _play(scene: Scene, name: str, fault: Fault) -> list[str]:
     return failures
 
 
-def settle(stage: Any, acknowledged: frozenset[int], seconds: float) -> Sequence[int]:
+def settle(stage: Stage, acknowledged: frozenset[int], seconds: float) -> Sequence[int]:
     """Wait until everything in `acknowledged` can be read; return what cannot after `seconds`."""
     deadline = time.monotonic() + seconds
     missing: Sequence[int] = sorted(acknowledged)
@@ -274,7 +274,7 @@ def _memory() -> str | None:
 
 
 @contextmanager
-def _producing(stage: Any, rate: float) -> Iterator[tuple[Client, Ledger]]:
+def _producing(stage: Stage, rate: float) -> Iterator[tuple[Client, Ledger]]:
     ledger = Ledger(stage.targets)
     # in memory where that is possible: each event that the client queues waits for the disk, and with a busy one it would
     # send nothing at all, as it does that only when no more events are coming in

@@ -157,8 +157,10 @@ def _wait_until(condition: Callable[[], bool], what: str) -> None:
 def _reload(scene: Scene) -> None:
     stage = scene.stage
     text = stage.vector_config.read_text()
+    changed = text.replace("batch.max_events = 20000", "batch.max_events = 20")
+    assert changed != text, "the configuration has no batch.max_events = 20000 to change"
     try:
-        _reload_with(stage, text.replace("batch.max_events = 20000", "batch.max_events = 20"), RELOADED)
+        _reload_with(stage, changed, RELOADED)
         scene.pause()
     finally:
         _reload_with(stage, text, RELOADED)
@@ -169,6 +171,7 @@ def _reload_broken(scene: Scene) -> None:
     stage = scene.stage
     text = stage.vector_config.read_text()
     broken = text.replace("[sinks.journal]", "[sinks.journal]\nno_such_option = true")
+    assert broken != text, "the configuration has no [sinks.journal] to break"
     try:
         _reload_with(stage, scene.random.choice((broken, text[: len(text) // 2])), REFUSED)
         taken = len(scene.ledger.snapshot())

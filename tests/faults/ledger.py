@@ -12,8 +12,10 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, NoReturn
+
+from tests.serving import QuietServer
 
 TIMEOUT = 120.0
 """Seconds that Vector may take for an answer; the client gives up much earlier."""
@@ -36,7 +38,7 @@ class Ledger:
         """How many requests have met a bad network."""
         self._lock = threading.Lock()
         self._targets, self._turn = list(targets), itertools.count()
-        self._server = _Server(("127.0.0.1", 0), _handler(self))
+        self._server = QuietServer(("127.0.0.1", 0), _handler(self))
         self.port = int(self._server.server_port)
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
@@ -70,7 +72,8 @@ class Ledger:
             response = connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException):
-            self.answers["none"] += 1
+            with self._lock:
+                self.answers["none"] += 1
             raise
         finally:
             connection.close()
@@ -92,14 +95,6 @@ def _send_half(
         connection.putheader(name, value)
     connection.endheaders(body[: len(body) // 2])
     raise ConnectionResetError("the request is cut")
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: clients that are killed leave broken connections."""
 
 
 def _handler(ledger: Ledger) -> type[BaseHTTPRequestHandler]:

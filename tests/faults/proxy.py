@@ -13,8 +13,10 @@ import socket
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.serving import QuietServer
 
 ADDRESS = "127.0.0.2"
 
@@ -51,7 +53,7 @@ class FaultProxy:
         self.hits: Counter[str] = Counter()
         """How many inserts of events each fault has met."""
         self._mode, self._changed = "", threading.Condition()
-        self._server = _Server((ADDRESS, port), _handler(self))
+        self._server = QuietServer((ADDRESS, port), _handler(self))
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def set(self, mode: str) -> None:
@@ -83,14 +85,6 @@ class FaultProxy:
         """Return when `mode` is over."""
         with self._changed:
             self._changed.wait_for(lambda: self._mode != mode)
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: broken connections are what this is for."""
 
 
 def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:

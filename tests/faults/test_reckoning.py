@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -21,6 +20,7 @@ from tests.faults.embedded import Embedded
 from tests.faults.harness import Fault, Scene
 from tests.faults.kinds import FAULTS
 from tests.faults.ledger import Ledger
+from tests.serving import served
 
 # the stack's processes outlive whoever starts them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -108,10 +108,8 @@ def answering(*statuses: int) -> Iterator[int]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         yield server.server_port
-        server.shutdown()
 
 
 def test_the_ledger_knows_what_was_acknowledged_even_when_the_client_does_not() -> None:

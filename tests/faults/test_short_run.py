@@ -31,8 +31,3 @@ def test_every_acknowledged_event_is_there_once_whatever_happens(tmp_path: Path)
     assert outcome.account.dead > 0
     assert outcome.account.resent > 0
     assert outcome.answers["503"] > 0, "the full disk has stopped the intake"
-
-
-@pytest.mark.parametrize("name", LONG)
-def test_faults_that_take_minutes_are_known(name: str) -> None:
-    assert name in FAULTS

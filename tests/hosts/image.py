@@ -16,7 +16,6 @@ from docker.errors import APIError, ImageNotFound
 
 from .docker_engine import HostsUnavailable, cache_directory, locked
 
-SUITES = ("bookworm", "trixie")
 REPOSITORY = "cvat-analytics-test-host"
 
 _CUSTOMIZE = Path(__file__).with_name("customize_image")

@@ -9,7 +9,6 @@ import gzip
 import shutil
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cvat_analytics.settings import validate
+from tests.serving import served
 
 from . import packages
 
@@ -141,8 +141,6 @@ class _Handler(SimpleHTTPRequestHandler):
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
     def __init__(self, address: str, root: Path) -> None:
         self.requests: list[str] = []
         super().__init__((address, 0), partial(_Handler, directory=str(root)))
@@ -191,12 +189,8 @@ class RepositoryServer:
     def running(cls, root: Path, address: str) -> Iterator[RepositoryServer]:
         """Serve `root` on `address` and a free port."""
         server = cls(root, address)
-        thread = threading.Thread(target=server._server.serve_forever, daemon=True)
-        thread.start()
         try:
-            yield server
+            with served(server._server):
+                yield server
         finally:
-            server._server.shutdown()
-            server._server.server_close()
             server._signer.close()
-            thread.join()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.serving import served
 
 
 @dataclass
@@ -24,7 +25,7 @@ class FakeClickHouse:
     requests: list[dict[str, str]] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     blocks: set[str] = field(default_factory=set)
-    server: ThreadingHTTPServer | None = None
+    server: ThreadingHTTPServer = field(init=False)
 
     def __post_init__(self) -> None:
         fake = self
@@ -44,9 +45,7 @@ class FakeClickHouse:
                 pass
 
         self.server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
-        self.server.daemon_threads = True
         self.port = self.server.server_port
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def take(self, url: str, authorization: str, body: bytes) -> tuple[int, str]:
         parameters = {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
@@ -69,16 +68,9 @@ class FakeClickHouse:
     def rows(self, table: str = "events") -> list[dict[str, Any]]:
         return self.tables.get(table, [])
 
-    def stop(self) -> None:
-        assert self.server
-        self.server.shutdown()
-        self.server.server_close()
-
 
 @contextmanager
 def fake_clickhouse(port: int = 0) -> Iterator[FakeClickHouse]:
     fake = FakeClickHouse(port)
-    try:
+    with served(fake.server):
         yield fake
-    finally:
-        fake.stop()
