@@ -30,8 +30,6 @@ class _File:
     """The users file of the stack that the options name."""
 
     def __init__(self, directory: Path | None, inventory: Path | None) -> None:
-        if directory and inventory:
-            raise click.UsageError("give either --dir or --inventory, not both")
         self._stack = None if inventory else stack.find(directory or DEFAULT_DIRECTORY)
         if self._stack:
             self.path = stack.users_file(self._stack.directory)

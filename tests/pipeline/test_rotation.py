@@ -92,6 +92,26 @@ def test_vector_gets_a_new_password_and_no_event_is_lost(running: stack.Stack) -
     assert stored(running, mark, len(acknowledged)) == len(acknowledged)
 
 
+def test_what_reads_goes_on_with_its_new_password(running: stack.Stack) -> None:
+    before = passwords(running)
+    for user in ("grafana", "events_api"):
+        code, output = rotate(running, user)
+        assert code == 0, output
+    access, after = running.access(), passwords(running)
+    for user in ("grafana", "events_api"):
+        name = f"clickhouse_{user}"
+        logins = [rotation.login(access, user, values[name]) for values in (before, after)]
+        assert logins == [403, 200], user
+    smoke = subprocess.run(
+        [PROGRAM, "smoke", "--dir", running.directory],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert smoke.returncode == 0, smoke.stdout + smoke.stderr
+
+
 def test_both_passwords_of_cvat_work_until_it_is_finished(running: stack.Stack) -> None:
     code, output = rotate(running, "cvat", "--finish")
     assert (code, "there is no change of the password of cvat to finish" in output) == (2, True)
