@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import httpx
 
 from benchmarks.export import clients
 from benchmarks.report import BenchmarkError, Measurement, Report, Target, ratio, tail
@@ -92,13 +91,9 @@ NOTES = (
 )
 
 
-def _client(api: Api) -> httpx.Client:
-    return api.client("boss")
-
-
 def _export(api: Api, last: str) -> float:
     """Return the seconds until an export is complete, and remove it."""
-    with _client(api) as client:
+    with api.client("boss") as client:
         began = time.perf_counter()
         query_id = client.get("/api/events", params={"from": "1970-01-01", "to": f"{last}Z"}).json()[
             "query_id"
@@ -118,7 +113,7 @@ def _stream(api: Api, last: str) -> float:
     parameters = {"from": "1970-01-01", "to": f"{last}Z", "format": "csv"}
     headers = {"Accept-Encoding": "identity"}
     with (
-        _client(api) as client,
+        api.client("boss") as client,
         client.stream("GET", "/api/events", params=parameters, headers=headers) as answer,
     ):
         for _ in answer.iter_raw():

@@ -36,7 +36,7 @@ def body(first: int, count: int) -> bytes:
 
 @dataclass
 class Load:
-    """What was sent: events, bytes of bodies, and when each body had been answered."""
+    """What was sent since when: events, and bytes of bodies."""
 
     events: int = 0
     size: int = 0

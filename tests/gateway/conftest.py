@@ -10,7 +10,6 @@ import json
 import shutil
 import ssl
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ import pytest
 from cvat_analytics import certificates, gateway, secrets, topology
 from cvat_analytics.render import Context, Paths
 from tests.missing import give_up
+from tests.serving import served
 from tests.store import free_ports
 
 
@@ -66,15 +66,9 @@ class Program:
             def log_message(self, *arguments: object) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
+        with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
+            self.port = server.server_port
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import os
-import socket
 import ssl
 import subprocess
 import sys
@@ -15,13 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvat_analytics import render
+from tests.store import free_ports
 from tests.vector.conftest import write_configuration
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 15) -> None:
@@ -96,7 +90,7 @@ class Substitute:
 
 @contextmanager
 def substitute(root: Path, clickhouse_port: int) -> Iterator[Substitute]:
-    port = free_port()
+    port = free_ports(1)[0]
     running = Substitute(
         root, port, write_configuration(root, vector_port=port, clickhouse_http_port=clickhouse_port)
     )

@@ -18,9 +18,10 @@ import pytest
 from cvat_analytics import events
 from cvat_analytics.certificates import Authority
 from cvat_analytics.errors import UnreachableError
+from tests.store import free_ports
 from tests.vector.conftest import write_configuration
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
-from tests.vector.running import Substitute, free_port, substitute, wait_until
+from tests.vector.running import Substitute, substitute, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def reload(vector: Substitute, says: str) -> None:
 
 
 def test_the_port_moves_without_a_loss(clickhouse: FakeClickHouse, tmp_path: Path) -> None:
-    old, new, page = free_port(), free_port(), free_port()
+    old, new, page = free_ports(3)
     with substitute(tmp_path, clickhouse.port) as vector:
         here = {"clickhouse_http_port": clickhouse.port, "vector_metrics_port": page}
         assert vector.request("POST", body=event("before the move"))[0] == 200
@@ -163,7 +164,7 @@ def test_tls_and_a_password(clickhouse: FakeClickHouse, tmp_path: Path) -> None:
     files["vector_tls_certificate"].write_text(pair.certificate)
     files["vector_tls_key"].write_text(pair.key)
     login = base64.b64encode(b"cvat:in gest").decode()
-    port = free_port()
+    (port,) = free_ports(1)
     config = write_configuration(
         tmp_path,
         vector_port=port,

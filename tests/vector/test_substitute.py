@@ -18,8 +18,9 @@ import pytest
 
 from cvat_analytics import events, render
 from cvat_analytics.errors import UnreachableError
+from tests.store import free_ports
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
-from tests.vector.running import Substitute, free_port, substitute, wait_until
+from tests.vector.running import Substitute, substitute, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +150,7 @@ def test_whatever_clickhouse_answers_the_batch_is_sent_until_it_is_taken(
 
 
 def test_kill_9_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     accepted: list[str] = []
     with substitute(tmp_path, port) as vector:
         for round_ in range(3):  # ClickHouse is away
@@ -186,7 +187,7 @@ def test_sigterm_delivers_what_waits(tmp_path: Path) -> None:
 
 
 def test_sigterm_with_clickhouse_away_keeps_what_waits(tmp_path: Path) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     with substitute(tmp_path, port) as vector:
         vector.request("POST", body=json.dumps(event("waiting")))
         assert vector.stop() == 0
