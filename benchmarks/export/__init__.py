@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-
 from benchmarks.export import clients
 from benchmarks.report import BenchmarkError, Measurement, Report, Target, ratio, tail
 from benchmarks.store import histories
