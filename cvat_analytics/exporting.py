@@ -61,7 +61,7 @@ def to_file(access: Access, wanted: filtering.Selection, form: str, path: Path, 
     """
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("wb", buffering=0) as file:
+        with part.open("wb") as file:
             to_stream(access, wanted, form, file, progress)
             size = file.tell()
         part.replace(path)
@@ -82,12 +82,12 @@ def to_stream(
 
 
 def _pieces(access: Access, wanted: filtering.Selection, form: str, progress: Progress) -> Iterator[bytes]:
-    host, port = access.clickhouse
+    host, port = access.clickhouse.address
     clickhouse = ClickHouse(
         ClickHouseConfig(
             host,
             port,
-            access.settings.database,
+            access.database,
             "admin",
             access.secrets["clickhouse_admin"],
             settings=_READERS,

@@ -15,6 +15,7 @@ import contextlib
 import http.client
 import re
 import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from urllib.parse import urlencode
@@ -27,6 +28,9 @@ PIECE = 1 << 20
 _CONNECT_SECONDS = 5.0
 _SILENCE_SECONDS = 3600.0
 """How long a query may take before its first byte; the user's profile ends it before that."""
+
+MEMORY_LIMIT_EXCEEDED, TOO_MANY_SIMULTANEOUS_QUERIES = 241, 202
+"""ClickHouse's numbers for two reasons to refuse a query."""
 
 Parameters = Mapping[str, "int | str | list[str] | list[int]"]
 
@@ -67,7 +71,8 @@ class Answer:
         """Break the connection: whoever reads gets an error, and ClickHouse stops the query."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+                # beneath TLS, if there is any, whose state belongs to the thread that reads
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body in pieces of up to 1 MiB.
@@ -121,6 +126,7 @@ class ClickHouse:
         self._config = config
         login = base64.b64encode(f"{config.user}:{config.password}".encode()).decode()
         self._headers = {"Authorization": f"Basic {login}"}
+        self._trust = ssl.create_default_context(cafile=str(config.authority)) if config.authority else None
 
     @property
     def where(self) -> str:
@@ -149,9 +155,7 @@ class ClickHouse:
             options["query_id"] = query_id
         for name, value in (parameters or {}).items():
             options[f"param_{name}"] = written(value)
-        connection = http.client.HTTPConnection(
-            self._config.host, self._config.port, timeout=_CONNECT_SECONDS
-        )
+        connection = self._connection()
         try:
             connection.connect()
             connection.sock.settimeout(timeout + _CONNECT_SECONDS)
@@ -166,6 +170,13 @@ class ClickHouse:
                 message = response.read(1 << 16).decode(errors="replace")
             raise _query_error(message or f"HTTP {response.status}")
         return answer
+
+    def _connection(self) -> http.client.HTTPConnection:
+        """Return a connection that is not opened yet."""
+        address = self._config.host, self._config.port
+        if self._trust is None:
+            return http.client.HTTPConnection(*address, timeout=_CONNECT_SECONDS)
+        return http.client.HTTPSConnection(*address, timeout=_CONNECT_SECONDS, context=self._trust)
 
 
 def written(value: int | str | list[str] | list[int]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from cvat_analytics.api import queries
 from cvat_analytics.api.callers import Caller
-from cvat_analytics.api.clickhouse import Answer, ClickHouse, QueryError
+from cvat_analytics.api.clickhouse import MEMORY_LIMIT_EXCEEDED, Answer, ClickHouse, QueryError
 from cvat_analytics.api.config import ExportsConfig
 from cvat_analytics.api.filters import Selection
 from cvat_analytics.api.jobs import ATTEMPTS, Job, Shelf
@@ -248,29 +248,44 @@ class Exports:
     def _attempt(self, job: Job, run: _Run) -> None:
         """Write the file once from its beginning. Raises what the clients of ClickHouse and of the disk raise."""
         selection = Selection(tuple(job.conditions), job.parameters)
-        sql = queries.statement(selection, queries.FORMATS[job.format])
-        run.query_id = f"export-{job.id}-{job.attempts}"
+        try:
+            if not (queries.is_small(self._clickhouse, selection) and self._fits(job, run, selection)):
+                self._write(job, run, selection, queries.ORDER)
+        except QueryError:
+            if run.stop.is_set():
+                raise _Stopped from None
+            raise
+        size = self.shelf.complete(job.id)
+        with self._lock:
+            if job.id in self._jobs:
+                self._end(job.with_(status="finished", size=size))
+
+    def _fits(self, job: Job, run: _Run, selection: Selection) -> bool:
+        """Write the file, sorted at once, and return whether ClickHouse had the memory for it: few events may be large."""
+        try:
+            self._write(job, run, selection, queries.ORDER_AT_ONCE)
+        except QueryError as error:
+            if error.code != MEMORY_LIMIT_EXCEEDED or run.stop.is_set():
+                raise
+            return False
+        return True
+
+    def _write(self, job: Job, run: _Run, selection: Selection, order: str) -> None:
+        sql = queries.statement(selection, queries.FORMATS[job.format], order)
+        run.query_id = f"export-{job.id}-{job.attempts}-{uuid.uuid4()}"
         try:
             with (
                 self._clickhouse.ask(sql, selection.parameters, query_id=run.query_id) as answer,
-                self.shelf.part(job.id).open("wb", buffering=0) as file,
+                self.shelf.writing(job.id) as write,
             ):
                 run.answer = answer
                 for piece in answer.pieces():
                     if run.stop.is_set():
                         raise _Stopped
-                    file.write(piece)
-        except QueryError:
-            if run.stop.is_set():
-                raise _Stopped from None
-            raise
+                    write(piece)
         finally:
             run.answer = None
             run.query_id = ""
-        size = self.shelf.complete(job.id)
-        with self._lock:
-            if job.id in self._jobs:
-                self._end(job.with_(status="finished", size=size))
 
     def _end(self, job: Job) -> None:
         now = time.time()

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +19,9 @@ from typing import Any, Literal
 Status = Literal["queued", "started", "finished", "failed"]
 ATTEMPTS = 3
 """How often an export is begun, counting restarts of this service and of ClickHouse."""
+
+_WRITE_BACK = 16 * 2**20
+"""After how many bytes each time the disk is set to work."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,28 @@ class Shelf:
         with temporary.open("w", encoding="utf-8") as file:
             json.dump(asdict(job), file)
         temporary.replace(folder / "job.json")
+
+    @contextmanager
+    def writing(self, job_id: str) -> Iterator[Callable[[bytes], None]]:
+        """Yield a function that adds to the file of a job, which it begins anew.
+
+        What is written is put on its way to the disk at once and not kept in memory: the end then waits for little, and
+        neither an export's pages push ClickHouse's out nor does a flood of them hold its writing up.
+        """
+        with self.part(job_id).open(
+            "wb"
+        ) as file:  # buffered: the raw file may take a part of the data and say nothing
+            size = 0
+
+            def write(data: bytes) -> None:
+                nonlocal size
+                file.write(data)
+                begun = size // _WRITE_BACK
+                size += len(data)
+                if size // _WRITE_BACK > begun:
+                    os.posix_fadvise(file.fileno(), 0, size, os.POSIX_FADV_DONTNEED)
+
+            yield write
 
     def complete(self, job_id: str) -> int:
         """Give the written file its final name and return its size in bytes."""

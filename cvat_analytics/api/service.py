@@ -13,7 +13,12 @@ from cvat_analytics.api import analytics_right
 from cvat_analytics.api.analytics_right import Right
 from cvat_analytics.api.attempts import Attempts
 from cvat_analytics.api.callers import Caller, Directory, client_address, credentials
-from cvat_analytics.api.clickhouse import ClickHouse, QueryError
+from cvat_analytics.api.clickhouse import (
+    MEMORY_LIMIT_EXCEEDED,
+    TOO_MANY_SIMULTANEOUS_QUERIES,
+    ClickHouse,
+    QueryError,
+)
 from cvat_analytics.api.config import Config
 from cvat_analytics.api.directories import Cvat, UsersFile
 from cvat_analytics.api.exports import Exports
@@ -25,8 +30,8 @@ from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
 FAILURE_SECONDS = 0.5
 """How long the answer to a wrong login takes at least."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
-# ClickHouse has no room for another query: TOO_MANY_SIMULTANEOUS_QUERIES, MEMORY_LIMIT_EXCEEDED
-_BUSY = (202, 241)
+# ClickHouse has no room for another query
+_BUSY = (TOO_MANY_SIMULTANEOUS_QUERIES, MEMORY_LIMIT_EXCEEDED)
 
 
 @dataclass

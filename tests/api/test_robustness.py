@@ -8,12 +8,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 
 import httpx
 import pytest
 
+from cvat_analytics import exporting
+from cvat_analytics.api import queries
+from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.clickhouse import ClickHouse, QueryError
-from cvat_analytics.api.config import ClickHouseConfig
+from cvat_analytics.api.config import ClickHouseConfig, ExportsConfig
+from cvat_analytics.api.exports import Exports
+from cvat_analytics.api.filters import Selection
 from cvat_analytics.errors import UnreachableError
 from tests.api.data import wait_for
 from tests.api.harness import Api, FakeVector, running_api
@@ -31,6 +37,21 @@ def large(store: Store) -> Store:
     store.post(
         "INSERT INTO events (scope, source, timestamp, user_id, job_id, duration, payload) SELECT 'save:job', 'client', "
         f"toDateTime64('1990-01-01 00:00:00', 3) + number, 4, 900, number, repeat('x', 10000) FROM numbers({ROWS})"
+    )
+    return store
+
+
+HEAVY = 20_000
+TIGHT = 400
+"""Megabytes of memory that sorting them at once does not fit into."""
+
+
+@pytest.fixture(scope="module")
+def heavy(store: Store) -> Store:
+    """Return the engine with a job of few events that are 200 MB, of forty days."""
+    store.post(
+        "INSERT INTO events (scope, source, timestamp, user_id, job_id, duration, payload) SELECT 'save:job', 'client', "
+        f"toDateTime64('1991-01-01 00:00:00', 3) + number * 172.8, 4, 901, number, repeat('x', 10000) FROM numbers({HEAVY})"
     )
     return store
 
@@ -102,6 +123,45 @@ def test_an_export_is_begun_anew_when_clickhouse_breaks_off(start: Start):
         between.cut()
         assert wait_for(client, query_id).status_code == 201
         assert whole(file(client, query_id))
+
+
+@pytest.mark.parametrize(
+    ("small", "limit_mb"),
+    [
+        pytest.param(queries.SMALL, 2000, id="sorted-at-once"),
+        pytest.param(queries.SMALL, TIGHT, id="no-memory-for-it"),
+        pytest.param(0, TIGHT, id="many"),
+    ],
+)
+def test_few_events_are_sorted_at_once_and_many_or_large_ones_a_day_at_a_time(
+    tmp_path, heavy: Store, monkeypatch: pytest.MonkeyPatch, small: int, limit_mb: int
+):
+    monkeypatch.setattr(queries, "SMALL", small)
+    config = ClickHouseConfig(
+        "127.0.0.1", heavy.http_port, heavy.context.settings.database, "admin", heavy.context.secrets["clickhouse_admin"],
+        settings=exporting._READERS | {"max_memory_usage": str(limit_mb * 10**6)},
+    )  # fmt: skip
+    asked = []
+    clickhouse = ClickHouse(config)
+    ask = clickhouse.ask
+    monkeypatch.setattr(
+        clickhouse, "ask", lambda sql, *rest, **named: asked.append(sql) or ask(sql, *rest, **named)
+    )
+    exports = Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 1, 1), clickhouse)
+    selection = Selection(("e.job_id = 901",))
+    caller = Caller(key="boss", id=None, name="boss", admin=True)
+    job = exports.create(caller, selection, queries.FORMATS["csv"], "x.csv", {}, "r")
+    deadline = time.monotonic() + 60
+    while (found := exports.get(job.id, caller)).status in ("queued", "started"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    exports.close()
+    assert (found.status, found.message) == ("finished", "")
+    with exports.shelf.file(job.id).open(newline="") as file:
+        assert [row["duration"] for row in csv.DictReader(file)] == [str(n) for n in range(HEAVY)]
+    orders = [sql.partition("ORDER BY ")[2].partition(" FORMAT")[0] for sql in asked if "ORDER BY" in sql]
+    wanted = [queries.ORDER_AT_ONCE] * bool(small) + [queries.ORDER] * (limit_mb == TIGHT)
+    assert orders == wanted
 
 
 def test_an_export_fails_with_the_reason_when_clickhouse_stays_away(start: Start):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import resource
 import socket
 import threading
 
@@ -168,6 +169,23 @@ def test_what_a_crash_leaves_is_begun_anew_and_never_taken_for_complete(tmp_path
     assert not shelf.part("begun").exists()
     assert not shelf.file("cut").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "cut", "often", "queued", "whole"]
+
+
+def test_a_file_that_the_disk_takes_only_a_part_of_is_an_error(tmp_path):
+    shelf = jobs.Shelf(tmp_path)
+    shelf.write(job())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (jobs._WRITE_BACK + 10, limits[1]))
+        with pytest.raises(OSError, match="File too large"), shelf.writing("a") as write:
+            write(b"x" * (jobs._WRITE_BACK + 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with shelf.writing("a") as write:
+        for _ in range(3):
+            write(b"y" * jobs._WRITE_BACK)
+    assert shelf.complete("a") == 3 * jobs._WRITE_BACK
+    assert set(shelf.file("a").read_bytes()) == set(b"y")
 
 
 @pytest.mark.parametrize(("closed_first", "stored"), [(0, True), (1, True), (2, False)])
