@@ -12,8 +12,8 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from cvat_analytics.endpoints import Endpoint
 from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
-from cvat_analytics.settings import Settings
 
 # Every error is raised as well: without a handler of its own the driver's log goes onto standard error
 logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
@@ -21,30 +21,41 @@ logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
 
 @dataclass(frozen=True)
 class Access:
-    """Addresses (host, port) of the parts as seen from here, and the passwords for them."""
+    """The way from here to each component, and the passwords."""
 
-    clickhouse: tuple[str, int]
-    vector: tuple[str, int]
-    grafana: tuple[str, int]
-    settings: Settings
-    events_api: tuple[str, int] | None = None
-    """Where the events API is; None where the stack has none."""
-    clickhouse_as: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    clickhouse: Endpoint
+    vector: Endpoint
+    grafana: Endpoint
+    events_api: Endpoint | None = None
+    """None where the stack has none, as the next two."""
+    gateway: Endpoint | None = None
+    gateway_http: Endpoint | None = None
+    """The gateway's port without TLS, which sends everybody on to the other."""
+    clickhouse_as: Mapping[str, Endpoint] = field(default_factory=dict)
     """Where else ClickHouse is reached as a user whom it lets in only from the host of his component."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
+    def database(self) -> str:
+        """Return the name of the stack's database."""
+        return self.clickhouse.settings.database
+
+    @property
     def vector_login(self) -> tuple[str, str] | None:
         """Return the name and the password without which Vector takes nothing; None where it asks for none."""
-        name = self.settings.vector_username
+        name = self.vector.settings.vector_username
         return (name, self.secrets["vector_ingest"]) if name else None
+
+    def clickhouse_for(self, user: str) -> Endpoint:
+        """Return where ClickHouse lets in `user`."""
+        return self.clickhouse_as.get(user, self.clickhouse)
 
     def client(self, user: str = "admin") -> Client:
         """Return a ClickHouse client logged in as `user` to the stack's database.
 
         Raises UnreachableError when ClickHouse does not answer or refuses the login.
         """
-        host, port = self.clickhouse_as.get(user, self.clickhouse)
+        host, port = self.clickhouse_for(user).address
         try:
             return clickhouse_connect.get_client(
                 host=host,

@@ -81,7 +81,7 @@ class DeadLetters:
     def __init__(self, access: Access) -> None:
         self.access = access
         self.client = access.client()
-        self.table = f"{access.settings.database}.events_dead_letter"
+        self.table = f"{access.database}.events_dead_letter"
 
     @explained(STORE)
     def reasons(self, choice: Choice) -> list[Reason]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import ssl
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -163,33 +162,23 @@ class Retry:
             list(pool.map(self._send_in_turn, groups))
 
     def _send_in_turn(self, bodies: Sequence[bytes]) -> None:
-        host, port = self._letters.access.vector
+        vector = self._letters.access.vector
         headers = {"Content-Type": "application/json"} | self._authorization()
-        connection = self._connection()
+        connection = vector.connection(timeout=60)
         try:
             for body in bodies:
                 status = _post(connection, body, headers)
                 if not 200 <= status < 300:
                     raise CvatAnalyticsError(
-                        f"Vector at {host}:{port} answered HTTP {status} to a dead letter of {len(body)} bytes. Nothing of this part is "
+                        f"Vector at {vector.url} answered HTTP {status} to a dead letter of {len(body)} bytes. Nothing of this part is "
                         "removed; see Vector's log, then run the same command again"
                     )
         except (OSError, http.client.HTTPException) as error:
             raise UnreachableError(
-                f"Vector at {host}:{port} cannot be reached ({error}). Nothing of this part is removed; run the same command again"
+                f"Vector at {vector.url} cannot be reached ({error}). Nothing of this part is removed; run the same command again"
             ) from None
         finally:
             connection.close()
-
-    def _connection(self) -> http.client.HTTPConnection:
-        certificate = self._letters.access.settings.vector_tls_certificate
-        if certificate is None:
-            return http.client.HTTPConnection(*self._letters.access.vector, timeout=60)
-        # the very certificate is trusted; the name in it is that of the host, which may be reached by another one here
-        context = ssl.create_default_context(cafile=str(certificate))
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-        context.check_hostname = False
-        return http.client.HTTPSConnection(*self._letters.access.vector, timeout=60, context=context)
 
     def _authorization(self) -> dict[str, str]:
         login = self._letters.access.vector_login

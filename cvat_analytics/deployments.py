@@ -17,7 +17,7 @@ def record(access: Access, hosts: Iterable[str], changes: int) -> None:
     row = (importlib.metadata.version("cvat-analytics"), revision(), ", ".join(sorted(set(hosts))), changes)
     with plain_errors():
         client.insert(
-            f"{access.settings.database}.deployments",
+            f"{access.database}.deployments",
             [row],
             column_names=["version", "revision", "host", "changes"],
         )

@@ -8,17 +8,17 @@ from __future__ import annotations
 import heapq
 import json
 import random
+import ssl
 import uuid
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import batched
 from typing import Any
 
+import httpx
 import requests
 from logstash_async.transport import HttpTransport
-from urllib3.exceptions import InsecureRequestWarning
 
 from cvat_analytics.errors import UnreachableError
 
@@ -49,26 +49,28 @@ def send(
     timeout: float = 30,
     batch_size: int = BATCH_SIZE,
     login: tuple[str, str] | None = None,
-    tls: bool = False,
+    tls: ssl.SSLContext | None = None,
 ) -> None:
     """Send `events` to Vector at `host` and `port` in requests of up to `batch_size`, as a CVAT server does.
 
-    `login` and `tls` are for a Vector that takes nothing else; whose certificate it is, is not asked: it may be reached here
-    through a tunnel, under another name.
+    `login` and `tls` are for a Vector that takes nothing else. CVAT's client cannot be told how to check a certificate, so
+    that through TLS another one sends the same.
 
     Raises UnreachableError when Vector cannot be reached or does not accept a request; what was sent before is stored.
     """
     username, password = login or (None, None)
     transport = HttpTransport(
-        host, port, timeout=timeout, ssl_enable=tls, ssl_verify=False, username=username, password=password
+        host, port, timeout=timeout, ssl_enable=False, username=username, password=password
     )
     for batch in batched(events, batch_size):
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", InsecureRequestWarning)
+            if tls:
+                with httpx.Client(verify=tls, timeout=timeout, auth=login, trust_env=False) as client:
+                    client.post(f"https://{host}:{port}/", json=list(batch)).raise_for_status()
+            else:
                 transport.send([json.dumps(event) for event in batch])
-        except requests.RequestException as error:
-            response = error.response
+        except (requests.RequestException, httpx.HTTPError) as error:
+            response = getattr(error, "response", None)
             reason = type(error).__name__ if response is None else f"it answered HTTP {response.status_code}"
             raise UnreachableError(
                 f"Vector at http{'s' if tls else ''}://{host}:{port} did not accept events ({reason}): see whether it runs and what it logs"

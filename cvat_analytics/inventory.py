@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cvat_analytics import secrets, topology
+from cvat_analytics.certificates import Authority
 from cvat_analytics.errors import InputError
 from cvat_analytics.settings import COMPONENTS
 from cvat_analytics.topology import Topology
@@ -35,6 +36,11 @@ class Stack:
     topology: Topology
     secrets_file: Path
     hosts: Sequence[Host]
+
+    @property
+    def authority(self) -> Authority:
+        """Return the stack's own authority, whose files may not exist yet."""
+        return Authority(self.secrets_file.parent / "certificates")
 
     def secrets(self) -> secrets.Secrets:
         """Return the passwords. Raises InputError when the file is missing or not private."""

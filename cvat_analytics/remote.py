@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvat_analytics import inventory as inventories
 from cvat_analytics.access import Access
+from cvat_analytics.endpoints import Endpoint, listening, trust
 from cvat_analytics.errors import UnreachableError
 from cvat_analytics.shell import Shell
 from cvat_analytics.topology import LOOPBACK
@@ -32,13 +33,7 @@ def reach(inventory: Path) -> Iterator[Access]:
     Raises InputError for a wrong inventory or missing passwords, UnreachableError when a host does not let us in.
     """
     stack = inventories.load(inventory)
-    groups = stack.topology.groups
-    needed = {
-        stack.topology.clickhouse_host,
-        groups["vector"][0],
-        groups["grafana"][0],
-        *groups["events_api"][:1],
-    }
+    needed = {host for group in stack.topology.groups.values() for host in group[:1]}
     with _reached(stack, needed) as (access, _):
         yield access
 
@@ -62,13 +57,6 @@ def _reached(
     """Yield the way to `stack` over connections to the hosts `needed`, and these connections."""
     secrets = stack.secrets()
     topology = stack.topology
-    store, ingest, view = (
-        topology.clickhouse_host,
-        topology.groups["vector"][0],
-        topology.groups["grafana"][0],
-    )
-    settings = topology.settings
-    http_port = settings[store].clickhouse_http_port
     # paramiko would print what the check that meets a closed port reports anyway
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     with contextlib.ExitStack() as open_connections:
@@ -81,20 +69,31 @@ def _reached(
             target = (LOOPBACK if address in ("0.0.0.0", "::") else address, port)  # noqa: S104 - not a listener
             return target if client is None else open_connections.enter_context(_forwarded(client, target))
 
+        def endpoint(component: str, door: str = "") -> Endpoint:
+            """Return the way to a component on the first of its hosts; `door` names another of its ports."""
+            host = topology.groups[component][0]
+            settings = topology.settings[host]
+            how = trust(door or component, settings, stack.authority.certificate_file)
+            return Endpoint(*at(host, *listening(door or component, settings)), settings, how)
+
+        def optional(component: str, door: str = "") -> Endpoint | None:
+            return endpoint(component, door) if topology.groups[component] else None
+
+        clickhouse = endpoint("clickhouse")
+        http_port = clickhouse.settings.clickhouse_http_port
         access = Access(
-            clickhouse=at(store, LOOPBACK, http_port),
-            vector=at(ingest, settings[ingest].vector_listen_address, settings[ingest].vector_port),
-            grafana=at(view, settings[view].grafana_listen_address, settings[view].grafana_port),
-            events_api=next(
-                (
-                    at(host, settings[host].events_api_listen_address, settings[host].events_api_port)
-                    for host in topology.groups["events_api"][:1]
-                ),
-                None,
-            ),
-            settings=settings[store],
+            clickhouse=clickhouse,
+            vector=endpoint("vector"),
+            grafana=endpoint("grafana"),
+            events_api=optional("events_api"),
+            gateway=optional("gateway"),
+            gateway_http=optional("gateway", "gateway_http"),
             clickhouse_as={
-                user: at(host, topology.clickhouse_address(host), http_port)
+                user: Endpoint(
+                    *at(host, topology.clickhouse_address(host), http_port),
+                    clickhouse.settings,
+                    clickhouse.trust,
+                )
                 for user in ("vector", "grafana", "events_api")
                 for host in topology.groups[user][:1]
             },

@@ -94,7 +94,7 @@ class Replay:
         Raises CvatAnalyticsError when ClickHouse refuses something or the connection is lost; what was done stays.
         """
         outcome = Outcome()
-        store = Store(self.access.client(), self.access.settings.database, self.range.key(self.source))
+        store = Store(self.access.client(), self.access.database, self.range.key(self.source))
         done = {} if dry else store.begin()
         with store.replayed_table(), ThreadPoolExecutor(1) as worker:
             # while one batch is inserted the next one is read

@@ -113,8 +113,7 @@ class Rotation:
 
 def login(access: Access, user: str, password: str) -> int:
     """Return the HTTP status of ClickHouse's answer to that login, 0 when there is none."""
-    host, port = access.clickhouse_as.get(user, access.clickhouse)
-    connection = http.client.HTTPConnection(host, port, timeout=5)
+    connection = access.clickhouse_for(user).connection(timeout=5)
     try:
         connection.request(
             "GET", "/?query=SELECT%201", headers={"X-ClickHouse-User": user, "X-ClickHouse-Key": password}

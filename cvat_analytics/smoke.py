@@ -23,6 +23,7 @@ from grafana_client.client import GrafanaException
 
 from cvat_analytics import dashboards, events, events_api, migrations, render
 from cvat_analytics.access import Access, pairs, said
+from cvat_analytics.endpoints import Endpoint
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 
 CASES = Path(__file__).parent / "smoke_cases"
@@ -101,7 +102,7 @@ def _check(name: str, advice: str, check: Callable[[], str]) -> Result:
 
 
 def _schema(access: Access) -> str:
-    database = access.settings.database
+    database = access.database
     scripts = migrations.read(render.ROOT / "clickhouse")
     pending = migrations.pending(scripts, pairs(access.client(), migrations.applied_query(database)))
     if pending:
@@ -112,11 +113,10 @@ def _schema(access: Access) -> str:
 def _case(access: Access, case: Case, marker: str) -> str:
     if case.events:
         text = case.events.replace("MARKER", f"{marker}-{case.name}").replace('"NOW"', f'"{time.time():.6f}"')
-        settings = access.settings
-        tls = settings.vector_tls_certificate is not None
-        events.send(json.loads(text), *access.vector, login=access.vector_login, tls=tls)
+        vector = access.vector
+        events.send(json.loads(text), *vector.address, login=access.vector_login, tls=vector.tls())
     client = access.client(case.user)
-    client.database = access.settings.database
+    client.database = access.database
     parameters = {"marker": f"{marker}-{case.name}"}
     deadline = time.monotonic() + case.timeout
     begin = time.monotonic()
@@ -148,7 +148,7 @@ def _dashboards(access: Access) -> Iterator[Result]:
 
         def check(dashboard: dashboards.Dashboard = dashboard) -> str:
             client = access.client("grafana")
-            client.database = access.settings.database
+            client.database = access.database
             for query in dashboard.queries:
                 try:
                     client.query(dashboards.expand(query, dashboard, week))
@@ -162,9 +162,8 @@ def _dashboards(access: Access) -> Iterator[Result]:
 
 def _grafana(access: Access) -> Iterator[Result]:
     """Ask Grafana whether its datasource works and whether it has the dashboards."""
-    host, port = access.grafana
     grafana = GrafanaApi.from_url(
-        f"http://{host}:{port}{access.settings.grafana_path}/",
+        f"{access.grafana.url}{access.grafana.settings.grafana_path}/",
         ("admin", access.secrets["grafana_admin"]),
         timeout=15,
     )
@@ -186,9 +185,9 @@ def _grafana(access: Access) -> Iterator[Result]:
     yield _check("grafana-dashboards", "see Grafana's log for its provisioning", provisioned)
 
 
-def _events_api(access: Access, address: tuple[str, int], marker: str) -> Iterator[Result]:
+def _events_api(access: Access, endpoint: Endpoint, marker: str) -> Iterator[Result]:
     """Ask the events API: strangers are refused, and what is sent to it can be read from it."""
-    url = f"http://{address[0]}:{address[1]}/api/events"
+    url = f"{endpoint.url}/api/events"
     login = (events_api.ADMIN, access.secrets["events_api_admin"])
 
     def strangers() -> str:
@@ -219,9 +218,8 @@ def _events_api(access: Access, address: tuple[str, int], marker: str) -> Iterat
 
     advice = "see the events API's log"
     yield _check("events-api-strangers", advice, strangers)
-    if not (
-        access.settings.cvat_server_url or access.settings.cvat_url
-    ):  # with a CVAT only its users can log in
+    settings = endpoint.settings
+    if not (settings.cvat_server_url or settings.cvat_url):  # with a CVAT only its users can log in
         yield _check("events-api-there-and-back", advice, there_and_back)
 
 
@@ -229,7 +227,7 @@ def _remove(access: Access, marker: str) -> None:
     """Delete what the cases have sent."""
     try:
         client = access.client()
-        database = access.settings.database
+        database = access.database
         for table, column in (
             ("events", "user_email"),
             ("events", "request_id"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import shlex
-import ssl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 
 from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack as embedded
+from cvat_analytics.endpoints import Endpoint, listening, trust, url
 from cvat_analytics.errors import CvatAnalyticsError
 from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.inventory import Stack
@@ -105,7 +105,7 @@ class Report:
 def of_embedded(running: embedded.Stack) -> Report:
     """Return how an embedded stack is."""
     access = running.access()
-    settings = access.settings
+    settings = access.clickhouse.settings
     ports = {
         "clickhouse": settings.clickhouse_http_port,
         "vector": settings.vector_port,
@@ -114,7 +114,7 @@ def of_embedded(running: embedded.Stack) -> Report:
     }
     versions = {"clickhouse": _clickhouse_version(access)}
     parts = [
-        Part(name, embedded.HOST, state, versions.get(name, ""), _url(LOOPBACK, ports[name]))
+        Part(name, embedded.HOST, state, versions.get(name, ""), url(LOOPBACK, ports[name], tls=False))
         for name, state in embedded.status(running.directory).items()
     ]
     return _with_flow(parts, access)
@@ -124,28 +124,22 @@ def of_hosts(stack: Stack, access: Access, shells: Mapping[str, Shell]) -> Repor
     """Return how a deployed stack is. Raises UnreachableError when a host does not let us look."""
     answers = {
         "clickhouse": lambda: _answers(access.clickhouse, "/ping"),
-        "vector": lambda: _answers(
-            access.vector, "/ping", tls=access.settings.vector_tls_certificate is not None
-        ),
-        "grafana": lambda: _answers(access.grafana, f"{access.settings.grafana_path}/api/health"),
+        "vector": lambda: _answers(access.vector, "/ping"),
+        "grafana": lambda: _answers(access.grafana, f"{access.grafana.settings.grafana_path}/api/health"),
     }
     parts = []
     for host, settings in stack.topology.settings.items():
-        listens = {
-            "clickhouse": (stack.topology.clickhouse_listen_addresses()[-1], settings.clickhouse_http_port),
-            "vector": (settings.vector_listen_address, settings.vector_port),
-            "grafana": (settings.grafana_listen_address, settings.grafana_port),
-            "events_api": (settings.events_api_listen_address, settings.events_api_port),
-            "gateway": (settings.gateway_listen_address, settings.gateway_https_port),
-        }
         components = stack.topology.components(host)
         for component, (active, version) in _units(shells[host], components).items():
             first = stack.topology.groups[component][0] == host
             state = "stopped" if not active else "running"
             if active and first and component in answers and not answers[component]():
                 state = "not answering"
-            tls = component == "gateway" or (component == "vector" and bool(settings.vector_tls_certificate))
-            parts.append(Part(component, host, state, version, _url(*listens[component], tls=tls)))
+            address, port = listening(component, settings)
+            if component == "clickhouse":
+                address = stack.topology.clickhouse_listen_addresses()[-1]
+            tls = trust(component, settings, stack.authority.certificate_file) is not None
+            parts.append(Part(component, host, state, version, url(address, port, tls=tls)))
     return _with_flow(parts, access)
 
 
@@ -169,16 +163,8 @@ def _with_flow(parts: Sequence[Part], access: Access) -> Report:
         return Report(parts, None, [f"the pipeline cannot be looked at: {error}"])
 
 
-def _answers(address: tuple[str, int], path: str, *, tls: bool = False) -> bool:
-    if tls:
-        # only whether it answers; through a tunnel its certificate names another host
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
-            *address, timeout=5, context=context
-        )
-    else:
-        connection = http.client.HTTPConnection(*address, timeout=5)
+def _answers(endpoint: Endpoint, path: str) -> bool:
+    connection = endpoint.connection(timeout=5)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200
@@ -195,15 +181,11 @@ def _clickhouse_version(access: Access) -> str:
         return ""
 
 
-def _url(address: str, port: int, *, tls: bool = False) -> str:
-    return f"http{'s' if tls else ''}://{f'[{address}]' if ':' in address else address}:{port}"
-
-
 @explained(STORE)
 def flow(access: Access) -> Flow:
     """Return what ClickHouse knows of the pipeline. Raises CvatAnalyticsError when it cannot be asked."""
     client = access.client()
-    client.database = access.settings.database
+    client.database = access.database
 
     def rows(query: str) -> Sequence[Sequence[Any]]:
         return client.query(query, tz_mode="aware").result_rows
@@ -264,7 +246,7 @@ GROUP BY component
 def _ports(access: Access, received: Sequence[Sequence[Any]]) -> list[Port]:
     """Return what came at each port; Vector's sources are called `cvat` and `cvat_PORT`."""
     found = {component: (int(recent), _moment(last)) for component, recent, last in received}
-    settings = access.settings
+    settings = access.vector.settings
     return [
         Port(port, extra, *found.get(f"cvat_{port}" if extra else "cvat", (0, None)))
         for port, extra in [

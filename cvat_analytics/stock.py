@@ -165,7 +165,7 @@ def confirm(access: Access) -> None:
 
 
 def _reach(access: Access) -> _Database:
-    return _Database(access.client(), access.settings.database)
+    return _Database(access.client(), access.database)
 
 
 def _ledger(database: _Database) -> Ledger:
@@ -175,7 +175,7 @@ def _ledger(database: _Database) -> Ledger:
 def _copy(access: Access, database: _Database, chunk_rows: int) -> Copy:
     source = find(database.client, database.name, ASIDE, f"{database.name}.{ASIDE}")
     target = find(database.client, database.name, "events", STORE)
-    return plan(source, target, ASIDE, access.settings.events_retention, chunk_rows)
+    return plan(source, target, ASIDE, access.clickhouse.settings.events_retention, chunk_rows)
 
 
 def _make_new(access: Access, database: _Database) -> None:
@@ -195,7 +195,7 @@ def _make_new(access: Access, database: _Database) -> None:
 
 def _apply_scripts(access: Access) -> None:
     """Bring the rest of the database to what the stack needs; what the settings say of it is for the next deploy."""
-    client, name = access.client(), access.settings.database
+    client, name = access.client(), access.database
     for statement in migrations.bootstrap(name):
         client.command(statement)
     client.database = name

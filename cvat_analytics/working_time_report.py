@@ -90,7 +90,7 @@ def compare(
 
 def _client(access: Access) -> Client:
     client = access.client()
-    client.database = access.settings.database
+    client.database = access.database
     return client
 
 

@@ -32,7 +32,7 @@ def pull(name: str | None, directory: Path | None, inventory: Path | None) -> No
     made in Grafana becomes a new file. What breaks a rule of `lint` is not written: exit code 2.
     """
     with reach(directory, inventory) as access:
-        here = exchange.site_of(access.settings)
+        here = exchange.site_of(access.grafana.settings)
         outcomes = list(exchange.pull(Grafana(access), here, name, DASHBOARDS, _refusal(access)))
     _report(outcomes, "as in Grafana already", "updated")
     if any(outcome.lines and not outcome.findings for outcome in outcomes):
@@ -49,7 +49,7 @@ def push(name: str | None, directory: Path | None, inventory: Path | None) -> No
     is overwritten (Grafana keeps it among the dashboard's versions). What breaks a rule of `lint` is not sent: exit code 2.
     """
     with reach(directory, inventory) as access:
-        here = exchange.site_of(access.settings)
+        here = exchange.site_of(access.grafana.settings)
         outcomes = list(exchange.push(Grafana(access), here, name, DASHBOARDS, _refusal(access)))
     _report(outcomes, "Grafana has it already", "put into Grafana")
 
@@ -60,7 +60,7 @@ def push(name: str | None, directory: Path | None, inventory: Path | None) -> No
 def diff(name: str | None, directory: Path | None, inventory: Path | None) -> None:
     """Show what Grafana has other than the files, by dashboard, panel and field. Exit code 1 when something differs."""
     with reach(directory, inventory) as access:
-        here = exchange.site_of(access.settings)
+        here = exchange.site_of(access.grafana.settings)
         outcomes = list(exchange.diff(Grafana(access), here, name, DASHBOARDS))
     _report(outcomes, "the same", "differs (first the file, then Grafana)")
     sys.exit(1 if any(outcome.lines for outcome in outcomes) else 0)

@@ -86,12 +86,12 @@ def send_history(access: Access, now: datetime) -> None:
     begin = time.monotonic()
 
     def send(part: Iterable[events.Event]) -> None:
-        events.send(part, *access.vector, batch_size=_BATCH)
+        events.send(part, *access.vector.address, batch_size=_BATCH)
 
     with ThreadPoolExecutor(_SENDERS) as senders:
         # a list: a problem of a sender must come out here
         list(senders.map(send, batched(history, _BATCH)))
-    events.send(_BROKEN, *access.vector)
+    events.send(_BROKEN, *access.vector.address)
     click.echo(
         f"  sent in {time.monotonic() - begin:.1f} s, and {len(_BROKEN)} broken ones for the dead letters"
     )
@@ -103,7 +103,7 @@ def go_on(stop: threading.Event, access: Access, since: datetime) -> None:
     for event in team.live(seed=_SEED, start=since):
         while float(event["timestamp"]) > time.time():
             if waiting:
-                events.send(waiting, *access.vector)
+                events.send(waiting, *access.vector.address)
                 waiting = []
             if stop.wait(_LIVE_STEP):
                 return

@@ -70,7 +70,7 @@ def import_(
             with click.progressbar(length=described.size, label="Reading the dump") as bar:
                 source = files.load(described, target.client, target.database, bar.update)
             key = source.name
-        copy = copying.plan(source, target, key, access.settings.events_retention)
+        copy = copying.plan(source, target, key, access.clickhouse.settings.events_retention)
         report(copy, "Copying")
         if dump:
             files.drop(source)
@@ -80,7 +80,7 @@ def _target(access: Access) -> tables.Table:
     # admin: the only user who may read the events as well as insert them, and make the tables that resuming needs
     client = access.client()
     target = tables.find(
-        client, access.settings.database, "events", tables.STORE, fix="Deploy the stack first"
+        client, access.database, "events", tables.STORE, fix="Deploy the stack first"
     )
     stock.refuse(target)
     return target

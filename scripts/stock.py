@@ -51,6 +51,6 @@ def confirm(directory: Path | None, inventory: Path | None, yes: bool) -> None:
     with reach(directory, inventory) as access:
         report(library.conversion(access), "Copying what is left")
         if not yes:
-            click.confirm(f"Drop the table {access.settings.database}.{library.ASIDE} for good?", abort=True)
+            click.confirm(f"Drop the table {access.database}.{library.ASIDE} for good?", abort=True)
         library.confirm(access)
     click.echo("The stock table is gone; the conversion is complete.")

@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from cvat_analytics import migrations, secrets, topology
+from cvat_analytics.access import Access
+from cvat_analytics.endpoints import Endpoint
 from cvat_analytics.render import ROOT, Context, Paths, clickhouse_files
 from cvat_analytics.settings import GROUPS
 
@@ -102,6 +104,16 @@ def context(directory: Path, **settings: Any) -> Context:
     } | settings
     hosts = topology.build({group: ["host"] for group in GROUPS}, {"host": values}, where="test")
     return Context("host", hosts, secrets.generate(), Paths(root=str(directory)))
+
+
+def way_to(context: Context, **running: tuple[str, int]) -> Access:
+    """Return the way to the ClickHouse of `context`, and to what else is `running` at an address; the rest is away."""
+
+    def endpoint(component: str) -> Endpoint:
+        return Endpoint(*running.get(component, ("127.0.0.1", 1)), context.settings)
+
+    clickhouse = Endpoint("127.0.0.1", context.settings.clickhouse_http_port, context.settings)
+    return Access(clickhouse, endpoint("vector"), endpoint("grafana"), secrets=context.secrets)
 
 
 @contextmanager

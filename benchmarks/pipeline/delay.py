@@ -65,7 +65,7 @@ class _Senders:
     """Sends each request over a connection of its own, a process one after the other, as CVAT's client does."""
 
     def __init__(self, stage: Rig) -> None:
-        self._address = stage.running.access().vector
+        self._address = stage.running.access().vector.address
         self._pool = ThreadPoolExecutor(PROCESSES)
         self._answers: list[Future[int]] = []
 

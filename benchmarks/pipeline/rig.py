@@ -62,7 +62,7 @@ class Rig:
         until = load.began + (seconds or PATIENCE)
 
         def work() -> None:
-            connection = http.client.HTTPConnection(*self.running.access().vector, timeout=60)
+            connection = http.client.HTTPConnection(*self.running.access().vector.address, timeout=60)
             try:
                 while time.perf_counter() < until and not failures:
                     with lock:
@@ -150,7 +150,7 @@ class Rig:
 
 def _client(running: stack.Stack) -> Client:
     client = running.access().client()
-    client.database = running.access().settings.database
+    client.database = running.access().database
     return client
 
 

@@ -15,7 +15,7 @@ def refusal(access: Access) -> Refusal:
     Raises UnreachableError when ClickHouse cannot be reached.
     """
     client = access.client("grafana")
-    client.database = access.settings.database
+    client.database = access.database
 
     def refused(sql: str) -> str:
         try:

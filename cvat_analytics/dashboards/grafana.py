@@ -39,8 +39,7 @@ class Grafana:
 
     def __init__(self, access: Access) -> None:
         """Log in as administrator. Raises UnreachableError when there is no Grafana, or it refuses the login."""
-        host, port = access.grafana
-        self.address = f"http://{host}:{port}{access.settings.grafana_path}"
+        self.address = f"{access.grafana.url}{access.grafana.settings.grafana_path}"
         # without the last slash the client would put /analyticsapi into its addresses
         self._api: Any = GrafanaApi.from_url(
             f"{self.address}/", ("admin", access.secrets["grafana_admin"]), timeout=_TIMEOUT

@@ -25,6 +25,7 @@ from cvat_analytics import deployments, events_api, migrations, render, secrets,
 from cvat_analytics.access import Access, pairs
 from cvat_analytics.embedded import engine
 from cvat_analytics.embedded.processes import Part, Processes, is_ready
+from cvat_analytics.endpoints import Endpoint, listening
 from cvat_analytics.errors import InputError
 from cvat_analytics.render import Context, Paths, RenderedFile
 
@@ -70,32 +71,33 @@ class Stack:
     def access(self) -> Access:
         """Return how to reach it."""
         context = self.context()
-        settings = context.settings
-        here = topology.LOOPBACK
+
+        def endpoint(component: str) -> Endpoint:
+            return Endpoint(*listening(component, context.settings), context.settings)
+
         return Access(
-            clickhouse=(here, settings.clickhouse_http_port),
-            vector=(here, settings.vector_port),
-            grafana=(here, settings.grafana_port),
-            events_api=(here, settings.events_api_port),
-            settings=settings,
+            clickhouse=endpoint("clickhouse"),
+            vector=endpoint("vector"),
+            grafana=endpoint("grafana"),
+            events_api=endpoint("events_api"),
             secrets=context.secrets,
         )
 
     def describe(self) -> dict[str, Any]:
         """Return the stack as the JSON object that `up --json` prints (docs/commands.md)."""
         access = self.access()
-        settings = access.settings
+        settings = access.clickhouse.settings
         pids = {name: self.processes.pid(name) for name in PARTS}
         return {
             "clickhouse": {
-                "http": f"http://{access.clickhouse[0]}:{access.clickhouse[1]}",
+                "http": access.clickhouse.url,
                 "native_port": settings.clickhouse_native_port,
-                "database": settings.database,
+                "database": access.database,
                 "user": "admin",
                 "password": access.secrets["clickhouse_admin"],
             },
-            "vector": {"http": f"http://{access.vector[0]}:{access.vector[1]}"},
-            "viewer": {"http": f"http://{access.grafana[0]}:{access.grafana[1]}"},
+            "vector": {"http": access.vector.url},
+            "viewer": {"http": access.grafana.url},
             "events_api": {
                 "http": f"http://{topology.LOOPBACK}:{settings.events_api_port}",
                 "user": events_api.ADMIN,
@@ -373,7 +375,7 @@ def _migrate(access: Access) -> int:
 
     Return the number of changes.
     """
-    database = access.settings.database
+    database, settings = access.database, access.clickhouse.settings
     client = access.client()
     for statement in migrations.bootstrap(database):
         client.command(statement)
@@ -383,9 +385,9 @@ def _migrate(access: Access) -> int:
     migrations.refuse_stock_table(database, applied, pairs(client, migrations.engines_query(database)))
     pending = migrations.pending(scripts, applied)
     migrations.apply(pending, database, client.command)
-    changes = migrations.retention(access.settings, pairs(client, migrations.engines_query(database)))
+    changes = migrations.retention(settings, pairs(client, migrations.engines_query(database)))
     changes += migrations.working_time(
-        access.settings, pairs(client, migrations.working_time_query(database)), scripts
+        settings, pairs(client, migrations.working_time_query(database)), scripts
     )
     for statement in changes:
         client.command(statement)

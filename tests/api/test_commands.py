@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import stat
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -14,13 +15,12 @@ from cvat_analytics.access import Access
 from cvat_analytics.errors import InputError, UnreachableError
 from scripts.cli import main as cli
 from tests.api.data import EVENTS, START
-from tests.store import Store, context, free_ports
+from tests.store import Store, context, free_ports, way_to
 
 
 @pytest.fixture(scope="module")
 def access(store: Store) -> Access:
-    here = ("127.0.0.1", store.http_port)
-    return Access(here, here, here, store.context.settings, secrets=store.context.secrets)
+    return way_to(store.context)
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
@@ -36,7 +36,7 @@ def test_an_exported_file_is_complete_or_not_there(access: Access, tmp_path, for
 
 
 def test_a_file_that_cannot_be_completed_is_not_there(access: Access, tmp_path):
-    gone = Access(*[("127.0.0.1", free_ports(1)[0])] * 3, access.settings, secrets=access.secrets)
+    gone = replace(access, clickhouse=replace(access.clickhouse, port=free_ports(1)[0]))
     path = tmp_path / "x.csv"
     path.write_text("an older one")
     with pytest.raises(UnreachableError):

@@ -18,13 +18,9 @@ from cvat_analytics.access import Access
 from cvat_analytics.dashboards.grafana import Grafana
 from cvat_analytics.render import Context
 from tests.dashboards.grafana_stand_in import StandIn, serving
+from tests.store import way_to
 
 Change = Callable[[dict[str, Any]], None]
-
-
-def _access(context: Context, address: tuple[str, int]) -> Access:
-    nowhere = ("127.0.0.1", 1)
-    return Access(nowhere, nowhere, address, context.settings, secrets=context.secrets)
 
 
 @contextmanager
@@ -32,14 +28,14 @@ def running(context: Context) -> Iterator[Access]:
     """Yield the way to a Grafana that has the rendered dashboards and nothing else."""
     if shutil.which("grafana"):
         with _real(context) as address:
-            yield _access(context, address)
+            yield way_to(context, grafana=address)
     else:
         stand_in = StandIn(context.secrets["grafana_admin"])
         for file in render.grafana_files(context):
             if file.path.startswith(context.paths.dashboards):
                 stand_in.provision(json.loads(file.content))
         with serving(stand_in) as address:
-            yield _access(context, address)
+            yield way_to(context, grafana=address)
 
 
 @contextmanager

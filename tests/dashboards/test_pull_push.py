@@ -40,7 +40,7 @@ def access(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
 def grafana(access: Access) -> Grafana:
     """Return that Grafana with the dashboards as they are in git."""
     connected = Grafana(access)
-    _reset(connected, exchange.site_of(access.settings))
+    _reset(connected, exchange.site_of(access.grafana.settings))
     return connected
 
 
@@ -55,7 +55,7 @@ def _reset(grafana: Grafana, site: exchange.Site) -> None:
 @pytest.fixture
 def here(access: Access) -> exchange.Site:
     """Return the site."""
-    return exchange.site_of(access.settings)
+    return exchange.site_of(access.grafana.settings)
 
 
 @pytest.fixture
@@ -252,11 +252,11 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path: Path) -> None:
 @pytest.fixture
 def japanese(access: Access) -> Iterator[exchange.Site]:
     """Return a site in Japanese with links to CVAT; afterwards Grafana is as before."""
-    settings = access.settings.model_copy(
+    settings = access.grafana.settings.model_copy(
         update={"grafana_language": "ja", "cvat_url": "https://cvat.example.org/"}
     )
     yield exchange.site_of(settings)
-    _reset(Grafana(access), exchange.site_of(access.settings))
+    _reset(Grafana(access), exchange.site_of(access.grafana.settings))
 
 
 @pytest.mark.parametrize("cvat_url", ["", "https://cvat.example.org/"])
@@ -327,9 +327,9 @@ def stand_in(access: Access) -> Iterator[tuple[StandIn, Access]]:
     """Return a stand-in with our dashboards, whatever is installed, and the way to it."""
     made = StandIn(access.secrets["grafana_admin"])
     for dashboard in load():
-        made.provision(exchange.site_of(access.settings).deployed(dashboard.model))
-    with serving(made) as address:
-        yield made, replace(access, grafana=address)
+        made.provision(exchange.site_of(access.grafana.settings).deployed(dashboard.model))
+    with serving(made) as (host, port):
+        yield made, replace(access, grafana=replace(access.grafana, host=host, port=port))
 
 
 def test_what_the_newer_editor_stored_comes_in_the_classic_form(
@@ -379,7 +379,7 @@ def test_nobody_there(access: Access) -> None:
     with pytest.raises(
         UnreachableError, match=re.escape("Grafana at http://127.0.0.1:1/analytics cannot be reached")
     ):
-        Grafana(replace(access, grafana=("127.0.0.1", 1)))
+        Grafana(replace(access, grafana=replace(access.grafana, port=1)))
 
 
 def test_the_viewer_is_not_taken_for_a_grafana(stand_in: tuple[StandIn, Access]) -> None:

@@ -77,7 +77,7 @@ def send(directory: Path, marker: str, number: int = 1) -> None:
         }
         for n in range(number)
     ]
-    events.send(batch, *access.vector)
+    events.send(batch, *access.vector.address)
     deadline = time.monotonic() + 20
     while count(directory, marker) < before + number and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -127,7 +127,7 @@ def test_events_accepted_while_clickhouse_is_down_arrive_when_it_is_back(directo
     access = stack.find(directory).access()
     events.send(
         [{"scope": "load:cvat", "source": "test", "timestamp": "1733480873.1", "user_name": "early"}],
-        *access.vector,
+        *access.vector.address,
     )
     up(directory)
     deadline = time.monotonic() + 60

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from cvat_analytics.access import Access
 from scripts.cli import main
-from tests.store import Store, running
+from tests.store import Store, running, way_to
 
 
 @pytest.fixture(scope="session")
@@ -31,8 +31,7 @@ def store(engine: Store) -> Store:
 
 @pytest.fixture
 def access(store: Store) -> Access:
-    here = ("127.0.0.1", store.http_port)
-    return Access(here, here, here, store.context.settings, secrets=store.context.secrets)
+    return way_to(store.context)
 
 
 @pytest.fixture

@@ -145,7 +145,7 @@ def test_a_store_that_goes_away_is_resumed(
     stock_table(store)
     fill(store, events(100))
     with proxy(store.http_port) as (port, limit):
-        object.__setattr__(access, "clickhouse", ("127.0.0.1", port))
+        object.__setattr__(access.clickhouse, "port", port)
         enter = copying.Ledger.enter
 
         def going_away(self: copying.Ledger, days: dict[int, int]) -> None:

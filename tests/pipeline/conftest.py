@@ -75,7 +75,7 @@ class Day:
     def stored(self, days: int = 2) -> int:
         """Return how many events the table has from this day on, as a reader sees them."""
         until = self.day + timedelta(days=days)
-        query = f"SELECT count() FROM {self.access.settings.database}.events FINAL WHERE timestamp >= '{self.day}' AND timestamp < '{until}'"
+        query = f"SELECT count() FROM {self.access.database}.events FINAL WHERE timestamp >= '{self.day}' AND timestamp < '{until}'"
         return int(self.access.client().query(query).result_rows[0][0])
 
 

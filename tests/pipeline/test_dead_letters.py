@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
-import ssl
 import sys
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +15,6 @@ from click.testing import CliRunner
 
 from cvat_analytics import dead_letters_retry
 from cvat_analytics.access import Access
-from cvat_analytics.certificates import Authority
 from cvat_analytics.dead_letters import MARK, Choice, DeadLetters
 from cvat_analytics.dead_letters_retry import Retry, bodies
 from cvat_analytics.embedded import stack
@@ -184,32 +179,10 @@ def test_many_letters_go_in_chunks(access: Access, monkeypatch: pytest.MonkeyPat
 
 def test_nothing_is_removed_when_vector_is_away(access: Access) -> None:
     put(access, GOOD % 1)
-    away = Access(
-        access.clickhouse, ("127.0.0.1", 1), access.grafana, access.settings, secrets=access.secrets
-    )
+    away = replace(access, vector=replace(access.vector, port=1))
     with pytest.raises(dead_letters_retry.UnreachableError, match="Nothing of this part is removed"):
         Retry(DeadLetters(away)).run(Choice(), lambda letters: None)
     assert letters(access) == [GOOD % 1]
-
-
-def test_a_certificate_that_somebody_has_signed_is_trusted_by_itself(access: Access, tmp_path: Path) -> None:
-    pair = Authority(tmp_path).issue("vector", ["vector.example.org"])
-    settings = access.settings.model_copy(update={"vector_tls_certificate": tmp_path / "vector.pem"})
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(tmp_path / "vector.pem", tmp_path / "vector-key.pem")
-    assert pair.certificate.count("BEGIN CERTIFICATE") == 1, "its authority is not in it"
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        ThreadPoolExecutor(1) as pool,
-        server.wrap_socket(listener, server_side=True) as secured,
-    ):
-        secured.settimeout(10)
-        accepted = pool.submit(secured.accept)
-        there = replace(access, settings=settings, vector=secured.getsockname())
-        connection = Retry(DeadLetters(there))._connection()
-        connection.connect()
-        connection.close()
-        accepted.result()[0].close()
 
 
 def test_nothing_is_removed_when_nothing_arrives(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,7 @@ def test_a_deploy_names_hosts_and_changes(access: Access) -> None:
 
 
 def test_a_mark_that_cannot_be_made_is_told(access: Access) -> None:
-    away = Access(("127.0.0.1", 1), access.vector, access.grafana, access.settings, secrets=access.secrets)
+    away = replace(access, clickhouse=replace(access.clickhouse, port=1))
     with pytest.raises(CvatAnalyticsError, match="cannot be reached"):
         deployments.record(away, ["a"], 1)
 

@@ -41,7 +41,7 @@ def flow(running: stack.Stack) -> Iterator[tuple[str, list[int]]]:
             }
             while True:
                 try:
-                    events.send([event], *running.access().vector)
+                    events.send([event], *running.access().vector.address)
                     acknowledged.append(number)
                     break
                 except UnreachableError:

@@ -35,13 +35,8 @@ def measured(
 
 
 def with_settings(access: Access, **values: Any) -> Access:
-    return Access(
-        access.clickhouse,
-        access.vector,
-        access.grafana,
-        access.settings.model_copy(update=values),
-        secrets=access.secrets,
-    )
+    settings = access.vector.settings.model_copy(update=values)
+    return replace(access, vector=replace(access.vector, settings=settings))
 
 
 def age(port: status.Port) -> timedelta:
@@ -105,9 +100,9 @@ def test_people_and_machines_are_told(running: stack.Stack, access: Access) -> N
     assert {found[part] for part in stack.PARTS} == {"running"}
     assert {part["name"] for part in found["parts"]} == set(stack.PARTS)
     assert found["pipeline"]["recent_events"] >= 1
-    assert found["pipeline"]["ports"][0]["port"] == access.settings.vector_port
+    assert found["pipeline"]["ports"][0]["port"] == access.vector.settings.vector_port
     text = CliRunner().invoke(main, ["status", "--dir", str(running.directory)]).stdout
-    assert f"http://127.0.0.1:{access.settings.vector_port}" in text
+    assert f"http://127.0.0.1:{access.vector.settings.vector_port}" in text
     assert "in the last 15 minutes, the last one " in text
 
 
@@ -171,7 +166,7 @@ def test_a_deployed_stack_is_asked_on_its_hosts(
         for part in status.of_hosts(tls, access, {host: shell(host) for host in answers}).parts
     }
     assert (addresses["in1"], addresses["in2"]) == ("https://127.0.0.1:8282", "http://127.0.0.1:8282")
-    away = Access(("127.0.0.1", 1), ("127.0.0.1", 1), access.grafana, access.settings, secrets=access.secrets)
+    away = replace(access, clickhouse=replace(access.clickhouse, port=1))
     report = status.of_hosts(described, away, {host: shell(host) for host in answers})
     assert report.states["clickhouse"] == "not answering"
     assert report.flow is None

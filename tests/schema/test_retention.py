@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from cvat_analytics import migrations
-from cvat_analytics.access import Access, pairs
+from cvat_analytics.access import pairs
 from cvat_analytics.settings import validate
-from tests.store import Store, running
+from tests.store import Store, running, way_to
 
 LOG = "(event_date Date, event_time DateTime) ENGINE = MergeTree PARTITION BY event_date ORDER BY event_time"
 
@@ -22,8 +22,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 def apply(store: Store, **values: str) -> list[str]:
     """Bring the tables to the settings, as a deploy does, and return the statements that it took."""
-    here = ("127.0.0.1", store.http_port)
-    client = Access(here, here, here, store.context.settings, secrets=store.context.secrets).client()
+    client = way_to(store.context).client()
     found = pairs(client, migrations.engines_query("cvat"))
     statements = migrations.retention(validate(values, where="test"), found)
     for statement in statements:

@@ -12,7 +12,7 @@ from cvat_analytics import migrations, render, working_time_report
 from cvat_analytics.access import Access, pairs
 from cvat_analytics.errors import InputError
 from cvat_analytics.settings import validate
-from tests.store import Store, running
+from tests.store import Store, running, way_to
 
 DAY = datetime(2026, 1, 5, 10, tzinfo=UTC)
 
@@ -27,9 +27,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def access(engine: Store) -> Access:
     for table in ("events", "working_time_days", "working_time_results", "working_time_by_day"):
         engine.post(f"TRUNCATE TABLE {table}")
-    context = engine.context
-    here = ("127.0.0.1", engine.http_port)
-    return Access(here, here, here, context.settings, secrets=context.secrets)
+    return way_to(engine.context)
 
 
 def event(seconds: float, **fields: Any) -> dict[str, Any]:

@@ -150,7 +150,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
         client.command(
             f"CREATE MATERIALIZED VIEW seen_{table} TO seen DEFINER = admin SQL SECURITY DEFINER AS SELECT extractAll({text}, 'fz[0-9]+z') AS tags FROM {table}"
         )
-    target = Target(running.access().vector[1], client, running.processes.log("vector"))
+    target = Target(running.access().vector.port, client, running.processes.log("vector"))
     yield target
     for connection in target.opened:
         connection.close()
