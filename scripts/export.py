@@ -31,7 +31,7 @@ FORMATS = ("csv", "jsonl", "parquet")
     "--from",
     "from_",
     metavar="TIME",
-    help="Not before this time (ISO 8601, UTC).  [default: 30 days before --to, or with a project, task or job everything]",
+    help="Not before this time (ISO 8601, UTC).  [default: 30 days ago; with --to, a project, task or job: everything]",
 )
 @click.option("--to", metavar="TIME", help="Not after this time.  [default: now]")
 @click.option("--org", "org_id", type=int, help="Only this organization's events.")

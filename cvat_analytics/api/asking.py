@@ -6,13 +6,26 @@ from datetime import datetime, timezone
 from typing import Any
 
 import anyio.to_thread
+from fastapi import Request
 
 from cvat_analytics.api import filters as filtering
 from cvat_analytics.api import queries
 from cvat_analytics.api.callers import Caller
-from cvat_analytics.api.filters import Filters
+from cvat_analytics.api.filters import Filters, SomeFilters
+from cvat_analytics.api.problems import bad_request
 from cvat_analytics.api.service import Service, store_problem
 from cvat_analytics.errors import CvatAnalyticsError
+
+
+def in_organization(request: Request, caller: Caller, query: SomeFilters) -> SomeFilters:
+    """Return `query` for the organization that `request` is made in: `org`, or the header that CVAT's clients send.
+
+    Raises Problem: 403 for one that is not the caller's, 400 where two are named.
+    """
+    header = request.headers.get("x-organization", "")
+    if query.org and header and query.org != header:
+        raise bad_request("org", "is another organization than the header X-Organization names")
+    return filtering.within(query, caller, query.org or header)
 
 
 async def filtered(caller: Caller, service: Service, query: Filters) -> tuple[filtering.Selection, int, int]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from cvat_analytics.api import filters as filtering
 from cvat_analytics.api import ingest, queries
-from cvat_analytics.api.asking import filtered, in_thread, stamp
+from cvat_analytics.api.asking import filtered, in_organization, in_thread, stamp
 from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.export_routes import download, start
 from cvat_analytics.api.filters import Filters
@@ -128,6 +128,7 @@ async def get(
         return await download(request, caller, service, str(query.query_id), query.action, query.filename)
     if query.action is not None:
         raise bad_request("query_id", "is needed with `action=download`")
+    query = in_organization(request, caller, query)
     if query.format is None:
         job = await start(
             caller, service, query, queries.FORMATS["csv"], query.filename, request.scope["request_id"]
@@ -152,7 +153,7 @@ async def head(
         return await download(request, caller, service, str(query.query_id), query.action, query.filename)
     if query.action is not None:
         raise bad_request("query_id", "is needed with `action=download`")
-    await filtered(caller, service, query)
+    await filtered(caller, service, in_organization(request, caller, query))
     return Response(status_code=202 if query.format is None else 200)
 
 

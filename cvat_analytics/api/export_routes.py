@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
 from cvat_analytics.api import queries
-from cvat_analytics.api.asking import filtered, in_thread, stamp
+from cvat_analytics.api.asking import filtered, in_organization, in_thread, stamp
 from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.filters import Filters
 from cvat_analytics.api.jobs import Job
@@ -111,10 +111,21 @@ async def export(
         raise bad_request(
             "location", "only `local` can be had here: download the file and store it where you want it"
         )
+    await _refuse_body(request)
+    query = in_organization(request, caller, query)
     job = await start(
         caller, service, query, queries.FORMATS[query.format], query.filename, request.scope["request_id"]
     )
     return JSONResponse({"rq_id": job.id}, 202)
+
+
+async def _refuse_body(request: Request) -> None:
+    """Raise Problem (400) for filters in the body: nobody would read them, and everything would be found."""
+    body = b""
+    async for piece in request.stream():
+        body += piece.strip()
+        if body not in (b"", b"{}"[: len(body)], b"null"[: len(body)]):
+            raise bad_request("body", "must be empty: the filters belong into the URL, as in `?job_id=5`")
 
 
 @router.get(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.problems import Problem, bad_request
@@ -23,23 +24,44 @@ Id = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
 
+def _written(value: Any) -> Any:
+    """Return a time as it was meant: with the plus that an URL made a space of, and with its dashes.
+
+    Raises PydanticCustomError for a number, which would be taken for seconds since 1970: `2026` would find everything.
+    """
+    if not isinstance(value, str):
+        return value
+    if re.fullmatch(r"\d{8}", value):
+        return f"{value[:4]}-{value[4:6]}-{value[6:]}"
+    if re.fullmatch(r"\s*[+-]?[\d._]+\s*", value):
+        raise PydanticCustomError("time_is_number", "is a number. Write a time as 2026-01-31T12:00:00Z")
+    return re.sub(r"^(\S+[T ]\S+) (\d\d:?\d\d)$", r"\1+\2", value)
+
+
+Moment = Annotated[datetime, BeforeValidator(_written)]
+
+
 class Filters(BaseModel):
     """The filters that every way of getting events has."""
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
     org_id: Id | None = Field(None, description="Only events of this organization.")
+    org: Text | None = Field(
+        None,
+        description="The same by the organization's slug, which may also be in the header `X-Organization`.",
+    )
     project_id: Id | None = Field(None, description="Only events of this project.")
     task_id: Id | None = Field(None, description="Only events of this task.")
     job_id: Id | None = Field(None, description="Only events of this job.")
     user_id: Id | None = Field(None, description="Only events of this user.")
-    from_: datetime | None = Field(
+    from_: Moment | None = Field(
         None,
         alias="from",
-        description="Not before this time (ISO 8601; UTC where it names no zone). Without it: 30 days before `to`, or with "
-        "a project, task or job everything of it.",
+        description="Not before this time (ISO 8601; UTC where it names no zone). Without it: from the beginning where `to`, "
+        "a project, a task, a job or a request is named, else the last 30 days.",
     )
-    to: datetime | None = Field(None, description="Not after this time. Without it: until now.")
+    to: Moment | None = Field(None, description="Not after this time. Without it: until now.")
     scope: list[Text] = Field(
         [],
         max_length=100,
@@ -52,14 +74,13 @@ class Filters(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _forgive(cls, values: Any) -> Any:
-        """Take an empty value for none, and a space before a time zone for the plus that an URL made of it."""
+        """Take an empty value for none."""
         if not isinstance(values, dict):
             return values
-        given = {name: value for name, value in values.items() if value not in ("", [""])}
-        for name in ("from", "from_", "to"):
-            if isinstance(given.get(name), str):
-                given[name] = re.sub(r"^(\S+[T ]\S+) (\d\d:?\d\d)$", r"\1+\2", given[name])
-        return given
+        return {name: value for name, value in values.items() if value not in ("", [""])}
+
+
+SomeFilters = TypeVar("SomeFilters", bound=Filters)
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,7 @@ def time_range(filters: Filters, now: datetime) -> tuple[int, int]:
     last = milliseconds(filters.to or now)
     if filters.from_ is not None:
         first = milliseconds(filters.from_)
-    elif any(getattr(filters, name) is not None for name in OBJECTS) or filters.request_id:
+    elif any(getattr(filters, name) is not None for name in ("to", *OBJECTS, "request_id")):
         first = FIRST_MS
     else:
         first = max(FIRST_MS, last - DEFAULT_RANGE // timedelta(milliseconds=1))
@@ -106,12 +127,32 @@ def time_range(filters: Filters, now: datetime) -> tuple[int, int]:
     return first, last
 
 
+def within(filters: SomeFilters, caller: Caller, slug: str) -> SomeFilters:
+    """Return `filters` for a request that is made in the organization `slug` (empty: in none), as CVAT's clients make it.
+
+    Raises Problem: 403 for an organization that is not the caller's, 400 where the filters name another one.
+    """
+    if not slug:
+        return filters
+    organization = caller.organization(slug=slug)
+    if organization is None:
+        if not caller.admin:
+            raise Problem(403, f"organization {slug}: you are not in it")
+        # an administrator need not be in it, and so nobody has told its id
+        return filters.model_copy(update={"org": slug})
+    if filters.org_id not in (None, organization.id):
+        raise bad_request("org_id", f"is another organization than {slug}, in which the request is made")
+    return filters.model_copy(update={"org_id": organization.id, "org": None})
+
+
 def select(filters: Filters, caller: Caller, first_ms: int, last_ms: int) -> Selection:
     """Return the conditions for what `caller` wants. Raises Problem (403) for what he may not see."""
     wanted = rights(filters, caller)
     for name in ("org_id", *OBJECTS, "user_id"):
         if (value := getattr(filters, name)) is not None:
             wanted = wanted.and_(f"e.{name} = {{{name}:UInt64}}", **{name: value})
+    if filters.org:
+        wanted = wanted.and_("e.org_slug = {org:String}", org=filters.org)
     if filters.scope:
         wanted = wanted.and_("e.scope IN {scopes:Array(String)}", scopes=filters.scope)
     if filters.request_id:

@@ -70,7 +70,8 @@ Text = Annotated[str, Field(max_length=MAXIMUM_EVENT_TEXT)]
 class ClientEvent(BaseModel):
     """One event as a client sends it. What the server knows better (source, user, organization) is not taken from it."""
 
-    model_config = ConfigDict(extra="ignore")
+    # as CVAT's serializer does: a number is a text where one is wanted
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
 
     scope: Annotated[str, Field(min_length=1, max_length=200)]
     timestamp: datetime

@@ -37,8 +37,16 @@ class Vector:
             except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
                 # most likely a kept connection that Vector has just closed; what comes twice is read once (docs/store.md)
                 answer = await self._post(body)
+        except httpx.ReadTimeout:
+            raise _later(
+                f"it is not known whether the events are stored: Vector has not answered within {TIMEOUT_SECONDS:.0f} s"
+            ) from None
         except httpx.HTTPError as error:
             raise _away(type(error).__name__) from None
+        if answer.status_code == 413:
+            raise Problem(
+                413, "the events are not stored: Vector takes fewer at once. Send them in smaller parts"
+            )
         if not answer.is_success:
             raise _away(f"it answered HTTP {answer.status_code}")
 
@@ -51,10 +59,11 @@ class Vector:
 
 
 def _away(reason: str) -> Problem:
-    return Problem(
-        503, f"the events are not stored: Vector does not take them ({reason}). Send them again later",
-        headers={"Retry-After": "5"},
-    )  # fmt: skip
+    return _later(f"the events are not stored: Vector does not take them ({reason})")
+
+
+def _later(detail: str) -> Problem:
+    return Problem(503, f"{detail}. Send them again later", headers={"Retry-After": "5"})
 
 
 def _only(certificate: Path) -> ssl.SSLContext:

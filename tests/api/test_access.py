@@ -88,6 +88,53 @@ def test_everybody_sees_what_is_his_and_nothing_else(as_, name, parameters, expe
         assert len(page["events"]) == expected
 
 
+@pytest.mark.parametrize(
+    ("name", "slug", "parameters", "expected"),
+    [
+        ("root", "first", {}, 15),
+        ("root", "second", {}, 4),
+        # an administrator need not be in it, and it need not be there
+        ("admin", "second", {}, 4),
+        ("admin", "no-such", {}, 0),
+        ("owner", "first", {}, 15),
+        ("owner", "first", {"user_id": 4}, 10),
+        ("owner", "first", {"org_id": 1}, 15),
+        ("owner", "second", {}, 403),
+        ("owner", "no-such", {}, 403),
+        ("maintainer", "first", {"job_id": 101}, 5),
+        ("maintainer", "second", {}, 0),
+        ("maintainer", "second", {"org_id": 1}, 400),
+        ("maintainer", "second", {"job_id": 100}, 403),
+        ("plain", "first", {}, OWN["plain"]),
+        ("plain", "first", {"user_id": 5}, 403),
+        ("loner", "first", {}, 403),
+    ],
+)
+def test_a_request_made_in_an_organization_is_about_that_organization(as_, name, slug, parameters, expected):
+    assert seen(as_(name), org=slug, **parameters) == expected
+    client = as_(name, headers={"X-Organization": slug})
+    assert seen(client, **parameters) == expected
+    assert client.head("/api/events", params=parameters).status_code == (
+        expected if expected in (400, 403) else 202
+    )
+    for ask in (client.get, client.post):
+        path = "/api/events" if ask == client.get else "/api/events/export"
+        asked = ask(path, params=parameters)
+        if expected in (400, 403):
+            assert asked.status_code == expected
+            continue
+        query_id = next(iter(asked.json().values()))
+        wait_for(client, query_id)
+        file = client.get("/api/events/download", params={"rq_id": query_id})
+        assert len(list(csv.DictReader(io.StringIO(file.text, newline="")))) == expected
+
+
+def test_two_organizations_at_once_are_refused(as_):
+    client = as_("root", headers={"X-Organization": "first"})
+    answer = client.get("/api/events", params={"org": "second"})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "org")
+
+
 def test_the_cursor_of_somebody_else_leads_nowhere_else(as_):
     cursor = as_("root").get("/api/events", params={"format": "json", "limit": 1}).json()["next"]
     page = as_("loner").get("/api/events", params={"format": "json", "cursor": cursor}).json()

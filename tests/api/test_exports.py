@@ -100,7 +100,10 @@ def test_the_file_has_cvats_columns_times_and_empty_fields(as_):
         ({"scope": ["send:exception", "update:job"]}, 2),
         ({"request_id": "rq-12345678"}, 1),
         ({"from": (START + timedelta(seconds=5)).isoformat(), "to": (START + timedelta(seconds=10)).isoformat()}, 5),
-        ({"to": (START + timedelta(seconds=9, milliseconds=123)).isoformat()}, 10),
+        # `to` alone is no range: everything before it, however long ago
+        ({"to": (START + timedelta(seconds=9, milliseconds=123)).isoformat(), "user_id": 4}, 10),
+        ({"to": f"{START - timedelta(days=50):%Y%m%d}", "user_id": 7}, 1),
+        ({"from": f"{START - timedelta(days=200):%Y%m%d}"}, 25),
         ({"from": (START - timedelta(days=200)).isoformat()}, 25),
         ({"from": f"{START:%Y-%m-%dT%H:%M:%S}+00:00"}, 24),
         ({"job_id": "", "user_id": "7"}, 5),
@@ -120,6 +123,11 @@ def test_a_plus_that_an_url_has_turned_into_a_space_is_understood(as_):
     ("parameters", "field"),
     [
         ({"from": "yesterday"}, "from"),
+        # seconds since 1970 by another name: everything would be found
+        ({"from": "2026"}, "from"),
+        ({"from": "1767225600"}, "from"),
+        ({"to": "-5.5"}, "to"),
+        ({"from": "20261301"}, "from"),
         ({"to": "2026-13-01"}, "to"),
         ({"from": "2026-01-02", "to": "2026-01-01"}, "from"),
         ({"action": "upload"}, "action"),
@@ -178,6 +186,16 @@ def test_the_newer_form_reports_progress_and_where_the_file_is(as_):
     assert client.delete(f"/api/requests/{rq_id}").status_code == 204
     assert client.get(f"/api/requests/{rq_id}").status_code == 404
     assert client.get(request["result_url"]).status_code == 404
+
+
+def test_filters_in_the_body_are_not_overlooked(as_):
+    client = as_("root")
+    for body in (b'{"job_id": 300}', b"job_id=300", b" ", b"{}", b"null"):
+        answer = client.post("/api/events/export", content=body, headers={"Content-Type": "application/json"})
+        refused = b"job_id" in body
+        assert answer.status_code == (400 if refused else 202)
+        if refused:
+            assert answer.json()["errors"][0]["field"] == "body"
 
 
 def test_a_cloud_storage_is_refused(as_):

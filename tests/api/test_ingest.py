@@ -187,6 +187,46 @@ def test_an_organization_that_is_not_the_senders_is_refused(as_, got):
     )
 
 
+def test_numbers_are_texts_where_texts_are_wanted_as_in_cvat(as_, got):
+    answer = as_("plain").post("/api/events", json=_with(obj_val=5, obj_name=1.5, job_id="100", count="3"))
+    assert answer.status_code == 201, answer.text
+    sent = got.requests[0][0]
+    assert (sent["obj_val"], sent["obj_name"], sent["job_id"], sent["count"]) == ("5", "1.5", 100, 3)
+    refused = as_("plain").post("/api/events", json=_with(obj_val=True))
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "events.0.obj_val")
+
+
+def test_more_than_vector_takes_at_once_is_not_asked_for_again(as_, got):
+    got.status = 413
+    answer = as_("plain").post("/api/events", json=_with())
+    assert (answer.status_code, "retry-after" in answer.headers) == (413, False)
+    assert "smaller parts" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("previous", "reported"),
+    [
+        (None, [(5, 10_000)]),
+        ({"job_id": 9, "seconds": -99.999}, [(5, 10_000), (9, 99_999)]),
+        ({"job_id": 9, "seconds": -100}, [(5, 10_000)]),
+        ({"job_id": 9, "seconds": 60}, []),
+        ({"job_id": 9, "seconds": -3, "scope": "change:frame", "duration": 7000}, [(5, 6000)]),
+        # of no other scope does the duration count
+        ({"job_id": 9, "seconds": -3, "scope": "save:job", "duration": 7000}, [(5, 10_000), (9, 3000)]),
+    ],
+)
+def test_working_time_goes_on_from_the_event_before(as_, got, previous, reported):
+    begin = datetime(2026, 1, 1, 12, tzinfo=UTC)
+    if previous:
+        moment = begin + timedelta(seconds=previous.pop("seconds"))
+        previous = client_event(moment, **{"scope": "draw:object", **previous})
+    events = [client_event(begin + timedelta(seconds=s), job_id=job) for s, job in ((10, 6), (0, 5))]
+    body = {"events": events, "previous_event": previous, "timestamp": iso(begin + timedelta(seconds=15))}
+    assert as_("plain").post("/api/events", json=body).status_code == 201
+    found = [each for each in got.requests[0] if each["scope"] == "send:working_time"]
+    assert sorted((each["job_id"], each["duration"]) for each in found) == reported
+
+
 @pytest.mark.parametrize("status", [400, 429, 500, 503])
 def test_when_vector_does_not_take_the_events_the_answer_is_503(as_, got, status):
     got.status = status

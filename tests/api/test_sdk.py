@@ -14,8 +14,10 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from cvat_sdk import models
+    from cvat_sdk import Client, models
     from cvat_sdk.api_client import ApiClient, Configuration, exceptions
+    from cvat_sdk.core.client import AccessTokenCredentials
+    from cvat_sdk.core.downloading import Downloader
 
 from tests.api.data import START
 from tests.api.harness import Api
@@ -89,3 +91,18 @@ def test_what_is_refused_is_an_exception(sdk: ApiClient):
         sdk.events_api.list(job_id=300)
     with pytest.raises(exceptions.NotFoundException):
         sdk.requests_api.retrieve("00000000-0000-0000-0000-000000000000")
+
+
+def test_the_clients_own_way_to_make_and_download_a_file(api: Api, tmp_path):
+    with Client(api.url, check_server_version=False) as client:
+        client.login(AccessTokenCredentials("token-of-maintainer"))
+        client.organization_slug = "first"
+        client.config.status_check_period = 0.05
+        endpoint = client.api_client.events_api.create_export_endpoint
+        path = Downloader(client).prepare_and_download_file_from_endpoint(
+            endpoint, tmp_path, query_params={"user_id": 4, "filename": "his events.csv"}
+        )
+        assert (path.name, len(rows(path.read_bytes()))) == ("his events.csv", 10)
+        # it takes the bytes as they come: they must not be compressed
+        assert path.read_bytes().startswith(b"scope,obj_name")
+        client.api_client.rest_client.pool_manager.clear()
