@@ -89,7 +89,8 @@ def add(users: Users, user: User) -> Users:
         raise InputError(
             f"user {user.name!r}: letters, digits and _ . @ + - make a name, the first a letter or a digit"
         )
-    if user.name in users:
+    # Grafana does not tell names apart that differ in case only
+    if user.name.lower() in {name.lower() for name in users}:
         raise InputError(
             f"user {user.name!r}: is there already. Change the password with `users set-password`"
         )

@@ -1,4 +1,10 @@
-"""`/gateway/authorize`: what the gateway asks before every request to Grafana."""
+"""`/gateway/authorize`: what the gateway asks before every request to Grafana.
+
+Grafana knows an account by its login or its e-mail address, whichever fits first, and takes whoever comes with either for
+its owner (auth.proxy). Names and addresses are the users' own to choose: a visitor called `admin` would be Grafana's own
+administrator, and two with one address, or with names that differ in case, one person with the rights of both. So Grafana is
+told a login that nobody chooses, and the name only to be shown.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ import logging
 
 from fastapi import APIRouter, Request, Response
 
-from cvat_analytics.api.callers import credentials
+from cvat_analytics.api.callers import Caller, credentials
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.service import CallerOf, ServiceOf
 
@@ -17,7 +23,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/gateway/authorize")
 async def authorize(request: Request, caller: CallerOf, service: ServiceOf) -> Response:
-    """Answer the gateway: 200 with the visitor's name and role for Grafana, 401, 403, or 503 when nobody can tell.
+    """Answer the gateway: 200 with the visitor's login, name and role for Grafana, 401, 403, or 503 when nobody can tell.
 
     Only the gateway can ask: it lets no visitor's request through to this path.
     """
@@ -33,11 +39,17 @@ async def authorize(request: Request, caller: CallerOf, service: ServiceOf) -> R
         )
     return Response(
         headers={
+            "X-Webauth-Login": encoded(grafana_login(caller)),
             "X-Webauth-User": encoded(caller.name),
             "X-Webauth-Role": "Editor" if caller.admin else "Viewer",
-            "X-Webauth-Email": encoded(caller.email),
         }
     )
+
+
+def grafana_login(caller: Caller) -> str:
+    """Return the login of the caller's account in Grafana: `5@cvat` for CVAT's user 5, `ann@local` for a user of the file."""
+    where, _, who = caller.key.partition(":")
+    return f"{who}@{where}"
 
 
 def encoded(text: str) -> str:

@@ -96,7 +96,7 @@ def allowed(name: str = "ann", role: str = "Viewer") -> tuple[int, dict[str, str
     """Return the authorizer's answer that lets `name` in."""
     return (
         200,
-        {"X-Webauth-User": name, "X-Webauth-Role": role, "X-Webauth-Email": f"{name}@example.org"},
+        {"X-Webauth-Login": f"{name}@local", "X-Webauth-User": name, "X-Webauth-Role": role},
         b"",
     )
 

@@ -6,6 +6,7 @@ The CVAT is tests/api/fake_cvat.py; Grafana is an echo, so that what it is told 
 from __future__ import annotations
 
 import base64
+import configparser
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from cvat_analytics import users
 from cvat_analytics.api.gateway_routes import encoded
+from cvat_analytics.render import render
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import Api, FakeVector, running_api
 from tests.serving import served
@@ -249,3 +251,31 @@ def test_an_export_is_nobodys_but_his_who_asked_for_it(beside_cvat):
 )
 def test_any_name_can_stand_in_a_header(name, in_header):
     assert encoded(name) == in_header
+
+
+def test_nobody_chooses_the_login_under_which_grafana_knows_him(beside_cvat, alone):
+    """Grafana takes a visitor with the login or the e-mail address of an account for its owner, its own `admin` included."""
+    seen = []
+    for entrance, visitor in ((beside_cvat, basic("admin")), (alone, basic("reader"))):
+        assert entrance.echo
+        entrance.echo.requests.clear()
+        with entrance.browser() as browser:
+            browser.get("/analytics/", headers=visitor | {"X-WEBAUTH-EMAIL": "admin@localhost"})
+        seen += [
+            {name: value for name, value in each["headers"].items() if name.startswith("x-webauth-")}
+            for each in entrance.echo.requests
+        ]
+    assert seen == [
+        {"x-webauth-login": "2@cvat", "x-webauth-user": "admin", "x-webauth-role": "Editor"},
+        {"x-webauth-login": "reader@local", "x-webauth-user": "reader", "x-webauth-role": "Viewer"},
+    ]
+
+
+def test_grafana_is_told_that_login_and_no_address(beside_cvat):
+    ini = configparser.ConfigParser(interpolation=None)
+    ini.read_string(render("grafana/cvat-analytics.ini.j2", beside_cvat.context.variables()))
+    proxy = ini["auth.proxy"]
+    assert (proxy["header_name"], proxy["headers"]) == (
+        "X-WEBAUTH-LOGIN",
+        "Name:X-WEBAUTH-USER Role:X-WEBAUTH-ROLE",
+    )

@@ -24,11 +24,11 @@ def test_a_visitor_with_the_right_reaches_grafana_under_his_own_name(entrance):
         answer = browser.get("/analytics/d/EIGSTDAVz?from=now-7d", headers={"Cookie": "sessionid=abc"})
     got = answer.json()
     assert got["path"] == "/analytics/d/EIGSTDAVz?from=now-7d"
-    names = ("x-webauth-user", "x-webauth-role", "x-webauth-email", "x-forwarded-proto", "host")
+    names = ("x-webauth-login", "x-webauth-user", "x-webauth-role", "x-forwarded-proto", "host")
     assert {name: got["headers"].get(name) for name in names} == {
+        "x-webauth-login": "ann@local",
         "x-webauth-user": "ann",
         "x-webauth-role": "Editor",
-        "x-webauth-email": "ann@example.org",
         "x-forwarded-proto": "https",
         "host": f"localhost:{entrance.context.settings.gateway_https_port}",
     }
@@ -48,6 +48,7 @@ def test_who_may_come_in_is_asked_for_every_request_with_the_visitors_own_creden
 
 def test_grafana_sees_neither_password_nor_session_nor_headers_that_a_visitor_made_up(entrance):
     made_up = {
+        "X-WEBAUTH-LOGIN": "admin",
         "X-WEBAUTH-USER": "admin",
         "X-WEBAUTH-ROLE": "Admin",
         "x-webauth-email": "admin@example.org",
