@@ -8,12 +8,12 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from cvat_analytics.api import queries
 from cvat_analytics.api.asking import filtered, in_organization, in_thread, stamp
 from cvat_analytics.api.callers import Caller
-from cvat_analytics.api.filters import Filters
+from cvat_analytics.api.filters import Filters, Id
 from cvat_analytics.api.jobs import Job
 from cvat_analytics.api.problems import Problem, bad_request
 from cvat_analytics.api.schemas import (
@@ -41,6 +41,29 @@ class ExportQuery(Filters):
         "local", description="Only `local`: the file is downloaded from here."
     )
     cloud_storage_id: int | None = Field(None, description="Not used.")
+
+
+class RequestsQuery(BaseModel):
+    """The filters of `GET /api/requests` that say something of exports; what else CVAT has there is passed over."""
+
+    status: Literal["queued", "started", "finished", "failed"] | None = None
+    action: str | None = Field(None, description="Exports are `export`.")
+    target: str | None = Field(None, description="Exports are of `events`.")
+    format: str | None = None
+    project_id: Id | None = None
+    task_id: Id | None = None
+    job_id: Id | None = None
+
+    def fits(self, job: Job) -> bool:
+        """Return whether `job` is wanted."""
+        about = {
+            "status": job.status,
+            "action": "export",
+            "target": "events",
+            "format": job.format,
+            **job.filters,
+        }
+        return all(about.get(name) == value for name, value in self.model_dump(exclude_none=True).items())
 
 
 async def start(
@@ -184,6 +207,7 @@ def _described(request: Request, service: Service, job: Job) -> BackgroundReques
     responses=PROBLEMS(400, 404),
     summary="Say how far an export is",
 )
+@router.head("/api/requests/{rq_id}", include_in_schema=False)
 async def retrieve(request: Request, caller: CallerOf, service: ServiceOf, rq_id: UUID) -> Response:
     """Answer with an export's state, its progress from 0 to 1, and where its file is."""
     job = await _find(caller, service, str(rq_id))
@@ -202,9 +226,12 @@ def _shown(found: BackgroundRequest) -> dict[str, Any]:
     responses=PROBLEMS(),
     summary="List the caller's exports",
 )
-async def list_(request: Request, caller: CallerOf, service: ServiceOf) -> Response:
-    """Answer with all exports that the caller has now, newest first."""
-    jobs: list[Job] = await in_thread(service.exports.of, caller)
+@router.head("/api/requests", include_in_schema=False)
+async def list_(
+    request: Request, caller: CallerOf, service: ServiceOf, query: Annotated[RequestsQuery, Query()]
+) -> Response:
+    """Answer with the exports that the caller has now, newest first."""
+    jobs = [job for job in await in_thread(service.exports.of, caller) if query.fits(job)]
     results = [_shown(await in_thread(_described, request, service, job)) for job in jobs]
     return JSONResponse({"count": len(results), "next": None, "previous": None, "results": results})
 

@@ -85,7 +85,7 @@ async def caller(request: Request) -> Caller:
     given = credentials(request)
     if not given.authorization and not given.cookie:
         raise _unauthorized("log in: basic login, a token, or CVAT's session")
-    if request.method not in _SAFE and not given.authorization:
+    if request.method not in _SAFE and not given.authorization.lower().startswith(("token ", "bearer ")):
         _refuse_other_sites(request)
     address, name = client_address(request), given.claimed()
     if wait := found.attempts.wait(address, name):
@@ -106,10 +106,13 @@ def _unauthorized(detail: str) -> Problem:
 
 
 def _refuse_other_sites(request: Request) -> None:
-    """Refuse a request that a browser makes with a session for a page of another site (RFC 6454)."""
+    """Refuse a request that a browser makes for a page of another site (RFC 6454).
+
+    It sends along the session, and a login that it remembers. A token it has from no one but the page itself.
+    """
     origin = request.headers.get("origin")
     if origin and urlsplit(origin).netloc != request.headers.get("host", ""):
-        raise Problem(403, "a session may not be used by a page of another site")
+        raise Problem(403, "a login may not be used by a page of another site")
 
 
 def store_problem(error: CvatAnalyticsError) -> Problem:

@@ -181,12 +181,24 @@ def test_nobody_gets_in_without_a_login_that_cvat_knows(api: Api, headers):
             assert answer.json()["title"] == "Unauthorized"
 
 
-def test_a_page_of_another_site_cannot_use_a_session(api: Api):
-    with api.client(headers={"Cookie": "sessionid=session-of-root"}) as client:
-        other = client.post("/api/events/export", headers={"Origin": "https://evil.example.org"})
-        assert other.status_code == 403
-        own = client.post("/api/events/export", params={"job_id": 1}, headers={"Origin": api.url})
-        assert own.status_code == 202
+@pytest.mark.parametrize(
+    ("login", "refused"),
+    [
+        ({"Cookie": "sessionid=session-of-root"}, True),
+        # a browser remembers a basic login and sends it along, too
+        ({"Authorization": "Basic " + base64.b64encode(b"root:password-of-root").decode()}, True),
+        ({"Authorization": "Token token-of-root"}, False),
+        ({"Authorization": "Bearer token-of-root", "Cookie": "sessionid=session-of-root"}, False),
+    ],
+)
+def test_a_page_of_another_site_cannot_use_what_a_browser_sends_along(api: Api, login, refused):
+    with api.client(headers=login) as client:
+        for origin in ("https://evil.example.org", "null"):
+            other = client.post("/api/events/export", params={"job_id": 1}, headers={"Origin": origin})
+            assert other.status_code == (403 if refused else 202)
+        for headers in ({"Origin": api.url}, {}):
+            own = client.post("/api/events/export", params={"job_id": 1}, headers=headers)
+            assert own.status_code == 202
 
 
 def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a_short_while(api: Api, cvat):

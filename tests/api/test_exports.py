@@ -188,6 +188,26 @@ def test_the_newer_form_reports_progress_and_where_the_file_is(as_):
     assert client.get(request["result_url"]).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("parameters", "found"),
+    [
+        ({}, True), ({"status": "finished"}, True), ({"status": "failed"}, False), ({"job_id": 101}, True), ({"job_id": 5}, False),
+        ({"action": "export", "target": "events", "format": "jsonl"}, True), ({"action": "import"}, False), ({"target": "task"}, False),
+        ({"task_id": 101}, False), ({"page": 1, "page_size": 10, "sort": "-created_date"}, True),
+    ],
+)  # fmt: skip
+def test_the_list_of_requests_can_be_narrowed(as_, parameters, found):
+    client = as_("owner")
+    rq_id = client.post("/api/events/export", params={"job_id": 101, "format": "jsonl"}).json()["rq_id"]
+    wait_for(client, rq_id)
+    answer = client.get("/api/requests", params=parameters)
+    listed = [each["id"] for each in answer.json()["results"]]
+    assert (rq_id in listed, answer.json()["count"]) == (found, len(listed))
+    head = client.head("/api/requests", params=parameters)
+    assert (head.status_code, head.content) == (200, b"")
+    assert client.head(f"/api/requests/{rq_id}").status_code == 200
+
+
 def test_filters_in_the_body_are_not_overlooked(as_):
     client = as_("root")
     for body in (b'{"job_id": 300}', b"job_id=300", b" ", b"{}", b"null"):
@@ -295,7 +315,8 @@ def test_methods_are_named_and_others_are_refused(as_):
     for path, allowed in {
         "/api/events": "GET, POST, HEAD, OPTIONS",
         "/api/events/export": "POST, OPTIONS",
-        f"/api/requests/{uuid.uuid4()}": "GET, DELETE, OPTIONS",
+        "/api/requests": "GET, HEAD, OPTIONS",
+        f"/api/requests/{uuid.uuid4()}": "GET, HEAD, DELETE, OPTIONS",
     }.items():
         options = client.options(path)
         assert (options.status_code, options.headers["allow"]) == (204, allowed)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_analytics import working_time as stated
-from cvat_analytics.api import jobs, queries, streams
+from cvat_analytics.api import jobs, queries, streams, vector
 from cvat_analytics.api.attempts import ATTEMPTS, WINDOW, Attempts
 from cvat_analytics.api.clickhouse import written
 from cvat_analytics.api.config import VectorConfig
@@ -201,11 +201,11 @@ def test_a_kept_connection_that_vector_has_closed_is_no_failure(closed_first, st
                     return
 
     async def send() -> None:
-        vector = Vector(VectorConfig(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+        client = Vector(VectorConfig(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
         try:
-            await vector.send([{"scope": "load:cvat"}])
+            await client.send([{"scope": "load:cvat"}])
         finally:
-            await vector.close()
+            await client.close()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -216,3 +216,21 @@ def test_a_kept_connection_that_vector_has_closed_is_no_failure(closed_first, st
             with pytest.raises(Problem, match="not stored"):
                 asyncio.run(send())
         thread.join(10)
+
+
+def test_of_a_vector_that_does_not_answer_in_time_nothing_is_claimed(monkeypatch):
+    monkeypatch.setattr(vector, "TIMEOUT_SECONDS", 0.2)
+
+    async def send() -> None:
+        client = Vector(VectorConfig(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+        try:
+            await client.send([{"scope": "load:cvat"}])
+        finally:
+            await client.close()
+
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        pytest.raises(Problem, match="not known whether") as caught,
+    ):
+        asyncio.run(send())
+    assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "5")
