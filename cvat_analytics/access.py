@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
+from grafana_client import GrafanaApi
 
 from cvat_analytics.endpoints import Endpoint
 from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
@@ -46,6 +48,12 @@ class Access:
         name = self.vector.settings.vector_username
         return (name, self.secrets["vector_ingest"]) if name else None
 
+    @property
+    def asked_cvat(self) -> str:
+        """Return the CVAT that the events API asks who somebody is; empty where it goes by the file of local users."""
+        settings = self.events_api.settings if self.events_api else None
+        return (settings.cvat_server_url or settings.cvat_url) if settings else ""
+
     def clickhouse_for(self, user: str) -> Endpoint:
         """Return where ClickHouse lets in `user`."""
         return self.clickhouse_as.get(user, self.clickhouse)
@@ -55,7 +63,16 @@ class Access:
 
         Raises UnreachableError when ClickHouse does not answer or refuses the login.
         """
-        host, port = self.clickhouse_for(user).address
+        endpoint = self.clickhouse_for(user)
+        host, port = endpoint.address
+        tls: dict[str, Any] = {}
+        if endpoint.trust:
+            # the name is that of the host behind a forwarded port
+            tls = {
+                "secure": True,
+                "ca_cert": str(endpoint.trust.authority),
+                "server_host_name": endpoint.trust.name,
+            }
         try:
             return clickhouse_connect.get_client(
                 host=host,
@@ -66,12 +83,23 @@ class Access:
                 # each reader's limits are in his profile; the driver must not try to change them
                 autogenerate_session_id=False,
                 query_retries=0,
+                **tls,
             )
         except (ClickHouseError, OSError) as error:
             reason = str(error).splitlines()[0][:200]
             raise UnreachableError(
                 f"ClickHouse at {host}:{port} cannot be reached as {user}: {reason}"
             ) from None
+
+    def grafana_api(self, timeout: float) -> Any:
+        """Return Grafana's client (grafana_client, which has no types), as the administrator; nothing has been asked yet."""
+        # without the last slash the client would put /analyticsapi into its addresses
+        url = f"{self.grafana.url}{self.grafana.settings.grafana_path}/"
+        api = GrafanaApi.from_url(url, ("admin", self.secrets["grafana_admin"]), timeout=timeout)
+        if self.grafana.trust:
+            # its certificate is for loopback too, where a forwarded port is
+            api.client.verify = str(self.grafana.trust.authority)
+        return api
 
 
 def pairs(client: Client, query: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ This is the one place that knows which component listens where and which speaks 
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 from cvat_analytics.errors import InputError
 from cvat_analytics.settings import Settings
-from cvat_analytics.topology import LOOPBACK
+from cvat_analytics.topology import LOOPBACK, Topology
 
 _END = "-----END CERTIFICATE-----"
 
@@ -113,7 +114,18 @@ def trust(component: str, settings: Settings, authority: Path) -> Trust | None:
         return Trust(
             settings.gateway_certificate or authority, urlsplit(settings.grafana_root_url).hostname or ""
         )
+    if component in settings.tls_by_authority - {"clickhouse"}:
+        listens = listening(component, settings)[0]
+        everywhere = ipaddress.ip_address(listens).is_unspecified
+        return Trust(authority, settings.address or (LOOPBACK if everywhere else listens))
+    # ClickHouse is asked on its host's loopback, where it speaks no TLS
     return None
+
+
+def clickhouse_from(host: str, topology: Topology, authority: Path) -> tuple[tuple[str, int], Trust | None]:
+    """Return where `host` reaches ClickHouse's HTTP interface, and how the certificate that it sees there is checked."""
+    found = topology.clickhouse_endpoint(host)
+    return (found.address, found.http_port), Trust(authority, found.address) if found.tls else None
 
 
 def url(host: str, port: int, *, tls: bool) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cvat_analytics import users
 from cvat_analytics.errors import InputError
-from cvat_analytics.render import Context, RenderedFile, render
+from cvat_analytics.render import Context, RenderedFile, authority_files, render
 from cvat_analytics.topology import LOOPBACK
 from cvat_analytics.users import User, Users
 
@@ -48,11 +48,13 @@ def variables(context: Context) -> dict[str, Any]:
     return {
         "unit": UNIT,
         "vector": {
-            "scheme": "https" if settings.vector_tls_certificate else "http",
+            "scheme": "https" if settings.vector_speaks_tls else "http",
             "address": address,
             "port": settings.vector_port,
             "username": settings.vector_username or "",
-            "tls": bool(settings.vector_tls_certificate),
+            # the operator's own is trusted as it is, one of the stack's authority by that
+            "own_certificate": bool(settings.vector_tls_certificate),
+            "tls": settings.vector_speaks_tls,
         },
         "cvat_server_url": context.settings.cvat_server_url or context.settings.cvat_url,
     }
@@ -63,6 +65,7 @@ def files(context: Context, users_file: Path) -> list[RenderedFile]:
     paths, names = context.paths, context.variables() | variables(context)
     vector = context.topology.settings[ingest_host(context)]
     found = [
+        *authority_files(context),
         _secret(context, "clickhouse_password", context.secrets["clickhouse_events_api"]),
         _secret(context, "users", users.dump(all_users(context, users_file))),
         RenderedFile(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvat_analytics import inventory as inventories
 from cvat_analytics.access import Access
-from cvat_analytics.endpoints import Endpoint, listening, trust
+from cvat_analytics.endpoints import Endpoint, clickhouse_from, listening, trust
 from cvat_analytics.errors import UnreachableError
 from cvat_analytics.shell import Shell
 from cvat_analytics.topology import LOOPBACK
@@ -79,8 +79,11 @@ def _reached(
         def optional(component: str, door: str = "") -> Endpoint | None:
             return endpoint(component, door) if topology.groups[component] else None
 
+        def clickhouse_as(host: str) -> Endpoint:
+            address, how = clickhouse_from(host, topology, stack.authority.certificate_file)
+            return Endpoint(*at(host, *address), clickhouse.settings, how)
+
         clickhouse = endpoint("clickhouse")
-        http_port = clickhouse.settings.clickhouse_http_port
         access = Access(
             clickhouse=clickhouse,
             vector=endpoint("vector"),
@@ -89,11 +92,7 @@ def _reached(
             gateway=optional("gateway"),
             gateway_http=optional("gateway", "gateway_http"),
             clickhouse_as={
-                user: Endpoint(
-                    *at(host, topology.clickhouse_address(host), http_port),
-                    clickhouse.settings,
-                    clickhouse.trust,
-                )
+                user: clickhouse_as(host)
                 for user in ("vector", "grafana", "events_api")
                 for host in topology.groups[user][:1]
             },

@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 import jinja2
 
-from cvat_analytics import alerts, memory
+from cvat_analytics import alerts, memory, tls
+from cvat_analytics.certificates import Authority, Pair
 from cvat_analytics.dashboards import languages, load, site, tidy
 from cvat_analytics.secrets import ACCEPTED, NAMES, Secrets
 from cvat_analytics.settings import Settings
@@ -63,6 +64,8 @@ class Paths:
     gateway_config: str = field(init=False)
     gateway_run: str = field(init=False)
     gateway_credentials: str = field(init=False)
+    authority: str = field(init=False)
+    """The certificate of the stack's own authority, for whatever on the host connects to another part."""
     secrets: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -83,6 +86,7 @@ class Paths:
             "events_api_program": "/opt/cvat-analytics/events-api",
             "gateway_config": "/etc/cvat-analytics/gateway",
             "gateway_run": "/run/cvat-analytics-gateway",
+            "authority": "/etc/cvat-analytics/ca.pem",
             "secrets": "/etc/cvat-analytics/secrets",
         }
         for name, path in places.items():
@@ -104,22 +108,36 @@ class Context:
     paths: Paths = field(default_factory=Paths)
     memory_bytes: int = 4 * 2**30
     """The host's memory, from which ClickHouse's profile is chosen."""
+    authority: Authority | None = None
+    """What signs certificates; None where nothing needs one, as in the embedded stack."""
 
     @property
     def settings(self) -> Settings:
         """Return the settings of this host."""
         return self.topology.settings[self.host]
 
+    def signing(self) -> Authority:
+        """Return the stack's authority."""
+        assert self.authority is not None, "rendered with TLS, but without an authority"  # noqa: S101
+        return self.authority
+
+    def certificate(self, component: str) -> Pair:
+        """Return the certificate of the stack's authority that `component` shows on this host."""
+        return tls.certificate(self.signing(), self.topology, self.host, component)
+
     def variables(self) -> dict[str, Any]:
         """Return the names that templates see."""
         clickhouse = self.topology.settings[self.topology.clickhouse_host]
+        endpoint = self.topology.clickhouse_endpoint(self.host)
         return {
             "settings": self.settings,
             "paths": self.paths,
             "clickhouse": {
-                "address": self.topology.clickhouse_address(self.host),
-                "http_port": clickhouse.clickhouse_http_port,
-                "native_port": clickhouse.clickhouse_native_port,
+                "address": endpoint.address,
+                "scheme": endpoint.scheme,
+                "tls": endpoint.tls,
+                "http_port": endpoint.http_port,
+                "native_port": endpoint.native_port,
                 "database": clickhouse.database,
             },
             "behind_gateway": self.host in self.topology.groups["gateway"],
@@ -201,7 +219,16 @@ def clickhouse_files(context: Context) -> list[RenderedFile]:
     """Return ClickHouse's drop-ins and the login of the administrator's client."""
     variables, paths = context.variables(), context.paths
     login = {"password": context.secrets["clickhouse_admin"]}
+    certificate = []
+    if context.settings.clickhouse_tls:
+        pair = context.certificate("clickhouse")
+        # ClickHouse watches these files and reloads them by itself
+        certificate = [
+            _clickhouse_s(file, text, effect="none", secret=True)
+            for file, text in zip(_clickhouse_certificate(paths), (pair.certificate, pair.key), strict=True)
+        ]
     return [
+        *certificate,
         _clickhouse_s(
             f"{paths.clickhouse_config}/config.d/cvat-analytics.xml",
             render("clickhouse/config.xml.j2", variables),
@@ -231,13 +258,10 @@ def vector_files(context: Context) -> list[RenderedFile]:
     if settings.vector_username:
         files.append(_credential(context, "vector", "ingest_password", "vector_ingest"))
     if settings.vector_tls_certificate and settings.vector_tls_key:
-        files += [
-            RenderedFile(f"{paths.secrets}/vector/{name}", path.read_text(), mode="600", secret=True)
-            for name, path in (
-                ("tls_certificate", settings.vector_tls_certificate),
-                ("tls_key", settings.vector_tls_key),
-            )
-        ]
+        own = Pair(settings.vector_tls_certificate.read_text(), settings.vector_tls_key.read_text())
+        files += _shown(context, "vector", own)
+    elif settings.vector_tls:
+        files += _shown(context, "vector", context.certificate("vector"))
     units = f"{paths.root}/etc/systemd/system"
     keeping = {
         f"{paths.root}/etc/tmpfiles.d/cvat-analytics-vector.conf": "vector/journal-tmpfiles.conf.j2",
@@ -247,6 +271,7 @@ def vector_files(context: Context) -> list[RenderedFile]:
     }
     return [
         *files,
+        *authority_files(context),
         RenderedFile(f"{paths.vector_config}/vector.toml", render("vector/vector.toml.j2", variables)),
         RenderedFile(
             f"{paths.vector_config}/tests.toml", render("vector/tests.toml.j2", variables), effect="none"
@@ -270,7 +295,12 @@ def grafana_files(context: Context) -> list[RenderedFile]:
     }
     if context.settings.alerts:
         targets["alerting.yaml"] = ALERTING
+    certificate = []
+    if context.settings.grafana_tls:
+        certificate = _shown(context, "grafana-server", context.certificate("grafana"))
     return [
+        *certificate,
+        *authority_files(context),
         _credential(context, "grafana-server", "clickhouse_password", "clickhouse_grafana"),
         _credential(context, "grafana-server", "admin_password", "grafana_admin"),
         _credential(context, "grafana-server", "secret_key", "grafana_secret_key"),
@@ -286,6 +316,28 @@ def grafana_files(context: Context) -> list[RenderedFile]:
             for name, content in dashboards(context.settings).items()
         ),
     ]
+
+
+def authority_files(context: Context) -> list[RenderedFile]:
+    """Return the certificate of the stack's authority, if any part of the stack shows one that it has signed."""
+    if not context.topology.uses_authority:
+        return []
+    return [RenderedFile(context.paths.authority, context.signing().make().certificate)]
+
+
+def left_over(context: Context, component: str) -> list[str]:
+    """Return the paths of what `component` needs no longer where TLS is off, to be removed once it runs without."""
+    settings, paths = context.settings, context.paths
+    unused = [] if context.topology.uses_authority else [paths.authority]
+    if component == "clickhouse" and not settings.clickhouse_tls:
+        unused += _clickhouse_certificate(paths)
+    for name, unit, used in (
+        ("vector", "vector", settings.vector_speaks_tls),
+        ("grafana", "grafana-server", settings.grafana_tls),
+    ):
+        if component == name and not used:
+            unused += [f"{paths.secrets}/{unit}/{file}" for file in _SHOWN]
+    return unused
 
 
 def alerts_off(context: Context) -> list[RenderedFile]:
@@ -311,6 +363,25 @@ def dashboards(settings: Settings) -> dict[str, str]:
 def _clickhouse_s(path: str, content: str, effect: Effect = "restart", secret: bool = False) -> RenderedFile:
     """Return a file of ClickHouse's own user, to whom its package gives everything in its directory at each upgrade."""
     return RenderedFile(path, content, "clickhouse", "clickhouse", "640", effect, secret)
+
+
+def _clickhouse_certificate(paths: Paths) -> tuple[str, str]:
+    """Return where ClickHouse's certificate and its key are; the template says the same."""
+    return (
+        f"{paths.clickhouse_config}/cvat-analytics.pem",
+        f"{paths.clickhouse_config}/cvat-analytics-key.pem",
+    )
+
+
+_SHOWN = ("tls_certificate", "tls_key")
+
+
+def _shown(context: Context, unit: str, pair: Pair) -> list[RenderedFile]:
+    """Return the root-only files that systemd hands to `unit` as the certificate that it shows, and its key."""
+    return [
+        RenderedFile(f"{context.paths.secrets}/{unit}/{name}", text, mode="600", secret=True)
+        for name, text in zip(_SHOWN, (pair.certificate, pair.key), strict=True)
+    ]
 
 
 def _drop_in(context: Context, unit: str) -> RenderedFile:

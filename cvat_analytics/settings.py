@@ -57,6 +57,17 @@ class Settings(BaseModel):
     clickhouse_native_port: Port = Field(
         9000, description="ClickHouse's native port: Grafana and clickhouse-client use it."
     )
+    clickhouse_tls: bool = Field(
+        False,
+        description="Have ClickHouse speak TLS: on every address but 127.0.0.1 nothing else. The deploy makes its certificate with the "
+        "stack's own authority (`certificates/ca.pem` beside the inventory), and this stack's other hosts verify it (docs/tls.md).",
+    )
+    clickhouse_https_port: Port = Field(
+        8443, description="ClickHouse's HTTPS port, where `clickhouse_tls` is on."
+    )
+    clickhouse_native_tls_port: Port = Field(
+        9440, description="ClickHouse's native port with TLS, where `clickhouse_tls` is on."
+    )
     vector_port: Port = Field(
         8282, description="Port on which Vector receives CVAT's events (CVAT's `DJANGO_LOG_SERVER_PORT`)."
     )
@@ -93,10 +104,15 @@ class Settings(BaseModel):
         "127.0.0.1",
         description="Address on which Vector receives events. Set it to the private address that the CVAT host reaches.",
     )
+    vector_tls: bool = Field(
+        False,
+        description="Have Vector take events through TLS only, with a certificate that the deploy makes with the stack's own authority. "
+        "CVAT's own client speaks plain HTTP, so this is for a proxy in between or for other producers.",
+    )
     vector_tls_certificate: Path | None = Field(
         None,
-        description="File on your own machine with a certificate and its chain (PEM): with it, Vector takes events through TLS only. "
-        "CVAT's own client speaks plain HTTP, so this is for a proxy in between or for other producers.",
+        description="File on your own machine with a certificate and its chain (PEM), in the place of the one that `vector_tls` makes; "
+        "it turns TLS on by itself.",
     )
     vector_tls_key: Path | None = Field(
         None, description="File with the private key of `vector_tls_certificate` (PEM, not encrypted)."
@@ -107,6 +123,11 @@ class Settings(BaseModel):
         "(basic authentication). CVAT's own client sends no password.",
     )
     grafana_listen_address: Address = Field("127.0.0.1", description="Address on which Grafana listens.")
+    grafana_tls: bool = Field(
+        False,
+        description="Have Grafana speak HTTPS, with a certificate that the deploy makes with the stack's own authority. For a Grafana "
+        "without the gateway, which speaks TLS itself.",
+    )
     events_api_listen_address: Address = Field(
         "127.0.0.1", description="Address on which the events API listens."
     )
@@ -132,6 +153,11 @@ class Settings(BaseModel):
         100,
         description="How many requests a second the gateway takes from one address, five times as many for a moment; more are "
         "answered 429.",
+    )
+    gateway_trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="Addresses or networks (CIDR) of the proxy through which people reach the gateway, such as CVAT's traefik: "
+        "only from there the visitor's address is taken from `X-Forwarded-For`. Without them all its visitors count as one.",
     )
     firewall: bool = Field(
         False,
@@ -161,7 +187,7 @@ class Settings(BaseModel):
     grafana_root_url: HttpUrl = Field(
         "",
         description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers "
-        "(CVAT serves `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.",
+        "(CVAT serves `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`, with `grafana_tls` `https`.",
     )
     grafana_serve_from_sub_path: bool = Field(
         True,
@@ -318,7 +344,8 @@ class Settings(BaseModel):
         """Derive the default address of Grafana from its port, so that the port is defined once."""
         if isinstance(values, dict) and not values.get("grafana_root_url"):
             port = values.get("grafana_port", cls.model_fields["grafana_port"].default)
-            return values | {"grafana_root_url": f"http://localhost:{port}/analytics/"}
+            scheme = "https" if values.get("grafana_tls") is True else "http"
+            return values | {"grafana_root_url": f"{scheme}://localhost:{port}/analytics/"}
         return values
 
     @property
@@ -331,11 +358,28 @@ class Settings(BaseModel):
         """Return the port of each of Vector's sources of events by the id under which Vector counts it."""
         return {"cvat": self.vector_port} | {f"cvat_{port}": port for port in self.vector_extra_ports}
 
+    @property
+    def vector_speaks_tls(self) -> bool:
+        """Return whether Vector takes events through TLS, with whichever certificate."""
+        return self.vector_tls or self.vector_tls_certificate is not None
+
+    @property
+    def tls_by_authority(self) -> frozenset[str]:
+        """Return the components, but for the gateway, that show a certificate of the stack's own authority."""
+        wanted = {
+            "clickhouse": self.clickhouse_tls,
+            "vector": self.vector_tls and self.vector_tls_certificate is None,
+            "grafana": self.grafana_tls,
+        }
+        return frozenset(component for component, tls in wanted.items() if tls)
+
     def listening_ports(self) -> dict[str, dict[str, int]]:
         """Return each component's ports by the setting that defines them."""
+        with_tls = ("clickhouse_https_port", "clickhouse_native_tls_port") if self.clickhouse_tls else ()
         return {
             "clickhouse": {
-                name: getattr(self, name) for name in ("clickhouse_http_port", "clickhouse_native_port")
+                name: getattr(self, name)
+                for name in ("clickhouse_http_port", "clickhouse_native_port", *with_tls)
             },
             "vector": self._vector_ports(),
             "grafana": {"grafana_port": self.grafana_port},
@@ -388,12 +432,19 @@ def validate(values: Mapping[str, Any], *, where: str) -> Settings:
 def _conflicts(settings: Settings) -> list[str]:
     """Return what is wrong between settings that are fine each for itself."""
     mistakes = _alert_conflicts(settings)
-    for name in ("clickhouse_allowed_addresses", "vector_allowed_addresses", "grafana_allowed_addresses"):
+    for name in (
+        "clickhouse_allowed_addresses", "vector_allowed_addresses", "grafana_allowed_addresses", "gateway_trusted_proxies",
+    ):  # fmt: skip
         for network in getattr(settings, name):
             try:
-                ipaddress.ip_network(network)
+                everywhere = ipaddress.ip_network(network).prefixlen == 0
             except ValueError:
                 mistakes.append(f"setting {name!r}: {network!r} is neither an IP address nor a network")
+                continue
+            if everywhere and name == "gateway_trusted_proxies":
+                mistakes.append(
+                    f"setting {name!r}: with {network!r} everybody could say that he comes from elsewhere; give the proxy's address"
+                )
     if (settings.gateway_certificate is None) != (settings.gateway_certificate_key is None):
         mistakes.append(
             "settings 'gateway_certificate' and 'gateway_certificate_key': give both or neither; one is of no use without the other"
@@ -401,6 +452,11 @@ def _conflicts(settings: Settings) -> list[str]:
     if (settings.vector_tls_certificate is None) != (settings.vector_tls_key is None):
         mistakes.append(
             "settings 'vector_tls_certificate' and 'vector_tls_key': give both or neither; one is of no use without the other"
+        )
+    if settings.grafana_tls and not settings.grafana_root_url.startswith("https://"):
+        mistakes.append(
+            f"setting 'grafana_root_url': {settings.grafana_root_url} is not where people reach a Grafana that speaks TLS ('grafana_tls'); "
+            "give its https address"
         )
     for name in ("vector_tls_certificate", "vector_tls_key"):
         file = getattr(settings, name)

@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
-import http.client
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
+from cvat_analytics import health
 from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack as embedded
-from cvat_analytics.endpoints import Endpoint, listening, trust, url
+from cvat_analytics.endpoints import listening, trust, url
 from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.health import UNITS, Health, State
 from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.inventory import Stack
 from cvat_analytics.shell import Shell
 from cvat_analytics.topology import LOOPBACK
 
 RECENT_MINUTES = 15
-_UNITS = {
-    "clickhouse": ("clickhouse-server", "clickhouse-server"),
-    "vector": ("vector", "vector"),
-    "grafana": ("grafana-server", "grafana"),
-    "events_api": ("cvat-analytics-events-api", ""),
-    "gateway": ("cvat-analytics-gateway", "nginx"),
+_PACKAGES = {
+    "clickhouse": "clickhouse-server",
+    "vector": "vector",
+    "grafana": "grafana",
+    "events_api": "",
+    "gateway": "nginx",
 }
-"""Each component's systemd unit, and its package, whose version is the component's."""
-_WORST = ("stopped", "not answering", "running")
+"""Each component's package, whose version is the component's."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part on a host. `state` is `running`, `not answering` or `stopped`."""
+    """A part on a host. `problem` is empty, or says what is wrong, or soon will be, and what to do."""
 
     name: str
     host: str
-    state: str
+    state: State
     version: str
     address: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,10 @@ class Report:
     @property
     def states(self) -> dict[str, str]:
         """Return each part's state; where it runs on several hosts, the worst."""
+        worst_first = get_args(State)
         states: dict[str, str] = {}
         for part in self.parts:
-            states[part.name] = min(part.state, states.get(part.name, part.state), key=_WORST.index)
+            states[part.name] = min(part.state, states.get(part.name, part.state), key=worst_first.index)
         return states
 
     @property
@@ -122,24 +124,24 @@ def of_embedded(running: embedded.Stack) -> Report:
 
 def of_hosts(stack: Stack, access: Access, shells: Mapping[str, Shell]) -> Report:
     """Return how a deployed stack is. Raises UnreachableError when a host does not let us look."""
-    answers = {
-        "clickhouse": lambda: _answers(access.clickhouse, "/ping"),
-        "vector": lambda: _answers(access.vector, "/ping"),
-        "grafana": lambda: _answers(access.grafana, f"{access.grafana.settings.grafana_path}/api/health"),
-    }
     parts = []
     for host, settings in stack.topology.settings.items():
         components = stack.topology.components(host)
         for component, (active, version) in _units(shells[host], components).items():
-            first = stack.topology.groups[component][0] == host
-            state = "stopped" if not active else "running"
-            if active and first and component in answers and not answers[component]():
-                state = "not answering"
+            if not active:
+                how = Health("stopped", f"see `journalctl -u {UNITS[component]}`; a deploy starts it")
+            elif stack.topology.groups[component][0] == host:
+                how = health.of(access, component)
+            else:
+                how = Health("running")
             address, port = listening(component, settings)
+            tls = trust(component, settings, stack.authority.certificate_file) is not None
             if component == "clickhouse":
                 address = stack.topology.clickhouse_listen_addresses()[-1]
-            tls = trust(component, settings, stack.authority.certificate_file) is not None
-            parts.append(Part(component, host, state, version, url(address, port, tls=tls)))
+                if settings.clickhouse_tls and address != LOOPBACK:
+                    port, tls = settings.clickhouse_https_port, True
+            shown = url(address, port, tls=tls)
+            parts.append(Part(component, host, how.state, version, shown, how.problem))
     return _with_flow(parts, access)
 
 
@@ -150,7 +152,7 @@ def _units(shell: Shell, components: Iterable[str]) -> dict[str, tuple[bool, str
         + (f"$(dpkg-query -W -f '${{Version}}' {shlex.quote(package)} 2>/dev/null)" if package else "")
         + '"'
         for component in components
-        for unit, package in [_UNITS[component]]
+        for unit, package in [(UNITS[component], _PACKAGES[component])]
     ]
     fields = (line.split() for line in shell.run("\n".join([*lines, "true"])).splitlines())
     return {each[0]: (each[1:2] == ["active"], "".join(each[2:3])) for each in fields if each}
@@ -161,17 +163,6 @@ def _with_flow(parts: Sequence[Part], access: Access) -> Report:
         return Report(parts, flow(access))
     except CvatAnalyticsError as error:
         return Report(parts, None, [f"the pipeline cannot be looked at: {error}"])
-
-
-def _answers(endpoint: Endpoint, path: str) -> bool:
-    connection = endpoint.connection(timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _clickhouse_version(access: Access) -> str:

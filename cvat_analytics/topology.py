@@ -18,6 +18,21 @@ LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
+class ClickHouseEndpoint:
+    """Where one host reaches ClickHouse: on its own host without TLS, from another one as `clickhouse_tls` says."""
+
+    address: str
+    http_port: int
+    native_port: int
+    tls: bool
+
+    @property
+    def scheme(self) -> str:
+        """Return the scheme of its HTTP interface."""
+        return "https" if self.tls else "http"
+
+
+@dataclass(frozen=True)
 class Topology:
     """The hosts of each component, and each host's settings."""
 
@@ -38,6 +53,22 @@ class Topology:
         if host == self.clickhouse_host:
             return LOOPBACK
         return str(self.settings[self.clickhouse_host].address)
+
+    def clickhouse_endpoint(self, host: str) -> ClickHouseEndpoint:
+        """Return where `host` reaches ClickHouse."""
+        settings = self.settings[self.clickhouse_host]
+        if host == self.clickhouse_host or not settings.clickhouse_tls:
+            ports = settings.clickhouse_http_port, settings.clickhouse_native_port
+            return ClickHouseEndpoint(self.clickhouse_address(host), *ports, tls=False)
+        ports = settings.clickhouse_https_port, settings.clickhouse_native_tls_port
+        return ClickHouseEndpoint(self.clickhouse_address(host), *ports, tls=True)
+
+    @property
+    def uses_authority(self) -> bool:
+        """Return whether something that the stack's own hosts connect to shows a certificate of its own authority."""
+        return any(
+            settings.tls_by_authority & set(self.components(host)) for host, settings in self.settings.items()
+        )
 
     def clickhouse_listen_addresses(self) -> tuple[str, ...]:
         """Return where ClickHouse listens: loopback, what the settings ask for, and its own address if others need it."""
@@ -93,6 +124,7 @@ def build(
             *_port_conflicts(topology),
             *_missing_addresses(topology),
             *_misplaced_gateways(topology),
+            *_doubled_tls(topology),
         ]
     ]
     if mistakes:
@@ -135,4 +167,13 @@ def _misplaced_gateways(topology: Topology) -> list[str]:
         for host in topology.groups["gateway"]
         for group in ("grafana", "events_api")
         if host not in topology.groups[group]
+    ]
+
+
+def _doubled_tls(topology: Topology) -> list[str]:
+    """Return where Grafana shall speak TLS although it is on loopback behind the gateway, which does."""
+    return [
+        f"setting 'grafana_tls' of host {host}: the gateway on that host speaks TLS already and reaches Grafana on loopback; leave it False there"
+        for host in topology.groups["gateway"]
+        if topology.settings[host].grafana_tls
     ]

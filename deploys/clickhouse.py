@@ -31,6 +31,9 @@ def activate(plan: Plan) -> None:
         probe=operations.http_probe(plan.settings.clickhouse_http_port, "/ping"),
         timeout=plan.settings.health_timeout.total_seconds(),
     )
+    operations.managed_files(
+        name="clickhouse: nothing is left over", files=[], absent=render.left_over(plan.context, "clickhouse")
+    )
     operations.schema(
         name="clickhouse: schema",
         scripts=migrations.read(render.ROOT / "clickhouse"),

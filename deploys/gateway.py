@@ -37,8 +37,7 @@ def certificate(plan: Plan) -> certificates.Pair:
         return certificates.given(
             settings.gateway_certificate, settings.gateway_certificate_key, gateway.host_name(plan.context)
         )
-    authority = certificates.Authority(plan.directory / "certificates")
-    return authority.issue(
+    return plan.context.signing().issue(
         f"gateway-{gateway.host_name(plan.context)}", gateway.certificate_names(plan.context)
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cvat_analytics import alerts, plugin, render, secrets
-from deploys import operations, packages
+from deploys import operations, packages, tls
 from deploys.plan import Plan
 
 UNIT = "grafana-server"
@@ -12,6 +12,8 @@ UNIT = "grafana-server"
 def install(plan: Plan) -> None:
     """Install Grafana and its ClickHouse plugin."""
     packages.install("grafana", plan.settings, plan.state.architecture)
+    if plan.settings.grafana_tls:
+        operations.prerequisites(name="grafana: what asks through TLS", packages=tls.PACKAGES)
     settings, architecture = plan.settings, plan.state.architecture
     operations.unpacked(
         name="grafana: ClickHouse plugin",
@@ -45,6 +47,7 @@ def configure(plan: Plan) -> None:
 def activate(plan: Plan) -> None:
     """Start Grafana if needed and wait until it says that it is healthy."""
     settings = plan.settings
+    asked = settings.grafana_port, f"{settings.grafana_path}/api/health", settings.grafana_listen_address
     files = [file for file in render.grafana_files(plan.context) if file.effect == "restart"]
     operations.service(
         name="grafana: service",
@@ -52,8 +55,11 @@ def activate(plan: Plan) -> None:
         applied=render.fingerprint(
             packages.versions("grafana", settings), plugin.sha256(settings, plan.state.architecture), *files
         ),
-        probe=operations.http_probe(
-            settings.grafana_port, f"{settings.grafana_path}/api/health", settings.grafana_listen_address
-        ),
+        probe=tls.https_probe(*asked, plan.context.paths.authority)
+        if settings.grafana_tls
+        else operations.http_probe(*asked),
         timeout=settings.health_timeout.total_seconds(),
+    )
+    operations.managed_files(
+        name="grafana: nothing is left over", files=[], absent=render.left_over(plan.context, "grafana")
     )

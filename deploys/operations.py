@@ -24,6 +24,8 @@ from cvat_analytics.errors import InputError
 from cvat_analytics.migrations import Script
 from cvat_analytics.render import RenderedFile
 from cvat_analytics.settings import Settings
+from cvat_analytics.topology import ClickHouseEndpoint
+from deploys import tls
 from deploys.facts import (
     STATE_DIRECTORY,
     DirectoryEntries,
@@ -36,7 +38,9 @@ from deploys.facts import (
     SchemaState,
     Unit,
     UnpackedDigest,
+    digest_note,
 )
+from deploys.tls import STATUS_200
 
 Commands = Generator[str | StringCommand | FileUploadCommand, None, None]
 
@@ -248,7 +252,7 @@ def unpacked(archive: Callable[[], bytes], digest: str, directory: str, unit: st
     + directory: replaced as a whole
     + unit: the service that must be restarted afterwards
     """
-    note = f"{STATE_DIRECTORY}/{PurePosixPath(directory).name}.sha256"
+    note = digest_note(directory)
     if host.get_fact(UnpackedDigest, note=note, directory=directory) == digest:
         host.noop("already there")
         return
@@ -310,13 +314,20 @@ def started(
 
 @operation()
 def insert_probe(
-    unit: str, applied: str, address: str, port: int, database: str, password_file: str, timeout: float
+    unit: str,
+    applied: str,
+    endpoint: ClickHouseEndpoint,
+    database: str,
+    password_file: str,
+    authority: str,
+    timeout: float,
 ) -> Commands:
     """Prove, before `unit` is started with something new, that Vector's user may insert into its tables.
 
     + unit, applied: as for `service`; when nothing is to be restarted nothing is asked
-    + address, port, database: ClickHouse's HTTP interface as this host reaches it
+    + endpoint, database: ClickHouse as this host reaches it
     + password_file: root-only file with the password of the user `vector`
+    + authority: file with the certificate that ClickHouse's is verified with, where it is reached through TLS
     + timeout: how long to wait, in seconds; ClickHouse takes some to notice a changed password
 
     An INSERT of no rows needs the same rights and the same table as one of many.
@@ -327,15 +338,19 @@ def insert_probe(
         return
     for table in ("events", "events_dead_letter", "pipeline_metrics"):
         answer = f"{STATE_DIRECTORY}/probe"
-        # the password goes through bash's own printf: it never stands in a command line
+        # the password goes through the shell's own printf: it never stands in a command line
         request = (
-            f"exec 3<>/dev/tcp/{address}/{port} && printf 'POST /?query=%s HTTP/1.0\\r\\nHost: {address}\\r\\n"
+            f"printf 'POST /?query=%s HTTP/1.0\\r\\nHost: {endpoint.address}\\r\\n"
             "X-ClickHouse-User: vector\\r\\nX-ClickHouse-Key: %s\\r\\nContent-Length: 0\\r\\n\\r\\n' "
-            f'INSERT+INTO+{database}.{table}+FORMAT+JSONEachRow "$(cat {password_file})" >&3 && '
-            f"cat <&3 > {answer}; {_STATUS_200} {answer}"
+            f'INSERT+INTO+{database}.{table}+FORMAT+JSONEachRow "$(cat {password_file})"'
         )
+        where = endpoint.address, endpoint.http_port
+        if endpoint.tls:
+            request = f"{request} | {tls.connection(*where, authority)} > {answer}; {STATUS_200} {answer}"
+        else:
+            request = f"exec 3<>/dev/tcp/{where[0]}/{where[1]} && {request} >&3 && cat <&3 > {answer}; {STATUS_200} {answer}"
         probe = f"timeout 5 bash -c {shlex.quote(request)} 2>/dev/null"
-        complaint = f"ClickHouse at {address}:{port} does not let the user vector insert into {database}.{table}; {unit} keeps what it has. Its answer:"
+        complaint = f"ClickHouse at {where[0]}:{where[1]} does not let the user vector insert into {database}.{table}; {unit} keeps what it has. Its answer:"
         yield f"install -d -m 755 {STATE_DIRECTORY}"
         yield wait_until(probe, timeout, complaint, f"tail -n 3 {answer} >&2")
         yield f"rm -f {answer}"
@@ -354,14 +369,9 @@ def wait_until(probe: str, timeout: float, complaint: str, otherwise: str = "tru
     )
 
 
-# Succeeds when the answer on file descriptor 3 begins with status 200. It is read to its end: a server whose answer is
-# cut off would log an error for each probe.
-_STATUS_200 = "awk 'NR == 1 {ok = / 200/} END {exit !ok}'"
-
-
 def http_probe(port: int, path: str, address: str = "127.0.0.1") -> str:
     """Return a command that succeeds when `path` answers 200. Needs nothing that a bare Debian lacks."""
-    request = f"exec 3<>/dev/tcp/{address}/{port} && printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n' >&3 && {_STATUS_200} <&3"
+    request = f"exec 3<>/dev/tcp/{address}/{port} && printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n' >&3 && {STATUS_200} <&3"
     return f"timeout 5 bash -c {shlex.quote(request)} 2>/dev/null"
 
 

@@ -41,7 +41,7 @@ class Plan:
     context: Context
     state: HostState
     directory: Path
-    """Where the inventory's secrets and certificates are, on the machine that deploys."""
+    """Where the inventory's secrets are, on the machine that deploys."""
 
     @property
     def settings(self) -> Settings:
@@ -93,7 +93,9 @@ def make(inventory_file: Path) -> Plan:
             _check_gateway(Context(host.name, stack.topology, secrets))
         for component in components:
             _check_source(component, settings, state)
-        rendering = Context(host.name, stack.topology, secrets, memory_bytes=state.memory)
+        rendering = Context(
+            host.name, stack.topology, secrets, memory_bytes=state.memory, authority=stack.authority
+        )
         if "clickhouse" in components and "clickhouse-client" in state.packages:
             _check_history(rendering)
     except InputError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvat_analytics import render
 from cvat_analytics.render import RenderedFile
-from deploys import operations, packages, vector_operations
+from deploys import operations, packages, tls, vector_operations
 from deploys.plan import Plan
 
 UNIT = "vector"
@@ -14,6 +14,8 @@ JOURNAL_TIMER = "cvat-analytics-journal.timer"
 def install(plan: Plan) -> None:
     """Install Vector. The package brings no configuration, so nothing starts yet."""
     packages.install("vector", plan.settings, plan.state.architecture)
+    if plan.topology.clickhouse_endpoint(plan.context.host).tls or plan.settings.vector_tls:
+        operations.prerequisites(name="vector: what asks through TLS", packages=tls.PACKAGES)
 
 
 def configure(plan: Plan) -> None:
@@ -30,30 +32,27 @@ def activate(plan: Plan) -> None:
 
     The proof comes first: with a missing table or right nothing would be lost, but everything would wait.
     """
-    settings, clickhouse = plan.settings, plan.context.variables()["clickhouse"]
+    settings, paths = plan.settings, plan.context.paths
     operations.insert_probe(
         name="vector: may insert into ClickHouse",
         unit=UNIT,
         applied=_applied(plan),
-        address=clickhouse["address"],
-        port=clickhouse["http_port"],
-        database=clickhouse["database"],
-        password_file=f"{plan.context.paths.secrets}/vector/clickhouse_password",
+        endpoint=plan.topology.clickhouse_endpoint(plan.context.host),
+        database=plan.topology.settings[plan.topology.clickhouse_host].database,
+        password_file=f"{paths.secrets}/vector/clickhouse_password",
+        authority=paths.authority,
         timeout=settings.health_timeout.total_seconds(),
     )
-    address = settings.vector_listen_address
     vector_operations.applied(
         name="vector: service",
         unit=UNIT,
-        configuration=f"{plan.context.paths.vector_config}/vector.toml",
+        configuration=f"{paths.vector_config}/vector.toml",
         fingerprint=_applied(plan),
-        probes=[
-            vector_operations.tcp_probe(port, address)
-            if settings.vector_tls_certificate
-            else operations.http_probe(port, "/ping", address)
-            for port in settings.vector_sources.values()
-        ],
+        probes=[_probe(plan, port) for port in settings.vector_sources.values()],
         timeout=settings.health_timeout.total_seconds(),
+    )
+    operations.managed_files(
+        name="vector: nothing is left over", files=[], absent=render.left_over(plan.context, "vector")
     )
     operations.service(
         name="vector: the journal's size is kept",
@@ -62,6 +61,16 @@ def activate(plan: Plan) -> None:
         probe=f"systemctl -q is-active {JOURNAL_TIMER}",
         timeout=settings.health_timeout.total_seconds(),
     )
+
+
+def _probe(plan: Plan, port: int) -> str:
+    address = plan.settings.vector_listen_address
+    if plan.settings.vector_tls_certificate:
+        # the operator's own, perhaps for another name, by an authority that this host does not know
+        return vector_operations.tcp_probe(port, address)
+    if plan.settings.vector_tls:
+        return tls.https_probe(port, "/ping", address, plan.context.paths.authority)
+    return operations.http_probe(port, "/ping", address)
 
 
 def _applied(plan: Plan) -> str:

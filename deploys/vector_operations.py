@@ -54,8 +54,11 @@ def candidates(context: Context, files: Sequence[RenderedFile]) -> list[Rendered
         place = PurePosixPath(file.path)
         if file.secret:
             tried.append(replace(file, path=f"{CANDIDATE}/credentials/{place.name}"))
+        elif file.path == paths.authority:
+            tried.append(replace(file, path=f"{CANDIDATE}/{place.name}"))
         elif place.parent == PurePosixPath(paths.vector_config) and place.suffix == ".toml":
             content = file.content.replace(paths.vector_credentials, f"{CANDIDATE}/credentials")
+            content = content.replace(paths.authority, f"{CANDIDATE}/{PurePosixPath(paths.authority).name}")
             tried.append(replace(file, path=f"{CANDIDATE}/{place.name}", content=content, mode="600"))
     return tried
 

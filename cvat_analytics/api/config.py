@@ -22,6 +22,8 @@ class ClickHouseConfig:
     password: str = field(repr=False)
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings that the user's profile does not have."""
+    authority: Path | None = None
+    """Who has signed the certificate that it must show, where it is reached with TLS."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class VectorConfig:
     password: str = field(default="", repr=False)
     certificate: Path | None = None
     """The certificate that Vector must show, where it is reached with TLS."""
+    authority: Path | None = None
+    """Or who has signed it."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def read(path: Path) -> Config:
                 database=store["database"],
                 user=store["user"],
                 password=Path(store["password_file"]).read_text(encoding="utf-8").strip(),
+                authority=_file(store, "ca_file"),
             ),
             vector=_vector(ini["vector"]),
             cvat_url=ini["identity"].get("cvat_url", "").rstrip("/"),
@@ -97,11 +102,17 @@ def read(path: Path) -> Config:
         ) from None
 
 
+def _file(section: configparser.SectionProxy, name: str) -> Path | None:
+    value = section.get(name)
+    return Path(value) if value else None
+
+
 def _vector(section: configparser.SectionProxy) -> VectorConfig:
-    password_file, certificate = section.get("password_file"), section.get("certificate_file")
+    password_file = section.get("password_file")
     return VectorConfig(
         url=section["url"],
         username=section.get("username", ""),
         password=Path(password_file).read_text(encoding="utf-8").strip() if password_file else "",
-        certificate=Path(certificate) if certificate else None,
+        certificate=_file(section, "certificate_file"),
+        authority=_file(section, "ca_file"),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import ssl
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -22,7 +21,7 @@ class Vector:
         self._url = config.url
         self._client = httpx.AsyncClient(
             auth=(config.username, config.password) if config.username else None,
-            verify=_only(config.certificate) if config.certificate else True,
+            verify=_trust(config),
             timeout=TIMEOUT_SECONDS,
             trust_env=False,
             limits=httpx.Limits(max_connections=50, max_keepalive_connections=20),
@@ -66,9 +65,11 @@ def _later(detail: str) -> Problem:
     return Problem(503, f"{detail}. Send them again later", headers={"Retry-After": "5"})
 
 
-def _only(certificate: Path) -> ssl.SSLContext:
-    """Return what trusts this one certificate, under whatever name: it is reached by address."""
-    context = ssl.create_default_context(cafile=str(certificate))
+def _trust(config: VectorConfig) -> ssl.SSLContext | bool:
+    """Return what Vector's certificate is checked with: that of its authority, for its address, or itself alone."""
+    if config.certificate is None:
+        return ssl.create_default_context(cafile=str(config.authority)) if config.authority else True
+    context = ssl.create_default_context(cafile=str(config.certificate))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.check_hostname = False
     return context

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from grafana_client import GrafanaApi
 from grafana_client.client import GrafanaException, GrafanaUnauthorizedError
 
 from cvat_analytics.access import Access
@@ -40,10 +39,7 @@ class Grafana:
     def __init__(self, access: Access) -> None:
         """Log in as administrator. Raises UnreachableError when there is no Grafana, or it refuses the login."""
         self.address = f"{access.grafana.url}{access.grafana.settings.grafana_path}"
-        # without the last slash the client would put /analyticsapi into its addresses
-        self._api: Any = GrafanaApi.from_url(
-            f"{self.address}/", ("admin", access.secrets["grafana_admin"]), timeout=_TIMEOUT
-        )
+        self._api: Any = access.grafana_api(_TIMEOUT)
         with self._errors("its version"):
             version = str(self._api.client.GET("/health").get("version", ""))
         if version.endswith(_VIEWER):

@@ -12,6 +12,17 @@ clickhouse_http_port = 8123
 # ClickHouse's native port: Grafana and clickhouse-client use it.
 clickhouse_native_port = 9000
 
+# Have ClickHouse speak TLS: on every address but 127.0.0.1 nothing else. The deploy makes its certificate with the
+# stack's own authority (`certificates/ca.pem` beside the inventory), and this stack's other hosts verify it
+# (docs/tls.md).
+clickhouse_tls = False
+
+# ClickHouse's HTTPS port, where `clickhouse_tls` is on.
+clickhouse_https_port = 8443
+
+# ClickHouse's native port with TLS, where `clickhouse_tls` is on.
+clickhouse_native_tls_port = 9440
+
 # Port on which Vector receives CVAT's events (CVAT's `DJANGO_LOG_SERVER_PORT`).
 vector_port = 8282
 
@@ -46,8 +57,12 @@ clickhouse_allowed_addresses = []
 # Address on which Vector receives events. Set it to the private address that the CVAT host reaches.
 vector_listen_address = "127.0.0.1"
 
-# File on your own machine with a certificate and its chain (PEM): with it, Vector takes events through TLS only.
+# Have Vector take events through TLS only, with a certificate that the deploy makes with the stack's own authority.
 # CVAT's own client speaks plain HTTP, so this is for a proxy in between or for other producers.
+vector_tls = False
+
+# File on your own machine with a certificate and its chain (PEM), in the place of the one that `vector_tls` makes;
+# it turns TLS on by itself.
 vector_tls_certificate = None
 
 # File with the private key of `vector_tls_certificate` (PEM, not encrypted).
@@ -59,6 +74,10 @@ vector_username = None
 
 # Address on which Grafana listens.
 grafana_listen_address = "127.0.0.1"
+
+# Have Grafana speak HTTPS, with a certificate that the deploy makes with the stack's own authority. For a Grafana
+# without the gateway, which speaks TLS itself.
+grafana_tls = False
 
 # Address on which the events API listens.
 events_api_listen_address = "127.0.0.1"
@@ -82,6 +101,10 @@ gateway_certificate_key = None
 # 429.
 gateway_requests_per_second = 100
 
+# Addresses or networks (CIDR) of the proxy through which people reach the gateway, such as CVAT's traefik: only
+# from there the visitor's address is taken from `X-Forwarded-For`. Without them all its visitors count as one.
+gateway_trusted_proxies = []
+
 # Close the stack's own ports, by nftables rules in a table of their own, to everybody but this stack's hosts and
 # the addresses allowed for each part. No other port of the host is touched.
 firewall = False
@@ -104,7 +127,7 @@ events_api_client_scopes = []
 events_api_export_retention = "1h"
 
 # The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves
-# `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`.
+# `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`, with `grafana_tls` `https`.
 grafana_root_url = ""
 
 # Whether Grafana itself answers below the path of `grafana_root_url`. Set it to False when the proxy in front

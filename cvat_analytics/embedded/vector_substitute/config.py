@@ -61,6 +61,7 @@ _SINKS: Mapping[str, Options] = {
         "!encoding.codec": ("json",),
         "!framing.method": ("newline_delimited",),
         "!compression": ("gzip",),
+        "tls.ca_file": str,
         "!retry_strategy.type": ("all", "default"),
         "request.retry_attempts": int,
         "request.retry_initial_backoff_secs": int,

@@ -10,6 +10,7 @@ import logging
 import random
 import re
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -33,17 +34,18 @@ class HttpSink:
     """Posts the lines of its buffer in batches, in a thread of its own."""
 
     def __init__(self, sink: Component, data_dir: Path, metrics: Metrics) -> None:
-        uri = re.fullmatch(r"http://(\[[\w:]+\]|[\w.-]+):(\d+)(/[^\s%]*)", sink["uri"])
+        uri = re.fullmatch(r"(https?)://(\[[\w:]+\]|[\w.-]+):(\d+)(/[^\s%]*)", sink["uri"])
         if uri is None:
             raise ConfigError(
-                f"sinks.{sink.name}: option uri = {sink['uri']!r}: only http://HOST:PORT/… without % is implemented"
+                f"sinks.{sink.name}: option uri = {sink['uri']!r}: only http(s)://HOST:PORT/… without % is implemented"
             )
         self.component, self.name = sink, sink.name
         self.durable = sink["buffer.type"] == "disk"
         self.buffer: Buffer
         self._directory = data_dir / "substitute" / sink.name
-        self._address = (uri[1].strip("[]"), int(uri[2]))
-        self._path = uri[3]
+        self._address = (uri[2].strip("[]"), int(uri[3]))
+        self._path = uri[4]
+        self._tls = _trust(sink) if uri[1] == "https" else None
         credentials = base64.b64encode(f"{sink['auth.user']}:{sink['auth.password']}".encode()).decode()
         self._headers = {
             "Authorization": f"Basic {credentials}",
@@ -140,7 +142,7 @@ class HttpSink:
             )
 
     def _send(self, body: bytes) -> tuple[Verdict, str]:
-        self._connection = connection = http.client.HTTPConnection(*self._address, timeout=self._timeout)
+        self._connection = connection = self._new_connection()
         try:
             # Vector leaves away the newline behind the last row
             payload = gzip.compress(body.removesuffix(b"\n"), 1, mtime=0)
@@ -155,6 +157,11 @@ class HttpSink:
         self._count("http_client_responses_total", status=str(response.status))
         reason = answer[:_LONGEST_REASON].decode(errors="replace").strip()
         return self._verdict(response.status), f"HTTP {response.status} {reason}"
+
+    def _new_connection(self) -> http.client.HTTPConnection:
+        if self._tls is None:
+            return http.client.HTTPConnection(*self._address, timeout=self._timeout)
+        return http.client.HTTPSConnection(*self._address, timeout=self._timeout, context=self._tls)
 
     def _verdict(self, status: int) -> Verdict:
         """Judge an answer as Vector does (RetryStrategy in src/sinks/util/http.rs)."""
@@ -177,3 +184,12 @@ class HttpSink:
         if self.durable:
             limit = self.component["buffer.max_size"]
             self._metrics.gauge("buffer_max_size_bytes", limit, component_id=self.name)
+
+
+def _trust(sink: Component) -> ssl.SSLContext:
+    """Return what verifies the server's certificate and name. Raises ConfigError for a file that cannot be used."""
+    authority = sink.get("tls.ca_file", None)
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError as error:
+        raise ConfigError(f"sinks.{sink.name}: option tls.ca_file: {authority}: {error}") from None

@@ -28,9 +28,8 @@ def main() -> int:
     parser.add_argument(
         "--clickhouse-http-port",
         type=int,
-        default=8123,
         metavar="N",
-        help="the datasource names the native port only",
+        help="the datasource names the native port only; default 8123, through TLS 8443",
     )
     parser.add_argument(
         "--no-login", action="store_true", help="let everybody see the pages; for loopback only"
@@ -52,10 +51,11 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    clickhouse = ClickHouse(settings.datasource, arguments.clickhouse_http_port)
+    usual_port = 8443 if settings.datasource.authority else 8123
+    clickhouse = ClickHouse(settings.datasource, arguments.clickhouse_http_port or usual_port)
     application = Viewer(settings, clickhouse, open_pages=arguments.no_login).application()
     print(
-        f"viewer (a substitute for Grafana): http://{address}:{settings.port}{settings.prefix}/",
+        f"viewer (a substitute for Grafana): http{'s' if settings.certificate else ''}://{address}:{settings.port}{settings.prefix}/",
         file=sys.stderr,
         flush=True,
     )
@@ -69,6 +69,8 @@ def main() -> int:
         log_level="warning",
         timeout_graceful_shutdown=3,
         proxy_headers=False,
+        ssl_certfile=settings.certificate[0] if settings.certificate else None,
+        ssl_keyfile=settings.certificate[1] if settings.certificate else None,
     )
     uvicorn.Server(options).run(sockets=[listener])
     return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -51,10 +52,17 @@ class ClickHouse:
         rows = [[_value(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in data["data"]]
         return Result([column["name"] for column in data["meta"]], kinds, rows)
 
+    def _connection(self) -> http.client.HTTPConnection:
+        source = self.datasource
+        if source.authority is None:
+            return http.client.HTTPConnection(source.host, self.http_port, timeout=self.timeout)
+        trust = ssl.create_default_context(cadata=source.authority)
+        return http.client.HTTPSConnection(source.host, self.http_port, timeout=self.timeout, context=trust)
+
     def _post(self, sql: str) -> str:
         source = self.datasource
         login = base64.b64encode(f"{source.username}:{source.password}".encode()).decode()
-        connection = http.client.HTTPConnection(source.host, self.http_port, timeout=self.timeout)
+        connection = self._connection()
         try:
             connection.request(
                 "POST",

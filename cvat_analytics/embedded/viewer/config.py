@@ -28,6 +28,8 @@ class Datasource:
     password: str = field(repr=False)
     model: Mapping[str, Any] = field(repr=False)
     """The provisioning entry without its secrets."""
+    authority: str | None = None
+    """Who has signed ClickHouse's certificate (PEM), where it is reached through TLS."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Config:
 
     address: str
     port: int
+    certificate: tuple[str, str] | None
+    """Files with its certificate and the key, where it speaks TLS."""
     prefix: str
     """The sub-path under which everything is served, such as `/analytics`, or empty."""
     admin_user: str
@@ -73,6 +77,9 @@ def read(path: Path) -> Config:
         return Config(
             address=server.get("http_addr", ""),
             port=server.getint("http_port", 3000),
+            certificate=(server["cert_file"], server["cert_key"])
+            if server.get("protocol", "http") == "https"
+            else None,
             prefix=sub_path,
             admin_user=security.get("admin_user", "admin"),
             admin_password=expand(security["admin_password"]),
@@ -109,7 +116,7 @@ def _datasource(entry: dict[str, Any]) -> Datasource:
         raise ValueError(
             f"datasource {entry['name']!r} is of type {entry['type']}; the viewer reads {DATASOURCE_TYPE} only"
         )
-    password = expand(entry.pop("secureJsonData")["password"])
+    secret = entry.pop("secureJsonData")
     settings = entry["jsonData"]
     return Datasource(
         name=entry["name"],
@@ -117,6 +124,7 @@ def _datasource(entry: dict[str, Any]) -> Datasource:
         host=settings["host"],
         database=settings["defaultDatabase"],
         username=settings["username"],
-        password=password,
+        password=expand(secret["password"]),
         model=entry,
+        authority=expand(secret["tlsCACert"]) if settings.get("secure") else None,
     )

@@ -84,7 +84,10 @@ def http_port() -> int:
     port = os.environ.get("CVAT_STANDIN_CLICKHOUSE_HTTP_PORT", "8123")
     try:
         for file in (SERVER_CONFIG, *sorted((SERVER_CONFIG.parent / "config.d").glob("*.xml"))):
-            port = ET.parse(file).getroot().findtext("http_port") or port
+            root = ET.parse(file).getroot()
+            # where it listens on loopback by itself it is a protocol of its own
+            custom = [each.findtext("port") for each in root.iterfind("protocols/*[type='http']")]
+            port = root.findtext("http_port") or next(iter(custom), None) or port
     except OSError:
         pass  # a host without a server, or a user who may not read its configuration
     return int(port)
