@@ -12,7 +12,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from cvat_analytics import gateway, traefik
+from cvat_analytics.certificates import Authority
 from cvat_analytics.errors import InputError
+from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK, Topology
 
 STOCK_SERVICES = ("cvat_clickhouse", "cvat_vector", "cvat_grafana")
@@ -23,35 +26,39 @@ CLIENTS = (
 )  # fmt: skip
 """CVAT's services that send events or read them, as of CVAT 2.40; `services` reads those of another version."""
 PROXY = "traefik"
+SERVICES = (*CLIENTS, PROXY, *STOCK_SERVICES)
+RULE = "./analytics.yml"
+"""What `as_traefik` returns, as a file beside CVAT's docker-compose.yml."""
+_MOUNT = {
+    "type": "bind", "source": RULE, "target": traefik.RULES, "read_only": True,
+    # otherwise docker makes a directory of a file that is not there, and traefik has no rule at all
+    "bind": {"create_host_path": False},
+}  # fmt: skip
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - not a listener
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The settings for CVAT, and what stands in the way of using them."""
+    """The settings for CVAT, what stands in the way of using them, and whether its traefik needs a rule of this stack's."""
 
     values: Mapping[str, str]
     notes: tuple[str, ...] = field(default=())
+    rule: bool = False
 
 
 def environment(topology: Topology, embedded: bool = False) -> Environment:
     """Return what CVAT has to be told about the stack of `topology`, without the password."""
     settings = topology.settings
-    ingest, store, view = (topology.groups[group][0] for group in ("vector", "clickhouse", "grafana"))
+    ingest, store = (topology.groups[group][0] for group in ("vector", "clickhouse"))
     notes: list[str] = []
 
-    def address(host: str, listens: tuple[str, ...], what: str, setting: str) -> str:
-        own = settings[host].address
-        reachable = [each for each in listens if each not in (LOOPBACK, "::1", *_EVERYWHERE)]
-        if reachable:
-            return reachable[0]
-        if set(listens) & set(_EVERYWHERE):
-            return str(own or host)
-        if not embedded:
+    def address(host: str, listens: Sequence[str], what: str, setting: str) -> str:
+        found = reachable(settings[host], host, listens)
+        if found == LOOPBACK and not embedded:
             notes.append(
                 f"{what} listens on {LOOPBACK} only, which a CVAT on another machine or in a container does not reach: set {setting!r}"
             )
-        return LOOPBACK
+        return found
 
     values = {
         "CVAT_ANALYTICS": "1",
@@ -65,25 +72,93 @@ def environment(topology: Topology, embedded: bool = False) -> Environment:
         "CLICKHOUSE_PORT": str(settings[store].clickhouse_http_port),
         "CLICKHOUSE_DB": settings[store].database,
         "CLICKHOUSE_USER": "cvat",
-        "DJANGO_LOG_VIEWER_HOST": address(
-            view, (settings[view].grafana_listen_address,), "Grafana", "grafana_listen_address"
-        ),
-        "DJANGO_LOG_VIEWER_PORT": str(settings[view].grafana_port),
     }
+    view, listens, what, setting = _entrance(topology)
+    behind = not topology.groups["gateway"] or gateway.behind_cvat(settings[view])
+    if behind:  # otherwise CVAT's proxy hands nothing on
+        viewer = address(view, (listens,), what, setting)
+    if not topology.groups["gateway"]:
+        values |= {
+            "DJANGO_LOG_VIEWER_HOST": viewer,
+            "DJANGO_LOG_VIEWER_PORT": str(settings[view].grafana_port),
+        }
     if not settings[store].clickhouse_allowed_addresses and not embedded:
         notes.append(
             "ClickHouse lets nobody from another machine in as cvat: set 'clickhouse_allowed_addresses' to CVAT's address"
         )
+    rule = not embedded and traefik.needed(topology)
+    if rule:
+        notes.append("CVAT's own traefik rule does not do here: mount the one that --format traefik prints")
+    if not embedded:
+        notes += (_notes_on_gateway if topology.groups["gateway"] else _notes_on_grafana)(settings[view])
+    return Environment(values, tuple(notes), rule)
+
+
+def reachable(settings: Settings, host: str, listens: Sequence[str]) -> str:
+    """Return where another machine reaches what `listens` on these addresses of `host`; loopback if it does not."""
+    own = [each for each in listens if each not in (LOOPBACK, "::1", *_EVERYWHERE)]
+    if own:
+        return own[0]
+    return str(settings.address or host) if set(listens) & set(_EVERYWHERE) else LOOPBACK
+
+
+def _entrance(topology: Topology) -> tuple[str, str, str, str]:
+    """Return through what people come in: its host, where it listens, what it is called, and which setting says so."""
     if topology.groups["gateway"]:
+        host = topology.groups["gateway"][0]
+        return host, topology.settings[host].gateway_listen_address, "the gateway", "gateway_listen_address"
+    host = topology.groups["grafana"][0]
+    return host, topology.settings[host].grafana_listen_address, "Grafana", "grafana_listen_address"
+
+
+def _notes_on_grafana(settings: Settings) -> list[str]:
+    """Return what is still to be done where CVAT's traefik asks CVAT by itself and hands on to Grafana."""
+    notes = []
+    name = urlsplit(settings.grafana_root_url).hostname
+    if name == "localhost" or (settings.cvat_url and name != urlsplit(settings.cvat_url).hostname):
         notes.append(
-            "the dashboards are behind the stack's own gateway; CVAT's traefik need not know them (DJANGO_LOG_VIEWER_*)"
+            f"Grafana takes {settings.grafana_root_url} for its address: set 'grafana_root_url' to "
+            f"{settings.cvat_url or 'https://YOUR-CVAT/'}analytics/"
         )
-    elif settings[view].grafana_serve_from_sub_path and not embedded:
+    if not settings.grafana_anonymous_viewer:
         notes.append(
-            "CVAT's own traefik rule strips /analytics, and Grafana expects it: set 'grafana_serve_from_sub_path' to False and "
-            "'grafana_root_url' to https://YOUR-CVAT/analytics, or use the rule that --format traefik prints"
+            "CVAT's traefik tells Grafana no name, so Grafana asks whom CVAT lets in for a login of its own: set "
+            "'grafana_anonymous_viewer' to True, or have the stack's own gateway"
         )
-    return Environment(values, tuple(notes))
+    if settings.grafana_listen_address not in (LOOPBACK, "::1"):
+        if not settings.firewall:
+            notes.append(
+                "whoever reaches Grafana's port passes CVAT by: set 'firewall' to True and 'grafana_allowed_addresses' to CVAT's address"
+            )
+        elif not settings.grafana_allowed_addresses:
+            notes.append(
+                "the firewall keeps CVAT's traefik out: set 'grafana_allowed_addresses' to CVAT's address"
+            )
+    return notes
+
+
+def _notes_on_gateway(settings: Settings) -> list[str]:
+    """Return what is still to be done where the stack's own gateway asks CVAT."""
+    notes = []
+    if settings.cvat_url and not settings.cvat_server_url:
+        notes.append(
+            f"the gateway cannot ask CVAT's server for the analytics right at {settings.cvat_url}: set 'cvat_server_url' to "
+            f"{gateway.server_url(settings)}, which the rule leads there"
+        )
+    if not gateway.behind_cvat(settings):
+        notes.append(
+            f"people reach the dashboards at {settings.grafana_root_url}; CVAT's menu leads there with the rule"
+        )
+        return notes
+    if not settings.gateway_trusted_proxies:
+        notes.append(
+            "the gateway takes all visitors for one, CVAT's traefik: set 'gateway_trusted_proxies' to the address from which that comes"
+        )
+    if settings.gateway_certificate:
+        notes.append(
+            "CVAT's traefik must trust who signed 'gateway_certificate': mount a private authority into /etc/ssl/certs of its container"
+        )
+    return notes
 
 
 OFF = {"CVAT_ANALYTICS": "0", "DJANGO_LOG_SERVER_HOST": ""}
@@ -113,10 +188,11 @@ def services(compose: str, where: str) -> tuple[str, ...]:
     return tuple(backend) + tuple(name for name in (PROXY, *STOCK_SERVICES) if name in found)
 
 
-def as_compose(values: Mapping[str, str], names: Sequence[str] = (*CLIENTS, PROXY, *STOCK_SERVICES)) -> str:
+def as_compose(values: Mapping[str, str], names: Sequence[str] = SERVICES, rule: bool = False) -> str:
     """Return a docker compose override for CVAT: its services `names` get `values`, the stock analytics services do not start.
 
-    The password is not in it: compose takes it from CVAT's .env.
+    The password is not in it: compose takes it from CVAT's .env. With `rule`, CVAT's traefik has the file RULE in the place of
+    its own rule.
     """
     viewer = {name: value for name, value in values.items() if name.startswith("DJANGO_LOG_VIEWER")}
     backend = {name: value for name, value in values.items() if name not in viewer}
@@ -131,9 +207,11 @@ def as_compose(values: Mapping[str, str], names: Sequence[str] = (*CLIENTS, PROX
             described[name] = {"deploy": {"replicas": 0}}
         elif name != PROXY:
             described[name] = {"environment": backend}
-        elif viewer:
-            described[name] = {"environment": viewer}
-    return _COMPOSE + _yaml({"services": described})
+        elif viewer or rule:
+            described[name] = ({"environment": viewer} if viewer else {}) | (
+                {"volumes": [_MOUNT]} if rule else {}
+            )
+    return _COMPOSE + traefik.as_yaml({"services": described})
 
 
 _COMPOSE = """# Written by `cvat-analytics cvat-env --format compose`. Start CVAT with it after its own files:
@@ -141,48 +219,10 @@ _COMPOSE = """# Written by `cvat-analytics cvat-env --format compose`. Start CVA
 """
 
 
-def as_traefik(topology: Topology, values: Mapping[str, str]) -> str:
-    """Return a rule file for CVAT's traefik: /analytics for whom CVAT lets in, and Grafana behind it."""
-    view = topology.groups["grafana"][0]
-    settings = topology.settings[view]
-    path = urlsplit(settings.grafana_root_url).path.rstrip("/") or "/analytics"
-    middlewares: dict[str, Any] = {
-        # CVAT answers 200 to a superuser, an administrator and whoever has the box "analytics access" ticked
-        "cvat-analytics-access": {
-            "forwardAuth": {
-                "address": "http://cvat-server:8080/analytics",
-                "authRequestHeaders": ["Cookie", "Authorization"],
-            }
-        }
-    }
-    if not settings.grafana_serve_from_sub_path:
-        middlewares["cvat-analytics-path"] = {"stripPrefix": {"prefixes": [path]}}
-    url = f"http://{values['DJANGO_LOG_VIEWER_HOST']}:{values['DJANGO_LOG_VIEWER_PORT']}"
-    rule = {
-        "routers": {
-            "cvat-analytics": {
-                "rule": f'Host(`{{{{ env "CVAT_HOST" }}}}`) && PathPrefix(`{path}`)',
-                "middlewares": list(middlewares),
-                "service": "cvat-analytics",
-            }
-        },
-        "middlewares": middlewares,
-        "services": {
-            "cvat-analytics": {"loadBalancer": {"passHostHeader": False, "servers": [{"url": url}]}}
-        },
-    }
-    return _TRAEFIK + _yaml({"http": rule})
+def as_traefik(topology: Topology, authority: Authority | None) -> str:
+    """Return the rule file for CVAT's traefik; `authority` has signed what it connects to through TLS.
 
-
-_TRAEFIK = """# Written by `cvat-analytics cvat-env --format traefik`. Mount it into CVAT's traefik in the place of its own rule:
-#   volumes: ["./analytics.yml:/etc/traefik/rules/grafana_conf.yml:ro"]
-"""
-
-
-def _yaml(value: object) -> str:
-    class Plain(yaml.SafeDumper):
-        def ignore_aliases(self, data: Any) -> bool:
-            return True
-
-    text: str = yaml.dump(value, Dumper=Plain, sort_keys=False, width=1000)
-    return text
+    Raises InputError where traefik has to trust an authority that is not made yet.
+    """
+    host, listens, _, _ = _entrance(topology)
+    return traefik.rule(topology, reachable(topology.settings[host], host, (listens,)), authority)

@@ -12,10 +12,13 @@ from urllib.parse import urlsplit
 from cvat_analytics.certificates import Pair
 from cvat_analytics.errors import InputError
 from cvat_analytics.render import Context, RenderedFile, render
+from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK
 
 UNIT = "cvat-analytics-gateway"
 FIREWALL_UNIT = "cvat-analytics-firewall"
+SERVER_PATH = "/cvat-server"
+"""Below this path CVAT's proxy leads to CVAT's server (cvat_analytics.traefik): its own rule has no way to `/analytics` there."""
 ACCESS_LOG = "syslog:server=unix:/dev/log,nohostname,tag=gateway"
 
 
@@ -35,7 +38,40 @@ def host_name(context: Context) -> str:
         raise InputError(
             f"setting 'grafana_serve_from_sub_path' of host {context.host}: must stay True with a gateway, which does not strip the path"
         )
+    if behind_cvat(settings):
+        _refuse_loop(context, parts.path.rstrip("/"))
     return parts.hostname
+
+
+def behind_cvat(settings: Settings) -> bool:
+    """Return whether people reach the gateway through CVAT's own proxy: its address is then CVAT's."""
+    return bool(settings.cvat_url) and _origin(settings.cvat_url) == _origin(settings.grafana_root_url)
+
+
+def _refuse_loop(context: Context, path: str) -> None:
+    """Raise InputError where CVAT's proxy, asked for CVAT or its right, would ask the gateway again."""
+    settings = context.settings
+    if not path:
+        raise InputError(
+            f"setting 'grafana_root_url' of host {context.host}: is CVAT's own address. Give a path below it, such as "
+            f"{settings.cvat_url}analytics/"
+        )
+    if path == "/analytics" and settings.cvat_server_url in ("", settings.cvat_url):
+        raise InputError(
+            f"setting 'cvat_server_url' of host {context.host}: needed because people reach the gateway below CVAT's own address, where "
+            f"CVAT's proxy would ask the gateway for /analytics again. Give {server_url(settings)}, which the rule of "
+            "`cvat-analytics cvat-env --format traefik` leads to CVAT's server, or another address of that server"
+        )
+
+
+def server_url(settings: Settings) -> str:
+    """Return where CVAT's proxy leads to CVAT's server once it has this stack's rule."""
+    return f"{settings.cvat_url.rstrip('/')}{SERVER_PATH}"
+
+
+def _origin(url: str) -> tuple[str, str | None, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def variables(context: Context) -> dict[str, Any]:
@@ -52,6 +88,7 @@ def variables(context: Context) -> dict[str, Any]:
             "authority": parts.netloc,
             "grafana_path": parts.path.rstrip("/"),
             "login_url": login_url,
+            "behind_cvat": behind_cvat(settings),
         },
         "gateway_access_log": ACCESS_LOG,
     }

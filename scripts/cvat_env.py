@@ -11,6 +11,7 @@ import click
 from cvat_analytics import cvat_env as library
 from cvat_analytics import inventory as inventories
 from cvat_analytics import topology
+from cvat_analytics.certificates import Authority
 from cvat_analytics.embedded import stack
 from cvat_analytics.errors import InputError
 from scripts.reach import target_options
@@ -53,14 +54,18 @@ def cvat_env(
         )
     if cvat_compose and form != "compose":
         raise click.UsageError("--cvat-compose goes with --format compose")
-    described, password, embedded = _described(directory, inventory)
-    found = library.environment(described, embedded)
+    described, password, authority = _described(directory, inventory)
+    found = library.environment(described, authority is None)
     values = library.OFF if off else found.values
     if form == "traefik":
-        text = library.as_traefik(described, values)
+        text = library.as_traefik(described, authority)
     elif form == "compose":
-        names = [library.services(cvat_compose.read_text(), str(cvat_compose))] if cvat_compose else []
-        text = library.as_compose(values, *names)
+        names = (
+            library.services(cvat_compose.read_text(), str(cvat_compose))
+            if cvat_compose
+            else library.SERVICES
+        )
+        text = library.as_compose(values, names, rule=found.rule and not off)
     else:
         text = library.as_env({**values, _NAME: password()} if show_password else values)
     click.echo(text, nl=False)
@@ -73,13 +78,13 @@ def cvat_env(
 
 def _described(
     directory: Path | None, inventory: Path | None
-) -> tuple[topology.Topology, Callable[[], str], bool]:
-    """Return the stack's topology, what reads the password, and whether the stack is embedded."""
+) -> tuple[topology.Topology, Callable[[], str], Authority | None]:
+    """Return the stack's topology, what reads the password, and its authority; an embedded stack has none."""
     if inventory:
         deployed = inventories.load(inventory)
-        return deployed.topology, lambda: deployed.secrets()["clickhouse_cvat"], False
+        return deployed.topology, lambda: deployed.secrets()["clickhouse_cvat"], deployed.authority
     context = stack.find(directory or DEFAULT_DIRECTORY).context()
-    return context.topology, lambda: context.secrets["clickhouse_cvat"], True
+    return context.topology, lambda: context.secrets["clickhouse_cvat"], None
 
 
 def _write_password(path: Path, password: str) -> None:

@@ -23,9 +23,11 @@ import pytest
 
 from cvat_analytics import certificates, gateway, secrets, topology
 from cvat_analytics.render import Context, Paths
+from tests.api.fake_cvat import FakeCvat
 from tests.missing import give_up
 from tests.serving import served
-from tests.store import free_ports
+from tests.store import Store, free_ports
+from tests.store import running as running_store
 
 
 @dataclass
@@ -85,11 +87,24 @@ class Gateway:
         """Return its address without the path of Grafana."""
         return f"https://localhost:{self.context.settings.gateway_https_port}"
 
-    def browser(self, **options: Any) -> httpx.Client:
-        """Return a client that trusts this stack's authority and nothing else."""
-        authority = certificates.Authority(Path(self.context.paths.root) / "certificates")
-        trust = ssl.create_default_context(cafile=str(authority.certificate_file))
-        return httpx.Client(base_url=self.url, verify=trust, trust_env=False, timeout=20, **options)
+    @property
+    def authority(self) -> certificates.Authority:
+        """Return the stack's own authority."""
+        return certificates.Authority(Path(self.context.paths.root) / "certificates")
+
+    def browser(self, address: str = "127.0.0.1", **options: Any) -> httpx.Client:
+        """Return a client at `address` that trusts this stack's authority and nothing else."""
+        trust = ssl.create_default_context(cafile=str(self.authority.certificate_file))
+        transport = httpx.HTTPTransport(verify=trust, local_address=address)
+        return httpx.Client(base_url=self.url, transport=transport, timeout=20, **options)
+
+    def logged(self, line: str) -> str:
+        """Wait until the log has a line with `line` in it, which nginx writes after the answer, and return the last of them."""
+        end = time.monotonic() + 5
+        while not (found := [each for each in self.log.read_text().splitlines() if line in each]):
+            assert time.monotonic() < end, f"{line}: not in {self.log.read_text()}"
+            time.sleep(0.02)
+        return found[-1]
 
 
 def allowed(name: str = "ann", role: str = "Viewer") -> tuple[int, dict[str, str], bytes]:
@@ -160,6 +175,18 @@ def nginx(directory: Path, *, grafana_port: int, events_api_port: int, **setting
         process.terminate()
         process.wait(10)
         errors.close()
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with running_store(tmp_path_factory.mktemp("gateway-store")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def cvat() -> Iterator[FakeCvat]:
+    with served(FakeCvat()) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

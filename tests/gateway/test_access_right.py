@@ -20,7 +20,6 @@ from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import Api, FakeVector, running_api
 from tests.serving import served
 from tests.store import Store
-from tests.store import running as running_store
 
 from .conftest import Gateway, Program, as_json, nginx
 
@@ -49,16 +48,38 @@ def token(name: str) -> dict[str, str]:
     return {"Authorization": f"Token token-of-{name}"}
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running_store(tmp_path_factory.mktemp("gateway-store")) as engine:
-        yield engine
-
-
-@pytest.fixture(scope="module")
-def cvat() -> Iterator[FakeCvat]:
-    with served(FakeCvat()) as server:
-        yield server
+VISITORS = [
+    pytest.param(session("root"), 200, ("root", "Editor"), id="superuser by session"),
+    pytest.param(basic("root"), 200, ("root", "Editor"), id="superuser by password"),
+    pytest.param(session("admin"), 200, ("admin", "Editor"), id="admin by session"),
+    pytest.param(token("admin"), 200, ("admin", "Editor"), id="admin by token"),
+    pytest.param(session("flagged"), 200, ("flagged", "Viewer"), id="worker with the box ticked"),
+    pytest.param(basic("flagged"), 200, ("flagged", "Viewer"), id="the same by password"),
+    pytest.param(session("plain"), 403, None, id="worker without the box"),
+    pytest.param(basic("plain"), 403, None, id="the same by password, without the box"),
+    pytest.param(session("owner"), 403, None, id="owner of an organization without the box"),
+    pytest.param(NOBODY, 401, None, id="anonymous"),
+    pytest.param({"Cookie": "theme=dark"}, 401, None, id="a cookie that is no session"),
+    pytest.param({"Cookie": "sessionid=made-up"}, 401, None, id="a session that is none"),
+    pytest.param(basic("root", "wrong"), 401, None, id="wrong password"),
+    pytest.param({"Authorization": "Basic !!!"}, 401, None, id="not even a login"),
+    pytest.param(
+        {"X-WEBAUTH-USER": "root", "X-WEBAUTH-ROLE": "Admin"}, 401, None, id="made-up headers, no login"
+    ),
+    pytest.param(
+        session("flagged") | {"X-WEBAUTH-USER": "root", "X-WEBAUTH-ROLE": "Admin"},
+        200,
+        ("flagged", "Viewer"),
+        id="made-up headers beside a real login",
+    ),
+    pytest.param(
+        session("plain") | {"X-Original-URI": "/api/events", "X-Forwarded-For": "127.0.0.1"},
+        403,
+        None,
+        id="made-up headers of proxies",
+    ),
+]
+"""Who asks a stack beside a CVAT, with which status he is answered, and as whom Grafana sees him."""
 
 
 @pytest.fixture(scope="module")
@@ -110,40 +131,7 @@ def write_users(path: Path, **changed: users.User) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("visitor", "status", "shown_as"),
-    [
-        pytest.param(session("root"), 200, ("root", "Editor"), id="superuser by session"),
-        pytest.param(basic("root"), 200, ("root", "Editor"), id="superuser by password"),
-        pytest.param(session("admin"), 200, ("admin", "Editor"), id="admin by session"),
-        pytest.param(token("admin"), 200, ("admin", "Editor"), id="admin by token"),
-        pytest.param(session("flagged"), 200, ("flagged", "Viewer"), id="worker with the box ticked"),
-        pytest.param(basic("flagged"), 200, ("flagged", "Viewer"), id="the same by password"),
-        pytest.param(session("plain"), 403, None, id="worker without the box"),
-        pytest.param(basic("plain"), 403, None, id="the same by password, without the box"),
-        pytest.param(session("owner"), 403, None, id="owner of an organization without the box"),
-        pytest.param(NOBODY, 401, None, id="anonymous"),
-        pytest.param({"Cookie": "theme=dark"}, 401, None, id="a cookie that is no session"),
-        pytest.param({"Cookie": "sessionid=made-up"}, 401, None, id="a session that is none"),
-        pytest.param(basic("root", "wrong"), 401, None, id="wrong password"),
-        pytest.param({"Authorization": "Basic !!!"}, 401, None, id="not even a login"),
-        pytest.param(
-            {"X-WEBAUTH-USER": "root", "X-WEBAUTH-ROLE": "Admin"}, 401, None, id="made-up headers, no login"
-        ),
-        pytest.param(
-            session("flagged") | {"X-WEBAUTH-USER": "root", "X-WEBAUTH-ROLE": "Admin"},
-            200,
-            ("flagged", "Viewer"),
-            id="made-up headers beside a real login",
-        ),
-        pytest.param(
-            session("plain") | {"X-Original-URI": "/api/events", "X-Forwarded-For": "127.0.0.1"},
-            403,
-            None,
-            id="made-up headers of proxies",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("visitor", "status", "shown_as"), VISITORS)
 @pytest.mark.parametrize(
     "path", ["/analytics/", "/analytics/api/ds/query", "/analytics/public/../api/admin/users"]
 )

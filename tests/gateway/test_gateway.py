@@ -1,12 +1,16 @@
 """What the gateway lets through, to whom, and with which headers: a real nginx with TLS on the rendered configuration."""
 
 import concurrent.futures
+import re
 import socket
 import ssl
-import time
 
 import httpx
 import pytest
+
+from cvat_analytics import certificates, gateway, secrets, topology
+from cvat_analytics.errors import InputError
+from cvat_analytics.render import Context, Paths
 
 from .conftest import Program, allowed, as_json, nginx
 
@@ -242,16 +246,52 @@ def test_too_many_requests_from_one_address_are_answered_429(tmp_path):
 def test_the_log_has_the_visitor_and_no_credential(entrance):
     with entrance.browser() as browser:
         browser.get(
-            "/analytics/?token=querysecret",
+            "/analytics/d/logged?token=querysecret",
             headers={"Authorization": "Basic c2VjcmV0", "Cookie": "sessionid=cookiesecret"},
         )
-    # nginx writes the line after the answer
-    end = time.monotonic() + 5
-    while (last := entrance.log.read_text().splitlines()[-1]).find('"GET /analytics/"') < 0:
-        assert time.monotonic() < end, last
-        time.sleep(0.02)
-    assert '"GET /analytics/" 200' in last
+    last = entrance.logged('"GET /analytics/d/logged"')
+    assert '"GET /analytics/d/logged" 200' in last
     assert "user=ann" in last
     assert [
         word for word in ("querysecret", "c2VjcmV0", "cookiesecret") if word in entrance.log.read_text()
     ] == []
+
+
+CVAT = {"cvat_url": "https://cvat.example.org", "grafana_root_url": "https://cvat.example.org/analytics/"}
+
+
+def rendered(tmp_path, **settings):
+    """Return the configuration of a gateway with `settings`."""
+    described = topology.build(
+        dict.fromkeys(topology.COMPONENTS, ("host",)), {"host": settings}, where="test"
+    )
+    context = Context("host", described, secrets.generate(), Paths(str(tmp_path)))
+    return gateway.files(context, certificates.Pair("", ""))[2].content
+
+
+@pytest.mark.parametrize(
+    ("changed", "setting", "words"),
+    [
+        ({}, "cvat_server_url", "https://cvat.example.org/cvat-server"),
+        ({"cvat_server_url": "https://cvat.example.org/"}, "cvat_server_url", "https://cvat.example.org/cvat-server"),
+        ({"grafana_root_url": "https://cvat.example.org:443/"}, "grafana_root_url", "https://cvat.example.org/analytics/"),
+    ],
+)  # fmt: skip
+def test_a_gateway_below_cvats_address_that_would_be_asked_by_itself_is_refused(
+    tmp_path, changed, setting, words
+):
+    with pytest.raises(InputError, match=re.escape(words)) as error:
+        rendered(tmp_path, **CVAT | changed)
+    assert str(error.value).startswith(f"setting {setting!r} of host host: ")
+
+
+def test_under_cvats_name_it_is_cvat_that_says_whether_browsers_remember_https(tmp_path):
+    mine = {"gateway_certificate": "cert.pem", "gateway_certificate_key": "key.pem"}
+    there = {"cvat_server_url": "http://10.0.0.4:8080"}
+    assert "Strict-Transport-Security" not in rendered(tmp_path, **CVAT | mine | there)
+    own = {"grafana_root_url": "https://analytics.example.org/"}
+    assert "Strict-Transport-Security" in rendered(tmp_path, **CVAT | mine | own)
+
+
+def test_without_a_proxy_that_is_trusted_nobodys_word_on_his_address_is_taken(tmp_path):
+    assert "real_ip" not in rendered(tmp_path, **CVAT, cvat_server_url="http://10.0.0.4:8080")

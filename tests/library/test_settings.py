@@ -77,6 +77,14 @@ def test_the_defaults_are_valid():
             "all.py: setting 'clickhouse_allowed_addresses': '10.0.0.0/33' is neither an IP address nor a network",
         ),
         (
+            {"gateway_trusted_proxies": ["10.0.0.4", "traefik"]},
+            "all.py: setting 'gateway_trusted_proxies': 'traefik' is neither an IP address nor a network",
+        ),
+        (
+            {"gateway_trusted_proxies": ["::/0"]},
+            "all.py: setting 'gateway_trusted_proxies': with '::/0' everybody could say that he comes from elsewhere; give the proxy's address",
+        ),
+        (
             {"grafana_root_url": "analytics.example.org"},
             "all.py: setting 'grafana_root_url': 'analytics.example.org' is not a URL: it must start with http:// or https:// and name a host",
         ),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from click.testing import CliRunner
 
 from cvat_analytics import inventory as inventories
 from cvat_analytics import secrets, topology
+from cvat_analytics.certificates import Authority
 from scripts.cli import main
 
 CVAT = """
@@ -26,7 +29,7 @@ services:
 """
 
 
-SETTINGS = {
+SETTINGS: dict[str, object] = {
     "vector_listen_address": "10.0.0.5",
     "vector_port": 9282,
     "clickhouse_listen_addresses": ["10.0.0.5"],
@@ -36,6 +39,15 @@ SETTINGS = {
 }
 
 
+BEHIND_CVAT: dict[str, object] = {
+    "grafana_root_url": "https://cvat.example.org/analytics/",
+    "cvat_url": "https://cvat.example.org",
+    "cvat_server_url": "https://cvat.example.org/cvat-server",
+    "gateway_trusted_proxies": ["10.0.0.9"],
+}
+GROUPS = topology.GROUPS
+
+
 @pytest.fixture
 def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return an inventory of one host, which is not read by pyinfra (a second each time)."""
@@ -43,7 +55,7 @@ def inventory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     secrets.init(tmp_path / "secrets.json")
 
     def load(path: Path) -> inventories.Stack:
-        return inventories.describe([inventories.Host("analytics", topology.GROUPS, SETTINGS)], path)
+        return inventories.describe([inventories.Host("analytics", GROUPS, SETTINGS)], path)
 
     monkeypatch.setattr("scripts.cvat_env.inventories.load", load)
     return path
@@ -53,6 +65,20 @@ def run(inventory: Path, *arguments: object) -> tuple[int, str, str]:
     options = ["cvat-env", "--inventory", inventory, *arguments]
     result = CliRunner().invoke(main, [str(option) for option in options])
     return result.exit_code, result.stdout, result.stderr
+
+
+def given(monkeypatch: pytest.MonkeyPatch, groups: tuple[str, ...], **settings: object) -> None:
+    """Have the one host in `groups`, with more `settings`."""
+    monkeypatch.setattr(sys.modules[__name__], "GROUPS", groups)
+    for name, value in settings.items():
+        monkeypatch.setitem(SETTINGS, name, value)
+
+
+def said(notes: str) -> list[str]:
+    """Return which settings each note names, or else the option that it names."""
+    lines = notes.splitlines()
+    assert [line for line in lines if not line.startswith("Note: ")] == []
+    return [", ".join(re.findall(r"'(\w+)'", line) or re.findall(r"--\w+ \w+", line)) for line in lines]
 
 
 def secret(inventory: Path) -> str:
@@ -73,8 +99,12 @@ def test_lines_for_an_env_file(inventory: Path) -> None:
         "DJANGO_LOG_VIEWER_HOST": "10.0.0.5",
         "DJANGO_LOG_VIEWER_PORT": "3000",
     }
-    assert notes.count("Note:") == 1
-    assert "grafana_serve_from_sub_path" in notes
+    assert said(notes) == [
+        "--format traefik",
+        "grafana_root_url",
+        "grafana_anonymous_viewer",
+        "firewall, grafana_allowed_addresses",
+    ]
 
 
 def test_the_password_only_on_demand(inventory: Path, tmp_path: Path) -> None:
@@ -119,23 +149,156 @@ def test_analytics_can_be_turned_off(inventory: Path) -> None:
 
 
 @pytest.mark.parametrize("strips", [True, False])
-def test_a_rule_for_cvat_s_traefik(inventory: Path, monkeypatch: pytest.MonkeyPatch, strips: bool) -> None:
+def test_a_rule_for_a_traefik_that_asks_cvat_by_itself(
+    inventory: Path, monkeypatch: pytest.MonkeyPatch, strips: bool
+) -> None:
     monkeypatch.setitem(SETTINGS, "grafana_serve_from_sub_path", not strips)
     monkeypatch.setitem(SETTINGS, "grafana_root_url", "https://cvat.example.org/analytics")
-    _, output, notes = run(inventory, "--format", "traefik")
-    rule = yaml.safe_load(output)["http"]
-    router = rule["routers"]["cvat-analytics"]
-    assert router["rule"] == 'Host(`{{ env "CVAT_HOST" }}`) && PathPrefix(`/analytics`)'
-    assert router["middlewares"][0] == "cvat-analytics-access"
+    rule = yaml.safe_load(run(inventory, "--format", "traefik")[1])["http"]
+    middlewares = ["cvat-analytics-access", "cvat-analytics-headers", *["cvat-analytics-path"] * strips]
+    where = 'Host(`{{ env "CVAT_HOST" }}`) && (Path(`/analytics`) || PathPrefix(`/analytics/`))'
+    common = {
+        "rule": where,
+        "priority": 10_000,
+        "middlewares": middlewares,
+        "service": "cvat-analytics",
+    }
+    assert rule["routers"] == {
+        "cvat-analytics-web": {"entryPoints": ["web"], **common},
+        "cvat-analytics-websecure": {"entryPoints": ["websecure"], **common, "tls": {}},
+    }
+    assert list(rule["middlewares"]) == middlewares
     assert rule["middlewares"]["cvat-analytics-access"]["forwardAuth"] == {
         "address": "http://cvat-server:8080/analytics",
         "authRequestHeaders": ["Cookie", "Authorization"],
     }
-    stripped = [each["stripPrefix"] for each in rule["middlewares"].values() if "stripPrefix" in each]
-    assert stripped == ([{"prefixes": ["/analytics"]}] if strips else [])
-    assert len(router["middlewares"]) == 1 + strips
-    assert rule["services"]["cvat-analytics"]["loadBalancer"]["servers"] == [{"url": "http://10.0.0.5:3000"}]
-    assert notes.count("Note:") == (not strips)
+    taken_away = rule["middlewares"]["cvat-analytics-headers"]["headers"]["customRequestHeaders"]
+    assert {"Authorization", "X-WEBAUTH-LOGIN", "X-WEBAUTH-USER", "X-WEBAUTH-ROLE", "X-WEBAUTH-EMAIL"} == set(
+        taken_away
+    )
+    assert set(taken_away.values()) == {""}
+    assert rule["services"]["cvat-analytics"]["loadBalancer"] == {
+        "passHostHeader": True,
+        "servers": [{"url": "http://10.0.0.5:3000"}],
+    }
+    assert "serversTransports" not in rule
+
+
+def test_a_rule_that_hands_on_to_the_gateway_and_verifies_it(
+    inventory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(
+        monkeypatch,
+        topology.COMPONENTS,
+        **BEHIND_CVAT,
+        gateway_listen_address="0.0.0.0",
+        gateway_https_port=8443,
+    )
+    code, _, error = run(inventory, "--format", "traefik")
+    assert (code, "ca.pem" in error, "certificates issue" in error) == (2, True, True)
+    authority = Authority(inventory.parent / "certificates").make()
+    _, output, notes = run(inventory, "--format", "traefik")
+    rule = yaml.safe_load(output)["http"]
+    assert rule["services"]["cvat-analytics"]["loadBalancer"] == {
+        "passHostHeader": True,
+        "servers": [{"url": "https://10.0.0.5:8443"}],
+        "serversTransport": "cvat-analytics",
+    }
+    assert rule["serversTransports"] == {
+        "cvat-analytics": {"serverName": "cvat.example.org", "rootCAs": [authority.certificate]}
+    }
+    assert "PRIVATE KEY" not in output
+    # nothing is taken away or asked on the way: the gateway does that
+    assert "middlewares" not in rule["routers"]["cvat-analytics-websecure"]
+    assert set(rule["middlewares"]) == {"cvat-analytics-server"}
+    assert said(notes) == ["--format traefik"]
+
+
+def test_traefik_verifies_a_certificate_of_the_operators_with_what_it_trusts_itself(
+    inventory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = {"gateway_certificate": inventory, "gateway_certificate_key": inventory}
+    given(monkeypatch, topology.COMPONENTS, **BEHIND_CVAT, **mine)
+    _, output, notes = run(inventory, "--format", "traefik")
+    transports = yaml.safe_load(output)["http"]["serversTransports"]
+    assert transports == {"cvat-analytics": {"serverName": "cvat.example.org"}}
+    assert said(notes) == ["gateway_listen_address", "--format traefik", "gateway_certificate"]
+
+
+ELSEWHERE = {"grafana_root_url": "https://analytics.example.org/"}
+
+
+@pytest.mark.parametrize(
+    ("groups", "changed", "expected"),
+    [
+        pytest.param(
+            topology.COMPONENTS,
+            {"cvat_server_url": "", "gateway_trusted_proxies": []},
+            ["gateway_listen_address", "--format traefik", "cvat_server_url", "gateway_trusted_proxies"],
+            id="nothing told to a gateway behind CVAT",
+        ),
+        pytest.param(
+            topology.COMPONENTS, ELSEWHERE, ["--format traefik", ""], id="a gateway with an address of its own"
+        ),
+        pytest.param(
+            topology.GROUPS,
+            {"grafana_anonymous_viewer": True, "grafana_serve_from_sub_path": False, "firewall": True},
+            ["grafana_allowed_addresses"],
+            id="a firewall that keeps CVAT's traefik out",
+        ),
+        pytest.param(
+            topology.GROUPS,
+            {
+                "grafana_anonymous_viewer": True,
+                "grafana_serve_from_sub_path": False,
+                "firewall": True,
+                "grafana_allowed_addresses": ["10.0.0.9"],
+            },
+            [],
+            id="all that CVAT's own rule needs",
+        ),
+        pytest.param(
+            topology.GROUPS,
+            ELSEWHERE | {"grafana_anonymous_viewer": True, "firewall": True, "grafana_allowed_addresses": ["10.0.0.9"]},
+            ["--format traefik", "grafana_root_url"],
+            id="Grafana takes another address for its own",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_still_to_be_done_is_said(
+    inventory: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    groups: tuple[str, ...],
+    changed: dict[str, Any],
+    expected: list[str],
+) -> None:
+    given(monkeypatch, groups, **BEHIND_CVAT | changed)
+    code, output, notes = run(inventory)
+    assert code == 0
+    assert said(notes) == expected
+    # a gateway is reached through the rule, which has its address
+    assert ("DJANGO_LOG_VIEWER_HOST" in output) == (groups == topology.GROUPS)
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_the_override_mounts_the_rule_where_cvats_own_does_not_do(
+    inventory: Path, monkeypatch: pytest.MonkeyPatch, needed: bool
+) -> None:
+    monkeypatch.setitem(SETTINGS, "grafana_serve_from_sub_path", needed)
+    proxy = yaml.safe_load(run(inventory, "--format", "compose")[1])["services"]["traefik"]
+    assert proxy.get("volumes") == (
+        [
+            {
+                "type": "bind",
+                "source": "./analytics.yml",
+                "target": "/etc/traefik/rules/grafana_conf.yml",
+                "read_only": True,
+                "bind": {"create_host_path": False},
+            }
+        ]
+        if needed
+        else None
+    )
 
 
 @pytest.mark.parametrize(
