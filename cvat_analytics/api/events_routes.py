@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -71,17 +71,27 @@ async def create(
         "application/vnd.cvat+json",
     ):
         raise Problem(415, "the body must be JSON (Content-Type: application/json)")
-    given = ingest.read(await _body(request), service.config.client_scopes)
+    body = await _body(request)
     slug = org or request.headers.get("x-organization", "")
-    organization = ingest.organization_of(caller, slug=slug, id=org_id)
-    now = datetime.now(timezone.utc)
-    request_id = request.scope["request_id"]
-    events = ingest.stored(given, caller, organization, request_id, now)
-    if events:
+
+    def prepared() -> tuple[list[dict[str, Any]], Response]:
+        given = ingest.read(body, service.config.client_scopes)
+        organization = ingest.organization_of(caller, slug=slug, id=org_id)
+        now = datetime.now(timezone.utc)
+        request_id = request.scope["request_id"]
+        events = ingest.stored(given, caller, organization, request_id, now)
         reports = ingest.working_time(events, given, now, request_id)
-        await service.vector.send([ingest.wire(event) for event in (*events, *reports)])
-    shown = [{**event, "timestamp": _iso(event["timestamp"])} for event in events]
-    return JSONResponse({"events": shown, "timestamp": _iso(now)}, 201)
+        shown = [{**event, "timestamp": _iso(event["timestamp"])} for event in events]
+        answer = JSONResponse({"events": shown, "timestamp": _iso(now)}, 201)
+        return [ingest.wire(event) for event in (*events, *reports)], answer
+
+    # thousands of events take a while, and the gateway asks this service for every request to Grafana
+    wired: list[dict[str, Any]]
+    answer: Response
+    wired, answer = await in_thread(prepared)
+    if wired:
+        await service.vector.send(wired)
+    return answer
 
 
 async def _body(request: Request) -> bytes:

@@ -35,7 +35,7 @@ def _written(value: Any) -> Any:
         return f"{value[:4]}-{value[4:6]}-{value[6:]}"
     if re.fullmatch(r"\s*[+-]?[\d._]+\s*", value):
         raise PydanticCustomError("time_is_number", "is a number. Write a time as 2026-01-31T12:00:00Z")
-    return re.sub(r"^(\S+[T ]\S+) (\d\d:?\d\d)$", r"\1+\2", value)
+    return re.sub(r"^(\d[\d.:-]*[T ][\d.:]+) (\d\d:?\d\d)$", r"\1+\2", value)
 
 
 Moment = Annotated[datetime, BeforeValidator(_written)]

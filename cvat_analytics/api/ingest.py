@@ -21,6 +21,8 @@ from cvat_analytics.api.working_time import Action, Amount, Ids, amounts
 
 MAXIMUM_BODY = 16 * 2**20
 """Bytes of a request; Vector takes more, and no CVAT client comes near it."""
+MAXIMUM_EVENTS = 10_000
+"""Events of a request. The bytes alone do not keep it small: 16 MiB of `{}` become gigabytes of objects and complaints."""
 MAXIMUM_EVENT_TEXT = 4 * 2**20
 """Bytes of a payload or another text of one event; the pipeline takes 8 MiB for a whole event."""
 
@@ -97,7 +99,9 @@ class ClientEvents(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    events: list[ClientEvent] = Field([], description="What has happened, in any order.")
+    events: Annotated[list[ClientEvent], Field(max_length=MAXIMUM_EVENTS)] = Field(
+        [], description="What has happened, in any order."
+    )
     previous_event: ClientEvent | None = Field(
         None, description="The last event of the request before; working time goes on from there."
     )

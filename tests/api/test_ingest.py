@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -148,6 +149,25 @@ def test_a_body_that_is_no_json_or_too_large_is_refused(as_, got, content, kind,
     answer = as_("plain").post("/api/events", content=content, headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["status"]) == (status, status)
     assert got.requests == []
+
+
+def test_more_events_than_anybody_has_are_refused_before_they_cost_anything(as_, api, got):
+    def peak() -> int:
+        """Return the most memory that the service has had so far, in KiB."""
+        assert api.process
+        status = Path(f"/proc/{api.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0])
+
+    as_("plain").post("/api/events", json=_with())
+    before = peak()
+    got.requests.clear()
+    body = b'{"timestamp": "2026-01-01T12:00:00Z", "events": [' + b"{}," * (5 * 2**20) + b"{}]}"
+    answer = as_("plain").post("/api/events", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400, answer.text
+    assert len(answer.content) < 10_000
+    assert got.requests == []
+    # without the limit it is ten gigabytes
+    assert peak() - before < 800 * 1024
 
 
 @pytest.mark.parametrize(

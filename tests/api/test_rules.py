@@ -8,16 +8,19 @@ import json
 import resource
 import socket
 import threading
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from cvat_analytics import working_time as stated
 from cvat_analytics.api import jobs, queries, streams, vector
 from cvat_analytics.api.attempts import ATTEMPTS, WINDOW, Attempts
 from cvat_analytics.api.clickhouse import written
 from cvat_analytics.api.config import VectorConfig
+from cvat_analytics.api.filters import Filters
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.vector import Vector
 from cvat_analytics.api.working_time import DURATION_SCOPES, THRESHOLD_MS, Action, Ids, amounts
@@ -40,6 +43,16 @@ def as_stated(action: Action, number: int) -> stated.Event:
         1, action.at_ms, action.scope, action.duration_ms,
         stated.Ids(None, action.ids.project_id, action.ids.task_id, action.ids.job_id), other_columns=number,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text", ["T" * 60_000, "1T" * 30_000, "1T1 " * 15_000, "2026-01-01T" + "1:" * 30_000]
+)
+def test_a_time_that_is_none_is_refused_at_once(text):
+    began = time.process_time()
+    with pytest.raises(ValidationError):
+        Filters.model_validate({"from": text})
+    assert time.process_time() - began < 0.5
 
 
 def test_the_rules_numbers_are_the_stated_ones():
