@@ -2,34 +2,30 @@
 
 Made on the operator's machine for the host's own Python, so that the host needs neither pip nor the internet, and runs
 exactly what the lock file names. The wheels come from the package index that the operator's machine uses, or, with an
-offline bundle, from that directory.
+offline bundle, from that directory. They are unpacked here, right after their hashes have been checked: an installer may
+take files from a cache that it checked long ago, and that has been changed since.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
-import subprocess
-import sys
+import os
+import re
 import tarfile
-import tempfile
+import zipfile
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from cvat_analytics import events_api_wheels
 from cvat_analytics.api.documentation import ASSETS, assets
 from cvat_analytics.errors import InputError
+from cvat_analytics.events_api_wheels import LOCK, Target
 from cvat_analytics.render import ROOT
 from cvat_analytics.settings import Settings
 
-LOCK = ROOT / "requirements-events-api.lock"
-PYTHONS = {
-    ("debian", "12"): "3.11",
-    ("debian", "13"): "3.13",
-    ("ubuntu", "22.04"): "3.10",
-    ("ubuntu", "24.04"): "3.12",
-}
-"""The distributions' own Python."""
-# the oldest C library among them is Ubuntu 22.04's
-_PLATFORMS = {"amd64": "x86_64-manylinux_2_34", "arm64": "aarch64-manylinux_2_34"}
+_LIBRARY = re.compile(r"^[^/]+\.data/(purelib|platlib)/")
 
 
 def program() -> dict[str, bytes]:
@@ -62,42 +58,48 @@ def archive(settings: Settings, python: str, architecture: str) -> bytes:
 
     Raises InputError when the wheels cannot be had.
     """
-    with tempfile.TemporaryDirectory(prefix="cvat-analytics-") as name:
-        _install(settings, python, architecture, Path(name))
-        wheels = {
-            f"lib/{file.relative_to(name)}": file.read_bytes()
-            for file in sorted(Path(name).rglob("*"))
-            if file.is_file()
-            and "__pycache__" not in file.parts
-            and file.parts[len(Path(name).parts)] != "bin"
-        }
-    return _pack(wheels | program())
+    source = settings.package_source
+    bundle = None if source == "vendor" or source.startswith(("http://", "https://")) else Path(source)
+    return _archive(bundle, Target(python, architecture), digest(python, architecture))
 
 
-def _install(settings: Settings, python: str, architecture: str, target: Path) -> None:
-    command = [
-        str(Path(sys.executable).with_name("uv")), "pip", "install", "-q", "-p", sys.executable, "--target", str(target),
-        "--python-version", python, "--python-platform", _PLATFORMS[architecture],
-        "--only-binary", ":all:", "--no-deps", "--require-hashes", "-r", str(LOCK),
-    ]  # fmt: skip
-    bundle = settings.package_source
-    if bundle != "vendor" and not bundle.startswith(("http://", "https://")):
-        command += ["--no-index", "--find-links", bundle]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"events API: uv cannot collect the wheels ({error}). Run `make setup`") from None
-    if done.returncode != 0:
-        reason = " ".join(done.stderr.split())[:500]
-        raise InputError(
-            f"events API: the wheels of {LOCK.name} for Python {python} cannot be had: {reason}. With an offline bundle, put them "
-            "there (docs/api.md says how)"
-        )
+@cache
+def _archive(bundle: Path | None, target: Target, content: str) -> bytes:
+    """Return the archive whose digest is `content`, made once: a deploy asks several times, for each of its hosts."""
+    directory = bundle or _cache()
+    if bundle:
+        events_api_wheels.check(bundle, target)
+    else:
+        events_api_wheels.fetch(directory, [target])
+    files: dict[str, bytes] = {}
+    for wheel in events_api_wheels.look(directory, target).files:
+        files |= _unpacked(wheel)
+    return _pack(files | program())
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cvat-analytics" / "wheels"
+
+
+def _unpacked(wheel: Path) -> dict[str, bytes]:
+    """Return the wheel's modules by their path in the archive (PEP 427); its programs and other data stay out."""
+    found = {}
+    with zipfile.ZipFile(wheel) as content:
+        for item in content.infolist():
+            path = _LIBRARY.sub("", item.filename)
+            parts = path.split("/")
+            if not item.is_dir() and ".." not in parts and not parts[0].endswith(".data"):
+                found[f"lib/{path}"] = content.read(item)
+    return found
 
 
 def _pack(files: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as target:
+    # no time in it: the same files are the same archive
+    with (
+        gzip.GzipFile(fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w") as target,
+    ):
         for path, content in files.items():
             entry = tarfile.TarInfo(path)
             entry.size, entry.mode = len(content), 0o644

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cvat_analytics import events_api, events_api_archive, render
+from cvat_analytics import events_api, events_api_archive, events_api_wheels, render
 from cvat_analytics.render import RenderedFile
 from deploys import operations
 from deploys.plan import Plan
@@ -44,7 +44,7 @@ def activate(plan: Plan) -> None:
 
 
 def _python(plan: Plan) -> str:
-    return events_api_archive.PYTHONS[plan.state.os_id, plan.state.os_version]
+    return events_api_wheels.PYTHONS[plan.state.os_id, plan.state.os_version]
 
 
 def _files(plan: Plan) -> list[RenderedFile]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from pyinfra.api import FactBase
 
@@ -137,6 +138,11 @@ class KeyFingerprints(FactBase[list[str]]):
                 found.append(fields[9])
                 primary = False
         return found
+
+
+def digest_note(directory: str) -> str:
+    """Return the host's file that says which archive `directory` holds."""
+    return f"{STATE_DIRECTORY}/{PurePosixPath(directory).name}.sha256"
 
 
 class UnpackedDigest(FactBase[str]):

@@ -13,12 +13,20 @@ from typing import TYPE_CHECKING
 from pyinfra import context, host
 from pyinfra.api.exceptions import PyinfraError
 
-from cvat_analytics import alerts, certificates, gateway, inventory, migrations
+from cvat_analytics import (
+    alerts,
+    certificates,
+    events_api_archive,
+    events_api_wheels,
+    gateway,
+    inventory,
+    migrations,
+)
 from cvat_analytics.errors import InputError
 from cvat_analytics.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context, Paths
 from cvat_analytics.settings import COMPONENTS, Settings
 from deploys import packages
-from deploys.facts import Host, HostState, PackageOffer, Schema
+from deploys.facts import Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
 
 if TYPE_CHECKING:
     from cvat_analytics.topology import Topology
@@ -93,6 +101,8 @@ def make(inventory_file: Path) -> Plan:
             _check_gateway(Context(host.name, stack.topology, secrets))
         for component in components:
             _check_source(component, settings, state)
+        if "events_api" in components:
+            _check_archive(settings, state)
         rendering = Context(
             host.name, stack.topology, secrets, memory_bytes=state.memory, authority=stack.authority
         )
@@ -183,6 +193,16 @@ def _check_ports(state: HostState, settings: Settings, components: tuple[str, ..
                 f"host {host.name}: port {port} (setting {name!r}) is already in use by {holder or 'another program'}. "
                 "Stop that program or choose another port"
             )
+
+
+def _check_archive(settings: Settings, state: HostState) -> None:
+    """Refuse when the events API's wheels cannot be had; nothing is asked when the host has them."""
+    python = events_api_wheels.PYTHONS[state.os_id, state.os_version]
+    directory = Paths().events_api_program
+    there = host.get_fact(UnpackedDigest, note=digest_note(directory), directory=directory)
+    if there != events_api_archive.digest(python, state.architecture):
+        # made now, where it can still be refused, and kept for the operation that sends it
+        events_api_archive.archive(settings, python, state.architecture)
 
 
 def _check_source(component: str, settings: Settings, state: HostState) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api import pythons
 from tests.api.data import EVENTS
 from tests.api.fake_cvat import FakeCvat
-from tests.api.harness import Api, FakeVector, running_api
+from tests.api.harness import Api, FakeVector, Program, running_api
 from tests.serving import served
 from tests.store import Store, running
 
@@ -39,18 +40,36 @@ def cvat() -> Iterator[FakeCvat]:
 
 
 @pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Return what a host with the oldest Python runs, where this machine has that Python; else what is in this checkout.
+
+    test_pythons.py says when it is missing.
+    """
+    python = pythons.find(pythons.OLDEST)
+    directory = tmp_path_factory.mktemp("program")
+    return pythons.program(python, pythons.OLDEST, directory) if python else Program()
+
+
+@pytest.fixture(scope="session")
 def api(
-    tmp_path_factory: pytest.TempPathFactory, store: Store, vector: FakeVector, cvat: FakeCvat
+    tmp_path_factory: pytest.TempPathFactory,
+    store: Store,
+    vector: FakeVector,
+    cvat: FakeCvat,
+    program: Program,
 ) -> Iterator[Api]:
     """Return a service beside a CVAT."""
-    with running_api(tmp_path_factory.mktemp("api"), store, vector.url, cvat.url) as service:
+    directory = tmp_path_factory.mktemp("api")
+    with running_api(directory, store, vector.url, cvat.url, program=program) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
-def local_api(tmp_path_factory: pytest.TempPathFactory, store: Store, vector: FakeVector) -> Iterator[Api]:
+def local_api(
+    tmp_path_factory: pytest.TempPathFactory, store: Store, vector: FakeVector, program: Program
+) -> Iterator[Api]:
     """Return a service without a CVAT."""
-    with running_api(tmp_path_factory.mktemp("local-api"), store, vector.url) as service:
+    with running_api(tmp_path_factory.mktemp("local-api"), store, vector.url, program=program) as service:
         yield service
 
 

@@ -57,12 +57,21 @@ class _Listener(BaseHTTPRequestHandler):
         pass
 
 
+@dataclass(frozen=True)
+class Program:
+    """What runs a service: a Python with its options, and the directory with the code and what it needs."""
+
+    python: tuple[str | Path, ...] = (sys.executable,)
+    directory: Path = ROOT
+
+
 @dataclass
 class Api:
     """A service. `stop`, `kill` and `start` are what an operator or an accident does to it."""
 
     directory: Path
     port: int
+    program: Program = Program()
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -84,8 +93,9 @@ class Api:
         """Start the process and wait until it answers."""
         with (self.directory / "api.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "cvat_analytics.api", "--config", self.directory / "api.ini"],
-                cwd=ROOT, stdout=log, stderr=log, env=os.environ | {"PYTHONPATH": str(ROOT)},
+                [*self.program.python, "-m", "cvat_analytics.api", "--config", self.directory / "api.ini"],
+                cwd=self.directory, stdout=log, stderr=log,
+                env=os.environ | {"PYTHONPATH": str(self.program.directory)},
             )  # fmt: skip
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self.process.poll() is None:
@@ -116,6 +126,7 @@ def running_api(
     vector_url: str,
     cvat_url: str = "",
     clickhouse_port: int = 0,
+    program: Program | None = None,
     **exports: int,
 ) -> Iterator[Api]:
     """Run a service below `directory`, which asks CVAT at `cvat_url` or else a users file who somebody is."""
@@ -136,7 +147,7 @@ def running_api(
     for name, about in LOCAL_USERS.items():
         known = users.add(known, users.User(name, users.hash_password(PASSWORD.format(name)), **about))
     users.save(directory / "users.json", known)
-    api = Api(directory, port)
+    api = Api(directory, port, program or Program())
     api.start()
     try:
         yield api

@@ -1,20 +1,28 @@
-"""What a host gets of the events API runs on the oldest Python that a host may have, with what the lock file names."""
+"""What a host gets of the events API is complete for its Python, and only what runs there."""
 
 from __future__ import annotations
 
 import ast
-import re
+import io
 import sys
+import tarfile
+from email.parser import BytesHeaderParser
+from pathlib import PurePosixPath
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
-from cvat_analytics import events_api_archive
-from cvat_analytics.events_api_archive import LOCK, PYTHONS
+from cvat_analytics import events_api_archive, events_api_wheels
+from cvat_analytics.events_api_wheels import MACHINES, PYTHONS, Target
+from cvat_analytics.settings import validate
 from deploys.plan import SUPPORTED
+from tests.api import pythons
 
 PROGRAM = events_api_archive.program()
 MODULES = sorted(path for path in PROGRAM if path.endswith(".py"))
-OLDEST = min(tuple(map(int, version.split("."))) for version in PYTHONS.values())
+OLDEST = tuple(map(int, pythons.OLDEST.split(".")))
+TARGETS = [Target(python, architecture) for python in pythons.VERSIONS for architecture in MACHINES]
 # import names of what the lock file has
 NEEDED = {
     "fastapi",
@@ -28,6 +36,8 @@ NEEDED = {
     "backports",
     "compression",
 }
+ELF_MACHINES = {"amd64": 62, "arm64": 183}
+"""e_machine of elf(5): EM_X86_64, EM_AARCH64."""
 
 
 @pytest.mark.parametrize("path", MODULES)
@@ -43,15 +53,49 @@ def test_a_module_is_written_for_the_oldest_python_and_imports_what_is_there(pat
     for name in own - {"cvat_analytics", "cvat_analytics.api"}:
         file = f"lib/{name.replace('.', '/')}"
         assert f"{file}.py" in PROGRAM or f"{file}/__init__.py" in PROGRAM, name
-    # newer than the oldest Python, though no syntax
-    assert not re.search(
-        r"\b(tomllib|ExceptionGroup|StrEnum|datetime\.UTC|import UTC|TaskGroup|batched)\b",
-        PROGRAM[path].decode(),
-    )
 
 
 def test_every_supported_system_has_its_python():
     assert set(PYTHONS) == SUPPORTED
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=str)
+def test_the_archive_is_complete_for_the_hosts_python_and_processor(target):
+    content = events_api_archive.archive(validate({}, where="defaults"), target.python, target.architecture)
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        files = {entry.name: archive.extractfile(entry).read() for entry in archive}
+    metadata = [
+        BytesHeaderParser().parsebytes(content)
+        for path, content in files.items()
+        if path.endswith(".dist-info/METADATA")
+    ]
+    versions = {canonicalize_name(each["Name"]): each["Version"] for each in metadata}
+
+    # what the lock file names for that Python, by our reading of its markers as by uv's
+    assert versions == {wheel.name: wheel.version for wheel in events_api_wheels.locked(target)}
+    # what that needs there is there
+    wanted = [
+        requirement
+        for each in metadata
+        for requirement in map(Requirement, each.get_all("Requires-Dist", []))
+        if requirement.marker is None or requirement.marker.evaluate(target.environment | {"extra": ""})
+    ]
+    assert len(wanted) > 15
+    assert [
+        str(requirement)
+        for requirement in wanted
+        if versions.get(canonicalize_name(requirement.name), "") not in requirement.specifier
+    ] == []
+    # it is built for that Python and that processor
+    built = {path: content for path, content in files.items() if PurePosixPath(path).suffix == ".so"}
+    assert len(built) >= 4
+    own_names = (f"cpython-{target.python.replace('.', '')}-", "abi3")
+    for path, library in built.items():
+        assert any(name in path for name in own_names), path
+        assert int.from_bytes(library[18:20], "little") == ELF_MACHINES[target.architecture], path
+    # and nothing but that, the program, and what belongs to a package
+    assert {path for path, own in events_api_archive.program().items() if files.get(path) != own} == set()
+    assert [path for path in files if not path.startswith("lib/") or "__pycache__" in path] == []
 
 
 def test_the_digest_changes_with_all_that_matters(monkeypatch, tmp_path):
@@ -61,12 +105,12 @@ def test_the_digest_changes_with_all_that_matters(monkeypatch, tmp_path):
         len({first, events_api_archive.digest("3.13", "amd64"), events_api_archive.digest("3.11", "arm64")})
         == 3
     )
-    (tmp_path / "lock").write_bytes(LOCK.read_bytes() + b"\n")
+    (tmp_path / "lock").write_bytes(events_api_wheels.LOCK.read_bytes() + b"\n")
     monkeypatch.setattr(events_api_archive, "LOCK", tmp_path / "lock")
     assert events_api_archive.digest("3.11", "amd64") != first
 
 
 def test_every_requirement_has_a_hash():
-    entries = re.split(r"^(?=[a-z])", LOCK.read_text(), flags=re.MULTILINE)[1:]
-    assert len(entries) > 15
-    assert [entry.split()[0] for entry in entries if "--hash=sha256:" not in entry] == []
+    wheels = events_api_wheels.locked(Target(pythons.OLDEST, "amd64"))
+    assert len(wheels) > 15
+    assert [wheel.name for wheel in wheels if not wheel.hashes] == []

@@ -22,7 +22,7 @@ from cvat_analytics.api.exports import Exports
 from cvat_analytics.api.filters import Selection
 from cvat_analytics.errors import UnreachableError
 from tests.api.data import wait_for
-from tests.api.harness import Api, FakeVector, running_api
+from tests.api.harness import Api, FakeVector, Program, running_api
 from tests.api.proxy import Proxy, proxy
 from tests.store import Store
 
@@ -60,7 +60,7 @@ Start = Callable[..., tuple[Api, Proxy]]
 
 
 @pytest.fixture
-def start(tmp_path, large: Store, vector: FakeVector) -> Iterator[Start]:
+def start(tmp_path, large: Store, vector: FakeVector, program: Program) -> Iterator[Start]:
     """Return a function that starts a service behind a proxy."""
     from contextlib import ExitStack
 
@@ -69,7 +69,14 @@ def start(tmp_path, large: Store, vector: FakeVector) -> Iterator[Start]:
         def started(**limits: int) -> tuple[Api, Proxy]:
             between = stack.enter_context(proxy(large.http_port))
             api = stack.enter_context(
-                running_api(tmp_path / "api", large, vector.url, clickhouse_port=between.port, **limits)
+                running_api(
+                    tmp_path / "api",
+                    large,
+                    vector.url,
+                    clickhouse_port=between.port,
+                    program=program,
+                    **limits,
+                )
             )
             return api, between
 

@@ -2,6 +2,12 @@
 
 import pytest
 
+from cvat_analytics import events_api_archive
+from cvat_analytics.errors import InputError
+from tests.deploys.conftest import OFFERS
+from tests.deploys.test_deploy import refusal
+
+ARCHIVE = events_api_archive.archive
 EVERYTHING = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", "events_api")}
 UNIT = "cvat-analytics-events-api"
 
@@ -50,3 +56,32 @@ def test_no_password_is_in_a_command(run_deploy):
     run = run_deploy(groups=EVERYTHING)
     text = "\n".join(command for commands in run.commands.values() for command in commands)
     assert [name for name in run.secrets if run.secrets[name] in text] == []
+
+
+def test_a_bundle_without_its_wheels_is_refused_before_any_change(run_deploy, monkeypatch, tmp_path):
+    monkeypatch.setattr("cvat_analytics.events_api_archive.archive", ARCHIVE)
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    for offer in OFFERS.splitlines():
+        _, name, version = offer.split()
+        (bundle / f"{name}_{version}_amd64.deb").touch()
+    text = refusal(run_deploy, groups=EVERYTHING, settings={"package_source": str(bundle)})
+    assert text.startswith(
+        f"package_source {bundle}: lacks wheels of the events API for Python 3.11 on amd64: annotated-doc "
+    )
+    assert text.endswith(
+        f"`cvat-analytics bundle wheels {bundle} --system debian-12 --architecture amd64` gets them"
+    )
+
+
+def test_a_machine_that_cannot_get_the_wheels_is_refused_before_any_change(run_deploy, monkeypatch):
+    def archive(*about):
+        raise InputError("no index")
+
+    monkeypatch.setattr("cvat_analytics.events_api_archive.archive", archive)
+    assert refusal(run_deploy, groups=EVERYTHING) == "no index"
+    # and where a host has them already nothing is made
+    there = {"events-api.sha256": [events_api_archive.digest("3.11", "amd64")]}
+    run = run_deploy(groups=EVERYTHING, answers=there)
+    assert run.failed == set()
+    assert run.matching("events-api.new") == []

@@ -1,0 +1,62 @@
+"""The newest supported system for real: the whole stack on Debian 13, whose Python (3.13), nginx, nftables, systemd and
+OpenSSL are newer than those of Debian 12, on which the other tests run.
+"""
+
+from __future__ import annotations
+
+from cvat_analytics import events_api_archive
+from cvat_analytics.settings import COMPONENTS
+
+from . import image
+from .command import deploy, smoke
+from .conftest import HostFactory
+from .repository import RepositoryServer
+from .test_deploy import changes, sql, state
+from .test_front_door import UNITS, Inventory, add_people, curl, export, exposure
+
+OWN_UNITS = [f"{unit}.service" for unit in UNITS if unit.startswith("cvat-analytics-")]
+
+
+def test_the_whole_stack_with_gateway_and_firewall_runs_on_debian_13(
+    host_factory: HostFactory, inventory: Inventory, repository_server: RepositoryServer
+) -> None:
+    host = host_factory("trixie")
+    source = repository_server.complete()
+    source.add_files(image.debian_packages("trixie"))
+    settings = {
+        **source.settings(),
+        "grafana_root_url": f"https://{host.ip}/analytics/",
+        "gateway_listen_address": host.ip,
+        "firewall": True,
+    }
+    path = inventory({name: [host] for name in COMPONENTS}, **settings)
+    add_people(path)
+    deploy(path)
+    assert [line for line in smoke(path) if not line.startswith("PASS")] == []
+
+    # it is what it says: the distribution's Python runs the archive that was made for it
+    python = events_api_archive.PYTHONS["debian", "13"]
+    process = host.run("systemctl show --value -p MainPID cvat-analytics-events-api").output.strip()
+    assert host.run(f"readlink /proc/{process}/exe").output.strip() == f"/usr/bin/python{python}"
+
+    sql(
+        host,
+        "INSERT INTO cvat.events (scope, source, timestamp, user_id, job_id) "
+        "SELECT 'save:job', 'client', now() - number, if(number < 3, 4, 5), 7 FROM numbers(5)",
+    )
+    for who, rows in (("boss", 5), ("worker", 3)):
+        _, file = export(path, host, "job_id=7&filename=job.csv", who)
+        assert len(file.splitlines()) == 1 + rows, file
+    dashboards = f"https://{host.ip}/analytics/api/search"
+    assert [curl(path, dashboards, who=who)[0] for who in ("reader", "worker", "")] == [200, 403, 401]
+
+    assert {unit: level for unit in UNITS if (level := exposure(host, unit)) > 3.0} == {}
+    assert host.run("systemctl --failed --no-legend --plain").output == ""
+    # nothing in our units or in nginx's configuration is deprecated there
+    assert host.run(f"systemd-analyze verify {' '.join(OWN_UNITS)} 2>&1").output == ""
+    gateway = host.run("journalctl --no-pager -o cat -u cvat-analytics-gateway").output
+    assert [line for line in gateway.splitlines() if "[" in line] == []
+
+    before = state(host)
+    assert "Nothing to change" in deploy(path).output
+    assert changes(before, state(host)) == {}
