@@ -93,6 +93,12 @@ def client_address(request: Request) -> str:
 class Directory(Protocol):
     """Knows people: CVAT, or the users file."""
 
+    def remembered(self, given: Credentials) -> Caller | None:
+        """Return whose credentials these are where that has just been asked, at no cost; None for anybody else.
+
+        Raises Problem (503) when it cannot be known now.
+        """
+
     async def find(self, given: Credentials) -> Caller | None:
         """Return whose credentials these are, or None when they are nobody's.
 

@@ -37,12 +37,12 @@ class Memory:
     async def find(self, given: Credentials, ask: Callable[[], Awaitable[Caller | None]]) -> Caller | None:
         """Return what is remembered, or what `ask` returns; somebody who asks often is asked about once at a time."""
         name = self._name(given)
-        if caller := self._remembered(name):
+        if caller := self.remembered(given):
             return caller
         lock = self._asking.setdefault(name, asyncio.Lock())
         try:
             async with lock:
-                caller = self._remembered(name) or await ask()
+                caller = self.remembered(given) or await ask()
         finally:
             if not lock.locked():
                 self._asking.pop(name, None)
@@ -56,7 +56,9 @@ class Memory:
         """Forget everybody."""
         self._found.clear()
 
-    def _remembered(self, name: bytes) -> Caller | None:
+    def remembered(self, given: Credentials) -> Caller | None:
+        """Return what is remembered, and nothing else."""
+        name = self._name(given)
         until, caller = self._found.get(name, (0.0, None))
         if caller and until > time.monotonic():
             return caller
@@ -84,6 +86,10 @@ class Cvat:
             limits=httpx.Limits(max_connections=20),
         )
         self._memory = Memory()
+
+    def remembered(self, given: Credentials) -> Caller | None:
+        """See Directory."""
+        return self._memory.remembered(given)
 
     async def find(self, given: Credentials) -> Caller | None:
         """See Directory."""
@@ -172,6 +178,11 @@ class UsersFile:
         self._version: tuple[int, int] | None = None
         # Checking a password costs memory and time on purpose: one at a time leaves the rest of the service its own
         self._turn = asyncio.Semaphore(1)
+
+    def remembered(self, given: Credentials) -> Caller | None:
+        """See Directory."""
+        self._read()
+        return self._memory.remembered(given)
 
     async def find(self, given: Credentials) -> Caller | None:
         """See Directory."""

@@ -88,15 +88,17 @@ async def caller(request: Request) -> Caller:
     if request.method not in _SAFE and not given.authorization.lower().startswith(("token ", "bearer ")):
         _refuse_other_sites(request)
     address, name = client_address(request), given.claimed()
-    if wait := found.attempts.wait(address, name):
-        raise Problem(429, f"too many wrong logins. Wait {wait} s", headers={"Retry-After": str(wait)})
-    who = await found.directory.find(given)
+    who = found.directory.remembered(given)
     if who is None:
-        if name:  # nobody guesses a session or a token, and one bucket for all of them would lock out a whole office
-            found.attempts.failed(address, name)
+        async with found.attempts.turn(address, name):
+            who = await found.directory.find(given)
+            if who is not None:
+                found.attempts.succeeded(address, name)
+            elif name:  # nobody guesses a session or a token, and one bucket for all of them would lock out a whole office
+                found.attempts.failed(address, name)
+    if who is None:
         await asyncio.sleep(FAILURE_SECONDS)
         raise _unauthorized("this login is not known, or its password is wrong")
-    found.attempts.succeeded(address, name)
     request.scope["caller"] = who.key
     return who
 

@@ -227,6 +227,10 @@ def test_passwords_cannot_be_guessed_at_speed(local_api: Api):
         assert statuses == [401] * 10 + [429]
         assert client.get("/api/requests", auth=("boss", "password-of-boss")).status_code == 429
         assert client.get("/api/requests", auth=("worker", "password-of-worker")).status_code == 200
+        # whoever has just proved who he is is not locked out by somebody else's guesses
+        for n in range(11):
+            client.get("/api/requests", auth=("worker", f"guess-{n}"))
+        assert client.get("/api/requests", auth=("worker", "password-of-worker")).status_code == 200
 
 
 def test_without_a_cvat_the_users_file_says_who_may_see_what(local_api: Api):

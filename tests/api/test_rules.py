@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from cvat_analytics import working_time as stated
 from cvat_analytics.api import jobs, queries, streams, vector
-from cvat_analytics.api.attempts import ATTEMPTS, WINDOW, Attempts
+from cvat_analytics.api.attempts import AT_ONCE, ATTEMPTS, WAITING, WINDOW, Attempts
 from cvat_analytics.api.clickhouse import written
 from cvat_analytics.api.config import VectorConfig
 from cvat_analytics.api.filters import Filters
@@ -84,6 +84,58 @@ def test_attempts_are_counted_by_address_and_name_and_forgotten():
     assert attempts.wait("a", "root") == 1
     now[0] = WINDOW + 1
     assert attempts.wait("a", "root") == 0
+
+
+def test_guesses_that_come_all_at_once_count_as_those_that_come_one_by_one():
+    async def all_at_once() -> tuple[int, int]:
+        attempts = Attempts()
+        checked = 0
+
+        async def guess() -> None:
+            nonlocal checked
+            async with attempts.turn("a", "root"):
+                checked += 1
+                await asyncio.sleep(0)
+                attempts.failed("a", "root")
+
+        ends = await asyncio.gather(*(guess() for _ in range(50)), return_exceptions=True)
+        return checked, [getattr(end, "status", None) for end in ends].count(429)
+
+    assert asyncio.run(all_at_once()) == (ATTEMPTS, 50 - ATTEMPTS)
+
+
+def test_who_floods_the_service_with_logins_waits_behind_himself_only():
+    async def flood() -> tuple[int, list[int | None], int]:
+        attempts = Attempts()
+        running = most = 0
+        release = asyncio.Event()
+
+        async def login(address: str, name: str) -> None:
+            nonlocal running, most
+            async with attempts.turn(address, name):
+                running, most = running + 1, max(most, running + 1)
+                if address != "b":
+                    await release.wait()
+                running -= 1
+
+        # one network of IPv6 is one address
+        flooding = [asyncio.create_task(login(f"2001:db8::{n:x}", f"name{n}")) for n in range(WAITING + 5)]
+        await asyncio.sleep(0)
+        await login("b", "ann")
+        while_flooded = most
+        release.set()
+        ends = await asyncio.gather(*flooding, return_exceptions=True)
+        await login("2001:db8::1", "ann")
+        return while_flooded, [getattr(end, "status", None) for end in ends if end], len(attempts._queues)
+
+    assert asyncio.run(flood()) == (AT_ONCE + 1, [429] * 5, 0)
+
+
+def test_a_name_that_nobody_can_have_takes_no_room():
+    attempts = Attempts()
+    attempts.failed("a", "x" * 10_000)
+    assert attempts.wait("a", "x" * 10_000) == 0
+    assert max(len(name) for _, name in attempts._failures) <= 200
 
 
 @pytest.mark.parametrize(
