@@ -22,9 +22,9 @@ from scripts.target import DEFAULT_DIRECTORY
 @target_options
 @click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
 def status(directory: Path | None, inventory: Path | None, as_json: bool) -> None:
-    """Say which parts of a stack run, what arrives at which port, what waits, and what was refused.
+    """Say which parts of a stack do their work and why not, what arrives at which port, what waits, and what was refused.
 
-    Exit code 1 when a part does not run. The JSON object has each part's state by its name, and more.
+    Exit code 1 when a part does not do its work. The JSON object has each part's state by its name, and more.
     """
     logs = None
     if inventory:
@@ -41,6 +41,8 @@ def status(directory: Path | None, inventory: Path | None, as_json: bool) -> Non
             click.echo(
                 f"{part.name:<11} {part.state:<14} {part.version:<14} {part.address:<30} {part.host}{log}".rstrip()
             )
+            if part.problem:
+                click.echo(f"            {part.problem}")
         if report.flow:
             _show(report.flow)
         for problem in report.problems:

@@ -27,6 +27,7 @@ from cvat_analytics.embedded import engine
 from cvat_analytics.embedded.processes import Part, Processes, is_ready
 from cvat_analytics.endpoints import Endpoint, listening
 from cvat_analytics.errors import InputError
+from cvat_analytics.health import State
 from cvat_analytics.render import Context, Paths, RenderedFile
 
 HOST = "embedded"
@@ -184,11 +185,11 @@ def down(directory: Path) -> list[str]:
         return _stop(find(directory))
 
 
-def status(directory: Path) -> dict[str, str]:
+def status(directory: Path) -> dict[str, State]:
     """Return for each part `running`, `not answering` or `stopped`."""
     stack = find(directory)
     ready = {part.name: part.ready_url for part in _parts(stack, stack.context(), {})}
-    states = {}
+    states: dict[str, State] = {}
     for name in PARTS:
         running = stack.processes.pid(name) is not None
         states[name] = "stopped" if not running else "running" if is_ready(ready[name]) else "not answering"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import ssl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,7 @@ from cvat_analytics.dead_letters_retry import Retry
 from cvat_analytics.endpoints import Endpoint, Trust
 from cvat_analytics.errors import InputError, UnreachableError
 from cvat_analytics.settings import validate
-from tests.serving import QuietServer, served
+from tests.tls_server import listening_with
 
 FRONT = ["grafana", "events_api", "gateway"]
 
@@ -113,40 +111,6 @@ def test_what_is_set_on_the_clickhouse_host_says_nothing_of_the_others(
     assert access.vector.trust is None
     assert access.vector.settings.vector_extra_ports == ()
     assert access.grafana.settings.grafana_path == "/analytics"
-
-
-class _Answers(BaseHTTPRequestHandler):
-    """Answers 200, and keeps what it was asked."""
-
-    server: _Server
-
-    def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.server.received.append(f"{self.command} {self.headers['Authorization']}")
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    do_POST = do_GET
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class _Server(QuietServer):
-    def __init__(self, certificate: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
-        self.received: list[str] = []
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, certificate.with_name(f"{certificate.stem}-key.pem"))
-        self.socket = context.wrap_socket(self.socket, server_side=True)
-
-
-@contextmanager
-def listening_with(certificate: Path) -> Iterator[tuple[str, int, list[str]]]:
-    """Answer through TLS with a certificate; yield where, and what is received."""
-    with served(_Server(certificate)) as server:
-        yield "127.0.0.1", server.server_port, server.received
 
 
 def asked(host: str, port: int, trust: Trust) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -106,6 +108,33 @@ def test_people_and_machines_are_told(running: stack.Stack, access: Access) -> N
     assert "in the last 15 minutes, the last one " in text
 
 
+def test_an_events_api_that_runs_and_does_not_answer_is_told(running: stack.Stack) -> None:
+    pid = running.processes.pid("events_api")
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        result = CliRunner().invoke(main, ["status", "--dir", str(running.directory)])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("events_api")]
+    assert "not answering" in line
+    assert line.endswith("events_api.log)")
+
+
+def test_what_is_wrong_with_a_part_stands_below_it(
+    running: stack.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    why = "lets nobody in: CVAT at http://10.0.0.9 does not answer"
+    part = status.Part("gateway", "front", "failing", "1.22.1", "https://10.0.0.3:443", why)
+    monkeypatch.setattr(status, "of_embedded", lambda running: status.Report([part], None))
+    result = CliRunner().invoke(main, ["status", "--dir", str(running.directory)])
+    assert result.exit_code == 1
+    first, second = result.stdout.splitlines()
+    assert first.split()[:2] == ["gateway", "failing"]
+    assert second.strip() == why
+
+
 def test_a_stack_that_an_older_checkout_has_started_can_be_looked_at(running: stack.Stack) -> None:
     file = running.directory / "secrets.json"
     values = json.loads(file.read_text())
@@ -158,6 +187,8 @@ def test_a_deployed_stack_is_asked_on_its_hosts(
     assert report.states == {"clickhouse": "running", "vector": "stopped", "grafana": "stopped"}
     assert not report.fine
     assert status.Part("vector", "in1", "running", "0.58.0-1", "http://127.0.0.1:8282") in report.parts
+    (grafana,) = [part for part in report.parts if part.name == "grafana"]
+    assert grafana.problem == "see `journalctl -u grafana-server`; a deploy starts it"
     assert "systemctl is-active grafana-server" in asked["store"]
     values["in1"]["vector_tls_certificate"] = values["in1"]["vector_tls_key"] = __file__
     tls = replace(described, topology=topology.build(hosts, values, where="test"))
@@ -169,6 +200,7 @@ def test_a_deployed_stack_is_asked_on_its_hosts(
     away = replace(access, clickhouse=replace(access.clickhouse, port=1))
     report = status.of_hosts(described, away, {host: shell(host) for host in answers})
     assert report.states["clickhouse"] == "not answering"
+    assert "see `journalctl -u clickhouse-server`" in report.parts[0].problem
     assert report.flow is None
     assert (
         "the pipeline cannot be looked at: ClickHouse at 127.0.0.1:1 cannot be reached" in report.problems[0]

@@ -1,0 +1,153 @@
+"""Ask each component, as its clients do, whether it does its work. What is wrong is said with what to do next."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from cvat_analytics.access import Access
+from cvat_analytics.certificates import RENEW_BEFORE
+from cvat_analytics.endpoints import Endpoint
+from cvat_analytics.errors import CvatAnalyticsError
+
+State = Literal["stopped", "not answering", "failing", "running"]
+"""From the worst to the best: `failing` answers, but not as it must."""
+
+UNITS = {
+    "clickhouse": "clickhouse-server",
+    "vector": "vector",
+    "grafana": "grafana-server",
+    "events_api": "cvat-analytics-events-api",
+    "gateway": "cvat-analytics-gateway",
+}
+"""Each component's systemd unit."""
+
+_TIMEOUT = 10.0
+"""Seconds for an answer: the events API itself gives CVAT five."""
+_SESSION = {"Cookie": "sessionid=cvat-analytics-status"}
+"""A session of CVAT that is nobody's: to refuse it, CVAT must have been asked."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a component is. `problem` is empty, or says what is wrong, or soon will be, and what to do."""
+
+    state: State
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    body: bytes
+    ends: datetime | None
+    """When the certificate that was shown ends."""
+
+
+def of(access: Access, component: str) -> Health:
+    """Return how `component` answers at its endpoint of `access`; it must have one."""
+    endpoint: Endpoint = getattr(access, component)
+    unit = UNITS[component]
+    try:
+        if component == "events_api":
+            return _events_api(access, endpoint)
+        if component == "gateway":
+            return _gateway(access, endpoint)
+        path = {"grafana": f"{endpoint.settings.grafana_path}/api/health"}.get(component, "/ping")
+        return _alive(_get(endpoint, path), path, unit)
+    except ssl.SSLCertVerificationError as error:
+        return Health("failing", f"no client accepts its certificate ({error.verify_message}): deploy again")
+    except (OSError, http.client.HTTPException) as error:
+        reason = str(error) or type(error).__name__
+        return Health("not answering", f"no answer ({reason}): see `journalctl -u {unit}`")
+    except CvatAnalyticsError as error:
+        return Health("running", f"it was not asked: {error}")
+
+
+def _get(endpoint: Endpoint, path: str, headers: Mapping[str, str] | None = None) -> _Answer:
+    connection = endpoint.connection(_TIMEOUT)
+    try:
+        connection.connect()
+        shown = connection.sock.getpeercert() if isinstance(connection.sock, ssl.SSLSocket) else None
+        connection.request("GET", path, headers=dict(headers or {}))
+        answer = connection.getresponse()
+        ends = ssl.cert_time_to_seconds(str(shown["notAfter"])) if shown else None
+        return _Answer(answer.status, answer.read(), datetime.fromtimestamp(ends, UTC) if ends else None)
+    finally:
+        connection.close()
+
+
+def _alive(answer: _Answer, path: str, unit: str) -> Health:
+    if answer.status != 200:
+        return Health("failing", f"{path} is answered HTTP {answer.status}: see `journalctl -u {unit}`")
+    return Health("running", _soon(answer))
+
+
+def _soon(answer: _Answer) -> str:
+    """Say when a certificate ends soon."""
+    left = answer.ends - datetime.now(UTC) if answer.ends else RENEW_BEFORE
+    if left >= RENEW_BEFORE:
+        return ""
+    return (
+        f"its certificate ends on {answer.ends:%Y-%m-%d} (in {left.days} days): the next deploy renews one of the stack's own "
+        "authority, another one is yours to renew"
+    )
+
+
+def _events_api(access: Access, endpoint: Endpoint) -> Health:
+    """Return whether it is alive, and whether anybody can log in."""
+    health = _alive(_get(endpoint, "/health"), "/health", UNITS["events_api"])
+    if health.state == "running" and access.asked_cvat:
+        answer = _get(endpoint, "/api/events", _SESSION)
+        if answer.status >= 500:
+            return Health("failing", f"lets nobody in: {_of_cvat(access.asked_cvat, answer)}")
+        if answer.status != 401:
+            return Health(
+                "failing", f"takes a session that is nobody's (HTTP {answer.status}): see 'cvat_server_url'"
+            )
+    return health
+
+
+def _of_cvat(url: str, answer: _Answer) -> str:
+    """Say what the events API's answer says of the CVAT that it has asked."""
+    try:
+        detail = str(json.loads(answer.body)["detail"])
+    except (ValueError, LookupError, TypeError):
+        detail = f"HTTP {answer.status}"
+    reason = re.search(r"\((.*)\)", detail)
+    return (
+        f"CVAT at {url} does not answer the question who somebody is ({reason[1] if reason else detail}). See whether the host of the "
+        "events API reaches that address, which is the setting 'cvat_server_url', or else 'cvat_url'"
+    )
+
+
+def _gateway(access: Access, endpoint: Endpoint) -> Health:
+    """Return whether nginx answers, Grafana is closed to strangers, and the authorisation behind it works."""
+    path = f"{endpoint.settings.grafana_path}/api/search"
+    answer = _get(endpoint, path)
+    if answer.status in (401, 403, 302) and access.asked_cvat:
+        answer = replace(_get(endpoint, path, _SESSION), ends=answer.ends)
+    if answer.status in (401, 403, 302):
+        return Health("running", _soon(answer))
+    if answer.status < 300:
+        return Health(
+            "failing",
+            f"LETS STRANGERS IN: {path} is answered HTTP {answer.status} to nobody's login. Stop it "
+            f"(`systemctl stop {UNITS['gateway']}`), then deploy again",
+        )
+    if answer.status < 500:
+        return Health("failing", f"answers HTTP {answer.status} where a login is due: deploy again")
+    behind = of(access, "events_api") if access.events_api else Health("stopped")
+    if behind.state == "failing":
+        return behind
+    if behind.state == "running":
+        why = f"see `journalctl -u {UNITS['gateway']}` and `journalctl -u {UNITS['events_api']}`"
+    else:
+        why = "the events API, which it asks who a visitor is, does not answer; see there"
+    return Health("failing", f"lets nobody in (HTTP {answer.status}): {why}")
