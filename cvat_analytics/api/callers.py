@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote
@@ -55,10 +54,10 @@ class Credentials:
     authorization: str = ""
     cookie: str = ""
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers that show them to somebody else."""
-        found = {"Authorization": self.authorization, "Cookie": self.cookie}
-        return {name: value for name, value in found.items() if value}
+    def headers(self) -> dict[bytes, bytes]:
+        """Return the headers that show them to somebody else, byte for byte."""
+        found = {b"Authorization": self.authorization, b"Cookie": self.cookie}
+        return {name: value.encode("latin-1") for name, value in found.items() if value}
 
     def basic(self) -> tuple[str, str] | None:
         """Return name and password of a basic login (RFC 7617), or None when it is none."""
@@ -67,7 +66,7 @@ class Credentials:
             return None
         try:
             name, colon, password = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # no base64, or not of UTF-8
             return None
         return (name, password) if colon else None
 

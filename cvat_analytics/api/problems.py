@@ -78,6 +78,12 @@ def install(application: FastAPI) -> None:
         assert isinstance(error, HTTPException)  # noqa: S101
         return answer(request, Problem(error.status_code, str(error.detail), headers=error.headers))
 
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        return answer(
+            request, Problem(500, "the service failed; its log has the reason under this request id")
+        )
+
+    application.add_exception_handler(Exception, failed)
     application.add_exception_handler(Problem, stated)
     application.add_exception_handler(RequestValidationError, unfit)
     application.add_exception_handler(HTTPException, framework_s)

@@ -9,11 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from cvat_analytics.api import problems
-from cvat_analytics.api.problems import Problem
 
 log = logging.getLogger("cvat_analytics.api")
 
@@ -48,10 +44,10 @@ class Tracing:
             "latin-1"
         )
         scope["request_id"] = request_id = sent if _VALID.fullmatch(sent) else str(uuid.uuid4())
-        status, size, began = 0, 0, time.monotonic()
+        status, size, complete, began = 0, 0, False, time.monotonic()
 
         async def traced(message: Message) -> None:
-            nonlocal status, size
+            nonlocal status, size, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = list(message["headers"])
@@ -65,6 +61,7 @@ class Tracing:
                 message = {**message, "headers": headers}
             elif message["type"] == "http.response.body":
                 size += len(message.get("body", b""))
+                complete = not message.get("more_body", False)
             await send(message)
 
         outcome = ""
@@ -76,10 +73,8 @@ class Tracing:
         except Exception as error:
             outcome = f" error={type(error).__name__}"
             log.exception("request_id=%s failed", request_id)
-            if status:
+            if not complete:  # otherwise the framework has answered (problems.install)
                 raise
-            problem = Problem(500, "The service failed; its log has the reason under this request id.")
-            await problems.answer(Request(scope), problem)(scope, receive, traced)
         finally:
             log.info(
                 "request_id=%s method=%s path=%s status=%s bytes=%s ms=%.0f user=%s%s",

@@ -162,14 +162,20 @@ def test_a_session_and_tokens_work_as_a_login_does(api: Api, headers):
         {"Authorization": "Basic !!!"},
         {"Authorization": "Basic " + base64.b64encode(b"root").decode()},
         {"Authorization": "Basic " + base64.b64encode(b"root:wrong").decode()},
+        {"Authorization": b"Basic \xff\xfe"},
+        {"Authorization": "Basic " + base64.b64encode(b"\xff:\xfe").decode()},
         {"Authorization": "Token stolen"},
+        {"Authorization": b"Token \xff"},
+        {"Cookie": b"sessionid=\xff"},
         {"Cookie": "sessionid=stolen"},
         {"Cookie": "other=1"},
         {"X-Webauth-User": "root"},
         {"Remote-User": "root", "X-Forwarded-User": "root", "X-Auth-Request-User": "root"},
     ],
 )
-def test_nobody_gets_in_without_a_login_that_cvat_knows(api: Api, headers):
+def test_nobody_gets_in_without_a_login_that_is_known(api: Api, local_api: Api, headers):
+    with local_api.client(headers=headers) as client:
+        assert client.get("/api/requests").status_code == 401
     with api.client(headers=headers) as client:
         for method, path in (
             ("GET", "/api/events"), ("POST", "/api/events"), ("POST", "/api/events/export"),

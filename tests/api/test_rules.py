@@ -10,18 +10,22 @@ import socket
 import threading
 import time
 
+import httpx
 import pytest
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cvat_analytics import working_time as stated
-from cvat_analytics.api import jobs, queries, streams, vector
+from cvat_analytics.api import jobs, problems, queries, streams, vector
 from cvat_analytics.api.attempts import AT_ONCE, ATTEMPTS, WAITING, WINDOW, Attempts
 from cvat_analytics.api.clickhouse import written
 from cvat_analytics.api.config import VectorConfig
 from cvat_analytics.api.filters import Filters
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.tracing import Tracing
 from cvat_analytics.api.vector import Vector
 from cvat_analytics.api.working_time import DURATION_SCOPES, THRESHOLD_MS, Action, Ids, amounts
 
@@ -299,3 +303,34 @@ def test_of_a_vector_that_does_not_answer_in_time_nothing_is_claimed(monkeypatch
     ):
         asyncio.run(send())
     assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "5")
+
+
+def test_a_failure_of_the_service_is_a_problem_that_does_not_say_why(caplog):
+    application = FastAPI()
+    problems.install(application)
+
+    @application.get("/failing")
+    async def failing() -> None:
+        raise RuntimeError("an inner secret")
+
+    @application.get("/half")
+    async def half() -> StreamingResponse:
+        def pieces():
+            yield b"half"
+            raise RuntimeError("an inner secret")
+
+        return StreamingResponse(pieces())
+
+    async def get(path: str) -> httpx.Response:
+        service = httpx.ASGITransport(Tracing(application, lambda path: "GET"))
+        async with httpx.AsyncClient(transport=service, base_url="http://api") as client:
+            return await client.get(path, headers={"X-Request-Id": "trace-12345678"})
+
+    answer = asyncio.run(get("/failing"))
+    assert (answer.status_code, answer.headers["content-type"]) == (500, problems.MEDIA_TYPE)
+    assert answer.json()["request_id"] == answer.headers["x-request-id"] == "trace-12345678"
+    assert "secret" not in answer.text
+    assert "request_id=trace-12345678 failed" in caplog.text
+    # what has begun cannot be taken back: the server has to break it off
+    with pytest.raises(RuntimeError):
+        asyncio.run(get("/half"))

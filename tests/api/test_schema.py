@@ -7,6 +7,7 @@ import pytest
 import schemathesis
 
 from tests.api.harness import Api
+from tests.browser import Page, chromium
 
 # asked for by people, not by programs that try out everything
 PATHS = {
@@ -81,3 +82,17 @@ def test_the_documentation_page_needs_nothing_from_elsewhere(local_api: Api):
             assert client.get(f"/api/events/{name}").status_code == 200
         for name in ("docs/assets/package.json", "docs/assets/..%2Fpackage.json"):
             assert client.get(f"/api/events/{name}").status_code == 404
+
+
+def test_the_documentation_is_shown_and_asks_nobody_else(local_api: Api):
+    with chromium() as browser:
+        page = Page(browser, local_api.url)
+        browser.get(f"{local_api.url}/api/events/docs")
+        operations = sum(len(methods) for methods in PATHS.values())
+        page.wait(lambda: len(page.all(".opblock")) == operations)
+        page.run("document.querySelector('.opblock-summary-control').click()")
+        page.wait(lambda: page.all(".opblock .execute"))
+        loaded = page.run("return performance.getEntriesByType('resource').map((each) => each.name)")
+        assert len(loaded) >= 4
+        assert [each for each in loaded if not each.startswith((local_api.url, "data:"))] == []
+        assert page.errors() == []
