@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import logging
+import os
 import threading
 import time
 import uuid
@@ -282,6 +283,9 @@ class Exports:
                 for piece in answer.pieces():
                     if run.stop.is_set():
                         raise _Stopped
+                    # ClickHouse and Vector may live on the same disk, and a full one stops them
+                    if self.shelf.free_bytes() < MINIMUM_FREE:
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     write(piece)
         finally:
             run.answer = None

@@ -1,0 +1,52 @@
+"""What an export leaves of the disk: ClickHouse and Vector may live on it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from cvat_analytics.api import exports, jobs, queries
+from cvat_analytics.api.callers import Caller
+from cvat_analytics.api.config import ExportsConfig
+from cvat_analytics.api.filters import Selection
+
+
+class Endless:
+    """Stands for a ClickHouse whose answer is long."""
+
+    def __enter__(self) -> Endless:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def pieces(self) -> Iterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 1000
+
+
+def test_an_export_leaves_room_on_the_disk_while_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def left(shelf: jobs.Shelf) -> int:
+        written = sum(file.stat().st_size for file in tmp_path.glob("*/result*"))
+        return exports.MINIMUM_FREE + 5000 - written
+
+    monkeypatch.setattr(jobs.Shelf, "free_bytes", left)
+    monkeypatch.setattr(queries, "is_small", lambda *_: True)
+    store = SimpleNamespace(ask=lambda *_, **__: Endless())
+    made = exports.Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 2, 4), store)
+    caller = Caller("local:ann", 1, "ann")
+    job = made.create(caller, Selection(), queries.FORMATS["csv"], "x.csv", {}, "request")
+    for thread in threading.enumerate():
+        if thread.name == f"export-{job.id}":
+            thread.join(20)
+    ended = made.get(job.id, caller)
+    assert ended
+    assert (ended.status, ended.message) == ("failed", "there is no room left on the server")
+    assert [file.name for file in tmp_path.glob("*/*")] == ["job.json"]
