@@ -15,6 +15,7 @@ from cvat_analytics.api.callers import Caller, Credentials
 from cvat_analytics.api.config import Config
 from cvat_analytics.api.directories import TIMEOUT_SECONDS, Memory
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.trust import trusted
 
 PROVEN_SECONDS = 60.0
 """How long it is taken for granted that CVAT's `/analytics` still refuses strangers."""
@@ -38,7 +39,7 @@ class CvatRight:
 
     def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(
-            base_url=url, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False
+            base_url=url, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False, verify=trusted()
         )
         self._memory = Memory()
         self._proven = -PROVEN_SECONDS

@@ -17,6 +17,7 @@ import httpx
 from cvat_analytics import users
 from cvat_analytics.api.callers import Caller, Credentials, Organization
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.trust import trusted
 from cvat_analytics.errors import InputError
 
 REMEMBERED_SECONDS = 30.0
@@ -82,6 +83,7 @@ class Cvat:
             timeout=TIMEOUT_SECONDS,
             follow_redirects=False,
             trust_env=False,
+            verify=trusted(),
             headers={"Accept": "application/vnd.cvat+json"},
             limits=httpx.Limits(max_connections=20),
         )

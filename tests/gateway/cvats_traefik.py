@@ -50,13 +50,18 @@ class CvatsTraefik:
         return f"https://localhost:{self.https_port}"
 
     @property
+    def authority_file(self) -> Path:
+        """Return the certificate of the authority that has signed CVAT's."""
+        return Authority(self.directory / "certificates").certificate_file
+
+    @property
     def log(self) -> str:
         """Return what traefik has logged."""
         return (self.directory / "traefik.log").read_text()
 
     def browser(self, address: str = "127.0.0.1", **options: Any) -> httpx.Client:
         """Return a client at `address` that trusts what CVAT's proxy presents."""
-        trust = ssl.create_default_context(cafile=str(self.directory / "certificates" / "ca.pem"))
+        trust = ssl.create_default_context(cafile=str(self.authority_file))
         transport = httpx.HTTPTransport(local_address=address, verify=trust)
         return httpx.Client(base_url=self.url, transport=transport, timeout=20, **options)
 

@@ -53,20 +53,20 @@ def behind(tmp_path_factory: pytest.TempPathFactory, store: Store, cvat: FakeCva
     with (
         cvats_traefik(directory / "cvat", cvat.url) as proxy,
         served(FakeVector()) as vector,
-        # the way is the same over https, but the events API trusts public authorities only
-        running_api(
-            directory / "api", store, vector.url, f"http://localhost:{proxy.http_port}/cvat-server"
-        ) as api,
-        Program(as_json).running() as grafana,
-        nginx(
-            directory / "stack",
-            grafana_port=grafana.port,
-            events_api_port=api.port,
-            **under_cvats_name(proxy),
-        ) as gateway,
+        pytest.MonkeyPatch.context() as patch,
     ):
-        proxy.mount(cvat_env.as_traefik(gateway.context.topology, gateway.authority))
-        yield Behind(proxy, gateway, grafana)
+        # where the host's administrator has put the authority of his CVAT
+        patch.setenv("SSL_CERT_FILE", str(proxy.authority_file))
+        stack = under_cvats_name(proxy)
+        with (
+            running_api(directory / "api", store, vector.url, str(stack["cvat_server_url"])) as api,
+            Program(as_json).running() as grafana,
+            nginx(
+                directory / "stack", grafana_port=grafana.port, events_api_port=api.port, **stack
+            ) as gateway,
+        ):
+            proxy.mount(cvat_env.as_traefik(gateway.context.topology, gateway.authority))
+            yield Behind(proxy, gateway, grafana)
 
 
 @pytest.fixture(scope="module")
