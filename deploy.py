@@ -9,6 +9,8 @@ from deploys.operations import stage
 
 wanted = plan.make(plan.inventory_file())
 
+if "gateway" in wanted.components:
+    gateway.prepare(wanted)
 if "clickhouse" in wanted.components:
     clickhouse.install(wanted)
 if "vector" in wanted.components:

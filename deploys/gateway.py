@@ -8,9 +8,17 @@ from deploys import gateway_operations, operations
 from deploys.plan import Plan
 
 
+def prepare(plan: Plan) -> None:
+    """Keep nginx's own service off, which would listen publicly with a page of the distribution's.
+
+    Before all installs: an offline bundle's first packages bring nginx along.
+    """
+    operations.masked(name="gateway: nginx's own service stays off", package="nginx", unit="nginx.service")
+
+
 def install(plan: Plan) -> None:
-    """Install nginx. Its own service would listen publicly with a page of the distribution's: it stays off."""
-    operations.prerequisites(name="gateway: nginx", packages=["nginx"], masked=["nginx.service"])
+    """Install nginx."""
+    operations.prerequisites(name="gateway: nginx", packages=["nginx"])
 
 
 def configure(plan: Plan) -> None:

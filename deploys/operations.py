@@ -201,19 +201,29 @@ def packages_upload(versions: dict[str, str], files: Sequence[Path], directory: 
 
 
 @operation()
-def prerequisites(packages: Sequence[str], masked: Sequence[str] = ()) -> Commands:
+def masked(package: str, unit: str) -> Commands:
+    """Keep `unit` of the distribution's `package` from ever starting; where the package is there already it stays as it is.
+
+    + package: what brings the unit along, when it is going to be installed
+    + unit: its name with suffix
+    """
+    if host.get_fact(PackageVersions, packages=[package]):
+        host.noop("already installed")
+        return
+    yield f"systemctl mask -q {shlex.quote(unit)}"
+
+
+@operation()
+def prerequisites(packages: Sequence[str]) -> Commands:
     """Install the distribution's own `packages`, in whatever version it has.
 
     + packages: their names
-    + masked: units of them that must not start, now or ever; where all packages are there already, units stay as they are
     """
     installed = host.get_fact(PackageVersions, packages=list(packages))
     missing = [name for name in packages if name not in installed]
     if not missing:
         host.noop("already installed")
         return
-    for unit in masked:
-        yield f"systemctl mask -q {shlex.quote(unit)}"
     yield "apt-get -q update"
     yield (
         "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=120 --no-install-recommends "

@@ -4,11 +4,11 @@ OpenSSL are newer than those of Debian 12, on which the other tests run.
 
 from __future__ import annotations
 
-from cvat_analytics import events_api_archive
+from cvat_analytics.events_api_wheels import Target
 from cvat_analytics.settings import COMPONENTS
 
-from . import image
-from .command import deploy, smoke
+from . import image, packages
+from .command import cvat_analytics, deploy, smoke
 from .conftest import HostFactory
 from .repository import RepositoryServer
 from .test_deploy import changes, sql, state
@@ -21,23 +21,43 @@ def test_the_whole_stack_with_gateway_and_firewall_runs_on_debian_13(
     host_factory: HostFactory, inventory: Inventory, repository_server: RepositoryServer
 ) -> None:
     host = host_factory("trixie")
+    target = Target("3.13", packages.architecture())
     source = repository_server.complete()
     source.add_files(image.debian_packages("trixie"))
     settings = {
-        **source.settings(),
+        **source.bundle_settings(),
         "grafana_root_url": f"https://{host.ip}/analytics/",
         "gateway_listen_address": host.ip,
         "firewall": True,
     }
     path = inventory({name: [host] for name in COMPONENTS}, **settings)
     add_people(path)
+    host.cut_network()
+    before = state(host)
+    refused = cvat_analytics("deploy", "--inventory", path)
+    assert refused.exit_code == 2, refused.text
+    assert (
+        f"package_source {source.directory}: lacks wheels of the events API for {target}: annotated-doc "
+        in refused.text
+    )
+    assert changes(before, state(host)) == {}
+    command = (
+        "bundle",
+        "wheels",
+        source.directory,
+        "--system",
+        "debian-13",
+        "--architecture",
+        target.architecture,
+    )
+    filled = cvat_analytics(*command)
+    assert filled.exit_code == 0, filled.text
     deploy(path)
     assert [line for line in smoke(path) if not line.startswith("PASS")] == []
 
     # it is what it says: the distribution's Python runs the archive that was made for it
-    python = events_api_archive.PYTHONS["debian", "13"]
     process = host.run("systemctl show --value -p MainPID cvat-analytics-events-api").output.strip()
-    assert host.run(f"readlink /proc/{process}/exe").output.strip() == f"/usr/bin/python{python}"
+    assert host.run(f"readlink /proc/{process}/exe").output.strip() == f"/usr/bin/python{target.python}"
 
     sql(
         host,
