@@ -29,21 +29,29 @@ PROXY = "traefik"
 SERVICES = (*CLIENTS, PROXY, *STOCK_SERVICES)
 RULE = "./analytics.yml"
 """What `as_traefik` returns, as a file beside CVAT's docker-compose.yml."""
-_MOUNT = {
-    "type": "bind", "source": RULE, "target": traefik.RULES, "read_only": True,
-    # otherwise docker makes a directory of a file that is not there, and traefik has no rule at all
-    "bind": {"create_host_path": False},
-}  # fmt: skip
+AUTHORITY = "./cvat-analytics-ca.pem"
+"""The stack's `certificates/ca.pem` as a file beside CVAT's docker-compose.yml."""
+_TRUSTED = "/etc/ssl/cvat-analytics-ca.pem"
+
+
+def _mount(source: str, target: str) -> dict[str, Any]:
+    # otherwise docker makes a directory of a file that is not there
+    file = {"type": "bind", "source": source, "target": target, "read_only": True}
+    return {**file, "bind": {"create_host_path": False}}
+
+
 _EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - not a listener
 
 
 @dataclass(frozen=True)
 class Environment:
-    """The settings for CVAT, what stands in the way of using them, and whether its traefik needs a rule of this stack's."""
+    """The settings for CVAT, what stands in the way of using them, and what files of this stack's it needs."""
 
     values: Mapping[str, str]
     notes: tuple[str, ...] = field(default=())
     rule: bool = False
+    authority: bool = False
+    """Whether CVAT has to trust the stack's own authority."""
 
 
 def environment(topology: Topology, embedded: bool = False) -> Environment:
@@ -69,7 +77,7 @@ def environment(topology: Topology, embedded: bool = False) -> Environment:
         "CLICKHOUSE_HOST": address(
             store, topology.clickhouse_listen_addresses(), "ClickHouse", "clickhouse_listen_addresses"
         ),
-        "CLICKHOUSE_PORT": str(settings[store].clickhouse_http_port),
+        "CLICKHOUSE_PORT": str(_clickhouse_port(settings[store])),
         "CLICKHOUSE_DB": settings[store].database,
         "CLICKHOUSE_USER": "cvat",
     }
@@ -86,12 +94,38 @@ def environment(topology: Topology, embedded: bool = False) -> Environment:
         notes.append(
             "ClickHouse lets nobody from another machine in as cvat: set 'clickhouse_allowed_addresses' to CVAT's address"
         )
+    notes += _notes_on_tls(settings[store], settings[ingest])
     rule = not embedded and traefik.needed(topology)
     if rule:
         notes.append("CVAT's own traefik rule does not do here: mount the one that --format traefik prints")
     if not embedded:
         notes += (_notes_on_gateway if topology.groups["gateway"] else _notes_on_grafana)(settings[view])
-    return Environment(values, tuple(notes), rule)
+    return Environment(values, tuple(notes), rule, settings[store].clickhouse_tls)
+
+
+def _clickhouse_port(settings: Settings) -> int:
+    return settings.clickhouse_https_port if settings.clickhouse_tls else settings.clickhouse_http_port
+
+
+def _notes_on_tls(store: Settings, ingest: Settings) -> list[str]:
+    """Return what CVAT's own clients need to speak TLS: that of ClickHouse (clickhouse-connect) can, that of Vector cannot."""
+    notes = []
+    if store.clickhouse_tls:
+        notes.append(
+            "CVAT has to trust the stack's certificates/ca.pem, or its exports fail: --format compose mounts it as "
+            f"{AUTHORITY} and names it in SSL_CERT_FILE"
+        )
+        # its driver goes by the port alone (clickhouse_connect/driver/__init__.py, create_client)
+        if store.clickhouse_https_port not in (443, 8443):
+            notes.append(
+                "CVAT speaks TLS to ClickHouse on port 8443 or 443 and on no other: set 'clickhouse_https_port' to one of them"
+            )
+    if ingest.vector_speaks_tls:
+        setting = "vector_tls_certificate" if ingest.vector_tls_certificate else "vector_tls"
+        notes.append(
+            f"CVAT sends its events by plain HTTP, which Vector does not take: leave {setting!r} out, or put a proxy in between"
+        )
+    return notes
 
 
 def reachable(settings: Settings, host: str, listens: Sequence[str]) -> str:
@@ -188,11 +222,13 @@ def services(compose: str, where: str) -> tuple[str, ...]:
     return tuple(backend) + tuple(name for name in (PROXY, *STOCK_SERVICES) if name in found)
 
 
-def as_compose(values: Mapping[str, str], names: Sequence[str] = SERVICES, rule: bool = False) -> str:
+def as_compose(
+    values: Mapping[str, str], names: Sequence[str] = SERVICES, rule: bool = False, authority: bool = False
+) -> str:
     """Return a docker compose override for CVAT: its services `names` get `values`, the stock analytics services do not start.
 
     The password is not in it: compose takes it from CVAT's .env. With `rule`, CVAT's traefik has the file RULE in the place of
-    its own rule.
+    its own rule; with `authority`, CVAT's backend trusts the file AUTHORITY.
     """
     viewer = {name: value for name, value in values.items() if name.startswith("DJANGO_LOG_VIEWER")}
     backend = {name: value for name, value in values.items() if name not in viewer}
@@ -200,16 +236,21 @@ def as_compose(values: Mapping[str, str], names: Sequence[str] = SERVICES, rule:
         backend |= {
             "CLICKHOUSE_PASSWORD": "${CLICKHOUSE_PASSWORD:?see cvat-analytics cvat-env --password-file}"
         }
+    trusted = {}
+    if authority:
+        # what Python's ssl reads in the place of the distribution's file; its directory /etc/ssl/certs counts as ever
+        backend |= {"SSL_CERT_FILE": _TRUSTED}
+        trusted = {"volumes": [_mount(AUTHORITY, _TRUSTED)]}
     described: dict[str, Any] = {}
     for name in names:
         if name in STOCK_SERVICES:
             # they stay defined, because others depend on them; compose does not wait for a service without containers
             described[name] = {"deploy": {"replicas": 0}}
         elif name != PROXY:
-            described[name] = {"environment": backend}
+            described[name] = {"environment": backend, **trusted}
         elif viewer or rule:
             described[name] = ({"environment": viewer} if viewer else {}) | (
-                {"volumes": [_MOUNT]} if rule else {}
+                {"volumes": [_mount(RULE, traefik.RULES)]} if rule else {}
             )
     return _COMPOSE + traefik.as_yaml({"services": described})
 

@@ -65,7 +65,9 @@ def cvat_env(
             if cvat_compose
             else library.SERVICES
         )
-        text = library.as_compose(values, names, rule=found.rule and not off)
+        text = library.as_compose(
+            values, names, rule=found.rule and not off, authority=found.authority and not off
+        )
     else:
         text = library.as_env({**values, _NAME: password()} if show_password else values)
     click.echo(text, nl=False)

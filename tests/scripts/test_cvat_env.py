@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import ssl
 import stat
+import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ from cvat_analytics import inventory as inventories
 from cvat_analytics import secrets, topology
 from cvat_analytics.certificates import Authority
 from scripts.cli import main
+from tests.serving import QuietServer, served
 
 CVAT = """
 x-backend-env: &env {CVAT_ANALYTICS: 1}
@@ -315,3 +320,62 @@ def test_a_file_that_is_not_cvat_s_is_refused(inventory: Path, tmp_path: Path) -
         other.write_text(text)
         code, _, error = run(inventory, "--format", "compose", "--cvat-compose", other)
         assert (code, "docker-compose.yml" in error) == (2, True)
+
+
+def test_cvat_s_exports_go_through_tls_when_it_trusts_the_stack_s_authority(
+    inventory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(monkeypatch, topology.GROUPS, clickhouse_tls=True)
+    code, output, notes = run(inventory)
+    assert code == 0
+    assert "CLICKHOUSE_PORT=8443\n" in output
+    assert "SSL_CERT_FILE" in notes
+    services = yaml.safe_load(run(inventory, "--format", "compose")[1])["services"]
+    mounted = {
+        "type": "bind", "source": "./cvat-analytics-ca.pem", "target": "/etc/ssl/cvat-analytics-ca.pem", "read_only": True,
+        "bind": {"create_host_path": False},
+    }  # fmt: skip
+    for name in ("cvat_server", "cvat_worker_export"):
+        assert services[name]["environment"]["SSL_CERT_FILE"] == "/etc/ssl/cvat-analytics-ca.pem"
+        assert services[name]["volumes"] == [mounted]
+    assert "SSL_CERT_FILE" not in str(services["traefik"])
+    assert "SSL_CERT_FILE" not in run(inventory, "--format", "compose", "--off")[1]
+
+
+def test_what_cvat_s_clients_cannot_do_is_said(inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = said(run(inventory)[2])
+    given(monkeypatch, topology.GROUPS, vector_tls=True)
+    assert [note for note in said(run(inventory)[2]) if note not in before] == ["vector_tls"]
+    given(monkeypatch, topology.GROUPS, vector_tls=False, clickhouse_tls=True, clickhouse_https_port=9443)
+    assert "clickhouse_https_port" in said(run(inventory)[2])
+
+
+def test_the_driver_that_cvat_uses_believes_ssl_cert_file(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    authority.issue("clickhouse", ["127.0.0.1"])
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trust.load_cert_chain(tmp_path / "clickhouse.pem", tmp_path / "clickhouse-key.pem")
+    program = (
+        "import sys; from clickhouse_connect.driver import httputil\n"
+        "asked = httputil.get_pool_manager(retries=0).request('GET', sys.argv[1])\n"
+        "print(asked.status)"
+    )
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = QuietServer(("127.0.0.1", 0), Answers)
+    server.socket = trust.wrap_socket(server.socket, server_side=True)
+    with served(server):
+        for environment, answer in (({"SSL_CERT_FILE": str(authority.certificate_file)}, "204"), ({}, "")):
+            done = subprocess.run(
+                [sys.executable, "-c", program, f"https://127.0.0.1:{server.server_port}/ping"],
+                env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert done.stdout.strip() == answer
+    assert "CERTIFICATE_VERIFY_FAILED" in done.stderr
