@@ -114,6 +114,7 @@ def test_every_part_speaks_tls_and_its_clients_verify_it(
     trusted = rest.read("/etc/cvat-analytics/ca.pem")
     rest.write("/etc/cvat-analytics/ca.pem", other.make().certificate)
     rest.run("systemctl restart vector")
+    rest.run("timeout 30 sh -c 'until ss -Hltn sport = :8282 | grep -q .; do sleep 0.2; done'")
     waiting = {"scope": "debug:info", "source": "client", "timestamp": "1733480873.5", "job_id": 77}
     events.send([waiting], rest.ip, 8282, tls=ours)
     journal_says(rest, "vector", "certificate verify failed")

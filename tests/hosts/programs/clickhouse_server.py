@@ -29,6 +29,7 @@ from cvat_analytics.errors import CvatAnalyticsError
 COPY = Path("/run/clickhouse-server/stand-in")
 """Below the unit's runtime directory, which systemd empties."""
 _HEAD = 1 << 16
+_PORTS = ("http_port", "tcp_port", "https_port", "tcp_port_secure")
 
 
 def configured(config_file: Path) -> dict[str, str]:
@@ -66,21 +67,23 @@ def listen_hosts(config_file: Path) -> list[str]:
 
 
 def copied(config_file: Path, ports: dict[str, str]) -> Path:
-    """Return the configuration as the library can read it: its own in a directory of this run, and one file more."""
+    """Return the configuration as the library can read it: without what it cannot do, in a directory of this run."""
     shutil.rmtree(COPY, ignore_errors=True)
     (COPY / "config.d").mkdir(parents=True)
-    for name in (config_file.name, "users.xml", "users.d"):
+    for name in ("users.xml", "users.d"):
         (COPY / name).symlink_to(config_file.parent / name)
-    for file in (config_file.parent / "config.d").glob("*.xml"):
-        (COPY / "config.d" / file.name).symlink_to(file)
-    (COPY / "config.d" / "zzz-stand-in-plain.xml").write_text(
+    for file in (config_file, *(config_file.parent / "config.d").glob("*.xml")):
+        document = ET.parse(file)
+        root = document.getroot()
+        for name in (*_PORTS, "listen_host", "protocols", "openSSL"):
+            for element in root.findall(name):
+                root.remove(element)
+        document.write(COPY / file.relative_to(config_file.parent))
+    (COPY / "config.d" / "zzz-stand-in-ports.xml").write_text(
         f"""<clickhouse>
     <http_port>{ports["http_port"]}</http_port>
     <tcp_port>{ports["tcp_port"]}</tcp_port>
-    <https_port remove="remove"/>
-    <tcp_port_secure remove="remove"/>
-    <protocols remove="remove"/>
-    <listen_host replace="replace">127.0.0.1</listen_host>
+    <listen_host>127.0.0.1</listen_host>
     <auth_use_forwarded_address>1</auth_use_forwarded_address>
 </clickhouse>
 """
