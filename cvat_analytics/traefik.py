@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from cvat_analytics import gateway
+from cvat_analytics import endpoints, gateway
 from cvat_analytics.certificates import Authority
 from cvat_analytics.errors import InputError
 from cvat_analytics.settings import Settings
@@ -81,8 +81,7 @@ def _to_grafana(settings: Settings, address: str, authority: Authority | None) -
     }
     if not settings.grafana_serve_from_sub_path:
         middlewares["cvat-analytics-path"] = {"stripPrefix": {"prefixes": [path]}}
-    scheme = "https" if settings.grafana_tls else "http"
-    server = f"{scheme}://{address}:{settings.grafana_port}"
+    server = endpoints.url(address, settings.grafana_port, tls=settings.grafana_tls)
     return {
         "routers": _routers("cvat-analytics", _below(path), list(middlewares), "cvat-analytics"),
         "middlewares": middlewares,
@@ -92,7 +91,7 @@ def _to_grafana(settings: Settings, address: str, authority: Authority | None) -
 def _to_gateway(settings: Settings, address: str, authority: Authority | None) -> dict[str, Any]:
     """The gateway gets it and asks by itself; its certificate is for the name that people type."""
     path = urlsplit(settings.grafana_root_url).path.rstrip("/")
-    server = f"https://{address}:{settings.gateway_https_port}"
+    server = endpoints.url(address, settings.gateway_https_port, tls=True)
     # a certificate of the operator's is verified with the authorities that traefik's container knows
     trusted = None if settings.gateway_certificate else authority
     return {

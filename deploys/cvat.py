@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+from pathlib import PurePath
+
 from pyinfra import host, logger
 from pyinfra.api import StringCommand, operation
 
@@ -14,11 +17,17 @@ _NOTE = f"{STATE_DIRECTORY}/cvat-environment"
 
 
 def apply(plan: Plan) -> None:
-    """Say which of CVAT's settings are new or have changed since the last deploy."""
+    """Say which of CVAT's settings are new or have changed since the last deploy, the rule of its traefik among them."""
     if "clickhouse" in plan.components:
-        told(
-            name="CVAT: what it has to be told", environment=dict(cvat_env.environment(plan.topology).values)
-        )
+        found = cvat_env.environment(plan.topology)
+        environment = dict(found.values)
+        if found.rule:
+            # the authority in it takes no part: a later host of this run may be the one that makes it
+            rule = sha256(cvat_env.as_traefik(plan.topology, None).encode()).hexdigest()
+            environment[PurePath(cvat_env.RULE).name] = (
+                f"`cvat-analytics cvat-env --format traefik` prints it anew ({rule[:8]})"
+            )
+        told(name="CVAT: what it has to be told", environment=environment)
 
 
 @operation()

@@ -55,3 +55,19 @@ def test_only_the_host_of_the_store_remembers_it(run_deploy: Deploy) -> None:
     )
     assert run.matching(NOTE, "@fake/b") == []
     assert run.matching(f"cat > {NOTE}") != []
+
+
+def test_a_rule_of_traefiks_that_has_changed_is_to_be_printed_again(
+    run_deploy: Deploy, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run_deploy(settings=SETTINGS)
+    before = said(caplog)
+    assert [line.partition("=")[0] for line in before if "--format traefik" in line] == ["analytics.yml"]
+    caplog.clear()
+    run_deploy(settings=SETTINGS | {"grafana_port": 3001}, answers={f"cat {NOTE}": before})
+    assert [line.partition("=")[0] for line in said(caplog)] == ["DJANGO_LOG_VIEWER_PORT", "analytics.yml"]
+    caplog.clear()
+    # CVAT's own rule does
+    run_deploy(settings=SETTINGS | {"grafana_serve_from_sub_path": False}, answers={f"cat {NOTE}": before})
+    assert said(caplog) == []

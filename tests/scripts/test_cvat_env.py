@@ -219,6 +219,25 @@ def test_a_rule_that_hands_on_to_the_gateway_and_verifies_it(
     assert said(notes) == ["--format traefik"]
 
 
+def test_a_grafana_that_speaks_tls_is_verified_too(inventory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given(monkeypatch, topology.GROUPS, grafana_tls=True, grafana_listen_address="fd00::5")
+    monkeypatch.setitem(SETTINGS, "grafana_root_url", "https://cvat.example.org/analytics/")
+    monkeypatch.setitem(SETTINGS, "grafana_serve_from_sub_path", False)
+    authority = Authority(inventory.parent / "certificates").make()
+    rule = yaml.safe_load(run(inventory, "--format", "traefik")[1])["http"]
+    balancer = rule["services"]["cvat-analytics"]["loadBalancer"]
+    assert (balancer["servers"], balancer["serversTransport"]) == (
+        [{"url": "https://[fd00::5]:3000"}],
+        "cvat-analytics",
+    )
+    assert rule["serversTransports"]["cvat-analytics"] == {
+        "serverName": "cvat.example.org",
+        "rootCAs": [authority.certificate],
+    }
+    # CVAT's own rule speaks plain HTTP
+    assert "volumes" in yaml.safe_load(run(inventory, "--format", "compose")[1])["services"]["traefik"]
+
+
 def test_traefik_verifies_a_certificate_of_the_operators_with_what_it_trusts_itself(
     inventory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
