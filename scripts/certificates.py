@@ -26,7 +26,8 @@ def _authority(inventory: Path) -> Authority:
 def certificates() -> None:
     """The stack's own certificate authority, beside the inventory.
 
-    It is made when it is first needed: by a deploy with a gateway that has no certificate of yours, or by `issue`.
+    It is made when it is first needed: by a deploy with `clickhouse_tls`, `vector_tls` or `grafana_tls`, or with a gateway that
+    has no certificate of yours, or by `issue`. A deploy issues and renews what these show.
     Keep its directory like the passwords; only `ca.pem` is for others: whoever trusts it trusts this stack.
     """
 
@@ -40,7 +41,7 @@ def list_(inventory: Path) -> None:
     found = authority.issued()
     if not found:
         click.echo(
-            f"{authority.directory}: no certificates yet. A deploy with a gateway makes them, or `certificates issue`"
+            f"{authority.directory}: no certificates yet. A deploy with a gateway or TLS makes them, or `certificates issue`"
         )
     for name, pair in found.items():
         days = (pair.expires - datetime.now(UTC)).days
@@ -51,7 +52,7 @@ def list_(inventory: Path) -> None:
         click.echo(f"{authority.directory / name}.pem  ends {pair.expires:%Y-%m-%d} ({days} days)  {hosts}")
     if soon:
         click.echo(
-            "One ends soon: the next deploy renews what the gateway uses; `certificates issue` renews the others.",
+            "One ends soon: the next deploy renews what it has made; `certificates issue` renews the others.",
             err=True,
         )
         sys.exit(1)
