@@ -3,6 +3,7 @@
 import concurrent.futures
 import re
 import socket
+import socketserver
 import ssl
 
 import httpx
@@ -11,6 +12,7 @@ import pytest
 from cvat_analytics import certificates, gateway, secrets, topology
 from cvat_analytics.errors import InputError
 from cvat_analytics.render import Context, Paths
+from tests.serving import served
 
 from .conftest import Program, allowed, as_json, nginx
 
@@ -99,11 +101,11 @@ def test_nobody_comes_in_while_nobody_can_be_asked(tmp_path):
 
 
 def test_on_a_host_of_its_own_a_visitor_without_a_name_is_asked_for_name_and_password(entrance):
-    entrance.authorizer.answer = refused(401)
+    entrance.authorizer.answer = refused(401, {"WWW-Authenticate": 'Basic realm="CVAT analytics"'})
     with entrance.browser() as browser:
         answer = browser.get("/analytics/", headers=PAGE)
     assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"].startswith('Basic realm="CVAT analytics"')
+    assert answer.headers.get_list("WWW-Authenticate") == ['Basic realm="CVAT analytics"']
 
 
 def test_on_cvats_own_host_a_browser_is_sent_to_cvats_login_and_a_program_is_not(tmp_path):
@@ -187,10 +189,16 @@ def test_nothing_else_of_the_events_api_can_be_reached(entrance, path):
     assert entrance.authorizer.requests == []
 
 
-def test_every_answer_carries_the_security_headers_and_no_version(entrance):
-    entrance.authorizer.answer = refused(403)
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/analytics/", 200), ("/analytics/", 401), ("/analytics/", 403), ("/analytics/", 503), ("/", 302), ("/no", 404)],
+)  # fmt: skip
+def test_every_answer_carries_the_security_headers_and_no_version(entrance, path, status):
+    entrance.authorizer.answer = lambda request: allowed() if status == 200 else (status, {}, b"")
     with entrance.browser() as browser:
-        headers = browser.get("/analytics/").headers
+        answer = browser.get(path)
+    assert answer.status_code == status
+    headers = answer.headers
     wanted = ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Server")
     assert {name: headers.get(name) for name in wanted} == {
         "X-Content-Type-Options": "nosniff",
@@ -198,6 +206,61 @@ def test_every_answer_carries_the_security_headers_and_no_version(entrance):
         "Referrer-Policy": "same-origin",
         "Server": "nginx",
     }
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_a_page_of_another_site_cannot_act_in_grafana_with_a_login_that_the_browser_remembers(
+    entrance, method, site
+):
+    with entrance.browser() as browser:
+        other = browser.request(method, "/analytics/api/user/stars", headers={"Sec-Fetch-Site": site})
+    assert (other.status_code, entrance.echo.requests) == (403, [])
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("POST", {"Sec-Fetch-Site": "same-origin"}),
+        ("POST", {}),
+        ("GET", {"Sec-Fetch-Site": "cross-site"}),
+        ("GET", {"Sec-Fetch-Site": "none"}),
+    ],
+)
+def test_grafanas_own_pages_programs_and_links_from_elsewhere_are_let_through(entrance, method, headers):
+    with entrance.browser() as browser:
+        assert browser.request(method, "/analytics/api/ds/query", headers=headers).status_code == 200
+
+
+def test_an_answer_that_breaks_off_does_not_look_complete_behind_the_gateway(tmp_path):
+    class Breaking(socketserver.StreamRequestHandler):
+        def handle(self):
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
+
+    with (
+        served(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Breaking)) as api,
+        nginx(tmp_path, grafana_port=1, events_api_port=api.server_address[1]) as entrance,
+        entrance.browser() as browser,
+    ):
+        with pytest.raises(httpx.RemoteProtocolError):
+            browser.get("/api/events?format=csv")
+        port = entrance.context.settings.gateway_https_port
+        context = ssl.create_default_context(cafile=str(entrance.authority.certificate_file))
+        with (
+            socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as old,
+        ):
+            old.sendall(b"GET /api/events?format=csv HTTP/1.0\r\n\r\n")
+            assert b" 505 " in old.recv(1000).partition(b"\r\n")[0]
+
+
+def test_no_other_protocol_can_be_asked_for(entrance):
+    with entrance.browser() as browser:
+        headers = {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AA"}
+        got = browser.get("/analytics/", headers=headers).json()["headers"]
+    assert [name for name in ("upgrade", "connection") if got.get(name) not in (None, "close")] == []
 
 
 def test_a_live_connection_is_upgraded(entrance):
