@@ -59,26 +59,37 @@ def to_file(access: Access, wanted: filtering.Selection, form: str, path: Path, 
 
     Raises InputError when the file cannot be written, CvatAnalyticsError when ClickHouse gives up.
     """
-    part = path.with_name(f".{path.name}.part")
+    # a device or a pipe is written to, and not put aside for a file of its name; a link goes on leading to its file
+    plain = path.is_file() or not path.exists()
+    target = path.resolve() if plain else path
+    part = target.with_name(f".{target.name}.part") if plain else target
     try:
         with part.open("wb") as file:
-            to_stream(access, wanted, form, file, progress)
-            size = file.tell()
-        part.replace(path)
+            size = to_stream(access, wanted, form, file, progress)
+        if plain:
+            part.replace(target)
         return size
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
     finally:
-        part.unlink(missing_ok=True)
+        if plain:
+            part.unlink(missing_ok=True)
 
 
 def to_stream(
     access: Access, wanted: filtering.Selection, form: str, file: BinaryIO, progress: Progress
-) -> None:
-    """Write the events into `file`. Raises CvatAnalyticsError when ClickHouse gives up: what is written then is only a part."""
+) -> int:
+    """Write the events into `file` and return their size in bytes.
+
+    Raises CvatAnalyticsError when ClickHouse gives up: what is written then is only a part.
+    """
+    size = 0
     for piece in _pieces(access, wanted, form, progress):
         file.write(piece)
+        size += len(piece)
+    file.flush()
     progress(1.0)
+    return size
 
 
 def _pieces(access: Access, wanted: filtering.Selection, form: str, progress: Progress) -> Iterator[bytes]:

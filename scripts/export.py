@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from cvat_analytics import exporting
+from cvat_analytics.access import Access
+from cvat_analytics.api.filters import Selection
 from cvat_analytics.errors import InputError
 from scripts.reach import reach, target_options
 
@@ -62,11 +64,20 @@ def export(
         if output == "-":
             if sys.stdout.isatty() and form == "parquet":
                 raise InputError("--output: parquet is nothing for a terminal; give a file")
-            exporting.to_stream(access, selection, form, sys.stdout.buffer, lambda share: None)
+            _to_standard_output(access, selection, form)
             return
         with click.progressbar(length=1000, label=f"Exporting to {path}", file=sys.stderr) as bar:
             size = exporting.to_file(access, selection, form, path, _on(bar))
     click.echo(f"{path}: {size:,} bytes.", err=True)
+
+
+def _to_standard_output(access: Access, selection: Selection, form: str) -> None:
+    try:
+        exporting.to_stream(access, selection, form, sys.stdout.buffer, lambda share: None)
+    except BrokenPipeError:
+        raise  # whoever reads has enough, as `head`
+    except OSError as error:
+        raise InputError(f"standard output: cannot be written ({error.strerror})") from None
 
 
 def _on(bar: Any) -> Callable[[float], None]:

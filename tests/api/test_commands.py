@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -33,6 +35,23 @@ def test_an_exported_file_is_complete_or_not_there(access: Access, tmp_path, for
         found = [row["timestamp"][:23] for row in csv.DictReader(io.StringIO(path.read_text(), newline=""))]
         assert found == [each["timestamp"] for each in EVENTS if each["timestamp"] >= f"{START:%Y-%m-%d}"]
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_what_is_no_file_is_written_to_and_stays_what_it_is(access: Access, tmp_path):
+    pipe, link = tmp_path / "pipe", tmp_path / "link.csv"
+    os.mkfifo(pipe)
+    link.symlink_to(tmp_path / "x.csv")
+    wanted = exporting.selection(from_=START.isoformat())
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(pipe.read_bytes)
+        size = exporting.to_file(access, wanted, "csv", pipe, lambda share: None)
+        content = read.result(30)
+    assert (len(content), stat.S_ISFIFO(pipe.stat().st_mode)) == (size, True)
+    assert exporting.to_file(access, wanted, "csv", link, lambda share: None) == size
+    assert (link.is_symlink(), (tmp_path / "x.csv").read_bytes()) == (True, content)
+    with pytest.raises(InputError, match="Is a directory"):
+        exporting.to_file(access, wanted, "csv", tmp_path, lambda share: None)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link.csv", "pipe", "x.csv"]
 
 
 def test_a_file_that_cannot_be_completed_is_not_there(access: Access, tmp_path):
