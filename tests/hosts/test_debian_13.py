@@ -1,5 +1,5 @@
 """The newest supported system for real: the whole stack on Debian 13, whose Python (3.13), nginx, nftables, systemd and
-OpenSSL are newer than those of Debian 12, on which the other tests run.
+OpenSSL are newer than those of Debian 12, on which the other tests run. It is installed from an offline bundle, without a network.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ def test_the_whole_stack_with_gateway_and_firewall_runs_on_debian_13(
     }
     path = inventory({name: [host] for name in COMPONENTS}, **settings)
     add_people(path)
+
+    # a bundle without the wheels is refused, and filled by the command that the refusal names
     host.cut_network()
     before = state(host)
     refused = cvat_analytics("deploy", "--inventory", path)
@@ -41,16 +43,8 @@ def test_the_whole_stack_with_gateway_and_firewall_runs_on_debian_13(
         in refused.text
     )
     assert changes(before, state(host)) == {}
-    command = (
-        "bundle",
-        "wheels",
-        source.directory,
-        "--system",
-        "debian-13",
-        "--architecture",
-        target.architecture,
-    )
-    filled = cvat_analytics(*command)
+    chosen = ("--system", "debian-13", "--architecture", target.architecture)
+    filled = cvat_analytics("bundle", "wheels", source.directory, *chosen)
     assert filled.exit_code == 0, filled.text
     deploy(path)
     assert [line for line in smoke(path) if not line.startswith("PASS")] == []
