@@ -348,12 +348,8 @@ def insert_probe(
         return
     for table in ("events", "events_dead_letter", "pipeline_metrics"):
         answer = f"{STATE_DIRECTORY}/probe"
-        # the password goes through the shell's own printf: it never stands in a command line
-        request = (
-            f"printf 'POST /?query=%s HTTP/1.0\\r\\nHost: {endpoint.address}\\r\\n"
-            "X-ClickHouse-User: vector\\r\\nX-ClickHouse-Key: %s\\r\\nContent-Length: 0\\r\\n\\r\\n' "
-            f'INSERT+INTO+{database}.{table}+FORMAT+JSONEachRow "$(cat {password_file})"'
-        )
+        query = f"INSERT+INTO+{database}.{table}+FORMAT+JSONEachRow"
+        request = insert_request(endpoint.address, query, password_file)
         where = endpoint.address, endpoint.http_port
         if endpoint.tls:
             request = f"{request} | {tls.connection(*where, authority)} > {answer}; {STATUS_200} {answer}"
@@ -364,6 +360,17 @@ def insert_probe(
         yield f"install -d -m 755 {STATE_DIRECTORY}"
         yield wait_until(probe, timeout, complaint, f"tail -n 3 {answer} >&2")
         yield f"rm -f {answer}"
+
+
+def insert_request(address: str, query: str, password_file: str) -> str:
+    """Return a command that writes the request of Vector's user to ClickHouse at `address`.
+
+    The password goes through the shell's own printf: it never stands in a command line.
+    """
+    return (
+        f"printf 'POST /?query=%s HTTP/1.0\\r\\nHost: {address}\\r\\nX-ClickHouse-User: vector\\r\\n"
+        f'X-ClickHouse-Key: %s\\r\\nContent-Length: 0\\r\\n\\r\\n\' {query} "$(cat {shlex.quote(password_file)})"'
+    )
 
 
 def last_words(unit: str) -> str:
