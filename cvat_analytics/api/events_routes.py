@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -71,7 +73,19 @@ async def create(
         "application/vnd.cvat+json",
     ):
         raise Problem(415, "the body must be JSON (Content-Type: application/json)")
-    body = await _body(request)
+    with contextlib.ExitStack() as held:
+
+        def large() -> None:
+            service.large_bodies.take(caller.key)
+            held.callback(service.large_bodies.give_back, caller.key)
+
+        body = await _body(request, large)
+        return await _taken_in(request, caller, service, body, org, org_id)
+
+
+async def _taken_in(
+    request: Request, caller: Caller, service: Service, body: bytes, org: str, org_id: int | None
+) -> Response:
     slug = org or request.headers.get("x-organization", "")
 
     def prepared() -> tuple[list[dict[str, Any]], Response]:
@@ -88,15 +102,19 @@ async def create(
     # thousands of events take a while, and the gateway asks this service for every request to Grafana
     wired: list[dict[str, Any]]
     answer: Response
-    wired, answer = await in_thread(prepared)
+    async with service.reading if len(body) >= ingest.LARGE_BODY else contextlib.nullcontext():
+        wired, answer = await in_thread(prepared)
     if wired:
         await service.vector.send(wired)
     return answer
 
 
-async def _body(request: Request) -> bytes:
+async def _body(request: Request, large: Callable[[], None]) -> bytes:
+    """Return the body. Calls `large` once if it is, and raises what that raises."""
     body = bytearray()
     async for piece in request.stream():
+        if len(body) < ingest.LARGE_BODY <= len(body) + len(piece):
+            large()
         body += piece
         if len(body) > ingest.MAXIMUM_BODY:
             raise Problem(

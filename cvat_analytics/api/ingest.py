@@ -19,8 +19,10 @@ from cvat_analytics.api.filters import EPOCH, FIRST_MS, LAST_MS, Id, aware
 from cvat_analytics.api.problems import Problem, bad_request
 from cvat_analytics.api.working_time import Action, Amount, Ids, amounts
 
-MAXIMUM_BODY = 16 * 2**20
+MAXIMUM_BODY = 8 * 2**20
 """Bytes of a request; Vector takes more, and no CVAT client comes near it."""
+LARGE_BODY = 2**20
+"""From here on a body may become hundreds of megabytes of objects: one person sends one at a time, and one is read at a time."""
 MAXIMUM_EVENTS = 10_000
 """Events of a request. The bytes alone do not keep it small: 16 MiB of `{}` become gigabytes of objects and complaints."""
 MAXIMUM_EVENT_TEXT = 4 * 2**20

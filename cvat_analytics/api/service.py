@@ -45,6 +45,13 @@ class Service:
     exports: Exports
     right: Right
     turns: Turns = field(default_factory=Turns)
+    large_bodies: Turns = field(
+        default_factory=lambda: Turns(
+            1, 8, "too many large requests at the same time. Send them one after another"
+        )
+    )
+    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a large body is read."""
     attempts: Attempts = field(default_factory=Attempts)
 
     async def close(self) -> None:

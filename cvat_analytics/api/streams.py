@@ -74,18 +74,21 @@ def disposition(filename: str) -> str:
 
 
 class Turns:
-    """Counts the streams that run, of each caller and of all."""
+    """Counts what runs, of each caller and of all: streams, or requests with large bodies."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        per_caller: int = STREAMS_PER_CALLER,
+        of_all: int = STREAMS,
+        refusal: str = "too many streams at the same time. Let one end first, or ask for an export without `format`",
+    ) -> None:
         self._running: Counter[str] = Counter()
+        self._per_caller, self._of_all, self._refusal = per_caller, of_all, refusal
 
     def take(self, key: str) -> None:
         """Take a turn. Raises Problem (429) where none is left."""
-        if self._running[key] >= STREAMS_PER_CALLER or self._running.total() >= STREAMS:
-            raise Problem(
-                429, "too many streams at the same time. Let one end first, or ask for an export without `format`",
-                headers={"Retry-After": "5"},
-            )  # fmt: skip
+        if self._running[key] >= self._per_caller or self._running.total() >= self._of_all:
+            raise Problem(429, self._refusal, headers={"Retry-After": "5"})
         self._running[key] += 1
 
     def give_back(self, key: str) -> None:
