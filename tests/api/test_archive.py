@@ -34,6 +34,7 @@ NEEDED = {
     "anyio",
     "argon2",
     "backports",
+    "certifi",
     "compression",
 }
 ELF_MACHINES = {"amd64": 62, "arm64": 183}
