@@ -36,6 +36,9 @@ DEAD_LETTER_BUFFER_BYTES = 268_435_488
 ALERTING = "provisioning/alerting/cvat-analytics.yaml"
 """Where Grafana's alert rules are, below its configuration."""
 
+GATEWAY_SOURCE = "127.0.0.2"
+"""From where the gateway connects to Grafana, which believes nobody else about who a visitor is."""
+
 Effect = Literal["restart", "none"]
 
 
@@ -141,6 +144,7 @@ class Context:
                 "database": clickhouse.database,
             },
             "behind_gateway": self.host in self.topology.groups["gateway"],
+            "gateway_source": GATEWAY_SOURCE,
             "listen_addresses": self.topology.clickhouse_listen_addresses(),
             "client_addresses": {
                 "admin": (LOOPBACK,),

@@ -51,6 +51,7 @@ class Program:
                 request = {
                     "method": self.command,
                     "path": self.path,
+                    "from": self.client_address[0],
                     "headers": {name.lower(): value for name, value in self.headers.items()},
                     "body": self.rfile.read(length).decode(),
                 }

@@ -261,8 +261,14 @@ def test_nobody_chooses_the_login_under_which_grafana_knows_him(beside_cvat, alo
 
 def test_grafana_is_told_that_login_and_no_address(beside_cvat):
     ini = configparser.ConfigParser(interpolation=None)
-    ini.read_string(render("grafana/cvat-analytics.ini.j2", beside_cvat.context.variables()))
+    ini.read_string(
+        render("grafana/cvat-analytics.ini.j2", beside_cvat.context.variables() | {"behind_gateway": True})
+    )
     proxy = ini["auth.proxy"]
+    assert beside_cvat.echo
+    with beside_cvat.browser() as browser:
+        browser.get("/analytics/", headers=basic("admin"))
+    assert proxy["whitelist"] == beside_cvat.echo.requests[-1]["from"] == "127.0.0.2"
     assert (proxy["header_name"], proxy["headers"]) == (
         "X-WEBAUTH-LOGIN",
         "Name:X-WEBAUTH-USER Role:X-WEBAUTH-ROLE",
