@@ -109,6 +109,8 @@ async def download(
         return Response(status_code=201)
     if not service.exports.shelf.is_whole(job):
         raise Problem(500, "the file of this export is damaged. Ask for it again")
+    if request.method == "GET":
+        await in_thread(service.exports.fetched, job)
     form = queries.FORMATS[job.format]
     return finished_file(
         str(service.exports.shelf.file(job.id)),

@@ -82,12 +82,16 @@ class Exports:
         with self._lock:
             self.forget_expired()
             mine = [job for job in self._jobs.values() if job.owner == caller.key]
-            if len(mine) >= self._config.per_user:
+            done_with = [job for job in mine if job.fetched or job.status == "failed"]
+            if len(mine) >= self._config.per_user and done_with:
+                # a script that fetches one export after the other must not be stopped by those that it has
+                self.remove(min(done_with, key=lambda job: job.finished or 0).id)
+            elif len(mine) >= self._config.per_user:
                 soonest = min((job.expires or time.time() + 60 for job in mine), default=0)
                 wait = max(1, int(soonest - time.time()))
                 raise Problem(
                     429,
-                    f"you have {len(mine)} exports, and no more are kept for one person. Remove one with "
+                    f"you have {len(mine)} exports that nobody has downloaded, and no more are kept for one person. Remove one with "
                     "DELETE /api/requests/{id}, or wait until the oldest is forgotten",
                     headers={"Retry-After": str(wait)},
                 )
@@ -125,6 +129,12 @@ class Exports:
         with self._lock:
             self.forget_expired()
             return sorted((j for j in self._jobs.values() if j.owner == caller.key), key=lambda j: -j.created)
+
+    def fetched(self, job: Job) -> None:
+        """Note that the file of a finished export is being downloaded."""
+        with self._lock:
+            if not job.fetched and self._jobs.get(job.id) == job:
+                self._set(job.with_(fetched=True))
 
     def remove(self, job_id: str) -> None:
         """End an export if it runs, and remove what there is of it."""

@@ -48,6 +48,8 @@ class Job:
     size: int | None = None
     message: str = ""
     attempts: int = 0
+    fetched: bool = False
+    """Whether the file was downloaded at least once."""
 
     def with_(self, **changes: Any) -> Job:
         """Return a changed copy."""

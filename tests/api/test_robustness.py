@@ -254,6 +254,24 @@ def test_nobody_can_have_more_than_his_share(start: Start):
         assert client.get("/api/events", params=LARGE).status_code == 202
 
 
+def test_one_who_downloads_what_he_asked_for_may_ask_on(start: Start):
+    api, _ = start(per_user=2)
+    with api.client("boss") as client:
+        asked = []
+        for _ in range(5):
+            asked.append(client.get("/api/events", params=LARGE).json()["query_id"])
+            assert wait_for(client, asked[-1]).status_code == 201
+            assert whole(file(client, asked[-1]))
+        kept = [each["id"] for each in client.get("/api/requests").json()["results"]]
+        assert sorted(kept) == sorted(asked[-2:])
+        for _ in range(2):  # looked at, not downloaded
+            assert (
+                wait_for(client, client.get("/api/events", params=LARGE).json()["query_id"]).status_code
+                == 201
+            )
+        assert client.get("/api/events", params=LARGE).status_code == 429
+
+
 def test_streams_at_the_same_time_are_limited(start: Start):
     api, between = start()
     between.hold()
