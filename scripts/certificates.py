@@ -9,22 +9,15 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives import hashes
 
-from cvat_analytics.certificates import RENEW_BEFORE, Authority
+from cvat_analytics import inventory as inventories
+from cvat_analytics.certificates import RENEW_BEFORE
 from cvat_analytics.errors import InputError
 from scripts.target import inventory_option
 
 
-def _authority(inventory: Path) -> Authority:
-    if not inventory.is_file():
-        raise InputError(
-            f"inventory {inventory}: there is no such file. Copy inventory/hosts.py and put your hosts there"
-        )
-    return Authority(inventory.absolute().parent / "certificates")
-
-
 @click.group()
 def certificates() -> None:
-    """The stack's own certificate authority, beside the inventory.
+    """The stack's own certificate authority, in `certificates/` beside the passwords.
 
     It is made when it is first needed: by a deploy with `clickhouse_tls`, `vector_tls` or `grafana_tls`, or with a gateway that
     has no certificate of yours, or by `issue`. A deploy issues and renews what these show.
@@ -36,7 +29,7 @@ def certificates() -> None:
 @inventory_option
 def list_(inventory: Path) -> None:
     """Show every certificate, the hosts that it is for, and when it ends; exit code 1 when one ends soon."""
-    authority = _authority(inventory)
+    authority = inventories.load(inventory).authority
     soon = False
     found = authority.issued()
     if not found:
@@ -71,7 +64,7 @@ def issue(name: str, hosts: tuple[str, ...], inventory: Path) -> None:
         raise InputError(
             f"{name!r} cannot be the name of a certificate's file: use letters, digits and hyphens, not `ca` and no `-key` at the end"
         )
-    authority = _authority(inventory)
+    authority = inventories.load(inventory).authority
     pair = authority.issue(name, hosts)
     click.echo(f"certificate  {authority.directory / name}.pem  (until {pair.expires:%Y-%m-%d})")
     click.echo(f"key          {authority.directory / name}-key.pem")

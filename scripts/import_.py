@@ -79,9 +79,7 @@ def import_(
 def _target(access: Access) -> tables.Table:
     # admin: the only user who may read the events as well as insert them, and make the tables that resuming needs
     client = access.client()
-    target = tables.find(
-        client, access.database, "events", tables.STORE, fix="Deploy the stack first"
-    )
+    target = tables.find(client, access.database, "events", tables.STORE, fix="Deploy the stack first")
     stock.refuse(target)
     return target
 

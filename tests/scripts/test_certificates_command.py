@@ -3,12 +3,21 @@
 import pytest
 from click.testing import CliRunner
 
+from cvat_analytics import inventory as inventories
+from cvat_analytics import topology
 from scripts.cli import main
+
+SETTINGS = {}
 
 
 @pytest.fixture
-def run(tmp_path):
-    (tmp_path / "hosts.py").write_text("")
+def run(tmp_path, monkeypatch):
+    """Return a function that runs the command for an inventory which is not read by pyinfra (a second each time)."""
+
+    def load(path):
+        return inventories.describe([inventories.Host("analytics", topology.GROUPS, SETTINGS)], path)
+
+    monkeypatch.setattr("scripts.certificates.inventories.load", load)
 
     def invoke(*arguments):
         return CliRunner().invoke(
@@ -42,3 +51,10 @@ def test_an_inventory_that_is_not_there(tmp_path):
     answer = CliRunner().invoke(main, ["certificates", "list", "--inventory", str(tmp_path / "none.py")])
     assert answer.exit_code == 2
     assert "there is no such file" in answer.output
+
+
+def test_they_are_where_a_deploy_has_them(run, tmp_path, monkeypatch):
+    monkeypatch.setitem(SETTINGS, "secrets_file", tmp_path / "elsewhere" / "passwords.json")
+    assert run("issue", "vector", "vector.example.org").exit_code == 0
+    assert (tmp_path / "elsewhere" / "certificates" / "ca.pem").exists()
+    assert f"{tmp_path}/elsewhere/certificates/vector.pem" in run("list").output
