@@ -17,7 +17,7 @@ def apply(plan: Plan) -> None:
         return
     operations.prerequisites(name="firewall: nftables", packages=["nftables"])
     operations.managed_files(name="firewall: rules", files=files, unit=gateway.FIREWALL_UNIT)
-    operations.service(
+    gateway_operations.rules(
         name="firewall: service",
         unit=gateway.FIREWALL_UNIT,
         applied=render.fingerprint(*files),

@@ -9,7 +9,7 @@ from pyinfra import host, logger
 from pyinfra.api import StringCommand, operation
 
 from deploys.facts import STATE_DIRECTORY, Files, Unit
-from deploys.operations import Commands
+from deploys.operations import Commands, last_words, started, wait_until
 
 
 @operation()
@@ -28,6 +28,23 @@ def retired(unit: str, files: Sequence[str]) -> Commands:
     yield f"systemctl disable -q --now {shlex.quote(unit)} || true"
     yield StringCommand("rm", "-f", f"{STATE_DIRECTORY}/{unit}.applied", *map(shlex.quote, files))
     yield "systemctl daemon-reload"
+
+
+@operation()
+def rules(unit: str, applied: str, probe: str, timeout: float) -> Commands:
+    """Make `unit` have loaded the firewall's rules that the fingerprint `applied` stands for.
+
+    Old rules are replaced by new ones in one step: a restart would take the old ones away first, and leave the ports open for
+    that moment, or for good where the new ones cannot be loaded.
+
+    + unit, applied, probe, timeout: as for operations.service
+    """
+    yield from started(
+        unit,
+        applied,
+        f"systemctl reset-failed {unit} 2>/dev/null; systemctl reload-or-restart {unit} || {{ {last_words(unit)}; exit 1; }}",
+        wait_until(probe, timeout, f"{unit} has not loaded its rules; its last lines:", last_words(unit)),
+    )
 
 
 def port_probe(port: int, address: str) -> str:

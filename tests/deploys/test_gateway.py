@@ -70,7 +70,11 @@ def test_a_gateway_apart_from_what_it_guards_is_refused(run_deploy):
 def test_the_firewall_comes_with_its_setting_and_goes_with_it(run_deploy):
     assert run_deploy().matching("nftables|cvat-analytics-firewall.* disable") == []
     run = run_deploy(settings={"firewall": True})
-    assert run.position("install nftables") < run.position("systemctl restart cvat-analytics-firewall")
+    # a restart would leave the ports open between the old rules and the new ones
+    assert run.position("install nftables") < run.position(
+        "systemctl reload-or-restart cvat-analytics-firewall"
+    )
+    assert run.matching("systemctl restart cvat-analytics-firewall") == []
     found = "/etc/systemd/system/cvat-analytics-firewall.service"
     listing = [f"{'0' * 64} 644 root root {found}"]
     run = run_deploy(answers={found: listing})
