@@ -164,7 +164,7 @@ def check(directory: Path, target: Target) -> None:
             f"{wheel} ({file.name} has another content than {LOCK.name} says)" if file else str(wheel)
             for wheel, file in missing.items()
         )
-        (system,) = (name for name, python in SYSTEMS.items() if python == target.python)
+        system = next(name for name, python in SYSTEMS.items() if python == target.python)
         raise InputError(
             f"package_source {directory}: lacks wheels of the events API for {target}: {names}. On a machine that reaches the Python "
             f"package index, `cvat-analytics bundle wheels {directory} --system {system} --architecture {target.architecture}` gets them"
@@ -174,9 +174,16 @@ def check(directory: Path, target: Target) -> None:
 def fetch(directory: Path, targets: Iterable[Target]) -> list[Path]:
     """Put into `directory` what it lacks for such hosts, and return the new files.
 
-    The files come from the package index that pip is set to. Raises InputError when one cannot be had; files that have
-    been fetched until then stay.
+    The files come from the package index that pip is set to. Raises InputError when one cannot be had or kept; files that
+    have been fetched until then stay.
     """
+    try:
+        return _fetch(directory, targets)
+    except OSError as error:
+        raise InputError(f"events API: the wheels cannot be kept in {directory}: {error.strerror}") from None
+
+
+def _fetch(directory: Path, targets: Iterable[Target]) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     new: list[Path] = []
     for target in targets:
@@ -202,13 +209,13 @@ def _download(wheels: Sequence[Wheel], target: Target, into: Path, keep: Path) -
     ]  # fmt: skip
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise InputError(f"events API: pip cannot fetch the wheels ({error})") from None
+    except subprocess.TimeoutExpired:
+        raise InputError("events API: pip has not fetched the wheels within 10 minutes. Try again") from None
     if done.returncode == 0:
         return
     what = f"events API: the wheels for {target}"
-    # pip says nothing else of an index that it does not reach than that it tries again
-    if "Retrying (" in done.stderr:
+    # pip says nothing else of an index that it does not reach than that it tries again and knows no version
+    if "Retrying (" in done.stderr and "from versions: none" in done.stderr:
         raise InputError(
             f"{what} cannot be fetched: this machine does not reach the Python package index. Run `cvat-analytics bundle wheels DIRECTORY` "
             f"on one that does, and carry the files to {keep}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import base64
+import csv
 import io
 import sys
 import tarfile
 from email.parser import BytesHeaderParser
+from hashlib import sha256
 from pathlib import PurePosixPath
 
 import pytest
@@ -39,6 +42,11 @@ NEEDED = {
 }
 ELF_MACHINES = {"amd64": 62, "arm64": 183}
 """e_machine of elf(5): EM_X86_64, EM_AARCH64."""
+
+
+def published(content: bytes) -> str:
+    """Return a file's hash as a wheel's RECORD has it (PEP 427)."""
+    return f"sha256={base64.urlsafe_b64encode(sha256(content).digest()).decode().rstrip('=')}"
 
 
 @pytest.mark.parametrize("path", MODULES)
@@ -94,6 +102,15 @@ def test_the_archive_is_complete_for_the_hosts_python_and_processor(target):
     for path, library in built.items():
         assert any(name in path for name in own_names), path
         assert int.from_bytes(library[18:20], "little") == ELF_MACHINES[target.architecture], path
+    # each package's files are the very ones that were published: an installer's cache may have been changed since
+    records = [content for path, content in files.items() if path.endswith(".dist-info/RECORD")]
+    assert len(records) == len(versions)
+    assert [
+        path
+        for record in records
+        for path, digest, _ in csv.reader(record.decode().splitlines())
+        if digest and f"lib/{path}" in files and digest != published(files[f"lib/{path}"])
+    ] == []
     # and nothing but that, the program, and what belongs to a package
     assert {path for path, own in events_api_archive.program().items() if files.get(path) != own} == set()
     assert [path for path in files if not path.startswith("lib/") or "__pycache__" in path] == []

@@ -186,6 +186,12 @@ def test_without_a_network_it_says_so(index, bundle, monkeypatch):
     assert names(bundle) == set()
 
 
+def test_a_directory_that_cannot_be_one_is_named(index, bundle):
+    bundle.write_text("a file")
+    with pytest.raises(InputError, match=f"the wheels cannot be kept in {bundle}: File exists"):
+        events_api_wheels.fetch(bundle, [NEW])
+
+
 def test_the_command_fills_a_bundle_for_the_hosts_that_one_has(index, bundle):
     done = CliRunner().invoke(
         main, ["bundle", "wheels", str(bundle), "--system", "ubuntu-22.04", "--architecture", "amd64"]
