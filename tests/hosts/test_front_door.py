@@ -103,6 +103,12 @@ def can_connect(host: Host, port: int) -> bool:
         return False
 
 
+def problems(inventory: Path) -> dict[str, tuple[str, str]]:
+    """Return the state of each component and what is wrong with it, as `status` says."""
+    parts = json.loads(cvat_analytics("status", "--inventory", inventory, "--json").output)["parts"]
+    return {part["name"]: (part["state"], part["problem"]) for part in parts}
+
+
 def exposure(host: Host, unit: str) -> float:
     """Return what systemd says of a unit: 0 (it may do nothing) to 10 (everything)."""
     report = host.run(f"systemd-analyze security --no-pager {unit}", check=False).output
@@ -150,7 +156,7 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
         assert len(file.splitlines()) == 1 + rows, file
     assert curl(path, f"{events}?job_id=7&user_id=5", who="worker")[0] == 403
     assert curl(path, f"{events}?query_id={query}&action=download", who="reader")[0] in (403, 404)
-    status, body = curl(path, f"http://{host.ip}/analytics/", "-o", "/dev/null")
+    status, _ = curl(path, f"http://{host.ip}/analytics/", "-o", "/dev/null")
     assert status == 301
 
     # from outside only the front door and SSH
@@ -176,6 +182,15 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
     assert "Nothing to change" in deploy(path).output
     assert changes(before, state(host)) == {}
 
+    # how it is, is asked of the front door itself
+    assert problems(path) == dict.fromkeys(COMPONENTS, ("running", ""))
+    host.run("systemctl stop cvat-analytics-events-api")
+    found = problems(path)
+    assert found["events_api"][0] == "stopped"
+    assert found["gateway"][0] == "failing"
+    assert "lets nobody in (HTTP 503): the events API" in found["gateway"][1]
+    host.run("systemctl start cvat-analytics-events-api")
+
     # the right is taken away, the firewall is taken down
     cvat_analytics("users", "remove", "reader", "--inventory", path)
     deploy(inventory({name: [host] for name in COMPONENTS}, **settings | {"firewall": False}))
@@ -183,6 +198,18 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
     assert can_connect(host, 8123)
     assert "cvat_analytics" not in host.run("nft list tables").output
     assert host.run("systemctl is-active cvat-analytics-firewall", check=False).output.strip() == "inactive"
+
+    # beside a CVAT that is away nobody comes in, and it is said why
+    cvat = "http://127.0.0.1:9/"
+    path = inventory({name: [host] for name in COMPONENTS}, **settings | {"cvat_server_url": cvat})
+    deploy(path)
+    found = problems(path)
+    for component in ("events_api", "gateway"):
+        assert found[component][0] == "failing"
+        assert f"lets nobody in: CVAT at {cvat} does not answer" in found[component][1]
+    assert [line.split(":")[0] for line in smoke(path) if not line.startswith("PASS")] == [
+        "SKIP events-api-export"
+    ]
 
 
 def test_a_gateway_that_nobody_could_use_is_refused_before_anything_changes(
