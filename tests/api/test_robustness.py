@@ -36,7 +36,7 @@ def large(store: Store) -> Store:
     """Return the engine with a job whose events are many pieces of an answer."""
     store.post(
         "INSERT INTO events (scope, source, timestamp, user_id, job_id, duration, payload) SELECT 'save:job', 'client', "
-        f"toDateTime64('1990-01-01 00:00:00', 3) + number, 4, 900, number, repeat('x', 10000) FROM numbers({ROWS})"
+        f"toDateTime64('1990-01-01 00:00:00', 3) + number, 4444, 900, number, repeat('x', 10000) FROM numbers({ROWS})"
     )
     return store
 
@@ -51,7 +51,7 @@ def heavy(store: Store) -> Store:
     """Return the engine with a job of few events that are 200 MB, of forty days."""
     store.post(
         "INSERT INTO events (scope, source, timestamp, user_id, job_id, duration, payload) SELECT 'save:job', 'client', "
-        f"toDateTime64('1991-01-01 00:00:00', 3) + number * 172.8, 4, 901, number, repeat('x', 10000) FROM numbers({HEAVY})"
+        f"toDateTime64('1991-01-01 00:00:00', 3) + number * 172.8, 4444, 901, number, repeat('x', 10000) FROM numbers({HEAVY})"
     )
     return store
 
@@ -310,7 +310,7 @@ def test_events_that_arrive_meanwhile_do_no_harm(start: Start, large: Store):
                     "scope": "save:job",
                     "source": "client",
                     "timestamp": "1990-01-02 00:00:00.000",
-                    "user_id": 4,
+                    "user_id": 4444,
                     "job_id": 900,
                 }
             ]
