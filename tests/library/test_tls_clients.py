@@ -45,7 +45,7 @@ class Answers(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.received.append(f"{self.requestline}\n{self.headers}")  # type: ignore[attr-defined]
         self.send_response(200)
-        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Type", "application/json")
         self.end_headers()
         self.wfile.write(self.server.body)  # type: ignore[attr-defined]
 
@@ -192,6 +192,15 @@ def test_a_command_tells_no_password_to_a_stranger(
         with pytest.raises(UnreachableError, match=r"(?i)certificate.verify.failed|cannot be reached"):
             ask(access)
         assert received == []
+
+
+def test_grafana_is_asked_through_tls(ours: Authority) -> None:
+    with server(ours, b'{"version": "13.2.3"}') as (port, received):
+        known = endpoint(port, Trust(ours.certificate_file, "10.0.0.3"))
+        grafana = Grafana(Access(known, known, known, secrets=secrets.generate()))
+        assert grafana.address == f"https://127.0.0.1:{port}/analytics"
+        assert received[0].startswith("GET /analytics/api/health HTTP/1.1\n")
+        grafana._api.client.s.close()
 
 
 def test_clickhouse_behind_a_forwarded_port_is_verified_for_its_own_address(ours: Authority) -> None:
