@@ -125,6 +125,7 @@ def build(
             *_missing_addresses(topology),
             *_misplaced_gateways(topology),
             *_doubled_tls(topology),
+            *_unverifiable_address(topology),
         ]
     ]
     if mistakes:
@@ -176,4 +177,20 @@ def _doubled_tls(topology: Topology) -> list[str]:
         f"setting 'grafana_tls' of host {host}: the gateway on that host speaks TLS already and reaches Grafana on loopback; leave it False there"
         for host in topology.groups["gateway"]
         if topology.settings[host].grafana_tls
+    ]
+
+
+def _unverifiable_address(topology: Topology) -> list[str]:
+    """Return why Vector would never deliver to a ClickHouse that it reaches through TLS at an IPv6 address.
+
+    It takes the address from its URL with the brackets, and no certificate has such a name (hyper-openssl, `HttpsConnector::call`).
+    """
+    host = topology.clickhouse_host
+    settings = topology.settings[host]
+    apart = any(each != host for each in topology.groups["vector"])
+    if not settings.clickhouse_tls or not apart or ":" not in str(settings.address):
+        return []
+    return [
+        f"setting 'address' of host {host}: through TLS ('clickhouse_tls') Vector verifies no IPv6 address; give the host's IPv4 address, "
+        "or put Vector on the same host"
     ]

@@ -250,3 +250,12 @@ def test_grafana_behind_the_gateway_needs_no_tls_of_its_own() -> None:
 
 def test_a_grafana_with_tls_is_reached_by_https() -> None:
     assert validate({"grafana_tls": True}, where="t").grafana_root_url == "https://localhost:3000/analytics/"
+
+
+def test_vector_is_not_sent_to_an_address_that_it_cannot_verify() -> None:
+    addresses = {"a": "fd00::1", "b": "10.0.0.2"}
+    own = {host: {"address": address, "clickhouse_tls": True} for host, address in addresses.items()}
+    groups = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"]}
+    with pytest.raises(InputError, match="'address' of host a: .*Vector verifies no IPv6 address"):
+        topology.build(groups, own, where="test")
+    topology.build(groups | {"vector": ["a"], "grafana": ["b"]}, own, where="test")
