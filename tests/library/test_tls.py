@@ -256,6 +256,6 @@ def test_vector_is_not_sent_to_an_address_that_it_cannot_verify() -> None:
     addresses = {"a": "fd00::1", "b": "10.0.0.2"}
     own = {host: {"address": address, "clickhouse_tls": True} for host, address in addresses.items()}
     groups = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"]}
-    with pytest.raises(InputError, match="'address' of host a: .*Vector verifies no IPv6 address"):
+    with pytest.raises(InputError, match=r"'address' of host a: .*Vector verifies no IPv6 address"):
         topology.build(groups, own, where="test")
     topology.build(groups | {"vector": ["a"], "grafana": ["b"]}, own, where="test")
