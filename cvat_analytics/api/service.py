@@ -117,8 +117,11 @@ def _unauthorized(detail: str) -> Problem:
 def _refuse_other_sites(request: Request) -> None:
     """Refuse a request that a browser makes for a page of another site (RFC 6454).
 
-    It sends along the session, and a login that it remembers. A token it has from no one but the page itself.
+    It sends along the session, and a login that it remembers. A token it has from no one but the page itself. The same name
+    without TLS, where anybody on the way may answer, is another site too, which only the browser can tell (Sec-Fetch-Site).
     """
+    if request.headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        raise Problem(403, "a login may not be used by a page of another site")
     origin = request.headers.get("origin")
     if origin and urlsplit(origin).netloc != request.headers.get("host", ""):
         raise Problem(403, "a login may not be used by a page of another site")

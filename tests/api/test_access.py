@@ -202,7 +202,11 @@ def test_a_page_of_another_site_cannot_use_what_a_browser_sends_along(api: Api, 
         for origin in ("https://evil.example.org", "null"):
             other = client.post("/api/events/export", params={"job_id": 1}, headers={"Origin": origin})
             assert other.status_code == (403 if refused else 202)
-        for headers in ({"Origin": api.url}, {}):
+        for site in ("cross-site", "same-site"):
+            sent = {"Origin": api.url, "Sec-Fetch-Site": site}
+            other = client.post("/api/events/export", params={"job_id": 1}, headers=sent)
+            assert other.status_code == (403 if refused else 202)
+        for headers in ({"Origin": api.url}, {"Origin": api.url, "Sec-Fetch-Site": "same-origin"}, {}):
             own = client.post("/api/events/export", params={"job_id": 1}, headers=headers)
             assert own.status_code == 202
 
