@@ -182,12 +182,12 @@ def test_tls_and_a_password(clickhouse: FakeClickHouse, tmp_path: Path) -> None:
         wait_until(lambda: f"as Basic {login}" in names(clickhouse), "the row")
         assert "as None" not in names(clickhouse)
         events.send(
-            [json.loads(event("by cvat's client"))], "127.0.0.1", port, login=("cvat", "in gest"), tls=True
+            [json.loads(event("by cvat's client"))], "127.0.0.1", port, login=("cvat", "in gest"), tls=trust
         )
         with pytest.raises(
             UnreachableError, match=r"https://127.0.0.1:\d+ did not accept events \(it answered HTTP 401\)"
         ):
-            events.send([{}], "127.0.0.1", port, login=("cvat", "wrong"), tls=True)
+            events.send([{}], "127.0.0.1", port, login=("cvat", "wrong"), tls=trust)
         wait_until(lambda: "by cvat's client" in names(clickhouse), "the row")
     finally:
         vector.stop()
