@@ -114,13 +114,18 @@ class Cvat:
                 name=name,
                 email=str(about.get("email") or ""),
                 admin=admin,
-                organizations=await self._organizations(given, user_id, name),
+                organizations=await self._organizations(given, user_id, name, admin),
             )
         except (LookupError, TypeError, ValueError, AttributeError):
             raise _cvat_away("its answer is not what CVAT answers") from None
 
-    async def _organizations(self, given: Credentials, user_id: int, name: str) -> tuple[Organization, ...]:
-        """Return the organizations that the caller belongs to, with the role in each (CVAT's `/api/memberships`)."""
+    async def _organizations(
+        self, given: Credentials, user_id: int, name: str, admin: bool
+    ) -> tuple[Organization, ...]:
+        """Return the organizations in which the caller may act, with the role in each (CVAT's `/api/memberships`).
+
+        An administrator may in each that CVAT shows him, member or not.
+        """
         roles = {
             int(each["organization"]): str(each["role"])
             async for each in self._pages("/api/memberships", given, user=name)
@@ -130,8 +135,9 @@ class Cvat:
         async for each in self._pages("/api/organizations", given):
             owner = (each.get("owner") or {}).get("id") == user_id
             role = roles.get(int(each["id"]))
-            if owner or role:
-                found.append(Organization(int(each["id"]), str(each["slug"]), owner or role in MANAGERS))
+            if owner or role or admin:
+                manages = owner or admin or role in MANAGERS
+                found.append(Organization(int(each["id"]), str(each["slug"]), manages))
         return tuple(found)
 
     async def _pages(self, path: str, given: Credentials, **parameters: str) -> AsyncIterator[Any]:

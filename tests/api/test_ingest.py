@@ -246,6 +246,12 @@ def test_an_organization_that_is_not_the_senders_is_refused(as_, got):
     )
 
 
+def test_an_administrator_sends_in_any_organization(as_, got):
+    answer = as_("admin").post("/api/events", json=_with(), headers={"X-Organization": "second"})
+    assert (answer.status_code, answer.json()["events"][0]["org_id"]) == (201, 2)
+    assert as_("admin").post("/api/events", json=_with(), params={"org": "no-such"}).status_code == 403
+
+
 def test_numbers_are_texts_where_texts_are_wanted_as_in_cvat(as_, got):
     answer = as_("plain").post("/api/events", json=_with(obj_val=5, obj_name=1.5, job_id="100", count="3"))
     assert answer.status_code == 201, answer.text
