@@ -6,9 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics import users
+from cvat_analytics import tls, users
 from cvat_analytics.errors import InputError
-from cvat_analytics.render import Context, RenderedFile, authority_files, render
+from cvat_analytics.render import Context, RenderedFile, render
 from cvat_analytics.topology import LOOPBACK
 from cvat_analytics.users import User, Users
 
@@ -65,7 +65,7 @@ def files(context: Context, users_file: Path) -> list[RenderedFile]:
     paths, names = context.paths, context.variables() | variables(context)
     vector = context.topology.settings[ingest_host(context)]
     found = [
-        *authority_files(context),
+        *tls.authority_files(context),
         _secret(context, "clickhouse_password", context.secrets["clickhouse_events_api"]),
         _secret(context, "users", users.dump(all_users(context, users_file))),
         RenderedFile(

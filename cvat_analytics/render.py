@@ -1,7 +1,6 @@
 """Render `templates/` into the files of a host or of the embedded stack.
 
-The deploy and the embedded stack call the same functions; only `Paths` differs. A rendered file knows its owner,
-its mode, whether it may be shown in a diff, and what must happen to its service when it changes.
+The deploy and the embedded stack call the same functions; only `Paths` differs.
 """
 
 from __future__ import annotations
@@ -11,15 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jinja2
 
 from cvat_analytics import alerts, memory, tls
 from cvat_analytics.certificates import Authority, Pair
 from cvat_analytics.dashboards import languages, load, site, tidy
+from cvat_analytics.files import Effect as Effect
+from cvat_analytics.files import Paths as Paths
+from cvat_analytics.files import RenderedFile as RenderedFile
+from cvat_analytics.files import fingerprint as fingerprint
 from cvat_analytics.secrets import ACCEPTED, NAMES, Secrets
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK, Topology
@@ -38,67 +40,6 @@ ALERTING = "provisioning/alerting/cvat-analytics.yaml"
 
 GATEWAY_SOURCE = "127.0.0.2"
 """From where the gateway connects to Grafana, which believes nobody else about who a visitor is."""
-
-Effect = Literal["restart", "none"]
-
-
-@dataclass(frozen=True)
-class Paths:
-    """Where the stack's files live: on a host as the packages have it, or below a directory of its own."""
-
-    root: str = ""
-
-    clickhouse_config: str = field(init=False)
-    clickhouse_data: str = field(init=False)
-    clickhouse_logs: str = field(init=False)
-    vector_config: str = field(init=False)
-    vector_data: str = field(init=False)
-    vector_credentials: str = field(init=False)
-    grafana_config: str = field(init=False)
-    grafana_data: str = field(init=False)
-    grafana_logs: str = field(init=False)
-    grafana_plugins: str = field(init=False)
-    grafana_credentials: str = field(init=False)
-    dashboards: str = field(init=False)
-    events_api_config: str = field(init=False)
-    events_api_data: str = field(init=False)
-    events_api_program: str = field(init=False)
-    events_api_credentials: str = field(init=False)
-    gateway_config: str = field(init=False)
-    gateway_run: str = field(init=False)
-    gateway_credentials: str = field(init=False)
-    authority: str = field(init=False)
-    """The certificate of the stack's own authority, for whatever on the host connects to another part."""
-    secrets: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        credentials = f"{self.root}/credentials" if self.root else "/run/credentials"
-        places = {
-            "clickhouse_config": "/etc/clickhouse-server",
-            "clickhouse_data": "/var/lib/clickhouse",
-            "clickhouse_logs": "/var/log/clickhouse-server",
-            "vector_config": "/etc/vector",
-            "vector_data": "/var/lib/vector",
-            "grafana_config": "/etc/grafana",
-            "grafana_data": "/var/lib/grafana",
-            "grafana_logs": "/var/log/grafana",
-            "grafana_plugins": "/var/lib/grafana/plugins",
-            "dashboards": "/etc/cvat-analytics/dashboards",
-            "events_api_config": "/etc/cvat-analytics/events-api",
-            "events_api_data": "/var/lib/cvat-analytics-events-api",
-            "events_api_program": "/opt/cvat-analytics/events-api",
-            "gateway_config": "/etc/cvat-analytics/gateway",
-            "gateway_run": "/run/cvat-analytics-gateway",
-            "authority": "/etc/cvat-analytics/ca.pem",
-            "secrets": "/etc/cvat-analytics/secrets",
-        }
-        for name, path in places.items():
-            object.__setattr__(self, name, self.root + path)
-        # systemd lays credentials out by unit name (LoadCredential=, systemd.exec(5)); the embedded stack does the same
-        object.__setattr__(self, "vector_credentials", f"{credentials}/vector.service")
-        object.__setattr__(self, "grafana_credentials", f"{credentials}/grafana-server.service")
-        object.__setattr__(self, "events_api_credentials", f"{credentials}/cvat-analytics-events-api.service")
-        object.__setattr__(self, "gateway_credentials", f"{credentials}/cvat-analytics-gateway.service")
 
 
 @dataclass(frozen=True)
@@ -171,30 +112,6 @@ class Context:
         }
 
 
-@dataclass(frozen=True)
-class RenderedFile:
-    """One file as it must be on the host."""
-
-    path: str
-    content: str = field(repr=False)
-    user: str = "root"
-    group: str = "root"
-    mode: str = "644"
-    effect: Effect = "restart"
-    """What the component needs when this file changes."""
-    secret: bool = False
-    """Whether the content must not appear in a diff or a log."""
-
-
-def fingerprint(*parts: object) -> str:
-    """Return what a service was started with, as one word: files' contents, package versions."""
-    digest = sha256()
-    for part in parts:
-        text = f"{part.path}\0{part.content}" if isinstance(part, RenderedFile) else str(part)
-        digest.update(f"{len(text)}:{text}".encode())
-    return digest.hexdigest()
-
-
 @cache
 def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
@@ -229,7 +146,7 @@ def clickhouse_files(context: Context) -> list[RenderedFile]:
         # ClickHouse watches these files and reloads them by itself
         certificate = [
             _clickhouse_s(file, text, effect="none", secret=True)
-            for file, text in zip(_clickhouse_certificate(paths), (pair.certificate, pair.key), strict=True)
+            for file, text in zip(tls.clickhouse_files(paths), (pair.certificate, pair.key), strict=True)
         ]
     return [
         *certificate,
@@ -263,9 +180,9 @@ def vector_files(context: Context) -> list[RenderedFile]:
         files.append(_credential(context, "vector", "ingest_password", "vector_ingest"))
     if settings.vector_tls_certificate and settings.vector_tls_key:
         own = Pair(settings.vector_tls_certificate.read_text(), settings.vector_tls_key.read_text())
-        files += _shown(context, "vector", own)
+        files += tls.shown(paths, "vector", own)
     elif settings.vector_tls:
-        files += _shown(context, "vector", context.certificate("vector"))
+        files += tls.shown(paths, "vector", context.certificate("vector"))
     units = f"{paths.root}/etc/systemd/system"
     keeping = {
         f"{paths.root}/etc/tmpfiles.d/cvat-analytics-vector.conf": "vector/journal-tmpfiles.conf.j2",
@@ -275,7 +192,7 @@ def vector_files(context: Context) -> list[RenderedFile]:
     }
     return [
         *files,
-        *authority_files(context),
+        *tls.authority_files(context),
         RenderedFile(f"{paths.vector_config}/vector.toml", render("vector/vector.toml.j2", variables)),
         RenderedFile(
             f"{paths.vector_config}/tests.toml", render("vector/tests.toml.j2", variables), effect="none"
@@ -301,10 +218,10 @@ def grafana_files(context: Context) -> list[RenderedFile]:
         targets["alerting.yaml"] = ALERTING
     certificate = []
     if context.settings.grafana_tls:
-        certificate = _shown(context, "grafana-server", context.certificate("grafana"))
+        certificate = tls.shown(paths, "grafana-server", context.certificate("grafana"))
     return [
         *certificate,
-        *authority_files(context),
+        *tls.authority_files(context),
         _credential(context, "grafana-server", "clickhouse_password", "clickhouse_grafana"),
         _credential(context, "grafana-server", "admin_password", "grafana_admin"),
         _credential(context, "grafana-server", "secret_key", "grafana_secret_key"),
@@ -320,28 +237,6 @@ def grafana_files(context: Context) -> list[RenderedFile]:
             for name, content in dashboards(context.settings).items()
         ),
     ]
-
-
-def authority_files(context: Context) -> list[RenderedFile]:
-    """Return the certificate of the stack's authority, if any part of the stack shows one that it has signed."""
-    if not context.topology.uses_authority:
-        return []
-    return [RenderedFile(context.paths.authority, context.signing().make().certificate)]
-
-
-def left_over(context: Context, component: str) -> list[str]:
-    """Return the paths of what `component` needs no longer where TLS is off, to be removed once it runs without."""
-    settings, paths = context.settings, context.paths
-    unused = [] if context.topology.uses_authority else [paths.authority]
-    if component == "clickhouse" and not settings.clickhouse_tls:
-        unused += _clickhouse_certificate(paths)
-    for name, unit, used in (
-        ("vector", "vector", settings.vector_speaks_tls),
-        ("grafana", "grafana-server", settings.grafana_tls),
-    ):
-        if component == name and not used:
-            unused += [f"{paths.secrets}/{unit}/{file}" for file in _SHOWN]
-    return unused
 
 
 def alerts_off(context: Context) -> list[RenderedFile]:
@@ -367,25 +262,6 @@ def dashboards(settings: Settings) -> dict[str, str]:
 def _clickhouse_s(path: str, content: str, effect: Effect = "restart", secret: bool = False) -> RenderedFile:
     """Return a file of ClickHouse's own user, to whom its package gives everything in its directory at each upgrade."""
     return RenderedFile(path, content, "clickhouse", "clickhouse", "640", effect, secret)
-
-
-def _clickhouse_certificate(paths: Paths) -> tuple[str, str]:
-    """Return where ClickHouse's certificate and its key are; the template says the same."""
-    return (
-        f"{paths.clickhouse_config}/cvat-analytics.pem",
-        f"{paths.clickhouse_config}/cvat-analytics-key.pem",
-    )
-
-
-_SHOWN = ("tls_certificate", "tls_key")
-
-
-def _shown(context: Context, unit: str, pair: Pair) -> list[RenderedFile]:
-    """Return the root-only files that systemd hands to `unit` as the certificate that it shows, and its key."""
-    return [
-        RenderedFile(f"{context.paths.secrets}/{unit}/{name}", text, mode="600", secret=True)
-        for name, text in zip(_SHOWN, (pair.certificate, pair.key), strict=True)
-    ]
 
 
 def _drop_in(context: Context, unit: str) -> RenderedFile:

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cvat_analytics.certificates import Authority, Pair
+from cvat_analytics.files import Paths, RenderedFile
 from cvat_analytics.topology import LOOPBACK, Topology
 
+if TYPE_CHECKING:
+    from cvat_analytics.render import Context
+
 _LOCAL = ("localhost", LOOPBACK, "::1")
+_SHOWN = ("tls_certificate", "tls_key")
 _HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?")
 
 
@@ -41,3 +47,41 @@ def _can_be_connected_to(name: str) -> bool:
         return not ipaddress.ip_address(name).is_unspecified
     except ValueError:
         return _HOST_NAME.fullmatch(name) is not None
+
+
+def clickhouse_files(paths: Paths) -> tuple[str, str]:
+    """Return where ClickHouse's certificate and its key are; the template says the same."""
+    return (
+        f"{paths.clickhouse_config}/cvat-analytics.pem",
+        f"{paths.clickhouse_config}/cvat-analytics-key.pem",
+    )
+
+
+def shown(paths: Paths, unit: str, pair: Pair) -> list[RenderedFile]:
+    """Return the root-only files that systemd hands to `unit` as the certificate that it shows, and its key."""
+    return [
+        RenderedFile(f"{paths.secrets}/{unit}/{name}", text, mode="600", secret=True)
+        for name, text in zip(_SHOWN, (pair.certificate, pair.key), strict=True)
+    ]
+
+
+def authority_files(context: Context) -> list[RenderedFile]:
+    """Return the certificate of the stack's authority, if any part of the stack shows one that it has signed."""
+    if not context.topology.uses_authority:
+        return []
+    return [RenderedFile(context.paths.authority, context.signing().make().certificate)]
+
+
+def left_over(context: Context, component: str) -> list[str]:
+    """Return the paths of what `component` needs no longer where TLS is off, to be removed once it runs without."""
+    settings, paths = context.settings, context.paths
+    unused = [] if context.topology.uses_authority else [paths.authority]
+    if component == "clickhouse" and not settings.clickhouse_tls:
+        unused += clickhouse_files(paths)
+    for name, unit, used in (
+        ("vector", "vector", settings.vector_speaks_tls),
+        ("grafana", "grafana-server", settings.grafana_tls),
+    ):
+        if component == name and not used:
+            unused += [f"{paths.secrets}/{unit}/{file}" for file in _SHOWN]
+    return unused

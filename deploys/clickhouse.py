@@ -32,7 +32,7 @@ def activate(plan: Plan) -> None:
         timeout=plan.settings.health_timeout.total_seconds(),
     )
     operations.managed_files(
-        name="clickhouse: nothing is left over", files=[], absent=render.left_over(plan.context, "clickhouse")
+        name="clickhouse: nothing is left over", files=[], absent=plan.left_over("clickhouse")
     )
     operations.schema(
         name="clickhouse: schema",

@@ -39,7 +39,7 @@ def activate(plan: Plan) -> None:
         timeout=settings.health_timeout.total_seconds(),
     )
     operations.managed_files(
-        name="events_api: nothing is left over", files=[], absent=render.left_over(plan.context, "events_api")
+        name="events_api: nothing is left over", files=[], absent=plan.left_over("events_api")
     )
 
 

@@ -60,6 +60,4 @@ def activate(plan: Plan) -> None:
         else operations.http_probe(*asked),
         timeout=settings.health_timeout.total_seconds(),
     )
-    operations.managed_files(
-        name="grafana: nothing is left over", files=[], absent=render.left_over(plan.context, "grafana")
-    )
+    operations.managed_files(name="grafana: nothing is left over", files=[], absent=plan.left_over("grafana"))

@@ -21,6 +21,7 @@ from cvat_analytics import (
     gateway,
     inventory,
     migrations,
+    tls,
 )
 from cvat_analytics.errors import InputError
 from cvat_analytics.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context, Paths
@@ -60,6 +61,10 @@ class Plan:
     def components(self) -> tuple[str, ...]:
         """Return what runs on this host."""
         return self.context.topology.components(self.context.host)
+
+    def left_over(self, component: str) -> list[str]:
+        """Return the paths of what `component` needs no longer on this host, once it runs without TLS."""
+        return tls.left_over(self.context, component)
 
     @property
     def topology(self) -> Topology:

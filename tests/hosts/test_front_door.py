@@ -207,9 +207,8 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
     for component in ("events_api", "gateway"):
         assert found[component][0] == "failing"
         assert f"lets nobody in: CVAT at {cvat} does not answer" in found[component][1]
-    assert [line.split(":")[0] for line in smoke(path) if not line.startswith("PASS")] == [
-        "SKIP events-api-export"
-    ]
+    lines = smoke(path)
+    assert [line for line in lines if not line.startswith("PASS ") or "events-api-export" in line] == []
 
 
 def test_a_gateway_that_nobody_could_use_is_refused_before_anything_changes(
