@@ -1,4 +1,4 @@
-"""Which certificate a component shows to those who connect to it, and for which names it is.
+"""Which certificate a component shows to those who connect to it, for which names it is, and what files it comes in.
 
 A client verifies the name that it has connected to: an address of the host, its name, or loopback at the end of a tunnel. So
 a certificate is for all of them.
