@@ -19,6 +19,9 @@ UNIT = "cvat-analytics-gateway"
 FIREWALL_UNIT = "cvat-analytics-firewall"
 SERVER_PATH = "/cvat-server"
 """Below this path CVAT's proxy leads to CVAT's server (cvat_analytics.traefik): its own rule has no way to `/analytics` there."""
+CONNECTIONS_PER_ADDRESS = 150
+"""How many connections the firewall lets one address have to the gateway: more than nginx's own limit (100), which counts a
+connection only once a request has come."""
 ACCESS_LOG = "syslog:server=unix:/dev/log,nohostname,tag=gateway"
 
 
@@ -133,7 +136,14 @@ def guarded_ports(context: Context) -> list[dict[str, Any]]:
 
 def firewall_files(context: Context) -> list[RenderedFile]:
     """Return the firewall's rules and its unit."""
-    names = context.variables() | {"guarded": guarded_ports(context)}
+    settings = context.settings
+    here = "gateway" in context.topology.components(context.host)
+    names = context.variables() | {
+        "guarded": guarded_ports(context),
+        "gateway_ports": sorted(settings.listening_ports()["gateway"].values()) if here else [],
+        "gateway_proxies": _by_family(settings.gateway_trusted_proxies),
+        "connections_per_address": CONNECTIONS_PER_ADDRESS,
+    }
     paths = context.paths
     return [
         RenderedFile(f"{paths.gateway_config}/firewall.nft", render("gateway/firewall.nft.j2", names)),

@@ -162,7 +162,8 @@ class Settings(BaseModel):
     firewall: bool = Field(
         False,
         description="Close the stack's own ports, by nftables rules in a table of their own, to everybody but this stack's hosts "
-        "and the addresses allowed for each part. No other port of the host is touched.",
+        "and the addresses allowed for each part, and limit the gateway's connections from one address. No other port of the host "
+        "is touched.",
     )
     vector_allowed_addresses: tuple[str, ...] = Field(
         (),

@@ -24,8 +24,8 @@ from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
 
 log = logging.getLogger("cvat_analytics.api")
 
-MINIMUM_FREE = 512 * 2**20
-"""Bytes that an export leaves on the disk."""
+MINIMUM_FREE = 2 * 2**30
+"""Bytes that an export leaves on the disk: Vector's buffers may need as much (by default 1.25 GiB), and ClickHouse some."""
 _PATIENCE = (1.0, 5.0, 15.0)
 """Seconds to wait for ClickHouse after each attempt that it broke off."""
 

@@ -106,7 +106,8 @@ gateway_requests_per_second = 100
 gateway_trusted_proxies = []
 
 # Close the stack's own ports, by nftables rules in a table of their own, to everybody but this stack's hosts and
-# the addresses allowed for each part. No other port of the host is touched.
+# the addresses allowed for each part, and limit the gateway's connections from one address. No other port of the
+# host is touched.
 firewall = False
 
 # Addresses or networks (CIDR), usually the CVAT host's, that may send events where `firewall` is on.
