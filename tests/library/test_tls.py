@@ -59,7 +59,12 @@ def ini(file: RenderedFile) -> configparser.RawConfigParser:
 
 
 def shown(made: dict[str, RenderedFile], directory: str) -> Pair:
-    return Pair(made[f"{directory}/tls_certificate"].content, made[f"{directory}/tls_key"].content)
+    """Return what systemd hands over, once it is sure that a renewed one would be: credentials are read at a start."""
+    pair = made[f"{directory}/tls_certificate"], made[f"{directory}/tls_key"]
+    assert {(file.user, file.mode, file.secret, file.effect) for file in pair} == {
+        ("root", "600", True, "restart")
+    }
+    return Pair(pair[0].content, pair[1].content)
 
 
 def test_clickhouse_speaks_tls_everywhere_but_on_its_loopback(authority: Authority) -> None:
