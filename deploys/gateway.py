@@ -27,13 +27,19 @@ def configure(plan: Plan) -> None:
 
 
 def activate(plan: Plan) -> None:
-    """Start the gateway if needed and wait until it takes connections."""
+    """Start the gateway if needed and wait until it answers."""
     settings = plan.settings
+    authority = gateway.variables(plan.context)["gateway"]["authority"]
     operations.service(
         name="gateway: service",
         unit=gateway.UNIT,
         applied=render.fingerprint(*_files(plan)),
-        probe=gateway_operations.port_probe(settings.gateway_https_port, settings.gateway_listen_address),
+        probe=gateway_operations.gateway_probe(
+            settings.gateway_https_port,
+            settings.gateway_http_port,
+            settings.gateway_listen_address,
+            authority,
+        ),
         timeout=settings.health_timeout.total_seconds(),
     )
 

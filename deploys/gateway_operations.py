@@ -47,8 +47,16 @@ def rules(unit: str, applied: str, probe: str, timeout: float) -> Commands:
     )
 
 
-def port_probe(port: int, address: str) -> str:
-    """Return a command that succeeds when something takes connections at `address` and `port`."""
+def gateway_probe(https_port: int, http_port: int, address: str, authority: str) -> str:
+    """Return a command that succeeds when it is the gateway that answers at both ports.
+
+    A port that takes connections is not enough: while nginx waits for one port that another program holds, it has the other.
+    What speaks TLS refuses a plain request (400); HTTP is sent on to `authority`.
+    """
     if address in ("0.0.0.0", "::"):  # noqa: S104 - what the setting may say; the probe then asks loopback
         address = "127.0.0.1" if address == "0.0.0.0" else "::1"  # noqa: S104
-    return f"timeout 5 bash -c {shlex.quote(f'exec 3<>/dev/tcp/{address}/{port}')} 2>/dev/null"
+    asked = [
+        f"exec 3<>/dev/tcp/{address}/{port} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q '{answer}' <&3"
+        for port, answer in ((https_port, "^HTTP/1.1 400 "), (http_port, f"^Location: https://{authority}/"))
+    ]
+    return " && ".join(f"timeout 5 bash -c {shlex.quote(request)} 2>/dev/null" for request in asked)
