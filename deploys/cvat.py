@@ -17,7 +17,7 @@ _NOTE = f"{STATE_DIRECTORY}/cvat-environment"
 
 
 def apply(plan: Plan) -> None:
-    """Say which of CVAT's settings are new or have changed since the last deploy, the rule of its traefik among them."""
+    """Say which of CVAT's settings are new or have changed since the last deploy, and which of the files that it is given."""
     if "clickhouse" in plan.components:
         found = cvat_env.environment(plan.topology)
         environment = dict(found.values)
@@ -26,6 +26,11 @@ def apply(plan: Plan) -> None:
             rule = sha256(cvat_env.as_traefik(plan.topology, None).encode()).hexdigest()
             environment[PurePath(cvat_env.RULE).name] = (
                 f"`cvat-analytics cvat-env --format traefik` prints it anew ({rule[:8]})"
+            )
+        if found.authority:
+            certificate = sha256(plan.context.signing().make().certificate.encode()).hexdigest()
+            environment[PurePath(cvat_env.AUTHORITY).name] = (
+                f"certificates/ca.pem, which CVAT has to trust for its exports ({certificate[:8]})"
             )
         told(name="CVAT: what it has to be told", environment=environment)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -71,3 +73,23 @@ def test_a_rule_of_traefiks_that_has_changed_is_to_be_printed_again(
     # CVAT's own rule does
     run_deploy(settings=SETTINGS | {"grafana_serve_from_sub_path": False}, answers={f"cat {NOTE}": before})
     assert said(caplog) == []
+
+
+def test_an_authority_that_cvat_does_not_know_yet_is_told_of(
+    run_deploy: Deploy, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    caplog.set_level(logging.INFO)
+    run_deploy(settings=SETTINGS)
+    before = said(caplog)
+    caplog.clear()
+    run_deploy(settings=SETTINGS | {"clickhouse_tls": True}, answers={f"cat {NOTE}": before})
+    changed = said(caplog)
+    assert [line.partition("=")[0] for line in changed] == ["CLICKHOUSE_PORT", "cvat-analytics-ca.pem"]
+    caplog.clear()
+    # lost, and made anew
+    shutil.rmtree(tmp_path / "certificates")
+    known = [line for line in before if "CLICKHOUSE_PORT" not in line] + [
+        line.partition("  (was")[0] for line in changed
+    ]
+    run_deploy(settings=SETTINGS | {"clickhouse_tls": True}, answers={f"cat {NOTE}": known})
+    assert [line.partition("=")[0] for line in said(caplog)] == ["cvat-analytics-ca.pem"]

@@ -257,10 +257,18 @@ def test_a_grafana_with_tls_is_reached_by_https() -> None:
     assert validate({"grafana_tls": True}, where="t").grafana_root_url == "https://localhost:3000/analytics/"
 
 
-def test_vector_is_not_sent_to_an_address_that_it_cannot_verify() -> None:
+def test_vector_is_not_sent_to_an_address_that_it_cannot_verify(authority: Authority) -> None:
     addresses = {"a": "fd00::1", "b": "10.0.0.2"}
     own = {host: {"address": address, "clickhouse_tls": True} for host, address in addresses.items()}
     groups = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"]}
     with pytest.raises(InputError, match=r"'address' of host a: .*Vector verifies no IPv6 address"):
         topology.build(groups, own, where="test")
-    topology.build(groups | {"vector": ["a"], "grafana": ["b"]}, own, where="test")
+    apart = topology.build(groups | {"vector": ["a"], "grafana": ["b"]}, own, where="test")
+    context = Context("b", apart, secrets.generate(), authority=authority)
+    (source,) = [
+        file
+        for file in render.grafana_files(context)
+        if file.path.endswith("datasources/cvat-analytics.yaml")
+    ]
+    # Go's net.Dial takes HOST:PORT, and crypto/x509 an address in brackets for a name
+    assert yaml.safe_load(source.content)["datasources"][0]["jsonData"]["host"] == "[fd00::1]"
