@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
@@ -37,6 +37,20 @@ class _Queue:
     here: int = 0
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     names: dict[str, asyncio.Lock] = field(default_factory=dict)
+    """Of each name that one is checked of or waits, and of no other: whoever guesses names as well never ends."""
+    named: Counter[str] = field(default_factory=Counter)
+
+    @contextlib.asynccontextmanager
+    async def turn_of(self, name: str) -> AsyncIterator[None]:
+        """Wait for those who have come under the same name."""
+        self.named[name] += 1
+        try:
+            async with self.names.setdefault(name, asyncio.Lock()):
+                yield
+        finally:
+            self.named[name] -= 1
+            if not self.named[name]:
+                del self.named[name], self.names[name]
 
 
 class Attempts:
@@ -58,7 +72,7 @@ class Attempts:
         try:
             async with contextlib.AsyncExitStack() as held:
                 if name:  # a token or a session names nobody before it is known
-                    await held.enter_async_context(queue.names.setdefault(name, asyncio.Lock()))
+                    await held.enter_async_context(queue.turn_of(name))
                 await held.enter_async_context(queue.slots)
                 if wait := self.wait(address, name):
                     raise _too_many("too many wrong logins", wait)
@@ -94,10 +108,15 @@ class Attempts:
 
 
 def _key(address: str, name: str) -> tuple[str, str]:
-    """Return under what an address and a name are remembered: who has one address of IPv6 has its whole /64."""
+    """Return under what an address and a name are remembered: who has one address of IPv6 has its whole /64.
+
+    A service that listens on `::` sees addresses of IPv4 as `::ffff:192.0.2.1`, all of which would be one /64.
+    """
     with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(address).version == 6:
-            address = str(ipaddress.ip_network((address, 64), strict=False))
+        found = ipaddress.ip_address(address)
+        if isinstance(found, ipaddress.IPv6Address):
+            mapped = found.ipv4_mapped
+            address = str(mapped or ipaddress.ip_network((address, 64), strict=False))
     return address, name[:_NAME_LENGTH]
 
 

@@ -135,6 +135,27 @@ def test_who_floods_the_service_with_logins_waits_behind_himself_only():
     assert asyncio.run(flood()) == (AT_ONCE + 1, [429] * 5, 0)
 
 
+def test_names_that_are_guessed_are_not_remembered_while_somebody_waits():
+    async def remembered() -> int:
+        attempts = Attempts()
+        async with attempts.turn("a", "ann"):
+            for number in range(20):
+                async with attempts.turn("a", f"guess{number}"):
+                    pass
+            (queue,) = attempts._queues.values()
+            return len(queue.names) + len(queue.named)
+
+    assert asyncio.run(remembered()) == 2
+
+
+def test_visitors_over_ipv4_are_not_one_where_the_service_listens_on_ipv6():
+    attempts = Attempts()
+    for _ in range(ATTEMPTS):
+        attempts.failed("::ffff:192.0.2.1", "root")
+    assert attempts.wait("::ffff:192.0.2.2", "root") == 0
+    assert attempts.wait("192.0.2.1", "root") > 0
+
+
 def test_a_name_that_nobody_can_have_takes_no_room():
     attempts = Attempts()
     attempts.failed("a", "x" * 10_000)
