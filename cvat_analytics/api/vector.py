@@ -69,7 +69,9 @@ def _trust(config: VectorConfig) -> ssl.SSLContext | bool:
     """Return what Vector's certificate is checked with: that of its authority, for its address, or itself alone."""
     if config.certificate is None:
         return ssl.create_default_context(cafile=str(config.authority)) if config.authority else True
-    context = ssl.create_default_context(cafile=str(config.certificate))
+    # the file's first alone, without its issuer: that comes next, and may have signed a good many others
+    certificate = "".join(config.certificate.read_text().partition("-----END CERTIFICATE-----")[:2])
+    context = ssl.create_default_context(cadata=certificate)
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.check_hostname = False
     return context

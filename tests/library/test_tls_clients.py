@@ -172,6 +172,16 @@ def test_the_events_api_verifies_vector(ours: Authority, other: Path) -> None:
         assert (refused.value.status, received) == (503, [])
         asyncio.run(send(VectorConfig(url, authority=ours.certificate_file)))
         assert len(received) == 1
+        # of a certificate of the operator's that one alone is believed, and not what else its issuer has signed
+        certificates = [ours.directory / "part.pem", ours.directory / "another.pem"]
+        ours.issue("another", ["127.0.0.1"])
+        for certificate in certificates:
+            chain = certificate.with_suffix(".chain")
+            chain.write_text(certificate.read_text() + ours.certificate_file.read_text())
+        asyncio.run(send(VectorConfig(url, certificate=certificates[0].with_suffix(".chain"))))
+        with pytest.raises(Problem):
+            asyncio.run(send(VectorConfig(url, certificate=certificates[1].with_suffix(".chain"))))
+        assert len(received) == 2
 
 
 def endpoint(port: int, trust: Trust) -> Endpoint:
