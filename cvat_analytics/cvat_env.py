@@ -14,6 +14,7 @@ import yaml
 
 from cvat_analytics import gateway, traefik
 from cvat_analytics.certificates import Authority
+from cvat_analytics.endpoints import EVERYWHERE
 from cvat_analytics.errors import InputError
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK, Topology
@@ -38,9 +39,6 @@ def _mount(source: str, target: str) -> dict[str, Any]:
     # otherwise docker makes a directory of a file that is not there
     file = {"type": "bind", "source": source, "target": target, "read_only": True}
     return {**file, "bind": {"create_host_path": False}}
-
-
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - not a listener
 
 
 @dataclass(frozen=True)
@@ -130,10 +128,10 @@ def _notes_on_tls(store: Settings, ingest: Settings) -> list[str]:
 
 def reachable(settings: Settings, host: str, listens: Sequence[str]) -> str:
     """Return where another machine reaches what `listens` on these addresses of `host`; loopback if it does not."""
-    own = [each for each in listens if each not in (LOOPBACK, "::1", *_EVERYWHERE)]
+    own = [each for each in listens if each not in (LOOPBACK, "::1", *EVERYWHERE)]
     if own:
         return own[0]
-    return str(settings.address or host) if set(listens) & set(_EVERYWHERE) else LOOPBACK
+    return str(settings.address or host) if set(listens) & set(EVERYWHERE) else LOOPBACK
 
 
 def _entrance(topology: Topology) -> tuple[str, str, str, str]:

@@ -7,7 +7,6 @@ This is the one place that knows which component listens where and which speaks 
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,8 @@ from cvat_analytics.errors import InputError
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK, Topology
 
+EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - not a listener
+"""What stands for every address of a host, with the one that the host itself connects to. What listens on `::` may take no IPv4."""
 _END = "-----END CERTIFICATE-----"
 
 
@@ -116,8 +117,7 @@ def trust(component: str, settings: Settings, authority: Path) -> Trust | None:
         )
     if component in settings.tls_by_authority - {"clickhouse"}:
         listens = listening(component, settings)[0]
-        everywhere = ipaddress.ip_address(listens).is_unspecified
-        return Trust(authority, settings.address or (LOOPBACK if everywhere else listens))
+        return Trust(authority, settings.address or EVERYWHERE.get(listens, listens))
     # ClickHouse is asked on its host's loopback, where it speaks no TLS
     return None
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from cvat_analytics import tls, users
+from cvat_analytics.endpoints import EVERYWHERE
 from cvat_analytics.errors import InputError
 from cvat_analytics.render import Context, RenderedFile, render
-from cvat_analytics.topology import LOOPBACK
 from cvat_analytics.users import User, Users
 
 UNIT = "cvat-analytics-events-api"
@@ -43,8 +43,8 @@ def variables(context: Context) -> dict[str, Any]:
     ingest = ingest_host(context)
     settings = context.topology.settings[ingest]
     address = settings.vector_listen_address
-    if address in ("0.0.0.0", "::"):  # noqa: S104 - not a listener
-        address = LOOPBACK if ingest == context.host else str(settings.address)
+    if address in EVERYWHERE:
+        address = EVERYWHERE[address] if ingest == context.host else str(settings.address)
     return {
         "unit": UNIT,
         "vector": {

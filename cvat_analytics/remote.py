@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvat_analytics import inventory as inventories
 from cvat_analytics.access import Access
-from cvat_analytics.endpoints import Endpoint, clickhouse_from, listening, trust
+from cvat_analytics.endpoints import EVERYWHERE, Endpoint, clickhouse_from, listening, trust
 from cvat_analytics.errors import UnreachableError
 from cvat_analytics.shell import Shell
 from cvat_analytics.topology import LOOPBACK
@@ -65,8 +65,7 @@ def _reached(
         def at(host: str, address: str, port: int) -> tuple[str, int]:
             """Return where `address`, as `host` sees it, is reached from here."""
             client = clients[host]
-            # 0.0.0.0 and :: mean every address of the host: loopback is one of them
-            target = (LOOPBACK if address in ("0.0.0.0", "::") else address, port)  # noqa: S104 - not a listener
+            target = (EVERYWHERE.get(address, address), port)
             return target if client is None else open_connections.enter_context(_forwarded(client, target))
 
         def endpoint(component: str, door: str = "") -> Endpoint:

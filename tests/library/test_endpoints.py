@@ -95,6 +95,21 @@ def test_each_component_has_the_settings_of_its_own_host(
     assert access.gateway_http.url == "http://10.0.0.3:8080"
 
 
+def test_what_listens_everywhere_is_reached_on_loopback_of_the_same_kind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everywhere = {
+        "grafana_root_url": "https://front.example.org/analytics/",
+        "gateway_listen_address": "::",
+        "events_api_listen_address": "0.0.0.0",
+    }
+    access = reached(tmp_path, monkeypatch, {"front": everywhere})
+    assert access.gateway
+    assert access.events_api
+    assert access.gateway.url == "https://[::1]:443"  # nginx takes no IPv4 there
+    assert access.events_api.url == "http://127.0.0.1:8283"
+
+
 def test_what_is_set_on_the_clickhouse_host_says_nothing_of_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
