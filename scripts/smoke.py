@@ -32,15 +32,12 @@ def report(access: Access, as_json: bool = False) -> list[Result]:
     """Run the checks, print each, and return those that failed."""
     results = []
     for result in run(access):
-        if result.skipped:
+        if result.passed is None:
             click.echo(f"not checked: {result.name}: {result.detail}", err=True)
             continue
         results.append(result)
         if not as_json:
             click.echo(f"{'PASS' if result.passed else 'FAIL'} {result.name}: {result.detail}")
     if as_json:
-        about = [
-            {name: value for name, value in asdict(each).items() if name != "skipped"} for each in results
-        ]
-        click.echo(json.dumps(about))
+        click.echo(json.dumps([asdict(result) for result in results]))
     return [result for result in results if not result.passed]

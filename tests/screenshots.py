@@ -64,7 +64,7 @@ def main() -> None:
         try:
             now = datetime.now(UTC)
             send_history(running.access(), now)
-            failed = [result.detail for result in run(running.access()) if not result.passed]
+            failed = [result.detail for result in run(running.access()) if result.passed is False]
             if failed:
                 raise SystemExit(f"the stack does not work: {failed}")
             stop = threading.Event()

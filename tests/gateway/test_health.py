@@ -75,7 +75,7 @@ def test_smoke_says_that_it_cannot_export_where_only_cvat_knows_people(
 ) -> None:
     results = {result.name: result for result in smoke.run(access_to(*beside_cvat))}
     result = results["events-api-export"]
-    assert (result.skipped, result.passed) == (True, False)
+    assert result.passed is None
     assert "is asked of CVAT" in result.detail
     assert results["08-events-api-refuses-strangers"].passed
 
@@ -122,7 +122,7 @@ def test_a_gateway_that_lets_everybody_in_is_found_out(entrance: Gateway) -> Non
 def test_a_gateway_that_believes_what_visitors_say_is_found_out(entrance: Gateway) -> None:
     assert entrance.authorizer
     entrance.authorizer.answer = lambda request: (
-        allowed() if "x-webauth-user" in request["headers"] else (401, {}, b"")
+        allowed() if "x-webauth-login" in request["headers"] else (401, {}, b"")
     )
     access = access_to(entrance)
     assert health.of(access, "gateway") == Health("running")
