@@ -102,15 +102,15 @@ def make(inventory_file: Path) -> Plan:
         _check_size(state, settings, components)
         _check_store(state, components)
         _check_ports(state, settings, components)
+        rendering = Context(
+            host.name, stack.topology, secrets, memory_bytes=state.memory, authority=stack.authority
+        )
         if "gateway" in components:
-            _check_gateway(Context(host.name, stack.topology, secrets))
+            _check_gateway(rendering)
         for component in components:
             _check_source(component, settings, state)
         if "events_api" in components:
             _check_archive(settings, state)
-        rendering = Context(
-            host.name, stack.topology, secrets, memory_bytes=state.memory, authority=stack.authority
-        )
         if "clickhouse" in components and "clickhouse-client" in state.packages:
             _check_history(rendering)
     except InputError as error:
