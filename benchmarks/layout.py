@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cvat_analytics import inventory, migrations, plugin, render
-from cvat_analytics.render import RenderedFile
+from cvat_analytics.files import Paths, RenderedFile
 from deploys import clickhouse, grafana, packages, vector
 from deploys.facts import STATE_DIRECTORY
 from deploys.plan import clickhouse_client
@@ -104,7 +104,7 @@ def _files(files: Iterable[RenderedFile], directory: Path) -> list[dict[str, str
     return entries
 
 
-def _directories(files: list[RenderedFile], paths: render.Paths, seen: set[str]) -> list[dict[str, str]]:
+def _directories(files: list[RenderedFile], paths: Paths, seen: set[str]) -> list[dict[str, str]]:
     """Return the directories that packages do not bring: our own, units' drop-ins, Vector's. Each only once."""
     own = str(PurePosixPath(paths.secrets).parent)
     wanted = {own, paths.secrets}

@@ -9,7 +9,8 @@ from typing import Any
 from cvat_analytics import tls, users
 from cvat_analytics.endpoints import EVERYWHERE
 from cvat_analytics.errors import InputError
-from cvat_analytics.render import Context, RenderedFile, render
+from cvat_analytics.files import RenderedFile
+from cvat_analytics.render import Context, render
 from cvat_analytics.users import User, Users
 
 UNIT = "cvat-analytics-events-api"

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from cvat_analytics.certificates import Pair
 from cvat_analytics.errors import InputError
-from cvat_analytics.render import Context, RenderedFile, render
+from cvat_analytics.files import RenderedFile
+from cvat_analytics.render import Context, render
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK
 

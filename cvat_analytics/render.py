@@ -18,10 +18,7 @@ import jinja2
 from cvat_analytics import alerts, memory, tls
 from cvat_analytics.certificates import Authority, Pair
 from cvat_analytics.dashboards import languages, load, site, tidy
-from cvat_analytics.files import Effect as Effect
-from cvat_analytics.files import Paths as Paths
-from cvat_analytics.files import RenderedFile as RenderedFile
-from cvat_analytics.files import fingerprint as fingerprint
+from cvat_analytics.files import Effect, Paths, RenderedFile
 from cvat_analytics.secrets import ACCEPTED, NAMES, Secrets
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK, Topology

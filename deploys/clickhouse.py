@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cvat_analytics import migrations, render
+from cvat_analytics.files import fingerprint
 from deploys import operations, packages
 from deploys.plan import Plan, clickhouse_client
 
@@ -27,7 +28,7 @@ def activate(plan: Plan) -> None:
     operations.service(
         name="clickhouse: service",
         unit=UNIT,
-        applied=render.fingerprint(packages.versions("clickhouse", plan.settings), *files),
+        applied=fingerprint(packages.versions("clickhouse", plan.settings), *files),
         probe=operations.http_probe(plan.settings.clickhouse_http_port, "/ping"),
         timeout=plan.settings.health_timeout.total_seconds(),
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cvat_analytics import events_api, events_api_archive, events_api_wheels, render
-from cvat_analytics.render import RenderedFile
+from cvat_analytics import events_api, events_api_archive, events_api_wheels
+from cvat_analytics.files import RenderedFile, fingerprint
 from deploys import operations
 from deploys.plan import Plan
 
@@ -32,9 +32,7 @@ def activate(plan: Plan) -> None:
     operations.service(
         name="events_api: service",
         unit=events_api.UNIT,
-        applied=render.fingerprint(
-            events_api_archive.digest(_python(plan), plan.state.architecture), *_files(plan)
-        ),
+        applied=fingerprint(events_api_archive.digest(_python(plan), plan.state.architecture), *_files(plan)),
         probe=operations.http_probe(settings.events_api_port, "/health", settings.events_api_listen_address),
         timeout=settings.health_timeout.total_seconds(),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cvat_analytics import gateway, render
+from cvat_analytics import gateway
+from cvat_analytics.files import fingerprint
 from deploys import gateway_operations, operations
 from deploys.plan import Plan
 
@@ -20,7 +21,7 @@ def apply(plan: Plan) -> None:
     gateway_operations.rules(
         name="firewall: service",
         unit=gateway.FIREWALL_UNIT,
-        applied=render.fingerprint(*files),
+        applied=fingerprint(*files),
         probe="nft list table inet cvat_analytics > /dev/null",
         timeout=plan.settings.health_timeout.total_seconds(),
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cvat_analytics import certificates, gateway, render
-from cvat_analytics.render import RenderedFile
+from cvat_analytics import certificates, gateway
+from cvat_analytics.files import RenderedFile, fingerprint
 from deploys import gateway_operations, operations
 from deploys.plan import Plan
 
@@ -33,7 +33,7 @@ def activate(plan: Plan) -> None:
     operations.service(
         name="gateway: service",
         unit=gateway.UNIT,
-        applied=render.fingerprint(*_files(plan)),
+        applied=fingerprint(*_files(plan)),
         probe=gateway_operations.gateway_probe(
             settings.gateway_https_port,
             settings.gateway_http_port,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cvat_analytics import alerts, plugin, render, secrets
+from cvat_analytics.files import fingerprint
 from deploys import operations, packages, tls
 from deploys.plan import Plan
 
@@ -52,7 +53,7 @@ def activate(plan: Plan) -> None:
     operations.service(
         name="grafana: service",
         unit=UNIT,
-        applied=render.fingerprint(
+        applied=fingerprint(
             packages.versions("grafana", settings), plugin.sha256(settings, plan.state.architecture), *files
         ),
         probe=tls.https_probe(*asked, plan.context.paths.authority)

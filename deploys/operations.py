@@ -21,8 +21,8 @@ from pyinfra.api import FileUploadCommand, OperationError, StringCommand, operat
 
 from cvat_analytics import migrations
 from cvat_analytics.errors import InputError
+from cvat_analytics.files import RenderedFile
 from cvat_analytics.migrations import Script
-from cvat_analytics.render import RenderedFile
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import ClickHouseEndpoint
 from deploys import tls

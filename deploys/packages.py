@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from pyinfra.api.operation import OperationMeta
 
 from cvat_analytics.errors import InputError
-from cvat_analytics.render import RenderedFile
+from cvat_analytics.files import RenderedFile
 from cvat_analytics.settings import Settings
 from deploys import operations
 from deploys.operations import managed_files

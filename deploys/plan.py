@@ -24,7 +24,8 @@ from cvat_analytics import (
     tls,
 )
 from cvat_analytics.errors import InputError
-from cvat_analytics.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context, Paths
+from cvat_analytics.files import Paths
+from cvat_analytics.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context
 from cvat_analytics.settings import COMPONENTS, Settings
 from deploys import packages
 from deploys.facts import Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note

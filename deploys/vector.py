@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cvat_analytics import render
-from cvat_analytics.render import RenderedFile
+from cvat_analytics.files import Effect, RenderedFile, fingerprint
 from deploys import operations, packages, tls, vector_operations
 from deploys.plan import Plan
 
@@ -55,7 +55,7 @@ def activate(plan: Plan) -> None:
     operations.service(
         name="vector: the journal's size is kept",
         unit=JOURNAL_TIMER,
-        applied=render.fingerprint(*(file for file in _files(plan, "none") if "journal" in file.path)),
+        applied=fingerprint(*(file for file in _files(plan, "none") if "journal" in file.path)),
         probe=f"systemctl -q is-active {JOURNAL_TIMER}",
         timeout=settings.health_timeout.total_seconds(),
     )
@@ -72,8 +72,8 @@ def _probe(plan: Plan, port: int) -> str:
 
 
 def _applied(plan: Plan) -> str:
-    return render.fingerprint(packages.versions("vector", plan.settings), *_files(plan, "restart"))
+    return fingerprint(packages.versions("vector", plan.settings), *_files(plan, "restart"))
 
 
-def _files(plan: Plan, effect: render.Effect) -> list[RenderedFile]:
+def _files(plan: Plan, effect: Effect) -> list[RenderedFile]:
     return [file for file in render.vector_files(plan.context) if file.effect == effect]

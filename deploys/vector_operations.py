@@ -16,7 +16,8 @@ from pathlib import PurePosixPath
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
-from cvat_analytics.render import Context, RenderedFile
+from cvat_analytics.files import RenderedFile
+from cvat_analytics.render import Context
 from deploys import operations
 from deploys.facts import STATE_DIRECTORY, Files, FileText, Unit
 from deploys.operations import Commands

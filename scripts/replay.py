@@ -15,7 +15,7 @@ from cvat_analytics import journal, remote
 from cvat_analytics import replay as library
 from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack
-from cvat_analytics.render import Paths
+from cvat_analytics.files import Paths
 from cvat_analytics.replay_store import Outcome
 from scripts.moments import Moment
 from scripts.reach import reach, target_options

@@ -24,7 +24,8 @@ from typing import Any
 from cvat_analytics import migrations, secrets, topology
 from cvat_analytics.access import Access
 from cvat_analytics.endpoints import Endpoint
-from cvat_analytics.render import ROOT, Context, Paths, clickhouse_files
+from cvat_analytics.files import Paths
+from cvat_analytics.render import ROOT, Context, clickhouse_files
 from cvat_analytics.settings import GROUPS
 
 PACKAGE_FILES = ROOT / "cvat_analytics" / "embedded" / "package_files"

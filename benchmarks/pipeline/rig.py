@@ -17,7 +17,7 @@ from clickhouse_connect.driver.client import Client
 
 from benchmarks.report import BenchmarkError
 from cvat_analytics.embedded import stack
-from cvat_analytics.render import Paths
+from cvat_analytics.files import Paths
 
 PATIENCE = 300.0
 _EVENT = (

@@ -27,8 +27,9 @@ from cvat_analytics.embedded import engine
 from cvat_analytics.embedded.processes import Part, Processes, is_ready
 from cvat_analytics.endpoints import Endpoint, listening
 from cvat_analytics.errors import InputError
+from cvat_analytics.files import Paths, RenderedFile, fingerprint
 from cvat_analytics.health import State
-from cvat_analytics.render import Context, Paths, RenderedFile
+from cvat_analytics.render import Context
 
 HOST = "embedded"
 PARTS = ("clickhouse", "vector", "events_api", "viewer")
@@ -303,7 +304,7 @@ def _write_files(context: Context) -> dict[str, str]:
     # the library, unlike a server, does not look whether its users have changed
     users = "" if shutil.which("clickhouse") else f"{paths.clickhouse_config}/users.d/"
     return {
-        name: render.fingerprint(
+        name: fingerprint(
             *(file for file in part if file.effect == "restart" or (users and file.path.startswith(users)))
         )
         for name, part in files.items()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cvat_analytics import events_api, secrets, topology
 from cvat_analytics.api import config
-from cvat_analytics.render import Context, Paths
+from cvat_analytics.files import Paths
+from cvat_analytics.render import Context
 
 GROUPS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"], "events_api": ["c"], "gateway": []}
 

@@ -14,6 +14,7 @@ import yaml
 from cvat_analytics import render
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, exchange, load
 from cvat_analytics.dashboards.grafana import FOLDER
+from cvat_analytics.files import RenderedFile
 from tests.store import context
 
 # https://grafana.com/docs/grafana/latest/setup-grafana/configure-grafana/
@@ -63,13 +64,13 @@ JSON_DATA_KEYS = {"host", "port", "protocol", "username", "defaultDatabase", "de
 PROVIDER_KEYS = {"name", "folder", "type", "allowUiUpdates", "updateIntervalSeconds", "options"}
 
 
-def _rendered(root: Path, **settings: Any) -> tuple[render.Context, dict[str, render.RenderedFile]]:
+def _rendered(root: Path, **settings: Any) -> tuple[render.Context, dict[str, RenderedFile]]:
     """Return Grafana's files by name and parent folder."""
     made = context(root, **settings)
     return made, {"/".join(file.path.split("/")[-2:]): file for file in render.grafana_files(made)}
 
 
-def _ini(files: dict[str, render.RenderedFile]) -> configparser.ConfigParser:
+def _ini(files: dict[str, RenderedFile]) -> configparser.ConfigParser:
     ini = configparser.ConfigParser(interpolation=None)
     ini.read_string(files["grafana/cvat-analytics.ini"].content)
     return ini

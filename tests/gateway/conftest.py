@@ -22,7 +22,8 @@ import httpx
 import pytest
 
 from cvat_analytics import certificates, gateway, secrets, topology
-from cvat_analytics.render import Context, Paths
+from cvat_analytics.files import Paths
+from cvat_analytics.render import Context
 from tests.api.fake_cvat import FakeCvat
 from tests.missing import give_up
 from tests.serving import served

@@ -11,7 +11,8 @@ import pytest
 
 from cvat_analytics import certificates, gateway, secrets, topology
 from cvat_analytics.errors import InputError
-from cvat_analytics.render import Context, Paths
+from cvat_analytics.files import Paths
+from cvat_analytics.render import Context
 from tests.serving import served
 
 from .conftest import Program, allowed, as_json, nginx

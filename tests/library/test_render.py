@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from cvat_analytics import memory, render, secrets, topology
+from cvat_analytics.files import RenderedFile
 from cvat_analytics.settings import validate
 
 ONE = {"clickhouse": ["a"], "vector": ["a"], "grafana": ["a"]}
@@ -24,7 +25,7 @@ def context(groups=ONE, host="a", **values) -> render.Context:
     return render.Context(host, topology.build(groups, own, where="test"), secrets.generate())
 
 
-def files(wanted: render.Context) -> dict[str, render.RenderedFile]:
+def files(wanted: render.Context) -> dict[str, RenderedFile]:
     parts = (render.clickhouse_files, render.vector_files, render.grafana_files)
     return {file.path: file for part in parts for file in part(wanted)}
 

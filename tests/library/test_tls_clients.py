@@ -27,7 +27,8 @@ from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 from cvat_analytics.embedded.vector_substitute.pipeline import Pipeline
 from cvat_analytics.endpoints import Endpoint, Trust
 from cvat_analytics.errors import UnreachableError
-from cvat_analytics.render import Context, Paths
+from cvat_analytics.files import Paths
+from cvat_analytics.render import Context
 from cvat_analytics.settings import validate
 from deploys import operations, tls
 from tests.serving import QuietServer, served

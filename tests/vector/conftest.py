@@ -12,7 +12,8 @@ import pytest
 
 from cvat_analytics import render, secrets, topology
 from cvat_analytics.embedded.vector_substitute import config, remap
-from cvat_analytics.render import Context, Paths
+from cvat_analytics.files import Paths
+from cvat_analytics.render import Context
 
 Run = Callable[[str], Mapping[str, list[dict[str, Any]]]]
 

@@ -15,6 +15,7 @@ from cvat_analytics.embedded.vector_substitute import config
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 from cvat_analytics.embedded.vector_substitute.pipeline import Pipeline
 from cvat_analytics.errors import InputError
+from cvat_analytics.files import Paths
 from tests.vector.conftest import context, write_configuration
 
 REFUSALS = {
@@ -175,7 +176,7 @@ def test_the_password_is_only_in_the_secret(tmp_path: Path) -> None:
 def test_the_unit_starts_whatever_clickhouse_does() -> None:
     unit = configparser.RawConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment, method-assign]
-    text = render.render("systemd/vector.conf.j2", context(Path("/")).variables() | {"paths": render.Paths()})
+    text = render.render("systemd/vector.conf.j2", context(Path("/")).variables() | {"paths": Paths()})
     unit.read_string(text)
     assert unit["Unit"]["StartLimitIntervalSec"] == "0"
     assert unit["Service"]["LoadCredential"].startswith(
@@ -187,6 +188,6 @@ def test_the_unit_starts_whatever_clickhouse_does() -> None:
 
 
 def test_the_journal_is_kept_as_long_as_the_setting_says() -> None:
-    variables = context(Path("/"), journal_retention="2d").variables() | {"paths": render.Paths()}
+    variables = context(Path("/"), journal_retention="2d").variables() | {"paths": Paths()}
     line = render.render("vector/journal-tmpfiles.conf.j2", variables).splitlines()[-1]
     assert line.split() == ["d", "/var/lib/vector/journal", "0750", "vector", "vector", "172800s"]
