@@ -12,15 +12,14 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from cvat_analytics import inventory, migrations, plugin, render
-from cvat_analytics.files import Paths, RenderedFile
-from deploys import clickhouse, grafana, packages, vector
+from cvat_analytics.files import UNITS, Paths, RenderedFile
+from deploys import packages
 from deploys.facts import STATE_DIRECTORY
 from deploys.plan import clickhouse_client
 
 # What our own deploy asks a database, in its order: what may not be there yet comes last. The rule of working time is
 # asked for because that takes time; at the settings' defaults there is never anything to change in it.
 _QUESTIONS = (migrations.engines_query, migrations.applied_query, migrations.working_time_query)
-UNITS = {"clickhouse": clickhouse.UNIT, "vector": vector.UNIT, "grafana": grafana.UNIT}
 
 
 def write(inventory_file: Path, memory_bytes: int, architecture: str, directory: Path) -> Path:

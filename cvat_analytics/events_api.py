@@ -9,11 +9,11 @@ from typing import Any
 from cvat_analytics import tls, users
 from cvat_analytics.endpoints import EVERYWHERE
 from cvat_analytics.errors import InputError
-from cvat_analytics.files import RenderedFile
+from cvat_analytics.files import UNITS, RenderedFile
 from cvat_analytics.render import Context, render
 from cvat_analytics.users import User, Users
 
-UNIT = "cvat-analytics-events-api"
+UNIT = UNITS["events_api"]
 ADMIN = "admin"
 """The user that is always there where no CVAT is asked; his password is the secret `events_api_admin`."""
 USERS_FILE = "users.json"

@@ -11,6 +11,15 @@ from typing import Literal
 
 Effect = Literal["restart", "none"]
 
+UNITS = {
+    "clickhouse": "clickhouse-server",
+    "vector": "vector",
+    "grafana": "grafana-server",
+    "events_api": "cvat-analytics-events-api",
+    "gateway": "cvat-analytics-gateway",
+}
+"""Each component's systemd unit: the packages' own, and two of this project's."""
+
 
 @dataclass(frozen=True)
 class Paths:
@@ -65,10 +74,8 @@ class Paths:
         for name, path in places.items():
             object.__setattr__(self, name, self.root + path)
         # systemd lays credentials out by unit name (LoadCredential=, systemd.exec(5)); the embedded stack does the same
-        object.__setattr__(self, "vector_credentials", f"{credentials}/vector.service")
-        object.__setattr__(self, "grafana_credentials", f"{credentials}/grafana-server.service")
-        object.__setattr__(self, "events_api_credentials", f"{credentials}/cvat-analytics-events-api.service")
-        object.__setattr__(self, "gateway_credentials", f"{credentials}/cvat-analytics-gateway.service")
+        for component in ("vector", "grafana", "events_api", "gateway"):
+            object.__setattr__(self, f"{component}_credentials", f"{credentials}/{UNITS[component]}.service")
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from cvat_analytics.certificates import Pair
 from cvat_analytics.errors import InputError
-from cvat_analytics.files import RenderedFile
+from cvat_analytics.files import UNITS, RenderedFile
 from cvat_analytics.render import Context, render
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK
 
-UNIT = "cvat-analytics-gateway"
+UNIT = UNITS["gateway"]
 FIREWALL_UNIT = "cvat-analytics-firewall"
 SERVER_PATH = "/cvat-server"
 """Below this path CVAT's proxy leads to CVAT's server (cvat_analytics.traefik): its own rule has no way to `/analytics` there."""

@@ -15,18 +15,10 @@ from cvat_analytics.access import Access
 from cvat_analytics.certificates import RENEW_BEFORE
 from cvat_analytics.endpoints import Endpoint
 from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.files import UNITS
 
 State = Literal["stopped", "not answering", "failing", "running"]
 """From the worst to the best: `failing` answers, but not as it must."""
-
-UNITS = {
-    "clickhouse": "clickhouse-server",
-    "vector": "vector",
-    "grafana": "grafana-server",
-    "events_api": "cvat-analytics-events-api",
-    "gateway": "cvat-analytics-gateway",
-}
-"""Each component's systemd unit."""
 
 _TIMEOUT = 10.0
 """Seconds for an answer: the events API itself gives CVAT five."""

@@ -13,7 +13,8 @@ from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack as embedded
 from cvat_analytics.endpoints import listening, trust, url
 from cvat_analytics.errors import CvatAnalyticsError
-from cvat_analytics.health import UNITS, Health, State
+from cvat_analytics.files import UNITS
+from cvat_analytics.health import Health, State
 from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.inventory import Stack
 from cvat_analytics.shell import Shell

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cvat_analytics import migrations, render
-from cvat_analytics.files import fingerprint
+from cvat_analytics.files import UNITS, fingerprint
 from deploys import operations, packages
 from deploys.plan import Plan, clickhouse_client
 
-UNIT = "clickhouse-server"
+UNIT = UNITS["clickhouse"]
 
 
 def install(plan: Plan) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cvat_analytics import alerts, plugin, render, secrets
-from cvat_analytics.files import fingerprint
+from cvat_analytics.files import UNITS, fingerprint
 from deploys import operations, packages, tls
 from deploys.plan import Plan
 
-UNIT = "grafana-server"
+UNIT = UNITS["grafana"]
 
 
 def install(plan: Plan) -> None:

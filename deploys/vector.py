@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cvat_analytics import render
-from cvat_analytics.files import Effect, RenderedFile, fingerprint
+from cvat_analytics.files import UNITS, Effect, RenderedFile, fingerprint
 from deploys import operations, packages, tls, vector_operations
 from deploys.plan import Plan
 
-UNIT = "vector"
+UNIT = UNITS["vector"]
 JOURNAL_TIMER = "cvat-analytics-journal.timer"
 
 
