@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -174,17 +175,32 @@ def test_a_session_and_tokens_work_as_a_login_does(api: Api, headers):
     ],
 )
 def test_nobody_gets_in_without_a_login_that_is_known(api: Api, local_api: Api, headers):
-    with local_api.client(headers=headers) as client:
-        assert client.get("/api/requests").status_code == 401
-    with api.client(headers=headers) as client:
-        for method, path in (
-            ("GET", "/api/events"), ("POST", "/api/events"), ("POST", "/api/events/export"),
-            ("GET", "/api/requests"), ("GET", "/api/events?format=json"),
-        ):  # fmt: skip
-            answer = client.request(method, path)
+    for service in (local_api, api):
+        with service.client(headers=headers) as client:
+            answer = client.get("/api/requests")
             assert answer.status_code == 401
             assert answer.headers["www-authenticate"].startswith("Basic realm=")
             assert answer.json()["title"] == "Unauthorized"
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/api/events"),
+        ("GET", "/api/events?format=json"),
+        ("POST", "/api/events"),
+        ("POST", "/api/events/export"),
+        ("GET", "/api/events/download?rq_id=00000000-0000-0000-0000-000000000000"),
+        ("GET", "/api/requests/00000000-0000-0000-0000-000000000000"),
+        ("DELETE", "/api/requests/00000000-0000-0000-0000-000000000000"),
+        ("POST", "/api/requests/00000000-0000-0000-0000-000000000000/cancel"),
+        ("GET", "/gateway/authorize"),
+    ],
+)
+def test_no_path_answers_somebody_without_a_login(api: Api, method, path):
+    for headers in ({}, {"Authorization": "Token stolen"}):
+        with api.client(headers=headers) as client:
+            assert client.request(method, path).status_code == 401
 
 
 @pytest.mark.parametrize(
@@ -232,14 +248,16 @@ def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a
 
 
 def test_passwords_cannot_be_guessed_at_speed(local_api: Api):
-    with local_api.client() as client:
-        statuses = [client.get("/api/requests", auth=("boss", f"guess-{n}")).status_code for n in range(11)]
-        assert statuses == [401] * 10 + [429]
+    with local_api.client() as client, ThreadPoolExecutor(11) as guessing:
+
+        def guess(name: str, number: int) -> int:
+            return client.get("/api/requests", auth=(name, f"guess-{number}")).status_code
+
+        assert sorted(guessing.map(guess, ["boss"] * 11, range(11))) == [401] * 10 + [429]
         assert client.get("/api/requests", auth=("boss", "password-of-boss")).status_code == 429
         assert client.get("/api/requests", auth=("worker", "password-of-worker")).status_code == 200
         # whoever has just proved who he is is not locked out by somebody else's guesses
-        for n in range(11):
-            client.get("/api/requests", auth=("worker", f"guess-{n}"))
+        assert sorted(guessing.map(guess, ["worker"] * 11, range(11))) == [401] * 10 + [429]
         assert client.get("/api/requests", auth=("worker", "password-of-worker")).status_code == 200
 
 
