@@ -6,8 +6,6 @@ import asyncio
 import io
 import json
 import resource
-import socket
-import threading
 import time
 
 import httpx
@@ -19,14 +17,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cvat_analytics import working_time as stated
-from cvat_analytics.api import jobs, problems, queries, streams, vector
-from cvat_analytics.api.attempts import AT_ONCE, ATTEMPTS, WAITING, WINDOW, Attempts
+from cvat_analytics.api import jobs, problems, queries, streams
 from cvat_analytics.api.clickhouse import written
-from cvat_analytics.api.config import VectorConfig
 from cvat_analytics.api.filters import Filters
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.tracing import Tracing
-from cvat_analytics.api.vector import Vector
 from cvat_analytics.api.working_time import DURATION_SCOPES, THRESHOLD_MS, Action, Ids, amounts
 
 IDS = st.builds(Ids, st.none() | st.integers(1, 3), st.none() | st.integers(1, 2), st.none())
@@ -74,93 +69,6 @@ def test_working_time_follows_the_stated_rule(actions, after_another):
             ids = Ids(span.ids.job_id, span.ids.task_id, span.ids.project_id)
             expected[ids] = expected.get(ids, 0) + span.end_ms - span.start_ms
     assert {ids: amount.milliseconds for ids, amount in amounts(actions, previous).items()} == expected
-
-
-def test_attempts_are_counted_by_address_and_name_and_forgotten():
-    now = [0.0]
-    attempts = Attempts(lambda: now[0])
-    for _ in range(ATTEMPTS):
-        assert attempts.wait("a", "root") == 0
-        attempts.failed("a", "root")
-    assert attempts.wait("a", "root") == WINDOW
-    assert (attempts.wait("a", "other"), attempts.wait("b", "root")) == (0, 0)
-    now[0] = WINDOW - 1
-    assert attempts.wait("a", "root") == 1
-    now[0] = WINDOW + 1
-    assert attempts.wait("a", "root") == 0
-
-
-def test_guesses_that_come_all_at_once_count_as_those_that_come_one_by_one():
-    async def all_at_once() -> tuple[int, int]:
-        attempts = Attempts()
-        checked = 0
-
-        async def guess() -> None:
-            nonlocal checked
-            async with attempts.turn("a", "root"):
-                checked += 1
-                await asyncio.sleep(0)
-                attempts.failed("a", "root")
-
-        ends = await asyncio.gather(*(guess() for _ in range(50)), return_exceptions=True)
-        return checked, [getattr(end, "status", None) for end in ends].count(429)
-
-    assert asyncio.run(all_at_once()) == (ATTEMPTS, 50 - ATTEMPTS)
-
-
-def test_who_floods_the_service_with_logins_waits_behind_himself_only():
-    async def flood() -> tuple[int, list[int | None], int]:
-        attempts = Attempts()
-        running = most = 0
-        release = asyncio.Event()
-
-        async def login(address: str, name: str) -> None:
-            nonlocal running, most
-            async with attempts.turn(address, name):
-                running, most = running + 1, max(most, running + 1)
-                if address != "b":
-                    await release.wait()
-                running -= 1
-
-        # one network of IPv6 is one address
-        flooding = [asyncio.create_task(login(f"2001:db8::{n:x}", f"name{n}")) for n in range(WAITING + 5)]
-        await asyncio.sleep(0)
-        await login("b", "ann")
-        while_flooded = most
-        release.set()
-        ends = await asyncio.gather(*flooding, return_exceptions=True)
-        await login("2001:db8::1", "ann")
-        return while_flooded, [getattr(end, "status", None) for end in ends if end], len(attempts._queues)
-
-    assert asyncio.run(flood()) == (AT_ONCE + 1, [429] * 5, 0)
-
-
-def test_names_that_are_guessed_are_not_remembered_while_somebody_waits():
-    async def remembered() -> int:
-        attempts = Attempts()
-        async with attempts.turn("a", "ann"):
-            for number in range(20):
-                async with attempts.turn("a", f"guess{number}"):
-                    pass
-            (queue,) = attempts._queues.values()
-            return len(queue.names) + len(queue.named)
-
-    assert asyncio.run(remembered()) == 2
-
-
-def test_visitors_over_ipv4_are_not_one_where_the_service_listens_on_ipv6():
-    attempts = Attempts()
-    for _ in range(ATTEMPTS):
-        attempts.failed("::ffff:192.0.2.1", "root")
-    assert attempts.wait("::ffff:192.0.2.2", "root") == 0
-    assert attempts.wait("192.0.2.1", "root") > 0
-
-
-def test_a_name_that_nobody_can_have_takes_no_room():
-    attempts = Attempts()
-    attempts.failed("a", "x" * 10_000)
-    assert attempts.wait("a", "x" * 10_000) == 0
-    assert max(len(name) for _, name in attempts._failures) <= 200
 
 
 @pytest.mark.parametrize(
@@ -276,54 +184,6 @@ def test_a_file_that_the_disk_takes_only_a_part_of_is_an_error(tmp_path):
             write(b"y" * jobs._WRITE_BACK)
     assert shelf.complete("a") == 3 * jobs._WRITE_BACK
     assert set(shelf.file("a").read_bytes()) == set(b"y")
-
-
-@pytest.mark.parametrize(("closed_first", "stored"), [(0, True), (1, True), (2, False)])
-def test_a_kept_connection_that_vector_has_closed_is_no_failure(closed_first, stored):
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        for number in range(2):
-            with listener.accept()[0] as connection:
-                connection.recv(65536)
-                if number >= closed_first:
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                    return
-
-    async def send() -> None:
-        client = Vector(VectorConfig(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
-        try:
-            await client.send([{"scope": "load:cvat"}])
-        finally:
-            await client.close()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    with listener:
-        if stored:
-            asyncio.run(send())
-        else:
-            with pytest.raises(Problem, match="not stored"):
-                asyncio.run(send())
-        thread.join(10)
-
-
-def test_of_a_vector_that_does_not_answer_in_time_nothing_is_claimed(monkeypatch):
-    monkeypatch.setattr(vector, "TIMEOUT_SECONDS", 0.2)
-
-    async def send() -> None:
-        client = Vector(VectorConfig(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
-        try:
-            await client.send([{"scope": "load:cvat"}])
-        finally:
-            await client.close()
-
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
-        pytest.raises(Problem, match="not known whether") as caught,
-    ):
-        asyncio.run(send())
-    assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "5")
 
 
 def test_a_failure_of_the_service_is_a_problem_that_does_not_say_why(caplog):
