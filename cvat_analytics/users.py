@@ -84,7 +84,7 @@ def hash_password(password: str) -> str:
 
 
 def add(users: Users, user: User) -> Users:
-    """Return the users with one more. Raises InputError for a name that is taken or cannot be one."""
+    """Return the users with one more. Raises InputError for a name or an id that is taken, and for what cannot be a name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,149}", user.name):
         raise InputError(
             f"user {user.name!r}: letters, digits and _ . @ + - make a name, the first a letter or a digit"
@@ -92,8 +92,16 @@ def add(users: Users, user: User) -> Users:
     # Grafana does not tell names apart that differ in case only
     if user.name.lower() in {name.lower() for name in users}:
         raise InputError(
-            f"user {user.name!r}: is there already. Change the password with `users set-password`"
+            f"user {user.name!r}: is there already. Change the password with `users set-password`; for other rights "
+            "remove him and add him anew"
         )
+    # two names with one id would see each other's events: rather a mistyped number than one person twice
+    if user.id is not None:
+        for other in users.values():
+            if other.id == user.id:
+                raise InputError(
+                    f"user {user.name!r}: the id {user.id} is that of {other.name!r}, whose events he would see. Give his own id"
+                )
     return {**users, user.name: user}
 
 

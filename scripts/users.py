@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from urllib.parse import urljoin
 
 import click
 
@@ -12,6 +13,7 @@ from cvat_analytics import inventory as inventories
 from cvat_analytics import users as library
 from cvat_analytics.embedded import stack
 from cvat_analytics.errors import InputError
+from cvat_analytics.settings import Settings
 from cvat_analytics.users import User, Users
 from scripts.reach import target_options
 from scripts.target import DEFAULT_DIRECTORY
@@ -31,20 +33,47 @@ class _File:
 
     def __init__(self, directory: Path | None, inventory: Path | None) -> None:
         self._stack = None if inventory else stack.find(directory or DEFAULT_DIRECTORY)
+        self._inventory = inventory
+        self._settings: Settings | None = None
+        self._gateway = False
         if self._stack:
             self.path = stack.users_file(self._stack.directory)
         elif inventory:
-            self.path = inventories.load(inventory).secrets_file.with_name(events_api.USERS_FILE)
+            described = inventories.load(inventory)
+            self.path = described.secrets_file.with_name(events_api.USERS_FILE)
+            for host in described.topology.groups["gateway"] or described.topology.groups["events_api"]:
+                self._settings = described.topology.settings[host]
+            self._gateway = bool(described.topology.groups["gateway"])
 
     def read(self) -> Users:
         return library.load(self.path)
 
-    def write(self, changed: Users) -> None:
+    def write(self, changed: Users, done: str) -> None:
+        """Save what has changed, say what was `done`, and what is still to do before that is so."""
         library.save(self.path, changed)
+        click.echo(f"{self.path}: {done}.")
         if self._stack:
             stack.apply_users(self._stack)
+            return
+        if self._settings is None:
+            click.echo("Nothing asks these users: the inventory has no host in the group 'events_api'.")
+        elif self._asks_cvat:
+            click.echo("Nothing asks these users: 'cvat_url' is set, so CVAT says who may log in.")
         else:
-            click.echo("`cvat-analytics deploy` brings it to the hosts.")
+            click.echo(f"In force after: cvat-analytics deploy --inventory {self._inventory}")
+
+    @property
+    def _asks_cvat(self) -> bool:
+        return bool(self._settings and (self._settings.cvat_url or self._settings.cvat_server_url))
+
+    def show_link(self, user: User) -> None:
+        """Say what to hand to the person beside the password, where there is a gateway to lead to."""
+        if self._settings is None or not self._gateway or self._asks_cvat:
+            return
+        root = self._settings.grafana_root_url
+        if user.analytics or user.admin:
+            click.echo(f"His link: {root}")
+        click.echo(f"His events: {urljoin(root, '/api/events/docs')}")
 
 
 def _password(name: str) -> str:
@@ -61,7 +90,7 @@ def _password(name: str) -> str:
 @click.option(
     "--id",
     "id_",
-    type=int,
+    type=click.IntRange(min=1),
     help="The person's user id in the events; without one, events of that user name are his.",
 )
 @click.option("--email", default="", help="E-mail address that his events get.")
@@ -79,9 +108,12 @@ def add(
     file = _File(directory, inventory)
     if name == events_api.ADMIN:
         raise InputError(f"user {name!r}: is the stack's own administrator. Use another name")
-    known = library.add(file.read(), User(name, "", analytics, admin, id_, email))
-    file.write(library.set_password(known, name, _password(name)))
-    click.echo(f"{file.path}: {name} may log in now.")
+    user = User(name, "", analytics, admin, id_, email)
+    known = library.add(file.read(), user)
+    file.write(
+        library.set_password(known, name, _password(name)), f"{name} may log in and sees {_sees(user)}"
+    )
+    file.show_link(user)
 
 
 @users.command("list")
@@ -91,10 +123,7 @@ def list_(directory: Path | None, inventory: Path | None) -> None:
     known = _File(directory, inventory).read()
     for name in sorted(known):
         user = known[name]
-        may = ["admin"] * user.admin + ["analytics"] * user.analytics
-        click.echo(
-            f"{name:<24} {', '.join(may) or '-':<18} {'' if user.id is None else f'id {user.id}':<10} {user.email}".rstrip()
-        )
+        click.echo(f"{name:<24} sees {_sees(user)}{f'; {user.email}' if user.email else ''}")
     if not known:
         click.echo("Nobody but the stack's own administrator. Add one with `cvat-analytics users add NAME`.")
 
@@ -105,8 +134,7 @@ def list_(directory: Path | None, inventory: Path | None) -> None:
 def remove(name: str, directory: Path | None, inventory: Path | None) -> None:
     """Remove a user."""
     file = _File(directory, inventory)
-    file.write(library.remove(file.read(), name))
-    click.echo(f"{file.path}: {name} may not log in any more.")
+    file.write(library.remove(_known(file, name), name), f"{name} may not log in any more")
 
 
 @users.command("set-password")
@@ -115,7 +143,33 @@ def remove(name: str, directory: Path | None, inventory: Path | None) -> None:
 def set_password(name: str, directory: Path | None, inventory: Path | None) -> None:
     """Change a user's password. It is asked for, or read from a pipe."""
     file = _File(directory, inventory)
+    known = _known(file, name)
+    file.write(library.set_password(known, name, _password(name)), f"{name} has a new password")
+
+
+def _known(file: _File, name: str) -> Users:
+    """Return the users of whom `name` is one; says so before a password is asked for when he is not."""
+    if name == events_api.ADMIN:
+        raise InputError(
+            f"user {name!r}: is the stack's own administrator, whose password is `events_api_admin` in the file with the "
+            "passwords. Change it there and deploy"
+        )
     known = file.read()
-    library.find(known, name)  # says so before a password is asked for when there is no such user
-    file.write(library.set_password(known, name, _password(name)))
-    click.echo(f"{file.path}: {name} has a new password.")
+    library.find(known, name)
+    return known
+
+
+def _sees(user: User) -> str:
+    """Return in words what a user may see."""
+    if user.admin:
+        return "everything, and may change dashboards"
+    own = (
+        f"the events of user id {user.id}"
+        if user.id is not None
+        else f"the events of the user name {user.name}"
+    )
+    return (
+        f"the dashboards, which show everybody, and by the API {own}"
+        if user.analytics
+        else f"{own}, and no dashboards"
+    )

@@ -105,7 +105,14 @@ def test_users_are_added_listed_changed_and_removed(embedded):
     assert users.check(known, "anna", "first password") == known["anna"]
     assert users.check(known, "anna", "wrong password") is None
     assert users.check(known, "nobody", "first password") is None
-    assert run("list", *where)[1].split() == ["anna", "analytics", "id", "7"]
+    assert run("add", "bob", *where, typed="first password\n")[1].splitlines() == [
+        f"{file}: bob may log in and sees the events of the user name bob, and no dashboards."
+    ]
+    assert [" ".join(line.split()) for line in run("list", *where)[1].splitlines()] == [
+        "anna sees the dashboards, which show everybody, and by the API the events of user id 7",
+        "bob sees the events of the user name bob, and no dashboards",
+    ]
+    assert run("remove", "bob", *where)[0] == 0
     assert run("set-password", "anna", *where, typed="second password\n")[0] == 0
     assert users.check(users.load(file), "anna", "second password") is not None
     assert users.check(users.load(file), "anna", "first password") is None
@@ -119,6 +126,9 @@ def test_users_are_added_listed_changed_and_removed(embedded):
         (("add", "anna"), "short\n", "too short"),
         (("add", "a b"), "a long password\n", "make a name"),
         (("add", "admin"), "a long password\n", "own administrator"),
+        (("add", "anna", "--id", "0"), "a long password\n", "0 is not in the range"),
+        (("remove", "admin"), "", "Change it there and deploy"),
+        (("set-password", "admin"), "a long password\n", "Change it there and deploy"),
         (("remove", "anna"), "", "is not in the file"),
         (("set-password", "anna"), "a long password\n", "is not in the file"),
     ],
@@ -127,6 +137,70 @@ def test_what_cannot_be_is_refused_and_changes_nothing(embedded, arguments, type
     code, text = run(*arguments, "--dir", str(embedded), typed=typed)
     assert (code, message in text) == (2, True)
     assert not (embedded / events_api.USERS_FILE).exists()
+
+
+def test_two_users_cannot_be_one_person_by_a_mistyped_id(embedded):
+    where = ("--dir", str(embedded))
+    assert run("add", "anna", "--id", "7", *where, typed="first password\n")[0] == 0
+    before = users.load(embedded / events_api.USERS_FILE)
+    code, text = run("add", "carl", "--id", "7", *where, typed="first password\n")
+    assert (code, "the id 7 is that of 'anna'" in text) == (2, True)
+    code, text = run("add", "anna", *where, typed="first password\n")
+    assert (code, "for other rights remove him and add him anew" in text) == (2, True)
+    assert users.load(embedded / events_api.USERS_FILE) == before
+
+
+LINK = 'grafana_root_url = "https://analytics.example.org/analytics/"\n'
+HIS = [
+    "His link: https://analytics.example.org/analytics/",
+    "His events: https://analytics.example.org/api/events/docs",
+]
+
+
+@pytest.mark.parametrize(
+    ("groups", "settings", "options", "said"),
+    [
+        (
+            ("events_api", "gateway"),
+            LINK,
+            ["--analytics"],
+            ["In force after: cvat-analytics deploy --inventory {}", *HIS],
+        ),
+        (
+            ("events_api", "gateway"),
+            LINK,
+            [],
+            ["In force after: cvat-analytics deploy --inventory {}", HIS[1]],
+        ),
+        (("events_api",), "", ["--analytics"], ["In force after: cvat-analytics deploy --inventory {}"]),
+        (
+            (),
+            "",
+            ["--admin"],
+            ["Nothing asks these users: the inventory has no host in the group 'events_api'."],
+        ),
+        (
+            ("events_api", "gateway"),
+            LINK + 'cvat_url = "https://cvat.example.org"\n',
+            ["--analytics"],
+            ["Nothing asks these users: 'cvat_url' is set, so CVAT says who may log in."],
+        ),
+    ],
+    ids=["dashboards", "own events", "no gateway", "no events API", "beside a CVAT"],
+)
+def test_who_adds_a_user_of_hosts_is_told_what_is_still_to_do_and_what_to_hand_over(
+    tmp_path, groups, settings, options, said
+):
+    inventory = tmp_path / "hosts.py"
+    inventory.write_text(
+        "".join(f"{name} = ['one']\n" for name in ("clickhouse", "vector", "grafana", *groups))
+    )
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data" / "all.py").write_text(settings)
+    code, text = run("add", "anna", *options, "--inventory", str(inventory), typed="first password\n")
+    assert (code, text.splitlines()[1:]) == (0, [line.format(inventory) for line in said])
+    code, text = run("remove", "anna", "--inventory", str(inventory))
+    assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory)])
 
 
 def test_the_rendered_files_are_the_same_every_time_and_hold_no_password(tmp_path):
