@@ -6,7 +6,6 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import threading
 import time
 import uuid
@@ -24,8 +23,6 @@ from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
 
 log = logging.getLogger("cvat_analytics.api")
 
-MINIMUM_FREE = 2 * 2**30
-"""Bytes that an export leaves on the disk: Vector's buffers may need as much (by default 1.25 GiB), and ClickHouse some."""
 _PATIENCE = (1.0, 5.0, 15.0)
 """Seconds to wait for ClickHouse after each attempt that it broke off."""
 
@@ -82,37 +79,22 @@ class Exports:
         with self._lock:
             self.forget_expired()
             mine = [job for job in self._jobs.values() if job.owner == caller.key]
-            done_with = [job for job in mine if job.fetched or job.status == "failed"]
-            if len(mine) >= self._config.per_user and done_with:
+            if len(mine) >= self._config.per_user:
+                done_with = [job for job in mine if job.fetched or job.status == "failed"]
+                if not done_with:
+                    raise _too_many(mine)
                 # a script that fetches one export after the other must not be stopped by those that it has
                 self.remove(min(done_with, key=lambda job: job.finished or 0).id)
-            elif len(mine) >= self._config.per_user:
-                soonest = min((job.expires or time.time() + 60 for job in mine), default=0)
-                wait = max(1, int(soonest - time.time()))
-                raise Problem(
-                    429,
-                    f"you have {len(mine)} exports that nobody has downloaded, and no more are kept for one person. Remove one with "
-                    "DELETE /api/requests/{id}, or wait until the oldest is forgotten",
-                    headers={"Retry-After": str(wait)},
-                )
-            if self.shelf.free_bytes() < MINIMUM_FREE:
+            if not self.shelf.has_room():
                 raise Problem(
                     507,
                     "there is no room left on the server for an export. Ask for less, or stream it with `format`",
                 )
             job = Job(
-                id=str(uuid.uuid4()),
-                owner=caller.key,
-                owner_id=caller.id,
-                owner_name=caller.name,
-                request_id=request_id,
-                format=form.name,
-                filename=filename,
-                filters=filters,
-                conditions=list(selection.conditions),
-                parameters=selection.parameters,
-                created=time.time(),
-            )
+                id=str(uuid.uuid4()), owner=caller.key, owner_id=caller.id, owner_name=caller.name, request_id=request_id,
+                format=form.name, filename=filename, filters=filters, conditions=list(selection.conditions),
+                parameters=selection.parameters, created=time.time(),
+            )  # fmt: skip
             self._set(job)
             self._begin_what_may()
             return self._jobs[job.id]
@@ -207,12 +189,9 @@ class Exports:
         except _Stopped:
             pass
         except OSError as error:
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            message = (
-                "there is no room left on the server"
-                if full
-                else f"it could not be written ({error.strerror})"
-            )
+            message = f"it could not be written ({error.strerror})"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                message = "there is no room left on the server"
         except CvatAnalyticsError as error:
             message = str(error)
         except Exception:
@@ -293,9 +272,6 @@ class Exports:
                 for piece in answer.pieces():
                     if run.stop.is_set():
                         raise _Stopped
-                    # ClickHouse and Vector may live on the same disk, and a full one stops them
-                    if self.shelf.free_bytes() < MINIMUM_FREE:
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                     write(piece)
         finally:
             run.answer = None
@@ -303,4 +279,18 @@ class Exports:
 
     def _end(self, job: Job) -> None:
         now = time.time()
-        self._set(job.with_(finished=now, expires=now + self._config.keep.total_seconds()))
+        job = job.with_(finished=now, expires=now + self._config.keep.total_seconds())
+        self._jobs[job.id] = job
+        # without the note, on a full disk, the next run of the service makes the export anew; this one knows how it ended
+        with contextlib.suppress(OSError):
+            self.shelf.write(job)
+
+
+def _too_many(jobs: list[Job]) -> Problem:
+    wait = min(job.expires or time.time() + 60 for job in jobs) - time.time()
+    return Problem(
+        429,
+        f"you have {len(jobs)} exports that nobody has downloaded, and no more are kept for one person. Remove one with "
+        "DELETE /api/requests/{id}, or wait until the oldest is forgotten",
+        headers={"Retry-After": str(max(1, int(wait)))},
+    )

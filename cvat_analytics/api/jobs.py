@@ -7,6 +7,7 @@ waited for: where a power cut takes one along, the export is made anew, or has t
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -20,6 +21,9 @@ Status = Literal["queued", "started", "finished", "failed"]
 ATTEMPTS = 3
 """How often an export is begun, counting restarts of this service and of ClickHouse."""
 
+MINIMUM_FREE = 2 * 2**30
+"""Bytes that exports leave on the disk, on which ClickHouse and Vector may live, and a full one stops them: Vector's buffers may
+need as much (by default 1.25 GiB), and ClickHouse some."""
 _WRITE_BACK = 16 * 2**20
 """After how many bytes each time the disk is set to work."""
 
@@ -81,7 +85,7 @@ class Shelf:
 
     @contextmanager
     def writing(self, job_id: str) -> Iterator[Callable[[bytes], None]]:
-        """Yield a function that adds to the file of a job, which it begins anew.
+        """Yield a function that adds to the file of a job, which it begins anew. It raises OSError (ENOSPC) where no room is left.
 
         What is written is put on its way to the disk at once and not kept in memory: the end then waits for little, and
         neither an export's pages push ClickHouse's out nor does a flood of them hold its writing up.
@@ -93,6 +97,8 @@ class Shelf:
 
             def write(data: bytes) -> None:
                 nonlocal size
+                if not self.has_room():
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 file.write(data)
                 begun = size // _WRITE_BACK
                 size += len(data)
@@ -147,6 +153,6 @@ class Shelf:
             jobs.append(job)
         return sorted(jobs, key=lambda job: job.created)
 
-    def free_bytes(self) -> int:
-        """Return how much room is left for exports."""
-        return shutil.disk_usage(self.directory).free
+    def has_room(self) -> bool:
+        """Return whether exports may take more of the disk."""
+        return shutil.disk_usage(self.directory).free >= MINIMUM_FREE

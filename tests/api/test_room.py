@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from cvat_analytics.api import exports, jobs, queries
+from cvat_analytics.api import jobs, queries
 from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.config import ExportsConfig
+from cvat_analytics.api.exports import Exports
 from cvat_analytics.api.filters import Selection
 
 
@@ -30,17 +33,24 @@ class Endless:
             yield b"x" * 1000
 
 
+@pytest.mark.parametrize("note_too", [True, False], ids=["its note is written", "not even its note"])
 def test_an_export_leaves_room_on_the_disk_while_it_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, note_too: bool
 ) -> None:
-    def left(shelf: jobs.Shelf) -> int:
-        written = sum(file.stat().st_size for file in tmp_path.glob("*/result*"))
-        return exports.MINIMUM_FREE + 5000 - written
+    def left(directory: Path) -> SimpleNamespace:
+        written = sum(file.stat().st_size for file in directory.glob("*/result*"))
+        return SimpleNamespace(free=jobs.MINIMUM_FREE + 5000 - written)
 
-    monkeypatch.setattr(jobs.Shelf, "free_bytes", left)
+    def write(shelf: jobs.Shelf, job: jobs.Job, write: Callable[..., None] = jobs.Shelf.write) -> None:
+        if job.status == "failed" and not note_too:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(shelf, job)
+
+    monkeypatch.setattr(jobs.shutil, "disk_usage", left)
+    monkeypatch.setattr(jobs.Shelf, "write", write)
     monkeypatch.setattr(queries, "is_small", lambda *_: True)
     store = SimpleNamespace(ask=lambda *_, **__: Endless())
-    made = exports.Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 2, 4), store)
+    made = Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 2, 4), store)
     caller = Caller("local:ann", 1, "ann")
     job = made.create(caller, Selection(), queries.FORMATS["csv"], "x.csv", {}, "request")
     for thread in threading.enumerate():
