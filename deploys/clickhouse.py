@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvat_analytics import migrations, render
 from cvat_analytics.files import UNITS, fingerprint
-from deploys import operations, packages
+from deploys import operations, packages, schema_operations
 from deploys.plan import Plan, clickhouse_client
 
 UNIT = UNITS["clickhouse"]
@@ -35,7 +35,7 @@ def activate(plan: Plan) -> None:
     operations.managed_files(
         name="clickhouse: nothing is left over", files=[], absent=plan.left_over("clickhouse")
     )
-    operations.schema(
+    schema_operations.schema(
         name="clickhouse: schema",
         scripts=migrations.read(render.ROOT / "clickhouse"),
         settings=plan.settings,

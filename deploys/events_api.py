@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from cvat_analytics import events_api, events_api_archive, events_api_wheels
 from cvat_analytics.files import RenderedFile, fingerprint
-from deploys import operations
+from deploys import operations, package_operations
 from deploys.plan import Plan
 
 
 def install(plan: Plan) -> None:
     """Put the program and its libraries into a directory of their own; nothing of the host's Python changes."""
-    operations.prerequisites(name="events_api: Python", packages=["python3"])
+    package_operations.prerequisites(name="events_api: Python", packages=["python3"])
     settings, architecture, python = plan.settings, plan.state.architecture, _python(plan)
     operations.unpacked(
         name="events_api: program",

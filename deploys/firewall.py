@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvat_analytics import gateway
 from cvat_analytics.files import fingerprint
-from deploys import gateway_operations, operations
+from deploys import gateway_operations, operations, package_operations
 from deploys.plan import Plan
 
 
@@ -16,7 +16,7 @@ def apply(plan: Plan) -> None:
             name="firewall: none", unit=gateway.FIREWALL_UNIT, files=[file.path for file in files]
         )
         return
-    operations.prerequisites(name="firewall: nftables", packages=["nftables"])
+    package_operations.prerequisites(name="firewall: nftables", packages=["nftables"])
     operations.managed_files(name="firewall: rules", files=files, unit=gateway.FIREWALL_UNIT)
     gateway_operations.rules(
         name="firewall: service",

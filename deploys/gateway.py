@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvat_analytics import certificates, gateway
 from cvat_analytics.files import RenderedFile, fingerprint
-from deploys import gateway_operations, operations
+from deploys import gateway_operations, operations, package_operations
 from deploys.plan import Plan
 
 
@@ -13,12 +13,14 @@ def prepare(plan: Plan) -> None:
 
     Before all installs: an offline bundle's first packages bring nginx along.
     """
-    operations.masked(name="gateway: nginx's own service stays off", package="nginx", unit="nginx.service")
+    package_operations.masked(
+        name="gateway: nginx's own service stays off", package="nginx", unit="nginx.service"
+    )
 
 
 def install(plan: Plan) -> None:
     """Install nginx."""
-    operations.prerequisites(name="gateway: nginx", packages=["nginx"])
+    package_operations.prerequisites(name="gateway: nginx", packages=["nginx"])
 
 
 def configure(plan: Plan) -> None:

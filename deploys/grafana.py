@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvat_analytics import alerts, plugin, render, secrets
 from cvat_analytics.files import UNITS, fingerprint
-from deploys import operations, packages, tls
+from deploys import operations, package_operations, packages, tls
 from deploys.plan import Plan
 
 UNIT = UNITS["grafana"]
@@ -14,7 +14,7 @@ def install(plan: Plan) -> None:
     """Install Grafana and its ClickHouse plugin."""
     packages.install("grafana", plan.settings, plan.state.architecture)
     if plan.settings.grafana_tls:
-        operations.prerequisites(name="grafana: what asks through TLS", packages=tls.PACKAGES)
+        package_operations.prerequisites(name="grafana: what asks through TLS", packages=tls.PACKAGES)
     settings, architecture = plan.settings, plan.state.architecture
     operations.unpacked(
         name="grafana: ClickHouse plugin",

@@ -14,16 +14,12 @@ import shlex
 import tarfile
 from collections.abc import Callable, Generator, Sequence
 from hashlib import sha256
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from pyinfra import host, logger
-from pyinfra.api import FileUploadCommand, OperationError, StringCommand, operation
+from pyinfra.api import FileUploadCommand, StringCommand, operation
 
-from cvat_analytics import migrations
-from cvat_analytics.errors import InputError
 from cvat_analytics.files import RenderedFile
-from cvat_analytics.migrations import Script
-from cvat_analytics.settings import Settings
 from cvat_analytics.topology import ClickHouseEndpoint
 from deploys import tls
 from deploys.facts import (
@@ -32,10 +28,6 @@ from deploys.facts import (
     Files,
     FileState,
     FileText,
-    KeyFingerprints,
-    PackageVersions,
-    Schema,
-    SchemaState,
     Unit,
     UnpackedDigest,
     digest_note,
@@ -147,110 +139,6 @@ def managed_files(
 def _forget(unit: str) -> StringCommand:
     """Return the command that marks `unit` as running with something else than what is wanted."""
     return StringCommand("rm", "-f", f"{STATE_DIRECTORY}/{unit}.applied")
-
-
-@operation()
-def packages(
-    versions: dict[str, str], targets: Sequence[str], options: str = "", refresh: str = ""
-) -> Commands:
-    """Install each package in exactly the version given, moving it there from a newer or older one.
-
-    + versions: package to version
-    + targets: what to hand to apt-get for them: `name=version`, or paths of files
-    + options: further options for apt-get
-    + refresh: a command to run before installing, such as reading the package source anew
-    """
-    installed = host.get_fact(PackageVersions, packages=list(versions))
-    wanted = {name: version for name, version in versions.items() if installed.get(name) != version}
-    if not wanted:
-        host.noop(
-            "already installed: " + ", ".join(f"{name} {version}" for name, version in versions.items())
-        )
-        return
-    for name, version in wanted.items():
-        host.log(
-            f"install {name} {version}" + (f" (now {installed[name]})" if name in installed else ""),
-            logger.info,
-        )
-    if refresh:
-        yield refresh
-    yield (
-        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
-        f"-o DPkg::Lock::Timeout=120 {options} --no-install-recommends --allow-downgrades install {' '.join(map(shlex.quote, targets))}"
-    )
-
-
-@operation()
-def packages_upload(versions: dict[str, str], files: Sequence[Path], directory: str) -> Commands:
-    """Upload the package `files` to `directory`, unless the packages are installed already.
-
-    + versions: package to version
-    + files: local .deb files
-    + directory: where they go on the host
-    """
-    installed = host.get_fact(PackageVersions, packages=list(versions))
-    if all(installed.get(name) == version for name, version in versions.items()):
-        host.noop("already installed")
-        return
-    yield f"install -d -m 755 {directory}"
-    there = host.get_fact(Files, paths=[f"{directory}/{file.name}" for file in files])
-    for file in files:
-        target = f"{directory}/{file.name}"
-        if target not in there or there[target].sha256 != sha256(file.read_bytes()).hexdigest():
-            yield FileUploadCommand(str(file), target)
-
-
-@operation()
-def masked(package: str, unit: str) -> Commands:
-    """Keep `unit` of the distribution's `package` from ever starting; where the package is there already it stays as it is.
-
-    + package: what brings the unit along, when it is going to be installed
-    + unit: its name with suffix
-    """
-    if host.get_fact(PackageVersions, packages=[package]):
-        host.noop("already installed")
-        return
-    yield f"systemctl mask -q {shlex.quote(unit)}"
-
-
-@operation()
-def prerequisites(packages: Sequence[str]) -> Commands:
-    """Install the distribution's own `packages`, in whatever version it has.
-
-    + packages: their names
-    """
-    installed = host.get_fact(PackageVersions, packages=list(packages))
-    missing = [name for name in packages if name not in installed]
-    if not missing:
-        host.noop("already installed")
-        return
-    yield "apt-get -q update"
-    yield (
-        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=120 --no-install-recommends "
-        f"install {' '.join(missing)}"
-    )
-
-
-@operation()
-def trusted_key(url: str, fingerprints: Sequence[str], path: str) -> Commands:
-    """Put the signing key at `url` into the keyring file `path`, if it is one of the keys that are pinned.
-
-    + url: where the vendor publishes it
-    + fingerprints: the fingerprints of primary keys that are accepted
-    + path: keyring file, ASCII-armoured
-    """
-    present = host.get_fact(KeyFingerprints, path=path)
-    if present and set(present) <= set(fingerprints):
-        host.noop("the key is there")
-        return
-    accepted = "|".join(fingerprints)
-    yield f"install -d -m 755 {PurePosixPath(path).parent}"
-    yield (
-        f"rm -f {path}.new; /usr/lib/apt/apt-helper -q download-file {shlex.quote(url)} {path}.new && "
-        f'found=$(gpg --show-keys --with-colons {path}.new 2>/dev/null | awk -F: \'$1 == "pub" {{want = 1}} want && $1 == "fpr" {{print $10; want = 0}}\') && '
-        f'[ -n "$found" ] && ! echo "$found" | grep -qvxE {shlex.quote(accepted)} && chmod 644 {path}.new && mv {path}.new {path} || '
-        f"{{ rm -f {path}.new; echo {shlex.quote(f'the key at {url} could not be had, or is none of the pinned keys {accepted}: refusing it. Compare with the vendor before you change the pin')} >&2; exit 1; }}"
-    )
 
 
 @operation()
@@ -390,52 +278,3 @@ def http_probe(port: int, path: str, address: str = "127.0.0.1") -> str:
     """Return a command that succeeds when `path` answers 200. Needs nothing that a bare Debian lacks."""
     request = f"exec 3<>/dev/tcp/{address}/{port} && printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n' >&3 && {STATUS_200} <&3"
     return f"timeout 5 bash -c {shlex.quote(request)} 2>/dev/null"
-
-
-@operation()
-def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Commands:
-    """Bring the database to the SQL scripts and to the retention in the settings.
-
-    + scripts: everything below `clickhouse/`, in order
-    + settings: name of the database, retention
-    + client: the command that runs SQL from its standard input as administrator
-    """
-    database = settings.database
-    state = host.get_fact(Schema, client=client, database=database)
-    state = state or SchemaState({}, {}, {})
-    try:
-        migrations.refuse_stock_table(database, state.applied, state.engines)
-        pending = migrations.pending(list(scripts), state.applied)
-    except InputError as error:
-        raise OperationError(str(error)) from None
-    changes = _changes(state, settings, scripts)
-    if not pending and not changes:
-        host.noop(f"database {database} has all {len(scripts)} scripts")
-        return
-    for script in pending:
-        host.log(f"apply clickhouse/{script.name}", logger.info)
-    for statement in changes:
-        host.log(" ".join(statement.split())[:160], logger.info)
-    if not state.applied:
-        for statement in migrations.bootstrap(database):
-            yield _sql(client, statement)
-    for script in pending:
-        yield _sql(f"{client} --database={database} --multiquery", script.sql)
-        yield _sql(client, migrations.record(script, database))
-    if pending:
-        # What a script has just made gets its settings in the same run
-        fresh = host.get_fact(Schema, client=client, database=database)
-        changes = _changes(fresh or state, settings, scripts)
-    for statement in changes:
-        yield _sql(f"{client} --database={database}", statement)
-
-
-def _changes(state: SchemaState, settings: Settings, scripts: Sequence[Script]) -> list[str]:
-    """Return the statements that bring retention and the rule of working time to the settings."""
-    return migrations.retention(settings, state.engines) + migrations.working_time(
-        settings, state.working_time, list(scripts)
-    )
-
-
-def _sql(client: str, statement: str) -> StringCommand:
-    return StringCommand(client, _stdin=statement.splitlines())

@@ -16,7 +16,7 @@ from pyinfra.api.operation import OperationMeta
 from cvat_analytics.errors import InputError
 from cvat_analytics.files import RenderedFile
 from cvat_analytics.settings import Settings
-from deploys import operations
+from deploys import package_operations
 from deploys.operations import managed_files
 
 BUNDLE = "/var/cache/cvat-analytics/bundle"
@@ -155,11 +155,11 @@ def install(component: str, settings: Settings, architecture: str) -> OperationM
     """Make the packages of `component` be installed in their pinned versions, from the chosen source."""
     wanted = versions(component, settings)
     if kind(settings) == "vendor":
-        operations.prerequisites(
+        package_operations.prerequisites(
             name=f"{component}: what apt needs to read the vendor's repository",
             packages=["ca-certificates", "gpg"],
         )
-        operations.trusted_key(
+        package_operations.trusted_key(
             name=f"{component}: the vendor's signing key",
             url=VENDORS[component].key_url, fingerprints=VENDORS[component].fingerprints, path=_keyring(component, settings),
         )  # fmt: skip
@@ -171,7 +171,7 @@ def install(component: str, settings: Settings, architecture: str) -> OperationM
     )
     if kind(settings) == "bundle":
         return _install_bundle(component, settings, architecture)
-    return operations.packages(
+    return package_operations.packages(
         name=f"{component}: packages",
         versions=wanted,
         targets=[f"{name}={version}" for name, version in wanted.items()],
@@ -181,13 +181,13 @@ def install(component: str, settings: Settings, architecture: str) -> OperationM
 
 def _install_bundle(component: str, settings: Settings, architecture: str) -> OperationMeta:
     chosen = [*bundle_files(component, settings, architecture).values(), *dependencies(settings)]
-    operations.packages_upload(
+    package_operations.packages_upload(
         name=f"{component}: packages of the bundle",
         versions=versions(component, settings),
         files=chosen,
         directory=BUNDLE,
     )
-    return operations.packages(
+    return package_operations.packages(
         name=f"{component}: packages",
         versions=versions(component, settings),
         targets=[f"{BUNDLE}/{file.name}" for file in chosen],

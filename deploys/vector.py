@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvat_analytics import render
 from cvat_analytics.files import UNITS, Effect, RenderedFile, fingerprint
-from deploys import operations, packages, tls, vector_operations
+from deploys import operations, package_operations, packages, tls, vector_operations
 from deploys.plan import Plan
 
 UNIT = UNITS["vector"]
@@ -15,7 +15,7 @@ def install(plan: Plan) -> None:
     """Install Vector. The package brings no configuration, so nothing starts yet."""
     packages.install("vector", plan.settings, plan.state.architecture)
     if plan.topology.clickhouse_endpoint(plan.context.host).tls or plan.settings.vector_tls:
-        operations.prerequisites(name="vector: what asks through TLS", packages=tls.PACKAGES)
+        package_operations.prerequisites(name="vector: what asks through TLS", packages=tls.PACKAGES)
 
 
 def configure(plan: Plan) -> None:
