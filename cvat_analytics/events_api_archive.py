@@ -67,12 +67,10 @@ def archive(settings: Settings, python: str, architecture: str) -> bytes:
 def _archive(bundle: Path | None, target: Target, content: str) -> bytes:
     """Return the archive whose digest is `content`, made once: a deploy asks several times, for each of its hosts."""
     directory = bundle or _cache()
-    if bundle:
-        events_api_wheels.check(bundle, target)
-    else:
+    if not bundle:
         events_api_wheels.fetch(directory, [target])
     files: dict[str, bytes] = {}
-    for wheel in events_api_wheels.look(directory, target).files:
+    for wheel in events_api_wheels.complete(directory, target):
         files |= _unpacked(wheel)
     return _pack(files | program())
 

@@ -156,10 +156,13 @@ def look(directory: Path, target: Target) -> Found:
     return found
 
 
-def check(directory: Path, target: Target) -> None:
-    """Raise InputError naming the wheels that the bundle `directory` lacks for such a host, and the command for it."""
-    missing = look(directory, target).lacking
-    if missing:
+def complete(directory: Path, target: Target) -> list[Path]:
+    """Return the wheels of `directory` that such a host needs.
+
+    Raises InputError naming those that it lacks, and the command for them.
+    """
+    found = look(directory, target)
+    if missing := found.lacking:
         names = ", ".join(
             f"{wheel} ({file.name} has another content than {LOCK.name} says)" if file else str(wheel)
             for wheel, file in missing.items()
@@ -169,6 +172,7 @@ def check(directory: Path, target: Target) -> None:
             f"package_source {directory}: lacks wheels of the events API for {target}: {names}. On a machine that reaches the Python "
             f"package index, `cvat-analytics bundle wheels {directory} --system {system} --architecture {target.architecture}` gets them"
         )
+    return found.files
 
 
 def fetch(directory: Path, targets: Iterable[Target]) -> list[Path]:

@@ -129,7 +129,7 @@ def test_each_host_gets_the_versions_of_its_own_python(index, bundle):
     new = events_api_wheels.fetch(bundle, [OLD, NEW])
     assert names(bundle) == {PURE_OLD, PURE_NEW, BUILT_OLD, BUILT_NEW} == {file.name for file in new}
     for target in (OLD, NEW):
-        events_api_wheels.check(bundle, target)
+        events_api_wheels.complete(bundle, target)
     # on its way to another processor only what is built for it is new
     assert [file.name for file in events_api_wheels.fetch(bundle, [ARM])] == [BUILT_ARM]
 
@@ -144,7 +144,7 @@ def test_what_is_there_is_not_fetched_again(index, bundle):
 def test_a_bundle_without_a_wheel_is_told_by_name_and_with_the_command(index, bundle):
     events_api_wheels.fetch(bundle, [OLD])
     with pytest.raises(InputError) as refused:
-        events_api_wheels.check(bundle, ARM)
+        events_api_wheels.complete(bundle, ARM)
     assert str(refused.value) == (
         f"package_source {bundle}: lacks wheels of the events API for Python 3.13 on arm64: built 1.0, pure 2.0. On a machine that "
         f"reaches the Python package index, `cvat-analytics bundle wheels {bundle} --system debian-13 --architecture arm64` gets them"
@@ -157,9 +157,9 @@ def test_a_file_that_is_not_what_the_lock_file_names_is_told_and_replaced(index,
     with pytest.raises(
         InputError, match=rf"built 1\.0 \({BUILT_NEW} has another content than requirements-test\.lock says\)"
     ):
-        events_api_wheels.check(bundle, NEW)
+        events_api_wheels.complete(bundle, NEW)
     assert [file.name for file in events_api_wheels.fetch(bundle, [NEW])] == [BUILT_NEW]
-    events_api_wheels.check(bundle, NEW)
+    events_api_wheels.complete(bundle, NEW)
 
 
 def test_an_index_that_serves_something_else_is_refused_and_nothing_of_it_kept(index, bundle):
