@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import subprocess
 import sys
@@ -71,6 +72,10 @@ def load(path: Path) -> Stack:
 
 def describe(hosts: Sequence[Host], path: Path) -> Stack:
     """Return the stack of the `hosts` that pyinfra has read from the file `path`. Raises InputError as `load`."""
+    # pyinfra takes any list for a group: with a mistyped one a stack would go without that part, and nobody would say so
+    for group in sorted({group for host in hosts for group in host.groups} - set(COMPONENTS)):
+        if near := difflib.get_close_matches(group, COMPONENTS, n=1, cutoff=0.85):
+            raise InputError(f"inventory {path}: unknown group {group!r}: did you mean {near[0]!r}?")
     groups = {group: [host.name for host in hosts if group in host.groups] for group in COMPONENTS}
     values = {host.name: _setting_values(host.data) for host in hosts}
     described = topology.build(groups, values, where=f"inventory {path}")

@@ -418,6 +418,8 @@ def validate(values: Mapping[str, Any], *, where: str) -> Settings:
         for detail in error.errors():
             name = ".".join(str(part) for part in detail["loc"])
             reason = detail["msg"].removeprefix("Value error, ")
+            if detail["type"] == "tuple_type":
+                reason = "is not a list. Write it in brackets, one value too: [...]"
             mistakes.append(
                 f"setting {name!r}: {reason} (got {detail['input']!r})"
                 if repr(detail["input"]) not in reason

@@ -193,7 +193,12 @@ def _check_ports(state: HostState, settings: Settings, components: tuple[str, ..
         for name, port in settings.listening_ports()[component].items():
             holder = state.listeners.get(port)
             # the gateway gives its old port up last, so that whoever is to have it could not start
-            if holder and component != "gateway" and holder.startswith(OWN_PROGRAMS["gateway"]) and "gateway" in components:
+            if (
+                holder
+                and component != "gateway"
+                and holder.startswith(OWN_PROGRAMS["gateway"])
+                and "gateway" in components
+            ):
                 raise InputError(
                     f"host {host.name}: port {port} (setting {name!r}) is still the gateway's. Deploy once with the gateway's "
                     f"new port and with {name!r} as it was, then with both"

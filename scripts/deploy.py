@@ -22,7 +22,9 @@ from scripts.target import inventory_option
 
 _BEGINS = "--> Beginning operation run"
 """What pyinfra says before its first change; everything before that is reading."""
-_NOT_CONNECTED = re.compile(r"\[([^\]]+)\] Could not connect \((.*)\)")
+_NOT_CONNECTED = re.compile(
+    r"\[([^\]]+)\] ((?:SSH error|SSH host key error|Could not resolve hostname|Could not connect|EOF error|Authentication error) .*)"
+)
 _TOLD = re.compile(r"CVAT setting: (.*\S)")
 """What deploys/cvat.py says of settings of CVAT that are new."""
 _PLACE_IN_CODE = re.compile(r"^--> pyinfra error in \S+ line \d+: ")

@@ -3,6 +3,8 @@
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
+from tests.deploys.test_deploy import system
+
 EVERYTHING = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", "events_api", "gateway")}
 ADDRESS = {"grafana_root_url": "https://analytics.example.org/analytics/"}
 
@@ -58,6 +60,17 @@ def test_the_certificates_key_is_in_no_command(run_deploy, tmp_path):
 def test_what_would_let_nobody_in_is_refused_before_the_first_change(run_deploy, settings, message):
     with pytest.raises(PyinfraError, match=message):
         run_deploy(groups=EVERYTHING, settings=settings)
+
+
+def test_a_port_that_the_gateway_still_has_goes_to_another_part_in_two_deploys(run_deploy):
+    with pytest.raises(
+        PyinfraError, match=r"port 8443 .* is still the gateway's. Deploy once with the gateway's new port"
+    ):
+        run_deploy(
+            groups=EVERYTHING,
+            settings=ADDRESS | {"clickhouse_tls": True, "gateway_https_port": 9443},
+            answers=system(listener='0.0.0.0:8443 users:(("nginx",pid=7,fd=6))'),
+        )
 
 
 def test_a_gateway_apart_from_what_it_guards_is_refused(run_deploy):

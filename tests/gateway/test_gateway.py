@@ -76,8 +76,8 @@ def test_grafana_sees_neither_password_nor_session_nor_headers_that_a_visitor_ma
 @pytest.mark.parametrize(
     ("authorizer", "status", "words"),
     [
-        (refused(403), 403, "Forbidden"),
-        (refused(401), 401, "Sign in"),
+        (refused(403), 403, "Ask your administrator for the right to them"),
+        (refused(401), 401, "Sign in with your name and password"),
         (refused(500), 503, "cannot be checked"),
         (refused(503), 503, "cannot be checked"),
         (refused(302, {"Location": "/elsewhere"}), 503, "cannot be checked"),
@@ -89,6 +89,19 @@ def test_everybody_else_is_kept_out_and_told_why(entrance, authorizer, status, w
         answer = browser.get("/analytics/d/EIGSTDAVz")
     assert (answer.status_code, words in answer.text) == (status, True), answer.text
     assert entrance.echo.requests == []
+
+
+def test_who_may_come_in_is_told_when_the_dashboards_do_not_answer(tmp_path):
+    with (
+        Program(lambda request: allowed()).running() as authorizer,
+        nginx(tmp_path, grafana_port=1, events_api_port=authorizer.port) as entrance,
+        entrance.browser() as browser,
+    ):
+        answer = browser.get("/analytics/")
+    assert (answer.status_code, answer.text.partition(".")[0]) == (
+        502,
+        "The dashboards do not answer at the moment",
+    )
 
 
 def test_nobody_comes_in_while_nobody_can_be_asked(tmp_path):
@@ -216,7 +229,11 @@ def test_a_page_of_another_site_cannot_act_in_grafana_with_a_login_that_the_brow
 ):
     with entrance.browser() as browser:
         other = browser.request(method, "/analytics/api/user/stars", headers={"Sec-Fetch-Site": site})
-    assert (other.status_code, entrance.echo.requests) == (403, [])
+    assert (other.status_code, other.text, entrance.echo.requests) == (
+        403,
+        "A page of another site cannot act here.\n",
+        [],
+    )
 
 
 @pytest.mark.parametrize(

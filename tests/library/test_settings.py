@@ -26,6 +26,10 @@ def test_the_defaults_are_valid():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        (
+            {"vector_allowed_addresses": "10.0.0.4"},
+            "all.py: setting 'vector_allowed_addresses': is not a list. Write it in brackets, one value too: [...] (got '10.0.0.4')",
+        ),
         ({"grafana_prot": 1}, "all.py: unknown setting 'grafana_prot': did you mean 'grafana_port'?"),
         ({"zzz": 1}, "all.py: unknown setting 'zzz': docs/settings.md lists all settings"),
         (

@@ -49,12 +49,50 @@ def test_what_cvat_has_to_be_told_is_collected_once(pyinfra: Said, tmp_path: Pat
     assert deploy.bring(tmp_path / "hosts.py", quiet=True).told == ["DJANGO_LOG_SERVER_PORT=9282  (was 8282)"]
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("Could not connect (timed out)", "Could not connect (timed out)"),
+        (
+            "Could not resolve hostname ([Errno -2] Name or service not known)",
+            "Could not resolve hostname ([",
+        ),
+        (
+            "Authentication error (username=ops) (Authentication failed.)",
+            "Authentication error (username=ops)",
+        ),
+        ("SSH host key error (Host key for a does not match.)", "SSH host key error"),
+    ],
+)
+def test_a_host_that_is_not_reached_is_named_with_the_reason_and_the_settings_to_look_at(
+    pyinfra: Said, tmp_path: Path, said: str, reason: str
+) -> None:
+    pyinfra([f"    [a] {said}", "--> pyinfra error: No hosts remaining!"], {}, code=1)
+    with pytest.raises(InputError) as refused:
+        deploy.bring(tmp_path / "hosts.py", quiet=True)
+    first, last = str(refused.value).splitlines()
+    assert first.startswith(f"host a: cannot be reached ({reason}"), first
+    assert "ssh_key in the inventory" in first
+    assert last == "refused before the first change; the hosts are as they were"
+
+
+def test_a_mistyped_group_of_the_inventory_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.py"
+    everything = "".join(f"{name} = ['a']\n" for name in ("clickhouse", "vector", "grafana", "events_api"))
+    path.write_text(f"{everything}gatway = ['a']\n")
+    with pytest.raises(InputError, match="unknown group 'gatway': did you mean 'gateway'"):
+        inventories.load(path)
+    path.write_text(f"{everything}staging = ['a']\n")
+    assert inventories.load(path).topology.groups["gateway"] == ()
+
+
 def test_a_failed_step_and_a_refusal_are_told_apart(
     pyinfra: Said, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pyinfra(["[a] Could not connect (timed out)"], {}, code=1)
     with pytest.raises(
-        InputError, match=r"host a: cannot be reached \(timed out\)(.|\n)*refused before the first change"
+        InputError,
+        match=r"host a: cannot be reached \(Could not connect \(timed out\)\)(.|\n)*refused before the first change",
     ):
         deploy.bring(tmp_path / "hosts.py", quiet=True)
     assert "Could not connect" in capsys.readouterr().err, "quiet is for what goes well"
