@@ -17,7 +17,7 @@ from cvat_analytics.api import queries
 from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.clickhouse import ClickHouse
 from cvat_analytics.api.config import ClickHouseConfig
-from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.problems import Problem, reason
 from cvat_analytics.errors import InputError
 
 Progress = Callable[[float], None]
@@ -42,7 +42,7 @@ def selection(**wanted: Any) -> filtering.Selection:
         first, last = filtering.time_range(filters, datetime.now(UTC))
         return filtering.select(filters, _OPERATOR, first, last)
     except ValidationError as error:
-        mistakes = [f"{_option(str(each['loc'][0]))}: {each['msg']}" for each in error.errors()]
+        mistakes = [f"{_option(str(each['loc'][0]))}: {reason(each)}" for each in error.errors()]
         raise InputError("\n".join(mistakes)) from None
     except Problem as problem:
         raise InputError(f"--{problem.detail}") from None

@@ -59,7 +59,7 @@ def export(
         scope=list(scope), **{name: value for name, value in wanted.items() if value is not None}
     )
     path = Path(output)
-    form = form or next((name for name in FORMATS if path.suffix == f".{name}"), "csv")
+    form = form or _form(path)
     with reach(directory, inventory) as access:
         if output == "-":
             if sys.stdout.isatty() and form == "parquet":
@@ -69,6 +69,15 @@ def export(
         with click.progressbar(length=1000, label=f"Exporting to {path}", file=sys.stderr) as bar:
             size = exporting.to_file(access, selection, form, path, _on(bar))
     click.echo(f"{path}: {size:,} bytes.", err=True)
+
+
+def _form(path: Path) -> str:
+    """Return the form that a file's name says. Raises InputError for one that we do not write, such as `.xlsx`."""
+    if path.suffix and path.suffix.lower().lstrip(".") not in FORMATS:
+        raise InputError(
+            f"--output: {path.name} is the name of another form. End it in {', '.join(f'.{name}' for name in FORMATS)}, or give --format"
+        )
+    return path.suffix.lower().lstrip(".") or "csv"
 
 
 def _to_standard_output(access: Access, selection: Selection, form: str) -> None:

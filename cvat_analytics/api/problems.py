@@ -44,8 +44,18 @@ def not_valid(details: list[ErrorDetails]) -> Problem:
     for detail in details[:20]:
         places = [str(part) for part in detail["loc"] if part not in ("query", "body", "path", "header")]
         field = ".".join(places) or "body"
-        errors.append({"field": field, "reason": str(detail["msg"]).replace("Value error, ", "")})
+        errors.append({"field": field, "reason": reason(detail)})
     return Problem(400, "; ".join(f"{e['field']}: {e['reason']}" for e in errors), errors=errors)
+
+
+def reason(detail: ErrorDetails) -> str:
+    """Return in words what is wrong with a value, where pydantic's own words do not say what to write."""
+    kind = detail["type"]
+    if kind == "extra_forbidden":
+        return "there is none of that name"
+    if kind in ("datetime_from_date_parsing", "datetime_parsing", "datetime_type"):
+        return "is not a time. Write it as 2026-01-31 or 2026-01-31T12:00:00Z"
+    return str(detail["msg"]).replace("Value error, ", "")
 
 
 def answer(request: Request, problem: Problem) -> JSONResponse:

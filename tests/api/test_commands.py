@@ -7,6 +7,7 @@ import io
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,25 @@ def test_a_file_that_cannot_be_completed_is_not_there(access: Access, tmp_path):
 def test_a_wrong_filter_is_refused_by_its_option(wanted, option):
     with pytest.raises(InputError, match=f"^{option}: "):
         exporting.selection(**wanted)
+
+
+def test_a_time_that_is_none_is_refused_with_how_to_write_one():
+    with pytest.raises(InputError, match=r"^--from: is not a time. Write it as 2026-01-31 or "):
+        exporting.selection(from_="yesterday")
+
+
+@pytest.mark.parametrize(("name", "code"), [("x.xlsx", 2), ("x.csv.gz", 2), ("x.CSV", 0), ("x", 0)])
+def test_a_file_whose_name_says_another_form_is_not_written(
+    access: Access, tmp_path, monkeypatch, name, code
+):
+    monkeypatch.setattr("scripts.export.reach", lambda directory, inventory: nullcontext(access))
+    outcome = CliRunner().invoke(cli, ["export", "-o", str(tmp_path / name), "--to", "2000-01-01"])
+    assert (outcome.exit_code, (tmp_path / name).exists()) == (code, code == 0), outcome.output
+    assert ("End it in .csv, .jsonl, .parquet, or give --format" in outcome.output) == (code == 2)
+    outcome = CliRunner().invoke(
+        cli, ["export", "-o", str(tmp_path / name), "--to", "2000-01-01", "--format", "jsonl"]
+    )
+    assert (outcome.exit_code, (tmp_path / name).read_bytes()) == (0, b"")
 
 
 @pytest.fixture

@@ -153,6 +153,14 @@ def test_a_wrong_parameter_is_refused_by_name(as_, parameters, field):
     assert [each["field"] for each in problem["errors"]] == [field]
 
 
+def test_a_wrong_parameter_is_refused_with_what_to_write(as_):
+    answer = as_("root").get("/api/events", params={"jobid": "5", "from": "yesterday"})
+    assert {each["field"]: each["reason"] for each in answer.json()["errors"]} == {
+        "jobid": "there is none of that name",
+        "from": "is not a time. Write it as 2026-01-31 or 2026-01-31T12:00:00Z",
+    }
+
+
 def test_an_unknown_or_foreign_export_is_not_there(as_):
     mine = as_("root").get("/api/events", params={"job_id": 300}).json()["query_id"]
     for query_id in (mine, str(uuid.uuid4())):
