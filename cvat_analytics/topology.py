@@ -124,7 +124,7 @@ def build(
             *_port_conflicts(topology),
             *_missing_addresses(topology),
             *_misplaced_gateways(topology),
-            *_doubled_tls(topology),
+            *_unguarded_grafanas(topology),
             *_unverifiable_address(topology),
         ]
     ]
@@ -171,13 +171,24 @@ def _misplaced_gateways(topology: Topology) -> list[str]:
     ]
 
 
-def _doubled_tls(topology: Topology) -> list[str]:
-    """Return where Grafana shall speak TLS although it is on loopback behind the gateway, which does."""
-    return [
-        f"setting 'grafana_tls' of host {host}: the gateway on that host speaks TLS already and reaches Grafana on loopback; leave it False there"
-        for host in topology.groups["gateway"]
-        if topology.settings[host].grafana_tls
-    ]
+def _unguarded_grafanas(topology: Topology) -> list[str]:
+    """Return why a gateway cannot reach Grafana as the only one whom that believes.
+
+    The gateway speaks plain HTTP to it, from an address of loopback that nobody else has; of IPv6 there is only one.
+    """
+    mistakes = []
+    for host in topology.groups["gateway"]:
+        settings = topology.settings[host]
+        if settings.grafana_tls:
+            mistakes.append(
+                f"setting 'grafana_tls' of host {host}: the gateway on that host speaks TLS already and reaches Grafana on loopback; leave it False there"
+            )
+        if ":" in settings.grafana_listen_address:
+            mistakes.append(
+                f"setting 'grafana_listen_address' of host {host}: behind the gateway on that host Grafana cannot listen on IPv6, where it could "
+                f"not tell the gateway from itself; leave it {LOOPBACK} there"
+            )
+    return mistakes
 
 
 def _unverifiable_address(topology: Topology) -> list[str]:

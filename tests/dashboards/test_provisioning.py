@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cvat_analytics import render
+from cvat_analytics import render, topology
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, exchange, load
 from cvat_analytics.dashboards.grafana import FOLDER
+from cvat_analytics.errors import InputError
 from cvat_analytics.files import RenderedFile
 from tests.store import context
 
@@ -90,6 +91,13 @@ def test_ini_behind_the_gateway_has_only_documented_keys(tmp_path: Path) -> None
     # whoever reaches Grafana itself could call himself what he likes: only the gateway may
     # and not Grafana, which connects from 127.0.0.1 where one of its editors has it send something to itself
     assert ini["auth.proxy"]["whitelist"] == "127.0.0.2"
+
+
+@pytest.mark.parametrize("address", ["::1", "::", "fd00::3"])
+def test_behind_the_gateway_grafana_does_not_listen_where_it_would_believe_itself(address: str) -> None:
+    groups = dict.fromkeys(topology.COMPONENTS, ("a",))
+    with pytest.raises(InputError, match="'grafana_listen_address' of host a: behind the gateway"):
+        topology.build(groups, {"a": {"grafana_listen_address": address}}, where="test")
 
 
 @pytest.mark.parametrize("user", ["", "grafana"])
