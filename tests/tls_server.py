@@ -30,8 +30,8 @@ class _Answers(BaseHTTPRequestHandler):
 
 
 class _Server(QuietServer):
-    def __init__(self, certificate: Path) -> None:
-        super().__init__(("127.0.0.1", 0), _Answers)
+    def __init__(self, certificate: Path, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
         self.received: list[str] = []
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate, certificate.with_name(f"{certificate.stem}-key.pem"))
@@ -39,7 +39,9 @@ class _Server(QuietServer):
 
 
 @contextmanager
-def listening_with(certificate: Path) -> Iterator[tuple[str, int, list[str]]]:
-    """Answer through TLS with a certificate; yield where, and what is received."""
-    with served(_Server(certificate)) as server:
+def listening_with(
+    certificate: Path, handler: type[BaseHTTPRequestHandler] = _Answers
+) -> Iterator[tuple[str, int, list[str]]]:
+    """Answer through TLS with a certificate; yield where, and what is received, as `handler` notes it."""
+    with served(_Server(certificate, handler)) as server:
         yield "127.0.0.1", server.server_port, server.received

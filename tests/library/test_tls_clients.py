@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from cvat_analytics.files import Paths
 from cvat_analytics.render import Context
 from cvat_analytics.settings import validate
 from deploys import operations, tls
-from tests.serving import QuietServer, served
+from tests.tls_server import listening_with
 
 ELSEWHERE = "10.255.0.1"
 """An address of which no certificate here is."""
@@ -41,6 +40,7 @@ class Answers(BaseHTTPRequestHandler):
     """Answers 200, and keeps the lines and headers of what it was asked."""
 
     protocol_version = "HTTP/1.0"
+    body = b""
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -48,7 +48,7 @@ class Answers(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
         self.end_headers()
-        self.wfile.write(self.server.body)  # type: ignore[attr-defined]
+        self.wfile.write(self.body)
 
     do_POST = do_GET
 
@@ -57,16 +57,14 @@ class Answers(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def server(authority: Authority, body: bytes = b"") -> Iterator[tuple[int, list[str]]]:
+def server(
+    authority: Authority, body: bytes = b"", handler: type[Answers] = Answers
+) -> Iterator[tuple[int, list[str]]]:
     """Answer on loopback with a certificate for 127.0.0.1; yield the port, and what is received."""
     authority.issue("part", ["127.0.0.1", "localhost"])
-    made = QuietServer(("127.0.0.1", 0), Answers)
-    made.received, made.body = [], body  # type: ignore[attr-defined]
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(authority.directory / "part.pem", authority.directory / "part-key.pem")
-    made.socket = context.wrap_socket(made.socket, server_side=True)
-    with served(made):
-        yield made.server_port, made.received  # type: ignore[attr-defined]
+    answering = type("Answering", (handler,), {"body": body})
+    with listening_with(authority.directory / "part.pem", answering) as (_, port, received):
+        yield port, received
 
 
 @pytest.fixture
@@ -140,14 +138,9 @@ def test_an_export_through_tls_is_cancelled_from_another_thread(ours: Authority)
             while True:
                 self.wfile.write(b"5\r\nrows\n\r\n")
 
-    ours.issue("part", ["127.0.0.1"])
-    made = QuietServer(("127.0.0.1", 0), Endless)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(ours.directory / "part.pem", ours.directory / "part-key.pem")
-    made.socket = context.wrap_socket(made.socket, server_side=True)
-    with served(made):
+    with server(ours, handler=Endless) as (port, _):
         config = ClickHouseConfig(
-            "127.0.0.1", made.server_port, "cvat", "events_api", "secret", authority=ours.certificate_file
+            "127.0.0.1", port, "cvat", "events_api", "secret", authority=ours.certificate_file
         )
         with ClickHouse(config).ask("SELECT 1") as answer:
             pieces = answer.pieces()
