@@ -95,7 +95,9 @@ def environment(topology: Topology, embedded: bool = False) -> Environment:
     notes += _notes_on_tls(settings[store], settings[ingest])
     rule = not embedded and traefik.needed(topology)
     if rule:
-        notes.append("CVAT's own traefik rule does not do here: mount the one that --format traefik prints")
+        notes.append(
+            "CVAT's own traefik rule does not fit this stack: mount the one that --format traefik prints"
+        )
     if not embedded:
         notes += (_notes_on_gateway if topology.groups["gateway"] else _notes_on_grafana)(settings[view])
     return Environment(values, tuple(notes), rule, settings[store].clickhouse_tls)

@@ -17,6 +17,7 @@ from cvat_analytics.files import UNITS
 from cvat_analytics.health import Health, State
 from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.inventory import Stack
+from cvat_analytics.settings import Settings
 from cvat_analytics.shell import Shell
 from cvat_analytics.topology import LOOPBACK
 
@@ -135,15 +136,23 @@ def of_hosts(stack: Stack, access: Access, shells: Mapping[str, Shell]) -> Repor
                 how = health.of(access, component)
             else:
                 how = Health("running")
-            address, port = listening(component, settings)
-            tls = trust(component, settings, stack.authority.certificate_file) is not None
-            if component == "clickhouse":
-                address = stack.topology.clickhouse_listen_addresses()[-1]
-                if settings.clickhouse_tls and address != LOOPBACK:
-                    port, tls = settings.clickhouse_https_port, True
-            shown = url(address, port, tls=tls)
-            parts.append(Part(component, host, how.state, version, shown, how.problem))
+            parts.append(
+                Part(component, host, how.state, version, _shown(stack, component, settings), how.problem)
+            )
     return _with_flow(parts, access)
+
+
+def _shown(stack: Stack, component: str, settings: Settings) -> str:
+    """Return where a component is reached: the gateway where people open it, all others where they listen."""
+    if component == "gateway":
+        return settings.grafana_root_url
+    address, port = listening(component, settings)
+    tls = trust(component, settings, stack.authority.certificate_file) is not None
+    if component == "clickhouse":
+        address = stack.topology.clickhouse_listen_addresses()[-1]
+        if settings.clickhouse_tls and address != LOOPBACK:
+            port, tls = settings.clickhouse_https_port, True
+    return url(address, port, tls=tls)
 
 
 def _units(shell: Shell, components: Iterable[str]) -> dict[str, tuple[bool, str]]:

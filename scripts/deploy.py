@@ -50,7 +50,9 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     options = ["--diff"] if diff else []
     options += ["-vv"] if verbose else []
     options += [argument for name in limit for argument in ("--limit", name)]
+    known = stack.authority.certificate_file.exists()
     outcome = bring(inventory, dry, options)
+    _tell_of_authority(stack, known)
     if dry:
         _show_plan(outcome.result["plan"])
         return
@@ -65,6 +67,15 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
         for line in outcome.told:
             click.echo(f"  {line}")
     click.echo(f"Prove that it works: cvat-analytics smoke --inventory {inventory}")
+
+
+def _tell_of_authority(stack: inventories.Stack, known: bool) -> None:
+    """Say that an authority was made which nobody trusts yet; where one was lost, nobody would notice otherwise."""
+    if stack.authority.certificate_file.exists() and not known:
+        click.echo(
+            f"Made the stack's own authority in {stack.authority.directory}. Keep a copy as of the passwords; who connects from "
+            f"outside has to trust {stack.authority.certificate_file}, and an earlier one no longer counts."
+        )
 
 
 @dataclass

@@ -159,6 +159,16 @@ def test_a_port_in_words(port: status.Port, words: str) -> None:
     assert words in _port(port)
 
 
+def test_the_gateway_is_shown_where_people_open_it(access: Access, tmp_path: Path) -> None:
+    link = "https://analytics.example.org/analytics/"
+    hosts = dict.fromkeys(("clickhouse", "vector", "grafana", "events_api", "gateway"), ("one",))
+    values = {"one": {"grafana_root_url": link, "gateway_listen_address": "0.0.0.0"}}
+    described = inventory.Stack(topology.build(hosts, values, where="test"), tmp_path / "secrets.json", [])
+    shell = cast(Shell, SimpleNamespace(run=lambda command: "gateway inactive 1.22.1\n"))
+    (part,) = status.of_hosts(described, access, {"one": shell}).parts
+    assert (part.name, part.address) == ("gateway", link)
+
+
 def test_a_deployed_stack_is_asked_on_its_hosts(
     access: Access, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from cvat_analytics import inventory as inventories
 from cvat_analytics import rotation, secrets, topology
+from cvat_analytics.certificates import Authority
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 from scripts import deploy
 from scripts.cli import main
@@ -100,6 +102,30 @@ def test_a_failed_step_and_a_refusal_are_told_apart(
     with pytest.raises(CvatAnalyticsError, match="a step failed") as failed:
         deploy.bring(tmp_path / "hosts.py", quiet=True)
     assert failed.value.exit_code == 1
+
+
+def test_a_new_authority_is_told_once_because_nobody_trusts_it_yet(
+    pyinfra: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = Authority(tmp_path / "certificates")
+    described = SimpleNamespace(authority=authority)
+    monkeypatch.setattr(deploy.inventories, "load", lambda path: described)
+    monkeypatch.setattr(deploy, "_ensure_secrets", lambda stack: None)
+    pyinfra([], {"results": {"operations": []}})
+    (tmp_path / "hosts.py").touch()
+    run = ["deploy", "--inventory", str(tmp_path / "hosts.py")]
+    assert "has to trust" not in CliRunner().invoke(main, run).output
+    bring = deploy.bring
+
+    def makes(*arguments: Any) -> deploy.Outcome:
+        authority.make()
+        return bring(*arguments)
+
+    monkeypatch.setattr(deploy, "bring", makes)
+    first, second = (CliRunner().invoke(main, run) for _ in range(2))
+    assert (first.exit_code, second.exit_code) == (0, 0), first.output
+    assert f"outside has to trust {authority.certificate_file}, and an earlier one no longer" in first.output
+    assert "has to trust" not in second.output
 
 
 def test_hosts_that_are_not_as_the_inventory_says_are_refused(pyinfra: Said, tmp_path: Path) -> None:
