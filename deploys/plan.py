@@ -200,8 +200,8 @@ def _check_ports(state: HostState, settings: Settings, components: tuple[str, ..
                 and "gateway" in components
             ):
                 raise InputError(
-                    f"host {host.name}: port {port} (setting {name!r}) is still the gateway's. Deploy once with the gateway's "
-                    f"new port and with {name!r} as it was, then with both"
+                    f"host {host.name}: port {port} (setting {name!r}) is held by nginx. If that is the gateway, deploy once with its "
+                    f"new port and with {name!r} as it was, then with both; else stop that nginx or choose another port"
                 )
             # the stack's own services hold their ports; where a holder has no name, an installed service is given the benefit
             if holder is None or holder.startswith(ours) or (installed and not holder):

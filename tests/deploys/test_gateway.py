@@ -64,7 +64,8 @@ def test_what_would_let_nobody_in_is_refused_before_the_first_change(run_deploy,
 
 def test_a_port_that_the_gateway_still_has_goes_to_another_part_in_two_deploys(run_deploy):
     with pytest.raises(
-        PyinfraError, match=r"port 8443 .* is still the gateway's. Deploy once with the gateway's new port"
+        PyinfraError,
+        match=r"port 8443 .* is held by nginx. If that is the gateway, deploy once with its new port",
     ):
         run_deploy(
             groups=EVERYTHING,
