@@ -51,8 +51,7 @@ class Access:
     @property
     def asked_cvat(self) -> str:
         """Return the CVAT that the events API asks who somebody is; empty where it goes by the file of local users."""
-        settings = self.events_api.settings if self.events_api else None
-        return (settings.cvat_server_url or settings.cvat_url) if settings else ""
+        return self.events_api.settings.asked_cvat if self.events_api else ""
 
     def clickhouse_for(self, user: str) -> Endpoint:
         """Return where ClickHouse lets in `user`."""

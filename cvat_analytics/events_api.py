@@ -57,7 +57,6 @@ def variables(context: Context) -> dict[str, Any]:
             "own_certificate": bool(settings.vector_tls_certificate),
             "tls": settings.vector_speaks_tls,
         },
-        "cvat_server_url": context.settings.cvat_server_url or context.settings.cvat_url,
     }
 
 

@@ -355,6 +355,11 @@ class Settings(BaseModel):
         return urlsplit(self.grafana_root_url).path.rstrip("/") if self.grafana_serve_from_sub_path else ""
 
     @property
+    def asked_cvat(self) -> str:
+        """Return the CVAT that is asked who somebody is; empty where the file of local users says it."""
+        return self.cvat_server_url or self.cvat_url
+
+    @property
     def vector_sources(self) -> dict[str, int]:
         """Return the port of each of Vector's sources of events by the id under which Vector counts it."""
         return {"cvat": self.vector_port} | {f"cvat_{port}": port for port in self.vector_extra_ports}

@@ -64,7 +64,7 @@ class _File:
 
     @property
     def _asks_cvat(self) -> bool:
-        return bool(self._settings and (self._settings.cvat_url or self._settings.cvat_server_url))
+        return bool(self._settings and self._settings.asked_cvat)
 
     def show_link(self, user: User) -> None:
         """Say what to hand to the person beside the password, where there is a gateway to lead to."""
