@@ -104,6 +104,16 @@ def test_who_may_come_in_is_told_when_the_dashboards_do_not_answer(tmp_path):
     )
 
 
+def test_a_script_is_told_in_the_apis_own_form_when_the_api_does_not_answer(tmp_path):
+    with nginx(tmp_path, grafana_port=2, events_api_port=1) as entrance, entrance.browser() as browser:
+        answer = browser.get("/api/events")
+    assert (answer.status_code, answer.headers["content-type"]) == (502, "application/problem+json")
+    assert (answer.json()["status"], answer.json()["detail"].partition(".")[0]) == (
+        502,
+        "the events API does not answer",
+    )
+
+
 def test_nobody_comes_in_while_nobody_can_be_asked(tmp_path):
     with (
         Program(as_json).running() as echo,
