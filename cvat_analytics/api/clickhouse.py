@@ -47,10 +47,15 @@ class Answer:
     """The answer to one query. Used by one thread; only `cancel` may be called from another."""
 
     def __init__(
-        self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse, where: str
+        self,
+        connection: http.client.HTTPConnection,
+        open_socket: socket.socket,
+        response: http.client.HTTPResponse,
+        where: str,
     ) -> None:
         self._connection = connection
-        self._socket: socket.socket | None = connection.sock
+        # the connection itself forgets it where the server says that it will close
+        self._socket = open_socket
         self._response = response
         self._where = where
         self._tag = (response.getheader("X-ClickHouse-Exception-Tag") or "").encode()
@@ -69,10 +74,9 @@ class Answer:
 
     def cancel(self) -> None:
         """Break the connection: whoever reads gets an error, and ClickHouse stops the query."""
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                # beneath TLS, if there is any, whose state belongs to the thread that reads
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            # beneath TLS, if there is any, whose state belongs to the thread that reads
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def pieces(self) -> Iterator[bytes]:
         """Yield the body in pieces of up to 1 MiB.
@@ -158,13 +162,14 @@ class ClickHouse:
         connection = self._connection()
         try:
             connection.connect()
-            connection.sock.settimeout(timeout + _CONNECT_SECONDS)
+            open_socket: socket.socket = connection.sock
+            open_socket.settimeout(timeout + _CONNECT_SECONDS)
             connection.request("POST", "/?" + urlencode(options), body=sql.encode(), headers=self._headers)
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise UnreachableError(f"ClickHouse at {self.where} does not answer ({error})") from None
-        answer = Answer(connection, response, self.where)
+        answer = Answer(connection, open_socket, response, self.where)
         if response.status != 200:
             with answer:
                 message = response.read(1 << 16).decode(errors="replace")

@@ -328,8 +328,8 @@ def test_events_that_arrive_meanwhile_do_no_harm(start: Start, large: Store):
             )
 
 
-def one_answer(pieces: list[bytes]) -> ClickHouse:
-    """Return a ClickHouse that answers one question with these bytes and closes."""
+def one_answer(pieces: list[bytes], ends: bool = True) -> ClickHouse:
+    """Return a ClickHouse that answers one question with these bytes, and then closes or says nothing more."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -337,7 +337,8 @@ def one_answer(pieces: list[bytes]) -> ClickHouse:
             connection.recv(65536)
             for piece in pieces:
                 connection.sendall(piece)
-            connection.shutdown(socket.SHUT_WR)
+            if ends:
+                connection.shutdown(socket.SHUT_WR)
             while connection.recv(65536):
                 pass
 
@@ -369,6 +370,15 @@ def test_what_clickhouse_says_in_the_middle_of_an_answer_is_an_error_and_no_data
         received.extend(answer.pieces())
     assert caught.value.code == 241
     assert set(b"".join(received)) == set(b"a")
+
+
+@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
+def test_an_answer_is_cancelled_from_another_thread(more: bytes):
+    clickhouse = one_answer([HEAD.replace(b"\r\n\r\n", b"\r\n" + more + b"\r\n")], ends=False)
+    with clickhouse.ask("SELECT 1") as answer:
+        threading.Thread(target=answer.cancel).start()
+        with pytest.raises(UnreachableError, match="before the answer was complete"):
+            list(answer.pieces())
 
 
 def test_an_answer_that_stops_is_an_error():
