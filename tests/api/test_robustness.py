@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -16,11 +14,10 @@ import pytest
 from cvat_analytics import exporting
 from cvat_analytics.api import queries
 from cvat_analytics.api.callers import Caller
-from cvat_analytics.api.clickhouse import ClickHouse, QueryError
+from cvat_analytics.api.clickhouse import ClickHouse
 from cvat_analytics.api.config import ClickHouseConfig, ExportsConfig
 from cvat_analytics.api.exports import Exports
 from cvat_analytics.api.filters import Selection
-from cvat_analytics.errors import UnreachableError
 from tests.api.data import wait_for
 from tests.api.harness import Api, FakeVector, Program, running_api
 from tests.api.proxy import Proxy, proxy
@@ -326,65 +323,3 @@ def test_events_that_arrive_meanwhile_do_no_harm(start: Start, large: Store):
             large.post(
                 "ALTER TABLE events DELETE WHERE job_id = 900 AND timestamp >= '1990-01-02' SETTINGS mutations_sync = 2"
             )
-
-
-def one_answer(pieces: list[bytes], ends: bool = True) -> ClickHouse:
-    """Return a ClickHouse that answers one question with these bytes, and then closes or says nothing more."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve() -> None:
-        with listener, listener.accept()[0] as connection:
-            connection.recv(65536)
-            for piece in pieces:
-                connection.sendall(piece)
-            if ends:
-                connection.shutdown(socket.SHUT_WR)
-            while connection.recv(65536):
-                pass
-
-    threading.Thread(target=serve, daemon=True).start()
-    return ClickHouse(ClickHouseConfig("127.0.0.1", listener.getsockname()[1], "cvat", "events_api", "x"))
-
-
-HEAD = (
-    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-ClickHouse-Exception-Tag: abcdefghijklmnop\r\n\r\n"
-)
-ERROR = (
-    b"\r\n__exception__\r\nabcdefghijklmnop\r\nCode: 241. DB::Exception: Memory limit exceeded. (MEMORY_LIMIT_EXCEEDED) "
-    b"(version 26.8.1.1)\n90 abcdefghijklmnop\r\n__exception__\r\n"
-)
-
-
-def chunk(data: bytes) -> bytes:
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-@pytest.mark.parametrize("end", [b"", b"0\r\n\r\n"], ids=["broken off", "ended"])
-def test_what_clickhouse_says_in_the_middle_of_an_answer_is_an_error_and_no_data(end: bytes):
-    clickhouse = one_answer([HEAD, chunk(b"a" * (3 << 20)), chunk(ERROR), end])
-    received: list[bytes] = []
-    with (
-        clickhouse.ask("SELECT 1") as answer,
-        pytest.raises(QueryError, match="Memory limit exceeded") as caught,
-    ):
-        received.extend(answer.pieces())
-    assert caught.value.code == 241
-    assert set(b"".join(received)) == set(b"a")
-
-
-@pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
-def test_an_answer_is_cancelled_from_another_thread(more: bytes):
-    clickhouse = one_answer([HEAD.replace(b"\r\n\r\n", b"\r\n" + more + b"\r\n")], ends=False)
-    with clickhouse.ask("SELECT 1") as answer:
-        threading.Thread(target=answer.cancel).start()
-        with pytest.raises(UnreachableError, match="before the answer was complete"):
-            list(answer.pieces())
-
-
-def test_an_answer_that_stops_is_an_error():
-    clickhouse = one_answer([HEAD, chunk(b"a" * 100), b"64\r\nabc"])
-    with (
-        clickhouse.ask("SELECT 1") as answer,
-        pytest.raises(UnreachableError, match="before the answer was complete"),
-    ):
-        list(answer.pieces())
