@@ -174,9 +174,10 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
     assert {unit: level for unit in UNITS if (level := exposure(host, unit)) > 3.0} == {}
 
     # nothing of it in what others can see
-    for secret in [*json.loads((path.parent / "secrets.json").read_text()).values(), "password-of-reader"]:
-        for place in ("ps axww -o args", "journalctl --no-pager"):
-            assert secret not in host.run(place).output
+    secrets = [*json.loads((path.parent / "secrets.json").read_text()).values(), "password-of-reader"]
+    for place in ("ps axww -o args", "journalctl --no-pager"):
+        shown = host.run(place).output
+        assert [secret for secret in secrets if secret in shown] == []
 
     before = state(host)
     assert "Nothing to change" in deploy(path).output
@@ -198,17 +199,6 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
     assert can_connect(host, 8123)
     assert "cvat_analytics" not in host.run("nft list tables").output
     assert host.run("systemctl is-active cvat-analytics-firewall", check=False).output.strip() == "inactive"
-
-    # beside a CVAT that is away nobody comes in, and it is said why
-    cvat = "http://127.0.0.1:9/"
-    path = inventory({name: [host] for name in COMPONENTS}, **settings | {"cvat_server_url": cvat})
-    deploy(path)
-    found = problems(path)
-    for component in ("events_api", "gateway"):
-        assert found[component][0] == "failing"
-        assert f"lets nobody in: CVAT at {cvat} does not answer" in found[component][1]
-    lines = smoke(path)
-    assert [line for line in lines if not line.startswith("PASS ") or "events-api-export" in line] == []
 
 
 def test_a_gateway_that_nobody_could_use_is_refused_before_anything_changes(
