@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from pyinfra.api import FactBase
 
 from cvat_analytics import migrations
+from cvat_analytics.gateway import UNIT as GATEWAY_UNIT
 
 STATE_DIRECTORY = "/var/lib/cvat-analytics"
 """Where the deploy remembers which configuration a service was last started with."""
@@ -34,6 +35,8 @@ class HostState:
     has_systemd: bool
     store_in_use: bool
     """Whether another ClickHouse than the service holds /var/lib/clickhouse."""
+    gateway_runs: bool
+    """Whether an nginx that holds a port can be the gateway's."""
     packages: dict[str, str]
     listeners: dict[int, str]
     """Ports in use (TCP) and the program that holds each, as far as known."""
@@ -62,6 +65,7 @@ echo "uid=$(id -u)"
 [ -d /run/systemd/system ] && echo "systemd=yes"
 store=/var/lib/clickhouse/status
 [ -e "$store" ] && ! systemctl -q is-active clickhouse-server && ! flock -n "$store" true && echo "store_in_use=yes"
+systemctl -q is-active {GATEWAY_UNIT} 2>/dev/null && echo "gateway_runs=yes"
 dpkg-query -W -f 'package=${{Package}} ${{Version}} ${{db:Status-Status}}\\n' {_quoted(packages)} 2>/dev/null
 ss -Hltnp 2>/dev/null | awk '{{print "listener=" $4, $6}}'
 true"""
@@ -92,6 +96,7 @@ true"""
             is_root=single.get("uid") == "0",
             has_systemd=single.get("systemd") == "yes",
             store_in_use=single.get("store_in_use") == "yes",
+            gateway_runs=single.get("gateway_runs") == "yes",
             packages=packages,
             listeners=listeners,
         )

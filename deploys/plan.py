@@ -187,7 +187,8 @@ def _check_store(state: HostState, components: tuple[str, ...]) -> None:
 
 
 def _check_ports(state: HostState, settings: Settings, components: tuple[str, ...]) -> None:
-    ours = tuple(program for component in components for program in OWN_PROGRAMS[component])
+    running = [each for each in components if each != "gateway" or state.gateway_runs]
+    ours = tuple(program for component in running for program in OWN_PROGRAMS[component])
     for component in components:
         installed = any(name in state.packages for name in packages.versions(component, settings))
         for name, port in settings.listening_ports()[component].items():
@@ -197,7 +198,7 @@ def _check_ports(state: HostState, settings: Settings, components: tuple[str, ..
                 holder
                 and component != "gateway"
                 and holder.startswith(OWN_PROGRAMS["gateway"])
-                and "gateway" in components
+                and "gateway" in running
             ):
                 raise InputError(
                     f"host {host.name}: port {port} (setting {name!r}) is held by nginx. If that is the gateway, deploy once with its "

@@ -70,8 +70,18 @@ def test_a_port_that_the_gateway_still_has_goes_to_another_part_in_two_deploys(r
         run_deploy(
             groups=EVERYTHING,
             settings=ADDRESS | {"clickhouse_tls": True, "gateway_https_port": 9443},
-            answers=system(listener='0.0.0.0:8443 users:(("nginx",pid=7,fd=6))'),
+            answers=system(gateway_runs="yes", listener='0.0.0.0:8443 users:(("nginx",pid=7,fd=6))'),
         )
+
+
+def test_a_port_of_another_nginx_is_refused_and_our_own_is_not(run_deploy):
+    nginx = '0.0.0.0:443 users:(("nginx",pid=7,fd=6))'
+    with pytest.raises(
+        PyinfraError, match=r"port 443 \(setting 'gateway_https_port'\) is already in use by nginx"
+    ):
+        run_deploy(groups=EVERYTHING, settings=ADDRESS, answers=system(listener=nginx))
+    answers = system(gateway_runs="yes", listener=nginx)
+    assert run_deploy(groups=EVERYTHING, settings=ADDRESS, answers=answers).failed == set()
 
 
 def test_a_gateway_apart_from_what_it_guards_is_refused(run_deploy):
