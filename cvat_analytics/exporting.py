@@ -31,6 +31,7 @@ _READERS = {
     "optimize_move_to_prewhere_if_final": "1",
     "use_skip_indexes_if_final_exact_mode": "0",
     "query_plan_execute_functions_after_sorting": "0",
+    "preferred_block_size_bytes": "8000000",
     "cancel_http_readonly_queries_on_client_close": "1",
 }
 
