@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cvat_analytics.certificates import Authority, Pair
-from cvat_analytics.files import Paths, RenderedFile
+from cvat_analytics.files import UNITS, Paths, RenderedFile
 from cvat_analytics.topology import LOOPBACK, Topology
 
 if TYPE_CHECKING:
@@ -78,10 +78,7 @@ def left_over(context: Context, component: str) -> list[str]:
     unused = [] if context.topology.uses_authority else [paths.authority]
     if component == "clickhouse" and not settings.clickhouse_tls:
         unused += clickhouse_files(paths)
-    for name, unit, used in (
-        ("vector", "vector", settings.vector_speaks_tls),
-        ("grafana", "grafana-server", settings.grafana_tls),
-    ):
+    for name, used in (("vector", settings.vector_speaks_tls), ("grafana", settings.grafana_tls)):
         if component == name and not used:
-            unused += [f"{paths.secrets}/{unit}/{file}" for file in _SHOWN]
+            unused += [f"{paths.secrets}/{UNITS[name]}/{file}" for file in _SHOWN]
     return unused

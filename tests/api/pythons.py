@@ -6,7 +6,9 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 from cvat_analytics import events_api_archive
@@ -39,6 +41,16 @@ def find(version: str) -> Path | None:
         if found == version:
             return Path(executable)
     return None
+
+
+def install(version: str) -> Path | None:
+    """Return a Python of that version that uv has fetched; None where it cannot, as without a way to its makers' site."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        uv = Path(sys.executable).with_name("uv")
+        subprocess.run(
+            [uv, "python", "install", "--quiet", version], capture_output=True, check=False, timeout=120
+        )
+    return find(version)
 
 
 def program(python: Path, version: str, directory: Path) -> Program:

@@ -16,16 +16,16 @@ from backports import zstd
 from tests.api import pythons
 from tests.api.data import wait_for
 from tests.api.harness import Api, FakeVector, running_api
+from tests.missing import give_up
 from tests.store import Store
 
 
 @pytest.fixture(params=pythons.VERSIONS)
 def on_python(request, tmp_path, store: Store, vector: FakeVector) -> Iterator[Api]:
     """Return a service without a CVAT that runs on one of the Pythons."""
-    python = pythons.find(request.param)
+    python = pythons.find(request.param) or pythons.install(request.param)
     if python is None:
-        # in CI, too: a Python that nobody has installed is no fault of the program's, which mypy checks for the oldest one
-        pytest.skip(
+        give_up(
             f"Python {request.param}, which a supported system has, is not installed here: `.venv/bin/uv python install {request.param}`"
         )
     program = pythons.program(python, request.param, tmp_path / "program")

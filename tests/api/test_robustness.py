@@ -6,6 +6,7 @@ import csv
 import io
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import httpx
@@ -28,20 +29,22 @@ LARGE = {"job_id": 900}
 """The filter that finds 8 MB of events."""
 
 
-def forget(store: Store, job_id: int) -> None:
-    """Remove a job's events again: other tests count what the engine has."""
+@contextmanager
+def job(store: Store, job_id: int, first: str, seconds: float, number: int) -> Iterator[Store]:
+    """Give the engine a job with `number` events of 10 kB, and remove them again: other tests count what there is."""
+    store.post(
+        "INSERT INTO events (scope, source, timestamp, user_id, job_id, duration, payload) SELECT 'save:job', 'client', "
+        f"toDateTime64('{first} 00:00:00', 3) + number * {seconds}, 4444, {job_id}, number, repeat('x', 10000) FROM numbers({number})"
+    )
+    yield store
     store.post(f"ALTER TABLE events DELETE WHERE job_id = {job_id} SETTINGS mutations_sync = 2")
 
 
 @pytest.fixture(scope="module")
 def large(store: Store) -> Iterator[Store]:
     """Return the engine with a job whose events are many pieces of an answer."""
-    store.post(
-        "INSERT INTO events (scope, source, timestamp, user_id, job_id, duration, payload) SELECT 'save:job', 'client', "
-        f"toDateTime64('1990-01-01 00:00:00', 3) + number, 4444, 900, number, repeat('x', 10000) FROM numbers({ROWS})"
-    )
-    yield store
-    forget(store, 900)
+    with job(store, 900, "1990-01-01", 1, ROWS) as engine:
+        yield engine
 
 
 HEAVY = 20_000
@@ -52,12 +55,8 @@ TIGHT = 400
 @pytest.fixture(scope="module")
 def heavy(store: Store) -> Iterator[Store]:
     """Return the engine with a job of few events that are 200 MB, of forty days."""
-    store.post(
-        "INSERT INTO events (scope, source, timestamp, user_id, job_id, duration, payload) SELECT 'save:job', 'client', "
-        f"toDateTime64('1991-01-01 00:00:00', 3) + number * 172.8, 4444, 901, number, repeat('x', 10000) FROM numbers({HEAVY})"
-    )
-    yield store
-    forget(store, 901)
+    with job(store, 901, "1991-01-01", 172.8, HEAVY) as engine:
+        yield engine
 
 
 Start = Callable[..., tuple[Api, Proxy]]
