@@ -128,7 +128,9 @@ def _started(pid: int) -> str | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if fields[0] in ("Z", "X") else fields[19]
+    # its first thread can be dead, and others still hold the files
+    ended = fields[0] in ("Z", "X") and int(fields[17]) <= 1
+    return None if ended else fields[19]
 
 
 def is_ready(url: str) -> bool:

@@ -63,15 +63,16 @@ class Host:
         """Run a shell command, its output going into files: what Docker attaches to a short command can get lost."""
         place = f"/var/tmp/{uuid.uuid4()}"
         exit_code, _ = self._attached(f"mkdir {place} && exec > {place}/output 2> {place}/error\n{command}")
-        mark = f"=={uuid.uuid4()}=="
-        read = f"for name in output error; do cat {place}/$name; printf %s {mark}; done"
         for _ in range(10):
-            output, *error = self._attached(read)[1].split(mark)
-            if len(error) == 2:
-                return Result(exit_code, output, error[0])
+            _, text = self._attached(f"cd {place} && stat -c %s output error && cat output error")
+            # any part of what we read can be missing, even the first
+            *sizes, content = text.split(b"\n", 2)
+            if len(sizes) == 2 and all(map(bytes.isdigit, sizes)) and sum(map(int, sizes)) == len(content):
+                output, error = content[: int(sizes[0])], content[int(sizes[0]) :]
+                return Result(exit_code, output.decode(errors="replace"), error.decode(errors="replace"))
         raise AssertionError(f"{self.name}: the output of `{command}` cannot be read")
 
-    def _attached(self, script: str) -> tuple[int, str]:
+    def _attached(self, script: str) -> tuple[int, bytes]:
         """Run a script and return its exit code, and what of its output has reached us."""
         assert self.container.client
         api = self.container.client.api
@@ -84,9 +85,11 @@ class Host:
             stream.close()
             stream._response.close()
         deadline = time.monotonic() + _BOOT_SECONDS
-        while (state := api.exec_inspect(execution))["Running"] and time.monotonic() < deadline:
+        while (code := api.exec_inspect(execution)["ExitCode"]) is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        return int(state["ExitCode"] or 0), output.decode(errors="replace")
+        if code is None:
+            raise AssertionError(f"{self.name}: `{script}` has not ended {_BOOT_SECONDS} s after its output")
+        return int(code), output
 
     def ssh(self, command: str, *, user: str = "ops", stdin: str = "") -> Result:
         """Run a shell command over SSH, as the deploy does."""

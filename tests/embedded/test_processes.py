@@ -1,0 +1,38 @@
+"""A process has ended when nothing of it is left, and not before."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cvat_analytics.embedded.processes import Part, Processes
+
+FIRST_THREAD_ENDS = """
+import ctypes, http.server, sys, threading
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler)
+threading.Thread(target=server.serve_forever).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a part outlives, on purpose, what started it
+def test_a_process_whose_first_thread_is_dead_runs_until_it_is_stopped(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    processes = Processes(tmp_path)
+    command = [sys.executable, "-c", FIRST_THREAD_ENDS, str(port)]
+    processes.ensure(Part("part", command, f"http://127.0.0.1:{port}/", "1"), timeout=30)
+    pid = processes.pid("part")
+    state = Path(f"/proc/{pid}/stat")
+    deadline = time.monotonic() + 10
+    while (seen := state.read_text().rpartition(")")[2].split()[0]) != "Z" and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (seen, processes.pid("part")) == ("Z", pid), (
+        "the threads that are left hold its files and its port"
+    )
+    assert processes.stop("part")
+    assert processes.pid("part") is None
