@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from pyinfra.api import FactBase
 
 from cvat_analytics import migrations
-from cvat_analytics.gateway import UNIT as GATEWAY_UNIT
+from cvat_analytics.front_door.gateway import UNIT as GATEWAY_UNIT
 
 STATE_DIRECTORY = "/var/lib/cvat-analytics"
 """Where the deploy remembers which configuration a service was last started with."""

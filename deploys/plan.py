@@ -13,18 +13,10 @@ from typing import TYPE_CHECKING
 from pyinfra import context, host
 from pyinfra.api.exceptions import PyinfraError
 
-from cvat_analytics import (
-    alerts,
-    certificates,
-    events_api_archive,
-    events_api_wheels,
-    gateway,
-    inventory,
-    migrations,
-    tls,
-)
+from cvat_analytics import alerts, certificates, inventory, migrations, tls
 from cvat_analytics.errors import InputError
 from cvat_analytics.files import Paths
+from cvat_analytics.front_door import events_api_archive, events_api_wheels, gateway
 from cvat_analytics.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context
 from cvat_analytics.settings import COMPONENTS, Settings
 from deploys import packages

@@ -12,8 +12,8 @@ from typing import Any
 
 import click
 
-from cvat_analytics.dead_letters import Choice, DeadLetters
-from cvat_analytics.dead_letters_retry import Retry
+from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
+from cvat_analytics.pipeline.dead_letters_retry import Retry
 from scripts.moments import Moment
 from scripts.reach import reach, target_options
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import events, team, working_time_report
+from cvat_analytics import team, working_time_report
 from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack
+from cvat_analytics.pipeline import events
 from scripts.smoke import report
 from scripts.target import directory_option
 from scripts.up import wait_for_interrupt

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import stock
 from cvat_analytics.access import Access
-from cvat_analytics.importing import copying, files, tables
+from cvat_analytics.importing import copying, files, stock, tables
 from scripts.reach import reach, target_options
 
 

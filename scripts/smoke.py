@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from cvat_analytics.access import Access
-from cvat_analytics.smoke import Result, run
+from cvat_analytics.checks.smoke import Result, run
 from scripts.reach import reach, target_options
 
 

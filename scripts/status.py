@@ -11,9 +11,9 @@ from pathlib import Path
 import click
 
 from cvat_analytics import remote
-from cvat_analytics import status as library
+from cvat_analytics.checks import status as library
+from cvat_analytics.checks.status import RECENT_MINUTES, Flow, Port, Report
 from cvat_analytics.embedded import stack
-from cvat_analytics.status import RECENT_MINUTES, Flow, Port, Report
 from scripts.reach import target_options
 from scripts.target import DEFAULT_DIRECTORY
 

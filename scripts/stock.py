@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import stock as library
+from cvat_analytics.importing import stock as library
 from scripts.import_ import report
 from scripts.reach import reach, target_options
 

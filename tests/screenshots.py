@@ -13,8 +13,8 @@ from pathlib import Path
 from selenium import webdriver
 
 from cvat_analytics import dashboards, render, working_time_report
+from cvat_analytics.checks.smoke import run
 from cvat_analytics.embedded import stack
-from cvat_analytics.smoke import run
 from scripts.demo import go_on, send_history
 from tests.browser import Page, chromium
 

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from benchmarks.pipeline.rig import Rig, body
 from benchmarks.report import BenchmarkError
-from cvat_analytics.events import BATCH_SIZE
+from cvat_analytics.pipeline.events import BATCH_SIZE
 
 LOOK = 0.1
 """Seconds between two looks of the reader; the delay is measured no finer. A reader who looks without a pause takes a core

@@ -21,14 +21,15 @@ from typing import Any
 
 import jinja2
 
-from cvat_analytics import deployments, events_api, migrations, render, secrets, topology
+from cvat_analytics import deployments, migrations, render, secrets, topology
 from cvat_analytics.access import Access, pairs
+from cvat_analytics.checks.health import State
 from cvat_analytics.embedded import engine
 from cvat_analytics.embedded.processes import Part, Processes, is_ready
 from cvat_analytics.endpoints import Endpoint, listening
 from cvat_analytics.errors import InputError
 from cvat_analytics.files import Paths, RenderedFile, fingerprint
-from cvat_analytics.health import State
+from cvat_analytics.front_door import events_api
 from cvat_analytics.render import Context
 
 HOST = "embedded"

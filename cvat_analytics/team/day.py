@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import count
 
-from cvat_analytics.events import Author, Event
+from cvat_analytics.pipeline.events import Author, Event
 from cvat_analytics.team.people import LINUX, MEMBERS, PROJECTS, Member, Project
 
 _FIRST_WEEK = date(2026, 1, 5).toordinal() // 7

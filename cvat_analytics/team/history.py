@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from itertools import takewhile
 
-from cvat_analytics.events import Event
+from cvat_analytics.pipeline.events import Event
 from cvat_analytics.team.day import Day, at, author_of, dice_of, new_task, server_error
 from cvat_analytics.team.people import MEMBERS, ROADS, Member
 

@@ -11,8 +11,8 @@ import tarfile
 from contextlib import suppress
 from pathlib import Path
 
-from cvat_analytics import events_api_archive
-from cvat_analytics.events_api_wheels import PYTHONS
+from cvat_analytics.front_door import events_api_archive
+from cvat_analytics.front_door.events_api_wheels import PYTHONS
 from cvat_analytics.settings import validate
 from tests.api.harness import Program
 

@@ -16,8 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cvat_analytics import events_api_archive, events_api_wheels
-from cvat_analytics.events_api_wheels import MACHINES, PYTHONS, Target
+from cvat_analytics.front_door import events_api_archive, events_api_wheels
+from cvat_analytics.front_door.events_api_wheels import MACHINES, PYTHONS, Target
 from cvat_analytics.settings import validate
 from deploys.plan import SUPPORTED
 from tests.api import pythons

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cvat_analytics import events_api, secrets, topology
+from cvat_analytics import secrets, topology
 from cvat_analytics.api import config
 from cvat_analytics.files import Paths
+from cvat_analytics.front_door import events_api
 from cvat_analytics.render import Context
 
 GROUPS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"], "events_api": ["c"], "gateway": []}

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics import events_api_archive, events_api_wheels
 from cvat_analytics.errors import InputError
-from cvat_analytics.events_api_wheels import Target
+from cvat_analytics.front_door import events_api_archive, events_api_wheels
+from cvat_analytics.front_door.events_api_wheels import Target
 from cvat_analytics.settings import validate
 from scripts.cli import main
 from tests.api import pythons

@@ -65,7 +65,7 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     """
     monkeypatch.setattr("sys.argv", ["pyinfra", str(tmp_path / "hosts.py"), "deploy.py"])
     secrets.init(tmp_path / "secrets.json")
-    monkeypatch.setattr("cvat_analytics.events_api_archive.archive", lambda *about: b"archive")
+    monkeypatch.setattr("cvat_analytics.front_door.events_api_archive.archive", lambda *about: b"archive")
 
     def run(
         groups: dict[str, list[str]] | None = None,

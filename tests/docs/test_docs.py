@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import smoke
+from cvat_analytics.checks import smoke
 from cvat_analytics.render import ROOT
 from cvat_analytics.settings import Settings
 from scripts.reference import PAGES

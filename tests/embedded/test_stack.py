@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import events, team
+from cvat_analytics import team
 from cvat_analytics.embedded import stack
+from cvat_analytics.pipeline import events
 
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 

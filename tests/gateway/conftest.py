@@ -21,8 +21,9 @@ from typing import Any
 import httpx
 import pytest
 
-from cvat_analytics import certificates, gateway, secrets, topology
+from cvat_analytics import certificates, secrets, topology
 from cvat_analytics.files import Paths
+from cvat_analytics.front_door import gateway
 from cvat_analytics.render import Context
 from tests.api.fake_cvat import FakeCvat
 from tests.missing import give_up

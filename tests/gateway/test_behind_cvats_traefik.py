@@ -14,7 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cvat_analytics import certificates, cvat_env, topology
+from cvat_analytics import certificates, topology
+from cvat_analytics.front_door import cvat_env
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import FakeVector, running_api
 from tests.serving import served

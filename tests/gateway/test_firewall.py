@@ -13,7 +13,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from cvat_analytics import gateway, secrets, topology
+from cvat_analytics import secrets, topology
+from cvat_analytics.front_door import gateway
 from cvat_analytics.render import Context
 from cvat_analytics.settings import COMPONENTS
 from tests.missing import give_up

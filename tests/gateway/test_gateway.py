@@ -9,9 +9,10 @@ import ssl
 import httpx
 import pytest
 
-from cvat_analytics import certificates, gateway, secrets, topology
+from cvat_analytics import certificates, secrets, topology
 from cvat_analytics.errors import InputError
 from cvat_analytics.files import Paths
+from cvat_analytics.front_door import gateway
 from cvat_analytics.render import Context
 from tests.serving import served
 

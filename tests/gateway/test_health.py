@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import health, smoke
 from cvat_analytics.access import Access
 from cvat_analytics.certificates import CERTIFICATE_LIFETIME, Authority
+from cvat_analytics.checks import health, smoke
+from cvat_analytics.checks.health import Health
+from cvat_analytics.checks.smoke_case import Case, Skipped, read_cases, run
 from cvat_analytics.endpoints import Endpoint, Trust, listening, trust
 from cvat_analytics.errors import CvatAnalyticsError
-from cvat_analytics.health import Health
-from cvat_analytics.smoke_case import Case, Skipped, read_cases, run
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import FakeVector, running_api
 from tests.serving import served

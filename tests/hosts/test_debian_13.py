@@ -4,7 +4,7 @@ OpenSSL are newer than those of Debian 12, on which the other tests run. It is i
 
 from __future__ import annotations
 
-from cvat_analytics.events_api_wheels import Target
+from cvat_analytics.front_door.events_api_wheels import Target
 from cvat_analytics.settings import COMPONENTS
 
 from . import image, packages

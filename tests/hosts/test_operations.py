@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cvat_analytics import events
 from cvat_analytics.errors import UnreachableError
+from cvat_analytics.pipeline import events
 
 from .command import cvat_analytics, deploy
 from .conftest import HostFactory

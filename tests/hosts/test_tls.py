@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import events
 from cvat_analytics.certificates import Authority
+from cvat_analytics.pipeline import events
 
 from .command import cvat_analytics, deploy, smoke
 from .conftest import HostFactory

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import stock
+from cvat_analytics.importing import stock
 from cvat_analytics.importing.columns import COLUMNS
 from cvat_analytics.importing.tables import Table
 from tests.importing.samples import content, events, fill, stock_table

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from cvat_analytics import endpoints, events_api, gateway, render, secrets, tls, topology
+from cvat_analytics import endpoints, render, secrets, tls, topology
 from cvat_analytics.certificates import Authority, Pair
 from cvat_analytics.errors import InputError
+from cvat_analytics.front_door import events_api, gateway
 from cvat_analytics.render import Context, RenderedFile
 from cvat_analytics.settings import validate
 

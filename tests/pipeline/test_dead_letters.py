@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics import dead_letters_retry
 from cvat_analytics.access import Access
-from cvat_analytics.dead_letters import MARK, Choice, DeadLetters
-from cvat_analytics.dead_letters_retry import Retry, bodies
 from cvat_analytics.embedded import stack
+from cvat_analytics.pipeline import dead_letters_retry
+from cvat_analytics.pipeline.dead_letters import MARK, Choice, DeadLetters
+from cvat_analytics.pipeline.dead_letters_retry import Retry, bodies
 from scripts.cli import main
 
 # recent: what is older than the retention is gone at once

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_analytics import journal
 from cvat_analytics.errors import InputError
+from cvat_analytics.pipeline import journal
 
 
 def event(number: int, text: str = "") -> bytes:

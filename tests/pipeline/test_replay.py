@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics import journal, replay, replay_store
 from cvat_analytics.embedded import stack
+from cvat_analytics.pipeline import journal, replay, replay_store
 from scripts.cli import main
 from tests.pipeline.conftest import Day, row
 

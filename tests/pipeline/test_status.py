@@ -14,8 +14,9 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics import inventory, secrets, status, topology
+from cvat_analytics import inventory, secrets, topology
 from cvat_analytics.access import Access
+from cvat_analytics.checks import status
 from cvat_analytics.embedded import stack
 from cvat_analytics.shell import Shell
 from scripts.cli import main

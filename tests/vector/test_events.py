@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
-from cvat_analytics import events
+from cvat_analytics.pipeline import events
 from tests.vector.conftest import Run
 
 START = datetime(2026, 3, 2, 8, tzinfo=UTC)

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import events
 from cvat_analytics.certificates import Authority
 from cvat_analytics.errors import UnreachableError
+from cvat_analytics.pipeline import events
 from tests.store import free_ports
 from tests.vector.conftest import write_configuration
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse

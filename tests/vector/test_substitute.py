@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import events, render
+from cvat_analytics import render
 from cvat_analytics.errors import UnreachableError
+from cvat_analytics.pipeline import events
 from tests.store import free_ports
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.running import Substitute, substitute, wait_until

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from cvat_analytics import endpoints, gateway
+from cvat_analytics import endpoints
 from cvat_analytics.certificates import Authority
 from cvat_analytics.errors import InputError
+from cvat_analytics.front_door import gateway
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import Topology
 

@@ -18,10 +18,10 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from cvat_analytics import events_api_wheels
 from cvat_analytics.api.documentation import ASSETS, assets
 from cvat_analytics.errors import InputError
-from cvat_analytics.events_api_wheels import LOCK, Target
+from cvat_analytics.front_door import events_api_wheels
+from cvat_analytics.front_door.events_api_wheels import LOCK, Target
 from cvat_analytics.render import ROOT
 from cvat_analytics.settings import Settings
 

@@ -19,7 +19,7 @@ from cvat_analytics.topology import LOOPBACK
 UNIT = UNITS["gateway"]
 FIREWALL_UNIT = "cvat-analytics-firewall"
 SERVER_PATH = "/cvat-server"
-"""Below this path CVAT's proxy leads to CVAT's server (cvat_analytics.traefik): its own rule has no way to `/analytics` there."""
+"""Below this path CVAT's proxy leads to CVAT's server (cvat_analytics.front_door.traefik): its own rule has no way to `/analytics` there."""
 CONNECTIONS_PER_ADDRESS = 150
 """How many connections the firewall lets one address have to the gateway: more than nginx's own limit (100), which counts a
 connection only once a request has come."""

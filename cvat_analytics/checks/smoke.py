@@ -18,10 +18,12 @@ import httpx
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from grafana_client.client import GrafanaException
 
-from cvat_analytics import dashboards, events_api, migrations, render, smoke_case
+from cvat_analytics import dashboards, migrations, render
 from cvat_analytics.access import Access, pairs, said
+from cvat_analytics.checks import smoke_case
+from cvat_analytics.checks.smoke_case import Skipped, component, read_cases
 from cvat_analytics.errors import CvatAnalyticsError
-from cvat_analytics.smoke_case import Skipped, component, read_cases
+from cvat_analytics.front_door import events_api
 
 _FAILURES = (
     CvatAnalyticsError,

@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from cvat_analytics.dead_letters import ID, MARK, Choice, DeadLetters
 from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.moments import text
+from cvat_analytics.pipeline.dead_letters import ID, MARK, Choice, DeadLetters
 
 CHUNK_LETTERS, CHUNK_BYTES = 2000, 32 * 2**20
 """How many letters, and how much of originals, are under way at a time."""

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from cvat_analytics.importing.columns import COLUMNS
 from cvat_analytics.importing.tables import INSERT_SETTINGS, STORE, explained
-from cvat_analytics.journal import Damage
+from cvat_analytics.pipeline.journal import Damage
 
 _COLUMNS = ", ".join(COLUMNS)
 _LIMITS = {"UInt16": 2**16, "UInt32": 2**32, "UInt64": 2**64}

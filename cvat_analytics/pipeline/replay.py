@@ -16,9 +16,9 @@ from typing import Literal
 
 from cvat_analytics.access import Access
 from cvat_analytics.errors import InputError
-from cvat_analytics.journal import EVENT, Damage, File, Reader
 from cvat_analytics.moments import refuse_backwards, text
-from cvat_analytics.replay_store import Batch, Outcome, Store
+from cvat_analytics.pipeline.journal import EVENT, Damage, File, Reader
+from cvat_analytics.pipeline.replay_store import Batch, Outcome, Store
 
 BATCH_LINES, BATCH_BYTES = 100_000, 64 * 2**20
 """What is inserted at a time: what is lost by an interruption, and what bounds the memory on both sides."""

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, get_args
 
-from cvat_analytics import health
 from cvat_analytics.access import Access
+from cvat_analytics.checks import health
+from cvat_analytics.checks.health import Health, State
 from cvat_analytics.embedded import stack as embedded
 from cvat_analytics.endpoints import listening, trust, url
 from cvat_analytics.errors import CvatAnalyticsError
 from cvat_analytics.files import UNITS
-from cvat_analytics.health import Health, State
 from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.inventory import Stack
 from cvat_analytics.settings import Settings
