@@ -66,6 +66,9 @@ class Authority:
     """The authority whose files are in `directory`."""
 
     directory: Path
+    preview: bool = False
+    """Whether what it makes is for this object alone, and not written."""
+    _made: dict[str, Pair] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def certificate_file(self) -> Path:
@@ -74,7 +77,7 @@ class Authority:
 
     def make(self) -> Pair:
         """Return the authority's own pair, made at the first call. Raises InputError when its files are damaged."""
-        found = _read(self.directory, "ca")
+        found = self._found("ca")
         if found:
             return found
         key = ec.generate_private_key(ec.SECP256R1())
@@ -86,7 +89,7 @@ class Authority:
             .add_extension(_usage(signs=True), critical=True)
             .sign(key, hashes.SHA256())
         )
-        return _write(self.directory, "ca", _pair(certificate, key))
+        return self._keep("ca", _pair(certificate, key))
 
     def issued(self) -> dict[str, Pair]:
         """Return every certificate in the directory by its name, the authority's own (`ca`) first."""
@@ -107,7 +110,7 @@ class Authority:
         authority = self.make()
         now = now or datetime.now(UTC)
         wanted = tuple(sorted(set(names)))
-        found = _read(self.directory, name)
+        found = self._found(name)
         if (
             found
             and found.names() == wanted
@@ -132,7 +135,17 @@ class Authority:
             )
             .sign(issuer_key, hashes.SHA256())
         )
-        return _write(self.directory, name, _pair(certificate, key))
+        return self._keep(name, _pair(certificate, key))
+
+    def _found(self, name: str) -> Pair | None:
+        return self._made.get(name) or _read(self.directory, name)
+
+    def _keep(self, name: str, pair: Pair) -> Pair:
+        if self.preview:
+            self._made[name] = pair
+        else:
+            _write(self.directory, name, pair)
+        return pair
 
 
 def given(certificate_file: Path, key_file: Path, host_name: str) -> Pair:
@@ -253,7 +266,7 @@ def _read(directory: Path, name: str) -> Pair | None:
     return pair
 
 
-def _write(directory: Path, name: str, pair: Pair) -> Pair:
+def _write(directory: Path, name: str, pair: Pair) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for file, text, mode in (
         (directory / f"{name}-key.pem", pair.key, 0o600),
@@ -264,4 +277,3 @@ def _write(directory: Path, name: str, pair: Pair) -> Pair:
         with os.fdopen(descriptor, "w") as opened:
             opened.write(text)
         unfinished.rename(file)
-    return pair

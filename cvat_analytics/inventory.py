@@ -37,14 +37,26 @@ class Stack:
     topology: Topology
     secrets_file: Path
     hosts: Sequence[Host]
+    preview: bool = False
+    """Whether nothing may be written beside the inventory: what a deploy would make there is then made up."""
 
     @property
     def authority(self) -> Authority:
         """Return the stack's own authority, whose files may not exist yet."""
-        return Authority(self.secrets_file.parent / "certificates")
+        return Authority(self.secrets_file.parent / "certificates", self.preview)
+
+    @property
+    def makes_secrets(self) -> bool:
+        """Return whether passwords may be generated: a file that a setting names must be there.
+
+        New ones would change every password without anybody noticing.
+        """
+        return not any(settings.secrets_file for settings in self.topology.settings.values())
 
     def secrets(self) -> secrets.Secrets:
         """Return the passwords. Raises InputError when the file is missing or not private."""
+        if self.preview and self.makes_secrets:
+            return secrets.preview(self.secrets_file)
         return secrets.load(self.secrets_file)
 
 
@@ -70,8 +82,11 @@ def load(path: Path) -> Stack:
     return describe(hosts, path)
 
 
-def describe(hosts: Sequence[Host], path: Path) -> Stack:
-    """Return the stack of the `hosts` that pyinfra has read from the file `path`. Raises InputError as `load`."""
+def describe(hosts: Sequence[Host], path: Path, *, preview: bool = False) -> Stack:
+    """Return the stack of the `hosts` that pyinfra has read from the file `path`. Raises InputError as `load`.
+
+    `preview`: as in `Stack`.
+    """
     # pyinfra takes any list for a group: with a mistyped one a stack would go without that part, and nobody would say so
     for group in sorted({group for host in hosts for group in host.groups} - set(COMPONENTS)):
         if near := difflib.get_close_matches(group, COMPONENTS, n=1, cutoff=0.85):
@@ -80,7 +95,7 @@ def describe(hosts: Sequence[Host], path: Path) -> Stack:
     values = {host.name: _setting_values(host.data) for host in hosts}
     described = topology.build(groups, values, where=f"inventory {path}")
     settings = described.settings[described.clickhouse_host]
-    return Stack(described, settings.secrets_file or path.parent / "secrets.json", hosts)
+    return Stack(described, settings.secrets_file or path.parent / "secrets.json", hosts, preview)
 
 
 def _setting_values(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,7 +78,6 @@ def load(path: Path) -> Secrets:
     """
     try:
         values = json.loads(path.read_text())
-        mode = stat.S_IMODE(path.stat().st_mode)
     except FileNotFoundError:
         raise InputError(
             f"secrets file {path}: there is none. Restore it from your password store, or make new passwords with "
@@ -88,30 +87,36 @@ def load(path: Path) -> Secrets:
         raise InputError(
             f"secrets file {path}: cannot be read ({type(error).__name__}). Restore it from your password store"
         ) from None
-    if mode & 0o077:
-        raise InputError(
-            f"secrets file {path}: other users may read it (mode {mode:04o}). Run `chmod 600 {path}`"
-        )
+    _refuse_public(path)
     missing = [name for name in NAMES if not isinstance(values, dict) or not values.get(name)]
     if missing:
         raise InputError(
             f"secrets file {path}: lacks {', '.join(missing)}. Run `cvat-analytics secrets init` to add what is missing"
         )
-    changing = (name + suffix for name in NAMES for suffix in (NEXT, PREVIOUS, GONE))
-    return Secrets({name: str(values[name]) for name in (*NAMES, *GIVEN, *changing) if values.get(name)})
+    return _known(values)
 
 
-def init(path: Path) -> list[str]:
-    """Write the passwords that `path` lacks and return their names; existing ones are never changed.
+def preview(path: Path) -> Secrets:
+    """Return the passwords in the file `path`, and some that are kept nowhere in place of those that `init` would add.
+
+    Raises InputError when the file is there but readable by others, or cannot be understood.
+    """
+    existing = _existing(path)
+    if path.exists():
+        _refuse_public(path)
+    return _known(existing | _fresh(existing))
+
+
+def init(path: Path, *, dry: bool = False) -> list[str]:
+    """Write the passwords that `path` lacks, unless `dry`, and return their names; existing ones are never changed.
 
     Raises InputError when the file is there but cannot be understood.
     """
     existing = _existing(path)
-    added = [name for name in NAMES if not existing.get(name)]
-    if added:
-        fresh = generate()
-        _write(path, existing | {name: fresh[name] for name in added})
-    return added
+    added = _fresh(existing)
+    if added and not dry:
+        _write(path, existing | added)
+    return list(added)
 
 
 def give(path: Path, name: str, value: str) -> None:
@@ -131,6 +136,25 @@ def replace(path: Path, values: Mapping[str, str], without: Set[str] = frozenset
     _write(
         path, {name: value for name, value in (_existing(path) | dict(values)).items() if name not in without}
     )
+
+
+def _fresh(existing: Mapping[str, str]) -> dict[str, str]:
+    """Return generated passwords for the names that `existing` lacks."""
+    return {name: value for name, value in generate().items() if not existing.get(name)}
+
+
+def _known(values: Mapping[str, str]) -> Secrets:
+    """Return what of the file's `values` this project knows."""
+    changing = (name + suffix for name in NAMES for suffix in (NEXT, PREVIOUS, GONE))
+    return Secrets({name: str(values[name]) for name in (*NAMES, *GIVEN, *changing) if values.get(name)})
+
+
+def _refuse_public(path: Path) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077:
+        raise InputError(
+            f"secrets file {path}: other users may read it (mode {mode:04o}). Run `chmod 600 {path}`"
+        )
 
 
 def _existing(path: Path) -> dict[str, str]:

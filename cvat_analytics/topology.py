@@ -70,6 +70,12 @@ class Topology:
             settings.tls_by_authority & set(self.components(host)) for host, settings in self.settings.items()
         )
 
+    @property
+    def issues_certificates(self) -> bool:
+        """Return whether any part of the stack, the gateway among them, shows a certificate of its own authority."""
+        gateways = (self.settings[host] for host in self.groups["gateway"])
+        return self.uses_authority or any(settings.gateway_certificate is None for settings in gateways)
+
     def clickhouse_listen_addresses(self) -> tuple[str, ...]:
         """Return where ClickHouse listens: loopback, what the settings ask for, and its own address if others need it."""
         settings = self.settings[self.clickhouse_host]

@@ -75,7 +75,8 @@ def make(inventory_file: Path) -> Plan:
     """Return the plan for the current host. Raises PyinfraError when it cannot be carried out."""
     try:
         hosts = [inventory.Host(each.name, each.groups, each.data.dict()) for each in context.inventory]  # type: ignore[no-untyped-call]
-        stack = inventory.describe(hosts, inventory_file)
+        # pyinfra itself keeps the option from deploy files
+        stack = inventory.describe(hosts, inventory_file, preview="--dry" in sys.argv)
         secrets = stack.secrets()
         for each in stack.topology.settings.values():
             alerts.check(each, secrets)

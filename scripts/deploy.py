@@ -46,13 +46,14 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     source that lacks a package; 1 when a step failed: run it again when the cause is gone, and it goes on from there.
     """
     stack = inventories.load(inventory)
-    _ensure_secrets(stack)
+    _ensure_secrets(stack, dry)
     options = ["--diff"] if diff else []
     options += ["-vv"] if verbose else []
     options += [argument for name in limit for argument in ("--limit", name)]
     known = stack.authority.certificate_file.exists()
     outcome = bring(inventory, dry, options)
-    _tell_of_authority(stack, known)
+    if not known:
+        _tell_of_authority(stack, dry)
     if dry:
         _show_plan(outcome.result["plan"])
         return
@@ -69,13 +70,15 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     click.echo(f"Prove that it works: cvat-analytics smoke --inventory {inventory}")
 
 
-def _tell_of_authority(stack: inventories.Stack, known: bool) -> None:
-    """Say that an authority was made which nobody trusts yet; where one was lost, nobody would notice otherwise."""
-    if stack.authority.certificate_file.exists() and not known:
+def _tell_of_authority(stack: inventories.Stack, dry: bool) -> None:
+    """Say that there is, or would be, an authority which nobody trusts yet; where one was lost, nobody would notice otherwise."""
+    outside = f"who connects from outside has to trust {stack.authority.certificate_file}, and an earlier one no longer counts."
+    if stack.authority.certificate_file.exists():
         click.echo(
-            f"Made the stack's own authority in {stack.authority.directory}. Keep a copy as of the passwords; who connects from "
-            f"outside has to trust {stack.authority.certificate_file}, and an earlier one no longer counts."
+            f"Made the stack's own authority in {stack.authority.directory}. Keep a copy as of the passwords; {outside}"
         )
+    elif dry and stack.topology.issues_certificates:
+        click.echo(f"Would make the stack's own authority in {stack.authority.directory}: {outside}")
 
 
 @dataclass
@@ -132,13 +135,13 @@ def _record(inventory: Path, changed: list[dict[str, Any]]) -> None:
         click.echo(f"Note: the dashboards will not show this deploy: {error}", err=True)
 
 
-def _ensure_secrets(stack: inventories.Stack) -> None:
-    """Generate the passwords on first use, and refuse to go on without them."""
-    # A file that the settings name must be there: a new one would change every password without anybody noticing
-    if not any(settings.secrets_file for settings in stack.topology.settings.values()):
-        added = secrets.init(stack.secrets_file)
-        if added:
-            click.echo(f"Generated passwords into {stack.secrets_file}. Keep a copy in your password store.")
+def _ensure_secrets(stack: inventories.Stack, dry: bool) -> None:
+    """Generate the passwords on first use, or with `dry` say so, and refuse to go on without them."""
+    if stack.makes_secrets and secrets.init(stack.secrets_file, dry=dry):
+        if dry:
+            click.echo(f"Would generate passwords into {stack.secrets_file}.")
+            return
+        click.echo(f"Generated passwords into {stack.secrets_file}. Keep a copy in your password store.")
     stack.secrets()
 
 

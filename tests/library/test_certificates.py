@@ -51,6 +51,18 @@ def test_a_certificate_stays_until_its_names_its_authority_or_its_time_change(au
     assert authority.issue("host", ("new.example.org",)) != renamed
 
 
+def test_a_preview_signs_as_a_deploy_would_and_writes_nothing(authority):
+    preview = Authority(authority.directory, preview=True)
+    first = preview.issue("host", NAMES)
+    assert (preview.issue("host", NAMES), preview.make()) == (first, preview.make())
+    assert not authority.directory.exists()
+    kept = authority.issue("host", NAMES)
+    assert Authority(authority.directory, preview=True).issue("host", NAMES) == kept
+    renamed = Authority(authority.directory, preview=True).issue("host", ("new.example.org",))
+    renamed.x509.verify_directly_issued_by(authority.make().x509)
+    assert authority.issue("host", NAMES) == kept
+
+
 def test_damaged_files_are_named_and_not_replaced(authority):
     authority.issue("host", NAMES)
     damaged = authority.directory / "host.pem"

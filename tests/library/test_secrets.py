@@ -28,6 +28,21 @@ def test_init_adds_what_a_newer_version_needs_and_keeps_the_rest(tmp_path):
     assert secrets.load(path)["clickhouse_admin"] == "kept"
 
 
+def test_a_preview_has_every_password_and_writes_none(tmp_path):
+    path = tmp_path / "new" / "secrets.json"
+    assert secrets.init(path, dry=True) == list(secrets.NAMES)
+    assert set(secrets.preview(path)) == set(secrets.NAMES)
+    assert not path.parent.exists()
+    secrets.init(path)
+    assert dict(secrets.preview(path)) == dict(secrets.load(path))
+    without = {name: value for name, value in secrets.load(path).items() if name != "vector_ingest"}
+    path.write_text(json.dumps(without))
+    assert {name for name, _ in secrets.preview(path).items() - without.items()} == {"vector_ingest"}
+    path.chmod(0o644)
+    with pytest.raises(InputError, match=r"other users may read it \(mode 0644\)"):
+        secrets.preview(path)
+
+
 def test_passwords_are_not_printed():
     generated = secrets.generate()
     assert not any(value in repr(generated) or value in str(generated) for value in generated.values())

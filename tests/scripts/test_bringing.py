@@ -110,7 +110,7 @@ def test_a_new_authority_is_told_once_because_nobody_trusts_it_yet(
     authority = Authority(tmp_path / "certificates")
     described = SimpleNamespace(authority=authority)
     monkeypatch.setattr(deploy.inventories, "load", lambda path: described)
-    monkeypatch.setattr(deploy, "_ensure_secrets", lambda stack: None)
+    monkeypatch.setattr(deploy, "_ensure_secrets", lambda stack, dry: None)
     pyinfra([], {"results": {"operations": []}})
     (tmp_path / "hosts.py").touch()
     run = ["deploy", "--inventory", str(tmp_path / "hosts.py")]
