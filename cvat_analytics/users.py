@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import argon2
 
@@ -92,23 +93,32 @@ def add(users: Users, user: User) -> Users:
     # Grafana does not tell names apart that differ in case only
     if user.name.lower() in {name.lower() for name in users}:
         raise InputError(
-            f"user {user.name!r}: is there already. Change the password with `users set-password`; for other rights "
-            "remove him and add him anew"
+            f"user {user.name!r}: is there already. Change his password with `users set-password`, anything else with `users change`"
         )
-    # two names with one id would see each other's events: rather a mistyped number than one person twice
-    if user.id is not None:
-        for other in users.values():
-            if other.id == user.id:
-                raise InputError(
-                    f"user {user.name!r}: the id {user.id} is that of {other.name!r}, whose events he would see. Give his own id"
-                )
-    return {**users, user.name: user}
+    return _with(users, user)
 
 
 def remove(users: Users, name: str) -> Users:
     """Return the users without one. Raises InputError when there is none of that name."""
     find(users, name)
     return {key: user for key, user in users.items() if key != name}
+
+
+def change(users: Users, name: str, changes: Mapping[str, Any]) -> Users:
+    """Return the users with other values for fields of one. Raises InputError for an unknown name and an id that is taken."""
+    return _with(users, replace(find(users, name), **changes))
+
+
+def _with(users: Users, user: User) -> Users:
+    """Return the users with this one in place of whoever has his name. Raises InputError for an id that is another's."""
+    # two names with one id would see each other's events: rather a mistyped number than one person twice
+    if user.id is not None:
+        for other in users.values():
+            if other.id == user.id and other.name != user.name:
+                raise InputError(
+                    f"user {user.name!r}: the id {user.id} is that of {other.name!r}, whose events he would see. Give his own id"
+                )
+    return {**users, user.name: user}
 
 
 def set_password(users: Users, name: str, password: str) -> Users:

@@ -116,6 +116,48 @@ def add(
     file.show_link(user)
 
 
+@users.command()
+@click.argument("name")
+@click.option("--analytics/--no-analytics", default=None, help="May see the dashboards, or no longer.")
+@click.option(
+    "--admin/--no-admin", default=None, help="May see everything and change dashboards, or no longer."
+)
+@click.option("--id", "id_", type=click.IntRange(min=1), help="The person's user id in the events.")
+@click.option("--no-id", is_flag=True, help="Has no id: events of his user name are his.")
+@click.option("--email", help="E-mail address that his events get.")
+@target_options
+def change(
+    name: str,
+    analytics: bool | None,
+    admin: bool | None,
+    id_: int | None,
+    no_id: bool,
+    email: str | None,
+    directory: Path | None,
+    inventory: Path | None,
+) -> None:
+    """Change what a user may see, and whose events are his. His password stays; what is not given stays too."""
+    if no_id and id_ is not None:
+        raise click.UsageError("--id and --no-id: give one of them")
+    given = {"analytics": analytics, "admin": admin, "id": id_, "email": email}
+    changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
+    if no_id:
+        changes["id"] = None
+    if not changes:
+        raise click.UsageError(
+            f"nothing to change: say what shall be so of {name} with --analytics, --admin (or --no-analytics, --no-admin), --id or --email"
+        )
+    file = _File(directory, inventory)
+    known = _known(file, name)
+    changed = library.change(known, name, changes)
+    if changed == known:
+        click.echo(f"{file.path}: {name} is so already; nothing changed.")
+        return
+    file.write(changed, f"{name} sees {_sees(changed[name])}")
+    if analytics or admin:
+        file.show_link(changed[name])
+
+
 @users.command("list")
 @target_options
 def list_(directory: Path | None, inventory: Path | None) -> None:

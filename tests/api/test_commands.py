@@ -152,6 +152,10 @@ def test_users_are_added_listed_changed_and_removed(embedded):
         (("set-password", "admin"), "a long password\n", "Change it there and deploy"),
         (("remove", "anna"), "", "is not in the file"),
         (("set-password", "anna"), "a long password\n", "is not in the file"),
+        (("change", "anna", "--analytics"), "", "user 'anna': is not in the file; there is nobody"),
+        (("change", "admin", "--no-admin"), "", "Change it there and deploy"),
+        (("change", "anna"), "", "nothing to change: say what shall be so of anna with --analytics"),
+        (("change", "anna", "--id", "7", "--no-id"), "", "--id and --no-id: give one of them"),
     ],
 )
 def test_what_cannot_be_is_refused_and_changes_nothing(embedded, arguments, typed, message):
@@ -167,8 +171,41 @@ def test_two_users_cannot_be_one_person_by_a_mistyped_id(embedded):
     code, text = run("add", "carl", "--id", "7", *where, typed="first password\n")
     assert (code, "the id 7 is that of 'anna'" in text) == (2, True)
     code, text = run("add", "anna", *where, typed="first password\n")
-    assert (code, "for other rights remove him and add him anew" in text) == (2, True)
+    assert (code, "anything else with `users change`" in text) == (2, True)
     assert users.load(embedded / events_api.USERS_FILE) == before
+    assert run("add", "carl", *where, typed="first password\n")[0] == 0
+    code, text = run("change", "carl", "--id", "7", *where)
+    assert (code, "the id 7 is that of 'anna'" in text) == (2, True)
+    assert users.load(embedded / events_api.USERS_FILE)["carl"].id is None
+
+
+@pytest.mark.parametrize(
+    ("options", "fields", "sees"),
+    [
+        (["--analytics"], {"analytics": True}, "the dashboards, which show everybody, and by the API"),
+        (["--no-analytics"], {"analytics": False}, "the events of user id 7, and no dashboards"),
+        (["--admin", "--no-analytics"], {"admin": True, "analytics": False}, "everything, and may change"),
+        (["--id", "8"], {"id": 8}, "by the API the events of user id 8"),
+        (
+            ["--no-id", "--email", ""],
+            {"id": None, "email": ""},
+            "by the API the events of the user name anna",
+        ),
+    ],
+)
+def test_a_user_is_changed_in_what_is_asked_for_and_keeps_his_password(embedded, options, fields, sees):
+    file, where = embedded / events_api.USERS_FILE, ("--dir", str(embedded))
+    before = users.User(
+        "anna", users.hash_password("first password"), analytics=True, id=7, email="anna@example.org"
+    )
+    users.save(file, {"anna": before})
+    code, text = run("change", "anna", *options, *where)
+    after = users.load(file)["anna"]
+    assert after == replace(before, **fields)
+    assert users.check(users.load(file), "anna", "first password") == after
+    done = f"{file}: anna is so already; nothing changed."
+    assert (code, sees in text or after == before, done in text) == (0, True, after == before)
+    assert run("change", "anna", *options, *where) == (0, f"{done}\n")
 
 
 LINK = 'grafana_root_url = "https://analytics.example.org/analytics/"\n'
@@ -220,6 +257,13 @@ def test_who_adds_a_user_of_hosts_is_told_what_is_still_to_do_and_what_to_hand_o
     (tmp_path / "group_data" / "all.py").write_text(settings)
     code, text = run("add", "anna", *options, "--inventory", str(inventory), typed="first password\n")
     assert (code, text.splitlines()[1:]) == (0, [line.format(inventory) for line in said])
+    code, text = run(
+        "change", "anna", "--no-analytics", "--no-admin", "--email", "a@b.org", "--inventory", str(inventory)
+    )
+    assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory)])
+    code, text = run("change", "anna", "--analytics", "--inventory", str(inventory))
+    shown = [HIS[0], HIS[1]] if HIS[1] in said else []
+    assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory), *shown])
     code, text = run("remove", "anna", "--inventory", str(inventory))
     assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory)])
 
