@@ -40,6 +40,7 @@ INI_KEYS = {
         "public_key_retrieval_disabled",
     },
     "snapshots": {"external_enabled"},
+    "live": {"max_connections"},
 }
 # https://grafana.com/docs/grafana/latest/setup-grafana/configure-grafana/#smtp
 SMTP_KEYS = {"enabled", "host", "user", "password", "from_address", "from_name"}
@@ -91,6 +92,8 @@ def test_ini_behind_the_gateway_has_only_documented_keys(tmp_path: Path) -> None
     # whoever reaches Grafana itself could call himself what he likes: only the gateway may
     # and not Grafana, which connects from 127.0.0.1 where one of its editors has it send something to itself
     assert ini["auth.proxy"]["whitelist"] == "127.0.0.2"
+    # 0: none (conf/defaults.ini)
+    assert ini["live"]["max_connections"] == "0"
 
 
 @pytest.mark.parametrize("address", ["::1", "::", "fd00::3"])

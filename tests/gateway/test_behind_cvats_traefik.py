@@ -175,13 +175,6 @@ def test_what_the_menu_of_cvat_opens_leads_to_the_dashboards_in_one_step(behind)
         assert browser.get("/analytics/", headers=session("flagged")).status_code == 200
 
 
-def test_a_live_connection_is_upgraded_all_the_way(behind):
-    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade"}
-    with behind.proxy.browser() as browser:
-        got = browser.get("/analytics/api/live/ws", headers=session("flagged") | upgrade).json()
-    assert (got["headers"]["upgrade"], got["headers"]["connection"].lower()) == ("websocket", "upgrade")
-
-
 def test_plain_http_is_sent_to_https_by_cvats_own_redirection_and_no_further(straight):
     with straight.proxy.browser(
         follow_redirects=True, cookies={"sessionid": "session-of-flagged"}
