@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,6 +36,8 @@ class Access:
     clickhouse_as: Mapping[str, Endpoint] = field(default_factory=dict)
     """Where else ClickHouse is reached as a user whom it lets in only from the host of his component."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ensure_connected: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Raises UnreachableError when a connection over which this way goes has been lost; whoever takes failures for results asks it."""
 
     @property
     def database(self) -> str:

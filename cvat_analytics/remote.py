@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import select
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -23,14 +22,21 @@ from cvat_analytics.shell import Shell
 from cvat_analytics.topology import LOOPBACK
 
 if TYPE_CHECKING:
-    from paramiko import SSHClient
+    from paramiko import Channel, SSHClient
+
+_PIECE = 65536
+_KEEPALIVE = 30
+"""Seconds after which something is sent, so that a firewall between does not forget a connection on which nothing happens."""
+_PATIENCE = 15.0
+"""Seconds for the answer of a host of which it is not sure whether it is still there."""
 
 
 @contextmanager
 def reach(inventory: Path) -> Iterator[Access]:
     """Yield the way to the stack that the file `inventory` describes.
 
-    Raises InputError for a wrong inventory or missing passwords, UnreachableError when a host does not let us in.
+    Raises InputError for a wrong inventory or missing passwords, UnreachableError when a host does not let us in, and in the place
+    of whatever is raised in the block when an SSH connection has been lost.
     """
     stack = inventories.load(inventory)
     needed = {host for group in stack.topology.groups.values() for host in group[:1]}
@@ -96,8 +102,14 @@ def _reached(
                 for host in topology.groups[user][:1]
             },
             secrets=secrets,
+            ensure_connected=lambda: _ensure_connected(clients),
         )
-        yield access, clients
+        try:
+            yield access, clients
+        except Exception:
+            # what a client makes of a forwarded port that is gone says nothing about the part behind it
+            access.ensure_connected()
+            raise
 
 
 def _connect(
@@ -122,8 +134,38 @@ def _connect(
             raise UnreachableError(
                 f"host {name}: no SSH connection. Check the name, `ssh_user`, `ssh_key` and `ssh_port` in the inventory"
             )
-        clients[name] = getattr(host.connector, "client", None)
+        client: SSHClient | None = getattr(host.connector, "client", None)
+        if client and (transport := client.get_transport()):
+            transport.set_keepalive(_KEEPALIVE)
+        clients[name] = client
     return clients
+
+
+def _ensure_connected(clients: Mapping[str, SSHClient | None]) -> None:
+    """Raise UnreachableError when one of the SSH connections has ended, or its host no longer answers."""
+    lost = sorted(name for name, client in clients.items() if client and not _answers(client))
+    if lost:
+        raise UnreachableError(
+            f"host{'s' if len(lost) > 1 else ''} {', '.join(lost)}: the SSH connection was lost while the command ran, so that nothing more "
+            f"could be asked or done. See whether `ssh {lost[0]}` works, then run the command again"
+        )
+
+
+def _answers(client: SSHClient) -> bool:
+    """Return whether the other end of an SSH connection is there. One that is not is closed: all that waits for it ends."""
+    from paramiko import ChannelException, SSHException
+
+    transport = client.get_transport()
+    try:
+        if transport is None:
+            return False
+        transport.open_session(timeout=_PATIENCE).close()
+    except ChannelException:
+        return True  # it refuses a session, which is an answer
+    except (SSHException, OSError, EOFError):
+        client.close()
+        return False
+    return True
 
 
 @contextmanager
@@ -158,13 +200,27 @@ def _carry(near: socket.socket, client: SSHClient, target: tuple[str, int], peer
             return
         if far is None:
             return
-        with contextlib.closing(far), contextlib.suppress(OSError):
-            while True:
-                sides: list[Any] = [near, far]
-                readable = select.select(sides, [], [])[0]
-                for source, sink in ((near, far), (far, near)):
-                    if source in readable:
-                        data = source.recv(65536)
-                        if not data:
-                            return
-                        sink.sendall(data)
+        # A thread for each direction, and no select(): the pipe that paramiko makes for it is closed with the channel even while
+        # data comes, and that ends the whole SSH connection (https://github.com/paramiko/paramiko/issues/2271)
+        sending = threading.Thread(target=_send, args=(near, far), daemon=True)
+        sending.start()
+        with contextlib.suppress(OSError):
+            while data := far.recv(_PIECE):
+                near.sendall(data)
+        with contextlib.suppress(OSError):
+            near.shutdown(socket.SHUT_RDWR)
+        sending.join()
+
+
+def _send(near: socket.socket, far: Channel) -> None:
+    """Carry what comes from `near`, and close `far` after it.
+
+    Nobody else here closes it: sshd ends the whole connection when something is sent into a closed channel. What paramiko itself
+    answers to a close of the other end can still come between, when that end refuses a long upload halfway
+    (https://github.com/paramiko/paramiko/issues/1115).
+    """
+    with contextlib.suppress(OSError, EOFError):  # EOFError: paramiko's, when the SSH connection has ended
+        while data := near.recv(_PIECE):
+            far.sendall(data)
+    with contextlib.suppress(OSError, EOFError):
+        far.close()

@@ -21,7 +21,7 @@ def smoke(directory: Path | None, inventory: Path | None, as_json: bool) -> None
     """Prove that a stack works: send events, read them back, and check rights, schema and dashboards.
 
     Each check is one line: PASS or FAIL. What this stack has nothing of is named on standard error. Exit code 1 when one
-    fails. What is sent is removed again.
+    fails, 3 when a host cannot be reached, or no longer. What is sent is removed again.
     """
     with reach(directory, inventory) as access:
         failed = report(access, as_json)

@@ -47,17 +47,27 @@ class Result:
 
 
 def run(access: Access) -> Iterator[Result]:
-    """Yield the result of each check, in order. What the test has sent is removed at the end."""
+    """Yield the result of each check, in order. What the test has sent is removed at the end.
+
+    Raises UnreachableError when the connection to a host is lost: no check has failed then, they could not be made.
+    """
     marker = f"smoke-{uuid.uuid4()}"
     try:
-        yield _check("schema-version", "look at `cvat-analytics deploy --dry`", lambda: _schema(access))
-        for case in read_cases():
-            yield _check(case.name, case.advice, lambda case=case: smoke_case.run(access, case, marker))  # type: ignore[misc]
-        yield _check("events-api-export", "see the events API's log", lambda: _export(access, marker))
-        yield from _dashboards(access)
-        yield from _grafana(access)
+        for result in _results(access, marker):
+            if result.passed is False:
+                access.ensure_connected()
+            yield result
     finally:
         _remove(access, marker)
+
+
+def _results(access: Access, marker: str) -> Iterator[Result]:
+    yield _check("schema-version", "look at `cvat-analytics deploy --dry`", lambda: _schema(access))
+    for case in read_cases():
+        yield _check(case.name, case.advice, lambda case=case: smoke_case.run(access, case, marker))  # type: ignore[misc]
+    yield _check("events-api-export", "see the events API's log", lambda: _export(access, marker))
+    yield from _dashboards(access)
+    yield from _grafana(access)
 
 
 def _check(name: str, advice: str, check: Callable[[], str]) -> Result:

@@ -125,7 +125,7 @@ def of_embedded(running: embedded.Stack) -> Report:
 
 
 def of_hosts(stack: Stack, access: Access, shells: Mapping[str, Shell]) -> Report:
-    """Return how a deployed stack is. Raises UnreachableError when a host does not let us look."""
+    """Return how a deployed stack is. Raises UnreachableError when a host does not let us look, or no longer."""
     parts = []
     for host, settings in stack.topology.settings.items():
         components = stack.topology.components(host)
@@ -139,7 +139,10 @@ def of_hosts(stack: Stack, access: Access, shells: Mapping[str, Shell]) -> Repor
             parts.append(
                 Part(component, host, how.state, version, _shown(stack, component, settings), how.problem)
             )
-    return _with_flow(parts, access)
+    report = _with_flow(parts, access)
+    if not report.fine or report.problems:
+        access.ensure_connected()
+    return report
 
 
 def _shown(stack: Stack, component: str, settings: Settings) -> str:

@@ -1,0 +1,164 @@
+"""The way to deployed hosts: forwarded ports do not end the SSH connection, and one that has ended is said as what it is."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+
+import paramiko
+import pytest
+from click.testing import CliRunner, Result
+
+from cvat_analytics import remote, secrets
+from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
+from scripts.cli import main
+from tests.serving import QuietServer, served
+from tests.ssh_server import LOGIN, SSHServer, ssh_server
+
+
+class Pages(BaseHTTPRequestHandler):
+    """Answers with a long page."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000000")
+        self.end_headers()
+        self.wfile.write(b"x" * 1_000_000)
+
+    def log_message(self, format: str, *arguments: object) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[SSHServer]:
+    with ssh_server() as running:
+        yield running
+
+
+@contextmanager
+def connected(server: SSHServer) -> Iterator[paramiko.SSHClient]:
+    with paramiko.SSHClient() as client:
+        client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
+        client.connect(*server.address, **LOGIN, allow_agent=False, look_for_keys=False)
+        yield client
+
+
+def inventory(directory: Path, *servers: SSHServer) -> Path:
+    """Write an inventory whose hosts `store` and, when two are given, `in` are these servers."""
+    secrets.init(directory / "secrets.json")
+    (directory / "group_data").mkdir()
+    (directory / "group_data" / "all.py").write_text("")
+    hosts = {}
+    for name, address, server in zip(("store", "in"), ("10.0.0.5", "10.0.0.6"), servers, strict=False):
+        known = server.known_hosts(directory / f"known-hosts-{name}")
+        hosts[name] = (
+            name,
+            {"address": address, "ssh_hostname": "127.0.0.1", "ssh_port": server.address[1], "ssh_user": LOGIN["username"],
+             "ssh_password": LOGIN["password"], "ssh_known_hosts_file": str(known), "ssh_config_file": "/dev/null"},
+        )  # fmt: skip
+    path = directory / "hosts.py"
+    path.write_text(
+        f"clickhouse = grafana = [{hosts['store']!r}]\nvector = [{hosts.get('in', hosts['store'])!r}]\n"
+    )
+    return path
+
+
+def smoke(path: Path, *options: str) -> Result:
+    return CliRunner().invoke(main, ["smoke", "--inventory", str(path), *options])
+
+
+def test_a_client_that_goes_away_in_the_middle_of_an_answer_does_not_end_the_connection(
+    server: SSHServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # paramiko's pipe for select() is what ends it, once in some hundred times: there must be none
+    made: list[None] = []
+    make = paramiko.channel.pipe.make_pipe
+    monkeypatch.setattr(paramiko.channel.pipe, "make_pipe", lambda: (made.append(None), make())[1])
+    with served(QuietServer(("127.0.0.1", 0), Pages)) as pages, connected(server) as client:
+        with remote._forwarded(client, ("127.0.0.1", pages.server_port)) as near:
+            for _ in range(20):
+                connection = http.client.HTTPConnection(*near, timeout=10)
+                connection.request("GET", "/")
+                connection.getresponse().read(10)
+                connection.close()
+            connection = http.client.HTTPConnection(*near, timeout=10)
+            connection.request("GET", "/")
+            assert len(connection.getresponse().read()) == 1_000_000
+            connection.close()
+        transport = client.get_transport()
+        assert transport
+        assert transport.is_active()
+    assert not made
+
+
+def test_the_caller_notices_that_the_other_end_has_closed(server: SSHServer) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        connected(server) as client,
+        ExitStack() as opened,
+    ):
+        near = opened.enter_context(remote._forwarded(client, listener.getsockname()))
+        mine = opened.enter_context(socket.create_connection(near, timeout=10))
+        mine.sendall(b"hello")
+        theirs, _ = listener.accept()
+        assert theirs.recv(5) == b"hello"
+        theirs.close()
+        assert mine.recv(1) == b""
+
+
+def test_a_check_that_fails_has_failed_while_the_connection_stands(server: SSHServer, tmp_path: Path) -> None:
+    result = smoke(inventory(tmp_path, server))
+    assert result.exit_code == 1, result.output
+    assert "FAIL schema-version" in result.stdout, "nothing of a stack runs there"
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_smoke_says_that_the_connection_was_lost_and_fails_no_check(
+    server: SSHServer, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    server.break_after = 1
+    result = smoke(inventory(tmp_path, server), *options)
+    assert result.exit_code == 3, result.output
+    assert result.stdout == ""
+    (line,) = [line for line in result.stderr.splitlines() if not line.startswith("not checked")]
+    assert line == (
+        "cvat-analytics: host store: the SSH connection was lost while the command ran, so that nothing more could be asked or done. "
+        "See whether `ssh store` works, then run the command again"
+    )
+
+
+def _lose(path: Path, server: SSHServer) -> None:
+    """Meet the end of a connection as a command that knows of forwarded ports only."""
+    with remote.reach(path) as access:
+        access.ensure_connected()
+        server.cut()
+        raise CvatAnalyticsError("Vector at http://127.0.0.1:40123 cannot be reached")
+
+
+def test_of_two_hosts_the_one_that_is_gone_is_named(server: SSHServer, tmp_path: Path) -> None:
+    with ssh_server() as other:
+        path = inventory(tmp_path, server, other)
+        with pytest.raises(UnreachableError, match=r"^host in: the SSH connection was lost"):
+            _lose(path, other)
+
+
+def test_what_goes_wrong_over_a_connection_that_stands_is_said_as_it_is(
+    server: SSHServer, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="no such day"), remote.reach(inventory(tmp_path, server)):
+        raise InputError("no such day")
+
+
+def test_a_host_that_no_longer_answers_is_lost_too(
+    server: SSHServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_PATIENCE", 0.5)
+    with remote.reach(inventory(tmp_path, server)) as access:
+        server.answering.clear()
+        with pytest.raises(UnreachableError, match=r"^host store: the SSH connection was lost"):
+            access.ensure_connected()

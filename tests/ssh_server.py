@@ -1,0 +1,113 @@
+"""An SSH server in threads of the tests' own process, which forwards ports, can be cut off, and can fall silent."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import paramiko
+
+LOGIN = {"username": "ops", "password": "in the tests only"}
+
+
+class SSHServer(paramiko.ServerInterface):
+    """Lets everybody in with a password. `break_after`: how many forwarded connections it takes before it closes everything."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.key = paramiko.ECDSAKey.generate()
+        self.forwarded = 0
+        self.break_after = -1
+        self.answering = threading.Event()
+        self.answering.set()
+        self._transports: list[paramiko.Transport] = []
+        self._targets: dict[int, tuple[str, int]] = {}
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return where it listens."""
+        host, port = self.listener.getsockname()
+        return host, port
+
+    def known_hosts(self, file: Path) -> Path:
+        """Write the server's key into `file`, as OpenSSH does."""
+        host, port = self.address
+        file.write_text(f"[{host}]:{port} {self.key.get_name()} {self.key.get_base64()}\n")
+        return file
+
+    def cut(self) -> None:
+        """Close every connection, as a session of sshd that is killed."""
+        for transport in self._transports:
+            transport.sock.close()
+
+    def serve(self) -> None:
+        """Take connections until the listener is closed."""
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return
+            transport = paramiko.Transport(near)
+            self._transports.append(transport)
+            transport.add_server_key(self.key)
+            threading.Thread(target=self._forward, args=(transport,), daemon=True).start()
+
+    def _forward(self, transport: paramiko.Transport) -> None:
+        transport.start_server(server=self)
+        while transport.is_active():
+            channel = transport.accept(1)
+            if channel and (target := self._targets.pop(channel.get_id(), None)):
+                threading.Thread(target=_relay, args=(channel, target), daemon=True).start()
+
+    def get_allowed_auths(self, username: str) -> str:
+        return "password"
+
+    def check_auth_password(self, username: str, password: str) -> int:
+        return paramiko.AUTH_SUCCESSFUL if password == LOGIN["password"] else paramiko.AUTH_FAILED
+
+    def check_channel_request(self, kind: str, chanid: int) -> int:
+        self.answering.wait(60)
+        return paramiko.OPEN_SUCCEEDED
+
+    def check_channel_direct_tcpip_request(self, chanid: int, origin: Any, destination: Any) -> int:
+        self.forwarded += 1
+        if self.forwarded == self.break_after:
+            self.cut()
+        self._targets[chanid] = destination
+        return paramiko.OPEN_SUCCEEDED
+
+
+def _relay(far: paramiko.Channel, target: tuple[str, int]) -> None:
+    with (
+        contextlib.suppress(OSError, EOFError),
+        contextlib.closing(far),
+        socket.create_connection(target) as near,
+    ):
+        threading.Thread(target=_requests, args=(far, near), daemon=True).start()
+        while data := near.recv(65536):
+            far.sendall(data)
+
+
+def _requests(far: paramiko.Channel, near: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := far.recv(65536):
+            near.sendall(data)
+        near.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def ssh_server() -> Iterator[SSHServer]:
+    """Yield a server that runs for as long as the block."""
+    server = SSHServer()
+    threading.Thread(target=server.serve, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.answering.set()
+        server.listener.close()
+        server.cut()
