@@ -149,7 +149,7 @@ def test_few_events_are_sorted_at_once_and_many_or_large_ones_a_day_at_a_time(
     monkeypatch.setattr(queries, "SMALL", small)
     config = ClickHouseConfig(
         "127.0.0.1", heavy.http_port, heavy.context.settings.database, "admin", heavy.context.secrets["clickhouse_admin"],
-        settings=exporting._READERS | {"max_memory_usage": str(limit_mb * 10**6)},
+        settings=exporting._AS_A_READER | {"max_memory_usage": str(limit_mb * 10**6)},
     )  # fmt: skip
     asked = []
     clickhouse = ClickHouse(config)
