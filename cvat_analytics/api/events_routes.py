@@ -18,10 +18,12 @@ from cvat_analytics.api.asking import filtered, in_organization, in_thread, stam
 from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.export_routes import download, start
 from cvat_analytics.api.filters import Filters
+from cvat_analytics.api.ingest import Prepared
 from cvat_analytics.api.problems import Problem, bad_request
 from cvat_analytics.api.schemas import PROBLEMS, EventPage, StoredEvents
 from cvat_analytics.api.service import CallerOf, Service, ServiceOf
 from cvat_analytics.api.streams import EventStream, chosen_encoding
+from cvat_analytics.api.vector import NotStored
 
 router = APIRouter(tags=["events"])
 
@@ -88,24 +90,32 @@ async def _taken_in(
 ) -> Response:
     slug = org or request.headers.get("x-organization", "")
 
-    def prepared() -> tuple[list[dict[str, Any]], Response]:
+    def prepared() -> tuple[Prepared, list[dict[str, Any]], Response]:
         given = ingest.read(body, service.config.client_scopes)
         organization = ingest.organization_of(caller, slug=slug, id=org_id)
         now = datetime.now(timezone.utc)
-        request_id = request.scope["request_id"]
-        events = ingest.stored(given, caller, organization, request_id, now)
-        reports = ingest.working_time(events, given, now, request_id)
-        shown = [{**event, "timestamp": _iso(event["timestamp"])} for event in events]
+        ready = ingest.prepare(
+            given, caller, organization, request.scope["request_id"], now, service.sendings
+        )
+        shown = [{**event, "timestamp": _iso(event["timestamp"])} for event in ready.events]
         answer = JSONResponse({"events": shown, "timestamp": _iso(now)}, 201)
-        return [ingest.wire(event) for event in (*events, *reports)], answer
+        return ready, [ingest.wire(event) for event in (*ready.events, *ready.reports)], answer
 
     # thousands of events take a while, and the gateway asks this service for every request to Grafana
+    ready: Prepared
     wired: list[dict[str, Any]]
     answer: Response
     async with service.reading if len(body) >= ingest.LARGE_BODY else contextlib.nullcontext():
-        wired, answer = await in_thread(prepared)
+        ready, wired, answer = await in_thread(prepared)
     if wired:
-        await service.vector.send(wired)
+        try:
+            await service.vector.send(wired)
+        except NotStored:
+            service.sendings.not_stored(ready.sendings)
+            raise
+        # whoever has gone away sends them again
+        if not await request.is_disconnected():
+            service.sendings.stored(ready.sendings)
     return answer
 
 

@@ -6,9 +6,10 @@ identity is put in, and the working time that they make is added as events of th
 
 from __future__ import annotations
 
+import hashlib
 import json
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
@@ -17,7 +18,8 @@ from cvat_analytics.api import problems
 from cvat_analytics.api.callers import Caller, Organization
 from cvat_analytics.api.filters import EPOCH, FIRST_MS, LAST_MS, Id, aware
 from cvat_analytics.api.problems import Problem, bad_request
-from cvat_analytics.api.working_time import Action, Amount, Ids, amounts
+from cvat_analytics.api.sendings import Sending, Sendings
+from cvat_analytics.api.working_time import Action, Amount, Ids, amounts, covered
 
 MAXIMUM_BODY = 8 * 2**20
 """Bytes of a request; Vector takes more, and no CVAT client comes near it."""
@@ -124,14 +126,29 @@ def read(body: bytes, extra_scopes: tuple[str, ...] = ()) -> ClientEvents:
     return found
 
 
-def stored(
-    given: ClientEvents, caller: Caller, organization: Organization | None, request_id: str, now: datetime
-) -> list[dict[str, Any]]:
-    """Return the events in the form that they are stored in (their payload as text, their time as datetime).
+class Prepared(NamedTuple):
+    """A request's events, ready to be sent."""
+
+    events: list[dict[str, Any]]
+    """In the form that they are stored in: their payload as text, their time as datetime."""
+    reports: list[dict[str, Any]]
+    """`send:working_time`, one for each job, task and project."""
+    sendings: dict[bytes, Sending]
+    """By event, as it came, what it was sent with first."""
+
+
+def prepare(
+    given: ClientEvents,
+    caller: Caller,
+    organization: Organization | None,
+    request_id: str,
+    now: datetime,
+    sendings: Sendings,
+) -> Prepared:
+    """Return what is to be sent to Vector, remembered in `sendings`; a repeated event is what it was the first time.
 
     Raises Problem (400) for a payload that is not JSON, or a time that no clock can have meant.
     """
-    correction = now - aware(given.timestamp)
     who = {
         "user_id": caller.id,
         "user_name": caller.name,
@@ -139,54 +156,66 @@ def stored(
         "org_id": organization.id if organization else None,
         "org_slug": organization.slug if organization else None,
     }
-    return [
-        {
-            **event.model_dump(include=_OWN),
-            "source": "client",
-            "timestamp": _corrected(event, correction, f"events.{number}.timestamp"),
-            **who,
-            "payload": _with_request(event.payload, request_id, f"events.{number}.payload"),
-        }
-        for number, event in enumerate(given.events)
-    ]
+    mine = Sending(request_id, now - aware(given.timestamp), who)
+    events = [_stored(event, mine, f"events.{number}") for number, event in enumerate(given.events)]
+    before = []
+    if given.previous_event:
+        at = _corrected(given.previous_event, mine, "previous_event")
+        before = [_action({**given.previous_event.model_dump(), "timestamp": at})]
+    sender = json.dumps([caller.key, organization.id if organization else None]).encode()
+    keys = [_key(sender, event) for event in given.events]
+    with sendings.lock:
+        first = sendings.find(keys)
+        new = [_action(event) for event, sending in zip(events, first, strict=True) if sending is None]
+        if new:
+            # the latest of those that reach as far
+            before += [sending.covered for sending in first if sending and sending.covered]
+            previous = max(reversed(before), key=lambda each: each.end_ms, default=None)
+            mine.amounts, mine.covered = amounts(new, previous), covered(new, previous)
+        found = {key: sending or mine for key, sending in zip(keys, first, strict=True)}
+        sendings.begin(found)
+    for number, sending in enumerate(first):
+        if sending:
+            events[number] = _stored(given.events[number], sending, f"events.{number}")
+    # each once, in the order of the events
+    every = dict.fromkeys(found.values())
+    reports = [_report(ids, amount, each) for each in every for ids, amount in each.amounts.items()]
+    return Prepared(events, reports, found)
 
 
 _OWN = {"scope", "obj_name", "obj_id", "obj_val", "count", "duration", "project_id", "task_id", "job_id"}
+"""What is taken from the client as it comes."""
 
 
-def working_time(
-    events: list[dict[str, Any]], given: ClientEvents, now: datetime, request_id: str
-) -> list[dict[str, Any]]:
-    """Return one `send:working_time` for each job, task and project that the stored `events` add time to.
-
-    Such an event is the server's. Its time is the end of the work that it reports.
-    """
-    previous = None
-    if given.previous_event:
-        correction = now - aware(given.timestamp)
-        before = given.previous_event
-        moment = _corrected(before, correction, "previous_event.timestamp")
-        previous = Action(
-            _ms(moment), before.scope, before.duration, Ids(before.job_id, before.task_id, before.project_id)
-        )
-    actions = [
-        Action(
-            _ms(each["timestamp"]),
-            each["scope"],
-            each["duration"],
-            Ids(each["job_id"], each["task_id"], each["project_id"]),
-        )
-        for each in events
-    ]
-    return [_report(ids, amount, events[0], request_id) for ids, amount in amounts(actions, previous).items()]
+def _key(sender: bytes, event: ClientEvent) -> bytes:
+    """Return what stands for an event of that sender, without keeping it."""
+    content = event.model_dump_json(include=_OWN | {"timestamp", "payload"}).encode()
+    return hashlib.blake2b(sender + content, digest_size=16).digest()
 
 
-def _report(ids: Ids, amount: Amount, model: dict[str, Any], request_id: str) -> dict[str, Any]:
-    payload = {"working_time": amount.milliseconds, "request": {"id": request_id}}
+def _stored(event: ClientEvent, sending: Sending, field: str) -> dict[str, Any]:
+    """Return an event as it is stored."""
+    return {
+        **event.model_dump(include=_OWN),
+        "source": "client",
+        "timestamp": _corrected(event, sending, field),
+        **sending.who,
+        "payload": _with_request(event.payload, sending.request_id, f"{field}.payload"),
+    }
+
+
+def _action(event: dict[str, Any]) -> Action:
+    ids = Ids(event["job_id"], event["task_id"], event["project_id"])
+    return Action(_ms(event["timestamp"]), event["scope"], event["duration"], ids)
+
+
+def _report(ids: Ids, amount: Amount, sending: Sending) -> dict[str, Any]:
+    """Return a `send:working_time`. It is the server's event; its time is the end of the work that it reports."""
+    payload = {"working_time": amount.milliseconds, "request": {"id": sending.request_id}}
     return {
         **dict.fromkeys(("obj_name", "obj_id", "obj_val", "count")),
         **ids._asdict(),
-        **{name: model[name] for name in ("user_id", "user_name", "user_email", "org_id", "org_slug")},
+        **sending.who,
         "scope": "send:working_time",
         "source": "server",
         "timestamp": EPOCH + timedelta(milliseconds=min(amount.until_ms, LAST_MS)),
@@ -205,15 +234,16 @@ def _ms(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
-def _corrected(event: ClientEvent, correction: timedelta, field: str) -> datetime:
+def _corrected(event: ClientEvent, sending: Sending, field: str) -> datetime:
     try:
-        moment = (aware(event.timestamp) + correction).astimezone(timezone.utc)
+        moment = (aware(event.timestamp) + sending.correction).astimezone(timezone.utc)
         if FIRST_MS <= _ms(moment) <= LAST_MS:
             return moment
     except OverflowError:
         pass
     raise bad_request(
-        field, "is not between 1970 and 2105, once the client's clock is corrected by `timestamp`"
+        f"{field}.timestamp",
+        "is not between 1970 and 2105, once the client's clock is corrected by `timestamp`",
     )
 
 

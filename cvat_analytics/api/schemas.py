@@ -19,7 +19,7 @@ _MEANINGS = {
     415: "The body is not JSON.",
     429: "Too many exports, streams or wrong logins; `Retry-After` says when to try again.",
     500: "The query failed; `detail` has the reason.",
-    503: "A part that is needed (ClickHouse, Vector, CVAT) does not answer. Nothing has been done.",
+    503: "A part that is needed (ClickHouse, Vector, CVAT) does not answer. Try again later.",
     507: "The server has no room for an export.",
 }
 

@@ -23,6 +23,7 @@ from cvat_analytics.api.config import Config
 from cvat_analytics.api.directories import Cvat, UsersFile
 from cvat_analytics.api.exports import Exports
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.sendings import Sendings
 from cvat_analytics.api.streams import Turns
 from cvat_analytics.api.vector import Vector
 from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
@@ -53,6 +54,7 @@ class Service:
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a large body is read."""
     attempts: Attempts = field(default_factory=Attempts)
+    sendings: Sendings = field(default_factory=Sendings)
 
     async def close(self) -> None:
         """End everything in order."""

@@ -14,6 +14,10 @@ from cvat_analytics.api.problems import Problem
 TIMEOUT_SECONDS = 10.0
 
 
+class NotStored(Problem):
+    """Vector has none of the events."""
+
+
 class Vector:
     """The Vector that takes events."""
 
@@ -28,26 +32,33 @@ class Vector:
         )
 
     async def send(self, events: list[dict[str, Any]]) -> None:
-        """Return when Vector has the events safely. Raises Problem (503) when it does not say so."""
+        """Return when Vector has the events safely.
+
+        Raises NotStored where it has certainly none of them; another Problem (503) where it may have some or all.
+        """
         body = json.dumps(events, ensure_ascii=False, separators=(",", ":")).encode()
+        broken_off = False
         try:
             try:
                 answer = await self._post(body)
             except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
                 # most likely a kept connection that Vector has just closed; what comes twice is read once (docs/store.md)
+                broken_off = True
                 answer = await self._post(body)
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+            raise _away(type(error).__name__, certain=not broken_off) from None
         except httpx.ReadTimeout:
-            raise _later(
-                f"it is not known whether the events are stored: Vector has not answered within {TIMEOUT_SECONDS:.0f} s"
-            ) from None
+            raise _away(f"it has not answered within {TIMEOUT_SECONDS:.0f} s", certain=False) from None
         except httpx.HTTPError as error:
-            raise _away(type(error).__name__) from None
+            raise _away(type(error).__name__, certain=False) from None
         if answer.status_code == 413:
-            raise Problem(
+            raise NotStored(
                 413, "the events are not stored: Vector takes fewer at once. Send them in smaller parts"
             )
         if not answer.is_success:
-            raise _away(f"it answered HTTP {answer.status_code}")
+            # of one request some events may be in a buffer and others not: Vector says 400 or 500 then
+            may_be_stored = answer.status_code == 400 or answer.is_server_error
+            raise _away(f"it answered HTTP {answer.status_code}", certain=not (broken_off or may_be_stored))
 
     async def _post(self, body: bytes) -> httpx.Response:
         return await self._client.post(self._url, content=body, headers={"Content-Type": "application/json"})
@@ -57,12 +68,20 @@ class Vector:
         await self._client.aclose()
 
 
-def _away(reason: str) -> Problem:
-    return _later(f"the events are not stored: Vector does not take them ({reason})")
-
-
-def _later(detail: str) -> Problem:
-    return Problem(503, f"{detail}. Send them again later", headers={"Retry-After": "5"})
+def _away(reason: str, *, certain: bool) -> Problem:
+    again = {"Retry-After": "5"}
+    if certain:
+        return NotStored(
+            503,
+            f"the events are not stored: Vector does not take them ({reason}). Send them again later",
+            headers=again,
+        )
+    return Problem(
+        503,
+        f"it is not known whether the events are stored: Vector does not say so ({reason}). Send the same events again later: "
+        "none is stored twice",
+        headers=again,
+    )
 
 
 def _trust(config: VectorConfig) -> ssl.SSLContext | bool:

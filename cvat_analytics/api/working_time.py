@@ -63,6 +63,13 @@ def amounts(actions: Iterable[Action], previous: Action | None) -> dict[Ids, Amo
     return found
 
 
+def covered(actions: Iterable[Action], previous: Action | None) -> Action:
+    """Return what later actions have as `previous`: the furthest end of `actions` (one at least), and the last one's ids."""
+    ordered = _in_order(actions)
+    ends = [each.end_ms for each in (*ordered, *([previous] if previous else []))]
+    return Action(max(ends), "", 0, ordered[-1].ids)
+
+
 def _in_order(actions: Iterable[Action]) -> Sequence[Action]:
     """Return actions in order of time; those of the same time in an order that does not depend on how they came."""
     return sorted(

@@ -11,14 +11,14 @@ import pytest
 from cvat_analytics.api import vector
 from cvat_analytics.api.config import VectorConfig
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.api.vector import Vector
+from cvat_analytics.api.vector import NotStored, Vector
 
 
-def send(listener: socket.socket) -> None:
+def send(port: int) -> None:
     """Send an event to who listens there."""
 
     async def sending() -> None:
-        client = Vector(VectorConfig(f"http://127.0.0.1:{listener.getsockname()[1]}/"))
+        client = Vector(VectorConfig(f"http://127.0.0.1:{port}/"))
         try:
             await client.send([{"scope": "load:cvat"}])
         finally:
@@ -27,27 +27,54 @@ def send(listener: socket.socket) -> None:
     asyncio.run(sending())
 
 
-@pytest.mark.parametrize(("closed_first", "stored"), [(0, True), (1, True), (2, False)])
-def test_a_kept_connection_that_vector_has_closed_is_no_failure(closed_first, stored):
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+REFUSED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+AWAY = None
+
+
+@pytest.mark.parametrize(
+    ("answers", "outcome"),
+    [
+        ([OK], ""),
+        # a kept connection that Vector has closed is no failure
+        ([b"", OK], ""),
+        # Vector may have taken them before it broke off, whatever it says afterwards
+        ([b"", b""], "not known whether"),
+        ([b"", REFUSED], "not known whether"),
+        ([b"", AWAY], "not known whether"),
+        ([REFUSED], "are not stored"),
+        ([AWAY], "are not stored"),
+    ],
+)
+def test_what_is_said_is_known(answers, outcome):
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
-        for number in range(2):
-            with listener.accept()[0] as connection:
+        for number, answer in enumerate(answers):
+            if answer is AWAY:
+                return
+            connection = listener.accept()[0]
+            if answers[number + 1 :] == [AWAY]:
+                listener.close()
+            with connection:
                 connection.recv(65536)
-                if number >= closed_first:
-                    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                    return
+                connection.sendall(answer)
 
+    port = listener.getsockname()[1]
+    if answers == [AWAY]:
+        listener.close()
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    with listener:
-        if stored:
-            send(listener)
+    try:
+        if outcome:
+            with pytest.raises(Problem, match=outcome) as caught:
+                send(port)
+            assert isinstance(caught.value, NotStored) == (outcome == "are not stored")
         else:
-            with pytest.raises(Problem, match="not stored"):
-                send(listener)
+            send(port)
         thread.join(10)
+    finally:
+        listener.close()
 
 
 def test_of_a_vector_that_does_not_answer_in_time_nothing_is_claimed(monkeypatch):
@@ -57,5 +84,5 @@ def test_of_a_vector_that_does_not_answer_in_time_nothing_is_claimed(monkeypatch
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(Problem, match="not known whether") as caught,
     ):
-        send(listener)
+        send(listener.getsockname()[1])
     assert (caught.value.status, caught.value.headers["Retry-After"]) == (503, "5")
