@@ -11,6 +11,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,23 +45,30 @@ def reach(inventory: Path) -> Iterator[Access]:
         yield access
 
 
+@dataclass(frozen=True)
+class ReachedHost:
+    """A host of a stack: a root shell on it, and the way to what runs there (for what does not, to where the stack has it)."""
+
+    shell: Shell
+    access: Access
+
+
 @contextmanager
-def reach_hosts(inventory: Path) -> Iterator[tuple[inventories.Stack, Access, Mapping[str, Shell]]]:
-    """Yield the stack that the file `inventory` describes, the way to it, and a root shell on each of its hosts.
+def reach_hosts(inventory: Path) -> Iterator[tuple[inventories.Stack, Access, Mapping[str, ReachedHost]]]:
+    """Yield the stack that the file `inventory` describes, the way to it, and each of its hosts by name.
 
     Raises as `reach` does.
     """
     stack = inventories.load(inventory)
-    with _reached(stack, set(stack.topology.settings)) as (access, clients):
-        data = {host.name: host.data for host in stack.hosts}
-        yield stack, access, {name: Shell(name, data[name], client) for name, client in clients.items()}
+    with _reached(stack, set(stack.topology.settings)) as (access, hosts):
+        yield stack, access, hosts
 
 
 @contextmanager
 def _reached(
     stack: inventories.Stack, needed: set[str]
-) -> Iterator[tuple[Access, Mapping[str, SSHClient | None]]]:
-    """Yield the way to `stack` over connections to the hosts `needed`, and these connections."""
+) -> Iterator[tuple[Access, Mapping[str, ReachedHost]]]:
+    """Yield the way to `stack` over connections to the hosts `needed`, and these hosts."""
     secrets = stack.secrets()
     topology = stack.topology
     # paramiko would print what the check that meets a closed port reports anyway
@@ -74,28 +82,29 @@ def _reached(
             target = (EVERYWHERE.get(address, address), port)
             return target if client is None else open_connections.enter_context(_forwarded(client, target))
 
-        def endpoint(component: str, door: str = "") -> Endpoint:
-            """Return the way to a component on the first of its hosts; `door` names another of its ports."""
-            host = topology.groups[component][0]
+        def endpoint(component: str, host: str) -> Endpoint:
+            """Return the way to a component, or another of its doors, on `host`."""
             settings = topology.settings[host]
-            how = trust(door or component, settings, stack.authority.certificate_file)
-            return Endpoint(*at(host, *listening(door or component, settings)), settings, how)
-
-        def optional(component: str, door: str = "") -> Endpoint | None:
-            return endpoint(component, door) if topology.groups[component] else None
+            how = trust(component, settings, stack.authority.certificate_file)
+            return Endpoint(*at(host, *listening(component, settings)), settings, how)
 
         def clickhouse_as(host: str) -> Endpoint:
             address, how = clickhouse_from(host, topology, stack.authority.certificate_file)
             return Endpoint(*at(host, *address), clickhouse.settings, how)
 
-        clickhouse = endpoint("clickhouse")
+        ways: dict[str, dict[str, Any]] = {
+            host: {door: endpoint(door, host) for name in topology.components(host) for door in _doors(name)}
+            for host in clients
+        }
+        first = {
+            door: ways[hosts[0]][door]
+            for component, hosts in topology.groups.items()
+            if hosts
+            for door in _doors(component)
+        }
+        clickhouse = first["clickhouse"]
         access = Access(
-            clickhouse=clickhouse,
-            vector=endpoint("vector"),
-            grafana=endpoint("grafana"),
-            events_api=optional("events_api"),
-            gateway=optional("gateway"),
-            gateway_http=optional("gateway", "gateway_http"),
+            **first,
             clickhouse_as={
                 user: clickhouse_as(host)
                 for user in ("vector", "grafana", "events_api")
@@ -104,12 +113,22 @@ def _reached(
             secrets=secrets,
             ensure_connected=lambda: _ensure_connected(clients),
         )
+        data = {host.name: host.data for host in stack.hosts}
+        hosts = {
+            host: ReachedHost(Shell(host, data[host], client), replace(access, **ways[host]))
+            for host, client in clients.items()
+        }
         try:
-            yield access, clients
+            yield access, hosts
         except Exception:
             # what a client makes of a forwarded port that is gone says nothing about the part behind it
             access.ensure_connected()
             raise
+
+
+def _doors(component: str) -> tuple[str, ...]:
+    """Return by which names Access has the ports of a component."""
+    return ("gateway", "gateway_http") if component == "gateway" else (component,)
 
 
 def _connect(

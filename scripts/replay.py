@@ -108,10 +108,12 @@ def _opened(
             journals = [(str(copied.absolute()), journal.find(copied))]
             access = opened.enter_context(reach(directory, inventory))
         elif inventory:
-            described, access, shells = opened.enter_context(remote.reach_hosts(inventory))
+            described, access, hosts = opened.enter_context(remote.reach_hosts(inventory))
             place = f"{Paths().vector_data}/journal"
-            hosts = described.topology.groups["vector"]
-            journals = [(f"{host}:{place}", journal.find_on_host(shells[host], place)) for host in hosts]
+            journals = [
+                (f"{host}:{place}", journal.find_on_host(hosts[host].shell, place))
+                for host in described.topology.groups["vector"]
+            ]
         else:
             access = opened.enter_context(reach(directory, inventory))
             place = f"{stack.find(directory or DEFAULT_DIRECTORY).paths.vector_data}/journal"

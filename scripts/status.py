@@ -28,8 +28,8 @@ def status(directory: Path | None, inventory: Path | None, as_json: bool) -> Non
     """
     logs = None
     if inventory:
-        with remote.reach_hosts(inventory) as (described, access, shells):
-            report = library.of_hosts(described, access, shells)
+        with remote.reach_hosts(inventory) as (described, access, hosts):
+            report = library.of_hosts(described, access, hosts)
     else:
         running = stack.find(directory or DEFAULT_DIRECTORY)
         report, logs = library.of_embedded(running), running.processes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, get_args
@@ -17,6 +18,7 @@ from cvat_analytics.errors import CvatAnalyticsError
 from cvat_analytics.files import UNITS
 from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.inventory import Stack
+from cvat_analytics.remote import ReachedHost
 from cvat_analytics.settings import Settings
 from cvat_analytics.shell import Shell
 from cvat_analytics.topology import LOOPBACK
@@ -124,25 +126,30 @@ def of_embedded(running: embedded.Stack) -> Report:
     return _with_flow(parts, access)
 
 
-def of_hosts(stack: Stack, access: Access, shells: Mapping[str, Shell]) -> Report:
+def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> Report:
     """Return how a deployed stack is. Raises UnreachableError when a host does not let us look, or no longer."""
-    parts = []
-    for host, settings in stack.topology.settings.items():
-        components = stack.topology.components(host)
-        for component, (active, version) in _units(shells[host], components).items():
-            if not active:
-                how = Health("stopped", f"see `journalctl -u {UNITS[component]}`; a deploy starts it")
-            elif stack.topology.groups[component][0] == host:
-                how = health.of(access, component)
-            else:
-                how = Health("running")
-            parts.append(
-                Part(component, host, how.state, version, _shown(stack, component, settings), how.problem)
-            )
+    names = list(stack.topology.settings)
+    with ThreadPoolExecutor(len(names)) as pool:
+        found = pool.map(lambda name: _of_host(stack, name, hosts[name]), names)
+        parts = [part for parts in found for part in parts]
     report = _with_flow(parts, access)
     if not report.fine or report.problems:
         access.ensure_connected()
     return report
+
+
+def _of_host(stack: Stack, name: str, host: ReachedHost) -> list[Part]:
+    settings = stack.topology.settings[name]
+    parts = []
+    for component, (active, version) in _units(host.shell, stack.topology.components(name)).items():
+        if active:
+            how = health.of(host.access, component)
+        else:
+            how = Health("stopped", f"see `journalctl -u {UNITS[component]}`; a deploy starts it")
+        parts.append(
+            Part(component, name, how.state, version, _shown(stack, component, settings), how.problem)
+        )
+    return parts
 
 
 def _shown(stack: Stack, component: str, settings: Settings) -> str:

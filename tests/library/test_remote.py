@@ -49,22 +49,20 @@ def connected(server: SSHServer) -> Iterator[paramiko.SSHClient]:
 
 
 def inventory(directory: Path, *servers: SSHServer) -> Path:
-    """Write an inventory whose hosts `store` and, when two are given, `in` are these servers."""
+    """Write an inventory of the host `store`, and of `in` and `again` for Vector when more than one server is given."""
     secrets.init(directory / "secrets.json")
     (directory / "group_data").mkdir()
     (directory / "group_data" / "all.py").write_text("")
-    hosts = {}
-    for name, address, server in zip(("store", "in"), ("10.0.0.5", "10.0.0.6"), servers, strict=False):
+    hosts = []
+    for number, (name, server) in enumerate(zip(("store", "in", "again"), servers, strict=False), 5):
         known = server.known_hosts(directory / f"known-hosts-{name}")
-        hosts[name] = (
+        hosts.append((
             name,
-            {"address": address, "ssh_hostname": "127.0.0.1", "ssh_port": server.address[1], "ssh_user": LOGIN["username"],
+            {"address": f"10.0.0.{number}", "ssh_hostname": "127.0.0.1", "ssh_port": server.address[1], "ssh_user": LOGIN["username"],
              "ssh_password": LOGIN["password"], "ssh_known_hosts_file": str(known), "ssh_config_file": "/dev/null"},
-        )  # fmt: skip
+        ))  # fmt: skip
     path = directory / "hosts.py"
-    path.write_text(
-        f"clickhouse = grafana = [{hosts['store']!r}]\nvector = [{hosts.get('in', hosts['store'])!r}]\n"
-    )
+    path.write_text(f"clickhouse = grafana = {hosts[:1]!r}\nvector = {(hosts[1:] or hosts)!r}\n")
     return path
 
 
@@ -130,6 +128,23 @@ def test_smoke_says_that_the_connection_was_lost_and_fails_no_check(
         "cvat-analytics: host store: the SSH connection was lost while the command ran, so that nothing more could be asked or done. "
         "See whether `ssh store` works, then run the command again"
     )
+
+
+def test_each_host_is_reached_with_what_runs_on_it(server: SSHServer, tmp_path: Path) -> None:
+    with ssh_server() as other, served(QuietServer(("127.0.0.1", 0), Pages)) as pages:
+        path = inventory(tmp_path, server, other, server)
+        (tmp_path / "group_data" / "all.py").write_text(f"vector_port = {pages.server_port}\n")
+        with remote.reach_hosts(path) as (_, access, hosts):
+            assert access.vector == hosts["in"].access.vector
+            again = hosts["again"].access
+            assert again.vector.address != access.vector.address
+            assert (again.clickhouse, again.grafana) == (access.clickhouse, access.grafana)
+            before = server.forwarded, other.forwarded
+            connection = again.vector.connection(10)
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+            connection.close()
+            assert (server.forwarded, other.forwarded) == (before[0] + 1, before[1])
 
 
 def _lose(path: Path, server: SSHServer) -> None:

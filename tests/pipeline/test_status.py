@@ -18,6 +18,8 @@ from cvat_analytics import inventory, secrets, topology
 from cvat_analytics.access import Access
 from cvat_analytics.checks import status
 from cvat_analytics.embedded import stack
+from cvat_analytics.errors import UnreachableError
+from cvat_analytics.remote import ReachedHost
 from cvat_analytics.shell import Shell
 from scripts.cli import main
 
@@ -35,6 +37,11 @@ def measured(
     access.client().command(
         f"INSERT INTO cvat.pipeline_metrics (time, host, name, component, value) VALUES {text}"
     )
+
+
+def reached(access: Access, answer: str) -> ReachedHost:
+    """Return a host whose shell gives this answer, and to whose parts `access` is the way."""
+    return ReachedHost(cast(Shell, SimpleNamespace(run=lambda command: answer)), access)
 
 
 def with_settings(access: Access, **values: Any) -> Access:
@@ -165,8 +172,8 @@ def test_the_gateway_is_shown_where_people_open_it(access: Access, tmp_path: Pat
     hosts = dict.fromkeys(("clickhouse", "vector", "grafana", "events_api", "gateway"), ("one",))
     values = {"one": {"grafana_root_url": link, "gateway_listen_address": "0.0.0.0"}}
     described = inventory.Stack(topology.build(hosts, values, where="test"), tmp_path / "secrets.json", [])
-    shell = cast(Shell, SimpleNamespace(run=lambda command: "gateway inactive 1.22.1\n"))
-    (part,) = status.of_hosts(described, access, {"one": shell}).parts
+    host = reached(access, "gateway inactive 1.22.1\n")
+    (part,) = status.of_hosts(described, access, {"one": host}).parts
     assert (part.name, part.address) == ("gateway", link)
 
 
@@ -185,34 +192,55 @@ def test_a_deployed_stack_is_asked_on_its_hosts(
         "in1": "vector active 0.58.0-1\n",
         "in2": "vector failed 0.58.0-1\n",
     }
-    asked: dict[str, str] = {}
-
-    def shell(host: str) -> Shell:
-        def run(command: str) -> str:
-            asked[host] = command
-            return answers[host]
-
-        return cast(Shell, SimpleNamespace(run=run))
-
-    report = status.of_hosts(described, access, {host: shell(host) for host in answers})
+    found = {host: reached(access, answer) for host, answer in answers.items()}
+    report = status.of_hosts(described, access, found)
     assert report.states == {"clickhouse": "running", "vector": "stopped", "grafana": "stopped"}
     assert not report.fine
     assert status.Part("vector", "in1", "running", "0.58.0-1", "http://127.0.0.1:8282") in report.parts
     (grafana,) = [part for part in report.parts if part.name == "grafana"]
     assert grafana.problem == "see `journalctl -u grafana-server`; a deploy starts it"
-    assert "systemctl is-active grafana-server" in asked["store"]
     values["in1"]["vector_tls_certificate"] = values["in1"]["vector_tls_key"] = __file__
     tls = replace(described, topology=topology.build(hosts, values, where="test"))
-    addresses = {
-        part.host: part.address
-        for part in status.of_hosts(tls, access, {host: shell(host) for host in answers}).parts
-    }
+    addresses = {part.host: part.address for part in status.of_hosts(tls, access, found).parts}
     assert (addresses["in1"], addresses["in2"]) == ("https://127.0.0.1:8282", "http://127.0.0.1:8282")
     away = replace(access, clickhouse=replace(access.clickhouse, port=1))
-    report = status.of_hosts(described, away, {host: shell(host) for host in answers})
+    report = status.of_hosts(described, away, found | {"store": reached(away, answers["store"])})
     assert report.states["clickhouse"] == "not answering"
     assert "see `journalctl -u clickhouse-server`" in report.parts[0].problem
     assert report.flow is None
     assert (
         "the pipeline cannot be looked at: ClickHouse at 127.0.0.1:1 cannot be reached" in report.problems[0]
     )
+
+
+def test_each_host_of_a_part_is_asked(access: Access, tmp_path: Path) -> None:
+    hosts = {"clickhouse": ("store",), "vector": ("in1", "in2", "in3"), "grafana": ("store",)}
+    values = {
+        name: {"address": f"10.0.0.{last}"} for last, name in enumerate(("store", "in1", "in2", "in3"), 5)
+    }
+    described = inventory.Stack(topology.build(hosts, values, where="test"), tmp_path / "secrets.json", [])
+    deaf = replace(access, vector=replace(access.vector, port=1))
+    vector = "vector active 0.58.0-1\n"
+    found = {
+        "store": reached(access, "clickhouse active 26.8.19.9\n"),
+        "in1": reached(access, vector),
+        "in2": reached(deaf, vector),
+        "in3": reached(access, "vector failed 0.58.0-1\n"),
+    }
+    report = status.of_hosts(described, access, found)
+    states = {part.host: part.state for part in report.parts if part.name == "vector"}
+    assert states == {"in1": "running", "in2": "not answering", "in3": "stopped"}
+    assert report.states["vector"] == "stopped", "the worst"
+    assert [part.host for part in report.parts] == ["store", "in1", "in2", "in3"]
+    assert "see `journalctl -u vector`" in report.parts[2].problem
+
+
+def test_a_connection_that_is_lost_is_no_state_of_a_part(access: Access, tmp_path: Path) -> None:
+    def lost() -> None:
+        raise UnreachableError("host one: the SSH connection was lost")
+
+    hosts = dict.fromkeys(("clickhouse", "vector", "grafana"), ("one",))
+    described = inventory.Stack(topology.build(hosts, {}, where="test"), tmp_path / "secrets.json", [])
+    away = replace(access, vector=replace(access.vector, port=1), ensure_connected=lost)
+    with pytest.raises(UnreachableError, match="connection was lost"):
+        status.of_hosts(described, away, {"one": reached(away, "vector active 0.58.0-1\n")})
