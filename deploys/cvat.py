@@ -20,28 +20,27 @@ def apply(plan: Plan) -> None:
     """Say which of CVAT's settings are new or have changed since the last deploy, and which of the files that it is given."""
     if "clickhouse" in plan.components:
         found = cvat_env.environment(plan.topology)
-        environment = dict(found.values)
+        files = {}
         if found.rule:
             # the authority in it takes no part: a later host of this run may be the one that makes it
-            rule = sha256(cvat_env.as_traefik(plan.topology, None).encode()).hexdigest()
-            environment[PurePath(cvat_env.RULE).name] = (
-                f"`cvat-analytics cvat-env --format traefik` prints it anew ({rule[:8]})"
-            )
+            files[cvat_env.RULE] = cvat_env.as_traefik(plan.topology, None)
         if found.authority:
-            certificate = sha256(plan.context.signing().make().certificate.encode()).hexdigest()
-            environment[PurePath(cvat_env.AUTHORITY).name] = (
-                f"certificates/ca.pem, which CVAT has to trust for its exports ({certificate[:8]})"
-            )
-        told(name="CVAT: what it has to be told", environment=environment)
+            files[cvat_env.AUTHORITY] = plan.context.signing().make().certificate
+        told(
+            name="CVAT: what it has to be told",
+            environment=dict(found.values),
+            files={PurePath(name).name: sha256(text.encode()).hexdigest() for name, text in files.items()},
+        )
 
 
 @operation()
-def told(environment: dict[str, str]) -> Commands:
-    """Note what CVAT has to be told, and log what of it is new, in the form that `cvat-analytics deploy` repeats at its end.
+def told(environment: dict[str, str], files: dict[str, str]) -> Commands:
+    """Note what CVAT has to be told, and log what of it is new, in the form that `cvat-analytics deploy` reads.
 
     + environment: names and values, no secrets
+    + files: names and checksums of what lies beside CVAT's docker-compose.yml
     """
-    text = cvat_env.as_env(environment)
+    text = cvat_env.as_env(environment | files)
     before = host.get_fact(FileText, path=_NOTE)
     if before == text:
         host.noop("nothing that CVAT has to be told has changed")
@@ -51,5 +50,8 @@ def told(environment: dict[str, str]) -> Commands:
         if known.get(name) != value:
             was = f"  (was {known[name]})" if name in known else ""
             host.log(f"CVAT setting: {name}={value}{was}", logger.info)
+    for name, checksum in files.items():
+        if known.get(name) != checksum:
+            host.log(f"CVAT file: {name} {'has changed' if name in known else 'is new'}", logger.info)
     yield f"install -d -m 755 {STATE_DIRECTORY}"
     yield StringCommand(f"cat > {_NOTE}", _stdin=text.splitlines())

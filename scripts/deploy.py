@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import click
@@ -17,6 +18,7 @@ import click
 from cvat_analytics import deployments, remote, secrets
 from cvat_analytics import inventory as inventories
 from cvat_analytics.errors import CvatAnalyticsError, InputError
+from cvat_analytics.front_door import cvat_env
 from cvat_analytics.render import ROOT
 from scripts.target import inventory_option
 
@@ -26,7 +28,8 @@ _NOT_CONNECTED = re.compile(
     r"\[([^\]]+)\] ((?:SSH error|SSH host key error|Could not resolve hostname|Could not connect|EOF error|Authentication error) .*)"
 )
 _TOLD = re.compile(r"CVAT setting: (.*\S)")
-"""What deploys/cvat.py says of settings of CVAT that are new."""
+_FILE = re.compile(r"CVAT file: (\S+) ((?:is new|has changed))")
+"""What deploys/cvat.py says of CVAT's settings and of the files beside its docker-compose.yml."""
 _PLACE_IN_CODE = re.compile(r"^--> pyinfra error in \S+ line \d+: ")
 """Where a refusal was raised is of no use to an operator; what it says is."""
 
@@ -61,12 +64,7 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     _show_result(changed, len(outcome.result["results"]["operations"]))
     if changed:
         _record(inventory, changed)
-    if outcome.told:
-        click.echo(
-            "Tell CVAT, in the environment of its server and workers (`cvat-analytics cvat-env` prints all of it):"
-        )
-        for line in outcome.told:
-            click.echo(f"  {line}")
+    _tell_of_cvat(outcome, stack, inventory)
     click.echo(f"Prove that it works: cvat-analytics smoke --inventory {inventory}")
 
 
@@ -81,12 +79,38 @@ def _tell_of_authority(stack: inventories.Stack, dry: bool) -> None:
         click.echo(f"Would make the stack's own authority in {stack.authority.directory}: {outside}")
 
 
+def _tell_of_cvat(outcome: Outcome, stack: inventories.Stack, inventory: Path) -> None:
+    """Say which settings and files of CVAT's have changed, and by which command its side gets them."""
+    command = f"cvat-analytics cvat-env --inventory {shlex.quote(str(inventory))}"
+    if outcome.told:
+        click.echo(
+            f"Tell CVAT, in the environment of its server and workers (docs/cvat.md; all of it: `{command}`):"
+        )
+        for line in outcome.told:
+            click.echo(f"  {line}")
+    rule, authority = (PurePath(name).name for name in (cvat_env.RULE, cvat_env.AUTHORITY))
+    for name, what in outcome.files.items():
+        if name == rule:
+            click.echo(
+                f"The rule for CVAT's traefik {what}. Put it beside CVAT's docker-compose.yml, then restart traefik (docs/cvat.md):"
+            )
+            click.echo(f"  {command} --format traefik > {rule}")
+        elif name == authority:
+            certificate = shlex.quote(str(stack.authority.certificate_file))
+            click.echo(
+                f"The stack's authority, which CVAT has to trust for its exports, {what}. Copy it to beside CVAT's docker-compose.yml, then "
+                "restart CVAT's server and workers (docs/tls.md):"
+            )
+            click.echo(f"  cp {certificate} {authority}")
+
+
 @dataclass
 class Outcome:
-    """What a run of pyinfra came to: its own result, and which settings of CVAT are new."""
+    """What a run of pyinfra came to: its own result, and which of CVAT's settings and files are new, or have changed."""
 
     result: dict[str, Any]
     told: list[str]
+    files: dict[str, str]
 
 
 def bring(inventory: Path, dry: bool = False, options: Sequence[str] = (), quiet: bool = False) -> Outcome:
@@ -157,6 +181,7 @@ def _pyinfra(
     begun = False
     unreachable: list[tuple[str, str]] = []
     told: list[str] = []
+    files: dict[str, str] = {}
     said: list[str] = []
     with subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
@@ -165,6 +190,7 @@ def _pyinfra(
             begun = begun or _BEGINS in line
             unreachable += _NOT_CONNECTED.findall(line)
             told += _TOLD.findall(line)
+            files |= dict(_FILE.findall(line))
             said.append(_PLACE_IN_CODE.sub("cvat-analytics: ", line))
             if not quiet:
                 click.echo(said[-1], nl=False, err=True)
@@ -174,7 +200,7 @@ def _pyinfra(
         click.echo("".join(said), nl=False, err=True)
     # said twice: pyinfra asks an operation what it would do, and then to do it
     told = list(dict.fromkeys(told))
-    return Outcome(json.loads(output) if code == 0 else {}, told), begun, unreachable, code
+    return Outcome(json.loads(output) if code == 0 else {}, told, files), begun, unreachable, code
 
 
 def _show_plan(plan: list[dict[str, Any]]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
+from cvat_analytics.front_door import cvat_env
 from tests.deploys.conftest import Deploy
 
 NOTE = "/var/lib/cvat-analytics/cvat-environment"
@@ -25,6 +27,24 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     return list(dict.fromkeys(re.findall(r"CVAT setting: (.*)", caplog.text)))
 
 
+def files(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return list(dict.fromkeys(re.findall(r"CVAT file: (.*)", caplog.text)))
+
+
+@pytest.fixture
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return what each deploy has found that CVAT has to be told, line by line: what it notes on the host."""
+    found: list[list[str]] = []
+    as_env = cvat_env.as_env
+
+    def noted(values: Mapping[str, str]) -> str:
+        found.append(as_env(values).splitlines())
+        return as_env(values)
+
+    monkeypatch.setattr(cvat_env, "as_env", noted)
+    return found
+
+
 def test_a_first_deploy_says_everything(run_deploy: Deploy, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     run = run_deploy(settings=SETTINGS)
@@ -35,10 +55,12 @@ def test_a_first_deploy_says_everything(run_deploy: Deploy, caplog: pytest.LogCa
     assert [value for value in run.secrets.values() if value in caplog.text] == []
 
 
-def test_a_later_one_says_what_has_changed(run_deploy: Deploy, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_later_one_says_what_has_changed(
+    run_deploy: Deploy, caplog: pytest.LogCaptureFixture, notes: list[list[str]]
+) -> None:
     caplog.set_level(logging.INFO)
     run_deploy(settings=SETTINGS)
-    before = [line.replace("9282", "8282") for line in said(caplog)]
+    before = [line.replace("9282", "8282") for line in notes[-1]]
     caplog.clear()
     run = run_deploy(settings=SETTINGS, answers={f"cat {NOTE}": before})
     assert said(caplog) == ["DJANGO_LOG_SERVER_PORT=9282  (was 8282)"]
@@ -59,37 +81,37 @@ def test_only_the_host_of_the_store_remembers_it(run_deploy: Deploy) -> None:
     assert run.matching(f"cat > {NOTE}") != []
 
 
-def test_a_rule_of_traefiks_that_has_changed_is_to_be_printed_again(
-    run_deploy: Deploy, caplog: pytest.LogCaptureFixture
+def test_a_rule_of_traefiks_that_has_changed_is_told_of(
+    run_deploy: Deploy, caplog: pytest.LogCaptureFixture, notes: list[list[str]]
 ) -> None:
     caplog.set_level(logging.INFO)
     run_deploy(settings=SETTINGS)
-    before = said(caplog)
-    assert [line.partition("=")[0] for line in before if "--format traefik" in line] == ["analytics.yml"]
+    before = notes[-1]
+    assert files(caplog) == ["analytics.yml is new"]
     caplog.clear()
     run_deploy(settings=SETTINGS | {"grafana_port": 3001}, answers={f"cat {NOTE}": before})
-    assert [line.partition("=")[0] for line in said(caplog)] == ["DJANGO_LOG_VIEWER_PORT", "analytics.yml"]
+    assert said(caplog) == ["DJANGO_LOG_VIEWER_PORT=3001  (was 3000)"]
+    assert files(caplog) == ["analytics.yml has changed"]
     caplog.clear()
     # CVAT's own rule does
     run_deploy(settings=SETTINGS | {"grafana_serve_from_sub_path": False}, answers={f"cat {NOTE}": before})
-    assert said(caplog) == []
+    assert said(caplog) == files(caplog) == []
 
 
 def test_an_authority_that_cvat_does_not_know_yet_is_told_of(
-    run_deploy: Deploy, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    run_deploy: Deploy, caplog: pytest.LogCaptureFixture, notes: list[list[str]], tmp_path: Path
 ) -> None:
     caplog.set_level(logging.INFO)
     run_deploy(settings=SETTINGS)
-    before = said(caplog)
+    before = notes[-1]
     caplog.clear()
     run_deploy(settings=SETTINGS | {"clickhouse_tls": True}, answers={f"cat {NOTE}": before})
-    changed = said(caplog)
-    assert [line.partition("=")[0] for line in changed] == ["CLICKHOUSE_PORT", "cvat-analytics-ca.pem"]
+    assert [line.partition("=")[0] for line in said(caplog)] == ["CLICKHOUSE_PORT"]
+    assert files(caplog) == ["cvat-analytics-ca.pem is new"]
     caplog.clear()
     # lost, and made anew
+    known = notes[-1]
     shutil.rmtree(tmp_path / "certificates")
-    known = [line for line in before if "CLICKHOUSE_PORT" not in line] + [
-        line.partition("  (was")[0] for line in changed
-    ]
     run_deploy(settings=SETTINGS | {"clickhouse_tls": True}, answers={f"cat {NOTE}": known})
-    assert [line.partition("=")[0] for line in said(caplog)] == ["cvat-analytics-ca.pem"]
+    assert said(caplog) == []
+    assert files(caplog) == ["cvat-analytics-ca.pem has changed"]

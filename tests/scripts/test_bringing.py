@@ -51,6 +51,35 @@ def test_what_cvat_has_to_be_told_is_collected_once(pyinfra: Said, tmp_path: Pat
     assert deploy.bring(tmp_path / "hosts.py", quiet=True).told == ["DJANGO_LOG_SERVER_PORT=9282  (was 8282)"]
 
 
+def test_what_the_cvat_side_needs_is_said_with_the_command_that_makes_it(
+    pyinfra: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hosts.py"
+    path.write_text("clickhouse = vector = grafana = ['a']\n")
+    described = inventories.load(path)
+    monkeypatch.setattr(inventories, "load", lambda path: described)
+    lines = [
+        "    [a] CVAT setting: CLICKHOUSE_PORT=8443  (was 8123)",
+        "    [a] CVAT file: analytics.yml has changed",
+        "    [a] CVAT file: cvat-analytics-ca.pem is new",
+    ]
+    pyinfra([*lines, "--> Beginning operation run", *lines], {"results": {"operations": []}})
+    result = CliRunner().invoke(main, ["deploy", "--inventory", str(path)])
+    assert result.exit_code == 0, result.output
+    told = result.stdout[result.stdout.index("Tell CVAT") :].splitlines()
+    assert told == [
+        "Tell CVAT, in the environment of its server and workers (docs/cvat.md; all of it: "
+        f"`cvat-analytics cvat-env --inventory {path}`):",
+        "  CLICKHOUSE_PORT=8443  (was 8123)",
+        "The rule for CVAT's traefik has changed. Put it beside CVAT's docker-compose.yml, then restart traefik (docs/cvat.md):",
+        f"  cvat-analytics cvat-env --inventory {path} --format traefik > analytics.yml",
+        "The stack's authority, which CVAT has to trust for its exports, is new. Copy it to beside CVAT's docker-compose.yml, then "
+        "restart CVAT's server and workers (docs/tls.md):",
+        f"  cp {tmp_path}/certificates/ca.pem cvat-analytics-ca.pem",
+        f"Prove that it works: cvat-analytics smoke --inventory {path}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
