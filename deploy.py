@@ -5,7 +5,7 @@ configuration, every configuration before every start, and the store before thos
 """
 
 from deploys import clickhouse, cvat, events_api, firewall, gateway, grafana, plan, vector
-from deploys.operations import stage
+from deploys.operations import managed_files, stage
 
 wanted = plan.make(plan.inventory_file())
 
@@ -51,5 +51,6 @@ if "events_api" in wanted.components:
 if "gateway" in wanted.components:
     gateway.activate(wanted)
 
+managed_files(name="all services: nothing of TLS is left over", files=[], absent=wanted.left_over)
 firewall.apply(wanted)
 cvat.apply(wanted)

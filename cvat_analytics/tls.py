@@ -72,13 +72,13 @@ def authority_files(context: Context) -> list[RenderedFile]:
     return [RenderedFile(context.paths.authority, context.signing().make().certificate)]
 
 
-def left_over(context: Context, component: str) -> list[str]:
-    """Return the paths of what `component` needs no longer where TLS is off, to be removed once it runs without."""
+def left_over(context: Context) -> list[str]:
+    """Return the paths of what the host needs no longer where TLS is off, to be removed once its services run without."""
     settings, paths = context.settings, context.paths
     unused = [] if context.topology.uses_authority else [paths.authority]
-    if component == "clickhouse" and not settings.clickhouse_tls:
+    if not settings.clickhouse_tls:
         unused += clickhouse_files(paths)
     for name, used in (("vector", settings.vector_speaks_tls), ("grafana", settings.grafana_tls)):
-        if component == name and not used:
+        if not used:
             unused += [f"{paths.secrets}/{UNITS[name]}/{file}" for file in _SHOWN]
     return unused

@@ -32,9 +32,6 @@ def activate(plan: Plan) -> None:
         probe=operations.http_probe(plan.settings.clickhouse_http_port, "/ping"),
         timeout=plan.settings.health_timeout.total_seconds(),
     )
-    operations.managed_files(
-        name="clickhouse: nothing is left over", files=[], absent=plan.left_over("clickhouse")
-    )
     schema_operations.schema(
         name="clickhouse: schema",
         scripts=migrations.read(render.ROOT / "clickhouse"),

@@ -36,9 +36,6 @@ def activate(plan: Plan) -> None:
         probe=operations.http_probe(settings.events_api_port, "/health", settings.events_api_listen_address),
         timeout=settings.health_timeout.total_seconds(),
     )
-    operations.managed_files(
-        name="events_api: nothing is left over", files=[], absent=plan.left_over("events_api")
-    )
 
 
 def _python(plan: Plan) -> str:

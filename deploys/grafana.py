@@ -61,4 +61,3 @@ def activate(plan: Plan) -> None:
         else operations.http_probe(*asked),
         timeout=settings.health_timeout.total_seconds(),
     )
-    operations.managed_files(name="grafana: nothing is left over", files=[], absent=plan.left_over("grafana"))

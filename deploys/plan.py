@@ -55,9 +55,10 @@ class Plan:
         """Return what runs on this host."""
         return self.context.topology.components(self.context.host)
 
-    def left_over(self, component: str) -> list[str]:
-        """Return the paths of what `component` needs no longer on this host, once it runs without TLS."""
-        return tls.left_over(self.context, component)
+    @property
+    def left_over(self) -> list[str]:
+        """Return the paths of what this host needs no longer, once its services run without TLS."""
+        return tls.left_over(self.context)
 
     @property
     def topology(self) -> Topology:

@@ -51,7 +51,6 @@ def activate(plan: Plan) -> None:
         probes=[_probe(plan, port) for port in settings.vector_sources.values()],
         timeout=settings.health_timeout.total_seconds(),
     )
-    operations.managed_files(name="vector: nothing is left over", files=[], absent=plan.left_over("vector"))
     operations.service(
         name="vector: the journal's size is kept",
         unit=JOURNAL_TIMER,

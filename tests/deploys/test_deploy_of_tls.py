@@ -53,10 +53,18 @@ def test_without_tls_nothing_is_issued_and_no_tool_is_needed(run_deploy: Deploy,
     assert not run.matching("openssl", "@fake/rest")
 
 
-def test_what_is_left_over_goes_once_the_service_runs_without_it(run_deploy: Deploy) -> None:
-    left = "/etc/clickhouse-server/cvat-analytics-key.pem"
-    run = run_deploy(answers={f"{left};": [f"{'0' * 64} 640 clickhouse clickhouse {left}"]})
-    assert run.position("clickhouse-server did not become healthy") < run.position(f"rm -f {left}")
+def test_what_is_left_over_goes_once_all_services_run_without_it(run_deploy: Deploy) -> None:
+    left = {
+        "/etc/cvat-analytics/ca.pem": "root",
+        "/etc/clickhouse-server/cvat-analytics-key.pem": "clickhouse",
+    }
+    answers = {
+        "cvat-analytics-key.pem": [f"{'0' * 64} 640 {user} {user} {path}" for path, user in left.items()]
+    }
+    run = run_deploy(answers=answers)
+    removal = run.position(f"rm -f {' '.join(left)}")
+    for unit in ("clickhouse-server", "vector", "grafana-server"):
+        assert run.position(f"{unit} did not become healthy") < removal
 
 
 def test_vector_proves_its_configuration_with_the_authority_that_is_not_there_yet(tmp_path: Path) -> None:
