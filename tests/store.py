@@ -52,7 +52,7 @@ class Store:
         }
         url = f"http://127.0.0.1:{self.http_port}/?{urllib.parse.urlencode(options)}"
         try:
-            with urllib.request.urlopen(url, data=sql.encode(), timeout=30) as answer:
+            with urllib.request.urlopen(url, data=sql.encode(), timeout=120) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{error.read().decode()}\n\n{sql}") from None
@@ -82,15 +82,21 @@ class Store:
                 self.post(statement, database=database)
 
 
+_RESERVED: list[socket.socket] = []
+
+
 def free_ports(count: int) -> list[int]:
-    """Return ports that nothing listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
+    """Return ports that nothing listens on, and that nobody else is given as long as this process lives.
+
+    Each stays bound by a socket that never listens: the kernel gives it to nobody who asks for any port, connections to it are
+    refused, and whoever names it may listen there with SO_REUSEADDR, as servers do (socket(7), ip(7)).
+    """
+    reserved = [socket.socket() for _ in range(count)]
+    for each in reserved:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    _RESERVED.extend(reserved)
+    return [each.getsockname()[1] for each in reserved]
 
 
 def context(directory: Path, **settings: Any) -> Context:
@@ -156,9 +162,10 @@ def running(directory: Path, **settings: Any) -> Iterator[Store]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(20)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
 
 
 def _write(path: Path, text: str) -> None:
@@ -167,9 +174,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    for _ in range(300):
-        if process.poll() is not None:
-            break
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1):
                 return
