@@ -28,8 +28,7 @@ Counts = dict[tuple[Any, ...], tuple[int, int, list[int], int]]
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """Return an engine on which a day is settled as soon as it is counted, and counted only when a test says so."""
     with running(tmp_path_factory.mktemp("store")) as store:
-        for view in ("event_counts_refresh", "event_days_refresh"):
-            store.post(f"SYSTEM STOP VIEW {view}")
+        only_when_asked(store)
         store.post(
             "INSERT INTO working_time_settings (threshold_ms, duration_scopes, retention_seconds, settle_seconds) "
             "SELECT threshold_ms, duration_scopes, retention_seconds, 0 FROM working_time_settings"
@@ -44,10 +43,17 @@ def store(engine: Store) -> Store:
     return engine
 
 
+def only_when_asked(store: Store) -> None:
+    """Let no round of counting begin by itself: a view that is stopped and started between rounds makes up for one it has missed."""
+    for view in ("event_counts_refresh", "event_days_refresh"):
+        store.post(f"ALTER TABLE {view} MODIFY REFRESH EVERY 1 YEAR APPEND")
+        store.post(f"SYSTEM WAIT VIEW {view}")
+
+
 def settle(store: Store, view: str = "event_counts_refresh", then: str = "event_days_refresh") -> None:
     """Count the days that are due, and find them complete."""
     for name in filter(None, (view, then)):
-        for action in ("START", "REFRESH", "WAIT", "STOP"):
+        for action in ("REFRESH", "WAIT"):
             store.post(f"SYSTEM {action} VIEW {name}")
 
 
@@ -224,6 +230,7 @@ def test_a_view_made_anew_counts_everything_anew(store: Store) -> None:
     )
     for statement in migrations.statements(script.sql):
         store.post(statement)
+    only_when_asked(store)
     assert read(store) == counted(events)
     settle(store)
     assert settled(store)["0"] == 0
