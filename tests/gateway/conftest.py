@@ -103,7 +103,7 @@ class Gateway:
 
     def logged(self, line: str) -> str:
         """Wait until the log has a line with `line` in it, which nginx writes after the answer, and return the last of them."""
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while not (found := [each for each in self.log.read_text().splitlines() if line in each]):
             assert time.monotonic() < end, f"{line}: not in {self.log.read_text()}"
             time.sleep(0.02)
@@ -164,19 +164,19 @@ def nginx(directory: Path, *, grafana_port: int, events_api_port: int, **setting
     running = Gateway(context, None, None, log)
     try:
         with running.browser() as browser:
-            end = time.monotonic() + 15
+            end = time.monotonic() + 60
             while True:
                 try:
                     browser.get("/")
                     break
                 except httpx.TransportError:
                     assert process.poll() is None, (directory / "errors.log").read_text()
-                    assert time.monotonic() < end, "the gateway did not start within 15 s"
+                    assert time.monotonic() < end, "the gateway did not start within 60 s"
                     time.sleep(0.05)
         yield running
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         errors.close()
 
 

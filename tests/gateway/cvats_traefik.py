@@ -86,7 +86,7 @@ class CvatsTraefik:
         self._wait(lambda answer: answer.status_code == 418, path)
 
     def _wait(self, ready: Any, path: str) -> None:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         with self.browser() as browser:
             while True:
                 try:
@@ -131,7 +131,7 @@ def cvats_traefik(directory: Path, server_url: str, **environment: str) -> Itera
             yield running
         finally:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
             log.close()
 
 

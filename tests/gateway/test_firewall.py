@@ -35,17 +35,20 @@ LISTEN = """
 # What a visitor does: as many connections as he gets, all at once; prints their number
 CONNECT = """
     import socket, sys
-    source, port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    source, port, count, patience = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
     kept = []
     for _ in range(count):
         try:
-            kept.append(socket.create_connection(("10.254.7.1", port), timeout=1, source_address=(source, 0)))
+            kept.append(socket.create_connection(("10.254.7.1", port), timeout=patience, source_address=(source, 0)))
         except (ConnectionRefusedError, TimeoutError):
             break
     print(len(kept))
 """
 
-Connect = Callable[[str, int, int], int]
+Connect = Callable[..., int]
+
+LET_IN = 30.0
+"""Seconds that a connection may take which the rules allow; one that they do not is waited for a second."""
 
 
 def run(*command: str) -> str:
@@ -111,8 +114,9 @@ def guarded(rendered: Context) -> Iterator[Connect]:
         assert listener.stdout
         assert listener.stdout.readline() == "ready\n"
 
-        def connect(source: str, port: int, count: int) -> int:
-            program = [sys.executable, "-c", textwrap.dedent(CONNECT), source, str(port), str(count)]
+        def connect(source: str, port: int, count: int, patience: float = LET_IN) -> int:
+            arguments = (source, str(port), str(count), str(patience))
+            program = [sys.executable, "-c", textwrap.dedent(CONNECT), *arguments]
             return int(run("ip", "netns", "exec", outside, *program))
 
         yield connect
@@ -144,7 +148,7 @@ def closed() -> Iterator[Connect]:
     ],
 )
 def test_a_port_is_open_to_whom_the_settings_allow(closed, source, port, expected):
-    assert closed(source, port, 1) == expected
+    assert closed(source, port, 1, LET_IN if expected else 1.0) == expected
 
 
 def test_nobody_takes_all_connections_of_the_gateway_by_opening_them_and_saying_nothing(closed):

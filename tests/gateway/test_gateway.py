@@ -1,10 +1,12 @@
 """What the gateway lets through, to whom, and with which headers: a real nginx with TLS on the rendered configuration."""
 
 import concurrent.futures
+import math
 import re
 import socket
 import socketserver
 import ssl
+import time
 
 import httpx
 import pytest
@@ -329,9 +331,12 @@ def test_too_many_requests_from_one_address_are_answered_429(tmp_path):
         entrance.browser() as browser,
         concurrent.futures.ThreadPoolExecutor(4) as pool,
     ):
+        began = time.monotonic()
         statuses = list(pool.map(lambda _: browser.get("/analytics/").status_code, range(20)))
+        seconds = time.monotonic() - began
     assert set(statuses) == {200, 429}
-    assert statuses.count(200) <= 8
+    # one, five more at once, and one for each second that it took
+    assert statuses.count(200) <= 6 + math.ceil(seconds)
 
 
 def test_the_log_has_the_visitor_and_no_credential(entrance):

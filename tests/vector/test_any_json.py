@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from datetime import datetime
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.vector.conftest import Run
@@ -20,6 +21,7 @@ COLUMNS = {
     "duration": 2**32,
 }
 TEXTS = {"scope", "obj_name", "obj_val", "source", "user_name", "user_email", "org_slug", "payload"}
+_NUMBER = re.compile(r"-?\d[\d.e+-]*")
 NEVER_NULL = {"scope", "source", "timestamp", "duration"}
 
 scalars = (
@@ -55,7 +57,19 @@ def assert_row(row: dict[str, Any]) -> None:
     assert 1970 <= datetime.fromisoformat(row["timestamp"]).year <= 2105
 
 
+def is_text_of(text: str, element: Any) -> bool:
+    """Return whether a dead letter with `text` can be of `element`: as it was sent, but for a number that stands by itself.
+
+    Vector reads that one as a float where it has no integer for it, and in doing so may miss the nearest by two (serde_json).
+    """
+    if isinstance(element, int | float) and not isinstance(element, bool) and text != json.dumps(element):
+        number = float(element)
+        return bool(_NUMBER.fullmatch(text)) and abs(float(text) - number) <= 2 * math.ulp(number)
+    return text == (element if isinstance(element, str) else json.dumps(element))
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(sent=[3.5761644953812907e-96, 2**66, -(2**65) - 1, 1e23, 5e-324, [3.5761644953812907e-96]])
 @given(sent=st.lists(events | likely | values, min_size=1, max_size=6))
 def test_each_element_of_an_array_becomes_a_row_or_a_dead_letter(sent: list[Any], run: Run) -> None:
     outputs = run(json.dumps(sent))
@@ -63,9 +77,8 @@ def test_each_element_of_an_array_becomes_a_row_or_a_dead_letter(sent: list[Any]
     assert len(rows) + len(letters) == len(sent)
     for row in rows:
         assert_row(row)
-    texts = [event if isinstance(event, str) else json.dumps(event) for event in sent]
     for letter in letters:
-        assert letter["original"] in texts
+        assert any(is_text_of(letter["original"], event) for event in sent), letter
         assert letter["reason"]
         assert letter["reason"] != "internal error", letter
 
