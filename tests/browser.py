@@ -19,7 +19,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.missing import give_up
 
-TIMEOUT = 20
+TIMEOUT = 60
 """Seconds that a page may take to become what a test waits for."""
 
 
@@ -75,6 +75,12 @@ class Page:
         """Wait until all that was asked for is drawn."""
         busy = "return document.querySelector('#dashboard, .panel[aria-busy=\"true\"]')?.getAttribute('aria-busy')"
         self.wait(lambda: self.run(busy) == "false")
+
+    def frames(self) -> None:
+        """Let the browser draw twice: what follows the size of the window is told of it once it has been drawn (ResizeObserver)."""
+        self.browser.execute_async_script(
+            "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
+        )
 
     def wait(self, condition: Any) -> Any:
         """Wait until `condition` holds and return what it returned."""

@@ -18,7 +18,7 @@ from tests.store import free_ports
 from tests.vector.conftest import write_configuration
 
 
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 15) -> None:
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Wait until `condition` holds; fail with `what` was waited for."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -66,9 +66,9 @@ class Substitute:
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:
         connection = (
-            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=self.tls)
+            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=self.tls)
             if self.tls
-            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         )
         try:
             connection.request(method, path, body, dict(headers or {}))
@@ -85,7 +85,7 @@ class Substitute:
     def stop(self) -> int:
         assert self.process
         self.process.terminate()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @contextmanager

@@ -14,15 +14,16 @@ from tests.vector.conftest import context
 
 HOUR = 100_000
 """Bytes of each hour's file in these tests."""
+NOW = datetime(2026, 1, 31, 10, 59, 59, tzinfo=UTC)
+"""What the clock shows: the hour that is being written does not change meanwhile."""
 
 
 def journal(root: Path, hours: int) -> list[Path]:
     """Write a journal of `hours` files, the last of which is the hour that is being written, and return them."""
-    now = datetime.now(UTC)
     directory = root / "var/lib/vector/journal"
     directory.mkdir(parents=True)
     files = [
-        directory / f"events-{now - timedelta(hours=hours - 1 - number):%Y-%m-%dT%H}.jsonl.gz"
+        directory / f"events-{NOW - timedelta(hours=hours - 1 - number):%Y-%m-%dT%H}.jsonl.gz"
         for number in range(hours)
     ]
     for file in files:
@@ -34,16 +35,20 @@ def journal(root: Path, hours: int) -> list[Path]:
 def keep(root: Path, free: str = "1TiB", **settings: Any) -> str:
     """Run the script with `free` bytes left on the volume; return what it says."""
     script = render.render("vector/keep-journal.j2", context(root, **settings).variables())
-    df = root / "bin" / "df"
-    df.parent.mkdir(exist_ok=True)
-    df.write_text(f"#!/bin/sh\necho Avail\necho {render_size(free)}\n")
-    df.chmod(0o755)
+    programs = root / "bin"
+    programs.mkdir(exist_ok=True)
+    for name, text in {
+        "df": f"echo Avail\necho {render_size(free)}",
+        "date": f'exec /bin/date -d "{NOW:%Y-%m-%d %H:%M:%S} UTC" "$@"',
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
     done = subprocess.run(
         ["sh", "-c", script],
-        env={"PATH": f"{df.parent}:/usr/bin:/bin"},
+        env={"PATH": f"{programs}:/usr/bin:/bin"},
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=True,
     )
     assert done.stderr == ""

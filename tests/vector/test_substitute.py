@@ -60,8 +60,9 @@ def test_a_session_sent_by_cvats_client_arrives_and_is_in_the_journal(
     assert [(row["scope"], row["payload"]) for row in rows] == [
         (sent["scope"], sent["payload"]) for sent in session
     ]
-    (journal,) = vector.root.glob("var/lib/vector/journal/events-*.jsonl.gz")
-    kept = [json.loads(line) for line in gzip.decompress(journal.read_bytes()).splitlines()]
+    # a new hour may have begun since the first event
+    journal = sorted(vector.root.glob("var/lib/vector/journal/events-*.jsonl.gz"))
+    kept = [json.loads(line) for file in journal for line in gzip.decompress(file.read_bytes()).splitlines()]
     assert [row for row in kept if (row["user_id"] or 0) >= 900] == rows
 
 
@@ -210,14 +211,14 @@ def test_a_disk_that_takes_nothing_is_answered_503_and_recovers(tmp_path: Path) 
 
 
 def test_an_occupied_port_is_one_message(vector: Substitute) -> None:
-    second = subprocess.run(vector.command(), capture_output=True, text=True, timeout=20, check=False)
+    second = subprocess.run(vector.command(), capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 1
     assert f"cannot listen on 127.0.0.1 port {vector.port}: Address already in use" in second.stderr
     assert len(second.stderr.splitlines()) == 1
 
 
 def test_check_exits_0_or_78(vector: Substitute, tmp_path: Path) -> None:
-    fine = subprocess.run(vector.command("--check"), capture_output=True, timeout=20, check=False)
+    fine = subprocess.run(vector.command("--check"), capture_output=True, timeout=60, check=False)
     assert fine.returncode == 0
     broken = tmp_path / "vector.toml"
     broken.write_text(vector.config.read_text().replace('compression = "gzip"', 'compression = "zstd"'))
@@ -225,7 +226,7 @@ def test_check_exits_0_or_78(vector: Substitute, tmp_path: Path) -> None:
         [*vector.command("--check")[:-2], str(broken), "--check"],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert refused.returncode == 78

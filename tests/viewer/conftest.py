@@ -90,17 +90,19 @@ def serving(context: Context, ini: Path, options: Sequence[str]) -> Iterator[Vie
     process = start(ini, *options)
     viewer = Viewer(context, process)
     try:
-        for _ in range(150):
+        deadline = time.monotonic() + 60
+        while True:
             try:
                 with urllib.request.urlopen(f"{viewer.url}/api/health", timeout=1):
                     break
             except OSError:
                 assert process.poll() is None, process.communicate()[1]
+                assert time.monotonic() < deadline, "the viewer did not answer within 60 s"
                 time.sleep(0.1)
         yield viewer
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture(scope="session")

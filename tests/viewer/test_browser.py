@@ -68,6 +68,7 @@ def test_a_dashboard_loads_and_all_of_it_is_drawn(page: Page, dashboard: Any) ->
         for width in (1280, 1920):
             page.browser.set_window_size(width, 1000)
             page.wait(lambda width=width: page.run("return innerWidth") == width)
+            page.frames()
             assert (width, page.run(wide)) == (width, [])
     finally:
         page.browser.set_window_size(1600, 1000)
@@ -99,6 +100,7 @@ def test_a_filter_narrows_the_table_and_is_in_the_address(page: Page) -> None:
     assert set(page.column(page.panel("All events"), "user_id")) == {"1", "3"}
     assert "anna (1)" in page.find('[data-variable="users"]').text
     page.browser.back()
+    page.wait(lambda: "var-users" not in page.query() or page.query()["var-users"] == ["$__all"])
     page.settle()
     assert set(page.column(page.panel("All events"), "user_id")) == before
 
