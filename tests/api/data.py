@@ -59,7 +59,7 @@ EVENTS = [
 ]
 
 
-def wait_for(client: httpx.Client, query_id: str, seconds: float = 30) -> httpx.Response:
+def wait_for(client: httpx.Client, query_id: str, seconds: float = 60) -> httpx.Response:
     """Ask until an export is not on its way any more, and return that answer."""
     deadline = time.monotonic() + seconds
     while True:

@@ -97,7 +97,7 @@ class Api:
                 cwd=self.directory, stdout=log, stderr=log,
                 env=os.environ | {"PYTHONPATH": str(self.program.directory)},
             )  # fmt: skip
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
                 if httpx.get(f"{self.url}/health", timeout=1, trust_env=False).status_code == 200:
@@ -110,7 +110,7 @@ class Api:
         """Stop it as systemd does, and return how it ended."""
         assert self.process
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def kill(self) -> None:
         """Kill it as the kernel does when memory is short."""

@@ -53,12 +53,13 @@ def test_events_are_corrected_enriched_reported_and_handed_on_at_once(as_, got):
         "timestamp": iso(ahead),
     }
     request_id = str(uuid.uuid4())
+    before = datetime.now(UTC).timestamp()
     answer = as_("plain").post(
         "/api/events", json=body, headers={"X-Request-Id": request_id, "X-Organization": "first"}
     )
+    after = datetime.now(UTC).timestamp()
     assert answer.status_code == 201, answer.text
     (sent,) = got.requests
-    now = datetime.now(UTC).timestamp()
     assert [each["scope"] for each in sent] == [
         "draw:object",
         "change:frame",
@@ -71,7 +72,7 @@ def test_events_are_corrected_enriched_reported_and_handed_on_at_once(as_, got):
         "org_id": 1, "org_slug": "first", "count": 2, "duration": 0, **job,
     }  # fmt: skip
     assert isinstance(first["timestamp"], str)
-    assert abs(float(first["timestamp"]) - (now - 20)) < 5
+    assert before - 20 <= float(first["timestamp"]) <= after - 20
     assert json.loads(second["payload"]) == {"frame": 7, "request": {"id": request_id}}
     assert [json.loads(each["payload"])["request"]["id"] for each in sent] == [request_id] * 4
     # 30 s between the event before and the first belong to the job before; 15 s, and 3 s of a frame, to this one
@@ -180,14 +181,14 @@ def test_one_person_sends_one_large_request_at_a_time(as_, got):
     def slowly():
         yield head + text
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(60)
         yield b'"}'
 
     kind = {"Content-Type": "application/json"}
     with concurrent.futures.ThreadPoolExecutor() as pool:
         first = pool.submit(as_("plain").post, "/api/events", content=slowly(), headers=kind)
         try:
-            assert begun.wait(20)
+            assert begun.wait(60)
             # what was sent before is there once this is answered: another connection would not have to wait for it
             statuses = {"large": 201}
             for _ in range(50):
@@ -202,7 +203,7 @@ def test_one_person_sends_one_large_request_at_a_time(as_, got):
             )
         finally:
             go_on.set()
-        assert (first.result(20).status_code, statuses) == (
+        assert (first.result(60).status_code, statuses) == (
             201,
             {"large": 429, "small": 201, "another's": 201},
         )

@@ -40,7 +40,7 @@ def test_an_export_in_three_steps(sdk: ApiClient):
     )
     assert asked.status == 202
     query_id = json.loads(asked.data)["query_id"]
-    for _ in range(300):
+    for _ in range(1200):
         _, answer = sdk.events_api.list(query_id=query_id, _parse_response=False)
         if (answer.status, answer.data) == (201, b""):
             break
@@ -54,7 +54,7 @@ def test_an_export_in_three_steps(sdk: ApiClient):
 def test_an_export_of_the_newer_form(sdk: ApiClient):
     asked, answer = sdk.events_api.create_export(job_id=100, filename="x.csv", location="local")
     assert answer.status == 202
-    for _ in range(300):
+    for _ in range(1200):
         request, _ = sdk.requests_api.retrieve(asked.rq_id)
         if request.status.value in ("finished", "failed"):
             break

@@ -60,7 +60,7 @@ def letters(access: Access) -> list[str]:
 def stored(access: Access, expected: int) -> int:
     """Return how many of the events sent again are readable, as soon as there are as many as expected."""
     query = "SELECT count() FROM cvat.events FINAL WHERE toYYYYMM(timestamp) = 202412"
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while (
         found := int(access.client().query(query).result_rows[0][0])
     ) != expected and time.monotonic() < deadline:

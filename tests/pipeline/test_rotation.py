@@ -61,7 +61,7 @@ def flow(running: stack.Stack) -> Iterator[tuple[str, list[int]]]:
 
 def stored(running: stack.Stack, mark: str, expected: int) -> int:
     query = f"SELECT count() FROM cvat.events FINAL WHERE org_slug = '{mark}'"
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (
         found := int(running.access().client().query(query).result_rows[0][0])
     ) < expected and time.monotonic() < deadline:
