@@ -18,7 +18,7 @@ import click
 from cvat_analytics import deployments, remote, secrets
 from cvat_analytics import inventory as inventories
 from cvat_analytics.errors import CvatAnalyticsError, InputError
-from cvat_analytics.front_door import cvat_env
+from cvat_analytics.front_door import cvat_env, gateway
 from cvat_analytics.render import ROOT
 from scripts.target import inventory_option
 
@@ -57,6 +57,9 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     outcome = bring(inventory, dry, options)
     if not known:
         _tell_of_authority(stack, dry)
+    for host in stack.topology.groups["gateway"]:
+        if note := gateway.port_note(stack.topology.settings[host]):
+            click.echo(f"Note: host {host}: {note}.", err=True)
     if dry:
         _show_plan(outcome.result["plan"])
         return

@@ -52,6 +52,23 @@ def behind_cvat(settings: Settings) -> bool:
     return bool(settings.cvat_url) and _origin(settings.cvat_url) == _origin(settings.grafana_root_url)
 
 
+def port_note(settings: Settings) -> str:
+    """Say that people are sent to another port than the gateway's; empty where that is right, or a proxy is known to be in between.
+
+    No mistake by itself: a router may hand one port on to the other, of which no setting knows.
+    """
+    _, name, port = _origin(settings.grafana_root_url)
+    if port == settings.gateway_https_port or settings.gateway_trusted_proxies or behind_cvat(settings):
+        return ""
+    if settings.gateway_listen_address in (LOOPBACK, "::1"):
+        return ""  # nobody comes in but through something else
+    return (
+        f"the gateway has port {settings.gateway_https_port} ('gateway_https_port'), but 'grafana_root_url' sends people to port {port} of "
+        f"{name}: so do redirects and the links in alerts. Write :{settings.gateway_https_port} into 'grafana_root_url', unless something "
+        f"in between hands port {port} on to it"
+    )
+
+
 def _refuse_loop(context: Context, path: str) -> None:
     """Raise InputError where CVAT's proxy, asked for CVAT or its right, would ask the gateway again."""
     settings = context.settings

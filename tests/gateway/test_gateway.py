@@ -16,6 +16,7 @@ from cvat_analytics.errors import InputError
 from cvat_analytics.files import Paths
 from cvat_analytics.front_door import gateway
 from cvat_analytics.render import Context
+from cvat_analytics.settings import validate
 from tests.serving import served
 
 from .conftest import Program, allowed, as_json, nginx
@@ -379,6 +380,27 @@ def test_a_gateway_below_cvats_address_that_would_be_asked_by_itself_is_refused(
     with pytest.raises(InputError, match=re.escape(words)) as error:
         rendered(tmp_path, **CVAT | changed)
     assert str(error.value).startswith(f"setting {setting!r} of host host: ")
+
+
+OPEN = {"grafana_root_url": "https://analytics.example.org/analytics/", "gateway_listen_address": "0.0.0.0"}
+WITH_PORT = {"grafana_root_url": "https://analytics.example.org:9443/analytics/"}
+
+
+@pytest.mark.parametrize(
+    ("values", "ports"),
+    [
+        (OPEN, ()),
+        (OPEN | {"gateway_https_port": 9443}, (9443, 443)),
+        (OPEN | WITH_PORT, (443, 9443)),
+        (OPEN | WITH_PORT | {"gateway_https_port": 9443}, ()),
+        pytest.param(OPEN | CVAT | {"gateway_https_port": 9443}, (), id="CVAT's proxy is in between"),
+        pytest.param(OPEN | {"gateway_https_port": 9443, "gateway_trusted_proxies": ["10.0.0.4"]}, (), id="another proxy is"),
+        pytest.param(OPEN | {"gateway_https_port": 9443, "gateway_listen_address": "127.0.0.1"}, (), id="something of this host is"),
+    ],
+)  # fmt: skip
+def test_people_who_are_sent_to_another_port_than_the_gateways_are_told_of(values, ports):
+    note = gateway.port_note(validate(values, where="test"))
+    assert tuple(map(int, re.findall(r"port (\d+) (?:\(|of)", note))) == ports
 
 
 def test_under_cvats_name_it_is_cvat_that_says_whether_browsers_remember_https(tmp_path):

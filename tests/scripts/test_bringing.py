@@ -80,6 +80,26 @@ def test_what_the_cvat_side_needs_is_said_with_the_command_that_makes_it(
     ]
 
 
+def test_a_deploy_notes_that_people_are_sent_to_another_port_than_the_gateways(
+    pyinfra: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "hosts.py"
+    path.write_text("clickhouse = vector = grafana = events_api = gateway = ['a']\n")
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data" / "all.py").write_text(
+        "grafana_root_url = 'https://a.example.org/'\ngateway_listen_address = '10.0.0.5'\ngateway_https_port = 9443\n"
+    )
+    described = inventories.load(path)
+    monkeypatch.setattr(inventories, "load", lambda path: described)
+    pyinfra(["--> Beginning operation run"], {"results": {"operations": []}})
+    result = CliRunner().invoke(main, ["deploy", "--inventory", str(path)])
+    assert result.exit_code == 0, result.output
+    (note,) = [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
+    assert note.startswith(
+        "Note: host a: the gateway has port 9443 ('gateway_https_port'), but 'grafana_root_url' sends people to port 443"
+    )
+
+
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
