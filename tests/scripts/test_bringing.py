@@ -157,7 +157,10 @@ def test_a_new_authority_is_told_once_because_nobody_trusts_it_yet(
     pyinfra: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority = Authority(tmp_path / "certificates")
-    described = SimpleNamespace(authority=authority)
+    described = SimpleNamespace(
+        authority=authority,
+        topology=topology.build(dict.fromkeys(("clickhouse", "vector", "grafana"), ("a",)), {}, where="test"),
+    )
     monkeypatch.setattr(deploy.inventories, "load", lambda path: described)
     monkeypatch.setattr(deploy, "_ensure_secrets", lambda stack, dry: None)
     pyinfra([], {"results": {"operations": []}})
