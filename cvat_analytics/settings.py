@@ -185,6 +185,11 @@ class Settings(BaseModel):
     events_api_export_retention: Duration = Field(
         timedelta(hours=1), description="How long the events API keeps a finished export."
     )
+    events_api_export_max_size: Size = Field(
+        10 * 1024**3,
+        description="How much disk the exports of one person may take together; those that he has downloaded make room for new ones.",
+        ge=2**20,
+    )
     grafana_root_url: HttpUrl = Field(
         "",
         description="The address that people type to reach Grafana; its path is the sub-path under which Grafana answers "

@@ -41,11 +41,12 @@ class VectorConfig:
 
 @dataclass(frozen=True)
 class ExportsConfig:
-    """Where finished exports lie, for how long, and how many one person may have."""
+    """Where finished exports lie, for how long, and how many and how large ones one person may have."""
 
     directory: Path
     keep: timedelta
     per_user: int
+    bytes_per_user: int
     running_per_user: int
     running: int
 
@@ -92,6 +93,7 @@ def read(path: Path) -> Config:
                 directory=Path(exports["directory"]),
                 keep=timedelta(seconds=int(exports["keep_seconds"])),
                 per_user=int(exports["per_user"]),
+                bytes_per_user=int(exports["bytes_per_user"]),
                 running_per_user=int(exports["running_per_user"]),
                 running=int(exports["running"]),
             ),

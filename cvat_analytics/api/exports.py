@@ -39,6 +39,8 @@ class _Run:
         self.answer: Answer | None = None
         self.query_id = ""
         self.thread: threading.Thread | None = None
+        self.written = 0
+        """Bytes of the file so far."""
 
     def cancel(self) -> None:
         self.stop.set()
@@ -84,7 +86,7 @@ class Exports:
                 if not done_with:
                     raise _too_many(mine)
                 # a script that fetches one export after the other must not be stopped by those that it has
-                self.remove(min(done_with, key=lambda job: job.finished or 0).id)
+                self._remove_oldest(done_with)
             if not self.shelf.has_room():
                 raise Problem(
                     507,
@@ -263,6 +265,7 @@ class Exports:
     def _write(self, job: Job, run: _Run, selection: Selection, order: str) -> None:
         sql = queries.statement(selection, queries.FORMATS[job.format], order)
         run.query_id = f"export-{job.id}-{job.attempts}-{uuid.uuid4()}"
+        run.written = 0
         try:
             with (
                 self._clickhouse.ask(sql, selection.parameters, query_id=run.query_id) as answer,
@@ -272,10 +275,33 @@ class Exports:
                 for piece in answer.pieces():
                     if run.stop.is_set():
                         raise _Stopped
+                    run.written += len(piece)
+                    self._make_room(job, run)
                     write(piece)
         finally:
             run.answer = None
             run.query_id = ""
+
+    def _make_room(self, job: Job, run: _Run) -> None:
+        """Keep a person's exports within their size. Raises CvatAnalyticsError where none may be removed for it."""
+        with self._lock:
+            while self._size(job.owner) > self._config.bytes_per_user:
+                done_with = [each for each in self._jobs.values() if each.owner == job.owner and each.fetched]
+                if not done_with:
+                    run.written = 0  # it will be gone, and another of the same person may go on
+                    raise CvatAnalyticsError(
+                        f"your exports may take {self._config.bytes_per_user >> 20} MiB together, and nobody has downloaded those "
+                        "that are there. Ask for less, download or remove one (DELETE /api/requests/{id}), or stream it with `format`"
+                    )
+                self._remove_oldest(done_with)
+
+    def _size(self, owner: str) -> int:
+        """Return how many bytes the exports of a person are, as far as they are written."""
+        mine = [job for job in self._jobs.values() if job.owner == owner]
+        return sum(job.size or (self._runs[job.id].written if job.id in self._runs else 0) for job in mine)
+
+    def _remove_oldest(self, jobs: list[Job]) -> None:
+        self.remove(min(jobs, key=lambda job: job.finished or 0).id)
 
     def _end(self, job: Job) -> None:
         now = time.time()

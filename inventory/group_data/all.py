@@ -127,6 +127,9 @@ events_api_client_scopes = []
 # How long the events API keeps a finished export.
 events_api_export_retention = "1h"
 
+# How much disk the exports of one person may take together; those that he has downloaded make room for new ones.
+events_api_export_max_size = "10GiB"
+
 # The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves
 # `/analytics`). Empty means `http://localhost:<grafana_port>/analytics/`, with `grafana_tls` `https`.
 grafana_root_url = ""

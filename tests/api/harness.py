@@ -133,7 +133,13 @@ def running_api(
     directory.mkdir(parents=True, exist_ok=True)
     (port,) = free_ports(1)
     (directory / "password").write_text(store.context.secrets["clickhouse_events_api"])
-    limits = {"keep_seconds": 3600, "per_user": 1000, "running_per_user": 2, "running": 4} | exports
+    limits = {
+        "keep_seconds": 3600,
+        "per_user": 1000,
+        "bytes_per_user": 2**30,
+        "running_per_user": 2,
+        "running": 4,
+    } | exports
     (directory / "api.ini").write_text(
         f"[server]\naddress = 127.0.0.1\nport = {port}\n"
         f"[clickhouse]\nhost = 127.0.0.1\nport = {clickhouse_port or store.http_port}\ndatabase = cvat\nuser = events_api\n"

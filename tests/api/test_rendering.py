@@ -32,14 +32,19 @@ def rendered(directory: Path, own: dict[str, object] | None = None, **settings: 
 
 
 def test_the_service_reads_what_is_rendered_for_it(tmp_path):
-    found = rendered(tmp_path, events_api_client_scopes=["a:b", "c:d"], events_api_export_retention="90m")
+    found = rendered(
+        tmp_path,
+        events_api_client_scopes=["a:b", "c:d"],
+        events_api_export_retention="90m",
+        events_api_export_max_size="2GiB",
+    )
     assert (found.clickhouse.host, found.clickhouse.user, found.vector.url) == (
         "10.0.0.1",
         "events_api",
         "http://10.0.0.2:8282/",
     )
     assert found.client_scopes == ("a:b", "c:d")
-    assert found.exports.keep.total_seconds() == 5400
+    assert (found.exports.keep.total_seconds(), found.exports.bytes_per_user) == (5400, 2 * 2**30)
     assert (found.cvat_url, found.vector.username, found.vector.certificate) == ("", "", None)
     assert len(found.clickhouse.password) > 20
 

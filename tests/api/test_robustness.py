@@ -157,7 +157,7 @@ def test_few_events_are_sorted_at_once_and_many_or_large_ones_a_day_at_a_time(
     monkeypatch.setattr(
         clickhouse, "ask", lambda sql, *rest, **named: asked.append(sql) or ask(sql, *rest, **named)
     )
-    exports = Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 1, 1), clickhouse)
+    exports = Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 2**30, 1, 1), clickhouse)
     selection = Selection(("e.job_id = 901",))
     caller = Caller(key="boss", id=None, name="boss", admin=True)
     job = exports.create(caller, selection, queries.FORMATS["csv"], "x.csv", {}, "r")
@@ -273,6 +273,27 @@ def test_one_who_downloads_what_he_asked_for_may_ask_on(start: Start):
                 == 201
             )
         assert client.get("/api/events", params=LARGE).status_code == 429
+
+
+def test_the_exports_of_one_person_stay_within_their_size_together(start: Start):
+    api, _ = start(bytes_per_user=20_000_000)  # two of 8 MB
+    with api.client("boss") as client, api.client("worker") as other:
+        asked = [client.get("/api/events", params=LARGE).json()["query_id"] for _ in range(2)]
+        assert [wait_for(client, each).status_code for each in asked] == [201, 201]
+        refused = wait_for(client, client.get("/api/events", params=LARGE).json()["query_id"])
+        assert refused.status_code == 500
+        assert "may take 19 MiB together" in refused.json()["detail"]
+        assert "DELETE /api/requests/{id}" in refused.json()["detail"]
+        # nothing of it stays, and somebody else is not concerned
+        assert sum(file.stat().st_size for file in (api.directory / "exports").glob("*/result*")) < 20_000_000
+        assert wait_for(other, other.get("/api/events").json()["query_id"]).status_code == 201
+        # what was downloaded makes room
+        assert whole(file(client, asked[1]))
+        again = client.get("/api/events", params=LARGE).json()["query_id"]
+        assert wait_for(client, again).status_code == 201
+        assert whole(file(client, again))
+        assert client.get("/api/events", params={"query_id": asked[1]}).status_code == 404
+        assert client.get("/api/events", params={"query_id": asked[0]}).status_code == 201
 
 
 def test_streams_at_the_same_time_are_limited(start: Start):

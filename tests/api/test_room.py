@@ -50,7 +50,7 @@ def test_an_export_leaves_room_on_the_disk_while_it_is_written(
     monkeypatch.setattr(jobs.Shelf, "write", write)
     monkeypatch.setattr(queries, "is_small", lambda *_: True)
     store = SimpleNamespace(ask=lambda *_, **__: Endless())
-    made = Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 2, 4), store)
+    made = Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 2**30, 2, 4), store)
     caller = Caller("local:ann", 1, "ann")
     job = made.create(caller, Selection(), queries.FORMATS["csv"], "x.csv", {}, "request")
     for thread in threading.enumerate():
