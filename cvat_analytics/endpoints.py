@@ -14,13 +14,13 @@ from socket import socket
 from typing import Any
 from urllib.parse import urlsplit
 
+from cvat_analytics.api.trust import pinned
 from cvat_analytics.errors import InputError
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK, Topology
 
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - not a listener
 """What stands for every address of a host, with the one that the host itself connects to. What listens on `::` may take no IPv4."""
-_END = "-----END CERTIFICATE-----"
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,14 @@ class Trust:
 
     def context(self) -> ssl.SSLContext:
         """Return what checks it, whatever the address under which it is reached. Raises InputError without the file."""
-        context = _Named(ssl.PROTOCOL_TLS_CLIENT)
-        context.name = self.name
-        context.check_hostname = bool(self.name)
-        # a given certificate is trusted as it is, without its issuer
-        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         try:
             text = self.authority.read_text()
-            # the first alone: what follows in a given file may have signed a good many others
-            context.load_verify_locations(cadata=text if self.name else "".join(text.partition(_END)[:2]))
+            return _Named.verifying(text, self.name) if self.name else pinned(text)
         except OSError as error:
             raise InputError(
                 f"{self.authority}: cannot be read ({error.strerror or error}), and the stack's certificate cannot be checked without "
                 "it. Copy it from the machine that deploys"
             ) from None
-        return context
 
 
 class _Named(ssl.SSLContext):
@@ -57,8 +50,18 @@ class _Named(ssl.SSLContext):
 
     name = ""
 
+    @classmethod
+    def verifying(cls, authority: str, name: str) -> _Named:
+        """Return one for `name` that trusts the certificates in `authority` (PEM)."""
+        context = cls(ssl.PROTOCOL_TLS_CLIENT)
+        context.name = name
+        # a given certificate is trusted as it is, without its issuer
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(cadata=authority)
+        return context
+
     def wrap_socket(self, sock: socket, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
-        return super().wrap_socket(sock, *args, **kwargs | {"server_hostname": self.name or None})
+        return super().wrap_socket(sock, *args, **kwargs | {"server_hostname": self.name})
 
 
 @dataclass(frozen=True)

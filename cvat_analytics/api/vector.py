@@ -10,6 +10,7 @@ import httpx
 
 from cvat_analytics.api.config import VectorConfig
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.trust import pinned
 
 TIMEOUT_SECONDS = 10.0
 
@@ -88,9 +89,4 @@ def _trust(config: VectorConfig) -> ssl.SSLContext | bool:
     """Return what Vector's certificate is checked with: that of its authority, for its address, or itself alone."""
     if config.certificate is None:
         return ssl.create_default_context(cafile=str(config.authority)) if config.authority else True
-    # the file's first alone, without its issuer: that comes next, and may have signed a good many others
-    certificate = "".join(config.certificate.read_text().partition("-----END CERTIFICATE-----")[:2])
-    context = ssl.create_default_context(cadata=certificate)
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.check_hostname = False
-    return context
+    return pinned(config.certificate.read_text())
