@@ -90,7 +90,7 @@ def _password(name: str) -> str:
 @click.option(
     "--id",
     "id_",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 2**63 - 1),
     help="The person's user id in the events; without one, events of that user name are his.",
 )
 @click.option("--email", default="", help="E-mail address that his events get.")
@@ -122,7 +122,7 @@ def add(
 @click.option(
     "--admin/--no-admin", default=None, help="May see everything and change dashboards, or no longer."
 )
-@click.option("--id", "id_", type=click.IntRange(min=1), help="The person's user id in the events.")
+@click.option("--id", "id_", type=click.IntRange(1, 2**63 - 1), help="The person's user id in the events.")
 @click.option("--no-id", is_flag=True, help="Has no id: events of his user name are his.")
 @click.option("--email", help="E-mail address that his events get.")
 @target_options

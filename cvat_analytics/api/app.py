@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import anyio.to_thread
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
@@ -17,7 +17,8 @@ from cvat_analytics.api.service import Service
 from cvat_analytics.api.tracing import Tracing
 
 CLEANING_SECONDS = 30.0
-_ROUTERS = (events_routes.router, export_routes.router, gateway_routes.router)
+_own = APIRouter(include_in_schema=False)
+_ROUTERS = (events_routes.router, export_routes.router, gateway_routes.router, _own)
 
 DESCRIPTION = """Takes in the events of CVAT's clients, and gives events out to those who may see them.
 
@@ -59,14 +60,17 @@ def create(service: Service) -> ASGIApp:
         application.include_router(router)
     documentation.install(application)
 
-    @application.get("/health", include_in_schema=False)
-    async def health() -> Response:
-        return JSONResponse({"status": "ok"})
-
     allowed = _Allowed()
     for path in allowed.paths:
         application.add_api_route(path, _options, methods=["OPTIONS"], include_in_schema=False)
     return Tracing(application, allowed)
+
+
+@_own.get("/health")
+@_own.head("/health")
+async def health() -> Response:
+    """Answer that the service runs. Nobody else is asked."""
+    return JSONResponse({"status": "ok"})
 
 
 async def _options() -> Response:

@@ -28,6 +28,14 @@ def in_organization(request: Request, caller: Caller, query: SomeFilters) -> Som
     return filtering.within(query, caller, query.org or header)
 
 
+def refuse_repeated(request: Request) -> None:
+    """Raise Problem (400) for a parameter with two values, of which one would count. Only `scope` may have several."""
+    given: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name != "scope" and given.setdefault(name, value) != value:
+            raise bad_request(name, "is given more than once. Ask for each value by itself")
+
+
 async def filtered(caller: Caller, service: Service, query: Filters) -> tuple[filtering.Selection, int, int]:
     """Return what `caller` asks for, with first and last millisecond. Raises Problem where he may not."""
     first, last = filtering.time_range(query, datetime.now(timezone.utc))

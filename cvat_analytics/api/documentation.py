@@ -48,18 +48,21 @@ def assets() -> Path:
 
 
 @router.get("/api/events/docs")
+@router.head("/api/events/docs")
 async def docs() -> Response:
     """Answer with the page."""
     return FileResponse(STATIC / "docs.html", media_type="text/html", headers=_POLICY)
 
 
 @router.get("/api/events/docs/start.js")
+@router.head("/api/events/docs/start.js")
 async def start() -> Response:
     """Answer with what starts Swagger UI."""
     return FileResponse(STATIC / "start.js", media_type="text/javascript")
 
 
 @router.get("/api/events/docs/assets/{name}")
+@router.head("/api/events/docs/assets/{name}")
 async def asset(name: str) -> Response:
     """Answer with a file of Swagger UI."""
     file = assets() / name
@@ -69,6 +72,7 @@ async def asset(name: str) -> Response:
 
 
 @router.get("/api/events/openapi.json")
+@router.head("/api/events/openapi.json")
 async def description(request: Request) -> Response:
     """Answer with the OpenAPI document."""
     return JSONResponse(request.app.openapi())

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from cvat_analytics.api import filters as filtering
 from cvat_analytics.api import ingest, queries
-from cvat_analytics.api.asking import filtered, in_organization, in_thread, stamp
+from cvat_analytics.api.asking import filtered, in_organization, in_thread, refuse_repeated, stamp
 from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.export_routes import download, start
 from cvat_analytics.api.filters import Filters
@@ -26,6 +26,8 @@ from cvat_analytics.api.streams import EventStream, chosen_encoding
 from cvat_analytics.api.vector import NotStored
 
 router = APIRouter(tags=["events"])
+
+PAGE = 1000
 
 
 class EventsQuery(Filters):
@@ -41,8 +43,8 @@ class EventsQuery(Filters):
     format: Literal["csv", "jsonl", "parquet", "arrow", "json"] | None = Field(
         None, description="Answer with the events themselves: as a stream in this form, or `json` for pages."
     )
-    limit: Annotated[int, Field(ge=1, le=5000)] = Field(
-        1000, description="Events on a page of `format=json`."
+    limit: Annotated[int, Field(ge=1, le=5000)] | None = Field(
+        None, description=f"Events on a page of `format=json`; {PAGE} where it is not given."
     )
     cursor: Annotated[str, Field(max_length=500)] | None = Field(
         None, description="Where the page begins: `next` of the one before."
@@ -162,10 +164,9 @@ async def get(
     Ask again with `query_id`: 202 while it is made, 201 when it is ready; then with `action=download` for the file (200).
     With `format` the events come at once.
     """
+    _refuse_unfit(request, query)
     if query.query_id is not None:
         return await download(request, caller, service, str(query.query_id), query.action, query.filename)
-    if query.action is not None:
-        raise bad_request("query_id", "is needed with `action=download`")
     query = in_organization(request, caller, query)
     if query.format is None:
         job = await start(
@@ -187,12 +188,22 @@ async def head(
     request: Request, caller: CallerOf, service: ServiceOf, query: Annotated[EventsQuery, Query()]
 ) -> Response:
     """Answer as GET would with the same parameters, without a body and without starting anything."""
+    _refuse_unfit(request, query)
     if query.query_id is not None:
         return await download(request, caller, service, str(query.query_id), query.action, query.filename)
-    if query.action is not None:
-        raise bad_request("query_id", "is needed with `action=download`")
     await filtered(caller, service, in_organization(request, caller, query))
     return Response(status_code=202 if query.format is None else 200)
+
+
+def _refuse_unfit(request: Request, query: EventsQuery) -> None:
+    """Raise Problem (400) for parameters that do not go together: one of them would be passed over."""
+    refuse_repeated(request)
+    if query.action is not None and query.query_id is None:
+        raise bad_request("query_id", "is needed with `action=download`")
+    if query.format != "json":
+        for name in ("limit", "cursor"):
+            if getattr(query, name) is not None:
+                raise bad_request(name, "is for pages: give it with `format=json`")
 
 
 async def _page(request: Request, caller: Caller, service: Service, query: EventsQuery) -> Response:
@@ -202,7 +213,7 @@ async def _page(request: Request, caller: Caller, service: Service, query: Event
         first, last = cursor.first_ms, cursor.last_ms
         selection = filtering.select(query, caller, first, last)
     events, following = await in_thread(
-        queries.page, service.clickhouse, selection, query.limit, cursor, first, last
+        queries.page, service.clickhouse, selection, query.limit or PAGE, cursor, first, last
     )
     text = following.text() if following else None
     headers = {"Link": f'<{request.url.include_query_params(cursor=text)}>; rel="next"'} if text else {}

@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from cvat_analytics.api import queries
-from cvat_analytics.api.asking import filtered, in_organization, in_thread, stamp
+from cvat_analytics.api.asking import filtered, in_organization, in_thread, refuse_repeated, stamp
 from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.filters import Filters, Id
 from cvat_analytics.api.jobs import Job
@@ -136,6 +136,7 @@ async def export(
         raise bad_request(
             "location", "only `local` can be had here: download the file and store it where you want it"
         )
+    refuse_repeated(request)
     await _refuse_body(request)
     query = in_organization(request, caller, query)
     job = await start(
@@ -163,8 +164,7 @@ async def _refuse_body(request: Request) -> None:
         },
         202: {"description": "It is not ready yet."},
         206: {"description": "The part of the file that the header `Range` asks for."},
-        416: {"description": "The file has no such part."},
-        **PROBLEMS(400, 404, 500),
+        **PROBLEMS(400, 404, 416, 500),
     },
 )
 @router.head("/api/events/download", include_in_schema=False)

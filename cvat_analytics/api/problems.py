@@ -86,7 +86,12 @@ def install(application: FastAPI) -> None:
 
     async def framework_s(request: Request, error: Exception) -> JSONResponse:
         assert isinstance(error, HTTPException)  # noqa: S101
-        return answer(request, Problem(error.status_code, str(error.detail), headers=error.headers))
+        detail = str(error.detail)
+        if error.status_code == 404:
+            detail = "there is nothing at this address; /api/events/docs lists what there is"
+        elif error.status_code == 405:
+            detail = f"{request.method} cannot be used here; the header `Allow` names what can"
+        return answer(request, Problem(error.status_code, detail, headers=error.headers))
 
     async def failed(request: Request, error: Exception) -> JSONResponse:
         return answer(

@@ -17,6 +17,7 @@ _MEANINGS = {
     409: "It is over already.",
     413: "The body is too large.",
     415: "The body is not JSON.",
+    416: "The file has no such part; `Content-Range` says how long it is.",
     429: "Too many exports, streams or wrong logins; `Retry-After` says when to try again.",
     500: "The query failed; `detail` has the reason.",
     503: "A part that is needed (ClickHouse, Vector, CVAT) does not answer. Try again later.",

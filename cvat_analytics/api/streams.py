@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
+from starlette.datastructures import Headers
 from starlette.responses import FileResponse, Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from cvat_analytics.api.clickhouse import Answer
 from cvat_analytics.api.problems import Problem
@@ -141,12 +142,44 @@ class EventStream(StreamingResponse):
             yield piece
 
 
+class PartialFile(FileResponse):
+    """A file on disk, or those parts of it that the header `Range` asks for."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. A `Range` that is not one of bytes is passed over, as if it were not there (RFC 9110, 14.2).
+
+        Raises Problem (416) for one that lies beyond the file.
+        """
+
+        async def unless_refused(message: Message) -> None:
+            # Starlette would refuse in plain text; nothing has been sent yet
+            if message["type"] == "http.response.start" and message["status"] == 416:
+                size = Headers(raw=message["headers"])["content-range"]
+                end = size.rpartition("/")[2]
+                raise Problem(
+                    416, f"the file has no such part: it is {end} bytes long", headers={"Content-Range": size}
+                )
+            if message["type"] == "http.response.start" and message["status"] == 400:
+                raise _NoRangeError
+            await send(message)
+
+        try:
+            await super().__call__(scope, receive, unless_refused)
+        except _NoRangeError:
+            headers = [(name, value) for name, value in scope["headers"] if name != b"range"]
+            await super().__call__({**scope, "headers": headers}, receive, send)
+
+
+class _NoRangeError(Exception):
+    """The header `Range` is not a range of bytes."""
+
+
 def finished_file(path: str, filename: str, media_type: str, accepted: str, has_range: bool) -> Response:
     """Return a finished export: in parts where a range is asked for, else compressed where that is welcome."""
     encoding = "" if has_range else chosen_encoding(accepted)
     headers = {"Content-Disposition": disposition(filename), "Vary": "Accept-Encoding"}
     if not encoding:
-        return FileResponse(path, media_type=media_type, headers=headers)
+        return PartialFile(path, media_type=media_type, headers=headers)
 
     def pieces() -> Iterator[bytes]:
         with open(path, "rb") as file:

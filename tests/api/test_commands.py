@@ -148,6 +148,7 @@ def test_users_are_added_listed_changed_and_removed(embedded):
         (("add", "a b"), "a long password\n", "make a name"),
         (("add", "admin"), "a long password\n", "own administrator"),
         (("add", "anna", "--id", "0"), "a long password\n", "0 is not in the range"),
+        (("add", "anna", "--id", str(2**63)), "a long password\n", "is not in the range"),
         (("remove", "admin"), "", "Change it there and deploy"),
         (("set-password", "admin"), "a long password\n", "Change it there and deploy"),
         (("remove", "anna"), "", "is not in the file"),

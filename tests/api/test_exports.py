@@ -142,6 +142,10 @@ def test_a_plus_that_an_url_has_turned_into_a_space_is_understood(as_):
         ({"format": "json", "limit": "0"}, "limit"),
         ({"format": "json", "cursor": "!"}, "cursor"),
         ({"format": "json", "cursor": "WzEsMl0"}, "cursor"),
+        # they would be passed over, and everything be found
+        ({"format": "csv", "limit": "5"}, "limit"),
+        ({"cursor": "WzEsMl0"}, "cursor"),
+        ({"job_id": ["300", "301"]}, "job_id"),
     ],
 )
 def test_a_wrong_parameter_is_refused_by_name(as_, parameters, field):
@@ -288,7 +292,12 @@ def test_an_interrupted_download_is_taken_up_again(as_):
     assert begin.content + rest.content == whole.content
     assert begin.headers["content-range"] == f"bytes 0-99/{len(whole.content)}"
     beyond = client.get("/api/events", params=parameters, headers={"Range": f"bytes={10**9}-"})
-    assert beyond.status_code == 416
+    assert (beyond.status_code, beyond.headers["content-range"]) == (416, f"bytes */{len(whole.content)}")
+    assert beyond.headers["content-type"] == "application/problem+json"
+    assert beyond.json()["detail"] == f"the file has no such part: it is {len(whole.content)} bytes long"
+    for no_range in ("lines=1-2", "bytes=5-2", "bytes=first", "bytes", "-"):
+        answer = client.get("/api/events", params=parameters, headers={"Range": no_range})
+        assert (answer.status_code, answer.content) == (200, whole.content), no_range
     head = client.head("/api/events", params=parameters)
     assert (head.status_code, int(head.headers["content-length"])) == (200, len(whole.content))
 
@@ -326,13 +335,24 @@ def test_methods_are_named_and_others_are_refused(as_):
         "/api/events/export": "POST, OPTIONS",
         "/api/requests": "GET, HEAD, OPTIONS",
         f"/api/requests/{uuid.uuid4()}": "GET, HEAD, DELETE, OPTIONS",
+        "/api/events/docs": "GET, HEAD, OPTIONS",
+        "/api/events/openapi.json": "GET, HEAD, OPTIONS",
+        "/health": "GET, HEAD, OPTIONS",
     }.items():
         options = client.options(path)
         assert (options.status_code, options.headers["allow"]) == (204, allowed)
         refused = client.put(path)
         assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
         assert refused.headers["content-type"] == "application/problem+json"
-    assert client.get("/api/event").status_code == 404
+        assert refused.json()["detail"] == "PUT cannot be used here; the header `Allow` names what can"
+        if "HEAD" in allowed and "requests/" not in path:
+            head, got = client.head(path), client.get(path)
+            assert (head.status_code, head.content) == (got.status_code, b"")
+    nowhere = client.get("/api/event")
+    assert nowhere.status_code == 404
+    assert (
+        nowhere.json()["detail"] == "there is nothing at this address; /api/events/docs lists what there is"
+    )
 
 
 def test_every_answer_has_a_request_id_and_keeps_a_valid_one(as_, api):
