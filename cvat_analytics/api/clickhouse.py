@@ -68,6 +68,10 @@ class Answer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection. Only for who reads, or once nobody does: `cancel` is for everybody else."""
         self.cancel()
         self._response.close()
         self._connection.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Protocol
 from urllib.parse import quote
 
@@ -52,7 +52,7 @@ def chosen_encoding(accepted: str) -> str:
     return ""
 
 
-def compressed(pieces: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+def compressed(pieces: Iterator[bytes], encoding: str) -> Generator[bytes, None, None]:
     """Yield `pieces` in that encoding. Fast levels: the network is the slow part, and two cores are all there is."""
     if not encoding:
         yield from pieces
@@ -99,7 +99,7 @@ class Turns:
             del self._running[key]
 
 
-def _closing(answer: Answer) -> Iterator[bytes]:
+def _closing(answer: Answer) -> Generator[bytes, None, None]:
     with answer:
         yield from answer.pieces()
 
@@ -117,8 +117,9 @@ class EventStream(StreamingResponse):
         }
         if encoding:
             headers["Content-Encoding"] = encoding
-        super().__init__(self._body(answer, encoding), media_type=media_type, headers=headers)
+        super().__init__(self._body(), media_type=media_type, headers=headers)
         self._answer = answer
+        self._pieces = compressed(_closing(answer), encoding)
         self._turns = turns
         self._key = key
 
@@ -127,14 +128,22 @@ class EventStream(StreamingResponse):
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._answer.cancel()
+            self._let_go()
             self._turns.give_back(self._key)
 
-    async def _body(self, answer: Answer, encoding: str) -> AsyncIterator[bytes]:
-        pieces = compressed(_closing(answer), encoding)
+    def _let_go(self) -> None:
+        """Close the connection to ClickHouse, also where nobody has asked for the first piece yet."""
+        self._answer.cancel()
+        try:
+            self._pieces.close()
+        except ValueError:
+            return  # a thread is in the middle of it, which the broken connection wakes up and which closes it then
+        self._answer.close()
+
+    async def _body(self) -> AsyncIterator[bytes]:
         while True:
             try:
-                piece = await anyio.to_thread.run_sync(next, pieces, None, abandon_on_cancel=True)
+                piece = await anyio.to_thread.run_sync(next, self._pieces, None, abandon_on_cancel=True)
             except CvatAnalyticsError as error:
                 raise BrokenOff(str(error)) from None
             if piece is None:

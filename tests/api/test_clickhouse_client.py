@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import threading
 
 import pytest
+from starlette.requests import ClientDisconnect
 
 from cvat_analytics.api.clickhouse import ClickHouse, QueryError
 from cvat_analytics.api.config import ClickHouseConfig
+from cvat_analytics.api.streams import EventStream, Turns
 from cvat_analytics.errors import UnreachableError
 
 
@@ -76,3 +79,25 @@ def test_an_answer_that_stops_is_an_error():
         pytest.raises(UnreachableError, match="before the answer was complete"),
     ):
         list(answer.pieces())
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+@pytest.mark.parametrize("gone_at", ["http.response.start", "http.response.body"])
+def test_the_connection_is_closed_whenever_the_caller_of_a_stream_goes_away(encoding: str, gone_at: str):
+    answer = one_answer([HEAD, chunk(b"a" * (3 << 20))], ends=False).ask("SELECT 1")
+    turns = Turns()
+    turns.take("ann")
+    stream = EventStream(answer, turns, "ann", encoding, "text/csv", "x.csv")
+
+    async def send(message):
+        if message["type"] == gone_at:
+            raise OSError("the caller has gone")
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    with pytest.raises(ClientDisconnect):
+        asyncio.run(stream({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send))
+    # not left to whoever collects garbage
+    assert answer._socket.fileno() == -1
+    assert turns._running.total() == 0
