@@ -99,6 +99,26 @@ def free_ports(count: int) -> list[int]:
     return [each.getsockname()[1] for each in reserved]
 
 
+def free_row() -> int:
+    """Return the first of ten ports in a row, which are free as those of `free_ports` are; the embedded stack never chooses these."""
+    for base in range(19000, 29000, 10):
+        row = [socket.socket() for _ in range(10)]
+        try:
+            for offset, each in enumerate(row):
+                each.bind(
+                    ("127.0.0.1", base + offset)
+                )  # refused where anybody has it, whether he listens or not
+        except OSError:
+            for each in row:
+                each.close()
+            continue
+        for each in row:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _RESERVED.extend(row)
+        return base
+    raise AssertionError("no ten free ports in a row between 19000 and 29000")
+
+
 def context(directory: Path, **settings: Any) -> Context:
     """Return the context of a stack on one host below `directory`, on free ports."""
     http, native, vector, grafana = free_ports(4)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cvat_analytics.embedded.processes import Part, Processes
+from tests.store import free_ports
 
 FIRST_THREAD_ENDS = """
 import ctypes, http.server, sys, threading
@@ -21,14 +21,13 @@ ctypes.CDLL(None).pthread_exit(None)
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # a part outlives, on purpose, what started it
 def test_a_process_whose_first_thread_is_dead_runs_until_it_is_stopped(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     processes = Processes(tmp_path)
     command = [sys.executable, "-c", FIRST_THREAD_ENDS, str(port)]
-    processes.ensure(Part("part", command, f"http://127.0.0.1:{port}/", "1"), timeout=30)
+    processes.ensure(Part("part", command, f"http://127.0.0.1:{port}/", "1"), timeout=60)
     pid = processes.pid("part")
     state = Path(f"/proc/{pid}/stat")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while (seen := state.read_text().rpartition(")")[2].split()[0]) != "Z" and time.monotonic() < deadline:
         time.sleep(0.01)
     assert (seen, processes.pid("part")) == ("Z", pid), (
