@@ -99,6 +99,9 @@ def _hang_clickhouse(scene: Scene) -> None:
 @fault("the disk is full")
 def _full_disk(scene: Scene) -> None:
     with scene.stage.full_disk():
+        # the client sends when it has gathered enough, which on a busy machine may be later than the fault would last
+        refused = scene.ledger.refused
+        _wait_until(lambda: scene.ledger.refused > refused, "a request meets the full disk")
         scene.pause()
 
 

@@ -47,6 +47,12 @@ class Ledger:
         with self._lock:
             self._targets = list(targets)
 
+    @property
+    def refused(self) -> int:
+        """Return how many requests were not answered 200."""
+        with self._lock:
+            return self.answers.total() - self.answers["200"]
+
     def snapshot(self) -> frozenset[int]:
         """Return the numbers acknowledged so far."""
         with self._lock:

@@ -87,7 +87,7 @@ def test_events_are_numbered_and_some_are_malformed() -> None:
 def post(port: int, body: bytes) -> int:
     request = urllib.request.Request(f"http://127.0.0.1:{port}/", body, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code
@@ -139,7 +139,7 @@ def planted(mode: str) -> dict[str, Fault]:
     def play(scene: Scene) -> None:
         scene.stage.proxy.set(mode)
         try:
-            assert scene.stage.proxy.wait_for_hit(mode, scene.stage.proxy.hits[mode], 30)
+            assert scene.stage.proxy.wait_for_hit(mode, scene.stage.proxy.hits[mode], 60)
         finally:
             scene.stage.proxy.set("")
 
@@ -158,7 +158,7 @@ def test_a_planted_loss_is_found(stage: Embedded) -> None:
 
 
 def test_a_planted_double_is_found(stage: Embedded) -> None:
-    outcome = harness.run(stage, planted(DOUBLED), seed=1, rate=100, patience=15)
+    outcome = harness.run(stage, planted(DOUBLED), seed=1, rate=100, patience=90)
     assert not outcome.passed
     assert outcome.account.duplicate
     assert not outcome.account.lost
@@ -167,6 +167,6 @@ def test_a_planted_double_is_found(stage: Embedded) -> None:
 def test_writes_that_are_refused_lose_nothing_also_where_nothing_can_be_mounted(tmp_path: Path) -> None:
     with closing(Embedded(tmp_path / "stack", mount=False)) as stage:
         faults = {name: FAULTS[name] for name in FAULTS if name.startswith("the disk is full")}
-        outcome = harness.run(stage, faults, seed=1, rate=100, hold=(1.5, 2.0), patience=60)
+        outcome = harness.run(stage, faults, seed=1, rate=100, hold=(1.5, 2.0), patience=120)
     assert outcome.passed, outcome.text()
     assert outcome.answers["503"] > 0, outcome.text()

@@ -20,7 +20,7 @@ def test_every_acknowledged_event_is_there_once_whatever_happens(tmp_path: Path)
     faults = {name: fault for name, fault in FAULTS.items() if name not in LONG}
     stage = Embedded(tmp_path / "stack")
     try:
-        outcome = harness.run(stage, faults, seed=SEED, rate=60, hold=(0.3, 0.9), patience=90)
+        outcome = harness.run(stage, faults, seed=SEED, rate=60, hold=(0.3, 0.9), patience=180)
         hits = dict(stage.proxy.hits)
     finally:
         stage.close()
