@@ -23,7 +23,7 @@ from docker.errors import DockerException
 RUN_DIRECTORY = Path("/run/cvat-analytics-test-hosts")
 """Socket, process id and locks of our own daemon. Socket paths must be short, so it is not below the cache."""
 
-_START_SECONDS = 30
+_START_SECONDS = 90
 _PREPARE = "run tests/hosts/prepare as root (it installs the Debian packages docker.io, mmdebstrap and gnupg)"
 
 

@@ -19,7 +19,7 @@ from .repository import Repository
 SUDO_PASSWORD = "ops-password"
 """The password of the user of the same name, which its sudo asks for."""
 
-_BOOT_SECONDS = 60
+_BOOT_SECONDS = 180
 
 PRETENDED = {
     "fedora": ("fedora", "43", "Fedora Linux 43 (Server Edition)", "rhel"),
@@ -98,7 +98,7 @@ class Host:
             client.connect(
                 self.ip, username=user, key_filename=str(self.key), allow_agent=False, look_for_keys=False
             )
-            channel_in, output, error = client.exec_command(command, timeout=60)
+            channel_in, output, error = client.exec_command(command, timeout=180)
             channel_in.write(stdin)
             channel_in.channel.shutdown_write()
             texts = output.read().decode(), error.read().decode()

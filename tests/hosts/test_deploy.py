@@ -62,11 +62,16 @@ def sql(host: Host, query: str) -> str:
 
 def tell_the_grafana_stand_in(host: Host, path: Path) -> None:
     """Tell the stand-in for Grafana, which speaks HTTP instead of the native protocol, where ClickHouse is now."""
-    port = runpy.run_path(str(path.parent / "group_data" / "all.py")).get("clickhouse_http_port", 8123)
+    values = runpy.run_path(str(path.parent / "group_data" / "all.py"))
+    port = values.get("clickhouse_http_port", 8123)
     host.run(
         f"sed -i '/STANDIN/d' /etc/default/grafana-server; echo CVAT_STANDIN_CLICKHOUSE_HTTP_PORT={port} "
-        ">> /etc/default/grafana-server; kill $(systemctl show --value -p MainPID grafana-server); sleep 1"
+        ">> /etc/default/grafana-server; systemctl restart grafana-server"
     )
+    deadline = time.monotonic() + 120
+    while values.get("grafana_port", 3000) not in listening(host):
+        assert time.monotonic() < deadline, host.journal("grafana-server")
+        time.sleep(0.5)
 
 
 @pytest.mark.parametrize("system", ["bookworm", "trixie"])
@@ -233,14 +238,14 @@ def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
     path = inventory(host)
     deploy(path)
     host.reboot()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and not {8123, 8282, 3000} <= set(listening(host)):
         time.sleep(0.5)
     smoke(path)
 
     host.run("systemctl mask --now clickhouse-server")
     host.reboot()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline and 8282 not in listening(host):
         time.sleep(0.5)
     event = json.dumps(
@@ -251,7 +256,7 @@ def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
     )
     assert sent.output == "200"
     host.run("systemctl unmask clickhouse-server && systemctl start clickhouse-server")
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while (
         time.monotonic() < deadline
         and sql(host, "SELECT count() FROM cvat.events WHERE user_name = 'early'") != "1"

@@ -36,7 +36,7 @@ def test_every_acknowledged_event_is_there_once_whatever_happens_to_the_units(
 ) -> None:
     host = host_factory()
     deploy(inventory(host, vector_listen_address=host.ip))
-    outcome = harness.run(OnHost(host), ON_HOST, seed=6, rate=40, hold=(0.3, 1.0), patience=60)
+    outcome = harness.run(OnHost(host), ON_HOST, seed=6, rate=40, hold=(0.3, 1.0), patience=180)
     print(outcome.text())
     assert outcome.passed, outcome.text()
     assert set(outcome.faults) == set(ON_HOST)

@@ -84,7 +84,7 @@ def export(inventory: Path, host: Host, filters: str, who: str) -> tuple[str, st
     status, body = curl(inventory, f"{events}?{filters}", who=who)
     assert status == 202, body
     query = json.loads(body)["query_id"]
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while (status := curl(inventory, f"{events}?query_id={query}", who=who)[0]) == 202:
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -97,7 +97,7 @@ def export(inventory: Path, host: Host, filters: str, who: str) -> tuple[str, st
 def can_connect(host: Host, port: int) -> bool:
     """Return whether a port of the host takes a connection from outside."""
     try:
-        with socket.create_connection((host.ip, port), timeout=1.5):
+        with socket.create_connection((host.ip, port), timeout=5):
             return True
     except OSError:
         return False

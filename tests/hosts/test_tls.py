@@ -52,7 +52,7 @@ def asked(host: Host, port: int, path: str, trust: ssl.SSLContext | None) -> int
 
 def journal_says(host: Host, unit: str, text: str) -> None:
     """Wait until a line of a unit's log has `text`."""
-    follow = f"timeout 30 sh -c 'journalctl -f -n 200 -o cat -u {unit} | grep -q -m1 {json.dumps(text)}'"
+    follow = f"timeout 120 sh -c 'journalctl -f -n 200 -o cat -u {unit} | grep -q -m1 {json.dumps(text)}'"
     assert host.run(follow, check=False).exit_code == 0, host.journal(unit)
 
 
@@ -109,7 +109,7 @@ def test_every_part_speaks_tls_and_its_clients_verify_it(
     trusted = rest.read("/etc/cvat-analytics/ca.pem")
     rest.write("/etc/cvat-analytics/ca.pem", other.make().certificate)
     rest.run("systemctl restart vector")
-    rest.run("timeout 30 sh -c 'until ss -Hltn sport = :8282 | grep -q .; do sleep 0.2; done'")
+    rest.run("timeout 120 sh -c 'until ss -Hltn sport = :8282 | grep -q .; do sleep 0.2; done'")
     waiting = {"scope": "debug:info", "source": "client", "timestamp": "1733480873.5", "job_id": 77}
     events.send([waiting], rest.ip, 8282, tls=ours)
     journal_says(rest, "vector", "certificate verify failed")
@@ -118,7 +118,7 @@ def test_every_part_speaks_tls_and_its_clients_verify_it(
     rest.run("systemctl restart vector")
     sent = "SELECT count() FROM cvat.events FINAL WHERE job_id = 77 FORMAT TSV"
     client = "clickhouse-client --config-file=/etc/cvat-analytics/secrets/clickhouse-client.xml"
-    store.run(f'timeout 30 sh -c \'until [ "$(echo "{sent}" | {client})" = 1 ]; do sleep 0.2; done\'')
+    store.run(f'timeout 120 sh -c \'until [ "$(echo "{sent}" | {client})" = 1 ]; do sleep 0.2; done\'')
 
     # and back again
     deploy(inventory(groups, **usual))
