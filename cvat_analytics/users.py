@@ -88,7 +88,8 @@ def add(users: Users, user: User) -> Users:
     """Return the users with one more. Raises InputError for a name or an id that is taken, and for what cannot be a name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,149}", user.name):
         raise InputError(
-            f"user {user.name!r}: letters, digits and _ . @ + - make a name, the first a letter or a digit"
+            f"user {user.name!r}: a name is made of the letters A to Z, digits and _ . @ + -, begins with a letter or a digit, "
+            "and is 150 characters long at most"
         )
     # Grafana does not tell names apart that differ in case only
     if user.name.lower() in {name.lower() for name in users}:

@@ -77,6 +77,8 @@ async def create(
         "application/vnd.cvat+json",
     ):
         raise Problem(415, "the body must be JSON (Content-Type: application/json)")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Problem(415, "the body must not be compressed (Content-Encoding)")
     with contextlib.ExitStack() as held:
 
         def large() -> None:

@@ -16,7 +16,7 @@ _MEANINGS = {
     404: "There is no such export, or it is somebody else's, or its time is over.",
     409: "It is over already.",
     413: "The body is too large.",
-    415: "The body is not JSON.",
+    415: "The body is not JSON, or is compressed.",
     416: "The file has no such part; `Content-Range` says how long it is.",
     429: "Too many exports, streams or wrong logins; `Retry-After` says when to try again.",
     500: "The query failed; `detail` has the reason.",

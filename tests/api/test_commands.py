@@ -145,7 +145,7 @@ def test_users_are_added_listed_changed_and_removed(embedded):
     ("arguments", "typed", "message"),
     [
         (("add", "anna"), "short\n", "too short"),
-        (("add", "a b"), "a long password\n", "make a name"),
+        (("add", "a b"), "a long password\n", "a name is made of"),
         (("add", "admin"), "a long password\n", "own administrator"),
         (("add", "anna", "--id", "0"), "a long password\n", "0 is not in the range"),
         (("add", "anna", "--id", str(2**63)), "a long password\n", "is not in the range"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gzip
 import json
 import threading
 import uuid
@@ -152,6 +153,14 @@ def test_what_cannot_be_stored_is_refused_as_a_whole_with_the_reason(as_, got, b
 def test_a_body_that_is_no_json_or_too_large_is_refused(as_, got, content, kind, status):
     answer = as_("plain").post("/api/events", content=content, headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["status"]) == (status, status)
+    assert got.requests == []
+
+
+def test_a_compressed_body_is_refused_as_such(as_, got):
+    content = gzip.compress(json.dumps(_with()).encode())
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    answer = as_("plain").post("/api/events", content=content, headers=headers)
+    assert (answer.status_code, "compressed" in answer.json()["detail"]) == (415, True)
     assert got.requests == []
 
 
