@@ -159,7 +159,8 @@ def given(certificate_file: Path, key_file: Path, host_name: str) -> Pair:
         try:
             texts.append(path.read_text())
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"setting {setting!r}: {path} cannot be read: {error}") from None
+            reason = error.strerror if isinstance(error, OSError) else "it is no text"
+            raise InputError(f"setting {setting!r}: {path} cannot be read: {reason}") from None
     pair = Pair(*texts)
     try:
         certificate = pair.x509

@@ -20,6 +20,7 @@ from cvat_analytics import inventory as inventories
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 from cvat_analytics.front_door import cvat_env, gateway
 from cvat_analytics.render import ROOT
+from cvat_analytics.topology import LOOPBACK
 from scripts.target import inventory_option
 
 _BEGINS = "--> Beginning operation run"
@@ -68,6 +69,8 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     if changed:
         _record(inventory, changed)
     _tell_of_cvat(outcome, stack, inventory)
+    for host in stack.topology.groups["gateway"]:
+        click.echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
     click.echo(f"Prove that it works: cvat-analytics smoke --inventory {inventory}")
 
 
@@ -90,7 +93,8 @@ def _tell_of_cvat(outcome: Outcome, stack: inventories.Stack, inventory: Path) -
             f"Tell CVAT, in the environment of its server and workers (docs/cvat.md; all of it: `{command}`):"
         )
         for line in outcome.told:
-            click.echo(f"  {line}")
+            local = f"  (reached from that host only: `{command}` says what to set)"
+            click.echo(f"  {line}{local if line.endswith(f'={LOOPBACK}') else ''}")
     rule, authority = (PurePath(name).name for name in (cvat_env.RULE, cvat_env.AUTHORITY))
     for name, what in outcome.files.items():
         if name == rule:

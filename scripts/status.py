@@ -39,7 +39,7 @@ def status(directory: Path | None, inventory: Path | None, as_json: bool) -> Non
         for part in report.parts:
             log = f"  (log: {logs.log(part.name)})" if logs and part.state != "running" else ""
             click.echo(
-                f"{part.name:<11} {part.state:<14} {part.version:<14} {part.address:<30} {part.host}{log}".rstrip()
+                f"{part.name:<11} {part.state:<14} {part.version:<18} {part.address:<30} {part.host}{log}".rstrip()
             )
             if part.problem:
                 click.echo(f"            {part.problem}")

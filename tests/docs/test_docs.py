@@ -33,6 +33,22 @@ def test_links_lead_to_files_that_exist(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_to_headings_that_exist(document: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text())
+    assert [
+        f"{file}#{anchor}"
+        for file, anchor in targets
+        if anchor not in _anchors(document.parent / file if file else document)
+    ] == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return what GitHub makes of a page's headings: small letters, no punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_and_targets_that_a_page_names_exist(document: Path) -> None:
     text = document.read_text()
     makefile = (ROOT / "Makefile").read_text()

@@ -99,6 +99,7 @@ def test_when_cvat_does_not_answer_nobody_comes_in_and_status_says_why(tmp_path:
             assert found.problem.startswith(f"lets nobody in: CVAT at {away} does not answer the question")
             assert "(ConnectError)" in found.problem
             assert "'cvat_server_url'" in found.problem
+        assert {case.name for case in FRONT if _fails(access, case)} == {"12-login-can-be-checked"}
 
         api.kill()
         assert health.of(access, "events_api").state == "not answering"

@@ -60,6 +60,7 @@ def test_what_the_cvat_side_needs_is_said_with_the_command_that_makes_it(
     monkeypatch.setattr(inventories, "load", lambda path: described)
     lines = [
         "    [a] CVAT setting: CLICKHOUSE_PORT=8443  (was 8123)",
+        "    [a] CVAT setting: CLICKHOUSE_HOST=127.0.0.1",
         "    [a] CVAT file: analytics.yml has changed",
         "    [a] CVAT file: cvat-analytics-ca.pem is new",
     ]
@@ -71,6 +72,8 @@ def test_what_the_cvat_side_needs_is_said_with_the_command_that_makes_it(
         "Tell CVAT, in the environment of its server and workers (docs/cvat.md; all of it: "
         f"`cvat-analytics cvat-env --inventory {path}`):",
         "  CLICKHOUSE_PORT=8443  (was 8123)",
+        "  CLICKHOUSE_HOST=127.0.0.1  (reached from that host only: "
+        f"`cvat-analytics cvat-env --inventory {path}` says what to set)",
         "The rule for CVAT's traefik has changed. Put it beside CVAT's docker-compose.yml, then restart traefik (docs/cvat.md):",
         f"  cvat-analytics cvat-env --inventory {path} --format traefik > analytics.yml",
         "The stack's authority, which CVAT has to trust for its exports, is new. Copy it to beside CVAT's docker-compose.yml, then "
