@@ -67,6 +67,7 @@ OWN = {
                 {"title": "Bad", "url": "javascript:alert(1)"}]}]}]}),
         _panel(10, "news", "News"),
         _panel(11, "timeseries", "Days", "SELECT toDateTime(1772582400, 'UTC') AS time, 5 AS n"),
+        _panel(12, "heatmap", "One day", "SELECT toDateTime(1772640000, 'UTC') AS time, 5 AS n"),
     ],
 }  # fmt: skip
 
@@ -117,6 +118,12 @@ def test_a_heat_map_has_its_rows_in_grafanas_order(own: Page) -> None:
     assert len(chart["xAxis"][0]["data"]) == 6
     assert max(cell[2] for cell in chart["series"][0]["data"]) == 50000
     assert own.ink(own.panel("Heat")) > 10
+
+
+def test_a_heat_map_of_one_day_has_one_column(own: Page) -> None:
+    chart = own.chart(own.panel("One day"))
+    assert [cell[:3] for cell in chart["series"][0]["data"]] == [[0, 0, 5]]
+    assert chart["xAxis"][0]["data"] == ["03-04 16:00"]
 
 
 def test_a_stat_has_unit_and_threshold(own: Page) -> None:

@@ -106,6 +106,7 @@ export function heatmap(body, panel, data, context) {
 
 /** Return all times from the first to the last in the steps that they have, so that an empty day leaves a gap. */
 function filled(times) {
+  if (times.length < 2) return times;
   const step = times.slice(1).reduce((least, each, i) => Math.min(least, each - times[i]), Infinity);
   const steps = (times.at(-1) - times[0]) / step;
   if (!(steps < 2000) || times.some((each) => (each - times[0]) % step)) return times;
