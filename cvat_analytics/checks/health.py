@@ -38,8 +38,8 @@ class Health:
 class _Answer:
     status: int
     body: bytes
-    ends: datetime | None
-    """When the certificate that was shown ends."""
+    valid: tuple[datetime, datetime] | None
+    """From when until when the certificate that was shown is."""
 
 
 def of(access: Access, component: str) -> Health:
@@ -69,10 +69,14 @@ def _get(endpoint: Endpoint, path: str, headers: Mapping[str, str] | None = None
         shown = connection.sock.getpeercert() if isinstance(connection.sock, ssl.SSLSocket) else None
         connection.request("GET", path, headers=dict(headers or {}))
         answer = connection.getresponse()
-        ends = ssl.cert_time_to_seconds(str(shown["notAfter"])) if shown else None
-        return _Answer(answer.status, answer.read(), datetime.fromtimestamp(ends, UTC) if ends else None)
+        valid = (_moment(shown["notBefore"]), _moment(shown["notAfter"])) if shown else None
+        return _Answer(answer.status, answer.read(), valid)
     finally:
         connection.close()
+
+
+def _moment(text: object) -> datetime:
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(str(text)), UTC)
 
 
 def _alive(answer: _Answer, path: str, unit: str) -> Health:
@@ -82,12 +86,18 @@ def _alive(answer: _Answer, path: str, unit: str) -> Health:
 
 
 def _soon(answer: _Answer) -> str:
-    """Say when a certificate ends soon."""
-    left = answer.ends - datetime.now(UTC) if answer.ends else RENEW_BEFORE
-    if left >= RENEW_BEFORE:
+    """Say when a certificate ends soon: within 60 days, or for one that lives shortly within a quarter of its life.
+
+    A program that renews such a one does it when a third is left (https://letsencrypt.org/docs/faq/).
+    """
+    if not answer.valid:
+        return ""
+    begins, ends = answer.valid
+    left = ends - datetime.now(UTC)
+    if left >= min(RENEW_BEFORE, (ends - begins) / 4):
         return ""
     return (
-        f"its certificate ends on {answer.ends:%Y-%m-%d} (in {left.days} days): the next deploy renews one of the stack's own "
+        f"its certificate ends on {ends:%Y-%m-%d} (in {left.days} days): the next deploy renews one of the stack's own "
         "authority, another one is yours to renew"
     )
 

@@ -147,14 +147,19 @@ def _fails(access: Access, case: Case) -> bool:
     return False
 
 
-def test_a_certificate_that_ends_or_is_not_ours_is_told(tmp_path: Path, store: Store) -> None:
+def test_a_certificate_that_ends_or_is_not_ours_is_told(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     authority = Authority(tmp_path)
     names = ["vector.example.org"]
-    for name, left in (("good", 61), ("soon", 30), ("ended", -1)):
+    quarter = timedelta(days=90)
+    for name, life, left in (
+        ("good", CERTIFICATE_LIFETIME, 61), ("soon", CERTIFICATE_LIFETIME, 30), ("ended", CERTIFICATE_LIFETIME, -1),
+        ("short", quarter, 29), ("short-soon", quarter, 20),
+    ):  # fmt: skip
+        monkeypatch.setattr("cvat_analytics.certificates.CERTIFICATE_LIFETIME", life)
         # made as if at a time from which on it has that many days left
-        authority.issue(
-            name, names, now=datetime.now(UTC) - CERTIFICATE_LIFETIME + timedelta(days=left, hours=1)
-        )
+        authority.issue(name, names, now=datetime.now(UTC) - life + timedelta(days=left, hours=1))
 
     def seen(name: str, at: Trust) -> Health:
         with listening_with(tmp_path / f"{name}.pem") as (host, port, _):
@@ -167,6 +172,8 @@ def test_a_certificate_that_ends_or_is_not_ours_is_told(tmp_path: Path, store: S
     soon = seen("soon", ours)
     assert soon.state == "running"
     assert "(in 30 days): the next deploy renews" in soon.problem
+    assert seen("short", ours) == Health("running"), "what renews it does so at 30 days"
+    assert "(in 20 days)" in seen("short-soon", ours).problem
     assert seen("ended", ours) == Health(
         "failing", "no client accepts its certificate (certificate has expired): deploy again"
     )
