@@ -136,7 +136,7 @@ def running_api(
     limits = {
         "keep_seconds": 3600,
         "per_user": 1000,
-        "bytes_per_user": 2**30,
+        "bytes_per_user": 10 * 2**30,
         "running_per_user": 2,
         "running": 4,
     } | exports
