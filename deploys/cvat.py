@@ -5,13 +5,14 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import PurePath
 
-from pyinfra import host, logger
+from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
 from cvat_analytics.front_door import cvat_env
 from deploys.facts import STATE_DIRECTORY, FileText
 from deploys.operations import Commands
 from deploys.plan import Plan
+from deploys.report import tell
 
 _NOTE = f"{STATE_DIRECTORY}/cvat-environment"
 
@@ -35,7 +36,7 @@ def apply(plan: Plan) -> None:
 
 @operation()
 def told(environment: dict[str, str], files: dict[str, str]) -> Commands:
-    """Note what CVAT has to be told, and log what of it is new, in the form that `cvat-analytics deploy` reads.
+    """Note what CVAT has to be told, and report what of it is new.
 
     + environment: names and values, no secrets
     + files: names and checksums of what lies beside CVAT's docker-compose.yml
@@ -49,9 +50,9 @@ def told(environment: dict[str, str], files: dict[str, str]) -> Commands:
     for name, value in environment.items():
         if known.get(name) != value:
             was = f"  (was {known[name]})" if name in known else ""
-            host.log(f"CVAT setting: {name}={value}{was}", logger.info)
+            tell("cvat setting", text=f"{name}={value}{was}")
     for name, checksum in files.items():
         if known.get(name) != checksum:
-            host.log(f"CVAT file: {name} {'has changed' if name in known else 'is new'}", logger.info)
+            tell("cvat file", name=name, change="has changed" if name in known else "is new")
     yield f"install -d -m 755 {STATE_DIRECTORY}"
     yield StringCommand(f"cat > {_NOTE}", _stdin=text.splitlines())

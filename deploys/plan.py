@@ -21,6 +21,7 @@ from cvat_analytics.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context
 from cvat_analytics.settings import COMPONENTS, Settings
 from deploys import packages
 from deploys.facts import Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
+from deploys.report import tell
 
 if TYPE_CHECKING:
     from cvat_analytics.topology import Topology
@@ -109,8 +110,9 @@ def make(inventory_file: Path) -> Plan:
         if "clickhouse" in components and "clickhouse-client" in state.packages:
             _check_history(rendering)
     except InputError as error:
-        # pyinfra prints its own kind of error as a message, and any other with a traceback
-        raise PyinfraError(str(error)) from None
+        told = tell("refused", reason=str(error))
+        # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
+        raise PyinfraError("refused: the reason stands at the end" if told else str(error)) from None
     return Plan(rendering, state, stack.secrets_file.parent)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -21,18 +21,8 @@ from cvat_analytics.errors import CvatAnalyticsError, InputError
 from cvat_analytics.front_door import cvat_env, gateway
 from cvat_analytics.render import ROOT
 from cvat_analytics.topology import LOOPBACK
+from deploys.report import FILE
 from scripts.target import inventory_option
-
-_BEGINS = "--> Beginning operation run"
-"""What pyinfra says before its first change; everything before that is reading."""
-_NOT_CONNECTED = re.compile(
-    r"\[([^\]]+)\] ((?:SSH error|SSH host key error|Could not resolve hostname|Could not connect|EOF error|Authentication error) .*)"
-)
-_TOLD = re.compile(r"CVAT setting: (.*\S)")
-_FILE = re.compile(r"CVAT file: (\S+) ((?:is new|has changed))")
-"""What deploys/cvat.py says of CVAT's settings and of the files beside its docker-compose.yml."""
-_PLACE_IN_CODE = re.compile(r"^--> pyinfra error in \S+ line \d+: ")
-"""Where a refusal was raised is of no use to an operator; what it says is."""
 
 
 @click.command()
@@ -126,14 +116,26 @@ def bring(inventory: Path, dry: bool = False, options: Sequence[str] = (), quiet
     Raises InputError when it was refused before the first change, CvatAnalyticsError when a step failed.
     """
     arguments = ["--json", "--fail-percent", "0", "--dry" if dry else "-y", *options]
-    outcome, begun, unreachable, code = _pyinfra(inventory.absolute(), arguments, quiet)
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "report"
+        path.touch()
+        output, code = _pyinfra(inventory.absolute(), arguments, path, quiet)
+        # twice: pyinfra asks an operation what it would do, and then to do it
+        told = list(dict.fromkeys(path.read_text().splitlines()))
+    report: dict[str, list[dict[str, str]]] = {}
+    for line in map(json.loads, told):
+        report.setdefault(line["what"], []).append(line)
     if code == 0:
-        return outcome
-    reasons = [
-        f"host {host}: cannot be reached ({reason}). Check its name and ssh_hostname, ssh_port, ssh_user, ssh_key in the inventory"
-        for host, reason in unreachable
+        return Outcome(
+            json.loads(output),
+            [each["text"] for each in report.get("cvat setting", [])],
+            {each["name"]: each["change"] for each in report.get("cvat file", [])},
+        )
+    reasons = [each["reason"] for each in report.get("refused", [])] + [
+        f"host {each['host']}: cannot be reached ({each['reason']}). Check its name and ssh_hostname, ssh_port, ssh_user, ssh_key in the inventory"
+        for each in report.get("unreachable", [])
     ]
-    if not begun:
+    if "begun" not in report:
         raise InputError("\n".join([*reasons, "refused before the first change; the hosts are as they were"]))
     raise CvatAnalyticsError(
         "\n".join(
@@ -176,38 +178,33 @@ def _ensure_secrets(stack: inventories.Stack, dry: bool) -> None:
     stack.secrets()
 
 
-def _pyinfra(
-    inventory: Path, arguments: list[str], quiet: bool
-) -> tuple[Outcome, bool, list[tuple[str, str]], int]:
-    """Run pyinfra; return its outcome, whether it began to change hosts, hosts not reached and why, its exit code.
+def _pyinfra(inventory: Path, arguments: list[str], report: Path, quiet: bool) -> tuple[str, int]:
+    """Run pyinfra; return its result as JSON, and its exit code. What happens is told in the file `report` (deploys/report.py).
 
     What it says goes to standard error as it comes, or with `quiet` only when it fails.
     """
-    command = [sys.executable, "-m", "pyinfra", str(inventory), "deploy.py", *arguments]
-    environment = os.environ | {"PYINFRA_PROGRESS": "off"}
-    begun = False
-    unreachable: list[tuple[str, str]] = []
-    told: list[str] = []
-    files: dict[str, str] = {}
-    said: list[str] = []
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        for line in process.stderr or ():
-            begun = begun or _BEGINS in line
-            unreachable += _NOT_CONNECTED.findall(line)
-            told += _TOLD.findall(line)
-            files |= dict(_FILE.findall(line))
-            said.append(_PLACE_IN_CODE.sub("cvat-analytics: ", line))
-            if not quiet:
-                click.echo(said[-1], nl=False, err=True)
-        output = process.stdout.read() if process.stdout else ""
-    code = process.returncode
-    if quiet and code != 0:
-        click.echo("".join(said), nl=False, err=True)
-    # said twice: pyinfra asks an operation what it would do, and then to do it
-    told = list(dict.fromkeys(told))
-    return Outcome(json.loads(output) if code == 0 else {}, told, files), begun, unreachable, code
+    command = [
+        sys.executable,
+        "-m",
+        "pyinfra",
+        str(inventory),
+        "deploy.py",
+        "--config",
+        "deploys/watch_config.py",
+    ]
+    environment = os.environ | {"PYINFRA_PROGRESS": "off", FILE: str(report)}
+    process = subprocess.run(
+        [*command, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE if quiet else None,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    if quiet and process.returncode != 0:
+        click.echo(process.stderr, nl=False, err=True)
+    return process.stdout, process.returncode
 
 
 def _show_plan(plan: list[dict[str, Any]]) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import re
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cvat_analytics.front_door import cvat_env
+from deploys.report import FILE
 from tests.deploys.conftest import Deploy
 
 NOTE = "/var/lib/cvat-analytics/cvat-environment"
@@ -22,13 +22,35 @@ def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
 
 
-def said(caplog: pytest.LogCaptureFixture) -> list[str]:
-    # twice: pyinfra asks an operation what it would do, and then to do it
-    return list(dict.fromkeys(re.findall(r"CVAT setting: (.*)", caplog.text)))
+class Report:
+    """What the deploys of a test have reported (deploys/report.py)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clear()
+
+    def clear(self) -> None:
+        self.path.write_text("")
+
+    def _lines(self, what: str) -> list[dict[str, str]]:
+        # twice: pyinfra asks an operation what it would do, and then to do it
+        lines = [json.loads(line) for line in dict.fromkeys(self.path.read_text().splitlines())]
+        return [line for line in lines if line["what"] == what]
+
+    @property
+    def settings(self) -> list[str]:
+        return [line["text"] for line in self._lines("cvat setting")]
+
+    @property
+    def files(self) -> list[str]:
+        return [f"{line['name']} {line['change']}" for line in self._lines("cvat file")]
 
 
-def files(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return list(dict.fromkeys(re.findall(r"CVAT file: (.*)", caplog.text)))
+@pytest.fixture
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
+    """Return the report of this test's deploys, which is asked for as `cvat-analytics deploy` asks for it."""
+    monkeypatch.setenv(FILE, str(tmp_path / "report"))
+    return Report(tmp_path / "report")
 
 
 @pytest.fixture
@@ -45,30 +67,28 @@ def notes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return found
 
 
-def test_a_first_deploy_says_everything(run_deploy: Deploy, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_a_first_deploy_says_everything(run_deploy: Deploy, report: Report) -> None:
     run = run_deploy(settings=SETTINGS)
-    assert "DJANGO_LOG_SERVER_PORT=9282" in said(caplog)
-    assert "CLICKHOUSE_USER=cvat" in said(caplog)
+    assert "DJANGO_LOG_SERVER_PORT=9282" in report.settings
+    assert "CLICKHOUSE_USER=cvat" in report.settings
     assert len(run.matching(f"cat > {NOTE}")) == 1
     assert run.position(f"cat > {NOTE}") > run.position("systemctl restart vector"), "not before it is true"
-    assert [value for value in run.secrets.values() if value in caplog.text] == []
+    assert [value for value in run.secrets.values() if value in report.path.read_text()] == []
 
 
 def test_a_later_one_says_what_has_changed(
-    run_deploy: Deploy, caplog: pytest.LogCaptureFixture, notes: list[list[str]]
+    run_deploy: Deploy, report: Report, notes: list[list[str]]
 ) -> None:
-    caplog.set_level(logging.INFO)
     run_deploy(settings=SETTINGS)
     before = [line.replace("9282", "8282") for line in notes[-1]]
-    caplog.clear()
+    report.clear()
     run = run_deploy(settings=SETTINGS, answers={f"cat {NOTE}": before})
-    assert said(caplog) == ["DJANGO_LOG_SERVER_PORT=9282  (was 8282)"]
-    caplog.clear()
+    assert report.settings == ["DJANGO_LOG_SERVER_PORT=9282  (was 8282)"]
+    report.clear()
     run = run_deploy(
         settings=SETTINGS, answers={f"cat {NOTE}": [line.replace("8282", "9282") for line in before]}
     )
-    assert said(caplog) == []
+    assert report.settings == []
     assert run.matching(f"cat > {NOTE}") == []
 
 
@@ -82,36 +102,34 @@ def test_only_the_host_of_the_store_remembers_it(run_deploy: Deploy) -> None:
 
 
 def test_a_rule_of_traefiks_that_has_changed_is_told_of(
-    run_deploy: Deploy, caplog: pytest.LogCaptureFixture, notes: list[list[str]]
+    run_deploy: Deploy, report: Report, notes: list[list[str]]
 ) -> None:
-    caplog.set_level(logging.INFO)
     run_deploy(settings=SETTINGS)
     before = notes[-1]
-    assert files(caplog) == ["analytics.yml is new"]
-    caplog.clear()
+    assert report.files == ["analytics.yml is new"]
+    report.clear()
     run_deploy(settings=SETTINGS | {"grafana_port": 3001}, answers={f"cat {NOTE}": before})
-    assert said(caplog) == ["DJANGO_LOG_VIEWER_PORT=3001  (was 3000)"]
-    assert files(caplog) == ["analytics.yml has changed"]
-    caplog.clear()
+    assert report.settings == ["DJANGO_LOG_VIEWER_PORT=3001  (was 3000)"]
+    assert report.files == ["analytics.yml has changed"]
+    report.clear()
     # CVAT's own rule does
     run_deploy(settings=SETTINGS | {"grafana_serve_from_sub_path": False}, answers={f"cat {NOTE}": before})
-    assert said(caplog) == files(caplog) == []
+    assert report.settings == report.files == []
 
 
 def test_an_authority_that_cvat_does_not_know_yet_is_told_of(
-    run_deploy: Deploy, caplog: pytest.LogCaptureFixture, notes: list[list[str]], tmp_path: Path
+    run_deploy: Deploy, report: Report, notes: list[list[str]], tmp_path: Path
 ) -> None:
-    caplog.set_level(logging.INFO)
     run_deploy(settings=SETTINGS)
     before = notes[-1]
-    caplog.clear()
+    report.clear()
     run_deploy(settings=SETTINGS | {"clickhouse_tls": True}, answers={f"cat {NOTE}": before})
-    assert [line.partition("=")[0] for line in said(caplog)] == ["CLICKHOUSE_PORT"]
-    assert files(caplog) == ["cvat-analytics-ca.pem is new"]
-    caplog.clear()
+    assert [line.partition("=")[0] for line in report.settings] == ["CLICKHOUSE_PORT"]
+    assert report.files == ["cvat-analytics-ca.pem is new"]
+    report.clear()
     # lost, and made anew
     known = notes[-1]
     shutil.rmtree(tmp_path / "certificates")
     run_deploy(settings=SETTINGS | {"clickhouse_tls": True}, answers={f"cat {NOTE}": known})
-    assert said(caplog) == []
-    assert files(caplog) == ["cvat-analytics-ca.pem has changed"]
+    assert report.settings == []
+    assert report.files == ["cvat-analytics-ca.pem has changed"]

@@ -6,13 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner, Result
-
 from cvat_analytics import plugin, secrets
 from cvat_analytics.certificates import Authority
 from cvat_analytics.settings import validate
-from scripts.cli import main
 from tests.deploys.conftest import DEBIAN_12, OFFERS
+from tests.hosts.command import Outcome, cvat_analytics
 
 TLS = {"clickhouse_tls": True, "vector_tls": True, "grafana_tls": True}
 CONFIGURATION = "/etc/vector/vector.toml"
@@ -25,7 +23,7 @@ def written(directory: Path) -> dict[str, bytes]:
     }
 
 
-def preview(directory: Path, **settings: Any) -> Result:
+def preview(directory: Path, **settings: Any) -> Outcome:
     """Run `deploy --dry --diff` against one fake host that has the configuration of an earlier version."""
     answers = {
         "os-release": DEBIAN_12.splitlines(),
@@ -38,12 +36,13 @@ def preview(directory: Path, **settings: Any) -> Result:
     data = {"fake_responses": answers, "fake_delay": 0, "fake_delay_jitter": 0, "_sudo": False, **settings}
     inventory = directory / "hosts.py"
     inventory.write_text(f"clickhouse = vector = grafana = [('@fake/a', {data!r})]\n")
-    return CliRunner().invoke(main, ["deploy", "--inventory", str(inventory), "--dry", "--diff"])
+    # a process of its own: pyinfra writes past this one's standard error
+    return cvat_analytics("deploy", "--inventory", inventory, "--dry", "--diff")
 
 
 def test_a_first_preview_makes_neither_passwords_nor_an_authority(tmp_path: Path) -> None:
     shown = preview(tmp_path, **TLS)
-    assert shown.exit_code == 0, shown.output
+    assert shown.exit_code == 0, shown.text
     assert set(written(tmp_path)) == {"hosts.py"}
     for line in (
         f"Would generate passwords into {tmp_path}/secrets.json.",
@@ -51,11 +50,11 @@ def test_a_first_preview_makes_neither_passwords_nor_an_authority(tmp_path: Path
         "would change  clickhouse: configuration  on @fake/a",
         "create /etc/cvat-analytics/secrets/vector/tls_key",
     ):
-        assert line in shown.output
+        assert line in shown.text
     # what is not secret is shown as it would be
-    assert "-an earlier version" in shown.output
-    assert '+tls.crt_file = "/run/credentials/vector.service/tls_certificate"' in shown.output
-    assert "PRIVATE KEY" not in shown.output
+    assert "-an earlier version" in shown.text
+    assert '+tls.crt_file = "/run/credentials/vector.service/tls_certificate"' in shown.text
+    assert "PRIVATE KEY" not in shown.text
 
 
 def test_a_preview_leaves_passwords_and_certificates_as_they_are(tmp_path: Path) -> None:
@@ -69,15 +68,15 @@ def test_a_preview_leaves_passwords_and_certificates_as_they_are(tmp_path: Path)
     authority.issue("clickhouse-fake-a", ["old.example.org"])
     before = written(tmp_path)
     shown = preview(tmp_path, **TLS)
-    assert shown.exit_code == 0, shown.output
+    assert shown.exit_code == 0, shown.text
     assert written(tmp_path).items() - before.items() == {("hosts.py", (tmp_path / "hosts.py").read_bytes())}
-    assert "create /etc/clickhouse-server/cvat-analytics-key.pem" in shown.output
-    assert f"Would generate passwords into {passwords}" in shown.output
-    assert "Would make" not in shown.output
-    assert kept.mask(shown.output) == shown.output
+    assert "create /etc/clickhouse-server/cvat-analytics-key.pem" in shown.text
+    assert f"Would generate passwords into {passwords}" in shown.text
+    assert "Would make" not in shown.text
+    assert kept.mask(shown.text) == shown.text
 
 
 def test_passwords_that_a_setting_names_must_be_there_for_a_preview_too(tmp_path: Path) -> None:
     shown = preview(tmp_path, secrets_file=str(tmp_path / "elsewhere.json"))
     assert shown.exit_code == 2
-    assert "elsewhere.json: there is none. Restore it" in shown.output
+    assert "elsewhere.json: there is none. Restore it" in shown.text

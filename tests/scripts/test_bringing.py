@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -24,18 +25,30 @@ Said = Callable[..., None]
 
 @pytest.fixture
 def pyinfra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Said:
-    """Return a function that lets pyinfra print these lines, answer this, and end so."""
+    """Return a function that lets pyinfra report these lines, say this, answer this, and end so."""
 
-    def says(lines: list[str], answer: dict[str, Any], code: int = 0) -> None:
+    def says(report: list[dict[str, str]], answer: dict[str, Any], code: int = 0, log: str = "") -> None:
         program = tmp_path / "pyinfra"
-        text = "\n".join(lines)
+        (tmp_path / "reported").write_text("".join(f"{json.dumps(line)}\n" for line in report))
         program.write_text(
-            f"#!/bin/sh\ncat >&2 <<'X'\n{text}\nX\ncat <<'X'\n{json.dumps(answer)}\nX\nexit {code}\n"
+            f"#!/bin/sh\necho {shlex.quote(log)} >&2\ncat {tmp_path}/reported >> $CVAT_ANALYTICS_DEPLOY_REPORT\n"
+            f"cat <<'X'\n{json.dumps(answer)}\nX\nexit {code}\n"
         )
         program.chmod(0o755)
         monkeypatch.setattr(deploy.sys, "executable", str(program))
 
     return says
+
+
+BEGUN = {"what": "begun"}
+
+
+def setting(text: str) -> dict[str, str]:
+    return {"what": "cvat setting", "text": text}
+
+
+def unreachable(reason: str) -> dict[str, str]:
+    return {"what": "unreachable", "host": "a", "reason": reason}
 
 
 def plan(*changes: str) -> dict[str, Any]:
@@ -46,8 +59,8 @@ def plan(*changes: str) -> dict[str, Any]:
 
 
 def test_what_cvat_has_to_be_told_is_collected_once(pyinfra: Said, tmp_path: Path) -> None:
-    line = "    [a] CVAT setting: DJANGO_LOG_SERVER_PORT=9282  (was 8282)"
-    pyinfra([line, "--> Beginning operation run", line], {"results": {"operations": []}})
+    line = setting("DJANGO_LOG_SERVER_PORT=9282  (was 8282)")
+    pyinfra([line, BEGUN, line], {"results": {"operations": []}})
     assert deploy.bring(tmp_path / "hosts.py", quiet=True).told == ["DJANGO_LOG_SERVER_PORT=9282  (was 8282)"]
 
 
@@ -59,12 +72,12 @@ def test_what_the_cvat_side_needs_is_said_with_the_command_that_makes_it(
     described = inventories.load(path)
     monkeypatch.setattr(inventories, "load", lambda path: described)
     lines = [
-        "    [a] CVAT setting: CLICKHOUSE_PORT=8443  (was 8123)",
-        "    [a] CVAT setting: CLICKHOUSE_HOST=127.0.0.1",
-        "    [a] CVAT file: analytics.yml has changed",
-        "    [a] CVAT file: cvat-analytics-ca.pem is new",
+        setting("CLICKHOUSE_PORT=8443  (was 8123)"),
+        setting("CLICKHOUSE_HOST=127.0.0.1"),
+        {"what": "cvat file", "name": "analytics.yml", "change": "has changed"},
+        {"what": "cvat file", "name": "cvat-analytics-ca.pem", "change": "is new"},
     ]
-    pyinfra([*lines, "--> Beginning operation run", *lines], {"results": {"operations": []}})
+    pyinfra([*lines, BEGUN, *lines], {"results": {"operations": []}})
     result = CliRunner().invoke(main, ["deploy", "--inventory", str(path)])
     assert result.exit_code == 0, result.output
     told = result.stdout[result.stdout.index("Tell CVAT") :].splitlines()
@@ -94,7 +107,7 @@ def test_a_deploy_notes_that_people_are_sent_to_another_port_than_the_gateways(
     )
     described = inventories.load(path)
     monkeypatch.setattr(inventories, "load", lambda path: described)
-    pyinfra(["--> Beginning operation run"], {"results": {"operations": []}})
+    pyinfra([BEGUN], {"results": {"operations": []}})
     result = CliRunner().invoke(main, ["deploy", "--inventory", str(path)])
     assert result.exit_code == 0, result.output
     (note,) = [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
@@ -121,13 +134,23 @@ def test_a_deploy_notes_that_people_are_sent_to_another_port_than_the_gateways(
 def test_a_host_that_is_not_reached_is_named_with_the_reason_and_the_settings_to_look_at(
     pyinfra: Said, tmp_path: Path, said: str, reason: str
 ) -> None:
-    pyinfra([f"    [a] {said}", "--> pyinfra error: No hosts remaining!"], {}, code=1)
+    pyinfra([unreachable(said)], {}, code=1, log="--> pyinfra error: No hosts remaining!")
     with pytest.raises(InputError) as refused:
         deploy.bring(tmp_path / "hosts.py", quiet=True)
     first, last = str(refused.value).splitlines()
     assert first.startswith(f"host a: cannot be reached ({reason}"), first
     assert "ssh_key in the inventory" in first
     assert last == "refused before the first change; the hosts are as they were"
+
+
+def test_pyinfra_itself_reports_a_host_that_is_not_reached(tmp_path: Path) -> None:
+    (tmp_path / "hosts.py").write_text(
+        "clickhouse = vector = grafana = [('a', {'ssh_hostname': '127.0.0.1', 'ssh_port': 1})]\n"
+    )
+    with pytest.raises(
+        InputError, match=r"host a: cannot be reached \((.|\n)*refused before the first change"
+    ):
+        deploy.bring(tmp_path / "hosts.py", quiet=True)
 
 
 def test_a_mistyped_group_of_the_inventory_is_not_left_out_in_silence(tmp_path: Path) -> None:
@@ -143,14 +166,14 @@ def test_a_mistyped_group_of_the_inventory_is_not_left_out_in_silence(tmp_path: 
 def test_a_failed_step_and_a_refusal_are_told_apart(
     pyinfra: Said, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pyinfra(["[a] Could not connect (timed out)"], {}, code=1)
+    pyinfra([unreachable("Could not connect (timed out)")], {}, code=1, log="No hosts remaining!")
     with pytest.raises(
         InputError,
         match=r"host a: cannot be reached \(Could not connect \(timed out\)\)(.|\n)*refused before the first change",
     ):
         deploy.bring(tmp_path / "hosts.py", quiet=True)
-    assert "Could not connect" in capsys.readouterr().err, "quiet is for what goes well"
-    pyinfra(["--> Beginning operation run", "no space left"], {}, code=1)
+    assert "No hosts remaining" in capsys.readouterr().err, "quiet is for what goes well"
+    pyinfra([BEGUN], {}, code=1, log="no space left")
     with pytest.raises(CvatAnalyticsError, match="a step failed") as failed:
         deploy.bring(tmp_path / "hosts.py", quiet=True)
     assert failed.value.exit_code == 1
