@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo deploy test check bench faults docs screenshots lock
+.PHONY: help setup demo deploy test check wheel bench faults docs screenshots lock
 SHELL := /bin/bash
 
 # A certain Python, 3.12 or newer; without it the first that is found, or one that uv brings.
@@ -47,6 +47,9 @@ test: setup .venv/.dev ## run every check and test, real hosts included
 check: .venv/.dev ## formatting, lint, types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && \
 	  $(BIN)/mypy --python-version 3.10 -p cvat_analytics.api -m cvat_analytics.users -m cvat_analytics.errors
+
+wheel: setup ## build the wheel into dist/
+	@$(UV) build -q --wheel --no-build-isolation -p $(BIN)/python -o dist .
 
 bench: setup .venv/.dev ## measure, and compare with the targets
 	@$(BIN)/python -m benchmarks $(ARGS)

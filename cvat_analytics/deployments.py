@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable
 
 from cvat_analytics.access import Access, plain_errors
-from cvat_analytics.render import ROOT
+from cvat_analytics.base.project import ROOT
 
 
 def record(access: Access, hosts: Iterable[str], changes: int) -> None:

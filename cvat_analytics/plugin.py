@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import tarfile
 import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
 
+from cvat_analytics.base.project import cache_directory
 from cvat_analytics.errors import InputError
 from cvat_analytics.settings import Settings
 
@@ -60,7 +60,7 @@ def _fetch(settings: Settings, architecture: str, wanted: str) -> tuple[bytes, s
         if not path.is_file():
             raise InputError(f"package_source {source}: has no {name}. Put it there")
         return path.read_bytes(), str(path)
-    cached = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cvat-analytics" / name
+    cached = cache_directory() / name
     if cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest() == wanted:
         return cached.read_bytes(), str(cached)
     vendor = _VENDOR_URL.format(name=NAME, version=settings.grafana_plugin_version, architecture=architecture)

@@ -10,21 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import jinja2
 
 from cvat_analytics import alerts, memory, tls
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.certificates import Authority, Pair
 from cvat_analytics.dashboards import languages, load, site, tidy
 from cvat_analytics.files import Effect, Paths, RenderedFile
 from cvat_analytics.secrets import ACCEPTED, NAMES, Secrets
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK, Topology
-
-ROOT = Path(__file__).parent.parent
-"""The checkout: templates, SQL and dashboards are read from it."""
 
 MAX_BODY_BYTES = 16 * 2**20
 """What Vector takes in one request: more would not surely fit into what comes after it (docs/pipeline.md)."""

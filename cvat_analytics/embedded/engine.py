@@ -25,33 +25,44 @@ import urllib.request
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from cvat_analytics.base.project import IS_CHECKOUT, ROOT
+from cvat_analytics.embedded import fetch
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 
 LIBRARY_PACKAGE = f"@chdb/lib-linux-{'arm64' if platform.machine() == 'aarch64' else 'x64'}-gnu"
-_LIBRARY = Path(__file__).parents[2] / "node_modules" / LIBRARY_PACKAGE / "libchdb.so"
+_LIBRARY = Path("node_modules") / LIBRARY_PACKAGE / "libchdb.so"
 
 
 def command(config_file: str) -> list[str]:
     """Return the command that runs ClickHouse on `config_file`: the installed server, else this module.
 
-    Raises InputError when there is neither.
+    Fetches the library where an installed wheel has none yet. Raises InputError when there is neither.
     """
     installed = shutil.which("clickhouse")
     if installed:
         return [installed, "server", f"--config-file={config_file}"]
+    if not IS_CHECKOUT and not _find_library().is_file():
+        fetch.packages()
     library()
     return [sys.executable, "-m", "cvat_analytics.embedded.engine", f"--config-file={config_file}"]
 
 
 def library() -> Path:
     """Return the engine's library. Raises InputError when it is not installed."""
-    path = Path(os.environ.get("CVAT_ANALYTICS_ENGINE", _LIBRARY))
+    path = _find_library()
     if not path.is_file():
         raise InputError(
             f"no ClickHouse engine: neither a `clickhouse` program on PATH nor the library {LIBRARY_PACKAGE}. "
             "Run `make setup` (needs npm), or install clickhouse-server"
         )
     return path
+
+
+def _find_library() -> Path:
+    """Return where the library is, or would be."""
+    if given := os.environ.get("CVAT_ANALYTICS_ENGINE"):
+        return Path(given)
+    return (ROOT if IS_CHECKOUT else fetch.directory()) / _LIBRARY
 
 
 def _setting(config_file: Path, name: str) -> str:

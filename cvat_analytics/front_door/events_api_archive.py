@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import re
 import tarfile
 import zipfile
@@ -19,10 +18,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from cvat_analytics.api.documentation import ASSETS, assets
+from cvat_analytics.base.project import LIBRARY, cache_directory
 from cvat_analytics.errors import InputError
 from cvat_analytics.front_door import events_api_wheels
 from cvat_analytics.front_door.events_api_wheels import LOCK, Target
-from cvat_analytics.render import ROOT
 from cvat_analytics.settings import Settings
 
 _LIBRARY = re.compile(r"^[^/]+\.data/(purelib|platlib)/")
@@ -33,10 +32,9 @@ def program() -> dict[str, bytes]:
 
     Raises InputError when Swagger UI is not installed.
     """
-    package = ROOT / "cvat_analytics"
-    files = [package / "__init__.py", package / "errors.py", package / "users.py"]
-    files += [file for file in sorted((package / "api").rglob("*")) if file.suffix in (".py", ".html", ".js")]
-    found = {f"lib/{file.relative_to(ROOT)}": file.read_bytes() for file in files}
+    files = [LIBRARY / "__init__.py", LIBRARY / "errors.py", LIBRARY / "users.py"]
+    files += [file for file in sorted((LIBRARY / "api").rglob("*")) if file.suffix in (".py", ".html", ".js")]
+    found = {f"lib/{file.relative_to(LIBRARY.parent)}": file.read_bytes() for file in files}
     for name in ASSETS:
         file = assets() / name
         if not file.is_file():
@@ -66,17 +64,13 @@ def archive(settings: Settings, python: str, architecture: str) -> bytes:
 @cache
 def _archive(bundle: Path | None, target: Target, content: str) -> bytes:
     """Return the archive whose digest is `content`, made once: a deploy asks several times, for each of its hosts."""
-    directory = bundle or _cache()
+    directory = bundle or cache_directory() / "wheels"
     if not bundle:
         events_api_wheels.fetch(directory, [target])
     files: dict[str, bytes] = {}
     for wheel in events_api_wheels.complete(directory, target):
         files |= _unpacked(wheel)
     return _pack(files | program())
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "cvat-analytics" / "wheels"
 
 
 def _unpacked(wheel: Path) -> dict[str, bytes]:

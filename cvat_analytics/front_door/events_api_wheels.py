@@ -22,8 +22,8 @@ from packaging import tags
 from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.errors import InputError
-from cvat_analytics.render import ROOT
 
 LOCK = ROOT / "requirements-events-api.lock"
 PYTHONS = {

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import jinja2
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.dashboards import Dashboard
 from cvat_analytics.embedded.viewer.config import Config
 
 HERE = Path(__file__).parent
-CHARTS = HERE.parents[2] / "node_modules" / "echarts" / "dist" / "echarts.min.js"
-"""The chart library, which `make setup` installs; a Python installed from a wheel alone lacks it."""
+CHARTS = ROOT / "node_modules" / "echarts" / "dist" / "echarts.min.js"
+"""The chart library, which `make setup` installs, and which is part of the wheel."""
 
 _environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(HERE / "templates"),

@@ -1,0 +1,30 @@
+"""`cvat-analytics init`: an inventory to start from."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from cvat_analytics.base.project import ROOT
+from cvat_analytics.errors import InputError
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+def init(directory: Path) -> None:
+    """Write an inventory to start from into DIRECTORY: the hosts, and every setting with its default.
+
+    Passwords and certificates will lie beside it. Nothing that is there already is touched.
+    """
+    files = [Path("hosts.py"), Path("group_data/all.py")]
+    if there := [str(directory / file) for file in files if (directory / file).exists()]:
+        raise InputError(
+            f"{', '.join(there)}: is there already. Give another directory, or edit what is there"
+        )
+    for file in files:
+        (directory / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / "inventory" / file, directory / file)
+    click.echo(f"Write your server into {directory / files[0]}, look through {directory / files[1]}, then:")
+    click.echo(f"  cvat-analytics deploy --inventory {directory / files[0]} --dry")
