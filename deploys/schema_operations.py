@@ -25,6 +25,10 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Comman
     """
     database = settings.database
     state = host.get_fact(Schema, client=client, database=database)
+    if state is None and host.state.is_executing:
+        # No answer is not an empty database: nothing may be made anew in one that is only away
+        yield "echo 'ClickHouse does not answer: what its schema lacks is not known. See its log, then run the deploy again' >&2; exit 1"
+        return
     state = state or SchemaState({}, {}, {})
     try:
         migrations.refuse_stock_table(database, state.applied, state.engines)

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import operation
 
 from cvat_analytics.files import RenderedFile
 from cvat_analytics.render import Context
@@ -86,10 +86,7 @@ def proven(context: Context, files: Sequence[RenderedFile], unit: str) -> Comman
         and change(host.get_fact(FileText, path=configuration.path), configuration.content) == "reload"
     )
     yield f"rm -rf {CANDIDATE} && install -d -m 700 {CANDIDATE} {CANDIDATE}/credentials"
-    yield StringCommand(
-        "base64 -d | tar -xzp --no-overwrite-dir -C /",
-        _stdin=operations.packed(candidates(context, files)).splitlines(),
-    )
+    yield operations.written(candidates(context, files))
     toml, tests = f"{CANDIDATE}/vector.toml", f"{CANDIDATE}/tests.toml"
     refused = "vector: Vector refuses the new configuration. What runs now was not touched. Its reason:"
     yield (
@@ -153,7 +150,7 @@ reload() {{
 how=$(cat {CHANGE} 2>/dev/null || echo restart)
 if [ "$how" = reload ] && systemctl -q is-active {unit}; then reload; else how=restart; start; fi && exit 0
 [ -e {PREVIOUS} ] || {{ echo '{unit}: there is no earlier configuration to go back to' >&2; exit 1; }}
-tar -xpPf {PREVIOUS} && systemctl daemon-reload || exit 1
+tar -xpmPf {PREVIOUS} && systemctl daemon-reload || exit 1
 if {{ [ "$how" = reload ] && systemctl -q is-active {unit}; }} || {{ systemctl restart {unit} && ( {listens} ); }}; then
   echo "{unit}: the $how with the new configuration failed (the reason stands above). The old configuration is at work again" >&2
 else
