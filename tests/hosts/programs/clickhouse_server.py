@@ -38,8 +38,8 @@ from pathlib import Path
 from cvat_analytics.embedded import engine
 from cvat_analytics.errors import CvatAnalyticsError
 
-COPY = Path("/run/clickhouse-server/stand-in")
-"""Below the unit's runtime directory, which systemd empties."""
+COPY = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/clickhouse-server")) / "stand-in"
+"""Below the unit's runtime directory, which systemd makes, names (systemd.exec(5)) and empties."""
 INTERVAL = 2.0
 """Seconds between two looks at the files: the server's default of `config_reload_interval_ms`."""
 _HEAD = 1 << 16
