@@ -19,7 +19,7 @@ OWN = {"plain": 10, "owner": 5, "flagged": 4, "loner": 5, "maintainer": 0}
 
 def seen(client: httpx.Client, **parameters: object) -> int | str:
     """Return how many events a stream has, or the status where it is refused."""
-    answer = client.get("/api/events", params={"format": "csv", **parameters})
+    answer = client.get("/api/events", params={"format": "csv", "include": "all", **parameters})
     if answer.status_code != 200:
         return answer.status_code
     return len(list(csv.DictReader(io.StringIO(answer.text, newline=""))))

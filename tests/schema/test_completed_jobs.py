@@ -151,7 +151,7 @@ def test_events_without_a_job_or_of_other_kinds_are_no_completions(store: Store)
             changed(1, 1, "state", "completed", None, "a") | {"job_id": None},
             changed(1, 1, "state", "completed", None, "a") | {"scope": "update:task"},
             changed(1, 1, "status", "completed", None, "a"),
-            event(1, 1, scope="create:job", obj_id=2, payload="not JSON") | {"job_id": None},
+            event(2, 1, scope="create:job", obj_id=2, payload="not JSON") | {"job_id": None},
             changed(2, 2, "state", "completed", None, None),
             changed(3, 3, "state", "completed", None, None),
             # of another job, though of the same request
