@@ -205,13 +205,35 @@ def _sums(shown: Shown, key_of: Any) -> dict[Any, tuple[float, float, int]]:
 
 @every_choice
 def test_jobs_completed(management: Shown) -> None:
-    expected: dict[str, set[int]] = defaultdict(set)
+    expected: dict[tuple[str, str], set[int]] = defaultdict(set)
     for event in management.chosen():
-        if (event["scope"], event["obj_name"], event["obj_val"]) == ("update:job", "state", "completed"):
+        if _job_change(event) == ("state", "completed"):
             day = max(bucket(time_of(event), DAY), text(RANGE.start)[:19])  # the first one is cut
-            expected[day] |= {event["job_id"]} - {None}
+            expected[day, _stage(management.events, event)].add(event["job_id"])
     rows = management.rows("Jobs completed")
-    assert {row["time"]: row["jobs"] for row in rows} == {day: len(jobs) for day, jobs in expected.items()}
+    found = {(row["time"], row["stage"]): row["jobs"] for row in rows}
+    assert len(found) == len(rows)
+    assert found == {key: len(jobs) for key, jobs in expected.items()}
+    if not management.values:
+        assert len({stage for _, stage in found}) == 4, "every stage, and unknown"
+
+
+def _job_change(event: Event) -> tuple[str, str] | None:
+    if event["scope"] != "update:job" or event["job_id"] is None:
+        return None
+    return event["obj_name"], event["obj_val"]
+
+
+def _stage(events: list[Event], completion: Event) -> str:
+    """Return in which stage a job was: as the same request has set it, else as it was set last. No event says what was before."""
+    set_ = [
+        event
+        for event in sorted(events, key=time_of)
+        if event["job_id"] == completion["job_id"] and (_job_change(event) or ("", ""))[0] == "stage"
+    ]
+    with_it = [event for event in set_ if request_id(event) == request_id(completion)]
+    before = [event for event in set_ if time_of(event) < time_of(completion)]
+    return str((with_it or before or [{"obj_val": "unknown"}])[-1]["obj_val"])
 
 
 @every_choice

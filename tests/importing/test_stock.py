@@ -139,6 +139,20 @@ def test_a_rollback_interrupted_after_any_statement_is_completed(
     assert content(store, "cvat.events") == converted
 
 
+def test_a_rollback_leaves_tables_of_an_earlier_version_that_are_views_now(store: Store, run: Run) -> None:
+    stock_installation(store, count=50)
+    run("stock", "convert")
+    for name in ("known_objects", "completed_jobs"):
+        store.post(f"CREATE OR REPLACE TABLE {name} (id UInt64) ENGINE = MergeTree ORDER BY id")
+    try:
+        assert run("stock", "rollback")[0] == 0
+        assert tables(store) == {"events": "MergeTree"}
+        assert store.post("EXISTS TABLE known_objects FORMAT TSV").strip() == "1"
+    finally:
+        for name in ("known_objects", "completed_jobs"):
+            store.post(f"DROP TABLE IF EXISTS {name}")
+
+
 def test_an_interrupted_copy_is_resumed(
     store: Store, run: Run, access: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
