@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from cvat_analytics.render import ROOT
 from tests.faults import client as producer
-from tests.faults.account import Account, Found
+from tests.faults.account import Account, Found, Kept
 from tests.faults.ledger import Ledger
 
 GENERATION = 10_000_000
@@ -45,6 +45,7 @@ class Stage(Protocol):
     def kill(self, part: str) -> None: ...
     def stop(self, part: str) -> None: ...
     def found(self) -> Found: ...
+    def kept(self) -> Kept: ...
 
 
 @dataclass
@@ -221,13 +222,15 @@ def run(
         if not client.drain(patience):
             failures.append(f"the client could not send its queue ({client.waiting} events wait)")
         settle(stage, ledger.snapshot(), patience)
-        found = stage.found()
+        found, acknowledged = stage.found(), ledger.snapshot()
+        seen = found.events.keys() | found.dead.keys() | acknowledged
         account = Account.of(
             sent=client.sent,
             sendings=ledger.sendings,
-            acknowledged=ledger.snapshot(),
+            acknowledged=acknowledged,
             found=found,
-            malformed={n for n in found.events.keys() | found.dead.keys() if producer.is_malformed(n)},
+            kept=stage.kept(),
+            malformed={number for number in seen if producer.is_malformed(number)},
         )
         log.line()
     return Outcome(

@@ -88,7 +88,7 @@ def there(files: list[Path]) -> list[bool]:
 
 
 def names(root: Path) -> list[str]:
-    return sorted(os.listdir(root / "var/lib/vector/journal"))
+    return sorted(file.name for file in (root / "var/lib/vector/journal").iterdir())
 
 
 def content(file: Path) -> bytes:
