@@ -6,6 +6,7 @@ files may be there for a moment, and are one hour. Files of before are packed wi
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import shlex
@@ -104,16 +105,21 @@ def find(directory: Path) -> list[File]:
     """Return the journal files in `directory` by time. Raises InputError when it cannot be read or has none."""
     if directory.is_file():
         raise InputError(f"journal {directory}: is a file. Give the directory that holds the journal's files")
-    try:
-        paths = sorted(directory.iterdir())
-        sizes = {path: path.stat().st_size for path in paths if arrival(path.name)}
-    except OSError as error:
-        raise InputError(f"journal {directory}: cannot be read ({error.strerror})") from None
-    return _files(
-        {path.name: size for path, size in sizes.items()},
-        lambda name, size: _Limited(directory / name, size),
-        str(directory),
-    )
+    sizes: dict[str, int] = {}
+    before: list[str] = []
+    while True:
+        try:
+            names = sorted(path.name for path in directory.iterdir() if arrival(path.name))
+        except OSError as error:
+            raise InputError(f"journal {directory}: cannot be read ({error.strerror})") from None
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                sizes[name] = (directory / name).stat().st_size
+        # one that is gone was packed or removed just now: look again
+        if sizes.keys() >= set(names) or names == before:
+            break
+        sizes, before = {}, names
+    return _files(sizes, lambda name, size: _Limited(directory / name, size), str(directory))
 
 
 def find_on_host(shell: Shell, directory: str) -> list[File]:

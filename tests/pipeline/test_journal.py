@@ -272,6 +272,25 @@ def test_a_file_that_is_packed_after_it_was_found_is_read(tmp_path: Path, remote
     assert [line for block in file.blocks(print) for line in block.lines] == EVENTS
 
 
+def test_a_file_that_is_packed_while_files_are_looked_for_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "events-2026-01-31T11.jsonl"
+    path.write_bytes(plain(EVENTS))
+    (tmp_path / "events-2026-01-31T10.jsonl").symlink_to("nowhere")
+    listed = journal.arrival
+
+    def pack(name: str) -> object:
+        if path.exists():
+            path.with_name(f"{path.name}.zst").write_bytes(zstd.compress(path.read_bytes()))
+            path.unlink()
+        return listed(name)
+
+    monkeypatch.setattr(journal, "arrival", pack)
+    (file,) = journal.find(tmp_path)
+    assert [line for block in file.blocks(print) for line in block.lines] == EVENTS
+
+
 def test_a_file_that_is_removed_after_it_was_found_is_told(tmp_path: Path) -> None:
     path = tmp_path / "events-2026-01-31T11.jsonl"
     path.write_bytes(plain(EVENTS))
