@@ -76,6 +76,8 @@ class Account:
     """Events that readers see twice, or as event and dead letter."""
     lost: tuple[int, ...]
     """Events that were acknowledged and are nowhere."""
+    replayed: tuple[int, ...]
+    """Events that the real Vector's buffer has lost after its answer, and replay has brought back."""
     misplaced: tuple[int, ...]
     """Good events among the dead letters and malformed ones among the events."""
     kept: int
@@ -102,6 +104,7 @@ class Account:
         found: Found,
         kept: Kept,
         malformed: Set[int],
+        replayed: Set[int] = frozenset(),
     ) -> Account:
         """Reckon up: `sendings` is how often each event was sent, `malformed` which must be dead letters."""
         both = found.events + found.dead
@@ -112,6 +115,7 @@ class Account:
             dead=len(found.dead),
             duplicate=tuple(sorted(number for number, times in both.items() if times > 1)),
             lost=tuple(found.missing(acknowledged)),
+            replayed=tuple(sorted(replayed & (found.events.keys() | found.dead.keys()))),
             misplaced=tuple(sorted((found.events.keys() & malformed) | (found.dead.keys() - malformed))),
             kept=len(kept.numbers),
             unkept=tuple(sorted(acknowledged - malformed - kept.numbers)),
@@ -137,6 +141,7 @@ class Account:
             f"dead          {self.dead:>9}   in events_dead_letter",
             f"duplicate     {len(self.duplicate):>9}{_some(self.duplicate)}",
             f"lost          {len(self.lost):>9}{_some(self.lost)}",
+            f"brought back  {len(self.replayed):>9}{_some(self.replayed)}",
             f"misplaced     {len(self.misplaced):>9}{_some(self.misplaced)}",
             f"in the journal {self.kept:>8}   as replay reads it",
             f"not in it     {len(self.unkept):>9}{_some(self.unkept)}",

@@ -62,6 +62,7 @@ class Embedded:
     """A running stack below `directory`. Nothing restarts what is killed except `start`."""
 
     kind = "embedded"
+    gap = bool(shutil.which("vector"))
 
     def __init__(self, directory: Path, *, mount: bool = True) -> None:
         self.disk = _mount(directory / "var" / "lib" / "vector") if mount else "limit"

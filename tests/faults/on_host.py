@@ -19,6 +19,7 @@ class OnHost:
 
     kind = "systemd host with stand-in packages,"
     vector_version = "the substitute for Vector"
+    gap = False
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -59,6 +60,9 @@ class OnHost:
         damages: list[Damage] = []
         lines = Lines("the journal", damages.append)
         return Kept.of([*lines.of(text, len(text)), *lines.rest(len(text))], damages)
+
+    def replay(self) -> None:
+        """Do nothing: what is lost here is lost (`gap`)."""
 
     def _lines(self, query: str) -> list[str]:
         client = "clickhouse-client --config-file=/etc/cvat-analytics/secrets/clickhouse-client.xml"

@@ -157,6 +157,15 @@ def stage(tmp_path: Path) -> Iterator[Embedded]:
     running.close()
 
 
+def test_what_the_buffer_of_the_real_vector_has_lost_is_brought_back_by_replay_and_named(
+    stage: Embedded,
+) -> None:
+    stage.gap = True
+    outcome = harness.run(stage, planted(SWALLOWED), seed=1, rate=100, patience=30)
+    assert outcome.account.replayed, outcome.text()
+    assert not outcome.account.unkept
+
+
 def planted(mode: str) -> dict[str, Fault]:
     def play(scene: Scene) -> None:
         scene.stage.proxy.set(mode)
@@ -172,6 +181,7 @@ SWALLOWED, DOUBLED = proxy.PLANTED
 
 
 def test_a_planted_loss_is_found(stage: Embedded) -> None:
+    stage.gap = False
     outcome = harness.run(stage, planted(SWALLOWED), seed=1, rate=100, patience=5)
     assert not outcome.passed
     assert outcome.account.lost
