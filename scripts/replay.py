@@ -132,8 +132,8 @@ def _run(replay: library.Replay, dry: bool) -> Outcome:
             done = offset
 
         outcome = replay.run(progress, dry)
-    for damage in outcome.damages[:_DAMAGES_SHOWN]:
-        click.echo(f"{'Note' if damage.at_end else 'NOT READ'}: {damage}")
+    for damage in sorted(outcome.damages, key=lambda damage: damage.expected)[:_DAMAGES_SHOWN]:
+        click.echo(f"{'Note' if damage.expected else 'NOT READ'}: {damage}")
     if len(outcome.damages) > _DAMAGES_SHOWN:
         click.echo(f"... and {len(outcome.damages) - _DAMAGES_SHOWN} more places")
     if outcome.days:

@@ -16,7 +16,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from cvat_analytics.importing.columns import COLUMNS
 from cvat_analytics.importing.tables import INSERT_SETTINGS, STORE, explained
-from cvat_analytics.pipeline.journal import Damage
+from cvat_analytics.pipeline.journal_text import Damage
 
 _COLUMNS = ", ".join(COLUMNS)
 _LIMITS = {"UInt16": 2**16, "UInt32": 2**32, "UInt64": 2**64}
@@ -51,8 +51,8 @@ class Outcome:
 
     @property
     def unreadable(self) -> list[Damage]:
-        """Return what of the journal could not be read, but for the end of a file that is being written."""
-        return [damage for damage in self.damages if not damage.at_end]
+        """Return what of the journal could not be read, but for what unfinished writes have left."""
+        return [damage for damage in self.damages if not damage.expected]
 
 
 @dataclass(frozen=True)

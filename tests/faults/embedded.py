@@ -26,16 +26,17 @@ from typing import Any
 
 from benchmarks import machine
 from cvat_analytics.embedded import stack
+from cvat_analytics.pipeline import journal
+from cvat_analytics.pipeline.journal_text import Damage
 from cvat_analytics.render import Context
 from cvat_analytics.topology import Topology
-from tests.faults.account import Found
+from tests.faults.account import Found, Kept
 from tests.faults.proxy import ADDRESS, FaultProxy
 
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 PARTS = ("clickhouse", "vector")
-DISK = (
-    "96m" if not shutil.which("vector") else "3g"
-)  # the real Vector refuses a disk smaller than its buffers
+# hours of a plain journal; the real Vector refuses a disk smaller than its buffers
+DISK = "256m" if not shutil.which("vector") else "3g"
 
 
 class _BehindProxy(Topology):
@@ -61,6 +62,7 @@ class Embedded:
     """A running stack below `directory`. Nothing restarts what is killed except `start`."""
 
     kind = "embedded"
+    gap = bool(shutil.which("vector"))
 
     def __init__(self, directory: Path, *, mount: bool = True) -> None:
         self.disk = _mount(directory / "var" / "lib" / "vector") if mount else "limit"
@@ -166,6 +168,18 @@ class Embedded:
             (row[0] for row in self._rows("SELECT original FROM events_dead_letter FINAL")),
             int(self._rows("SELECT count() FROM events")[0][0]),
         )
+
+    def kept(self) -> Kept:
+        """Return what the journal has."""
+        damages: list[Damage] = []
+        files = journal.find(self.journal)
+        lines = (line for file in files for block in file.blocks(damages.append) for line in block.lines)
+        return Kept.of(lines, damages)
+
+    @property
+    def journal(self) -> Path:
+        """Return where the journal is."""
+        return Path(self._stack.paths.vector_data) / "journal"
 
     def back_up(self) -> None:
         """Keep the events as they are now (hard links to their parts)."""

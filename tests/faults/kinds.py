@@ -40,6 +40,15 @@ def _kill_vector(scene: Scene) -> None:
     scene.pause()
 
 
+@fault("kill -9 Vector three times, each as soon as it has answered")
+def _kill_vector_after_answers(scene: Scene) -> None:
+    for _ in range(3):
+        taken = len(scene.ledger.snapshot())
+        _wait_until(lambda taken=taken: len(scene.ledger.snapshot()) > taken, "Vector acknowledges events")
+        scene.stage.kill("vector")
+        scene.stage.start("vector")
+
+
 @fault("kill -9 ClickHouse")
 def _kill_clickhouse(scene: Scene) -> None:
     scene.stage.kill("clickhouse")
@@ -153,7 +162,7 @@ def _wait_until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + MEET
     while not condition():
         assert time.monotonic() < deadline, f"not within {MEET:.0f} s: {what}"
-        time.sleep(0.02)
+        time.sleep(0.002)
 
 
 @fault("Vector reloads a changed configuration")

@@ -26,6 +26,7 @@ REFUSALS = {
     "a memory buffer that is waited for": ("acknowledgements.enabled = false", "acknowledgements.enabled = true", "sinks.metrics: option acknowledgements.enabled must be False where buffer.type is 'memory'"),
     "a percent sign in the address": ("INSERT+INTO", "INSERT%20INTO", "sinks.events: option uri = "),
     "another collector": ('collectors = ["filesystem"]', 'collectors = ["cpu"]', "sources.disks: option collectors = ['cpu']"),
+    "a journal that is held back": ('compression = "none"', 'compression = "gzip"', "sinks.journal: option compression = 'gzip' is not"),
     "wrong type": ("batch.timeout_secs = 1", "batch.timeout_secs = 0.5", "sinks.events: option batch.timeout_secs = 0.5"),
     "missing option": ('auth.user = "vector"', "", "sinks.events: option auth.user is missing"),
     "unknown global": ("[acknowledgements]\nenabled = true", "acknowledgements.enabled = true\ntimezone = 'local'", "the configuration: option timezone"),
@@ -185,6 +186,11 @@ def test_the_unit_starts_whatever_clickhouse_does() -> None:
     lines = text.splitlines()
     start = "ExecStartPre=/usr/bin/vector validate --skip-healthchecks /etc/vector/vector.toml"
     assert lines[lines.index(start) - 1] == "ExecStartPre="
+
+
+def test_the_journal_holds_nothing_back(tmp_path: Path) -> None:
+    sink = tomllib.loads(write_configuration(tmp_path).read_text())["sinks"]["journal"]
+    assert (sink["compression"], sink["path"].rpartition("/")[2]) == ("none", "events-%Y-%m-%dT%H.jsonl")
 
 
 def test_the_journal_is_kept_as_long_as_the_setting_says() -> None:

@@ -80,7 +80,7 @@ _SINKS: Mapping[str, Options] = {
     "file": {
         "!inputs": list,
         "!path": str,
-        "!compression": ("gzip",),
+        "!compression": ("none",),
         "!encoding.codec": ("json",),
         "!framing.method": ("newline_delimited",),
         "idle_timeout_secs": int,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import re
 import ssl
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 
 
 class FileSink:
-    """Appends lines to a compressed file whose name follows the time; each write is a whole gzip member."""
+    """Appends lines to a file whose name follows the time. As with Vector, what is written before the disk is full stays."""
 
     def __init__(self, sink: Component, metrics: Metrics) -> None:
         if "{{" in sink["path"]:
@@ -25,24 +24,18 @@ class FileSink:
         self._path = str(sink["path"])
 
     def write(self, lines: Sequence[str]) -> None:
-        """Append `lines`. Raises OSError, and then nothing is kept."""
+        """Append `lines`. Raises OSError, and then the last line that is there may be cut off."""
         if not lines:
             return
         path = Path(datetime.now(UTC).strftime(self._path))
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = "".join(line + "\n" for line in lines).encode()
-        data = gzip.compress(text, 1)
+        data = "".join(line + "\n" for line in lines).encode()
         with path.open("ab", buffering=0) as file:
-            before = file.tell()
-            try:
-                written = file.write(data)
-            except OSError:
-                written = 0
-            if written != len(data):
-                file.truncate(before)
-                raise OSError(f"{path}: no room for {len(data)} bytes")
+            written = file.write(data)
+            while written < len(data):
+                written += file.write(data[written:])
         self._metrics.count("component_sent_events_total", len(lines), component_id=self.component.name)
-        self._metrics.count("component_sent_bytes_total", len(text), component_id=self.component.name)
+        self._metrics.count("component_sent_bytes_total", len(data), component_id=self.component.name)
 
 
 class PrometheusSink:
