@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from cvat_analytics import inventory, secrets, topology
 from cvat_analytics.access import Access
-from cvat_analytics.checks import status
+from cvat_analytics.checks import flow, status
 from cvat_analytics.embedded import stack
 from cvat_analytics.errors import UnreachableError
 from cvat_analytics.remote import ReachedHost
@@ -49,7 +49,7 @@ def with_settings(access: Access, **values: Any) -> Access:
     return replace(access, vector=replace(access.vector, settings=settings))
 
 
-def age(port: status.Port) -> timedelta:
+def age(port: flow.Port) -> timedelta:
     assert port.last
     return datetime.now(UTC) - port.last
 
@@ -69,7 +69,7 @@ def test_the_old_port_still_receives_or_does_not(access: Access) -> None:
     measured(access, "component_received_events_total", "cvat_9002", 0, 5, 5, since=timedelta(hours=3))
     ports = {
         port.port: port
-        for port in status.flow(with_settings(access, vector_extra_ports=(9001, 9002, 9003))).ports
+        for port in flow.of(with_settings(access, vector_extra_ports=(9001, 9002, 9003))).ports
     }
     assert [(port.port, port.extra) for port in ports.values()][1:] == [
         (9001, True),
@@ -93,8 +93,8 @@ def test_what_waits_and_what_was_refused(access: Access) -> None:
     access.client().command(
         "INSERT INTO cvat.events_dead_letter SELECT now64(3) - 60, 'not JSON', '', toString(generateUUIDv4())"
     )
-    found = status.flow(access)
-    assert status.Buffer("events", "elsewhere", 7, 250, 1000) in found.buffers
+    found = flow.of(access)
+    assert flow.Buffer("events", "elsewhere", 7, 250, 1000) in found.buffers
     assert found.dead_letters >= 1
     assert found.journal_bytes is not None
     assert found.journal_bytes >= 4096
@@ -156,12 +156,12 @@ def test_a_stack_that_an_older_checkout_has_started_can_be_looked_at(running: st
 @pytest.mark.parametrize(
     ("port", "words"),
     [
-        (status.Port(8282, True, 3, datetime.now(UTC)), "the old port still receives"),
-        (status.Port(8282, True, 0, None), "none in 30 days: take it out of 'vector_extra_ports'"),
-        (status.Port(8282, False, 0, datetime.now(UTC) - timedelta(hours=5)), "0 requests in the last 15 minutes, the last one 5 h ago"),
+        (flow.Port(8282, True, 3, datetime.now(UTC)), "the old port still receives"),
+        (flow.Port(8282, True, 0, None), "none in 30 days: take it out of 'vector_extra_ports'"),
+        (flow.Port(8282, False, 0, datetime.now(UTC) - timedelta(hours=5)), "0 requests in the last 15 minutes, the last one 5 h ago"),
     ],
 )  # fmt: skip
-def test_a_port_in_words(port: status.Port, words: str) -> None:
+def test_a_port_in_words(port: flow.Port, words: str) -> None:
     from scripts.status import _port
 
     assert words in _port(port)
