@@ -116,6 +116,7 @@ WITH
             toUInt64(sumIf(grown, name = 'http_client_responses_total')) AS refusals,
             toUInt64(sumIf(grown, name = 'http_client_errors_total')) AS unanswered,
             arrayStringConcat(arraySort(groupUniqArrayIf(status, name = 'http_client_responses_total')), ', ') AS statuses,
+            any(delivered.at) AS delivered_at,
             any(delivered.measured_at) AS measured_at
         FROM readings
         INNER JOIN delivered USING (host, sink)
@@ -134,14 +135,14 @@ WITH
     )
 SELECT
     troubles.host AS host, troubles.sink AS sink, troubles.since AS since, troubles.refusals AS refusals,
-    troubles.unanswered AS unanswered, troubles.statuses AS statuses,
+    troubles.unanswered AS unanswered, troubles.statuses AS statuses, troubles.delivered_at AS delivered_at,
     argMaxIf(errors.words, (errors.from_log, position(troubles.statuses, errors.status) > 0, errors.at),
         errors.at > troubles.since - 60 AND (NOT errors.from_log OR errors.table = transform(troubles.sink, ['dead_letters'], ['events_dead_letter'], 'events'))) AS words
 FROM troubles
 LEFT JOIN errors ON 1
 GROUP BY ALL
 UNION ALL
-SELECT '' AS host, 'all' AS sink, last_reading AS since, refused_times AS refusals, 0 AS unanswered, '403' AS statuses, last_words AS words
+SELECT '' AS host, 'all' AS sink, last_reading AS since, refused_times AS refusals, 0 AS unanswered, '403' AS statuses, last_reading AS delivered_at, last_words AS words
 FROM
 (
     SELECT max(time) AS last_reading FROM pipeline_metrics WHERE time > {at:DateTime} - INTERVAL 7 DAY AND time <= {at:DateTime} AND name = 'uptime_seconds'

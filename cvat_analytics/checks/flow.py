@@ -57,6 +57,8 @@ class Refusal:
     """ClickHouse's HTTP statuses."""
     words: str
     """ClickHouse's own; empty when they are not known."""
+    delivered: datetime | None
+    """When the sink last delivered something, if it has in seven days."""
 
 
 @dataclass(frozen=True)
@@ -153,10 +155,19 @@ def _asking(access: Access) -> Rows:
 
 
 def _refusals(rows: Rows) -> list[Refusal]:
-    query = "SELECT sink, host, since, refusals, unanswered, statuses, words FROM refused_sinks(at = now()) ORDER BY host, sink"
+    query = "SELECT sink, host, since, refusals, unanswered, statuses, words, delivered_at FROM refused_sinks(at = now()) ORDER BY host, sink"
     return [
-        Refusal(sink, host, since.astimezone(UTC), int(times), int(unanswered), statuses, words)
-        for sink, host, since, times, unanswered, statuses, words in rows(query)
+        Refusal(
+            sink,
+            host,
+            since.astimezone(UTC),
+            int(times),
+            int(unanswered),
+            statuses,
+            words,
+            _moment(delivered),
+        )
+        for sink, host, since, times, unanswered, statuses, words, delivered in rows(query)
     ]
 
 
