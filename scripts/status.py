@@ -126,7 +126,7 @@ def _refusal(refusal: Refusal, target: str) -> list[str]:
     """Return which sink is refused, and what to do about it."""
     words = refusal.words or "its words are in its log, /var/log/clickhouse-server/clickhouse-server.err.log"
     where = f" of {refusal.host}" if refusal.host else ""
-    if refusal.sink == "all":
+    if refusal.sink == "everything":
         return [
             f"REFUSED     everything that Vector inserts, since {refusal.since:%Y-%m-%d %H:%M:%S} UTC or soon after: {words}",
             "            it waits on disk; a deploy puts passwords, rights and tables right",

@@ -58,7 +58,7 @@ FROM schema_migrations;
 
 -- ClickHouse's own words to what Vector inserts, of the last two days: its query log, and, where there is none (yet), the
 -- last error of each kind since the server's start, which also has the logins that were refused. Messages quote what was
--- inserted: what follows `before: ` is left out, quoted text is cut short, and control characters are blanks.
+-- inserted at their end, which is left out; control characters are blanks.
 CREATE OR REPLACE VIEW query_log_form AS
 SELECT
     toDate(0) AS event_date, toDateTime(0) AS event_time, '' AS user, '' AS query, toInt32(0) AS exception_code, '' AS exception,
@@ -68,9 +68,9 @@ WHERE 0;
 CREATE OR REPLACE VIEW insert_errors
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 WITH
-    text -> substringUTF8(replaceRegexpAll(replaceRegexpAll(replaceRegexpAll(replaceRegexpAll(
+    text -> substringUTF8(replaceRegexpAll(replaceRegexpAll(replaceRegexpAll(
         text, '^Code: [0-9]+\\. DB::[A-Za-z]*Exception: |(?s)(: )?While executing .*$|(?s) \\(version .*$', ''),
-        '(?s) before: .*$', ''), '[[:cntrl:]]+', ' '), '([\'`"][^\'`"]{40})[^\'`"]*', '\\1…'), 1, 300) AS plain
+        '(?s)(:|\\.)? (before|Column values): .*$', ''), '[[:cntrl:]]+', ' '), 1, 300) AS plain
 SELECT at, table, code, trimRight(plain(message), ' .:,') AS words, times, from_log
 FROM
 (
@@ -88,7 +88,7 @@ FROM
 
 -- Which sink's batch ClickHouse refuses at a moment: since when, how often, and with which words. Vector says every 15 s
 -- what it was answered. A single refusal that the next attempt mends is none: the next reading tells. Where all is refused,
--- Vector's readings too, only ClickHouse's words are left (sink `all`).
+-- Vector's readings too, only ClickHouse's words are left (sink `everything`).
 CREATE OR REPLACE VIEW refused_sinks AS
 WITH
     readings AS
@@ -129,20 +129,24 @@ WITH
     (
         -- which HTTP status ClickHouse gives to which error (src/Server/HTTP/exceptionCodeToHTTPStatus.cpp)
         SELECT
-            *, multiIf(code IN (192, 193, 497, 516), '403', code = 194, '401', code IN (46, 47, 60, 63, 81, 115, 218), '404', code = 159, '408', code = 48, '501', '') AS status
+            *,
+            multiIf(
+                code IN (192, 193, 497, 516), '403', code = 194, '401', code = 159, '408', code = 48, '501',
+                code IN (46, 47, 50, 56, 60, 63, 73, 78, 81, 115), '404',
+                code IN (6, 25, 26, 27, 38, 41, 53, 62, 69, 72, 117, 168, 223, 321, 376), '400', '500') AS status
         FROM insert_errors
-        WHERE at <= {at:DateTime}
+        WHERE at <= {at:DateTime} AND words != ''
     )
 SELECT
     troubles.host AS host, troubles.sink AS sink, troubles.since AS since, troubles.refusals AS refusals,
     troubles.unanswered AS unanswered, troubles.statuses AS statuses, troubles.delivered_at AS delivered_at,
-    argMaxIf(errors.words, (errors.from_log, position(troubles.statuses, errors.status) > 0, errors.at),
-        errors.at > troubles.since - 60 AND (NOT errors.from_log OR errors.table = transform(troubles.sink, ['dead_letters'], ['events_dead_letter'], 'events'))) AS words
+    argMaxIf(errors.words, (errors.from_log, errors.at),
+        errors.at > troubles.since - 60 AND (NOT errors.from_log AND position(troubles.statuses, errors.status) > 0 OR errors.from_log AND errors.table = transform(troubles.sink, ['dead_letters'], ['events_dead_letter'], 'events'))) AS words
 FROM troubles
 LEFT JOIN errors ON 1
 GROUP BY ALL
 UNION ALL
-SELECT '' AS host, 'all' AS sink, last_reading AS since, refused_times AS refusals, 0 AS unanswered, '403' AS statuses, last_reading AS delivered_at, last_words AS words
+SELECT '' AS host, 'everything' AS sink, last_reading AS since, refused_times AS refusals, 0 AS unanswered, '403' AS statuses, last_reading AS delivered_at, last_words AS words
 FROM
 (
     SELECT max(time) AS last_reading FROM pipeline_metrics WHERE time > {at:DateTime} - INTERVAL 7 DAY AND time <= {at:DateTime} AND name = 'uptime_seconds'

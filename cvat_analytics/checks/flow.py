@@ -47,7 +47,7 @@ class Refusal:
     """A sink whose batch ClickHouse refuses, again and again."""
 
     sink: str
-    """`all`: ClickHouse refuses Vector's readings of itself too, so that more is not known."""
+    """`everything`: ClickHouse refuses Vector's readings of itself too, so that more is not known."""
     host: str
     since: datetime
     times: int
