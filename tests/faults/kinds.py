@@ -277,8 +277,9 @@ def _away(scene: Scene) -> None:
 @fault(REFUSED)
 def _refused(scene: Scene) -> None:
     stage = scene.stage
+    _wait_until(lambda: bool(scene.ledger.snapshot()), "a first event is acknowledged")
     # an event that is to come and is a good one
-    poison = max(scene.ledger.snapshot(), default=0) + 101
+    poison = max(scene.ledger.snapshot()) + 101
     poison += is_malformed(poison)
     stage.sql(f"ALTER TABLE events ADD CONSTRAINT IF NOT EXISTS poison CHECK ifNull(obj_id, 0) != {poison}")
     try:

@@ -59,7 +59,8 @@ def test_what_is_no_event_becomes_a_dead_letter_and_is_answered_200(
     vector: Substitute, clickhouse: FakeClickHouse
 ) -> None:
     before = len(clickhouse.rows("events_dead_letter"))
-    body = f"[{, task_id=-1)}]"
+    name = f"neighbour by {vector.program}"
+    body = f"[{event(name)}, {event('bad', task_id=-1)}]"
     assert vector.request("POST", body=body)[0] == 200
     assert vector.request("POST", body=b"<html>")[0] == 200
     wait_until(lambda: len(clickhouse.rows("events_dead_letter")) == before + 2, "two dead letters")
