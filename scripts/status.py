@@ -94,7 +94,7 @@ def _delay(flow: Flow) -> str:
     parts = []
     if flow.delay_seconds:
         parts.append(
-            f"readable after {flow.delay_seconds[0]:.1f} s, 95% within {flow.delay_seconds[1]:.1f} s"
+            f"the server's arrive after {flow.delay_seconds[0]:.1f} s, 95% within {flow.delay_seconds[1]:.1f} s"
         )
     if flow.not_live:
         parts.append(f"{flow.not_live:,} of other times (a queue, an import, a replay, a clock)")

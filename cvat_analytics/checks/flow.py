@@ -83,7 +83,8 @@ class Flow:
     last_event: datetime | None
     """When the last event arrived."""
     delay_seconds: tuple[float, float] | None
-    """From the moment of an event until it is readable, of those that came lately and live: median and 95th percentile."""
+    """From the moment at which CVAT's server recorded an event until it was received by ClickHouse, of those that came lately
+    and live: median and 95th percentile. A client's event waits in the browser before, for a minute or two."""
     not_live: int
     """How many of `recent_events` did not come live (LIVE_SECONDS)."""
     sources: Sources
@@ -102,9 +103,10 @@ def of(access: Access) -> Flow:
     """Return what ClickHouse knows of the pipeline. Raises CvatAnalyticsError when it cannot be asked."""
     rows = _asking(access)
     live = "delay BETWEEN {} AND {}".format(*LIVE_SECONDS)
-    events, not_live, delays = rows(
-        f"SELECT count(), countIf(NOT ({live})), quantilesExactIf(0.5, 0.95)(greatest(delay, 0), {live}) FROM (SELECT "
-        "toFloat64(toDateTime64(received_at, 3, 'UTC') - timestamp) AS delay FROM events "
+    events, not_live, timed, delays = rows(
+        f"SELECT count(), countIf(NOT ({live})), countIf({live} AND source = 'server'), "
+        f"quantilesExactIf(0.5, 0.95)(greatest(delay, 0), {live} AND source = 'server') "
+        "FROM (SELECT source, toFloat64(toDateTime64(received_at, 3, 'UTC') - timestamp) AS delay FROM events "
         f"WHERE received_at > now() - {60 * RECENT_MINUTES} AND timestamp > now() - 30 * 86400)"
     )[0]
     metrics = rows(
@@ -130,7 +132,7 @@ def of(access: Access) -> Flow:
     return Flow(
         recent_events=int(events),
         last_event=max(sources[1], default=None),
-        delay_seconds=(float(delays[0]), float(delays[1])) if events > not_live else None,
+        delay_seconds=(float(delays[0]), float(delays[1])) if timed else None,
         not_live=int(not_live),
         sources=sources[0],
         ports=_ports(access, rows(_RECEIVED), measured),

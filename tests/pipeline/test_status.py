@@ -22,6 +22,7 @@ from cvat_analytics.errors import UnreachableError
 from cvat_analytics.remote import ReachedHost
 from cvat_analytics.shell import Shell
 from scripts.cli import main
+from scripts.status import _delay, _port, _refusal, _sources
 
 
 def measured(
@@ -153,6 +154,63 @@ def test_a_stack_that_an_older_checkout_has_started_can_be_looked_at(running: st
     assert len(made["vector_ingest"]) == len(values["vector_ingest"])
 
 
+def test_only_events_that_came_live_tell_of_the_delay(access: Access) -> None:
+    client = access.client()
+    before = flow.of(access)
+    insert = "INSERT INTO cvat.events (scope, source, timestamp, user_id) SELECT 'create:task', '{}', {}, number + 880000 FROM numbers(5000)"
+    # an import, a client whose clock is in the future, a browser that waits: none of it says how long the pipeline takes
+    client.command(insert.format("server", "now64(3) - 6891"))
+    client.command(insert.format("server", "now64(3) + 144633599"))
+    client.command(insert.format("client", "now64(3) - 80"))
+    client.command(insert.format("server", "now64(3) - 2").replace("5000", "50"))
+    found = flow.of(access)
+    assert found.delay_seconds
+    assert found.delay_seconds[0] < 10
+    assert found.not_live - before.not_live == 10000
+    assert found.recent_events - before.recent_events == 15050
+    assert "10,000 of other times" in _delay(replace(found, not_live=10000))
+
+
+def test_what_nobody_has_counted_yet_is_not_0() -> None:
+    port = flow.Port(8282, False, None, None)
+    assert "not known" in _port(port)
+    assert "0 requests" not in _port(port)
+
+
+def test_before_the_first_reading_ports_are_unknown(access: Access) -> None:
+    now = datetime.now(UTC)
+    for measured, known in ((None, None), (now - timedelta(minutes=20), None), (now, 0)):
+        (port,) = flow._ports(access, [], measured)
+        assert port.recent_requests == known
+
+
+def test_whose_browsers_are_not_heard_is_said() -> None:
+    now = datetime.now(UTC)
+    last = {"server": now - timedelta(seconds=3)}
+    assert _sources(flow.Sources(last, False, 5, 0)) == [
+        "sources     client nothing in 30 days, server 3 s ago"
+    ]
+    _, silent = _sources(flow.Sources(last, True, 5, 5))
+    assert "NO CLIENT EVENTS at all" in silent
+    _, silent = _sources(flow.Sources(last | {"client": datetime(2026, 11, 1, 8, tzinfo=UTC)}, True, 5, 5))
+    assert "NO CLIENT EVENTS since 2026-11-01 08:00 UTC" in silent
+    _, some = _sources(flow.Sources(last, False, 5, 2))
+    assert "of 5 people who annotated in the last day, the browsers of 2 sent nothing" in some
+
+
+def test_a_refused_sink_is_said_with_the_command_that_helps() -> None:
+    since = datetime(2026, 11, 1, 8, tzinfo=UTC)
+    refusal = flow.Refusal("events", "one", since, 1234, 0, "500", "No space", None)
+    first, *_, last = _refusal(refusal, "--inventory hosts.py")
+    assert (
+        "events of one: by ClickHouse since 2026-11-01 08:00:00 UTC, 1,234 times (HTTP 500): No space"
+        in first
+    )
+    assert last.strip() == "cvat-analytics buffer set-aside events --inventory hosts.py"
+    everything = _refusal(replace(refusal, sink="everything", host=""), "--dir x")
+    assert "everything that Vector inserts" in everything[0]
+
+
 @pytest.mark.parametrize(
     ("port", "words"),
     [
@@ -162,8 +220,6 @@ def test_a_stack_that_an_older_checkout_has_started_can_be_looked_at(running: st
     ],
 )  # fmt: skip
 def test_a_port_in_words(port: flow.Port, words: str) -> None:
-    from scripts.status import _port
-
     assert words in _port(port)
 
 
