@@ -102,9 +102,16 @@ WITH
         WHERE time > {at:DateTime} - INTERVAL 7 DAY AND time <= {at:DateTime}
           AND name IN ('http_client_responses_total', 'http_client_errors_total') AND component IN ('events', 'dead_letters')
     ),
+    lives AS
+    (
+        SELECT host, max(time) AS measured_at, measured_at - toUInt32(argMax(value, time)) AS began
+        FROM pipeline_metrics
+        WHERE time > {at:DateTime} - INTERVAL 5 MINUTE AND time <= {at:DateTime} AND name = 'uptime_seconds'
+        GROUP BY host
+    ),
     delivered AS
     (
-        SELECT host, sink, maxIf(time, startsWith(status, '2') AND grown > 0) AS at, max(time) AS measured_at
+        SELECT host, sink, maxIf(time, startsWith(status, '2') AND grown > 0) AS at
         FROM readings
         GROUP BY host, sink
     ),
@@ -116,14 +123,16 @@ WITH
             toUInt64(sumIf(grown, name = 'http_client_responses_total')) AS refusals,
             toUInt64(sumIf(grown, name = 'http_client_errors_total')) AS unanswered,
             arrayStringConcat(arraySort(groupUniqArrayIf(status, name = 'http_client_responses_total')), ', ') AS statuses,
-            any(delivered.at) AS delivered_at,
-            any(delivered.measured_at) AS measured_at
+            maxIf(time, name = 'http_client_responses_total') AS last_at,
+            any(delivered.at) AS delivered_at
         FROM readings
         INNER JOIN delivered USING (host, sink)
+        INNER JOIN lives USING (host)
         -- the counters of one reading may have times a second apart
         WHERE grown > 0 AND NOT startsWith(status, '2') AND time > delivered.at + 5
         GROUP BY host, sink
-        HAVING refusals > 0 AND since <= {at:DateTime} - 25 AND measured_at > {at:DateTime} - 300
+        -- a batch comes again within a minute and a half. After a start of Vector there is none that waits, or it is refused again
+        HAVING refusals > 0 AND since <= {at:DateTime} - 25 AND last_at + 150 > any(lives.measured_at) AND last_at >= any(lives.began)
     ),
     errors AS
     (

@@ -109,10 +109,7 @@ def of(access: Access) -> Flow:
         "FROM (SELECT source, toFloat64(toDateTime64(received_at, 3, 'UTC') - timestamp) AS delay FROM events "
         f"WHERE received_at > now() - {60 * RECENT_MINUTES} AND timestamp > now() - 30 * 86400)"
     )[0]
-    metrics = rows(
-        "SELECT name, host, component, argMax(value, time) FROM pipeline_metrics WHERE time > now() - 300 "
-        "AND name IN ('buffer_size_bytes', 'buffer_size_events', 'buffer_max_size_bytes', 'journal_size_bytes') GROUP BY name, host, component"
-    )
+    metrics = rows(_LATEST)
     latest = {(name, host, component): int(value) for name, host, component, value in metrics}
     buffers = [
         Buffer(
@@ -187,6 +184,16 @@ def _sources(rows: Rows) -> tuple[Sources, list[datetime]]:
     known = {source: last[source] for source in ("client", "server") if source in last}
     return Sources(known, bool(silent), int(people), int(without)), list(last.values())
 
+
+_LATEST = """
+SELECT name, host, component, argMax(value, time)
+FROM pipeline_metrics
+LEFT JOIN (SELECT host, max(time) AS measured_at FROM pipeline_metrics WHERE time > now() - 300 AND name = 'uptime_seconds' GROUP BY host) AS readings USING (host)
+WHERE time > now() - 300 AND (name IN ('buffer_max_size_bytes', 'journal_size_bytes')
+    -- Vector that was started anew says nothing of a buffer that has been empty since
+    OR name IN ('buffer_size_bytes', 'buffer_size_events') AND time + 5 > measured_at)
+GROUP BY name, host, component
+"""
 
 _RECEIVED = f"""
 SELECT component, sumIf(grown, time > now() - {60 * RECENT_MINUTES}), maxIf(time, grown > 0)

@@ -381,10 +381,25 @@ def test_a_batch_that_is_refused_again_and_again_fires_within_two_minutes(
     # ClickHouse away, and what waits for nobody, are other things
     rows += _metrics("http_client_errors_total", [0, 1, 2], component="dead_letters")
     rows += _metrics(ANSWERS, [0, 1, 2, 3], component="metrics", status="500")
-    _insert(empty, "pipeline_metrics", rows)
+    _insert(
+        empty,
+        "pipeline_metrics",
+        [*rows, *_metrics("uptime_seconds", [1e6 + 15 * n for n in range(13)], component="")],
+    )
     found = _values(empty, "refused", noon)
     assert [crossed for _, crossed in found] == [True] * fires
     assert _values(empty, "refused", noon + timedelta(minutes=6)) == [], "Vector has not been heard since"
+
+
+@pytest.mark.parametrize(("uptime", "fires"), [(1000, True), (70, True), (40, False), (5, False)])
+def test_a_vector_that_was_started_without_its_buffer_is_refused_no_more(
+    empty: Store, uptime: float, fires: bool
+) -> None:
+    noon = MONDAY + timedelta(hours=12)
+    # the last refusal was 45 s ago
+    rows = _metrics(ANSWERS, [1, 2, 3, 4, 4, 4, 4], status="500")
+    _insert(empty, "pipeline_metrics", rows + _metrics("uptime_seconds", [uptime], component=""))
+    assert [crossed for _, crossed in _values(empty, "refused", noon)] == [True] * fires
 
 
 def _people(count: int, **changes: Any) -> list[dict[str, Any]]:

@@ -114,6 +114,11 @@ def test_a_refused_batch_is_told_set_aside_and_accounted_for(running: stack.Stac
         until(lambda: stored(access) == ["a1", "a2", "a3", "b1", "c1"], "what waited and what comes")
         result = invoke(running, "buffer", "set-aside", "dead_letters", "--yes")
         assert result.exit_code == 0, result.output
+        until(
+            lambda: not refusals(running),
+            "nothing is refused any more, though no letter has been delivered",
+            60,
+        )
     kept = {each["sink"]: each for each in json.loads(invoke(running, "buffer", "list", "--json").stdout)}
     assert {sink: each["state"] for sink, each in kept.items()} == {
         "events": "inserted",

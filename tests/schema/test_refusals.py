@@ -29,6 +29,12 @@ def counted(store: Store, component: str, status: str, *values: int) -> None:
         )
 
 
+def heard(store: Store, ago: int = 30, uptime: int = 100_000) -> None:
+    store.post(
+        f"INSERT INTO pipeline_metrics (time, host, name, value) SELECT now() - {ago}, 'h', 'uptime_seconds', {uptime}"
+    )
+
+
 def refused(store: Store) -> dict[str, str]:
     return {row["sink"]: row["words"] for row in store.rows("SELECT * FROM refused_sinks(at = now())")}
 
@@ -42,6 +48,7 @@ def log(store: Store, query: str, exception: str, user: str = "vector", kind: in
 
 def test_the_words_are_clickhouse_s_own(store: Store) -> None:
     assert refused(store) == {}
+    heard(store)
     counted(store, "events", "400", 1, 2, 3)
     counted(store, "events", "200", 5, 5, 5)
     row = '{"scope": "a", "timestamp": "x", "user_name": "anna"}'
