@@ -131,8 +131,9 @@ WITH
         -- the counters of one reading may have times a second apart
         WHERE grown > 0 AND NOT startsWith(status, '2') AND time > delivered.at + 5
         GROUP BY host, sink
-        -- a batch comes again within a minute and a half. After a start of Vector there is none that waits, or it is refused again
-        HAVING refusals > 0 AND since <= {at:DateTime} - 25 AND last_at + 150 > any(lives.measured_at) AND last_at >= any(lives.began)
+        -- a batch comes again within a minute and a half; and soon after a start of Vector, unless it was taken away meanwhile
+        HAVING refusals > 0 AND since <= {at:DateTime} - 25 AND last_at + 150 > any(lives.measured_at)
+            AND (last_at >= any(lives.began) OR any(lives.began) + 10 > any(lives.measured_at))
     ),
     errors AS
     (

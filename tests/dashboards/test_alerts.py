@@ -391,7 +391,7 @@ def test_a_batch_that_is_refused_again_and_again_fires_within_two_minutes(
     assert _values(empty, "refused", noon + timedelta(minutes=6)) == [], "Vector has not been heard since"
 
 
-@pytest.mark.parametrize(("uptime", "fires"), [(1000, True), (70, True), (40, False), (5, False)])
+@pytest.mark.parametrize(("uptime", "fires"), [(1000, True), (70, True), (40, False), (15, False), (3, True)])
 def test_a_vector_that_was_started_without_its_buffer_is_refused_no_more(
     empty: Store, uptime: float, fires: bool
 ) -> None:
