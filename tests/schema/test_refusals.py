@@ -57,6 +57,11 @@ def test_the_words_are_clickhouse_s_own(store: Store) -> None:
     # others' mistakes, of which the list of errors does not say whose they are, give another status
     with pytest.raises(AssertionError, match="UNKNOWN_TABLE"):
         store.post("SELECT * FROM no_such_table")
+    # and what they have asked is shown to nobody
+    for query in ("SELECT anna FROM events", "SELEKT anna"):
+        with pytest.raises(AssertionError):
+            store.post(query)
+    assert "anna" not in store.post("SELECT * FROM insert_errors", user="grafana")
     words = refused(store)["events"]
     assert words.startswith("Cannot read DateTime")
     assert "anna" not in words
