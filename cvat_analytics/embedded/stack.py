@@ -351,7 +351,10 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
             else [*substitute, "cvat_analytics.embedded.vector_substitute", "--config", vector_config],
             f"{here}:{settings.vector_port}/ping",
             applied.get("vector", ""),
-            {"VECTOR_MAX_DECOMPRESSED_SIZE_BYTES": str(render.MAX_BODY_BYTES)},
+            {
+                "VECTOR_MAX_DECOMPRESSED_SIZE_BYTES": str(render.MAX_BODY_BYTES),
+                "VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10",
+            },
         ),
         Part(
             "events_api",

@@ -86,6 +86,8 @@ def test_uids_and_titles_are_those_of_bookmarks() -> None:
                 ("timeseries", "Buffer"),
                 ("timeseries", "Buffer and journal on disk"),
                 ("timeseries", "Retries, errors and drops"),
+                ("table", "Refused by ClickHouse"),
+                ("table", "Browsers that are heard"),
                 ("timeseries", "Dead letters by reason"),
                 ("table", "Newest dead letters"),
                 ("timeseries", "Events and bytes per day"),

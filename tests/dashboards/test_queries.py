@@ -77,6 +77,10 @@ def _chosen(dashboard: Dashboard, values: Values) -> Values:
     return {name: value for name, value in values.items() if name in dashboard.variables}
 
 
+NOTHING_WRONG = ("Refused by ClickHouse",)
+"""Panels that are empty where all is well; what they show is held against tests/schema/test_refusals.py and the alerts' tests."""
+
+
 @every_query
 def test_runs_for_every_choice(store: Store, flow: Flow, dashboard: Dashboard, query: Query) -> None:
     counts = {}
@@ -85,7 +89,7 @@ def test_runs_for_every_choice(store: Store, flow: Flow, dashboard: Dashboard, q
         if chosen or not values:
             time_range = flow.range if dashboard.title == "Pipeline" or "deployments" in query.sql else RANGE
             counts[str(values)] = len(store.rows(expand(query, dashboard, time_range, values=chosen)))
-    assert counts["{}"] > 0
+    assert (counts["{}"] > 0) == (not any(f"'{title}'" in query.where for title in NOTHING_WRONG))
     assert counts.get(str(ALL_OF_ALL), counts["{}"]) == counts["{}"]
 
 

@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from cvat_analytics.checks import flow
 from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import journal
 from cvat_analytics.pipeline.journal_text import Damage
+from cvat_analytics.pipeline.refused_rows import REASON
 from cvat_analytics.render import Context
 from cvat_analytics.topology import Topology
 from tests.faults.account import Found, Kept
@@ -137,10 +139,6 @@ class Embedded:
         if pid is not None:
             os.kill(pid, signal.SIGHUP)
 
-    def vector_log(self) -> str:
-        """Return what Vector has logged so far."""
-        return self._stack.processes.log("vector").read_text(errors="replace")
-
     def change(self, **settings: Any) -> None:
         """Let `settings` be in force from the next `start` on."""
         known = dict(self._stack.settings) | settings
@@ -215,6 +213,20 @@ class Embedded:
         self._kept.close()
         self._command("secrets", "rotate", "vector")
         self._keep_ports()
+
+    def refused(self) -> set[str]:
+        """Return the sinks that ClickHouse refuses, as the operator is told."""
+        return {each.sink for each in flow.refusals(self._stack.access())}
+
+    def set_aside(self, sink: str) -> None:
+        """Get what waits in `sink` out of the way, as an operator does. Vector goes around the proxy meanwhile, as in `rotate`."""
+        self._kept.close()
+        self._command("buffer", "set-aside", sink, "--yes")
+        self._keep_ports()
+
+    def retry_refused(self) -> None:
+        """Send what ClickHouse has refused again, as an operator does when the cause is mended."""
+        self._command("dead-letters", "retry", "--reason", REASON)
 
     def _keep_ports(self) -> None:
         """Stop the parts that are not needed and take the last port, so that others leave ours alone even when all is killed."""

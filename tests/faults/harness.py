@@ -150,6 +150,11 @@ class Outcome:
     """What went wrong beside lost and doubled events: a part that did not come back, for example."""
 
     @property
+    def not_taken(self) -> int:
+        """Return how many requests were not taken: the substitute answers 503 then, Vector itself 500 or nothing at all."""
+        return self.answers["503"] + self.answers["500"] + self.answers["none"]
+
+    @property
     def passed(self) -> bool:
         """Return whether the promise was kept."""
         return self.account.faultless and not self.failures
