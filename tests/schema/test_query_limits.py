@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,14 @@ REFUSED = r"READONLY|SETTING_CONSTRAINT_VIOLATION"
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     with running(tmp_path_factory.mktemp("limits")) as store:
         yield store
+
+
+def answer(engine: Store, sql: str, user: str) -> str:
+    """Return what ClickHouse answers, an error too."""
+    try:
+        return engine.post(sql, user=user)
+    except AssertionError as error:
+        return str(error)
 
 
 def profiles() -> dict[str, ElementTree.Element]:
@@ -79,10 +88,8 @@ def test_a_limit_moves_between_its_ends_only(
     for value in (most - 1, most):
         found = json.loads(engine.post(f"SELECT getSetting('{name}') SETTINGS {name} = {value}", user=user))
         assert float(found["data"][0][0]) == value
-    try:
-        engine.post(f"SELECT 1 SETTINGS {name} = {least}", user=user)
-    except AssertionError as error:
-        assert "MEMORY_LIMIT_EXCEEDED" in str(error)  # a single byte is allowed, and not enough
+    said = answer(engine, f"SELECT 1 SETTINGS {name} = {least}", user)
+    assert not re.search(REFUSED, said)  # a single byte is allowed, and not enough
     for value in ("0", "0.5", "-1", str(most + 1), str(most * 1000)):
         with pytest.raises(AssertionError, match=REFUSED + "|CANNOT_CONVERT_TYPE|CANNOT_PARSE"):
             engine.post(f"SELECT 1 SETTINGS {name} = {value}", user=user)
@@ -101,11 +108,9 @@ def test_another_profile_lifts_no_reader_s_limit(engine: Store, user: str, profi
     """ClickHouse lets everybody name any profile: what he had stays, and what he may change does not become more."""
     mine = {**limits(profiles()[READERS[user]]), "readonly": "1"}
     asked = f"SELECT {', '.join(f'getSetting({name!r})' for name in mine)} SETTINGS profile = '{profile}'"
-    try:
-        kept = [int(value) for value in json.loads(engine.post(asked, user=user))["data"][0]]
-    except AssertionError as error:
-        assert any(word in str(error) for word in REFUSED.split("|")), error
-    else:
+    said = answer(engine, asked, user)
+    if not re.search(REFUSED, said):
+        kept = [int(value) for value in json.loads(said)["data"][0]]
         for name, value in zip(mine, kept, strict=True):
             assert 0 < value <= int(mine[name]), name
     for name in mine:
@@ -127,7 +132,7 @@ def test_what_the_clients_ask_for_lies_within_the_limits() -> None:
     # clickhouse-go sends the seconds that are left and five more; below, not at the limit, so that none is cut by a hair
     most = int(limits(profiles()["cvat_reader"])["max_execution_time"])
     assert int(plugin["queryTimeout"]) + 5 < most == query_limits.READER_SECONDS
-    assert api._SILENCE_SECONDS <= int(limits(profiles()["cvat_export"])["max_execution_time"])
+    assert int(limits(profiles()["cvat_export"])["max_execution_time"]) >= api._SILENCE_SECONDS
 
 
 @pytest.mark.parametrize("user", ["admin", *USERS])
