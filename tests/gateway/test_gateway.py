@@ -236,6 +236,37 @@ def test_every_answer_carries_the_security_headers_and_no_version(entrance, path
     }
 
 
+@pytest.mark.parametrize("path", ["/analytics/", "/analytics/api/health", "/api/events", "/api/requests/7"])
+@pytest.mark.parametrize("status", [200, 404])
+def test_what_an_upstream_says_of_security_is_replaced_and_not_repeated(entrance, path, status):
+    said = {
+        "X-Content-Type-Options": "sniff",
+        "X-Frame-Options": "deny",
+        "Referrer-Policy": "unsafe-url",
+        "Strict-Transport-Security": "max-age=1",
+        "X-XSS-Protection": "1; mode=block",
+        "Content-Security-Policy": "default-src 'self'",
+    }
+
+    def upstream(request):
+        return allowed() if request["path"] == "/gateway/authorize" else (status, said, b"{}")
+
+    entrance.authorizer.answer = entrance.echo.answer = upstream
+    with entrance.browser() as browser:
+        answer = browser.get(path)
+    assert answer.status_code == status
+    assert {name: answer.headers.get_list(name) for name in said} == {
+        "X-Content-Type-Options": ["nosniff"],
+        "X-Frame-Options": ["SAMEORIGIN"],
+        "Referrer-Policy": ["same-origin"],
+        # not with a certificate of the stack's own
+        "Strict-Transport-Security": [],
+        "X-XSS-Protection": [],
+        # what only the upstream knows stays
+        "Content-Security-Policy": ["default-src 'self'"],
+    }
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_a_page_of_another_site_cannot_act_in_grafana_with_a_login_that_the_browser_remembers(
