@@ -437,9 +437,9 @@ def test_people_who_are_sent_to_another_port_than_the_gateways_are_told_of(value
 def test_under_cvats_name_it_is_cvat_that_says_whether_browsers_remember_https(tmp_path):
     mine = {"gateway_certificate": "cert.pem", "gateway_certificate_key": "key.pem"}
     there = {"cvat_server_url": "http://10.0.0.4:8080"}
-    assert "Strict-Transport-Security" not in rendered(tmp_path, **CVAT | mine | there)
+    assert "add_header Strict-Transport-Security" not in rendered(tmp_path, **CVAT | mine | there)
     own = {"grafana_root_url": "https://analytics.example.org/"}
-    assert "Strict-Transport-Security" in rendered(tmp_path, **CVAT | mine | own)
+    assert "add_header Strict-Transport-Security" in rendered(tmp_path, **CVAT | mine | own)
 
 
 def test_without_a_proxy_that_is_trusted_nobodys_word_on_his_address_is_taken(tmp_path):
