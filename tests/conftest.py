@@ -1,5 +1,7 @@
 """Options of the whole test suite."""
 
+import shutil
+
 import hypothesis
 import pytest
 
@@ -17,6 +19,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="request bodies that tests/vector/test_fuzz.py sends, made with a new seed; 0: until interrupted",
     )
+
+
+def pytest_report_header() -> list[str]:
+    """Say which programs the tests run on: the real one where it is on PATH, else what stands in for it."""
+    found = {name: shutil.which(name) for name in ("vector", "grafana")}
+    return [f"{name}: {path or 'not on PATH, a substitute stands in for it'}" for name, path in found.items()]
 
 
 # A shared machine has slow moments; a slow example is no failure

@@ -87,26 +87,22 @@ def test_every_query_answers_and_shows_the_same(
         time_range = flow.range if title == "Pipeline" or "deployments" in query.sql else RANGE
         for values in states(dashboard):
             texts.setdefault(expand(query, dashboard, time_range, values=values), query)
-    answers = driver.query(asked(store, list(texts)))
-    refused = {
-        texts[sql].where: answer["error"]
-        for sql, answer in zip(texts, answers, strict=True)
-        if answer["error"]
-    }
-    assert not refused
-    moving = set()
-    compared = 0
-    for sql, answer in zip(texts, answers, strict=True):
-        expected = store.rows(sql)
-        if expected and answer["rows"]:
-            assert answer["columns"] == list(expected[0]), sql
-        if rows(answer["rows"]) != rows(expected) and rows(store.rows(sql)) != rows(expected):
-            moving.add(texts[sql].where)  # it shows the time or the disk of now
-            continue
-        assert rows(answer["rows"]) == rows(expected), f"{texts[sql].where}\n{sql}"
-        compared += bool(expected)
-    assert {query.where for query in texts.values()} - moving, moving
-    assert len(moving) <= (6 if title == "Pipeline" else 0), moving
+    different, compared = list(texts), 0
+    for _ in range(10):  # some figures are of now, and move between one way and the other
+        answers = dict(zip(different, driver.query(asked(store, different)), strict=True))
+        assert not {texts[sql].where: answer["error"] for sql, answer in answers.items() if answer["error"]}
+        different = []
+        for sql, answer in answers.items():
+            expected = store.rows(sql)
+            if expected and answer["rows"]:
+                assert answer["columns"] == list(expected[0]), sql
+            if rows(answer["rows"]) != rows(expected):
+                different.append(sql)
+            compared += bool(expected)
+        if not different:
+            break
+    # how much room a disk has changes by the moment where others write to it
+    assert not [texts[sql].where for sql in different if "storage_disks" not in sql]
     assert compared > len(texts) / 3
 
 
