@@ -18,6 +18,7 @@ from cvat_analytics.render import grafana_files
 from tests.dashboards.events import RANGE
 from tests.dashboards.flow import Flow
 from tests.dashboards.plugin_driver import PluginDriver
+from tests.dashboards.test_alerts import MONDAY, NAMES, _rule, _sql
 from tests.dashboards.test_queries import _choices, _chosen, every_query_of
 from tests.store import Store
 
@@ -104,6 +105,11 @@ def test_every_query_answers_and_shows_the_same(
     # how much room a disk has changes by the moment where others write to it
     assert not [texts[sql].where for sql in different if "storage_disks" not in sql]
     assert compared > len(texts) / 3
+
+
+def test_every_alert_asks_something_that_is_answered(store: Store, driver: PluginDriver) -> None:
+    queries = [_sql(_rule(name), MONDAY) for name in NAMES]
+    assert [answer["error"] for answer in driver.query(asked(store, queries))] == [""] * len(queries)
 
 
 def test_what_the_plugin_would_ask_without_our_timeout_is_refused(store: Store, driver: PluginDriver) -> None:
