@@ -15,7 +15,7 @@ from typing import Any
 
 import jinja2
 
-from cvat_analytics import alerts, memory, tls
+from cvat_analytics import alerts, memory, query_limits, tls
 from cvat_analytics.certificates import Authority, Pair
 from cvat_analytics.dashboards import languages, load, site, tidy
 from cvat_analytics.files import Effect, Paths, RenderedFile
@@ -103,6 +103,7 @@ class Context:
                 if name.startswith("clickhouse_")
             },
             "memory": memory.profile(self.settings, self.memory_bytes),
+            "query_limits": query_limits,
             "max_body_bytes": MAX_BODY_BYTES,
             "dead_letter_buffer_bytes": DEAD_LETTER_BUFFER_BYTES,
             "alerts": alerts.variables(self.settings),

@@ -1,5 +1,7 @@
 """Options of the whole test suite."""
 
+import shutil
+
 import hypothesis
 import pytest
 
@@ -21,9 +23,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_report_header() -> str:
-    """Say on what the tests of pipeline, faults and embedded stacks run: the installed Vector, or what stands for it."""
-    return f"pipeline: {machine.vector()}"
+def pytest_report_header() -> list[str]:
+    """Say which programs the tests run on: the real one where it is on PATH, else what stands in for it."""
+    grafana = shutil.which("grafana") or "not on PATH, a substitute stands in for it"
+    return [f"pipeline: {machine.vector()}", f"grafana: {grafana}"]
 
 
 # A shared machine has slow moments; a slow example is no failure

@@ -45,6 +45,7 @@ ONE: dict[str, Sequence[str]] = {
     "organizations": ["1"],
     "errors": [MESSAGES[1]],
     "request_id": REQUESTS[1],
+    "event": "1773241198717_0123456789ABCDEF",
     "working_time": "reported",
 }
 SEVERAL: dict[str, Sequence[str]] = {
@@ -57,12 +58,14 @@ SEVERAL: dict[str, Sequence[str]] = {
     "organizations": ["1", "2"],
     "errors": MESSAGES[:4],
     "request_id": "",
+    "event": "",
     "working_time": "computed",
 }
 
 
 ALL_OF_ALL: dict[str, Sequence[str]] = dict.fromkeys(ONE, ALL) | {
     "request_id": "",
+    "event": "",
     "working_time": "computed",
 }
 
@@ -110,14 +113,15 @@ _text = st.text() | st.sampled_from(
     [*SCOPES, *MESSAGES, *REQUESTS, "\\", "'", "\\'", "' OR 1=1 --", "$__fromTime", "${users}", "*/", "1"]
 )
 _choice = st.dictionaries(
-    st.sampled_from(sorted(SEVERAL.keys() - {"request_id", "working_time"})), st.lists(_text, max_size=3)
+    st.sampled_from(sorted(SEVERAL.keys() - {"request_id", "event", "working_time"})),
+    st.lists(_text, max_size=3),
 )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     _choice,
-    st.fixed_dictionaries({}, optional={"request_id": _text, "working_time": _text}),
+    st.fixed_dictionaries({}, optional={"request_id": _text, "event": _text, "working_time": _text}),
     st.sampled_from(range(len(QUERIES))),
 )
 def test_no_value_can_break_a_query(
