@@ -60,16 +60,16 @@ class _Column:
 def steps(scripts: list[Script], database: str, ask: Ask, tell: Tell) -> Iterator[str]:
     """Yield the statements that rebuild the table, each to be run before the next one is asked for.
 
+    Each is needed: of a run that was cut off, none is repeated that was done.
     `ask` answers questions about what is there, `tell` is told in a sentence what comes next. Raises InputError, with nothing
     begun, when the disk has not the space; CvatAnalyticsError when both tables will not become equal.
     """
     work = _Rebuild(database, ask, tell)
     if work.type_of(TABLE) == FORMER_TYPE:
         yield from work.prepare()
-        fed_since = int(work.one("SELECT toUnixTimestamp(now())"))
-        yield from work.copy(work.months(TABLE), fed_since)
+        yield from work.copy(work.months(TABLE))
         # in months that were done, events have come in since
-        yield from work.copy(work.months_received_since(fed_since), fed_since)
+        yield from work.copy(work.months_fed())
         yield from work.exchange()
     if work.type_of(OTHER):
         yield from work.finish()
@@ -118,12 +118,17 @@ class _Rebuild:
         )
         return {month: int(rows) for month, rows in self.ask(query)}
 
-    def months_received_since(self, seconds: int) -> dict[str, int]:
+    def months_fed(self) -> dict[str, int]:
+        """Return the months of which events have come in since both tables get them, and how many."""
         query = (
             f"SELECT toYYYYMM(timestamp) AS month, count() FROM {self.database}.{TABLE} "
-            f"WHERE received_at >= toDateTime({seconds}) GROUP BY month ORDER BY month"
+            f"WHERE received_at >= toDateTime({self._fed_since()}) GROUP BY month ORDER BY month"
         )
         return {month: int(rows) for month, rows in self.ask(query)}
+
+    def _fed_since(self) -> int:
+        query = f"SELECT toUnixTimestamp(metadata_modification_time) FROM system.tables WHERE database = '{self.database}' AND name = '{_FEED}'"
+        return int(self.one(query))
 
     def prepare(self) -> Iterator[str]:
         """Make the new table, and the view that feeds it, unless they are there."""
@@ -139,23 +144,26 @@ class _Rebuild:
         )
         if found and found != definition:
             # of another definition than the table has by now, from a run that was interrupted long ago
-            yield self._drop_view()
+            yield from self._drop_view()
             yield self._drop(OTHER)
             found = ""
         if not found:
             yield definition
         names = ", ".join(column.name for column in self._columns(TABLE))
-        # a number that the old table cannot hold is not to come back to it when this view sees the new one, after the exchange
-        yield (
-            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self.database}.{_FEED} TO {self.database}.{OTHER} DEFINER = CURRENT_USER SQL SECURITY DEFINER AS "
-            f"SELECT {names} FROM {self.database}.{TABLE} WHERE ifNull({COLUMN}, 0) <= {FORMER_LIMIT}"
-        )
+        if not self._exists(_FEED):
+            # a number that the old table cannot hold is not to come back to it when this view sees the new one, after the exchange
+            yield (
+                f"CREATE MATERIALIZED VIEW {self.database}.{_FEED} TO {self.database}.{OTHER} DEFINER = CURRENT_USER SQL SECURITY DEFINER AS "
+                f"SELECT {names} FROM {self.database}.{TABLE} WHERE ifNull({COLUMN}, 0) <= {FORMER_LIMIT}"
+            )
         self._wait_for_inserts()
 
-    def copy(self, months: Mapping[str, int], fed_since: int) -> Iterator[str]:
-        """Copy what of `months` is not in the new table yet, and compare both; both have got all that has come since `fed_since`."""
+    def copy(self, months: Mapping[str, int]) -> Iterator[str]:
+        """Copy what of `months` is not in the new table yet, and compare both."""
         # what has just come may be in the one and on its way into the other
-        arrived = f"(received_at <= toDateTime({fed_since}) OR received_at < now() - {_IN_FLIGHT_SECONDS})"
+        arrived = (
+            f"(received_at <= toDateTime({self._fed_since()}) OR received_at < now() - {_IN_FLIGHT_SECONDS})"
+        )
         todo = sum(months.values())
         for number, (month, rows) in enumerate(months.items(), 1):
             self.tell(
@@ -177,8 +185,8 @@ class _Rebuild:
 
     def exchange(self) -> Iterator[str]:
         """Let the new table be `events`, in one step."""
-        for column in self._columns(TABLE):
-            if column.definition:
+        for column, there in zip(self._columns(TABLE), self._columns(OTHER), strict=True):
+            if column.definition and not there.definition:
                 # an ordinary one until now: a view can write only to such
                 yield f"ALTER TABLE {self.database}.{OTHER} MODIFY COLUMN {column.definition}"
         if (self.type_of(TABLE), self.type_of(OTHER)) == (FORMER_TYPE, TYPE):
@@ -186,13 +194,14 @@ class _Rebuild:
 
     def finish(self) -> Iterator[str]:
         """Bring over what an insert has written to the old table at the last moment, compare both, and drop the old one."""
-        yield self._drop_view()
+        yield from self._drop_view()
         self._wait_for_inserts()
         months = self.months(OTHER)
         self.tell(
             f"The new table is in its place; {sum(months.values()):,} rows of the old one are compared with it"
         )
-        yield self._drop(_LATE)
+        if self._exists(_LATE):
+            yield self._drop(_LATE)
         for month in months:
             missing = self._missing(month)
             if not missing:
@@ -329,11 +338,15 @@ class _Rebuild:
         found = re.search(r" TTL (.*?)(?: SETTINGS |$)", engine)
         return f"{found[1]} > now() + 3600" if found else "1"
 
-    def _drop_view(self) -> str:
-        return f"DROP VIEW IF EXISTS {self.database}.{_FEED} SYNC"
+    def _exists(self, table: str) -> bool:
+        return self.one(f"EXISTS TABLE {self.database}.{table}") == "1"
+
+    def _drop_view(self) -> Iterator[str]:
+        if self._exists(_FEED):
+            yield f"DROP VIEW {self.database}.{_FEED} SYNC"
 
     def _drop(self, table: str) -> str:
-        return f"DROP TABLE IF EXISTS {self.database}.{table} SYNC SETTINGS max_table_size_to_drop = 0"
+        return f"DROP TABLE {self.database}.{table} SYNC SETTINGS max_table_size_to_drop = 0"
 
 
 def _chunks(days: Mapping[str, int]) -> list[tuple[str, str]]:
