@@ -170,7 +170,7 @@ class _Rebuild:
                 f"{_name(month)}: {rows:,} rows (month {number} of {len(months)}; all of it {duration(todo)} more)"
             )
             todo -= rows
-            days = self._different(month, arrived) if self._is_begun(month) else self._days(month)
+            days = self._missing(TABLE, OTHER, month, arrived) if self._is_begun(month) else self._days(month)
             for attempt in numbers(1):
                 if not days:
                     break
@@ -181,7 +181,7 @@ class _Rebuild:
                     )
                 for first, last in _chunks(days):
                     yield self._insert(TABLE, OTHER, OTHER, month, first, last)
-                days = self._different(month, arrived)
+                days = self._missing(TABLE, OTHER, month, arrived)
 
     def exchange(self) -> Iterator[str]:
         """Let the new table be `events`, in one step."""
@@ -203,7 +203,7 @@ class _Rebuild:
         if self._exists(_LATE):
             yield self._drop(_LATE)
         for month in months:
-            missing = self._missing(month)
+            missing = self._missing(OTHER, TABLE, month)
             if not missing:
                 continue
             self.tell(
@@ -215,7 +215,7 @@ class _Rebuild:
             # not by an insert: the views have noted these events when they came
             yield f"ALTER TABLE {self.database}.{TABLE} ATTACH PARTITION ID '{month}' FROM {self.database}.{_LATE}"
             yield self._drop(_LATE)
-            if self._missing(month):
+            if self._missing(OTHER, TABLE, month):
                 raise CvatAnalyticsError(
                     f"{_name(month)}: {self.database}.{OTHER}, the former table, has events that {self.database}.{TABLE} lacks. Nothing is lost; "
                     "look at ClickHouse's log and run the same command again"
@@ -300,13 +300,16 @@ class _Rebuild:
         )
         return {day: int(events) for day, events in self.ask(query)}
 
-    def _missing(self, month: str) -> dict[str, int]:
-        """Return the days of `month` of which the old table has events that the new one lacks, and how many."""
+    def _missing(self, source: str, target: str, month: str, condition: str = "1") -> dict[str, int]:
+        """Return the days of `month` of which `source` has events under `condition` that `target` lacks, and how many.
+
+        An event that comes again while we look has another time of arrival, so that its day may seem different. It is not missing.
+        """
         found: dict[str, int] = {}
-        for first, last in _chunks(self._different(month)):
+        for first, last in _chunks(self._different(month, condition)):
             query = (
-                f"SELECT toDate(timestamp) AS day, count() FROM {self.database}.{OTHER} FINAL "
-                f"WHERE {self._lacked(TABLE, month, first, last)} AND {self._kept()} GROUP BY day ORDER BY day"
+                f"SELECT toDate(timestamp) AS day, count() FROM {self.database}.{source} FINAL "
+                f"WHERE {self._lacked(target, month, first, last)} AND {self._kept()} AND {condition} GROUP BY day ORDER BY day"
             )
             found |= {day: int(events) for day, events in self.ask(query)}
         return found

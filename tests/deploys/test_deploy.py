@@ -195,7 +195,9 @@ def installed_before(free: int) -> dict[str | re.Pattern[str], list[str]]:
 def test_a_table_of_an_earlier_version_is_rebuilt_before_vector_is_told_to_write_to_it(run_deploy):
     run = run_deploy(answers=installed_before(free=20 * 2**30))
     assert run.failed == set()
-    assert run.position(r"^\S*clickhouse-client") < run.position(r"rm -f /var/lib/cvat-analytics/vector.applied")
+    assert run.position(r"^\S*clickhouse-client") < run.position(
+        r"rm -f /var/lib/cvat-analytics/vector.applied"
+    )
 
 
 def test_a_table_of_an_earlier_version_without_space_to_rebuild_it_is_refused(run_deploy):
