@@ -18,6 +18,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count as numbers
 
 from clickhouse_connect.driver.client import Client
@@ -149,12 +150,11 @@ class _Rebuild:
             found = ""
         if not found:
             yield definition
-        names = ", ".join(column.name for column in self._columns(TABLE))
         if not self._exists(_FEED):
             # a number that the old table cannot hold is not to come back to it when this view sees the new one, after the exchange
             yield (
                 f"CREATE MATERIALIZED VIEW {self.database}.{_FEED} TO {self.database}.{OTHER} DEFINER = CURRENT_USER SQL SECURITY DEFINER AS "
-                f"SELECT {names} FROM {self.database}.{TABLE} WHERE ifNull({COLUMN}, 0) <= {FORMER_LIMIT}"
+                f"SELECT {self._names} FROM {self.database}.{TABLE} WHERE ifNull({COLUMN}, 0) <= {FORMER_LIMIT}"
             )
         self._wait_for_inserts()
 
@@ -288,9 +288,9 @@ class _Rebuild:
     def _different(self, month: str, condition: str = "1") -> dict[str, int]:
         """Return the days of `month` of which the tables do not have the same events under `condition`, and how many `events` has."""
         # what retention may take away at any moment, from the one and not from the other, is no difference
-        condition = f"toYYYYMM(timestamp) = {month} AND {self._kept()} AND {condition}"
+        condition = f"toYYYYMM(timestamp) = {month} AND {self._kept} AND {condition}"
         sides = " UNION ALL ".join(
-            f"SELECT toDate(timestamp) AS day, {sign} AS side, count() AS events, sum({self._hash()}) AS hashes "
+            f"SELECT toDate(timestamp) AS day, {sign} AS side, count() AS events, sum({self._hash}) AS hashes "
             f"FROM {self.database}.{table} FINAL WHERE {condition} GROUP BY day"
             for table, sign in ((TABLE, 1), (OTHER, 2))
         )
@@ -309,32 +309,37 @@ class _Rebuild:
         for first, last in _chunks(self._different(month, condition)):
             query = (
                 f"SELECT toDate(timestamp) AS day, count() FROM {self.database}.{source} FINAL "
-                f"WHERE {self._lacked(target, month, first, last)} AND {self._kept()} AND {condition} GROUP BY day ORDER BY day"
+                f"WHERE {self._lacked(target, month, first, last)} AND {self._kept} AND {condition} GROUP BY day ORDER BY day"
             )
             found |= {day: int(events) for day, events in self.ask(query)}
         return found
 
     def _insert(self, source: str, compared: str, target: str, month: str, first: str, last: str) -> str:
         """Return the statement that inserts into `target` what `source` has of these days and `compared` lacks."""
-        names = ", ".join(column.name for column in self._columns(TABLE))
         return (
-            f"INSERT INTO {self.database}.{target} ({names}) SELECT {names} FROM {self.database}.{source} FINAL "
+            f"INSERT INTO {self.database}.{target} ({self._names}) SELECT {self._names} FROM {self.database}.{source} FINAL "
             f"WHERE {self._lacked(compared, month, first, last)} SETTINGS {_INSERT_SETTINGS}"
         )
 
     def _lacked(self, table: str, month: str, first: str, last: str) -> str:
         days = f"toYYYYMM(timestamp) = {month} AND toDate(timestamp) BETWEEN '{first}' AND '{last}'"
-        return f"{days} AND {self._hash()} NOT IN (SELECT {self._hash()} FROM {self.database}.{table} FINAL WHERE {days})"
+        return f"{days} AND {self._hash} NOT IN (SELECT {self._hash} FROM {self.database}.{table} FINAL WHERE {days})"
 
+    @cached_property
+    def _names(self) -> str:
+        return ", ".join(column.name for column in self._columns(TABLE))
+
+    @cached_property
     def _hash(self) -> str:
-        """Return the expression that stands for an event: for all that `SELECT *` shows, in the new type."""
+        """The expression that stands for an event: for all that `SELECT *` shows, in the new type."""
         shown = [column.name for column in self._columns(TABLE) if not column.definition]
         values = [f"CAST({name}, '{TYPE}')" if name == COLUMN else name for name in shown]
         # as a tuple: a NULL among several arguments would make the whole NULL
         return f"cityHash64(tuple({', '.join(values)}))"
 
+    @cached_property
     def _kept(self) -> str:
-        """Return the condition that an event is not so old that retention may drop it while we look."""
+        """The condition that an event is not so old that retention may drop it while we look."""
         engine = self.one(
             f"SELECT engine_full FROM system.tables WHERE database = '{self.database}' AND name = '{TABLE}'"
         )
