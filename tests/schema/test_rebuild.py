@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,7 @@ class Ingest:
         self._store, self._databases = store, (database, control)
         self._random = random.Random(1)
         self._stop = threading.Event()
+        self._threads = [threading.Thread(target=work) for work in (self._send, self._read)]
         self.acknowledged, self.reads = 0, 0
         self.lost: list[str] = []
         self.failures: list[Exception] = []
@@ -221,22 +223,30 @@ class Ingest:
         while True:
             try:
                 return act()
-            except (OSError, AssertionError) as error:
+            except (OSError, HTTPException, AssertionError) as error:
                 if self._stop.is_set() or time.monotonic() > deadline:
                     return None
                 self.failures.append(error)
                 time.sleep(0.05)
 
+    def end(self) -> None:
+        """Return when the last events are acknowledged by both."""
+        acknowledged, deadline = self.acknowledged, time.monotonic() + 120
+        while self.acknowledged == acknowledged and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
     @contextmanager
     def going_on(self) -> Iterator[Ingest]:
-        threads = [threading.Thread(target=work) for work in (self._send, self._read)]
-        for thread in threads:
+        for thread in self._threads:
             thread.start()
         try:
             yield self
         finally:
             self._stop.set()
-            for thread in threads:
+            for thread in self._threads:
                 thread.join()
 
 
@@ -261,6 +271,7 @@ def test_nobody_misses_an_event_although_the_rebuild_dies_after_each_step(store:
             deadline = time.monotonic() + 60
             while ingest.reads < seen + 3 and time.monotonic() < deadline:
                 time.sleep(0.01)
+        ingest.end()
     assert ingest.lost == []
     assert ingest.acknowledged > 100
     assert ingest.reads > 3 * len(died) > 30
@@ -287,6 +298,7 @@ def test_clickhouse_may_be_killed_at_each_kind_of_step(tmp_path: Path) -> None:
                         break
                     store.post(statement, database="killed")
                 else:
+                    ingest.end()
                     break
                 thread = threading.Thread(target=_posted, args=(store, statement))
                 thread.start()
@@ -305,5 +317,5 @@ def test_clickhouse_may_be_killed_at_each_kind_of_step(tmp_path: Path) -> None:
 
 
 def _posted(store: Store, statement: str) -> None:
-    with suppress(OSError, AssertionError):  # it is killed meanwhile
+    with suppress(OSError, HTTPException, AssertionError):  # it is killed meanwhile
         store.post(statement, database="killed")
