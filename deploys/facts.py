@@ -371,3 +371,26 @@ printf '%s\\n' "$answer"
         if "applied" not in answers:
             return None
         return SchemaState(answers["applied"], answers["engines"], answers.get("rule", {}))
+
+
+class Answer(FactBase[list[list[str]] | None]):
+    """Return the rows that ClickHouse answers to `question`, their values as text, or None when it does not answer.
+
+    .. code:: python
+
+        [["202601", "1204311"], ["202602", "1310570"]]
+    """
+
+    @staticmethod
+    def default() -> None:
+        return None
+
+    def command(self, client: str, question: str) -> str:
+        return f"echo {shlex.quote(f'{question} FORMAT TSVRaw')} | {client} && echo {_ANSWERED}"
+
+    def process(self, output: Iterable[str]) -> list[list[str]] | None:
+        lines = list(output)
+        return [line.split("\t") for line in lines[:-1]] if lines and lines[-1] == _ANSWERED else None
+
+
+_ANSWERED = "-- answered"

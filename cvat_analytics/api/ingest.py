@@ -85,7 +85,7 @@ class ClientEvent(BaseModel):
     obj_id: Id | None = None
     obj_val: Text | None = None
     source: Text | None = Field(None, description="Taken for `client` whatever it says.")
-    count: Annotated[int, Field(ge=0, le=65535)] | None = None
+    count: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
     duration: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(0, description="Milliseconds.")
     project_id: Id | None = None
     task_id: Id | None = None

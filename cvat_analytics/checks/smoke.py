@@ -19,7 +19,7 @@ import httpx
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from grafana_client.client import GrafanaException
 
-from cvat_analytics import dashboards, migrations, render
+from cvat_analytics import dashboards, migrations, rebuild, render
 from cvat_analytics.access import Access, pairs, said
 from cvat_analytics.checks import smoke_case
 from cvat_analytics.checks.smoke_case import Skipped, component, read_cases
@@ -84,7 +84,12 @@ def _check(name: str, advice: str, check: Callable[[], str]) -> Result:
 def _schema(access: Access) -> str:
     database = access.database
     scripts = migrations.read(render.ROOT / "clickhouse")
-    pending = migrations.pending(scripts, pairs(access.client(), migrations.applied_query(database)))
+    applied = pairs(access.client(), migrations.applied_query(database))
+    pending = migrations.pending(scripts, applied)
+    if rebuild.pending(scripts, applied):
+        raise CvatAnalyticsError(
+            f"the table {database}.{rebuild.TABLE} is one of an earlier version and still to be rebuilt"
+        )
     if pending:
         raise CvatAnalyticsError(f"database {database} lacks {', '.join(script.name for script in pending)}")
     return f"database {database} has all {len(scripts)} scripts"

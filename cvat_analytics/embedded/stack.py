@@ -13,7 +13,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 import jinja2
 
-from cvat_analytics import deployments, migrations, render, secrets, topology
+from cvat_analytics import deployments, migrations, rebuild, render, secrets, topology
 from cvat_analytics.access import Access, pairs
 from cvat_analytics.checks.health import State
 from cvat_analytics.embedded import engine
@@ -125,8 +125,12 @@ def find(directory: Path) -> Stack:
         ) from None
 
 
-def up(directory: Path, port_base: int | None = None) -> Stack:
+def up(
+    directory: Path, port_base: int | None = None, tell: Callable[[str], object] = lambda text: None
+) -> Stack:
     """Start the stack in `directory`, or what is missing of it, and return it when every part is ready.
+
+    `tell` is told what takes long.
 
     Raises InputError when a port is taken, the directory is not usable, or the engine is not installed;
     CvatAnalyticsError when a part does not come up.
@@ -143,10 +147,12 @@ def up(directory: Path, port_base: int | None = None) -> Stack:
             if port_base is None and known is None
             else nullcontext(port_base or known or 0) as base
         ):
-            return start(Stack(directory, base))
+            return start(Stack(directory, base), tell=tell)
 
 
-def start(stack: Stack, names: Sequence[str] = PARTS) -> Stack:
+def start(
+    stack: Stack, names: Sequence[str] = PARTS, tell: Callable[[str], object] = lambda text: None
+) -> Stack:
     """Write the files of `stack`, start what of its parts `names` does not run, and return it when they are ready.
 
     Raises as `up`, which makes the stack and lets nobody else start it meanwhile.
@@ -164,7 +170,7 @@ def start(stack: Stack, names: Sequence[str] = PARTS) -> Stack:
     for name in names:
         processes.ensure(parts[name], START_TIMEOUT)
         if name == "clickhouse":
-            changes += _migrate(stack.access())
+            changes += _migrate(stack.access(), tell)
     if changes and "clickhouse" in names:
         deployments.record(stack.access(), [HOST], changes)
     return stack
@@ -376,10 +382,10 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
     ]  # fmt: skip
 
 
-def _migrate(access: Access) -> int:
+def _migrate(access: Access, tell: Callable[[str], object]) -> int:
     """Bring the database to the checkout's scripts and the settings' retention, as the deploy does on a host.
 
-    Return the number of changes.
+    Return the number of changes. `tell` is told what takes long.
     """
     database, settings = access.database, access.clickhouse.settings
     client = access.client()
@@ -390,6 +396,10 @@ def _migrate(access: Access) -> int:
     applied = pairs(client, migrations.applied_query(database))
     migrations.refuse_stock_table(database, applied, pairs(client, migrations.engines_query(database)))
     pending = migrations.pending(scripts, applied)
+    rebuilt = rebuild.pending(scripts, applied)
+    if rebuilt:
+        for statement in rebuild.steps(scripts, database, rebuild.asking(client), tell):
+            client.command(statement)
     migrations.apply(pending, database, client.command)
     changes = migrations.retention(settings, pairs(client, migrations.engines_query(database)))
     changes += migrations.working_time(
@@ -397,4 +407,4 @@ def _migrate(access: Access) -> int:
     )
     for statement in changes:
         client.command(statement)
-    return len(pending) + len(changes)
+    return rebuilt + len(pending) + len(changes)

@@ -20,7 +20,7 @@ from cvat_analytics.pipeline.journal_text import Damage
 from cvat_analytics.pipeline.refused_rows import Refused
 
 _COLUMNS = ", ".join(COLUMNS)
-_LIMITS = {"UInt16": 2**16, "UInt32": 2**32, "UInt64": 2**64}
+_LIMITS = {"UInt32": 2**32, "UInt64": 2**64}
 _MISSING = (
     f"({_COLUMNS}) NOT IN (SELECT {_COLUMNS} FROM {{database}}.events "
     # batches follow the time of arrival: days (the sort key begins with them) and hours are few

@@ -147,6 +147,22 @@ def test_only_what_is_chosen_is_sent_again(running: stack.Stack, access: Access)
     assert stored(access, 1) == 1
 
 
+def test_a_letter_for_a_number_that_was_too_great_once_is_an_event_now(
+    running: stack.Stack, access: Access
+) -> None:
+    """CVAT 2.42 sends one event per save, whatever the number of objects."""
+    originals = [
+        f'{{"scope":"delete:shapes","timestamp":"1733480873.184","org_slug":"{uuid.uuid4()}","count":{number}}}'
+        for number in (70_000, 90_007)
+    ]
+    put(access, *originals, reason="bad count")
+    assert command(running, "retry")[0] == 0
+    assert letters(access) == []
+    assert stored(access, 2) == 2
+    query = "SELECT count FROM cvat.events FINAL WHERE toYYYYMM(timestamp) = 202412 ORDER BY count"
+    assert [row[0] for row in access.client().query(query).result_rows] == [70_000, 90_007]
+
+
 def test_a_retry_that_is_interrupted_is_completed_by_the_next(
     access: Access, monkeypatch: pytest.MonkeyPatch
 ) -> None:

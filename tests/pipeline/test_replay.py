@@ -181,7 +181,7 @@ def test_what_cannot_be_read_is_told_and_stops_nothing(running: stack.Stack, day
         b'{"scope":"x","timestamp":"1733480873.184"}',
         row(f"{day.day} 15:00:00.000", job_id=-1),
         row(f"{day.day} 15:00:00.000", tomorrow=1),
-        row(f"{day.day} 15:00:00.000", count=65536),
+        row(f"{day.day} 15:00:00.000", count=2**32),
         row(f"{day.day} 15:00:00.000", scope=None),
         row("2026-02-30 15:00:00.000"),
     ]
