@@ -42,7 +42,7 @@ def put(
 ) -> None:
     """Store letters as they are after the rule that refused them was mended, or not."""
     access.client().command(
-        "INSERT INTO cvat.events_dead_letter SELECT {at:String}, {reason:String}, 'must be unix seconds', arrayJoin({originals:Array(String)}) "
+        "INSERT INTO cvat.events_dead_letter (received_at, reason, message, original) SELECT {at:String}, {reason:String}, 'must be unix seconds', arrayJoin({originals:Array(String)}) "
         "SETTINGS insert_deduplicate = 0",
         parameters={"at": at, "reason": reason, "originals": list(originals)},
     )
@@ -233,4 +233,4 @@ def test_a_purge_of_nothing_in_particular_is_refused(running: stack.Stack, optio
     ids=["event", "array", "no JSON to Vector", "torn", "many in an array", "many in lines"],
 )  # fmt: skip
 def test_how_an_original_is_sent_again(original: str, in_parts: bool, expected: list[bytes]) -> None:
-    assert bodies(original, in_parts) == expected
+    assert bodies(original.encode(), in_parts) == expected

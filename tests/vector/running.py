@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cvat_analytics import render
+from cvat_analytics.pipeline import limits
 from tests.store import free_ports
 from tests.vector.conftest import write_configuration
 
@@ -46,8 +46,9 @@ class Substitute:
 
     def start(self) -> None:
         with (self.root / "log").open("ab") as log:
-            limit = {"VECTOR_MAX_DECOMPRESSED_SIZE_BYTES": str(render.MAX_BODY_BYTES)}
-            self.process = subprocess.Popen(self.command(), stderr=log, env=os.environ | limit)
+            self.process = subprocess.Popen(
+                self.command(), stderr=log, env=os.environ | limits.VECTOR_ENVIRONMENT
+            )
         wait_until(self.ready, f"the substitute answers; its log: {self.log}")
 
     def ready(self) -> bool:
@@ -90,9 +91,13 @@ class Substitute:
 
 @contextmanager
 def substitute(root: Path, clickhouse_port: int) -> Iterator[Substitute]:
-    port = free_ports(1)[0]
+    port, large = free_ports(2)
     running = Substitute(
-        root, port, write_configuration(root, vector_port=port, clickhouse_http_port=clickhouse_port)
+        root,
+        port,
+        write_configuration(
+            root, vector_port=port, vector_large_port=large, clickhouse_http_port=clickhouse_port
+        ),
     )
     running.start()
     try:

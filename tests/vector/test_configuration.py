@@ -16,6 +16,7 @@ from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 from cvat_analytics.embedded.vector_substitute.pipeline import Pipeline
 from cvat_analytics.errors import InputError
 from cvat_analytics.files import Paths
+from cvat_analytics.pipeline import limits
 from tests.vector.conftest import context, write_configuration
 
 REFUSALS = {
@@ -27,7 +28,7 @@ REFUSALS = {
     "a percent sign in the address": ("INSERT+INTO", "INSERT%20INTO", "sinks.events: option uri = "),
     "another collector": ('collectors = ["filesystem"]', 'collectors = ["cpu"]', "sources.disks: option collectors = ['cpu']"),
     "wrong type": ("batch.timeout_secs = 1", "batch.timeout_secs = 0.5", "sinks.events: option batch.timeout_secs = 0.5"),
-    "missing option": ('auth.user = "vector"', "", "sinks.events: option auth.user is missing"),
+    "missing option": ('auth.user = "vector"', "", "sinks.events: option auth.user must be given where auth.strategy is 'basic'"),
     "unknown global": ("[acknowledgements]\nenabled = true", "acknowledgements.enabled = true\ntimezone = 'local'", "the configuration: option timezone"),
     "no acknowledgements": ("enabled = true", "enabled = false", "the configuration: option acknowledgements.enabled = False"),
     "unknown input": ('inputs = ["split"]', 'inputs = ["splits"]', "normalise: option inputs names 'splits'"),
@@ -108,8 +109,36 @@ def test_every_port_has_a_source_that_is_counted_by_itself(tmp_path: Path) -> No
         "cvat": "127.0.0.1:8383",
         "cvat_8282": "127.0.0.1:8282",
         "cvat_8484": "127.0.0.1:8484",
+        "large": "127.0.0.1:8284",
     }
-    assert document["transforms"]["split"]["inputs"] == list(listening)
+    assert document["transforms"]["split"]["inputs"] == ["cvat", "cvat_8282", "cvat_8484"]
+    assert document["sinks"]["large_bodies"]["uri"] == "http://127.0.0.1:8284/"
+
+
+def test_what_is_large_comes_alone_into_every_disk_buffer(document: dict[str, Any]) -> None:
+    """Vector joins what is ready at a time; only what goes the direct way is small enough for that."""
+    types = {name: part["type"] for name, part in document["transforms"].items()}
+    durable = {
+        name: sink["inputs"]
+        for name, sink in document["sinks"].items()
+        if sink.get("buffer", {}).get("type") == "disk"
+    }
+    assert durable.keys() == {"events", "dead_letters", "large_bodies"}
+    for name, inputs in durable.items():
+        together = [each for each in inputs if types[each] != "throttle"]
+        assert together == (["normalise"] if name == "events" else []), name
+    assert document["transforms"]["normalise"]["inputs"] == ["split"]
+    assert limits.WORST_RECORD < limits.RECORD * 3 // 4
+    assert limits.VECTOR_BODY < limits.RECORD * 19 // 20
+
+
+def test_a_large_body_is_never_sent_a_second_time_while_the_first_is_under_way(
+    document: dict[str, Any],
+) -> None:
+    sink = document["sinks"]["large_bodies"]
+    assert sink["request"]["timeout_secs"] > 86400
+    assert (sink["request"]["concurrency"], sink["batch"]["max_events"]) == (1, 1)
+    assert sink["retry_strategy"] == {"type": "all"}
 
 
 def test_a_port_cannot_be_had_twice() -> None:

@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import render
 from cvat_analytics.errors import UnreachableError
-from cvat_analytics.pipeline import events
+from cvat_analytics.pipeline import events, limits
 from tests.store import free_ports
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.running import Substitute, substitute, wait_until
@@ -110,7 +109,7 @@ def test_content_encodings(
     [
         (404, "POST", "/elsewhere", b"[]", "identity"),
         (405, "PUT", "/", b"[]", "identity"),
-        (413, "POST", "/", gzip.compress(bytes(render.MAX_BODY_BYTES + 1), 1), "gzip"),
+        (413, "POST", "/", gzip.compress(bytes(limits.VECTOR_BODY + 1), 1), "gzip"),
         (415, "POST", "/", b"[]", "br"),
         (422, "POST", "/", b"[]", "gzip"),
         (422, "POST", "/", gzip.compress(b"[]")[:-5], "gzip"),

@@ -35,6 +35,9 @@ def run_all(transforms: Iterable[Component], given: Outputs) -> Outputs:
         if transform.type == "metric_to_log":
             outputs[transform.name] = [_metric_to_log(event) for event in received]
             continue
+        if transform.type == "throttle":  # which excludes everything from being counted
+            outputs[transform.name] = received
+            continue
         passed, dropped = _run(transform, received)
         outputs[transform.name] = passed
         outputs[f"{transform.name}.dropped"] = dropped
