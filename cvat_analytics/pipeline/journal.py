@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cvat_analytics.errors import InputError
+from cvat_analytics.pipeline import limits
 from cvat_analytics.shell import Shell
 
 _NAME = re.compile(r"events-(\d{4}-\d{2}-\d{2})(?:T(\d{2}))?\.jsonl\.gz")
@@ -33,8 +34,7 @@ _LOOK_AHEAD = 2**12
 """Compressed bytes after a possible beginning of a member that are tried: enough to see an event begin."""
 _OUTPUT = 2**20
 _STEP = 2**6
-LONGEST_LINE = 2**26
-"""An event has up to 8 MiB as it is sent, and each of its bytes may be written as six."""
+LONGEST_LINE = limits.LINE
 
 
 class Stream(Protocol):

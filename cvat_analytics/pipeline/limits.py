@@ -12,6 +12,9 @@ MIB = 2**20
 
 EVENT = 32 * MIB
 """Bytes of an event as it is sent: 1.7 million objects in one save of CVAT's."""
+LINE = 2 * EVENT + 4 * MIB
+"""Bytes of an event as a line of JSON, in the journal and to ClickHouse: a payload that was an object has a backslash before
+each quote then."""
 BODY = 100 * MIB
 """Bytes of a request of CVAT's: its sender puts no more together (python-logstash-async)."""
 VECTOR_BODY = 120 * MIB

@@ -66,8 +66,8 @@ def run(document: dict[str, Any]) -> Run:
             return {name: _rows(events) for name, events in outputs.items()}
         # what the sink `large_bodies` sends comes back at the source `large`
         (line,) = outputs["one_large_body"]
-        assert json.loads(line) == {"message": body}
-        outputs = remap.run_all(chain, {"large": [line]})
+        assert json.loads(line)["message"] == body
+        outputs = remap.run_all(chain, {"large": [json.dumps({"message": body, "path": "/"})]})
         return {name: _rows(events) for name, events in outputs.items()}
 
     return run_body

@@ -35,12 +35,16 @@ class Substitute:
     config: Path
     process: subprocess.Popen[bytes] | None = None
     tls: ssl.SSLContext | None = None
+    program: str | None = None
+    """Vector itself, in place of the substitute."""
 
     @property
     def log(self) -> str:
         return (self.root / "log").read_text()
 
     def command(self, *options: str) -> list[str]:
+        if self.program:
+            return [self.program, "--config", str(self.config), *options]
         module = "cvat_analytics.embedded.vector_substitute"
         return [sys.executable, "-m", module, "--config", str(self.config), *options]
 
@@ -90,7 +94,7 @@ class Substitute:
 
 
 @contextmanager
-def substitute(root: Path, clickhouse_port: int) -> Iterator[Substitute]:
+def substitute(root: Path, clickhouse_port: int, program: str | None = None) -> Iterator[Substitute]:
     port, large = free_ports(2)
     running = Substitute(
         root,
@@ -98,7 +102,10 @@ def substitute(root: Path, clickhouse_port: int) -> Iterator[Substitute]:
         write_configuration(
             root, vector_port=port, vector_large_port=large, clickhouse_http_port=clickhouse_port
         ),
+        program=program,
     )
+    # as the package does; Vector itself does not make it
+    (root / "var/lib/vector/journal").mkdir(parents=True, exist_ok=True)
     running.start()
     try:
         yield running

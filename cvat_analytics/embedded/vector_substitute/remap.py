@@ -81,8 +81,6 @@ def _explode(text: str) -> list[str]:
 
 
 def _annotated(event: str, component: str, reason: str, message: str) -> str:
-    fields = json.loads(event)
-    metadata = fields.get("metadata")
     details = {
         "reason": reason,
         "message": message,
@@ -90,6 +88,10 @@ def _annotated(event: str, component: str, reason: str, message: str) -> str:
         "component_type": "remap",
         "component_kind": "transform",
     }
+    if '"metadata"' not in event:  # spare reading and writing what may be 100 MiB
+        return f'{event[:-1]}, "metadata": {_dump({"dropped": details})}}}'
+    fields = json.loads(event)
+    metadata = fields.get("metadata")
     fields["metadata"] = (metadata if isinstance(metadata, dict) else {}) | {"dropped": details}
     return _dump(fields)
 
