@@ -95,13 +95,11 @@ class Substitute:
 
 @contextmanager
 def substitute(root: Path, clickhouse_port: int, program: str | None = None) -> Iterator[Substitute]:
-    port, large = free_ports(2)
+    port = free_ports(1)[0]
     running = Substitute(
         root,
         port,
-        write_configuration(
-            root, vector_port=port, vector_large_port=large, clickhouse_http_port=clickhouse_port
-        ),
+        write_configuration(root, vector_port=port, clickhouse_http_port=clickhouse_port),
         program=program,
     )
     # as the package does; Vector itself does not make it
