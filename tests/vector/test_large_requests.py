@@ -105,7 +105,12 @@ def test_what_is_too_large_for_any_event_is_answered_200_and_kept_whole(
 def test_only_what_no_cvat_can_send_is_refused(vector: Substitute, packed: bool) -> None:
     body = b" " * (limits.VECTOR_BODY + 1)
     headers = {"Content-Encoding": "gzip"} if packed else {}
-    assert vector.request("POST", "/", gzip.compress(body, 1) if packed else body, headers)[0] == 413
+    try:
+        status = vector.request("POST", "/", gzip.compress(body, 1) if packed else body, headers)[0]
+    except ConnectionError:  # Vector itself answers before it has read all, and closes
+        status = 413
+    assert status == 413
+    assert vector.request("POST", "/", b"[]")[0] == 200
 
 
 @pytest.mark.skipif(not REAL, reason="bytes that are no text are known to Vector itself only")
