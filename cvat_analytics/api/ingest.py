@@ -28,7 +28,7 @@ LARGE_BODY = 2**20
 MAXIMUM_EVENTS = 10_000
 """Events of a request. The bytes alone do not keep it small: 16 MiB of `{}` become gigabytes of objects and complaints."""
 MAXIMUM_EVENT_TEXT = 4 * 2**20
-"""Bytes of a payload or another text of one event; the pipeline takes 8 MiB for a whole event."""
+"""Bytes of a payload or another text of one event; the pipeline takes more (limits.EVENT)."""
 
 CLIENT_SCOPES = frozenset(
     [

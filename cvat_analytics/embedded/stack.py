@@ -30,11 +30,14 @@ from cvat_analytics.endpoints import Endpoint, listening
 from cvat_analytics.errors import InputError
 from cvat_analytics.files import Paths, RenderedFile, fingerprint
 from cvat_analytics.front_door import events_api
+from cvat_analytics.pipeline import limits
 from cvat_analytics.render import Context
 
 HOST = "embedded"
 PARTS = ("clickhouse", "vector", "events_api", "viewer")
-PORTS = ("clickhouse_http_port", "clickhouse_native_port", "vector_port", "grafana_port", "events_api_port")
+PORTS = (
+    "clickhouse_http_port", "clickhouse_native_port", "vector_port", "grafana_port", "events_api_port", "vector_large_port",
+)  # fmt: skip
 COMPONENTS = (*topology.GROUPS, "events_api")
 FIRST_PORT, LAST_PORT, PORT_STEP = 18100, 18990, 10
 START_TIMEOUT = 60.0
@@ -253,6 +256,7 @@ def _refuse_taken_ports(stack: Stack, names: Sequence[str]) -> None:
         "vector_port": "vector",
         "grafana_port": "viewer",
         "events_api_port": "events_api",
+        "vector_large_port": "vector",
     }
     for offset, name in enumerate(PORTS):
         port, holder = stack.port_base + offset, holders[name]
@@ -357,10 +361,7 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
             else [*substitute, "cvat_analytics.embedded.vector_substitute", "--config", vector_config],
             f"{here}:{settings.vector_port}/ping",
             applied.get("vector", ""),
-            {
-                "VECTOR_MAX_DECOMPRESSED_SIZE_BYTES": str(render.MAX_BODY_BYTES),
-                "VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10",
-            },
+            limits.VECTOR_ENVIRONMENT | {"VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10"},
         ),
         Part(
             "events_api",

@@ -19,10 +19,11 @@ try:
 except ImportError:  # before Python 3.14
     from backports import zstd
 
+from cvat_analytics.pipeline import limits
+
 EVENT = re.compile(rb'^\{.*?"timestamp": ?"(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3})".*\}$', re.DOTALL)
 """A line of the journal and in it the event's time. Within a JSON text a quote has a backslash: the match is the field."""
-LONGEST_LINE = 2**26
-"""An event has up to 8 MiB as it is sent, and each of its bytes may be written as six."""
+LONGEST_LINE = limits.LINE
 
 _BEGIN = re.compile(rb'\{"(?=[^,}])')
 """How an event begins. In an event the bytes `{"` can only be the end of a string, before a comma or the last brace."""

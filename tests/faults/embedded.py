@@ -229,11 +229,13 @@ class Embedded:
         self._command("dead-letters", "retry", "--reason", REASON)
 
     def _keep_ports(self) -> None:
-        """Stop the parts that are not needed and take the last port, so that others leave ours alone even when all is killed."""
+        """Stop the parts that are not needed and take a port of theirs, so that others leave ours alone even when all is killed."""
         for part in stack.PARTS:
             if part not in PARTS:
                 self.stop(part)
-        self._kept = socket.create_server(("127.0.0.1", self._stack.port_base + len(stack.PORTS) - 1))
+        self._kept = socket.create_server(
+            ("127.0.0.1", self._stack.port_base + stack.PORTS.index("events_api_port"))
+        )
 
     def _command(self, *arguments: str) -> None:
         """Run `cvat-analytics` as an operator does. Raises AssertionError with what it says when it fails."""

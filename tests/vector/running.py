@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.pipeline.reloading import answers, marked
-from cvat_analytics import render
+from cvat_analytics.pipeline import limits
 from tests.store import free_ports
 from tests.vector.conftest import write_configuration
 
@@ -54,10 +54,7 @@ class Substitute:
     def start(self) -> None:
         with (self.root / "log").open("ab") as log:
             # as the unit has them
-            limit = {
-                "VECTOR_MAX_DECOMPRESSED_SIZE_BYTES": str(render.MAX_BODY_BYTES),
-                "VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10",
-            }
+            limit = limits.VECTOR_ENVIRONMENT | {"VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10"}
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=os.environ | limit)
         try:
             wait_until(self.ready, "it answers")
@@ -121,7 +118,8 @@ def substitute(root: Path, clickhouse_port: int, program: str = "substitute") ->
         write_configuration(root, vector_port=port, clickhouse_http_port=clickhouse_port),
         program=program,
     )
-    (root / "var/lib/vector").mkdir(parents=True, exist_ok=True)
+    # as the package does; Vector itself does not make it
+    (root / "var/lib/vector/journal").mkdir(parents=True, exist_ok=True)
     running.start()
     try:
         yield running

@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import render
 from cvat_analytics.errors import UnreachableError
-from cvat_analytics.pipeline import events, journal
+from cvat_analytics.pipeline import events, journal, limits
 from cvat_analytics.pipeline.journal_text import Damage
 from tests.store import free_ports
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
@@ -112,7 +111,7 @@ def test_content_encodings(
     [
         (404, "POST", "/elsewhere", b"[]", "identity"),
         (405, "PUT", "/", b"[]", "identity"),
-        (413, "POST", "/", gzip.compress(bytes(render.MAX_BODY_BYTES + 1), 1), "gzip"),
+        (413, "POST", "/", gzip.compress(bytes(limits.VECTOR_BODY + 1), 1), "gzip"),
         (415, "POST", "/", b"[]", "br"),
         (422, "POST", "/", b"[]", "gzip"),
         (422, "POST", "/", gzip.compress(b"[]")[:-5], "gzip"),
