@@ -68,7 +68,11 @@ class Embedded:
 
     def __init__(self, directory: Path, *, mount: bool = True) -> None:
         self.disk = _mount(directory / "var" / "lib" / "vector") if mount else "limit"
-        plain = stack.up(directory)
+        try:
+            plain = stack.up(directory)
+        except BaseException:
+            self._unmount(directory / "var" / "lib" / "vector")
+            raise
         self._stack = _Stack(plain.directory, plain.port_base)
         self._keep_ports()
         self._backups, self._backed_up_at = 0, datetime.now(UTC)
@@ -279,8 +283,11 @@ class Embedded:
         self.proxy.close()
         self._kept.close()
         stack.down(self.directory)
+        self._unmount(Path(self._stack.paths.vector_data))
+
+    def _unmount(self, path: Path) -> None:
         if self.disk != "limit":
-            subprocess.run(["umount", "-l", self._stack.paths.vector_data], check=False)
+            subprocess.run(["umount", "-l", path], check=False)
 
 
 def _mount(path: Path) -> str:
