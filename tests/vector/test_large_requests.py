@@ -1,6 +1,6 @@
 """What CVAT's own client does with large events: its queue becomes empty, and all of it is stored or a dead letter.
 
-They run on the `vector` on PATH where there is one (Vector itself; the test says so), else on the substitute.
+They run on the substitute, and on the `vector` on PATH where there is one.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,21 +21,26 @@ from cvat_analytics.pipeline import limits, originals
 from cvat_analytics.pipeline.originals import Originals
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.large_client import event, left
-from tests.vector.running import Substitute, substitute, wait_until
+from tests.vector.running import PROGRAMS, Substitute, substitute, wait_until
 
-REAL = shutil.which("vector")
+
+@pytest.fixture(scope="module", params=list(PROGRAMS))
+def program(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def clickhouse() -> Iterator[FakeClickHouse]:
+def clickhouse(program: str) -> Iterator[FakeClickHouse]:
+    """Return one for each program: none finds what the other has sent."""
     with fake_clickhouse() as fake:
         yield fake
 
 
 @pytest.fixture(scope="module")
-def vector(clickhouse: FakeClickHouse, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Substitute]:
-    with substitute(tmp_path_factory.mktemp("vector"), clickhouse.port, REAL) as running:
-        print(f"on {'Vector itself: ' + REAL if REAL else 'the substitute for Vector'}")
+def vector(
+    program: str, clickhouse: FakeClickHouse, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Substitute]:
+    with substitute(tmp_path_factory.mktemp("vector"), clickhouse.port, program) as running:
         yield running
 
 
@@ -113,8 +117,11 @@ def test_only_what_no_cvat_can_send_is_refused(vector: Substitute, packed: bool)
     assert vector.request("POST", "/", b"[]")[0] == 200
 
 
-@pytest.mark.skipif(not REAL, reason="bytes that are no text are known to Vector itself only")
 def test_bytes_that_are_no_text_are_kept_as_they_are(vector: Substitute, clickhouse: FakeClickHouse) -> None:
+    if vector.program == "substitute":
+        pytest.skip(
+            "bytes that are no text are known to Vector itself only, and there is no `vector` on PATH"
+        )
     body = os.urandom(limits.DIRECT_BODY * 2)
     assert vector.request("POST", "/", body)[0] == 200
     sha256 = hashlib.sha256(body).hexdigest()
@@ -129,7 +136,9 @@ def test_bytes_that_are_no_text_are_kept_as_they_are(vector: Substitute, clickho
 
 def test_many_large_requests_at_a_time_lose_nothing(vector: Substitute, clickhouse: FakeClickHouse) -> None:
     """What Vector joins of several requests must fit into a record: it drops a larger one, although it has answered 200."""
-    events = [event(f"at a time {number}", 400_000) for number in range(24 if REAL else 6)]
+    events = [
+        event(f"at a time {number}", 400_000) for number in range(24 if vector.program == "vector" else 6)
+    ]
     program = (
         "import sys, http.client\n"
         "connection = http.client.HTTPConnection('127.0.0.1', int(sys.argv[1]), timeout=500)\n"

@@ -74,6 +74,7 @@ def test_the_insert_is_the_one_that_vector_makes(vector: Substitute, clickhouse:
         "database": "cvat",
         "query": "INSERT INTO events FORMAT JSONEachRow",
         "input_format_skip_unknown_fields": "0",
+        "input_format_parallel_parsing": "0",
         "async_insert": "0",
         "insert_deduplicate": "1",
         "authorization": "Basic dmVjdG9yOnBhc3Mgd29yZA==",  # vector:pass word
@@ -202,6 +203,7 @@ def test_sigterm_with_clickhouse_away_keeps_what_waits(tmp_path: Path) -> None:
 def test_a_disk_that_takes_nothing_is_answered_503_and_recovers(tmp_path: Path) -> None:
     with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port) as vector:
         place = tmp_path / "var/lib/vector/journal"
+        place.rmdir()
         place.write_text("a file where the directory should be")
         assert vector.request("POST", body=json.dumps(event("later")))[0] == 503
         with pytest.raises(UnreachableError, match=r"did not accept events \(it answered HTTP 503\)"):
