@@ -12,6 +12,11 @@ wanted = plan.make(plan.inventory_file())
 if "gateway" in wanted.components:
     gateway.prepare(wanted)
 if "clickhouse" in wanted.components:
+    clickhouse.rebuild(wanted)
+
+stage(name="all hosts: what is installed can be added to")
+
+if "clickhouse" in wanted.components:
     clickhouse.install(wanted)
 if "vector" in wanted.components:
     vector.install(wanted)

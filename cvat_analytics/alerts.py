@@ -76,6 +76,25 @@ def rules(settings: Settings) -> list[Rule]:
             once,
             f"Vector counted {found} dropped events and errors in 15 minutes.",
         ),
+        # the query itself waits until the next attempt has failed too
+        Rule(
+            "refused",
+            "ClickHouse refuses a batch",
+            quarter,
+            "gt",
+            0,
+            once,
+            f"ClickHouse has refused what {{{{ $labels.sink }}}} inserts {found} times since {{{{ $labels.since }}}}: {{{{ $labels.words }}}}",
+        ),
+        Rule(
+            "no-client-events",
+            "No client events",
+            timedelta(days=1),
+            "gt",
+            0,
+            once,
+            f"{found} changes by people with browsers in an hour, and not one event from any browser: working time is not counted.",
+        ),
         Rule(
             "disk",
             "Disk full soon",

@@ -1,4 +1,4 @@
-"""How much memory ClickHouse may use on a host, chosen from what the host has."""
+"""How much memory ClickHouse and Vector may use on a host, chosen from what the host has."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from cvat_analytics.settings import Settings
 
 GIB = 2**30
+VECTOR_NEEDS = 3 * GIB // 2
+"""What Vector has taken at most for one request of the largest size, with room for its neighbours (docs/pipeline.md)."""
 
 
 @dataclass(frozen=True)
 class MemoryProfile:
-    """ClickHouse's limits, in bytes unless the name says otherwise."""
+    """ClickHouse's limits and Vector's, in bytes unless the name says otherwise."""
 
     name: str
     server_limit: int
@@ -20,6 +22,7 @@ class MemoryProfile:
     uncompressed_cache: int
     background_pool_size: int
     concurrent_queries: int
+    vector_limit: int
 
 
 def profile(settings: Settings, memory_bytes: int) -> MemoryProfile:
@@ -42,4 +45,5 @@ def profile(settings: Settings, memory_bytes: int) -> MemoryProfile:
         uncompressed_cache=0,
         background_pool_size={"small": 2, "medium": 4, "large": 16}[name],
         concurrent_queries={"small": 30, "medium": 60, "large": 100}[name],
+        vector_limit=max(memory_bytes // 4, VECTOR_NEEDS),
     )

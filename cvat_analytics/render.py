@@ -14,17 +14,15 @@ from typing import Any
 
 import jinja2
 
-from cvat_analytics import alerts, memory, tls
+from cvat_analytics import alerts, memory, query_limits, tls
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.certificates import Authority, Pair
 from cvat_analytics.dashboards import languages, load, site, tidy
 from cvat_analytics.files import Effect, Paths, RenderedFile
+from cvat_analytics.pipeline import limits
 from cvat_analytics.secrets import ACCEPTED, NAMES, Secrets
 from cvat_analytics.settings import Settings
 from cvat_analytics.topology import LOOPBACK, Topology
-
-MAX_BODY_BYTES = 16 * 2**20
-"""What Vector takes in one request: more would not surely fit into what comes after it (docs/pipeline.md)."""
 
 DEAD_LETTER_BUFFER_BYTES = 268_435_488
 """The disk buffer of dead letters: the smallest one that Vector takes."""
@@ -100,7 +98,8 @@ class Context:
                 if name.startswith("clickhouse_")
             },
             "memory": memory.profile(self.settings, self.memory_bytes),
-            "max_body_bytes": MAX_BODY_BYTES,
+            "query_limits": query_limits,
+            "limits": limits,
             "dead_letter_buffer_bytes": DEAD_LETTER_BUFFER_BYTES,
             "alerts": alerts.variables(self.settings),
         }

@@ -75,6 +75,10 @@ class Settings(BaseModel):
         (),
         description="Further ports on which Vector receives events: the old one, for as long as a CVAT server may still send there.",
     )
+    vector_large_port: Port = Field(
+        8284,
+        description="Port on 127.0.0.1 at which Vector takes large requests up again, which it has put on disk before it answered.",
+    )
     vector_metrics_port: Port | None = Field(
         None,
         description="Port on 127.0.0.1 where Vector shows all its metrics to Prometheus. `None`: not at all.",
@@ -401,6 +405,7 @@ class Settings(BaseModel):
     def _vector_ports(self) -> dict[str, int]:
         ports = {"vector_port": self.vector_port}
         ports |= {f"vector_extra_ports[{index}]": port for index, port in enumerate(self.vector_extra_ports)}
+        ports["vector_large_port"] = self.vector_large_port
         return ports | ({"vector_metrics_port": self.vector_metrics_port} if self.vector_metrics_port else {})
 
 

@@ -10,6 +10,16 @@ from deploys.plan import Plan, clickhouse_client
 UNIT = UNITS["clickhouse"]
 
 
+def rebuild(plan: Plan) -> None:
+    """Rebuild a table of an earlier version, before anything may write to it what only the new one can hold."""
+    schema_operations.rebuilt(
+        name="clickhouse: rebuild of the event table",
+        scripts=migrations.read(render.ROOT / "clickhouse"),
+        settings=plan.settings,
+        client=clickhouse_client(plan.context.paths),
+    )
+
+
 def install(plan: Plan) -> None:
     """Install server and client."""
     packages.install("clickhouse", plan.settings, plan.state.architecture)

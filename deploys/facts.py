@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from pyinfra.api import FactBase
 
 from cvat_analytics import migrations
+from cvat_analytics.files import UNITS
 from cvat_analytics.front_door.gateway import UNIT as GATEWAY_UNIT
 
 STATE_DIRECTORY = "/var/lib/cvat-analytics"
@@ -214,12 +215,13 @@ true"""
 
 @dataclass(frozen=True)
 class FileState:
-    """A file on a host: sha256 of its content, octal mode, owner."""
+    """A file on a host: sha256 of its content, octal mode, owner; and when it was written, in seconds since 1970."""
 
     sha256: str
     mode: str
     user: str
     group: str
+    seconds: int = field(default=1, compare=False)
 
 
 class Files(FactBase[dict[str, FileState]]):
@@ -227,7 +229,7 @@ class Files(FactBase[dict[str, FileState]]):
 
     .. code:: python
 
-        {"/etc/vector/vector.toml": FileState(sha256="…", mode="644", user="root", group="root")}
+        {"/etc/vector/vector.toml": FileState(sha256="…", mode="644", user="root", group="root", seconds=1793000000)}
     """
 
     default = dict
@@ -235,12 +237,15 @@ class Files(FactBase[dict[str, FileState]]):
     def command(self, paths: list[str]) -> str:
         return (
             f'for file in {_quoted(paths)}; do [ -f "$file" ] || continue; '
-            'printf "%s %s\\n" "$(sha256sum < "$file" | cut -d" " -f1)" "$(stat -c "%a %U %G %n" "$file")"; done'
+            'printf "%s %s\\n" "$(sha256sum < "$file" | cut -d" " -f1)" "$(stat -c "%a %U %G %Y %n" "$file")"; done'
         )
 
     def process(self, output: Iterable[str]) -> dict[str, FileState]:
-        rows = (line.split(" ", 4) for line in output)
-        return {path: FileState(sha256, mode, user, group) for sha256, mode, user, group, path in rows}
+        rows = (line.split(" ", 5) for line in output)
+        return {
+            path: FileState(sha256, mode, user, group, int(seconds))
+            for sha256, mode, user, group, seconds, path in rows
+        }
 
 
 class FileText(FactBase[str]):
@@ -305,6 +310,10 @@ class Unit(FactBase[UnitState]):
         )
 
 
+_STARTING_SECONDS = 60
+"""How long a ClickHouse that runs and does not answer yet is waited for."""
+
+
 @dataclass(frozen=True)
 class SchemaState:
     """A database's ledger (name to checksum), its tables' engines (table to `engine_full`), and its rule of working time."""
@@ -315,7 +324,7 @@ class SchemaState:
 
 
 class Schema(FactBase[SchemaState | None]):
-    """Return what is applied to a database, or None when the server does not answer.
+    """Return what is applied to a database, or None when the server does not answer; one that is just starting is waited for.
 
     .. code:: python
 
@@ -339,7 +348,15 @@ class Schema(FactBase[SchemaState | None]):
         questions = (
             f"{engines} FORMAT TSV; SELECT 'applied'; {applied} FORMAT TSV; SELECT 'rule'; {rule} FORMAT TSV"
         )
-        return f"echo {shlex.quote(questions)} | {client} --multiquery 2>/dev/null; true"
+        return f"""
+end=$(($(date +%s) + {_STARTING_SECONDS}))
+until answer=$(echo {shlex.quote(questions)} | {client} --multiquery 2>/dev/null); printf '%s\\n' "$answer" | grep -qx applied; do
+  case $(systemctl show --value -p ActiveState {UNITS["clickhouse"]} 2>/dev/null) in active|activating|reloading) ;; *) break ;; esac
+  [ "$(date +%s)" -lt "$end" ] || break
+  sleep 0.5
+done
+printf '%s\\n' "$answer"
+"""
 
     def process(self, output: Iterable[str]) -> SchemaState | None:
         answers: dict[str, dict[str, str]] = {"engines": {}}
@@ -354,3 +371,26 @@ class Schema(FactBase[SchemaState | None]):
         if "applied" not in answers:
             return None
         return SchemaState(answers["applied"], answers["engines"], answers.get("rule", {}))
+
+
+class Answer(FactBase[list[list[str]] | None]):
+    """Return the rows that ClickHouse answers to `question`, their values as text, or None when it does not answer.
+
+    .. code:: python
+
+        [["202601", "1204311"], ["202602", "1310570"]]
+    """
+
+    @staticmethod
+    def default() -> None:
+        return None
+
+    def command(self, client: str, question: str) -> str:
+        return f"echo {shlex.quote(f'{question} FORMAT TSVRaw')} | {client} && echo {_ANSWERED}"
+
+    def process(self, output: Iterable[str]) -> list[list[str]] | None:
+        lines = list(output)
+        return [line.split("\t") for line in lines[:-1]] if lines and lines[-1] == _ANSWERED else None
+
+
+_ANSWERED = "-- answered"

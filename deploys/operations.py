@@ -12,7 +12,7 @@ import difflib
 import io
 import shlex
 import tarfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import PurePosixPath
 
@@ -43,6 +43,18 @@ def differs(file: RenderedFile, found: FileState | None) -> bool:
     return found != wanted
 
 
+def undated(files: Sequence[RenderedFile], states: Mapping[str, FileState]) -> list[str]:
+    """Return the paths of the `files` that an earlier version dated 1970, as it did with all, and whose service goes by the time.
+
+    Such a service may not have seen what is in them. One that is restarted when they change has.
+    """
+    return [
+        file.path
+        for file in files
+        if file.effect == "none" and file.path in states and states[file.path].seconds == 0
+    ]
+
+
 def _show_difference(file: RenderedFile, found: FileState | None) -> None:
     """Log what changes in `file`; of a secret file only that it changes."""
     verb = "change" if found else "create"
@@ -57,12 +69,12 @@ def _show_difference(file: RenderedFile, found: FileState | None) -> None:
 
 
 def packed(files: Sequence[RenderedFile]) -> str:
-    """Return `files` as a base64 text of a tar archive with their owners and modes."""
+    """Return `files`, each under its `unfinished` name, as a base64 text of a tar archive with their owners and modes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for file in files:
             content = file.content.encode()
-            entry = tarfile.TarInfo(file.path.lstrip("/"))
+            entry = tarfile.TarInfo(unfinished(file.path).lstrip("/"))
             entry.size, entry.mode, entry.uname, entry.gname = (
                 len(content),
                 int(file.mode, 8),
@@ -71,6 +83,30 @@ def packed(files: Sequence[RenderedFile]) -> str:
             )
             archive.addfile(entry, io.BytesIO(content))
     return base64.encodebytes(buffer.getvalue()).decode()
+
+
+def unfinished(path: str) -> str:
+    """Return the name that a file has until all of it is there: one that no service reads, in the same directory."""
+    place = PurePosixPath(path)
+    return str(place.with_name(f".{place.name}.new"))
+
+
+def written(files: Sequence[RenderedFile], root: str = "/") -> StringCommand:
+    """Return the command that puts `files` onto the host, each dated with the moment at which it is written.
+
+    ClickHouse looks at a file again only when its modification time is another (src/Common/Config/ConfigReloader.cpp,
+    src/Server/CertificateReloader.cpp), and systemd at a unit only when it is younger than what it has read: no file may come
+    with a date of the archive's, or with that of the one before it, which on a file system that counts whole seconds it could.
+    A service that looks while this goes on finds the old file or the new one, never none and never half of one.
+    """
+    names = " ".join(shlex.quote(root + file.path.lstrip("/")) for file in files)
+    return StringCommand(
+        f"base64 -d | tar -xzpm --no-overwrite-dir -C {shlex.quote(root)} && for file in {names}; do "
+        'new="${file%/*}/.${file##*/}.new"; '
+        'if [ -e "$file" ] && [ "$(stat -c %.9Y "$new")" = "$(stat -c %.9Y "$file")" ]; then '
+        'touch -d "@$(($(stat -c %Y "$file") + 1))" "$new"; fi; mv -fT "$new" "$file" || exit 1; done',
+        _stdin=packed(files).splitlines(),
+    )
 
 
 @operation()
@@ -110,13 +146,17 @@ def managed_files(
     files = [*files, *(file for file in replacing if file.path in states)]
     changed = [file for file in files if differs(file, states.get(file.path))]
     removed = [path for path in absent if path in states]
-    if not changed and not removed:
+    dateless = undated([file for file in files if file not in changed], states)
+    if not changed and not removed and not dateless:
         host.noop(f"{len(files)} files are already right")
         return
     for file in changed:
         _show_difference(file, states.get(file.path))
     for path in removed:
         host.log(f"remove {path}", logger.info)
+    if dateless:
+        host.log(f"date {', '.join(dateless)}", logger.info)
+        yield StringCommand("touch", "-c", *map(shlex.quote, dateless))
     if unit and any(file.effect == "restart" for file in changed):
         yield _forget(unit)
     if removed:
@@ -130,10 +170,7 @@ def managed_files(
                 if str(PurePosixPath(file.path).parent) == directory
             )
             yield f"[ -d {shlex.quote(directory)} ] || install -d -m {'700' if secret else '755'} {shlex.quote(directory)}"
-        yield StringCommand(
-            "base64 -d | tar -xzp --no-overwrite-dir -C /",
-            _stdin=packed(changed).splitlines(),
-        )
+        yield written(changed)
 
 
 def _forget(unit: str) -> StringCommand:
@@ -161,7 +198,7 @@ def unpacked(archive: Callable[[], bytes], digest: str, directory: str, unit: st
     yield FileUploadCommand(io.BytesIO(content), upload)
     new = f"{directory}.new"
     yield (
-        f"rm -rf {new} && mkdir {new} && tar -xzf {upload} --no-same-owner -C {new} && rm -rf {directory} && mv {new} {directory} && "
+        f"rm -rf {new} && mkdir {new} && tar -xzmf {upload} --no-same-owner -C {new} && rm -rf {directory} && mv {new} {directory} && "
         f"rm -f {upload} && echo {digest} > {note}"
     )
 

@@ -17,6 +17,7 @@ from cvat_analytics import alerts, certificates, inventory, migrations, tls
 from cvat_analytics.errors import InputError
 from cvat_analytics.files import Paths
 from cvat_analytics.front_door import events_api_archive, events_api_wheels, gateway
+from cvat_analytics.pipeline.limits import LARGE_BUFFER
 from cvat_analytics.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context
 from cvat_analytics.settings import COMPONENTS, Settings
 from deploys import packages
@@ -165,7 +166,7 @@ def _check_size(state: HostState, settings: Settings, components: tuple[str, ...
             f"host {host.name}: {state.free_disk / 2**30:.1f} GiB free below /var/lib, but {settings.minimum_free_disk / 2**30:.1f} GiB "
             "are needed (setting 'minimum_free_disk'). Free some space or lower the setting"
         )
-    buffers = settings.vector_buffer_size + DEAD_LETTER_BUFFER_BYTES
+    buffers = settings.vector_buffer_size + DEAD_LETTER_BUFFER_BYTES + LARGE_BUFFER
     if fresh and "vector" in components and state.free_disk < buffers:
         # Vector itself refuses to start when its buffers could outgrow their volume
         raise InputError(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pyinfra import host, logger
 from pyinfra.api import OperationError, StringCommand, operation
 
-from cvat_analytics import migrations
-from cvat_analytics.errors import InputError
+from cvat_analytics import migrations, rebuild
+from cvat_analytics.errors import CvatAnalyticsError, InputError
 from cvat_analytics.migrations import Script
 from cvat_analytics.settings import Settings
-from deploys.facts import Schema, SchemaState
+from deploys.facts import Answer, Schema, SchemaState
 from deploys.operations import Commands
 
 
@@ -25,6 +25,10 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Comman
     """
     database = settings.database
     state = host.get_fact(Schema, client=client, database=database)
+    if state is None and host.state.is_executing:
+        # No answer is not an empty database: nothing may be made anew in one that is only away
+        yield "echo 'ClickHouse does not answer: what its schema lacks is not known. See its log, then run the deploy again' >&2; exit 1"
+        return
     state = state or SchemaState({}, {}, {})
     try:
         migrations.refuse_stock_table(database, state.applied, state.engines)
@@ -51,6 +55,42 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Comman
         changes = _changes(fresh or state, settings, scripts)
     for statement in changes:
         yield _sql(f"{client} --database={database}", statement)
+
+
+@operation()
+def rebuilt(scripts: Sequence[Script], settings: Settings, client: str) -> Commands:
+    """Rebuild the event table where an earlier version has made it with a column that is too narrow.
+
+    This may take long, and whatever is written to the table before it is done must be what the former version writes.
+
+    + scripts: everything below `clickhouse/`, in order
+    + settings: name of the database
+    + client: the command that runs SQL from its standard input as administrator
+    """
+    database = settings.database
+    state = host.get_fact(Schema, client=client, database=database)
+    if state is None or not rebuild.pending(list(scripts), state.applied):
+        host.noop(f"database {database} has no table to rebuild")
+        return
+
+    def ask(question: str) -> list[list[str]]:
+        rows = host.get_fact(Answer, client=client, question=question)
+        if rows is None:
+            raise OperationError(f"ClickHouse did not answer: {question}")
+        return rows
+
+    for statement in _refusing(
+        rebuild.steps(list(scripts), database, ask, lambda text: host.log(text, logger.info))
+    ):
+        yield _sql(client, statement)
+
+
+def _refusing(steps: Iterator[str]) -> Iterator[str]:
+    """Yield `steps`; what stops them is pyinfra's own kind of error, which it prints as a message."""
+    try:
+        yield from steps
+    except CvatAnalyticsError as error:
+        raise OperationError(str(error)) from None
 
 
 def _changes(state: SchemaState, settings: Settings, scripts: Sequence[Script]) -> list[str]:

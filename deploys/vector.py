@@ -14,6 +14,7 @@ JOURNAL_TIMER = "cvat-analytics-journal.timer"
 def install(plan: Plan) -> None:
     """Install Vector. The package brings no configuration, so nothing starts yet."""
     packages.install("vector", plan.settings, plan.state.architecture)
+    package_operations.prerequisites(name="vector: what packs the journal", packages=["zstd"])
     if plan.topology.clickhouse_endpoint(plan.context.host).tls or plan.settings.vector_tls:
         package_operations.prerequisites(name="vector: what asks through TLS", packages=tls.PACKAGES)
 
@@ -52,7 +53,7 @@ def activate(plan: Plan) -> None:
         timeout=settings.health_timeout.total_seconds(),
     )
     operations.service(
-        name="vector: the journal's size is kept",
+        name="vector: the journal is packed and kept within its size",
         unit=JOURNAL_TIMER,
         applied=fingerprint(*(file for file in _files(plan, "none") if "journal" in file.path)),
         probe=f"systemctl -q is-active {JOURNAL_TIMER}",

@@ -1,7 +1,8 @@
 """How a changed configuration comes to a running Vector: proven first, then by reload or restart, else the old one again.
 
-Vector takes a reload only where sources and transforms differ. A changed sink would have to end first, and one that waits
-for a ClickHouse that refuses it never ends (src/topology/running.rs): the reload would hang with the sources closed
+Vector takes a reload only where ports come or go, for nobody who sends to a port that stays is to be cut off, and whether a reload
+has come to anything is seen by its ports, whatever Vector's log calls it. A changed sink would have to end first, and one that
+waits for a ClickHouse that refuses it never ends (src/topology/running.rs): the reload would hang with the sources closed
 already. Global options and credentials need a restart anyway (GlobalOptionsChanged in the same file; LoadCredential=).
 """
 
@@ -12,9 +13,10 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
 
 from pyinfra import host
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import operation
 
 from cvat_analytics.files import RenderedFile
 from cvat_analytics.render import Context
@@ -29,10 +31,8 @@ CHANGE = f"{STATE_DIRECTORY}/vector.change"
 """`reload` or `restart`: how the configuration that was written last is to be applied."""
 
 _RELOADABLE = ("sources", "transforms")
-_RELOADED = "Vector has reloaded"
-_NOT_RELOADED = "Reload was not successful|reload aborted"
-"""What Vector logs (src/internal_events/process.rs)."""
-_RELOAD_SECONDS = 45
+_RELOAD_SECONDS = 30
+"""For how long a reload may take. One that hangs has closed the ports already."""
 
 
 def change(before: str, after: str) -> str:
@@ -41,10 +41,16 @@ def change(before: str, after: str) -> str:
         old, new = tomllib.loads(before), tomllib.loads(after)
     except tomllib.TOMLDecodeError:
         return "restart"
+    if _addresses(old) == _addresses(new):
+        return "restart"  # nothing would show whether a reload was done
     for document in (old, new):
         for name in _RELOADABLE:
             document.pop(name, None)
     return "reload" if old == new else "restart"
+
+
+def _addresses(document: dict[str, Any]) -> set[str]:
+    return {each["address"] for each in document.get("sources", {}).values() if "address" in each}
 
 
 def candidates(context: Context, files: Sequence[RenderedFile]) -> list[RenderedFile]:
@@ -86,10 +92,7 @@ def proven(context: Context, files: Sequence[RenderedFile], unit: str) -> Comman
         and change(host.get_fact(FileText, path=configuration.path), configuration.content) == "reload"
     )
     yield f"rm -rf {CANDIDATE} && install -d -m 700 {CANDIDATE} {CANDIDATE}/credentials"
-    yield StringCommand(
-        "base64 -d | tar -xzp --no-overwrite-dir -C /",
-        _stdin=operations.packed(candidates(context, files)).splitlines(),
-    )
+    yield operations.written(candidates(context, files))
     toml, tests = f"{CANDIDATE}/vector.toml", f"{CANDIDATE}/tests.toml"
     refused = "vector: Vector refuses the new configuration. What runs now was not touched. Its reason:"
     yield (
@@ -139,21 +142,29 @@ def _script(unit: str, configuration: str, probe: str, timeout: float) -> str:
         f"{unit} does not listen with its old configuration either; its last lines:",
         words,
     )
-    answer = f'journalctl -u {unit} --since "@$since" --no-pager -o cat'
+    addresses = "sed -n 's/^address = \"\\(.*\\):\\([0-9]*\\)\"$/\\1 \\2/p' | tr -d '[]'"
+    seconds = min(timeout, _RELOAD_SECONDS)
     return f"""
 start() {{ systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {words}; return 1; }}; ( {healthy} ); }}
+addresses() {{ {addresses}; }}
+listens() {{ timeout 5 bash -c "exec 3<>/dev/tcp/$1/$2" 2>/dev/null; }}
+all() {{ echo "$1" | while read -r address port; do [ -z "$port" ] || listens "$address" "$port" || exit 1; done; }}
+none() {{ echo "$1" | while read -r address port; do [ -z "$port" ] || ! listens "$address" "$port" || exit 1; done; }}
 reload() {{
-  since=$(date +%s); end=$((since + {_RELOAD_SECONDS}))
+  old=$(tar -xOPf {PREVIOUS} {configuration} 2>/dev/null | addresses)
+  gone=$(echo "$old" | grep -vxF "$(addresses < {configuration})")
   systemctl reload {unit} || return 1
-  until {answer} | grep -qE '{_RELOADED}|{_NOT_RELOADED}'; do
-    [ "$(date +%s)" -lt "$end" ] || {{ echo '{unit} said nothing of its reload; restarting it' >&2; start; return; }}; sleep 0.3
+  end=$(($(date +%s) + {seconds:.0f}))
+  until {{ {probe}; }} && none "$gone"; do
+    [ "$(date +%s)" -ge "$end" ] || {{ sleep 0.3; continue; }}
+    if all "$old"; then echo '{unit} goes on with what it had; its last lines:' >&2; {words}; return 1; fi
+    echo '{unit} has closed its ports and its reload does not end; restarting it' >&2; how=restart; start; return
   done
-  ! {answer} | grep -E '{_NOT_RELOADED}' >&2 && ( {healthy} )
 }}
 how=$(cat {CHANGE} 2>/dev/null || echo restart)
 if [ "$how" = reload ] && systemctl -q is-active {unit}; then reload; else how=restart; start; fi && exit 0
 [ -e {PREVIOUS} ] || {{ echo '{unit}: there is no earlier configuration to go back to' >&2; exit 1; }}
-tar -xpPf {PREVIOUS} && systemctl daemon-reload || exit 1
+tar -xpmPf {PREVIOUS} && systemctl daemon-reload || exit 1
 if {{ [ "$how" = reload ] && systemctl -q is-active {unit}; }} || {{ systemctl restart {unit} && ( {listens} ); }}; then
   echo "{unit}: the $how with the new configuration failed (the reason stands above). The old configuration is at work again" >&2
 else

@@ -15,7 +15,7 @@ import click
 from cvat_analytics.errors import CvatAnalyticsError
 
 COMMANDS = (
-    "init", "demo", "up", "down", "status", "smoke", "working-time", "dashboards", "replay", "dead-letters", "cvat-env", "deploy", "bundle", "secrets", "import", "stock", "export", "users", "certificates",
+    "init", "demo", "up", "down", "status", "smoke", "working-time", "dashboards", "replay", "dead-letters", "buffer", "cvat-env", "deploy", "bundle", "secrets", "import", "stock", "export", "users", "certificates",
 )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +13,15 @@ from typing import Any
 
 import click
 
+from cvat_analytics import remote
+from cvat_analytics.embedded import stack
+from cvat_analytics.files import Paths
+from cvat_analytics.pipeline import originals
 from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry
 from scripts.moments import Moment
 from scripts.reach import reach, target_options
+from scripts.target import DEFAULT_DIRECTORY
 
 _SHOWN = 100
 """How many characters of an original a list shows."""
@@ -106,16 +112,33 @@ def list_(
 @target_options
 @json_option
 def show(id: str, directory: Path | None, inventory: Path | None, as_json: bool) -> None:
-    """Show one dead letter with its whole original. The beginning of an id is enough."""
-    with reach(directory, inventory) as access:
-        letter = DeadLetters(access).letter(id)
+    """Show one dead letter with its whole original. The beginning of an id is enough.
+
+    Of a large original the table has the beginning; the whole is read from the file beside Vector's journal that the letter
+    names. Exit code 1 when it is not there any more: then the beginning is shown.
+    """
+    with _opened(directory, inventory) as source:
+        letter = source.letter(id)
+        whole, missing = letter.original.encode(), ""
+        if letter.file:
+            try:
+                whole = source.originals.whole(letter.file, letter.sha256)
+            except originals.MissingOriginal as error:
+                missing = str(error)
+    text = whole.decode(errors="replace")
     if as_json:
-        click.echo(_json(asdict(letter)))
-        return
+        click.echo(_json(asdict(letter) | {"original": text, "missing": missing}))
+        sys.exit(1 if missing else 0)
     click.echo(
         f"id        {letter.id}\ncame at   {letter.received_at:%Y-%m-%d %H:%M:%S.%f} UTC\nreason    {letter.reason}"
     )
-    click.echo(f"message   {letter.message}\noriginal  {letter.size} bytes\n\n{letter.original}")
+    click.echo(f"message   {letter.message}\noriginal  {letter.size} bytes")
+    if letter.file:
+        click.echo(f"file      {letter.file}, SHA-256 {letter.sha256}")
+    click.echo(f"\n{text}")
+    if missing:
+        click.echo(f"\nNOT WHOLE: {missing}")
+        sys.exit(1)
 
 
 @dead_letters.command()
@@ -130,11 +153,11 @@ def retry(
     """Send dead letters through Vector again, after what was wrong has been mended: all, or those chosen.
 
     What becomes an event is removed from the dead letters; what fails again stays one. An interrupted retry is continued by
-    running the same command again. Exit code 1 when some have failed again.
+    running the same command again. Of large originals the whole is read from the files beside Vector's journal. Exit code 1
+    when some have failed again, or the whole of some is not there any more: those stay as they are.
     """
     choice = Choice(reason, since, until, contains, ids)
-    with reach(directory, inventory) as access:
-        source = DeadLetters(access)
+    with _opened(directory, inventory) as source:
         total, _ = _chosen(source, choice)
         with click.progressbar(
             length=total, label="Sending again", file=sys.stderr if as_json else None
@@ -148,6 +171,7 @@ def retry(
                     "sent": retried.sent,
                     "accepted": retried.accepted,
                     "failed": retried.failed,
+                    "missing": len(retried.missing),
                 }
             )
         )
@@ -155,7 +179,9 @@ def retry(
         click.echo(
             f"{total:,} dead letters about {retried.sent:,} different originals: {retried.accepted:,} accepted, {retried.failed:,} failed again."
         )
-    sys.exit(1 if retried.failed else 0)
+        for each in retried.missing[:_SHOWN]:
+            click.echo(f"NOT SENT: {each}")
+    sys.exit(1 if retried.failed or retried.missing else 0)
 
 
 @dead_letters.command()
@@ -181,6 +207,22 @@ def purge(
                 click.confirm(f"Remove {total:,} dead letters for good?", abort=True, err=as_json)
             source.purge(choice, last)
     click.echo(_json({"removed": total}) if as_json else f"{total:,} dead letters removed.")
+
+
+@contextmanager
+def _opened(directory: Path | None, inventory: Path | None) -> Iterator[DeadLetters]:
+    """Yield the dead letters of the stack that the options name, with what has the whole of large ones."""
+    if inventory:
+        with remote.reach_hosts(inventory) as (described, access, hosts):
+            place = f"{Paths().vector_data}/journal"
+            places = [
+                originals.on_host(hosts[host].shell, place) for host in described.topology.groups["vector"]
+            ]
+            yield DeadLetters(access, originals.Originals(places))
+    else:
+        found = stack.find(directory or DEFAULT_DIRECTORY)
+        beside = originals.in_directory(Path(found.paths.vector_data) / "journal")
+        yield DeadLetters(found.access(), originals.Originals([beside]))
 
 
 def _chosen(source: DeadLetters, choice: Choice) -> tuple[int, datetime | None]:

@@ -43,6 +43,11 @@ FORMATS = ("csv", "jsonl", "parquet")
 @click.option("--user", "user_id", type=int, help="Only this user's events.")
 @click.option("--scope", multiple=True, help="Only events of this scope; may be given more than once.")
 @click.option("--request-id", help="Only what this API request caused.")
+@click.option(
+    "--include",
+    type=click.Choice(["all"]),
+    help="`all`: exceptions too, and events of whatever source; CVAT's own export leaves them out. Not needed with --scope and --request-id.",
+)
 def export(
     directory: Path | None,
     inventory: Path | None,
@@ -51,9 +56,9 @@ def export(
     scope: tuple[str, ...],
     **wanted: Any,
 ) -> None:
-    """Write events as CVAT exports them: ordered by time, each of them once.
+    """Write events as CVAT exports them: ordered by time, each of them once, without exceptions.
 
-    A file appears under its name only when it is complete.
+    A CSV file is byte for byte what CVAT 2.42 gives out. A file appears under its name only when it is complete.
     """
     selection = exporting.selection(
         scope=list(scope), **{name: value for name, value in wanted.items() if value is not None}

@@ -15,7 +15,7 @@ from cvat_analytics import remote
 from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack
 from cvat_analytics.files import Paths
-from cvat_analytics.pipeline import journal
+from cvat_analytics.pipeline import journal, refused_rows
 from cvat_analytics.pipeline import replay as library
 from cvat_analytics.pipeline.replay_store import Outcome
 from scripts.moments import Moment
@@ -92,7 +92,7 @@ def replay(
                     f"{source}: has nothing of that range; its files are of {found[0].begin:%Y-%m-%d %H:%M} to {found[-1].end:%Y-%m-%d %H:%M}."
                 )
                 continue
-            outcome = _run(library.Replay(access, source, files, period), dry_run)
+            outcome = run(library.Replay(access, source, files, period), dry_run)
             damaged = damaged or bool(outcome.unreadable)
     sys.exit(1 if damaged else 0)
 
@@ -121,7 +121,8 @@ def _opened(
         yield access, journals
 
 
-def _run(replay: library.Replay, dry: bool) -> Outcome:
+def run(replay: library.Replay, dry: bool) -> Outcome:
+    """Run a replay and show how far it is and what has come of it."""
     verb = "Reading" if dry else "Replaying"
     with click.progressbar(length=replay.size, label=f"{verb} {len(replay.files)} files") as bar:
         done = 0
@@ -132,8 +133,8 @@ def _run(replay: library.Replay, dry: bool) -> Outcome:
             done = offset
 
         outcome = replay.run(progress, dry)
-    for damage in outcome.damages[:_DAMAGES_SHOWN]:
-        click.echo(f"{'Note' if damage.at_end else 'NOT READ'}: {damage}")
+    for damage in sorted(outcome.damages, key=lambda damage: damage.expected)[:_DAMAGES_SHOWN]:
+        click.echo(f"{'Note' if damage.expected else 'NOT READ'}: {damage}")
     if len(outcome.damages) > _DAMAGES_SHOWN:
         click.echo(f"... and {len(outcome.damages) - _DAMAGES_SHOWN} more places")
     if outcome.days:
@@ -142,6 +143,11 @@ def _run(replay: library.Replay, dry: bool) -> Outcome:
         click.echo(f"{day!s:<12}{found:>16,}{missing:>16,}")
     if outcome.done_before:
         click.echo(f"{outcome.done_before:,} lines had been done by an interrupted run.")
+    if outcome.refused:
+        click.echo(
+            f"{outcome.refused:,} that ClickHouse refuses are dead letters now, each with its words "
+            f"(cvat-analytics dead-letters list --reason '{refused_rows.REASON}')."
+        )
     click.echo(
         f"{outcome.read:,} events read, {outcome.inserted:,} {'would be inserted' if dry else 'inserted'}, {outcome.there:,} "
         f"already there; {outcome.strange:,} lines and {len(outcome.unreadable):,} places unreadable."

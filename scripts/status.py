@@ -12,7 +12,8 @@ import click
 
 from cvat_analytics import remote
 from cvat_analytics.checks import status as library
-from cvat_analytics.checks.status import RECENT_MINUTES, Flow, Port, Report
+from cvat_analytics.checks.flow import RECENT_MINUTES, Flow, Port, Refusal, Sources
+from cvat_analytics.checks.status import Report
 from cvat_analytics.embedded import stack
 from scripts.reach import target_options
 from scripts.target import DEFAULT_DIRECTORY
@@ -24,7 +25,8 @@ from scripts.target import DEFAULT_DIRECTORY
 def status(directory: Path | None, inventory: Path | None, as_json: bool) -> None:
     """Say which parts of a stack do their work and why not, what arrives at which port, what waits, and what was refused.
 
-    Exit code 1 when a part does not do its work. The JSON object has each part's state by its name, and more.
+    Exit code 1 when a part does not do its work, or ClickHouse refuses what a sink of Vector's wants to insert. The JSON object has
+    each part's state by its name, and more.
     """
     logs = None
     if inventory:
@@ -44,7 +46,8 @@ def status(directory: Path | None, inventory: Path | None, as_json: bool) -> Non
             if part.problem:
                 click.echo(f"            {part.problem}")
         if report.flow:
-            _show(report.flow)
+            target = f"--inventory {inventory}" if inventory else f"--dir {directory or DEFAULT_DIRECTORY}"
+            _show(report.flow, target)
         for problem in report.problems:
             click.echo(problem, err=True)
     sys.exit(0 if report.fine else 1)
@@ -59,14 +62,13 @@ def _plain(report: Report) -> dict[str, object]:
     }
 
 
-def _show(flow: Flow) -> None:
+def _show(flow: Flow, target: str) -> None:
     last = f"the last one {_ago(flow.last_event)}" if flow.last_event else "none in 30 days"
-    delay = (
-        f"; readable after {flow.delay_seconds[0]:.1f} s, 95% within {flow.delay_seconds[1]:.1f} s"
-        if flow.delay_seconds
-        else ""
+    click.echo(
+        f"\nevents      {flow.recent_events:,} in the last {RECENT_MINUTES} minutes, {last}{_delay(flow)}"
     )
-    click.echo(f"\nevents      {flow.recent_events:,} in the last {RECENT_MINUTES} minutes, {last}{delay}")
+    for line in _sources(flow.sources):
+        click.echo(line)
     for port in flow.ports:
         click.echo(f"port {port.port:<6} {_port(port)}")
     for buffer in flow.buffers:
@@ -78,6 +80,9 @@ def _show(flow: Flow) -> None:
         click.echo(f"journal     {_size(flow.journal_bytes)}")
     more = "  (cvat-analytics dead-letters list)" if flow.dead_letters else ""
     click.echo(f"refused     {flow.dead_letters:,} dead letters in the last day{more}")
+    for refusal in flow.refusals:
+        for line in _refusal(refusal, target):
+            click.echo(line)
     if flow.measured_at is None or (datetime.now(UTC) - flow.measured_at).total_seconds() > 120:
         when = f"since {_ago(flow.measured_at)}" if flow.measured_at else "yet"
         click.echo(
@@ -85,7 +90,58 @@ def _show(flow: Flow) -> None:
         )
 
 
+def _delay(flow: Flow) -> str:
+    parts = []
+    if flow.delay_seconds:
+        parts.append(
+            f"the server's arrive after {flow.delay_seconds[0]:.1f} s, 95% within {flow.delay_seconds[1]:.1f} s"
+        )
+    if flow.not_live:
+        parts.append(f"{flow.not_live:,} of other times (a queue, an import, a replay, a clock)")
+    return "".join(f"; {part}" for part in parts)
+
+
+def _sources(sources: Sources) -> list[str]:
+    """Return who was heard of when, and what is wrong with that."""
+    heard = [
+        f"{name} {_ago(sources.last[name]) if name in sources.last else 'nothing in 30 days'}"
+        for name in ("client", "server")
+    ]
+    lines = [f"sources     {', '.join(heard)}"]
+    if sources.client_silent:
+        since = f"since {sources.last['client']:%Y-%m-%d %H:%M} UTC" if "client" in sources.last else "at all"
+        lines.append(
+            f"            NO CLIENT EVENTS {since}, although people annotate: their working time is not counted. See docs/operations.md, "
+            '"No client events"'
+        )
+    elif sources.people_without:
+        lines.append(
+            f"            of {sources.people:,} people who annotated in the last day, the browsers of {sources.people_without:,} sent nothing: "
+            "their working time is not counted"
+        )
+    return lines
+
+
+def _refusal(refusal: Refusal, target: str) -> list[str]:
+    """Return which sink is refused, and what to do about it."""
+    words = refusal.words or "its words are in its log, /var/log/clickhouse-server/clickhouse-server.err.log"
+    where = f" of {refusal.host}" if refusal.host else ""
+    if refusal.sink == "everything":
+        return [
+            f"REFUSED     everything that Vector inserts, since {refusal.since:%Y-%m-%d %H:%M:%S} UTC or soon after: {words}",
+            "            it waits on disk; a deploy puts passwords, rights and tables right",
+        ]
+    return [
+        f"REFUSED     {refusal.sink}{where}: by ClickHouse since {refusal.since:%Y-%m-%d %H:%M:%S} UTC, {refusal.times:,} times "
+        f"(HTTP {refusal.statuses}): {words}",
+        "            everything behind it waits on disk. Where a deploy does not mend it:",
+        f"            cvat-analytics buffer set-aside {refusal.sink} {target}",
+    ]
+
+
 def _port(port: Port) -> str:
+    if port.recent_requests is None:
+        return "not known (yet): Vector says every 15 seconds what has come"
     received = f"{port.recent_requests:,} requests in the last {RECENT_MINUTES} minutes, "
     received += f"the last one {_ago(port.last)}" if port.last else "none in 30 days"
     if not port.extra:

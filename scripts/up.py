@@ -27,7 +27,7 @@ from scripts.target import directory_option
 )
 def up(directory: Path, port_base: int | None, detach: bool, as_json: bool) -> None:
     """Start the embedded stack, or what is missing of it. No root and no hosts are needed."""
-    running = stack.up(directory, port_base)
+    running = stack.up(directory, port_base, lambda text: click.echo(text, err=True))
     description = running.describe()
     if as_json:
         click.echo(json.dumps(description))

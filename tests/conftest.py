@@ -1,7 +1,11 @@
 """Options of the whole test suite."""
 
+import shutil
+
 import hypothesis
 import pytest
+
+from benchmarks import machine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -17,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="request bodies that tests/vector/test_fuzz.py sends, made with a new seed; 0: until interrupted",
     )
+
+
+def pytest_report_header() -> list[str]:
+    """Say which programs the tests run on: the real one where it is on PATH, else what stands in for it."""
+    grafana = shutil.which("grafana") or "not on PATH, a substitute stands in for it"
+    return [f"pipeline: {machine.vector()}", f"grafana: {grafana}"]
 
 
 # A shared machine has slow moments; a slow example is no failure

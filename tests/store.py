@@ -161,8 +161,17 @@ def running(directory: Path, **settings: Any) -> Iterator[Store]:
         for path in ("clickhouse_data", "clickhouse_config"):
             text = text.replace(f"{{{{ paths.{path} }}}}", str(getattr(store.context.paths, path)))
         _write(configuration / target, text)
+    with engine(store, directory):
+        store.create(store.context.settings.database)
+        yield store
+
+
+@contextmanager
+def engine(store: Store, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run the engine that `running` has configured below `directory`; its data outlasts it."""
+    configuration = Path(store.context.paths.clickhouse_config)
     log = directory / "engine.log"
-    with log.open("wb") as output:
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [
                 sys.executable,
@@ -177,8 +186,7 @@ def running(directory: Path, **settings: Any) -> Iterator[Store]:
         )
     try:
         _wait(process, store.http_port, log)
-        store.create(store.context.settings.database)
-        yield store
+        yield process
     finally:
         process.send_signal(signal.SIGTERM)
         try:

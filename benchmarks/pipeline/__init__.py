@@ -5,7 +5,6 @@ All of it on one machine: Vector (or its substitute), ClickHouse and what sends 
 
 from __future__ import annotations
 
-import gzip
 import itertools
 import re
 import subprocess
@@ -123,7 +122,7 @@ def _replay(stage: Rig) -> float:
     now = datetime.now(UTC)
     for file in journal.glob("*"):
         file.unlink()
-    _write_journal(journal / f"events-{now:%Y-%m-%dT%H}.jsonl.gz", now)
+    _write_journal(journal / f"events-{now:%Y-%m-%dT%H}.jsonl", now)
     stage.clear()
     since = f"{now - timedelta(hours=2):%Y-%m-%dT%H:%M:%S}"
     began = time.perf_counter()
@@ -150,7 +149,7 @@ def _write_journal(path: Path, now: datetime) -> None:
         '"scope":"draw:object","source":"client","task_id":257,"timestamp":"%s","user_email":"user@example.org","user_id":68,'
         '"user_name":"user"}\n'
     )
-    with gzip.open(path, "wt", compresslevel=1) as file:
+    with path.open("w") as file:
         for number in range(REPLAYED):
             moment = now - timedelta(milliseconds=7 * (REPLAYED - number))
             file.write(row % (number + 1, f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
+from benchmarks.pipeline.reloading import answers, marked
 from benchmarks.report import BenchmarkError
 from cvat_analytics.embedded import stack
 from cvat_analytics.files import Paths
@@ -117,22 +119,22 @@ class Rig:
         changed = change(text)
         if changed == text:
             raise BenchmarkError("the configuration has nothing to change any more")
-        self._reload(path, changed)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self._reload(path, marked(changed, port), port, there=True)
         try:
             yield
         finally:
-            self._reload(path, text)
+            self._reload(path, text, port, there=False)
 
-    def _reload(self, path: Path, text: str) -> None:
-        log = self.running.processes.log("vector")
-        before = log.read_text(errors="replace").count("Vector has reloaded")
+    def _reload(self, path: Path, text: str, port: int, *, there: bool) -> None:
         path.write_text(text)
         pid = self.running.processes.pid("vector")
         if pid is None:
             raise BenchmarkError("Vector does not run")
         os.kill(pid, signal.SIGHUP)
         deadline = time.monotonic() + 30
-        while log.read_text(errors="replace").count("Vector has reloaded") == before:
+        while answers(port) != there:
             if time.monotonic() > deadline:
                 raise BenchmarkError("Vector has not reloaded its configuration")
             time.sleep(0.02)

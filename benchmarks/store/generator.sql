@@ -77,8 +77,8 @@ SELECT
     if(by_server, 'server', 'client') AS source,
     moment AS timestamp,
     multiIf(
-        endsWith(kind, ':shapes') OR kind = 'create:tags', toUInt16(1 + h2 % 20),
-        match(kind, '^(draw|delete|copy|paste|propagate|merge|group|lock):'), toUInt16(1 + h2 % 2), NULL) AS count,
+        endsWith(kind, ':shapes') OR kind = 'create:tags', toUInt32(1 + h2 % 20),
+        match(kind, '^(draw|delete|copy|paste|propagate|merge|group|lock):'), toUInt32(1 + h2 % 2), NULL) AS count,
     toUInt32(multiIf(
         kind = 'change:frame', 20 + h2 % 400,
         kind = 'draw:object', 400 + h2 % 15000,

@@ -143,7 +143,7 @@ def settle(engine: Engine) -> float:
         "working_time_days",
         "working_time_results",
         "working_time_by_day",
-        "known_objects",
+        "known_names",
     ):
         engine.optimize(database, table)
     return seconds

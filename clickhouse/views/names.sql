@@ -1,30 +1,60 @@
 -- Names for ids, as far as events reveal them: the latest one known of each. What dashboards join are the four views at
--- the end; `known_objects` keeps one small state per id, which one materialized view brings up to date with every insert (one, because
+-- the end; `known_names` keeps one small state per id, which one materialized view brings up to date with every insert (one, because
 -- each costs every insert a part of its own).
 --
 -- A state remembers a name with its time and gives way to a later one, so that repeated, late and shuffled events change
--- nothing. An event from a wrong clock's future counts as of its arrival (known to the second); else its name could never
--- be replaced. When this file changes, the view is made anew and fed with all events. It has its definer's rights:
--- `vector` may insert into `events` and nothing else.
+-- nothing. At equal times what people do themselves tells more than what is said of them (`own`), and then the greater name. An event
+-- from a wrong clock's future counts as of its arrival (known to the second); else its name could never be replaced. When this file
+-- changes, the view is made anew and fed with all events. It has its definer's rights: `vector` may insert into `events` and nothing else.
 
--- kind: user, email (of a user), organization, project or task
-CREATE TABLE IF NOT EXISTS known_objects
+-- kind: user, email (of a user), organization, project or task; name: by (time, own, name)
+CREATE TABLE IF NOT EXISTS known_names
 (
     kind LowCardinality(String),
     id UInt64,
-    name AggregateFunction(argMax, String, DateTime64(3, 'Etc/UTC'))
+    name AggregateFunction(argMax, String, Tuple(DateTime64(3, 'Etc/UTC'), UInt8, String))
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (kind, id);
 
--- CVAT's servers write the name of what they create or delete into obj_name and leave it out of the payload; an update
--- has the property in obj_name and its new value in obj_val. A name in the payload is taken where there is no other.
+{% set moment = "least(timestamp, received_at + INTERVAL 1 SECOND)" %}
+{# Of thousands of events few differ in id and name: only of these a state is made. -#}
 {% macro spoken_of(kind, id, name) %}
-SELECT '{{ kind }}' AS kind, assumeNotNull({{ id }}) AS id, argMaxState(known_name, least(timestamp, received_at + INTERVAL 1 SECOND)) AS name
-FROM (SELECT {{ id }}, timestamp, received_at, toString(ifNull({{ name }}, '')) AS known_name FROM events)
-WHERE {{ id }} IS NOT NULL AND known_name != ''
-GROUP BY id
+SELECT '{{ kind }}' AS kind, assumeNotNull(known_id) AS id, argMaxState(known_name, (moment, toUInt8(1), known_name)) AS name
+FROM
+(
+    SELECT {{ id }} AS known_id, toString(assumeNotNull({{ name }})) AS known_name, max({{ moment }}) AS moment
+    FROM events
+    WHERE {{ id }} IS NOT NULL AND {{ name }} != ''
+    GROUP BY {{ id }}, {{ name }}
+)
+GROUP BY known_id
 {%- endmacro %}
+
+{#
+Who a project, task or job is given to is text that Python has made of a dictionary: {'id': 2, 'username': 'ann', …}, or before
+Python 3.12 OrderedDict([('id', 2), …]). Read as Python writes it (https://docs.python.org/3/reference/lexical_analysis.html#escape-sequences):
+in double quotes where a text has single ones, with \x, \u and \U for what cannot be printed. \x27 and \x22 are the two quotes.
+-#}
+{% set string %}\x27(?:[^\x27\\]|\\.)*\x27|\x22(?:[^\x22\\]|\\.)*\x22{% endset %}
+{% macro in_python_text(text, key, pattern) -%}
+{% set whole %}^(?:\{|OrderedDict\(\[\()(?:\x27\w+\x27(?:: |, )(?:{{ string }}|[^\x27\x22(){}\[\],]+)(?:, |\), \())*\x27{{ key }}\x27(?:: |, )({{ pattern }}){% endset -%}
+extract(ifNull({{ text }}, ''), '{{ whole | replace("\\", "\\\\") }}')
+{%- endmacro %}
+{% macro unquoted(literal) -%}
+{# the code of an escape that names one, as UTF-8 -#}
+arrayStringConcat(arrayMap(
+    (piece, code) -> multiIf(
+        NOT startsWith(piece, '\\'), piece,
+        substring(piece, 2, 1) NOT IN ('x', 'u', 'U'), transform(substring(piece, 2), ['n', 'r', 't'], ['\n', '\r', '\t'], substring(piece, 2)),
+        code < 0x80, char(code),
+        code < 0x800, char(0xC0 + bitShiftRight(code, 6), 0x80 + bitAnd(code, 63)),
+        code < 0x10000, char(0xE0 + bitShiftRight(code, 12), 0x80 + bitAnd(bitShiftRight(code, 6), 63), 0x80 + bitAnd(code, 63)),
+        char(0xF0 + bitShiftRight(code, 18), 0x80 + bitAnd(bitShiftRight(code, 12), 63), 0x80 + bitAnd(bitShiftRight(code, 6), 63), 0x80 + bitAnd(code, 63))),
+    extractAll(substring({{ literal }}, 2, length({{ literal }}) - 2), '\\\\x..|\\\\u.{4}|\\\\U.{8}|\\\\.|[^\\\\]+') AS pieces,
+    arrayMap(piece -> reinterpretAsUInt32(reverse(unhex(leftPad(substring(piece, 3, 8), 8, '0')))), pieces)))
+{%- endmacro %}
+
 {# the outermost SELECT is needed: a materialized view does not take a UNION itself -#}
 {% set names %}
 SELECT kind, id, name
@@ -40,7 +70,39 @@ UNION ALL
 
 UNION ALL
 
-SELECT kind, assumeNotNull(known_id) AS id, argMaxState(known_name, least(timestamp, received_at + INTERVAL 1 SECOND)) AS name
+-- people of whom others' events tell: who was registered or deleted, owns what was made, was invited, or was given a job, and who had
+-- it before
+SELECT 'user' AS kind, person.1 AS id, argMaxState(person.2, (moment, toUInt8(0), person.2)) AS name
+FROM
+(
+    WITH
+        {{ in_python_text("obj_val", "username", string) }} AS literal,
+        multiIf(
+            scope IN ('create:user', 'delete:user'),
+            [(ifNull(obj_id, 0), toString(ifNull(obj_name, '')))],
+            scope LIKE 'update:%',
+            [
+                (JSONExtractUInt(ifNull(payload, ''), 'old_value', 'id'), JSONExtractString(ifNull(payload, ''), 'old_value', 'username')),
+                (toUInt64OrZero({{ in_python_text("obj_val", "id", "\\d+") }}), {{ unquoted("literal") }})
+            ],
+            arrayMap(
+                role -> (JSONExtractUInt(ifNull(payload, ''), role, 'id'), JSONExtractString(ifNull(payload, ''), role, 'username')),
+                ['owner', 'assignee', 'user'])) AS people
+    SELECT {{ moment }} AS moment, arrayJoin(people) AS person
+    FROM events
+    WHERE scope IN (
+            'create:user', 'delete:user', 'create:organization', 'create:membership', 'create:invitation', 'create:project', 'create:task',
+            'create:job', 'create:issue', 'create:comment', 'create:cloudstorage', 'create:webhook')
+        OR scope IN ('update:project', 'update:task', 'update:job', 'update:issue') AND obj_name IN ('assignee', 'owner')
+)
+WHERE person.1 != 0 AND person.2 != ''
+GROUP BY person.1
+
+UNION ALL
+
+-- CVAT's servers write the name of what they create or delete into obj_name and leave it out of the payload; an update
+-- has the property in obj_name and its new value in obj_val. A name in the payload is taken where there is no other.
+SELECT kind, assumeNotNull(known_id) AS id, argMaxState(known_name, (moment, toUInt8(0), known_name)) AS name
 FROM
 (
     WITH
@@ -48,8 +110,7 @@ FROM
         if(parts[2] = 'project', project_id, task_id) AS own_id,
         toString(ifNull(obj_name, '')) AS object_name
     SELECT
-        timestamp,
-        received_at,
+        {{ moment }} AS moment,
         parts[2] AS kind,
         if(own_id IS NULL AND parts[1] != 'update', obj_id, own_id) AS known_id,
         multiIf(
@@ -64,11 +125,28 @@ GROUP BY kind, id
 )
 {%- endset %}
 DROP VIEW IF EXISTS known_objects_from_events;
-CREATE MATERIALIZED VIEW known_objects_from_events TO known_objects
+CREATE MATERIALIZED VIEW known_objects_from_events TO known_names
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS {{ names }};
-INSERT INTO known_objects
+INSERT INTO known_names
 {{ names }};
+
+-- Earlier versions kept the names in a table `known_objects`, without what is told of others. It may know names of which the events are
+-- gone: they are taken over as the oldest of all, and whatever is known from an event goes before them. By that name queries find the
+-- new table now; that all of this is done again with every change of this file changes nothing.
+CREATE TABLE IF NOT EXISTS known_objects
+(
+    kind LowCardinality(String),
+    id UInt64,
+    name AggregateFunction(argMax, String, DateTime64(3, 'Etc/UTC'))
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (kind, id);
+INSERT INTO known_names
+SELECT kind, id, argMaxState(known, (toDateTime64(0, 3, 'Etc/UTC'), toUInt8(0), known)) AS name
+FROM (SELECT kind, id, argMaxMerge(known_objects.name) AS known FROM known_objects GROUP BY kind, id)
+GROUP BY kind, id;
+CREATE OR REPLACE VIEW known_objects AS SELECT kind, id, name FROM known_names;
 
 -- Earlier versions had a table and a view for each kind.
 DROP VIEW IF EXISTS known_users_from_events;

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
@@ -17,6 +17,8 @@ DEFAULT_RANGE = timedelta(days=30)
 OBJECTS = ("project_id", "task_id", "job_id")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+CVATS_OWN = "e.source IN ('server', 'client') AND e.scope != 'send:exception'"
+"""What the export of CVAT 2.42 leaves of all events."""
 # 1970 to 2105: what the event table can hold
 FIRST_MS, LAST_MS = 0, 4_291_747_199_999
 
@@ -69,6 +71,11 @@ class Filters(BaseModel):
     )
     request_id: Text | None = Field(
         None, description="Only events that this API request caused (the `X-Request-Id` of its answer)."
+    )
+    include: Literal["all"] | None = Field(
+        None,
+        description="`all`: exceptions (`send:exception`) too, and events of whatever source. Without it they are left out as in CVAT's own "
+        "export, unless scopes or a request are asked for by name.",
     )
 
     @model_validator(mode="before")
@@ -157,6 +164,8 @@ def select(filters: Filters, caller: Caller, first_ms: int, last_ms: int) -> Sel
         wanted = wanted.and_("e.scope IN {scopes:Array(String)}", scopes=filters.scope)
     if filters.request_id:
         wanted = wanted.and_("e.request_id = {request_id:String}", request_id=filters.request_id)
+    if filters.include is None and not filters.scope and not filters.request_id:
+        wanted = wanted.and_(CVATS_OWN)
     return wanted.and_(
         "e.timestamp BETWEEN fromUnixTimestamp64Milli({first_ms:Int64}, 'Etc/UTC') "
         "AND fromUnixTimestamp64Milli({last_ms:Int64}, 'Etc/UTC')",

@@ -28,7 +28,7 @@ LARGE_BODY = 2**20
 MAXIMUM_EVENTS = 10_000
 """Events of a request. The bytes alone do not keep it small: 16 MiB of `{}` become gigabytes of objects and complaints."""
 MAXIMUM_EVENT_TEXT = 4 * 2**20
-"""Bytes of a payload or another text of one event; the pipeline takes 8 MiB for a whole event."""
+"""Bytes of a payload or another text of one event; the pipeline takes more (limits.EVENT)."""
 
 CLIENT_SCOPES = frozenset(
     [
@@ -85,7 +85,7 @@ class ClientEvent(BaseModel):
     obj_id: Id | None = None
     obj_val: Text | None = None
     source: Text | None = Field(None, description="Taken for `client` whatever it says.")
-    count: Annotated[int, Field(ge=0, le=65535)] | None = None
+    count: Annotated[int, Field(ge=0, le=2**32 - 1)] | None = None
     duration: Annotated[int, Field(ge=0, le=2**32 - 1)] = Field(0, description="Milliseconds.")
     project_id: Id | None = None
     task_id: Id | None = None

@@ -64,6 +64,7 @@ class StoredEvent(BaseModel):
     org_id: int | None = None
     org_slug: str | None = None
     payload: str | None = None
+    access_token_id: int | None = None
 
 
 class StoredEvents(BaseModel):

@@ -1,4 +1,4 @@
-"""How a stack is: which parts run, what arrives at which port, what waits, what was refused."""
+"""How a stack is: which parts run and do their work. What its pipeline does is in flow.py."""
 
 from __future__ import annotations
 
@@ -6,24 +6,22 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, get_args
+from typing import get_args
 
 from cvat_analytics.access import Access
-from cvat_analytics.checks import health
+from cvat_analytics.checks import flow, health
+from cvat_analytics.checks.flow import Flow
 from cvat_analytics.checks.health import Health, State
 from cvat_analytics.embedded import stack as embedded
 from cvat_analytics.endpoints import listening, trust, url
 from cvat_analytics.errors import CvatAnalyticsError
 from cvat_analytics.files import UNITS
-from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.inventory import Stack
 from cvat_analytics.remote import ReachedHost
 from cvat_analytics.settings import Settings
 from cvat_analytics.shell import Shell
 from cvat_analytics.topology import LOOPBACK
 
-RECENT_MINUTES = 15
 _PACKAGES = {
     "clickhouse": "clickhouse-server",
     "vector": "vector",
@@ -47,45 +45,6 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Port:
-    """A port on which Vector takes events: what came lately, and when the last request did (None: not in 30 days)."""
-
-    port: int
-    extra: bool
-    recent_requests: int
-    last: datetime | None
-
-
-@dataclass(frozen=True)
-class Buffer:
-    """What waits between Vector and ClickHouse. `capacity` and `size` are bytes."""
-
-    name: str
-    host: str
-    events: int
-    size: int
-    capacity: int
-
-
-@dataclass(frozen=True)
-class Flow:
-    """What ClickHouse knows of the pipeline."""
-
-    recent_events: int
-    last_event: datetime | None
-    """When the last event arrived."""
-    delay_seconds: tuple[float, float] | None
-    """From the moment of an event until it is readable, of those that came lately: median and 95th percentile."""
-    ports: Sequence[Port]
-    buffers: Sequence[Buffer]
-    measured_at: datetime | None
-    """When Vector last said anything of itself."""
-    dead_letters: int
-    """Of the last day."""
-    journal_bytes: int | None
-
-
-@dataclass(frozen=True)
 class Report:
     """A stack's parts, and its pipeline as far as ClickHouse can be asked."""
 
@@ -104,8 +63,8 @@ class Report:
 
     @property
     def fine(self) -> bool:
-        """Return whether everything runs."""
-        return set(self.states.values()) == {"running"}
+        """Return whether everything runs, and ClickHouse takes what arrives."""
+        return set(self.states.values()) == {"running"} and not (self.flow and self.flow.refusals)
 
 
 def of_embedded(running: embedded.Stack) -> Report:
@@ -180,7 +139,7 @@ def _units(shell: Shell, components: Iterable[str]) -> dict[str, tuple[bool, str
 
 def _with_flow(parts: Sequence[Part], access: Access) -> Report:
     try:
-        return Report(parts, flow(access))
+        return Report(parts, flow.of(access))
     except CvatAnalyticsError as error:
         return Report(parts, None, [f"the pipeline cannot be looked at: {error}"])
 
@@ -190,83 +149,3 @@ def _clickhouse_version(access: Access) -> str:
         return str(access.client().server_version)
     except CvatAnalyticsError:
         return ""
-
-
-@explained(STORE)
-def flow(access: Access) -> Flow:
-    """Return what ClickHouse knows of the pipeline. Raises CvatAnalyticsError when it cannot be asked."""
-    client = access.client()
-    client.database = access.database
-
-    def rows(query: str) -> Sequence[Sequence[Any]]:
-        return client.query(query, tz_mode="aware").result_rows
-
-    recent = f"received_at > now() - {60 * RECENT_MINUTES}"
-    events, *delays = rows(
-        "SELECT count(), quantilesExact(0.5, 0.95)(toFloat64(toDateTime64(received_at, 3, 'UTC') - timestamp)) "
-        f"FROM events WHERE {recent} AND timestamp > now() - 86400"
-    )[0]
-    last = rows("SELECT max(received_at) FROM events WHERE timestamp > now() - 30 * 86400")[0][0]
-    metrics = rows(
-        "SELECT name, host, component, argMax(value, time) FROM pipeline_metrics WHERE time > now() - 300 "
-        "AND name IN ('buffer_size_bytes', 'buffer_size_events', 'buffer_max_size_bytes', 'journal_size_bytes') GROUP BY name, host, component"
-    )
-    latest = {(name, host, component): int(value) for name, host, component, value in metrics}
-    buffers = [
-        Buffer(
-            component,
-            host,
-            latest.get(("buffer_size_events", host, component), 0),
-            latest.get(("buffer_size_bytes", host, component), 0),
-            capacity,
-        )
-        for (name, host, component), capacity in sorted(latest.items())
-        if name == "buffer_max_size_bytes"
-    ]
-    journals = [value for (name, _, _), value in latest.items() if name == "journal_size_bytes"]
-    letters = rows("SELECT count() FROM events_dead_letter FINAL WHERE received_at > now() - 86400")
-    measured = rows("SELECT max(time) FROM pipeline_metrics")[0][0]
-    return Flow(
-        recent_events=int(events),
-        last_event=_moment(last),
-        delay_seconds=(float(delays[0][0]), float(delays[0][1])) if events else None,
-        ports=_ports(access, rows(_RECEIVED)),
-        buffers=buffers,
-        measured_at=_moment(measured),
-        dead_letters=int(letters[0][0]),
-        journal_bytes=sum(journals) if journals else None,
-    )
-
-
-_RECEIVED = f"""
-SELECT component, sumIf(grown, time > now() - {60 * RECENT_MINUTES}), maxIf(time, grown > 0)
-FROM
-(
-    SELECT
-        component, time,
-        lagInFrame(value, 1, 0.) OVER (PARTITION BY host, component, toString(tags) ORDER BY time) AS before,
-        -- a counter begins anew with each life of Vector
-        if(value >= before, value - before, value) AS grown
-    FROM pipeline_metrics
-    WHERE name = 'component_received_events_total' AND match(component, '^cvat(_[0-9]+)?$')
-)
-GROUP BY component
-"""
-
-
-def _ports(access: Access, received: Sequence[Sequence[Any]]) -> list[Port]:
-    """Return what came at each port; Vector's sources are called `cvat` and `cvat_PORT`."""
-    found = {component: (int(recent), _moment(last)) for component, recent, last in received}
-    settings = access.vector.settings
-    return [
-        Port(port, extra, *found.get(f"cvat_{port}" if extra else "cvat", (0, None)))
-        for port, extra in [
-            (settings.vector_port, False),
-            *((port, True) for port in settings.vector_extra_ports),
-        ]
-    ]
-
-
-def _moment(value: datetime | None) -> datetime | None:
-    """Return a moment; ClickHouse says 1970 where there is none."""
-    return value.astimezone(UTC) if value is not None and value.year > 1970 else None

@@ -1,6 +1,6 @@
 """Turn a dashboard's SQL into the text that ClickHouse gets, in the steps in which Grafana and its plugin do it.
 
-In the browser: `$__conditionalAll`, then the variables. In the plugin's backend: the other macros. What Grafana would
+In the browser: `$__conditionalAll`, then the variables. In the plugin's backend: the other macros (`macro_grammar`). What Grafana would
 silently pass on (an unknown macro or variable) is an error here: ClickHouse would only say "syntax error".
 """
 
@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from cvat_analytics.dashboards.interpolation import ALL, REFERENCE, Value, Values, formatted, is_all
-from cvat_analytics.dashboards.macros import MACROS, TimeRange, Times
+from cvat_analytics.dashboards.macro_grammar import NEWEST, Call, interpolate, pieces, without_comments
+from cvat_analytics.dashboards.macros import MACROS, ONLY_NEWEST, TimeRange, Times, browser_interval, table
 from cvat_analytics.dashboards.model import Dashboard, Query
 from cvat_analytics.errors import InputError
 
@@ -21,6 +22,9 @@ _QUOTED = re.compile(
 )
 """A string, a quoted name or a comment: no bracket, comma or macro in it counts."""
 _MACRO = re.compile(r"\$(__\w+)")
+_KNOWN_LATER = dict.fromkeys(
+    (f"__{name}" for name in ONLY_NEWEST), ", which only plugins after 4.20.0 know: write out what it becomes"
+)
 
 
 def expand(
@@ -39,11 +43,24 @@ def expand(
     chosen = {name: variable.default for name, variable in dashboard.variables.items()} | dict(values or {})
     times = Times(time_range, interval or time_range.interval(1000))
     try:
-        sql = _conditions(query.sql, chosen)
-        sql = _variables(sql, dashboard, chosen, times)
-        return _macros(sql, times)
+        return _macros(_in_the_browser(query.sql, dashboard, chosen, times), times)
     except ValueError as error:
         raise InputError(f"{query.where}: {error}") from None
+
+
+def sent_by_the_browser(
+    query: Query, dashboard: Dashboard, time_range: TimeRange, values: Values | None = None
+) -> str:
+    """Return the text that Grafana's backend gets: without variables, with its macros. Raises InputError as `expand` does."""
+    chosen = {name: variable.default for name, variable in dashboard.variables.items()} | dict(values or {})
+    try:
+        return _in_the_browser(query.sql, dashboard, chosen, Times(time_range, time_range.interval(1000)))
+    except ValueError as error:
+        raise InputError(f"{query.where}: {error}") from None
+
+
+def _in_the_browser(sql: str, dashboard: Dashboard, values: Values, times: Times) -> str:
+    return _variables(_conditions(sql, values), dashboard, values, times)
 
 
 def _outside_quotes(sql: str, start: int = 0) -> Iterator[tuple[int, str]]:
@@ -120,7 +137,7 @@ def _variables(sql: str, dashboard: Dashboard, values: Values, times: Times) -> 
     built_in: dict[str, Value] = {
         "__from": str(round(times.range.start.timestamp() * 1000)),
         "__to": str(round(times.range.end.timestamp() * 1000)),
-        "__interval": MACROS["__interval"].expand(times),
+        "__interval": browser_interval(times),
         "__interval_ms": MACROS["__interval_ms"].expand(times),
     }
 
@@ -149,21 +166,12 @@ def _variables(sql: str, dashboard: Dashboard, values: Values, times: Times) -> 
 
 
 def _macros(sql: str, times: Times) -> str:
-    done, rest = [], 0
+    known = table(times)
+    for piece in pieces(without_comments(sql), known):
+        if isinstance(piece, Call) and not piece.closed:
+            raise ValueError(f"the bracket of $__{piece.name} is never closed")
     for position, character in _outside_quotes(sql):
-        macro = _MACRO.match(sql, position) if character == "$" and position >= rest else None
-        if not macro:
-            continue
-        name = macro[1]
-        if name not in MACROS:
-            raise ValueError(f"unknown macro ${name}")
-        arguments: list[str] = []
-        end = macro.end()
-        if MACROS[name].arguments and sql[end : end + 1] == "(":
-            arguments, end = _arguments(sql, end, f"${name}")
-        if len(arguments) != MACROS[name].arguments:
-            raise ValueError(f"${name} takes {MACROS[name].arguments} argument(s), not {len(arguments)}")
-        done.append(sql[rest:position])
-        done.append(MACROS[name].expand(times, *(_macros(argument.strip(), times) for argument in arguments)))
-        rest = end
-    return "".join(done) + sql[rest:]
+        macro = _MACRO.match(sql, position) if character == "$" else None
+        if macro and macro[1] not in MACROS:
+            raise ValueError(f"unknown macro ${macro[1]}{_KNOWN_LATER.get(macro[1], '')}")
+    return interpolate(sql, known, NEWEST)

@@ -19,7 +19,7 @@ from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
 FOLDER = "CVAT"
 """The folder into which the provider puts our dashboards (templates/grafana/dashboards.yaml.j2)."""
 _TIMEOUT = 15.0
-_VIEWER = "-viewer"
+VIEWER = "-viewer"
 """What the version of the embedded viewer ends with, which answers some of these calls too."""
 _CLASSIC = ("v1", "v1beta1")
 """Versions of Grafana's newer API whose dashboards are the classic JSON, the best first."""
@@ -42,7 +42,7 @@ class Grafana:
         self._api: Any = access.grafana_api(_TIMEOUT)
         with self._errors("its version"):
             version = str(self._api.client.GET("/health").get("version", ""))
-        if version.endswith(_VIEWER):
+        if version.endswith(VIEWER):
             raise UnreachableError(
                 f"there is no Grafana at {self.address}: this stack runs the viewer, which shows the dashboard files as "
                 "`cvat-analytics up` has put them there. Install Grafana, so that it is on PATH, or give --inventory"

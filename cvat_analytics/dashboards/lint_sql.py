@@ -17,7 +17,8 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from cvat_analytics.dashboards.expansion import expand
+from cvat_analytics.dashboards import macro_versions
+from cvat_analytics.dashboards.expansion import expand, sent_by_the_browser
 from cvat_analytics.dashboards.interpolation import Values
 from cvat_analytics.dashboards.macros import TimeRange
 from cvat_analytics.dashboards.model import Dashboard, Query, Variable, variables
@@ -93,6 +94,7 @@ def _query(
         hint = nearest(name[1], dashboard.variables) if name else ""
         yield reason, hint or "docs/editing-dashboards.md says what Grafana and its plugin understand"
         return
+    yield from macro_versions.differences(sent_by_the_browser(Query(where, sql), dashboard, _RANGE, values))
     tree, complaint = _parsed(expanded)
     if refusal is not None:
         complaint = refusal(expanded)

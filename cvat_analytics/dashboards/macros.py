@@ -1,4 +1,4 @@
-"""The macros of Grafana's ClickHouse datasource plugin 4.20 and later, as its backend expands them.
+"""What the macros of Grafana's ClickHouse datasource plugin become; how they are found in a query is in `macro_grammar`.
 
 https://grafana.com/docs/plugins/grafana-clickhouse-datasource/latest/query-editor/#macros
 """
@@ -6,9 +6,12 @@ https://grafana.com/docs/plugins/grafana-clickhouse-datasource/latest/query-edit
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import floor
+
+from cvat_analytics.dashboards.macro_grammar import Macros
 
 
 @dataclass(frozen=True)
@@ -70,18 +73,34 @@ def _buckets(column: str, seconds: float) -> str:
     return f"toStartOfInterval(toDateTime({column}), INTERVAL {int(max(seconds, 1))} second)"
 
 
+_UNITS = {"ns": 1e-9, "us": 1e-6, "\u00b5s": 1e-6, "\u03bcs": 1e-6, "ms": 0.001, "s": 1, "m": 60, "h": _HOUR}
+_PERIOD = re.compile(r"\+?(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|\u00b5s|\u03bcs|ms|s|m|h))+", re.ASCII)
+_PERIODS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)", re.ASCII)
+
+
 def _group(times: Times, column: str, period: str) -> str:
-    units = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
     text = period.strip("'\"")
-    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", text):
+    if not _PERIOD.fullmatch(text):
         raise ValueError(f"{period} is not a duration such as 5m or 1h30m")
-    return _buckets(
-        column,
-        round(sum(float(n) * units[unit] for n, _, unit in re.findall(r"(\d+(\.\d+)?)(ms|s|m|h)", text))),
-    )
+    seconds = floor(sum(float(number) * _UNITS[unit] for number, unit in _PERIODS.findall(text)) + 0.5)
+    if seconds <= 0:
+        raise ValueError(f"{period} is not as long as half a second")
+    return _buckets(column, seconds)
 
 
-def _interval_text(times: Times) -> str:
+def _duration(times: Times) -> str:
+    """Return the interval as the backend writes it; the browser's `$__interval` is another (`browser_interval`)."""
+    milliseconds = times.interval // timedelta(milliseconds=1)
+    if not milliseconds:
+        return "0s"
+    for unit, size in (("h", _HOUR * 1000), ("m", 60_000), ("s", 1000)):
+        if milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms"
+
+
+def browser_interval(times: Times) -> str:
+    """Return the interval as the browser puts it in for `$__interval`, before the backend sees the query."""
     seconds = times.interval.total_seconds()
     for unit, size in (("d", _DAY), ("h", _HOUR), ("m", 60), ("s", 1)):
         if seconds >= size and seconds % size == 0:
@@ -89,9 +108,13 @@ def _interval_text(times: Times) -> str:
     return f"{seconds * 1000:.0f}ms"
 
 
+def _without_a_table(times: Times) -> str:
+    raise ValueError("$__table and $__column are for the query builder only: write the name")
+
+
 @dataclass(frozen=True)
 class Macro:
-    """How many arguments a macro takes, and what it becomes."""
+    """How many arguments a macro takes, and what it becomes. One that takes none ignores those that it is given."""
 
     arguments: int
     expand: Callable[..., str]
@@ -114,10 +137,31 @@ MACROS: Mapping[str, Macro] = {
     "__timeInterval_ms": Macro(
         1,
         lambda times, column: (
-            f"toStartOfInterval(toDateTime64({column}, 3), INTERVAL {max(int(times.interval.total_seconds() * 1000), 1)} millisecond)"
+            f"toStartOfInterval(toDateTime64({column}, 3), INTERVAL {max(times.interval // timedelta(milliseconds=1), 1)} millisecond)"
         ),
     ),
     "__interval_s": Macro(0, lambda times: str(int(max(times.interval.total_seconds(), 1)))),
-    "__interval_ms": Macro(0, lambda times: str(int(times.interval.total_seconds() * 1000))),
-    "__interval": Macro(0, _interval_text),
+    "__interval_ms": Macro(0, lambda times: str(times.interval // timedelta(milliseconds=1))),
+    "__interval": Macro(0, _duration),
+    "__table": Macro(0, _without_a_table),
+    "__column": Macro(0, _without_a_table),
 }
+
+ONLY_NEWEST = frozenset({"columns", "rateColumns", "perSecondColumns", "increaseColumns", "lttb"})
+"""What plugins after 4.20.0 make a whole statement of, and others leave as it is: not for dashboards that any plugin may show."""
+SINCE_4_19 = frozenset({"timeFrom", "timeTo", "timeGroup", "interval", "table", "column"})
+"""What plugins before 4.19 make something else of."""
+
+
+def table(times: Times) -> Macros:
+    """Return what each macro, by its name without `$__`, becomes with which arguments."""
+
+    def handler(name: str, macro: Macro) -> Callable[[Sequence[str]], str]:
+        def expanded(arguments: Sequence[str]) -> str:
+            if macro.arguments and len(arguments) != macro.arguments:
+                raise ValueError(f"${name} takes {macro.arguments} argument(s), not {len(arguments)}")
+            return macro.expand(times, *(arguments if macro.arguments else ()))
+
+        return expanded
+
+    return {name.removeprefix("__"): handler(name, macro) for name, macro in MACROS.items()}

@@ -16,12 +16,7 @@ import fcntl
 import os
 import platform
 import shutil
-import socket
 import sys
-import threading
-import time
-import urllib.error
-import urllib.request
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -77,22 +72,6 @@ def _setting(config_file: Path, name: str) -> str:
     return value
 
 
-def _notify_when_ready(port: str) -> None:
-    """Tell systemd that the server answers (sd_notify(3)), as the real server's unit expects."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    while True:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1):
-                break
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.1)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
-        notify.connect("\0" + address[1:] if address.startswith("@") else address)
-        notify.sendall(b"READY=1")
-
-
 def run(config_file: Path) -> int:
     """Serve until the process is told to stop. Raises InputError when another instance uses the data directory."""
     data = Path(_setting(config_file, "path"))
@@ -105,9 +84,6 @@ def run(config_file: Path) -> int:
             f"data directory {data}: another ClickHouse is using it. Stop that one, or choose another directory"
         ) from None
     engine = ctypes.CDLL(str(library()), mode=ctypes.RTLD_GLOBAL)
-    threading.Thread(
-        target=_notify_when_ready, args=[_setting(config_file, "http_port")], daemon=True
-    ).start()
     listen = (
         "SYSTEM START LISTEN HTTP; SYSTEM START LISTEN TCP; "
         "SELECT sleepEachRow(3) FROM system.numbers "

@@ -13,7 +13,7 @@ import shutil
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any
 
 import jinja2
 
-from cvat_analytics import deployments, migrations, render, secrets, topology
+from cvat_analytics import deployments, migrations, rebuild, render, secrets, topology
 from cvat_analytics.access import Access, pairs
 from cvat_analytics.checks.health import State
 from cvat_analytics.embedded import engine
@@ -30,11 +30,14 @@ from cvat_analytics.endpoints import Endpoint, listening
 from cvat_analytics.errors import InputError
 from cvat_analytics.files import Paths, RenderedFile, fingerprint
 from cvat_analytics.front_door import events_api
+from cvat_analytics.pipeline import limits
 from cvat_analytics.render import Context
 
 HOST = "embedded"
 PARTS = ("clickhouse", "vector", "events_api", "viewer")
-PORTS = ("clickhouse_http_port", "clickhouse_native_port", "vector_port", "grafana_port", "events_api_port")
+PORTS = (
+    "clickhouse_http_port", "clickhouse_native_port", "vector_port", "grafana_port", "events_api_port", "vector_large_port",
+)  # fmt: skip
 COMPONENTS = (*topology.GROUPS, "events_api")
 FIRST_PORT, LAST_PORT, PORT_STEP = 18100, 18990, 10
 START_TIMEOUT = 60.0
@@ -125,8 +128,12 @@ def find(directory: Path) -> Stack:
         ) from None
 
 
-def up(directory: Path, port_base: int | None = None) -> Stack:
+def up(
+    directory: Path, port_base: int | None = None, tell: Callable[[str], object] = lambda text: None
+) -> Stack:
     """Start the stack in `directory`, or what is missing of it, and return it when every part is ready.
+
+    `tell` is told what takes long.
 
     Raises InputError when a port is taken, the directory is not usable, or the engine is not installed;
     CvatAnalyticsError when a part does not come up.
@@ -143,10 +150,12 @@ def up(directory: Path, port_base: int | None = None) -> Stack:
             if port_base is None and known is None
             else nullcontext(port_base or known or 0) as base
         ):
-            return start(Stack(directory, base))
+            return start(Stack(directory, base), tell=tell)
 
 
-def start(stack: Stack, names: Sequence[str] = PARTS) -> Stack:
+def start(
+    stack: Stack, names: Sequence[str] = PARTS, tell: Callable[[str], object] = lambda text: None
+) -> Stack:
     """Write the files of `stack`, start what of its parts `names` does not run, and return it when they are ready.
 
     Raises as `up`, which makes the stack and lets nobody else start it meanwhile.
@@ -164,7 +173,7 @@ def start(stack: Stack, names: Sequence[str] = PARTS) -> Stack:
     for name in names:
         processes.ensure(parts[name], START_TIMEOUT)
         if name == "clickhouse":
-            changes += _migrate(stack.access())
+            changes += _migrate(stack.access(), tell)
     if changes and "clickhouse" in names:
         deployments.record(stack.access(), [HOST], changes)
     return stack
@@ -247,6 +256,7 @@ def _refuse_taken_ports(stack: Stack, names: Sequence[str]) -> None:
         "vector_port": "vector",
         "grafana_port": "viewer",
         "events_api_port": "events_api",
+        "vector_large_port": "vector",
     }
     for offset, name in enumerate(PORTS):
         port, holder = stack.port_base + offset, holders[name]
@@ -351,7 +361,7 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
             else [*substitute, "cvat_analytics.embedded.vector_substitute", "--config", vector_config],
             f"{here}:{settings.vector_port}/ping",
             applied.get("vector", ""),
-            {"VECTOR_MAX_DECOMPRESSED_SIZE_BYTES": str(render.MAX_BODY_BYTES)},
+            limits.VECTOR_ENVIRONMENT | {"VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10"},
         ),
         Part(
             "events_api",
@@ -373,10 +383,10 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
     ]  # fmt: skip
 
 
-def _migrate(access: Access) -> int:
+def _migrate(access: Access, tell: Callable[[str], object]) -> int:
     """Bring the database to the checkout's scripts and the settings' retention, as the deploy does on a host.
 
-    Return the number of changes.
+    Return the number of changes. `tell` is told what takes long.
     """
     database, settings = access.database, access.clickhouse.settings
     client = access.client()
@@ -387,6 +397,10 @@ def _migrate(access: Access) -> int:
     applied = pairs(client, migrations.applied_query(database))
     migrations.refuse_stock_table(database, applied, pairs(client, migrations.engines_query(database)))
     pending = migrations.pending(scripts, applied)
+    rebuilt = rebuild.pending(scripts, applied)
+    if rebuilt:
+        for statement in rebuild.steps(scripts, database, rebuild.asking(client), tell):
+            client.command(statement)
     migrations.apply(pending, database, client.command)
     changes = migrations.retention(settings, pairs(client, migrations.engines_query(database)))
     changes += migrations.working_time(
@@ -394,4 +408,4 @@ def _migrate(access: Access) -> int:
     )
     for statement in changes:
         client.command(statement)
-    return len(pending) + len(changes)
+    return rebuilt + len(pending) + len(changes)

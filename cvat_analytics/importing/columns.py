@@ -14,7 +14,7 @@ COLUMNS = {
     "obj_val": "Nullable(String)",
     "source": "String",
     "timestamp": "DateTime64(3, 'Etc/UTC')",
-    "count": "Nullable(UInt16)",
+    "count": "Nullable(UInt32)",
     "duration": "UInt32",
     "project_id": "Nullable(UInt64)",
     "task_id": "Nullable(UInt64)",
@@ -27,7 +27,7 @@ COLUMNS = {
     "payload": "Nullable(String)",
     "access_token_id": "Nullable(UInt64)",
 }
-"""CVAT's own columns in CVAT's own order, with the types that its stock table has."""
+"""CVAT's own columns in CVAT's own order, with the types that ours have; CVAT's stock table is the same but for `count` with 16 bits."""
 
 # CVAT servers before 2025 do not know it
 OPTIONAL = {"access_token_id"}

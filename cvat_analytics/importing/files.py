@@ -24,9 +24,10 @@ from cvat_analytics.access import said
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 from cvat_analytics.importing.columns import COLUMNS, match
 from cvat_analytics.importing.tables import INSERT_SETTINGS, STORE, Table, explained, problem
+from cvat_analytics.pipeline import limits
 
 CHUNK_ROWS, CHUNK_BYTES = 50_000, 32 * 2**20
-LONGEST_ROW = 64 * 2**20
+LONGEST_ROW = limits.LINE
 _BLOCK = 2**20
 _CSV_SETTINGS = INSERT_SETTINGS | {
     # one block, hence one part: whole or not at all

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
 
-from cvat_analytics import migrations, render
+from cvat_analytics import migrations, rebuild, render
 from cvat_analytics.access import Access, pairs
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 from cvat_analytics.importing.copying import ROWS, Copy, Ledger, Progress, plan
@@ -32,11 +32,17 @@ def is_stock(engine: str) -> bool:
 
 @explained(STORE)
 def refuse(table: Table) -> None:
-    """Raise InputError when `table` is a stock table, which would store an event once more each time it comes."""
+    """Raise InputError when `table` is a stock table, which would store an event once more each time it comes, or of an earlier version."""
     if is_stock(_Database(table.client, table.database).engine(table.name)):
         raise InputError(
             f"{table.where}: its table {table.database}.{table.name} is one of a stock CVAT installation. Convert it with "
             "`cvat-analytics stock convert` first"
+        )
+    # it would wrap greater numbers without a word
+    if _Database(table.client, table.database).count_type(table.name) == rebuild.FORMER_TYPE:
+        raise InputError(
+            f"{table.where}: its table {table.database}.{table.name} is one of an earlier version. Run `cvat-analytics deploy` (embedded: "
+            "`cvat-analytics up`) first, which rebuilds it"
         )
 
 
@@ -53,6 +59,12 @@ class _Database:
             "SELECT engine FROM system.tables WHERE database = {database:String} AND name = {table:String}",
             parameters={"database": self.name, "table": table},
         ).result_rows
+        return str(found[0][0]) if found else ""
+
+    def count_type(self, table: str) -> str:
+        """Return the type of the column `count` of `table`, or nothing when there is no such table."""
+        query = "SELECT type FROM system.columns WHERE database = {database:String} AND table = {table:String} AND name = 'count'"
+        found = self.client.query(query, parameters={"database": self.name, "table": table}).result_rows
         return str(found[0][0]) if found else ""
 
     def run(self, statement: str) -> None:
@@ -126,7 +138,9 @@ def rollback(access: Access, progress: Progress, chunk_rows: int = ROWS) -> int:
         # the next deploy, or conversion, makes the views anew, and must not believe that they are there
         database.run(f"TRUNCATE TABLE IF EXISTS {database.name}.{migrations.LEDGER}")
         for view in reversed(_views()):
-            database.run(f"DROP VIEW IF EXISTS {database.name}.{view} SYNC")
+            # some of these names were tables of earlier versions, whose contents are no copy of the events
+            if database.engine(view).endswith("View"):
+                database.run(f"DROP VIEW IF EXISTS {database.name}.{view} SYNC")
         database.exchange("events", ASIDE)
     else:
         arrived = 0
@@ -217,6 +231,10 @@ def _return_events(database: _Database, origin: str, target: str, progress: Prog
     source = find(database.client, database.name, origin, STORE)
     into = Table(database.client, database.name, target, source.columns, STORE)
     names = ", ".join(source.columns)
+    if database.count_type(target) == rebuild.FORMER_TYPE:
+        beyond = source.query(f"SELECT count() FROM {source.sql_name} WHERE count > {rebuild.FORMER_LIMIT}")
+        if beyond[0][0]:
+            database.run(f"ALTER TABLE {into.sql_name} MODIFY COLUMN count {rebuild.TYPE}")
     arrived = 0
     for part in ranges(source.days(), chunk_rows):
         missing = f"{source.select(part)} EXCEPT DISTINCT {into.select(part)}"

@@ -11,9 +11,12 @@ from cvat_analytics.access import Access
 from cvat_analytics.errors import InputError
 from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.moments import refuse_backwards, text
+from cvat_analytics.pipeline.originals import Originals
 
-ID = "lower(hex(sipHash64(received_at, reason, message, original)))"
+ID = "lower(hex(sipHash64(received_at, reason, message, original, original_sha256)))"
 """A letter's id, as SQL."""
+SAME = "if(original_sha256 = '', original, original_sha256)"
+"""What tells one original from another, as SQL: of a large one the table has the beginning only."""
 MARK = "cvat-analytics dead-letters retry "
 """How the letter begins with which a retry finds out that all letters before it have arrived."""
 
@@ -54,7 +57,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Letter:
-    """A dead letter. `size`: the original's bytes, of which `original` may be the beginning only."""
+    """A dead letter. `size`: the original's bytes, of which `original` may be the beginning only.
+
+    `file` and `sha256` say where the whole is if the table has the beginning only; else they are empty.
+    """
 
     id: str
     received_at: datetime
@@ -62,6 +68,8 @@ class Letter:
     message: str
     original: str
     size: int
+    file: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,8 +86,9 @@ class Reason:
 class DeadLetters:
     """The dead letters of the stack that `access` leads to, as the administrator sees them: nobody else may delete."""
 
-    def __init__(self, access: Access) -> None:
+    def __init__(self, access: Access, originals: Originals | None = None) -> None:
         self.access = access
+        self.originals = originals or Originals()
         self.client = access.client()
         self.table = f"{access.database}.events_dead_letter"
 
@@ -99,7 +108,7 @@ class DeadLetters:
         condition, values = choice.condition()
         original = f"substringUTF8(original, 1, {length})" if length else "original"
         query = (
-            f"SELECT {ID}, received_at, reason, message, {original}, length(original) FROM {self.table} FINAL "
+            f"SELECT {ID}, received_at, reason, message, {original}, original_size, original_file, original_sha256 FROM {self.table} FINAL "
             f"WHERE {condition} ORDER BY received_at DESC LIMIT {limit}"
         )
         return [Letter(*row) for row in self.client.query(query, parameters=values).result_rows]

@@ -14,31 +14,39 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.moments import text
-from cvat_analytics.pipeline.dead_letters import ID, MARK, Choice, DeadLetters
+from cvat_analytics.pipeline import limits
+from cvat_analytics.pipeline.dead_letters import ID, MARK, SAME, Choice, DeadLetters
+from cvat_analytics.pipeline.originals import MissingOriginal
 
 CHUNK_LETTERS, CHUNK_BYTES = 2000, 32 * 2**20
 """How many letters, and how much of originals, are under way at a time."""
 _CONNECTIONS = 8
 _ATTEMPTS = 6
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 """Seconds for a letter to become readable: a batch takes one, a ClickHouse that has just started some more."""
-_PART_EVENTS = 1000
+_PART_EVENTS, _PART_BYTES = limits.DIRECT_EVENTS, limits.ANY_FORM // 2
+_MARK_LENGTH = len(MARK) + len(str(uuid.UUID(int=0)))
 Progress = Callable[[int], object]
 
 
 @dataclass(frozen=True)
 class _Original:
-    """What is sent again: its text, its hash in ClickHouse, and whether it was a request with too many events."""
+    """What is sent again: its text or its beginning, its hash in ClickHouse, and whether it was a request and goes in parts.
+
+    `file` and `sha256` tell where the whole is, if this is the beginning.
+    """
 
     text: str
     hash: str
     in_parts: bool
+    file: str
+    sha256: str
 
 
 @dataclass
@@ -47,6 +55,8 @@ class Retried:
 
     sent: int = 0
     failed: int = 0
+    missing: list[str] = field(default_factory=list)
+    """Why some could not be sent: the whole of them is gone. Their letters stay."""
 
     @property
     def accepted(self) -> int:
@@ -68,15 +78,36 @@ class Retry:
         self._remove_marks("AND received_at < now() - 3600")
         retried = Retried()
         for originals, letters in self._chunks(choice):
+            originals, requests = self._requests(originals, retried)
+            if not originals:
+                progress(letters)
+                continue
             before = self._about(originals)
-            self._send([body for each in originals for body in bodies(each.text, each.in_parts)])
-            self._await_what_was_sent()
+            self._send(requests)
+            self._await_what_was_sent(any(map(_is_large, requests)))
             after = self._about(originals)
             retried.sent += len(originals)
             retried.failed += len({original for id, original in after.items() if id not in before})
             self._remove(list(before))
             progress(letters)
         return retried
+
+    def _requests(
+        self, originals: Sequence[_Original], retried: Retried
+    ) -> tuple[list[_Original], list[bytes]]:
+        """Return the originals that are there as a whole, and the request bodies by which they are sent."""
+        there, requests = list[_Original](), list[bytes]()
+        for each in originals:
+            whole = each.text.encode()
+            if each.file:
+                try:
+                    whole = self._letters.originals.whole(each.file, each.sha256)
+                except MissingOriginal as error:
+                    retried.missing.append(str(error))
+                    continue
+            there.append(each)
+            requests += bodies(whole, each.in_parts)
+        return there, requests
 
     def _chunks(self, choice: Choice) -> Iterator[tuple[list[_Original], int]]:
         """Yield originals that are to be sent, each once, and how many letters they have been chosen by, the oldest first.
@@ -90,7 +121,7 @@ class Retry:
             bounds = {"last": text(last)} | ({"begin": text(begin[0]), "begin_id": begin[1]} if begin else {})
             with explained(STORE):
                 query = (
-                    f"SELECT received_at, {ID} AS id, length(original) FROM {self._letters.table} FINAL WHERE {condition} "
+                    f"SELECT received_at, {ID} AS id, original_size FROM {self._letters.table} FINAL WHERE {condition} "
                     "AND received_at <= {last:DateTime64(3, 'UTC')}"
                     + (
                         " AND (received_at, id) > ({begin:DateTime64(3, 'UTC')}, {begin_id:String})"
@@ -110,16 +141,23 @@ class Retry:
                 if not ids:
                     return
                 query = (
-                    "SELECT original, toString(sipHash64(original)), max(reason = 'too many events') "
-                    f"FROM {self._letters.table} WHERE {ID} IN {{ids:Array(String)}} GROUP BY original"
+                    f"SELECT any(original), toString(sipHash64({SAME})) AS hash, max(reason IN ('too many events', 'not plain')), "
+                    "argMax(original_file, received_at), any(original_sha256) "
+                    f"FROM {self._letters.table} WHERE {ID} IN {{ids:Array(String)}} GROUP BY {SAME}"
                 )
                 rows = self._letters.client.query(query, parameters={"ids": ids}).result_rows
-            yield [_Original(original, hash, bool(in_parts)) for original, hash, in_parts in rows], len(ids)
+            yield (
+                [
+                    _Original(begin, hash, bool(in_parts), file, sha256)
+                    for begin, hash, in_parts, file, sha256 in rows
+                ],
+                len(ids),
+            )
 
     @explained(STORE)
     def _about(self, originals: Sequence[_Original]) -> dict[str, str]:
         """Return the letters about `originals`, chosen or not: id to the original's hash."""
-        query = f"SELECT {ID}, toString(sipHash64(original)) AS hash FROM {self._letters.table} WHERE hash IN {{hashes:Array(String)}}"
+        query = f"SELECT {ID}, toString(sipHash64({SAME})) AS hash FROM {self._letters.table} WHERE hash IN {{hashes:Array(String)}}"
         rows = self._letters.client.query(
             query, parameters={"hashes": [each.hash for each in originals]}
         ).result_rows
@@ -137,12 +175,20 @@ class Retry:
             f"DELETE FROM {self._letters.table} WHERE startsWith(original, '{MARK}') {condition}"
         )
 
-    def _await_what_was_sent(self) -> None:
-        """Return when every letter that has been answered is readable: those of a sink arrive in order."""
-        mark = f"{MARK}{uuid.uuid4()}"
-        self._send([mark.encode()])
+    def _await_what_was_sent(self, large: bool) -> None:
+        """Return when every letter that has been answered is readable: those of a sink arrive in order.
+
+        What is `large` goes to the sink by another way, where another mark comes after it.
+        """
+        if large:
+            self._await_mark(f"{MARK}{uuid.uuid4()}".ljust(limits.DIRECT_BODY + 1, "."))
+        self._await_mark(f"{MARK}{uuid.uuid4()}")
+
+    def _await_mark(self, text: str) -> None:
+        self._send([text.encode()])
+        mark = text[:_MARK_LENGTH]
         deadline = time.monotonic() + _PATIENCE
-        query = f"SELECT count() FROM {self._letters.table} WHERE original = {{mark:String}}"
+        query = f"SELECT count() FROM {self._letters.table} WHERE startsWith(original, {{mark:String}})"
         while True:
             with explained(STORE):
                 if self._letters.client.query(query, parameters={"mark": mark}).result_rows[0][0]:
@@ -153,7 +199,7 @@ class Retry:
                     "log, then run the same command again"
                 )
             time.sleep(0.2)
-        self._remove_marks(f"AND original = '{mark}'")
+        self._remove_marks(f"AND startsWith(original, '{mark}')")
 
     def _send(self, bodies: Sequence[bytes]) -> None:
         """Send each body as a request of its own, so that a bad one spoils no other."""
@@ -200,14 +246,29 @@ def _post(connection: http.client.HTTPConnection, body: bytes, headers: dict[str
     return response.status
 
 
-def bodies(original: str, in_parts: bool) -> list[bytes]:
+def _is_large(body: bytes) -> bool:
+    """Return whether Vector may take another way with a request: it has too many bytes, or perhaps too many events."""
+    return len(body) > limits.DIRECT_BODY or body.count(b"{") > limits.DIRECT_EVENTS
+
+
+def bodies(whole: bytes, in_parts: bool) -> list[bytes]:
     """Return the request bodies by which an original is sent again: one, or `in_parts` as many as its events need."""
+    try:
+        original = whole.decode()
+    except UnicodeDecodeError:
+        return [whole]  # which is no JSON, and no event
     if not in_parts:
         # an event that was an array is put into one, or it would be taken for a request
         return [(f"[{original}]" if _elements(original) else original).encode()]
     elements = _elements(original)
     texts = elements or [line for line in original.split("\n") if line.strip()]
-    groups = [texts[start : start + _PART_EVENTS] for start in range(0, len(texts), _PART_EVENTS)]
+    groups, size = list[list[str]](), 0
+    for each in texts:
+        size += len(each) + 1
+        if not groups or len(groups[-1]) == _PART_EVENTS or size > _PART_BYTES:
+            groups.append([])
+            size = len(each) + 1
+        groups[-1].append(each)
     return [(f"[{','.join(group)}]" if elements else "\n".join(group)).encode() for group in groups]
 
 

@@ -17,7 +17,8 @@ from typing import Literal
 from cvat_analytics.access import Access
 from cvat_analytics.errors import InputError
 from cvat_analytics.moments import refuse_backwards, text
-from cvat_analytics.pipeline.journal import EVENT, Damage, File, Reader
+from cvat_analytics.pipeline.journal import File
+from cvat_analytics.pipeline.journal_text import EVENT, Damage
 from cvat_analytics.pipeline.replay_store import Batch, Outcome, Store
 
 BATCH_LINES, BATCH_BYTES = 100_000, 64 * 2**20
@@ -85,11 +86,11 @@ class Replay:
 
     @property
     def size(self) -> int:
-        """Return the compressed bytes that there are to read."""
+        """Return the bytes that there are to read."""
         return sum(file.size for file in self.files)
 
     def run(self, progress: Progress, dry: bool = False) -> Outcome:
-        """Insert what is missing, or with `dry` only count it; `progress` is told the compressed bytes that are done.
+        """Insert what is missing, or with `dry` only count it; `progress` is told the bytes of the files that are done.
 
         Raises CvatAnalyticsError when ClickHouse refuses something or the connection is lost; what was done stays.
         """
@@ -112,26 +113,25 @@ class Replay:
     def _batches(self, outcome: Outcome, done: dict[str, int], progress: Progress) -> Iterator[Batch]:
         told = 0
         for file in self.files:
-            with file.open() as stream:
-                lines: list[bytes] = []
-                passed, size, skip = 0, 0, done.get(file.name, 0)
-                outcome.done_before += skip
-                for block in Reader(file.name, stream, outcome.damages.append):
-                    fresh = block.lines[max(0, skip - passed) :]
-                    passed += len(block.lines)
-                    found, strange = self.range.select(fresh)
-                    if strange:
-                        outcome.strange += strange
-                        outcome.damages.append(
-                            Damage(file.name, block.offset, f"{strange} lines near here are no events")
-                        )
-                    lines += found
-                    size += sum(map(len, found))
-                    if len(lines) >= self.batch_lines or size >= BATCH_BYTES:
-                        yield Batch(file.name, passed, lines, block.offset)
-                        lines, size = [], 0
-                        progress(told + block.offset)
-                if passed > skip:
-                    yield Batch(file.name, passed, lines, file.size)
+            lines: list[bytes] = []
+            passed, size, skip = 0, 0, done.get(file.name, 0)
+            outcome.done_before += skip
+            for block in file.blocks(outcome.damages.append):
+                fresh = block.lines[max(0, skip - passed) :]
+                passed += len(block.lines)
+                found, strange = self.range.select(fresh)
+                if strange:
+                    outcome.strange += strange
+                    outcome.damages.append(
+                        Damage(file.name, block.offset, f"{strange} lines near here are no events")
+                    )
+                lines += found
+                size += sum(map(len, found))
+                if len(lines) >= self.batch_lines or size >= BATCH_BYTES:
+                    yield Batch(file.name, passed, lines, block.offset)
+                    lines, size = [], 0
+                    progress(told + block.offset)
+            if passed > skip:
+                yield Batch(file.name, passed, lines, file.size)
             told += file.size
             progress(told)

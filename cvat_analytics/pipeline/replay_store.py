@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -16,10 +16,11 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from cvat_analytics.importing.columns import COLUMNS
 from cvat_analytics.importing.tables import INSERT_SETTINGS, STORE, explained
-from cvat_analytics.pipeline.journal import Damage
+from cvat_analytics.pipeline.journal_text import Damage
+from cvat_analytics.pipeline.refused_rows import Refused
 
 _COLUMNS = ", ".join(COLUMNS)
-_LIMITS = {"UInt16": 2**16, "UInt32": 2**32, "UInt64": 2**64}
+_LIMITS = {"UInt32": 2**32, "UInt64": 2**64}
 _MISSING = (
     f"({_COLUMNS}) NOT IN (SELECT {_COLUMNS} FROM {{database}}.events "
     # batches follow the time of arrival: days (the sort key begins with them) and hours are few
@@ -40,6 +41,8 @@ class Outcome:
     """Lines that are no events; `damages` has the first ones."""
     done_before: int = 0
     """Lines, in the range or not, that an interrupted run had done."""
+    refused: int = 0
+    """Lines that ClickHouse refuses; they are dead letters now."""
     damages: list[Damage] = field(default_factory=list)
     days: dict[date, tuple[int, int]] = field(default_factory=dict)
     """Of a dry run: by the events' day, how many the journal has, and how many of them are missing in the table."""
@@ -51,8 +54,8 @@ class Outcome:
 
     @property
     def unreadable(self) -> list[Damage]:
-        """Return what of the journal could not be read, but for the end of a file that is being written."""
-        return [damage for damage in self.damages if not damage.at_end]
+        """Return what of the journal could not be read, but for what unfinished writes have left."""
+        return [damage for damage in self.damages if not damage.expected]
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,19 @@ class Store:
     @explained(STORE)
     def add(self, batch: Batch, outcome: Outcome) -> None:
         """Insert those events of `batch` that the table lacks, and remember that it is done."""
-        read = self._load(batch, outcome)
-        if read:
+        refused = Refused(self._client, self._database)
+        self._insert(batch, outcome, refused)
+        outcome.refused += refused.keep()
+        self._client.insert(
+            self._ledger, [(self._key, batch.file, batch.passed)], column_names=["replay", "file", "lines"]
+        )
+
+    def _insert(self, batch: Batch, outcome: Outcome, refused: Refused) -> None:
+        """Insert `batch`; where ClickHouse refuses it for good, all of it but the rows that are at fault."""
+        try:
+            read = self._load(batch, outcome)
+            if not read:
+                return
             missing = f"SELECT DISTINCT {_COLUMNS} FROM replayed WHERE {self._missing}"
             count = int(self._value(f"SELECT count() FROM ({missing})"))
             if count:
@@ -109,10 +123,23 @@ class Store:
                     f"INSERT INTO {self._database}.events ({_COLUMNS}) {missing}",
                     settings=INSERT_SETTINGS | _EXACT,
                 )
-            outcome.inserted += count
-            outcome.read += read
-        self._client.insert(
-            self._ledger, [(self._key, batch.file, batch.passed)], column_names=["replay", "file", "lines"]
+        except DatabaseError as error:
+            lines = [line for line in batch.lines if not problem(line)]
+            if len(lines) == 1:
+                refused.add(lines[0], error)
+                return
+            self._require_table()
+            for half in (lines[: len(lines) // 2], lines[len(lines) // 2 :]):
+                self._insert(replace(batch, lines=half), outcome, refused)
+            return
+        outcome.inserted += count
+        outcome.read += read
+
+    def _require_table(self) -> None:
+        """Raise DatabaseError when it is the table that is wrong, or a right, and no row: it takes not even none."""
+        self._client.command(
+            f"INSERT INTO {self._database}.events ({_COLUMNS}) SELECT {_COLUMNS} FROM replayed LIMIT 0",
+            settings=INSERT_SETTINGS,
         )
 
     @explained(STORE)

@@ -198,16 +198,22 @@ class Day:
                 obj_id=author.ids["job_id"],
                 payload={"old_value": "in progress"} | author.request(),
             )
+            author.pause(1, 5)
+            yield self._stage("validation", "annotation")
+
+    def _stage(self, stage: str, before: str) -> Event:
+        author = self.author
+        return author.server(
+            "update:job",
+            obj_name="stage",
+            obj_val=stage,
+            obj_id=author.ids["job_id"],
+            payload={"old_value": before} | author.request(),
+        )
 
     def _review(self, project: Project) -> Iterator[Event]:
         author = self.author
-        yield author.server(
-            "update:job",
-            obj_name="stage",
-            obj_val="validation",
-            obj_id=author.ids["job_id"],
-            payload={"old_value": "annotation"} | author.request(),
-        )
+        yield self._stage("validation", "annotation")
         for frame in range(author.random.randint(25, 50)):
             author.pause(self.member.pace * 0.2, self.member.pace * 1.6)
             yield author.client(
@@ -221,13 +227,16 @@ class Day:
                 yield author.server("create:comment", obj_id=frame, payload=request)
         self.unsaved.append(project.shapes[0])
         yield from self._save()
+        rejected = author.random.random() < 0.2
         yield author.server(
             "update:job",
-            obj_name="stage",
-            obj_val="acceptance",
+            obj_name="state",
+            obj_val="rejected" if rejected else "completed",
             obj_id=author.ids["job_id"],
-            payload={"old_value": "validation"} | author.request(),
+            payload={"old_value": "in progress"} | author.request(),
         )
+        author.pause(1, 5)
+        yield self._stage("annotation" if rejected else "acceptance", "validation")
 
     def _save(self) -> Iterator[Event]:
         author, shapes = self.author, self.unsaved

@@ -29,6 +29,9 @@ vector_port = 8282
 # Further ports on which Vector receives events: the old one, for as long as a CVAT server may still send there.
 vector_extra_ports = []
 
+# Port on 127.0.0.1 at which Vector takes large requests up again, which it has put on disk before it answered.
+vector_large_port = 8284
+
 # Port on 127.0.0.1 where Vector shows all its metrics to Prometheus. `None`: not at all.
 vector_metrics_port = None
 

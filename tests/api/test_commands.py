@@ -31,7 +31,8 @@ def access(store: Store) -> Access:
 def test_an_exported_file_is_complete_or_not_there(access: Access, tmp_path, form):
     path = tmp_path / f"x.{form}"
     shares: list[float] = []
-    size = exporting.to_file(access, exporting.selection(from_=START.isoformat()), form, path, shares.append)
+    wanted = exporting.selection(from_=START.isoformat(), include="all")
+    size = exporting.to_file(access, wanted, form, path, shares.append)
     assert (path.stat().st_size, shares[-1]) == (size, 1.0)
     if form == "csv":
         found = [row["timestamp"][:23] for row in csv.DictReader(io.StringIO(path.read_text(), newline=""))]

@@ -120,7 +120,7 @@ def _with(**changes: Any) -> dict[str, Any]:
         (_with(payload={"a": 1}), "events.0.payload"),
         (_with(job_id=-1), "events.0.job_id"),
         (_with(job_id=2**63), "events.0.job_id"),
-        (_with(count=65536), "events.0.count"),
+        (_with(count=2**32), "events.0.count"),
         (_with(duration=2**32), "events.0.duration"),
         (_with(duration=None), "events.0.duration"),
         (_with(timestamp="noon"), "events.0.timestamp"),

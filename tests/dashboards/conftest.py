@@ -10,6 +10,7 @@ import pytest
 from cvat_analytics.dashboards import Dashboard, load
 from tests.dashboards.events import Event, team
 from tests.dashboards.flow import Flow
+from tests.dashboards.plugin_driver import PluginDriver, build
 from tests.dashboards.shown import Shown
 from tests.store import Store, running
 
@@ -63,3 +64,9 @@ def resting(store: Store) -> str:
     )
     store.post("INSERT INTO events (scope, timestamp) SELECT 'save:job', now() - 60", database="resting")
     return "resting"
+
+
+@pytest.fixture(scope="session")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> PluginDriver:
+    """Return the driver and the macro parser of Grafana's plugin."""
+    return build(tmp_path_factory)

@@ -103,9 +103,12 @@ _SERVER: dict[str, Callable[[random.Random], dict[str, Any]]] = {
     "create:task": lambda dice: {"obj_name": dice.choice(NAMES), "count": dice.randrange(1, 50)},
     "update:task": lambda dice: {"obj_name": "name", "obj_val": dice.choice(NAMES)},
     "create:project": lambda dice: {"obj_name": dice.choice(NAMES)},
-    "update:job": lambda dice: {
-        "obj_name": dice.choice(["state", "state", "assignee"]),
-        "obj_val": dice.choice(["completed", "completed", "in progress"]),
-    },
+    "update:job": lambda dice: dice.choice(
+        [
+            {"obj_name": dice.choice(["state", "state", "assignee"]), "obj_val": "completed"},
+            {"obj_name": dice.choice(["state", "assignee"]), "obj_val": "in progress"},
+            {"obj_name": "stage", "obj_val": dice.choice(["annotation", "validation", "acceptance"])},
+        ]
+    ),
 }
 """What only the server says, and its fields."""

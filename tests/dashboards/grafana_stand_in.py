@@ -1,4 +1,4 @@
-"""A stand-in for Grafana's HTTP API: as much of it as `cvat-analytics dashboards` calls, below a sub-path.
+"""A stand-in for Grafana's HTTP API: as much of it as `cvat-analytics dashboards` and `smoke` call, below a sub-path.
 
 It proves what we send and how we take the answers that Grafana documents, and nothing about Grafana itself. Where a `grafana`
 is on PATH the same tests run against that one (`tests/dashboards/grafana.py`).
@@ -41,6 +41,12 @@ class StandIn:
     folder_of: dict[str, str] = field(default_factory=dict)
     folders: dict[str, str] = field(default_factory=lambda: {"CVAT": "folder1"})
 
+    query: Callable[[str], dict[str, Any]] = lambda sql: {
+        "status": 200,
+        "frames": [{"schema": {"fields": []}, "data": {"values": [[3], [55]]}}],
+    }
+    """What the datasource's plugin makes of a query; its health is always well, as a ping is."""
+
     def provision(self, model: dict[str, Any]) -> None:
         """Have a dashboard, as the file provider puts it."""
         self._store(model)
@@ -73,6 +79,10 @@ class StandIn:
             return self._save(body)
         if (method, path) == ("GET", "/apis/dashboard.grafana.app"):
             return 200, {"versions": [{"version": version} for version in ("v0alpha1", "v1beta1", "v2beta1")]}
+        if (method, path) == ("POST", "/api/ds/query"):
+            return self._query(body)
+        if re.fullmatch(r"/api/datasources/uid/[\w-]+/health", path):
+            return 200, {"status": "OK", "message": "Data source is working"}
         found = re.fullmatch(r"/api/dashboards/uid/([\w-]+)", path)
         if method == "GET" and found:
             return self._get(found[1])
@@ -93,6 +103,16 @@ class StandIn:
             return 406, {"message": f"dashboard api version not supported, use {url} instead"}
         meta = {"folderUid": self.folder_of.get(uid, ""), "provisioned": uid in self.provisioned}
         return 200, {"dashboard": self.dashboards[uid], "meta": meta}
+
+    def _query(self, body: Any) -> Answer:
+        """Answer as Grafana does: a refused query's reason stands with the query, and the whole is a bad request."""
+        if not body.get("queries") or not {"from", "to"} <= body.keys():
+            return 400, {"message": "no queries found"}
+        for query in body["queries"]:
+            if not query.get("refId") or not query.get("datasource", {}).get("uid"):
+                return 400, {"message": "query does not contain a valid data source identifier"}
+        results = {query["refId"]: self.query(query["rawSql"]) for query in body["queries"]}
+        return 400 if any("error" in each for each in results.values()) else 200, {"results": results}
 
     def _save(self, body: Any) -> Answer:
         model = body["dashboard"]

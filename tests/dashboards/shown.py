@@ -81,6 +81,11 @@ def payload(event: Event) -> dict[str, Any]:
         return {}
 
 
+def beginning(text: str | None) -> str | None:
+    """Return what a table shows of a payload."""
+    return text if text is None or len(text) <= 1000 else text[:1000] + "…"
+
+
 def request_id(event: Event) -> str:
     """Return the id of the request that caused an event, from its newer or its older place."""
     found = payload(event)

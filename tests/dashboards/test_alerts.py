@@ -14,6 +14,7 @@ import yaml
 from cvat_analytics import alerts, render
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, Dashboard, Query, TimeRange, expand
 from cvat_analytics.dashboards.lint_sql import _databases, _parsed, _scopes
+from cvat_analytics.dashboards.macro_versions import differences
 from cvat_analytics.errors import InputError
 from cvat_analytics.settings import Settings, validate
 from tests.store import Store, context, running
@@ -132,6 +133,7 @@ def test_a_query_has_nothing_that_only_a_browser_would_replace_and_names_no_data
     rule = _rule(name)
     sql = rule["data"][0]["model"]["rawSql"]
     assert "$__conditionalAll" not in sql
+    assert differences(sql) == []  # whatever the plugin's version
     tree, complaint = _parsed(_sql(rule, MONDAY))  # an unknown variable or macro would raise
     assert (tree is not None, complaint) == (True, "")
     assert [*_databases(tree), *_scopes(tree)] == []  # type: ignore[arg-type]
@@ -353,6 +355,96 @@ def _metrics(
             "value": value,
         }
         for position, value in enumerate(values)
+    ]
+
+
+ANSWERS = "http_client_responses_total"
+
+
+@pytest.mark.parametrize(
+    ("refused", "delivered", "fires"),
+    [
+        ([0] * 10 + [1, 3, 5], range(13), False),  # others are delivered in between
+        ([0] * 10 + [1, 3, 5], [*range(10), 9, 9, 9], True),
+        ([0] * 9 + [1, 1, 1, 1], [*range(10), 10, 10, 10], False),  # once, and mended before the next reading
+        ([0] * 11 + [1, 3], [*range(11), 10, 10], False),  # the next reading tells
+        ([7] * 13, [9] * 13, False),  # long ago
+        ([1], [], False),
+        (range(1, 14), [], True),  # never anything but that
+        ([9] * 10 + [1, 2, 3], [9] * 13, True),  # Vector was started anew
+        ([], [], False),
+    ],
+)
+def test_a_batch_that_is_refused_again_and_again_fires_within_two_minutes(
+    empty: Store, refused: Sequence[float], delivered: Sequence[float], fires: bool
+) -> None:
+    noon = MONDAY + timedelta(hours=12)
+    rows = _metrics(ANSWERS, list(refused), status="500") + _metrics(ANSWERS, list(delivered), status="200")
+    # ClickHouse away, and what waits for nobody, are other things
+    rows += _metrics("http_client_errors_total", [0, 1, 2], component="dead_letters")
+    rows += _metrics(ANSWERS, [0, 1, 2, 3], component="metrics", status="500")
+    _insert(
+        empty,
+        "pipeline_metrics",
+        [*rows, *_metrics("uptime_seconds", [1e6 + 15 * n for n in range(13)], component="")],
+    )
+    found = _values(empty, "refused", noon)
+    assert [crossed for _, crossed in found] == [True] * fires
+    assert _values(empty, "refused", noon + timedelta(minutes=6)) == [], "Vector has not been heard since"
+
+
+@pytest.mark.parametrize(("uptime", "fires"), [(1000, True), (70, True), (40, False), (15, False), (3, True)])
+def test_a_vector_that_was_started_without_its_buffer_is_refused_no_more(
+    empty: Store, uptime: float, fires: bool
+) -> None:
+    noon = MONDAY + timedelta(hours=12)
+    # the last refusal was 45 s ago
+    rows = _metrics(ANSWERS, [1, 2, 3, 4, 4, 4, 4], status="500")
+    _insert(empty, "pipeline_metrics", rows + _metrics("uptime_seconds", [uptime], component=""))
+    assert [crossed for _, crossed in _values(empty, "refused", noon)] == [True] * fires
+
+
+def _people(count: int, **changes: Any) -> list[dict[str, Any]]:
+    """Return changes of annotations, one a minute and person until noon."""
+    noon = MONDAY + timedelta(hours=12)
+    agent = json.dumps({"request": {"id": "x", "user_agent": "Mozilla/5.0 (X11)"}})
+    event = {"scope": "create:shapes", "source": "server", "payload": agent} | changes
+    return [
+        _event(noon - timedelta(minutes=minute), **({"user_id": person} | event))
+        for person in range(1, count + 1)
+        for minute in range(20)
+    ]
+
+
+NOBODY = json.dumps({"request": {"id": "x", "user_agent": None}})
+
+
+@pytest.mark.parametrize(
+    ("rows", "fires"),
+    [
+        ([], False),
+        (_people(1), True),
+        (_people(3), True),
+        (_people(3) + _people(1, scope="change:frame", source="client", user_id=2)[:1], False),
+        (_people(1)[:9], False),  # little
+        (_people(1)[:12], False),  # its browser may send yet
+        (_people(3, payload='{"request": {"id": "x", "user_agent": "cvat_sdk/2.42.0"}}'), False),
+        (_people(3, payload=NOBODY), False),  # a worker
+        (_people(3, payload='{"request_id": "x"}'), True),  # an older server
+        (_people(3, scope="create:task"), False),
+        (_people(3, source="unknown"), False),
+    ],
+)
+def test_people_whose_browsers_send_nothing_fire(
+    empty: Store, rows: list[dict[str, Any]], fires: bool
+) -> None:
+    if rows:
+        _insert(empty, "events", [row | {"payload": row.get("payload")} for row in rows])
+    noon = MONDAY + timedelta(hours=12)
+    ((_, crossed),) = _values(empty, "no-client-events", noon)
+    assert crossed == fires
+    assert [crossed for _, crossed in _values(empty, "no-client-events", noon + timedelta(hours=8))] == [
+        False
     ]
 
 

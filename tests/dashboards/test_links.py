@@ -85,6 +85,18 @@ def test_a_link_to_cvat_is_one_of_its_pages(
     [
         ("All events", "All events", "user_id", "/d/w0if6WAVz/management"),
         ("All events", "All events", "request_id", "/d/EIGSTDAVz/all-events"),
+        (
+            "All events",
+            "All events",
+            "payload",
+            '/d/EIGSTDAVz/all-events?${__url_time_range}&var-event=${__data.fields["event"]}',
+        ),
+        (
+            "Monitoring",
+            "Exceptions table",
+            "payload",
+            '/d/EIGSTDAVz/all-events?${__url_time_range}&var-event=${__data.fields["event"]}',
+        ),
         ("Management", "Working time", "user_name", "/d/EIGSTDAVz/all-events"),
         ("Management", "Working time", "job_id", "/d/EIGSTDAVz/all-events"),
         ("Management", "Working time", "job_id", "${cvat_url}tasks/"),

@@ -178,6 +178,41 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], None], str, str]] = {
         "panel 'Panel 1'",
         "ClickHouse does not accept its query: it is not a SELECT",
     ),
+    "a macro inside another's argument": (
+        _set(*SQL, value="SELECT $__timeInterval(toDateTime($__fromTime, 'UTC')) AS slot FROM events"),
+        "panel 'Panel 1'",
+        "a macro stands in another macro's argument, where plugins of the 4.19 line leave it as it is",
+    ),
+    "a macro inside another's argument in a variable": (
+        _set("templating", "list", 0, "query", "rawSql", value="SELECT scope FROM events WHERE $__timeFilter_ms(greatest(timestamp, $__fromTime_ms))"),
+        "variable 'scopes'",
+        "a macro stands in another macro's argument",
+    ),
+    "a macro that older plugins take for another": (
+        _set(*SQL, value="SELECT $__timeGroup(timestamp, '5m') AS slot FROM events"),
+        "panel 'Panel 1'",
+        "plugins before 4.19 make something else of $__timeGroup",
+    ),
+    "a macro that only the newest plugins know": (
+        _set(*SQL, value="SELECT * FROM (SELECT $__columns(timestamp, scope, count()) FROM events)"),
+        "panel 'Panel 1'",
+        "unknown macro $__columns, which only plugins after 4.20.0 know",
+    ),
+    "what is a comment only for some": (
+        _set(*SQL, value="SELECT scope AS `a--b`, $__fromTime FROM events"),
+        "panel 'Panel 1'",
+        "plugins up to 4.20.0 see a comment inside",
+    ),
+    "a macro in a comment": (
+        _set(*SQL, value="SELECT scope -- like $__timeFilter\nFROM events"),
+        "panel 'Panel 1'",
+        "plugins before 4.19 read a macro in it differently",
+    ),
+    "a bracket in quotes in a macro's argument": (
+        _set(*SQL, value="SELECT scope FROM events WHERE $__timeFilter(if(scope = ')', timestamp, timestamp))"),
+        "panel 'Panel 1'",
+        "plugins before 4.19 read a macro in it differently",
+    ),
     "SQL that is wrong only for a choice": (
         _set(*SQL, value="SELECT count() FROM events WHERE $__conditionalAll(scope = = ${scopes:singlequote}, $scopes)"),
         "panel 'Panel 1'",

@@ -76,4 +76,4 @@ def test_local_days_are_marked_where_they_are(
     # written in the zone of the column, Tokyo: noon of the day around which the cell is drawn
     assert [row[0] for row in rows] == ["2026-03-04 12:00:00", "2026-03-05 12:00:00"]
     jobs = _rows(store, dashboards["Management"], "Jobs completed", time_range)
-    assert jobs == [["2026-03-04 23:59:00", 1], ["2026-03-05 00:00:00", 1]]
+    assert jobs == [["2026-03-04 23:59:00", "unknown", 1], ["2026-03-05 00:00:00", "unknown", 1]]

@@ -61,7 +61,16 @@ GATEWAY_KEYS = {
 # https://grafana.com/docs/grafana/latest/administration/provisioning/#data-sources
 DATASOURCE_KEYS = {"name", "uid", "type", "access", "isDefault", "editable", "jsonData", "secureJsonData"}
 # https://grafana.com/docs/plugins/grafana-clickhouse-datasource/latest/configure/#provision-the-data-source
-JSON_DATA_KEYS = {"host", "port", "protocol", "username", "defaultDatabase", "defaultTable"}
+JSON_DATA_KEYS = {
+    "host",
+    "port",
+    "protocol",
+    "username",
+    "defaultDatabase",
+    "defaultTable",
+    "queryTimeout",
+    "dialTimeout",
+}
 # https://grafana.com/docs/grafana/latest/administration/provisioning/#dashboards
 PROVIDER_KEYS = {"name", "folder", "type", "allowUiUpdates", "updateIntervalSeconds", "options"}
 
@@ -178,6 +187,8 @@ def test_datasource(tmp_path: Path) -> None:
         "username": "grafana",
         "defaultDatabase": "stats",
         "defaultTable": "events",
+        "queryTimeout": "50",
+        "dialTimeout": "10",
     }
     assert datasource["secureJsonData"] == {
         "password": f"$__file{{{made.paths.grafana_credentials}/clickhouse_password}}"

@@ -75,7 +75,12 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     ) -> Run:
         groups = groups or {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana")}
         names = sorted({name for hosts in groups.values() for name in hosts})
-        usual = {"os-release": DEBIAN_12.splitlines(), "apt-cache": OFFERS.splitlines()}
+        usual = {
+            "os-release": DEBIAN_12.splitlines(),
+            "apt-cache": OFFERS.splitlines(),
+            # a ClickHouse that is new
+            "FORMAT TSV; SELECT": ["applied"],
+        }
         responses = (answers or {}) | {
             part: text for part, text in usual.items() if part not in (answers or {})
         }

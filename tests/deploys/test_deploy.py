@@ -8,6 +8,9 @@ import re
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
+from cvat_analytics import migrations
+from deploys.facts import _ANSWERED as ANSWERED
+
 THREE = {"clickhouse": ["@fake/a"], "vector": ["@fake/b"], "grafana": ["@fake/c"]}
 ADDRESSES = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)}
 
@@ -174,3 +177,29 @@ def test_a_service_that_does_not_come_up_fails_the_run_and_stops_what_depends_on
                 "clickhouse-server did not become healthy": {"success": False, "stderr": "its last words"}
             }
         )
+
+
+def installed_before(free: int) -> dict[str | re.Pattern[str], list[str]]:
+    """Return the answers of a host whose event table is one of an earlier version, with `free` bytes on its disk."""
+    return system(package="clickhouse-client 26.8.19.9 installed") | {
+        re.compile(r"SELECT type FROM system.columns.*table = \W+events\W"): ["Nullable(UInt16)", ANSWERED],
+        "SELECT sum(bytes_on_disk)": [str(5 * 2**30), ANSWERED],
+        "sum(unreserved_space)": [str(free), ANSWERED],
+        "FROM system.processes": ["0", ANSWERED],
+        re.compile(r"SELECT (create_table_query|toUnixTimestamp)|EXISTS TABLE"): ["1", ANSWERED],
+        "FORMAT TSVRaw": [ANSWERED],
+        "| clickhouse-client": ["applied", f"init.sql\t{migrations.FORMER['init.sql']}"],
+    }
+
+
+def test_a_table_of_an_earlier_version_is_rebuilt_before_vector_is_told_to_write_to_it(run_deploy):
+    run = run_deploy(answers=installed_before(free=20 * 2**30))
+    assert run.failed == set()
+    assert run.position(r"^\S*clickhouse-client") < run.position(
+        r"rm -f /var/lib/cvat-analytics/vector.applied"
+    )
+
+
+def test_a_table_of_an_earlier_version_without_space_to_rebuild_it_is_refused(run_deploy):
+    message = refusal(run_deploy, answers=installed_before(free=2**30))
+    assert "ClickHouse's disk has 1.0 GiB free; to rebuild the table cvat.events for a wider `count`, 5.0 GiB are needed" in message  # fmt: skip

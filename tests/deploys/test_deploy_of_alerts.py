@@ -37,7 +37,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 def _there(*paths: str) -> dict[str, list[str]]:
     """Return what a host answers that has the files, in whatever form."""
-    return {FILE: [f"{'0' * 64} 640 root grafana {path}" for path in paths]}
+    return {FILE: [f"{'0' * 64} 640 root grafana 1793000000 {path}" for path in paths]}
 
 
 def test_never_turned_on_there_is_no_file(run_deploy: Any, sent: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -59,7 +60,9 @@ def test_what_is_left_over_goes_once_all_services_run_without_it(run_deploy: Dep
         "/etc/clickhouse-server/cvat-analytics-key.pem": "clickhouse",
     }
     answers = {
-        "cvat-analytics-key.pem": [f"{'0' * 64} 640 {user} {user} {path}" for path, user in left.items()]
+        "cvat-analytics-key.pem": [
+            f"{'0' * 64} 640 {user} {user} 1793000000 {path}" for path, user in left.items()
+        ]
     }
     run = run_deploy(answers=answers)
     removal = run.position(f"rm -f {' '.join(left)}")
@@ -76,3 +79,29 @@ def test_vector_proves_its_configuration_with_the_authority_that_is_not_there_ye
     assert tried[named].content == Authority(tmp_path).make().certificate
     for file in ("crt_file", "key_file"):
         assert configuration["sources"]["cvat"]["tls"][file] in tried
+
+
+@pytest.mark.parametrize(
+    ("optional", "restarted"), [([], "grafana-server"), (["events_api", "gateway"], "cvat-analytics-gateway")]
+)
+def test_a_renewed_certificate_restarts_those_that_read_theirs_at_their_start_and_not_clickhouse(
+    run_deploy: Deploy, tmp_path: Path, optional: list[str], restarted: str
+) -> None:
+    everything = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", *optional)}
+    settings = {**TLS, "grafana_tls": not optional, "grafana_root_url": "https://cvat.example.org/analytics/"}
+
+    def started_with() -> dict[str, str]:
+        run = run_deploy(everything, settings)
+        noted = run.matching(r"echo [0-9a-f]{64} > /var/lib/cvat-analytics/\S+\.applied")
+        found = re.findall(r"echo (\w{64}) > \S+/(\S+)\.applied", "\n".join(noted))
+        return {unit: digest for digest, unit in found}
+
+    before = started_with()
+    assert started_with() == before
+    for file in (tmp_path / "certificates").glob("*.pem"):
+        if not file.name.startswith("ca"):
+            file.unlink()
+    after = started_with()
+    changed = {unit for unit in before if after[unit] != before[unit]}
+    assert {"vector", restarted} <= changed
+    assert "clickhouse-server" in before.keys() - changed

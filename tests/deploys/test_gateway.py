@@ -100,6 +100,6 @@ def test_the_firewall_comes_with_its_setting_and_goes_with_it(run_deploy):
     )
     assert run.matching("systemctl restart cvat-analytics-firewall") == []
     found = "/etc/systemd/system/cvat-analytics-firewall.service"
-    listing = [f"{'0' * 64} 644 root root {found}"]
+    listing = [f"{'0' * 64} 644 root root 1793000000 {found}"]
     run = run_deploy(answers={found: listing})
     assert run.matching("disable -q --now cvat-analytics-firewall") != []

@@ -31,7 +31,7 @@ def preview(directory: Path, **settings: Any) -> Outcome:
         # where it is there already, it need not be fetched
         f"{plugin.NAME}.sha256": [plugin.sha256(validate({}, where="test"), "amd64")],
         f"cat {CONFIGURATION} ": ["an earlier version"],
-        f" {CONFIGURATION} ": [f"{'0' * 64} 644 root root {CONFIGURATION}"],
+        f" {CONFIGURATION} ": [f"{'0' * 64} 644 root root 1793000000 {CONFIGURATION}"],
     }
     data = {"fake_responses": answers, "fake_delay": 0, "fake_delay_jitter": 0, "_sudo": False, **settings}
     inventory = directory / "hosts.py"

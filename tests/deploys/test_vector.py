@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import tomllib
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from cvat_analytics import render
 from cvat_analytics.render import Context
 from deploys import vector_operations
 from tests.deploys.conftest import Deploy
+from tests.store import free_ports
 from tests.vector.conftest import context
 
 
@@ -50,9 +53,12 @@ def test_a_buffer_that_does_not_fit_is_refused(run_deploy: Deploy) -> None:
         ({"vector_buffer_size": "300MiB"}, "restart"),
         ({"clickhouse_http_port": 8124}, "restart"),
         ({"vector_metrics_port": 9598}, "restart"),
+        # it would not show whether the reload was done
+        ({"vector_username": "cvat"}, "restart"),
+        ({"vector_port": 8383, "vector_username": "cvat"}, "reload"),
     ],
 )
-def test_only_sources_and_transforms_are_changed_by_a_reload(settings: dict[str, object], how: str) -> None:
+def test_only_ports_that_come_and_go_are_changed_by_a_reload(settings: dict[str, object], how: str) -> None:
     before, after = (
         render.render("vector/vector.toml.j2", host_context(**values).variables())
         for values in ({}, settings)
@@ -87,6 +93,57 @@ def test_what_needs_no_restart_does_not_cause_one() -> None:
         "vector.toml",
         "cvat-analytics.conf",
     ]
+
+
+SYSTEMCTL = """#!/bin/sh
+echo "$*" >> {here}/asked
+case "$*" in
+    "restart vector") touch {here}/new ;;
+    "reload vector") [ ! -e {here}/will ] || touch {here}/new ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("will", "old_answers", "code", "restarted", "says"),
+    [
+        (True, False, 0, False, ""),  # done: the old port is closed
+        (False, True, 1, False, "goes on with what it had"),  # refused
+        (False, False, 0, True, "its reload does not end; restarting it"),  # hangs, with the ports closed
+    ],
+)
+def test_what_came_of_a_reload_is_seen_by_the_ports_whatever_the_log_says(
+    will: bool, old_answers: bool, code: int, restarted: bool, says: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (old_port,) = free_ports(1)
+    monkeypatch.setattr(vector_operations, "PREVIOUS", str(tmp_path / "previous.tar"))
+    monkeypatch.setattr(vector_operations, "CHANGE", str(tmp_path / "change"))
+    configuration = tmp_path / "vector.toml"
+    configuration.write_text(f'address = "127.0.0.1:{old_port}"\n')
+    subprocess.run(["tar", "-cPf", tmp_path / "previous.tar", configuration], check=True)
+    configuration.write_text('address = "127.0.0.1:1"\n')
+    (tmp_path / "change").write_text("reload\n")
+    for name, text in {"systemctl": SYSTEMCTL.format(here=tmp_path), "journalctl": "#!/bin/sh\n"}.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    if will:
+        (tmp_path / "will").touch()
+    script = vector_operations._script("vector", str(configuration), f"[ -e {tmp_path}/new ]", 3)
+    with socket.create_server(("127.0.0.1", old_port)) if old_answers else nullcontext():
+        done = subprocess.run(
+            ["sh"],
+            input=script,
+            text=True,
+            capture_output=True,
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, says in done.stderr) == (code, True), done.stderr
+    assert ("restart vector" in (tmp_path / "asked").read_text()) == restarted
+    if code:
+        assert str(old_port) in configuration.read_text(), "the old configuration is there again"
 
 
 def test_the_script_is_one_that_a_shell_reads() -> None:

@@ -51,6 +51,7 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix="faults-") as directory:
         stage = Embedded(Path(directory))
+        click.echo(f"on {stage.vector_version}")
         try:
             outcome = harness.run(
                 stage, faults, seed=seed, rate=rate, seconds=minutes * 60, hold=(1.0, longest), say=click.echo

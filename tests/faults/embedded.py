@@ -25,17 +25,20 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine
+from cvat_analytics.checks import flow
 from cvat_analytics.embedded import stack
+from cvat_analytics.pipeline import journal
+from cvat_analytics.pipeline.journal_text import Damage
+from cvat_analytics.pipeline.refused_rows import REASON
 from cvat_analytics.render import Context
 from cvat_analytics.topology import Topology
-from tests.faults.account import Found
+from tests.faults.account import Found, Kept
 from tests.faults.proxy import ADDRESS, FaultProxy
 
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 PARTS = ("clickhouse", "vector")
-DISK = (
-    "96m" if not shutil.which("vector") else "3g"
-)  # the real Vector refuses a disk smaller than its buffers
+# hours of a plain journal; the real Vector refuses a disk smaller than its buffers
+DISK = "256m" if not shutil.which("vector") else "3g"
 
 
 class _BehindProxy(Topology):
@@ -61,10 +64,15 @@ class Embedded:
     """A running stack below `directory`. Nothing restarts what is killed except `start`."""
 
     kind = "embedded"
+    gap = bool(shutil.which("vector"))
 
     def __init__(self, directory: Path, *, mount: bool = True) -> None:
         self.disk = _mount(directory / "var" / "lib" / "vector") if mount else "limit"
-        plain = stack.up(directory)
+        try:
+            plain = stack.up(directory)
+        except BaseException:
+            self._unmount(directory / "var" / "lib" / "vector")
+            raise
         self._stack = _Stack(plain.directory, plain.port_base)
         self._keep_ports()
         self._backups, self._backed_up_at = 0, datetime.now(UTC)
@@ -135,10 +143,6 @@ class Embedded:
         if pid is not None:
             os.kill(pid, signal.SIGHUP)
 
-    def vector_log(self) -> str:
-        """Return what Vector has logged so far."""
-        return self._stack.processes.log("vector").read_text(errors="replace")
-
     def change(self, **settings: Any) -> None:
         """Let `settings` be in force from the next `start` on."""
         known = dict(self._stack.settings) | settings
@@ -166,6 +170,18 @@ class Embedded:
             (row[0] for row in self._rows("SELECT original FROM events_dead_letter FINAL")),
             int(self._rows("SELECT count() FROM events")[0][0]),
         )
+
+    def kept(self) -> Kept:
+        """Return what the journal has."""
+        damages: list[Damage] = []
+        files = journal.find(self.journal)
+        lines = (line for file in files for block in file.blocks(damages.append) for line in block.lines)
+        return Kept.of(lines, damages)
+
+    @property
+    def journal(self) -> Path:
+        """Return where the journal is."""
+        return Path(self._stack.paths.vector_data) / "journal"
 
     def back_up(self) -> None:
         """Keep the events as they are now (hard links to their parts)."""
@@ -202,12 +218,28 @@ class Embedded:
         self._command("secrets", "rotate", "vector")
         self._keep_ports()
 
+    def refused(self) -> set[str]:
+        """Return the sinks that ClickHouse refuses, as the operator is told."""
+        return {each.sink for each in flow.refusals(self._stack.access())}
+
+    def set_aside(self, sink: str) -> None:
+        """Get what waits in `sink` out of the way, as an operator does. Vector goes around the proxy meanwhile, as in `rotate`."""
+        self._kept.close()
+        self._command("buffer", "set-aside", sink, "--yes")
+        self._keep_ports()
+
+    def retry_refused(self) -> None:
+        """Send what ClickHouse has refused again, as an operator does when the cause is mended."""
+        self._command("dead-letters", "retry", "--reason", REASON)
+
     def _keep_ports(self) -> None:
-        """Stop the parts that are not needed and take the last port, so that others leave ours alone even when all is killed."""
+        """Stop the parts that are not needed and take a port of theirs, so that others leave ours alone even when all is killed."""
         for part in stack.PARTS:
             if part not in PARTS:
                 self.stop(part)
-        self._kept = socket.create_server(("127.0.0.1", self._stack.port_base + len(stack.PORTS) - 1))
+        self._kept = socket.create_server(
+            ("127.0.0.1", self._stack.port_base + stack.PORTS.index("events_api_port"))
+        )
 
     def _command(self, *arguments: str) -> None:
         """Run `cvat-analytics` as an operator does. Raises AssertionError with what it says when it fails."""
@@ -251,8 +283,11 @@ class Embedded:
         self.proxy.close()
         self._kept.close()
         stack.down(self.directory)
+        self._unmount(Path(self._stack.paths.vector_data))
+
+    def _unmount(self, path: Path) -> None:
         if self.disk != "limit":
-            subprocess.run(["umount", "-l", self._stack.paths.vector_data], check=False)
+            subprocess.run(["umount", "-l", path], check=False)
 
 
 def _mount(path: Path) -> str:

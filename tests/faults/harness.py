@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from cvat_analytics.render import ROOT
 from tests.faults import client as producer
-from tests.faults.account import Account, Found
+from tests.faults.account import Account, Found, Kept
 from tests.faults.ledger import Ledger
 
 GENERATION = 10_000_000
@@ -36,6 +36,8 @@ class Stage(Protocol):
     """A running stack that can be hurt. What it has beyond this, the faults need that use it."""
 
     kind: str
+    gap: bool
+    """Whether its Vector's buffer may lose what was answered at a kill, as the real one does (docs/faults.md)."""
 
     @property
     def targets(self) -> list[tuple[str, int]]: ...
@@ -45,6 +47,8 @@ class Stage(Protocol):
     def kill(self, part: str) -> None: ...
     def stop(self, part: str) -> None: ...
     def found(self) -> Found: ...
+    def kept(self) -> Kept: ...
+    def replay(self) -> None: ...
 
 
 @dataclass
@@ -146,6 +150,11 @@ class Outcome:
     """What went wrong beside lost and doubled events: a part that did not come back, for example."""
 
     @property
+    def not_taken(self) -> int:
+        """Return how many requests were not taken: the substitute answers 503 then, Vector itself 500 or nothing at all."""
+        return self.answers["503"] + self.answers["500"] + self.answers["none"]
+
+    @property
     def passed(self) -> bool:
         """Return whether the promise was kept."""
         return self.account.faultless and not self.failures
@@ -197,6 +206,7 @@ def run(
     began = time.monotonic()
     injected: Counter[str] = Counter()
     failures: list[str] = []
+    replayed: set[int] = set()
     with _producing(stage, rate) as (client, ledger):
         scene = Scene(stage, client, ledger, chance, hold)
         log = _Log(say, began, scene, injected)
@@ -212,7 +222,13 @@ def run(
                     time.monotonic() - began > seconds and injected.keys() == faults.keys()
                 ):
                     break
-            if lost := settle(stage, ledger.snapshot(), patience):
+            lost = settle(stage, ledger.snapshot(), patience)
+            if lost and stage.gap:
+                say(f"{len(lost)} were answered and lost by Vector's buffer: replay brings them back")
+                stage.replay()
+                replayed.update(lost)
+                lost = settle(stage, ledger.snapshot(), patience)
+            if lost:
                 failures.append(
                     f"after round {max(injected.values())}: {len(lost)} are lost, such as {lost[:10]}"
                 )
@@ -221,13 +237,16 @@ def run(
         if not client.drain(patience):
             failures.append(f"the client could not send its queue ({client.waiting} events wait)")
         settle(stage, ledger.snapshot(), patience)
-        found = stage.found()
+        found, acknowledged = stage.found(), ledger.snapshot()
+        seen = found.events.keys() | found.dead.keys() | acknowledged
         account = Account.of(
             sent=client.sent,
             sendings=ledger.sendings,
-            acknowledged=ledger.snapshot(),
+            acknowledged=acknowledged,
             found=found,
-            malformed={n for n in found.events.keys() | found.dead.keys() if producer.is_malformed(n)},
+            kept=stage.kept(),
+            replayed=replayed,
+            malformed={number for number in seen if producer.is_malformed(number)},
         )
         log.line()
     return Outcome(

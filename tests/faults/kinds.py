@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
+from benchmarks.pipeline.reloading import answers, marked
 from tests.faults import proxy
 from tests.faults.client import TIMEOUT as CLIENT_TIMEOUT
+from tests.faults.client import is_malformed
 from tests.faults.harness import Fault, Scene
 from tests.store import free_ports
 
@@ -17,9 +18,13 @@ MEET = 60.0
 REQUEST_TIMEOUT = 60.0
 """Seconds after which Vector gives an insert up (request.timeout_secs)."""
 
+TOLD = 120.0
+"""Seconds within which `status` must name a sink that is refused; twice that on a machine that has other work too."""
+
 TIMEOUT = "ClickHouse inserts, never answers, Vector runs into its time-out"
 AWAY = "ClickHouse is away for two minutes"
-LONG = (TIMEOUT, AWAY)
+REFUSED = "a batch that ClickHouse refuses for good"
+LONG = (TIMEOUT, AWAY, REFUSED)
 """Faults that take minutes."""
 FAULTS: dict[str, Fault] = {}
 
@@ -38,6 +43,15 @@ def fault(name: str) -> Callable[[Fault], Fault]:
 def _kill_vector(scene: Scene) -> None:
     scene.stage.kill("vector")
     scene.pause()
+
+
+@fault("kill -9 Vector three times, each as soon as it has answered")
+def _kill_vector_after_answers(scene: Scene) -> None:
+    for _ in range(3):
+        taken = len(scene.ledger.snapshot())
+        _wait_until(lambda taken=taken: len(scene.ledger.snapshot()) > taken, "Vector acknowledges events")
+        scene.stage.kill("vector")
+        scene.stage.start("vector")
 
 
 @fault("kill -9 ClickHouse")
@@ -149,11 +163,11 @@ def _wait_for_requests(scene: Scene) -> None:
     _wait_until(lambda: scene.ledger.hits > hits, "the client meets its bad network")
 
 
-def _wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + MEET
+def _wait_until(condition: Callable[[], bool], what: str, seconds: float = MEET) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"not within {MEET:.0f} s: {what}"
-        time.sleep(0.02)
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.002)
 
 
 @fault("Vector reloads a changed configuration")
@@ -162,24 +176,31 @@ def _reload(scene: Scene) -> None:
     text = stage.vector_config.read_text()
     changed = text.replace("batch.max_events = 20000", "batch.max_events = 20")
     assert changed != text, "the configuration has no batch.max_events = 20000 to change"
+    (port,) = free_ports(1)
     try:
-        _reload_with(stage, changed, RELOADED)
+        stage.vector_config.write_text(marked(changed, port))
+        stage.reload_vector()
+        _wait_until(lambda: answers(port), "the new configuration's port answers")
         scene.pause()
     finally:
-        _reload_with(stage, text, RELOADED)
+        stage.vector_config.write_text(text)
+        stage.reload_vector()
+        _wait_until(lambda: not answers(port), "the port of the changed configuration is closed again")
 
 
 @fault("Vector is asked to reload a broken configuration")
 def _reload_broken(scene: Scene) -> None:
     stage = scene.stage
     text = stage.vector_config.read_text()
-    broken = text.replace("[sinks.journal]", "[sinks.journal]\nno_such_option = true")
-    assert broken != text, "the configuration has no [sinks.journal] to break"
+    (port,) = free_ports(1)
+    broken = marked(text, port).replace("[sinks.journal]", "[sinks.journal]\nno_such_option = true")
     try:
-        _reload_with(stage, scene.random.choice((broken, text[: len(text) // 2])), REFUSED)
+        stage.vector_config.write_text(scene.random.choice((broken, text[: len(text) // 2])))
+        stage.reload_vector()
         taken = len(scene.ledger.snapshot())
+        scene.pause()
         _wait_until(lambda: len(scene.ledger.snapshot()) > taken, "the old configuration takes events")
-        scene.pause(0.5)
+        assert not answers(port), "a configuration that is broken is at work"
     finally:
         stage.vector_config.write_text(text)
 
@@ -189,18 +210,6 @@ def _reload_and_kill(scene: Scene) -> None:
     scene.stage.reload_vector()
     time.sleep(scene.random.uniform(0, 0.3))
     scene.stage.kill("vector")
-
-
-RELOADED, REFUSED = "Vector has reloaded", "not successful"
-"""What the log says (Vector's own words; the substitute uses the same)."""
-
-
-def _reload_with(stage: Any, text: str, outcome: str) -> None:
-    """Give Vector `text` as its configuration, and wait until its log says `outcome`."""
-    said = stage.vector_log().count(outcome)
-    stage.vector_config.write_text(text)
-    stage.reload_vector()
-    _wait_until(lambda: stage.vector_log().count(outcome) > said, f"Vector's log says {outcome!r}")
 
 
 @fault("the port changes and changes back, both are open for a while")
@@ -272,3 +281,24 @@ def _time_out(scene: Scene) -> None:
 def _away(scene: Scene) -> None:
     scene.stage.stop("clickhouse")
     time.sleep(120)
+
+
+@fault(REFUSED)
+def _refused(scene: Scene) -> None:
+    stage = scene.stage
+    _wait_until(lambda: bool(scene.ledger.snapshot()), "a first event is acknowledged")
+    # an event that is to come and is a good one
+    poison = max(scene.ledger.snapshot()) + 101
+    poison += is_malformed(poison)
+    stage.sql(f"ALTER TABLE events ADD CONSTRAINT IF NOT EXISTS poison CHECK ifNull(obj_id, 0) != {poison}")
+    try:
+        _wait_until(lambda: poison in scene.ledger.snapshot(), "the event is acknowledged")
+        _wait_until(lambda: "events" in stage.refused(), "`status` names the sink", 2 * TOLD)
+        scene.pause()
+        stage.set_aside("events")
+        later = len(scene.ledger.snapshot())
+        _wait_until(lambda: len(scene.ledger.snapshot()) > later, "events are taken")
+    finally:
+        stage.sql("ALTER TABLE events DROP CONSTRAINT IF EXISTS poison")
+    # until then it is a dead letter
+    stage.retry_refused()

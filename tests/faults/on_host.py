@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.faults.account import Found
+from cvat_analytics.pipeline.journal_text import Damage, Lines
+from tests.faults.account import Found, Kept
 from tests.hosts.host import Host
 
 UNITS = {"vector": "vector", "clickhouse": "clickhouse-server"}
@@ -18,6 +19,7 @@ class OnHost:
 
     kind = "systemd host with stand-in packages,"
     vector_version = "the substitute for Vector"
+    gap = False
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -50,6 +52,17 @@ class OnHost:
             self._lines("SELECT original FROM cvat.events_dead_letter FINAL"),
             int(self._lines("SELECT count() FROM cvat.events")[0]),
         )
+
+    def kept(self) -> Kept:
+        """Return what the journal has."""
+        # with -f, what is not packed is given as it is
+        text = self._host.run("cd /var/lib/vector/journal && zstd -qdcf -- events-*.jsonl*").output.encode()
+        damages: list[Damage] = []
+        lines = Lines("the journal", damages.append)
+        return Kept.of([*lines.of(text, len(text)), *lines.rest(len(text))], damages)
+
+    def replay(self) -> None:
+        """Do nothing: what is lost here is lost (`gap`)."""
 
     def _lines(self, query: str) -> list[str]:
         client = "clickhouse-client --config-file=/etc/cvat-analytics/secrets/clickhouse-client.xml"

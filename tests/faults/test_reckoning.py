@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from cvat_analytics.pipeline.journal_text import Damage
 from tests.faults import client, harness, proxy
-from tests.faults.account import Account, Found
+from tests.faults.account import Account, Found, Kept
 from tests.faults.embedded import Embedded
 from tests.faults.harness import Fault, Scene
 from tests.faults.kinds import FAULTS
@@ -26,9 +27,13 @@ from tests.serving import served
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def account(found: Found, acknowledged: set[int], sent: int = 10) -> Account:
+KEPT = Kept(frozenset({1, 2, 3}))
+
+
+def account(found: Found, acknowledged: set[int], sent: int = 10, kept: Kept = KEPT) -> Account:
+    sendings = Counter({1: 2, 2: 1})
     return Account.of(
-        sent=sent, sendings=Counter({1: 2, 2: 1}), acknowledged=acknowledged, found=found, malformed={5}
+        sent=sent, sendings=sendings, acknowledged=acknowledged, found=found, kept=kept, malformed={5}
     )
 
 
@@ -71,6 +76,23 @@ def test_what_is_wrong_is_named(seen: Found, wrong: dict[str, tuple[int, ...]]) 
     assert {name: value for name, value in figures.items() if value} == wrong
     assert not result.faultless
     assert ", ".join(map(str, next(iter(wrong.values())))) in result.text()
+
+
+def test_an_acknowledged_event_that_the_journal_lacks_is_named() -> None:
+    result = account(found([1, 2, 3], [5]), {1, 2, 3, 5}, kept=Kept(frozenset({1, 9}), torn=2))
+    assert (result.unkept, result.kept, result.torn, result.faultless) == ((2, 3), 2, 2, False)
+    assert "not in it             2   2, 3" in result.text()
+
+
+def test_what_was_cut_off_is_no_fault_and_what_cannot_be_read_is_one() -> None:
+    damages = [Damage("a", 1, "cut", expected=True)]
+    kept = Kept.of([b'{"obj_id":1}', b'{"obj_id":2}', b'{"obj_id":3}'], damages)
+    assert (kept.torn, account(found([1, 2, 3], [5]), {1, 2, 3}, kept=kept).faultless) == (1, True)
+    for bad in (
+        Kept.of([b'{"obj_id":1}', b'{"obj_id":2}', b'{"obj_id":3}'], [Damage("a", 1, "gone")]),
+        Kept.of([b'{"obj_id":1}', b'{"obj_id":2}', b'{"obj_id":3}', b'{"obj_id":4'], []),
+    ):
+        assert not account(found([1, 2, 3], [5]), {1, 2, 3}, kept=bad).faultless
 
 
 def test_a_run_in_which_nothing_was_acknowledged_proves_nothing() -> None:
@@ -135,6 +157,15 @@ def stage(tmp_path: Path) -> Iterator[Embedded]:
     running.close()
 
 
+def test_what_the_buffer_of_the_real_vector_has_lost_is_brought_back_by_replay_and_named(
+    stage: Embedded,
+) -> None:
+    stage.gap = True
+    outcome = harness.run(stage, planted(SWALLOWED), seed=1, rate=100, patience=30)
+    assert outcome.account.replayed, outcome.text()
+    assert not outcome.account.unkept
+
+
 def planted(mode: str) -> dict[str, Fault]:
     def play(scene: Scene) -> None:
         scene.stage.proxy.set(mode)
@@ -150,6 +181,7 @@ SWALLOWED, DOUBLED = proxy.PLANTED
 
 
 def test_a_planted_loss_is_found(stage: Embedded) -> None:
+    stage.gap = False
     outcome = harness.run(stage, planted(SWALLOWED), seed=1, rate=100, patience=5)
     assert not outcome.passed
     assert outcome.account.lost
@@ -169,4 +201,25 @@ def test_writes_that_are_refused_lose_nothing_also_where_nothing_can_be_mounted(
         faults = {name: FAULTS[name] for name in FAULTS if name.startswith("the disk is full")}
         outcome = harness.run(stage, faults, seed=1, rate=100, hold=(1.5, 2.0), patience=120)
     assert outcome.passed, outcome.text()
-    assert outcome.answers["503"] > 0, outcome.text()
+    assert outcome.not_taken > 0, outcome.text()
+
+
+def test_a_journal_that_loses_events_is_found(stage: Embedded) -> None:
+    def lose(scene: Scene) -> None:
+        seen = len(scene.ledger.snapshot())
+        while len(scene.ledger.snapshot()) == seen:
+            scene.pause()
+        for file in scene.stage.journal.iterdir():
+            file.unlink()
+
+    outcome = harness.run(stage, {"the journal is removed": lose}, seed=1, rate=100, hold=(0.1, 0.2))
+    assert not outcome.passed
+    assert outcome.account.unkept
+    assert not outcome.account.lost
+
+
+def test_after_any_kills_every_acknowledged_event_is_in_the_journal(stage: Embedded) -> None:
+    faults = {name: FAULTS[name] for name in FAULTS if "kill -9 Vector" in name and "disk" not in name}
+    outcome = harness.run(stage, faults, seed=1, rate=200, hold=(0.1, 0.3), patience=180)
+    assert outcome.passed, outcome.text()
+    assert outcome.account.kept >= outcome.account.acknowledged - outcome.account.dead > 100

@@ -236,6 +236,37 @@ def test_every_answer_carries_the_security_headers_and_no_version(entrance, path
     }
 
 
+@pytest.mark.parametrize("path", ["/analytics/", "/analytics/api/health", "/api/events", "/api/requests/7"])
+@pytest.mark.parametrize("status", [200, 404])
+def test_what_an_upstream_says_of_security_is_replaced_and_not_repeated(entrance, path, status):
+    said = {
+        "X-Content-Type-Options": "sniff",
+        "X-Frame-Options": "deny",
+        "Referrer-Policy": "unsafe-url",
+        "Strict-Transport-Security": "max-age=1",
+        "X-XSS-Protection": "1; mode=block",
+        "Content-Security-Policy": "default-src 'self'",
+    }
+
+    def upstream(request):
+        return allowed() if request["path"] == "/gateway/authorize" else (status, said, b"{}")
+
+    entrance.authorizer.answer = entrance.echo.answer = upstream
+    with entrance.browser() as browser:
+        answer = browser.get(path)
+    assert answer.status_code == status
+    assert {name: answer.headers.get_list(name) for name in said} == {
+        "X-Content-Type-Options": ["nosniff"],
+        "X-Frame-Options": ["SAMEORIGIN"],
+        "Referrer-Policy": ["same-origin"],
+        # not with a certificate of the stack's own
+        "Strict-Transport-Security": [],
+        "X-XSS-Protection": [],
+        # what only the upstream knows stays
+        "Content-Security-Policy": ["default-src 'self'"],
+    }
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_a_page_of_another_site_cannot_act_in_grafana_with_a_login_that_the_browser_remembers(
@@ -406,9 +437,9 @@ def test_people_who_are_sent_to_another_port_than_the_gateways_are_told_of(value
 def test_under_cvats_name_it_is_cvat_that_says_whether_browsers_remember_https(tmp_path):
     mine = {"gateway_certificate": "cert.pem", "gateway_certificate_key": "key.pem"}
     there = {"cvat_server_url": "http://10.0.0.4:8080"}
-    assert "Strict-Transport-Security" not in rendered(tmp_path, **CVAT | mine | there)
+    assert "add_header Strict-Transport-Security" not in rendered(tmp_path, **CVAT | mine | there)
     own = {"grafana_root_url": "https://analytics.example.org/"}
-    assert "Strict-Transport-Security" in rendered(tmp_path, **CVAT | mine | own)
+    assert "add_header Strict-Transport-Security" in rendered(tmp_path, **CVAT | mine | own)
 
 
 def test_without_a_proxy_that_is_trusted_nobodys_word_on_his_address_is_taken(tmp_path):

@@ -21,7 +21,17 @@ REPOSITORY = "cvat-analytics-test-host"
 _CUSTOMIZE = Path(__file__).with_name("customize_image")
 _PACKAGES = (
     # a small server as it comes from the installer
-    *("systemd", "systemd-sysv", "dbus", "openssh-server", "sudo", "python3-minimal", "iproute2", "procps"),
+    *(
+        "systemd",
+        "systemd-sysv",
+        "dbus",
+        "openssh-server",
+        "sudo",
+        "python3-minimal",
+        "iproute2",
+        "procps",
+        "zstd",
+    ),
     *("ca-certificates", "curl", "gnupg", "adduser"),
     # what Ansible needs there; benchmarks/deploy.py compares with it (the deploy itself needs no Python on a host)
     *("python3", "python3-apt"),

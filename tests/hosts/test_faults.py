@@ -12,6 +12,7 @@ from tests.faults.on_host import OnHost
 
 from .command import deploy
 from .conftest import HostFactory
+from .host import Host
 
 
 def _reload(scene: Scene) -> None:
@@ -40,3 +41,19 @@ def test_every_acknowledged_event_is_there_once_whatever_happens_to_the_units(
     print(outcome.text())
     assert outcome.passed, outcome.text()
     assert set(outcome.faults) == set(ON_HOST)
+    _pack(host)
+
+
+def _pack(host: Host) -> None:
+    """Let the journal's timer pack an hour that is over, and prove that nothing but its form has changed."""
+    place = "/var/lib/vector/journal"
+    host.run(
+        f"cd {place} && cat events-*.jsonl > /tmp/before && install -o vector -g vector -m 640 /tmp/before events-2026-01-31T10.jsonl "
+        "&& touch -d '1 hour ago' events-2026-01-31T10.jsonl"
+    )
+    host.run("systemctl start cvat-analytics-journal.service")
+    packed = "events-2026-01-31T10.jsonl.zst"
+    assert packed in host.run(f"ls -A {place}").output.split()
+    assert packed.removesuffix(".zst") not in host.run(f"ls -A {place}").output.split()
+    host.run(f"zstd -qdc {place}/{packed} | cmp - /tmp/before")
+    assert host.run(f"stat -c '%U:%G %a' {place}/{packed}").output.strip() == "vector:vector 640"

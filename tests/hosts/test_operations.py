@@ -88,16 +88,6 @@ def login(host: Host, user: str, password: str) -> str:
     ).output.split()[1]
 
 
-def notice_changed_users(host: Host) -> None:
-    """Let the stand-in for ClickHouse notice a changed users file, as the server does by itself."""
-    unit = "/etc/systemd/system/standin-users"
-    host.write(f"{unit}.path", "[Path]\nPathChanged=/etc/clickhouse-server/users.d/cvat-analytics.xml\n")
-    host.write(
-        f"{unit}.service", "[Service]\nType=oneshot\nExecStart=/usr/bin/systemctl restart clickhouse-server\n"
-    )
-    host.run("systemctl daemon-reload && systemctl start standin-users.path")
-
-
 def test_the_port_moves_under_load_and_the_journal_brings_back_what_is_gone(
     host_factory: HostFactory, inventory: Callable[..., Path]
 ) -> None:
@@ -118,9 +108,10 @@ def test_the_port_moves_under_load_and_the_journal_brings_back_what_is_gone(
         third = deploy(inventory(host, **listening, vector_port=9282))
         assert "Tell CVAT" not in third.output
         old = passwords(path)
-        notice_changed_users(host)
+        store = host.units("clickhouse-server")
         rotated = cvat_analytics("secrets", "rotate", "vector", "--inventory", path)
         assert rotated.exit_code == 0, rotated.text
+        assert host.units("clickhouse-server") == store
     sent = len(producer.acknowledged)
     assert 20 < before < sent
     assert stored(host, sent) == (sent, sent)

@@ -11,11 +11,13 @@ from typing import Any
 from cvat_analytics.importing.columns import COLUMNS
 from tests.store import Store
 
+STOCK_COLUMNS = COLUMNS | {"count": "Nullable(UInt16)"}
+
 
 def stock_table(store: Store, columns: int = 18, database: str = "old") -> None:
     """Make CVAT's stock table with its 17 columns, or the 18 of newer servers."""
     store.post(f"CREATE DATABASE IF NOT EXISTS {database}")
-    fields = ", ".join(f"{name} {kind}" for name, kind in list(COLUMNS.items())[:columns])
+    fields = ", ".join(f"{name} {kind}" for name, kind in list(STOCK_COLUMNS.items())[:columns])
     store.post(
         f"CREATE TABLE {database}.events ({fields}) ENGINE = MergeTree PARTITION BY toYYYYMM(timestamp) ORDER BY timestamp"
     )

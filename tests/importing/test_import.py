@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cvat_analytics import migrations
 from cvat_analytics.access import Access
 from cvat_analytics.importing import copying, files
 from cvat_analytics.importing.columns import COLUMNS
@@ -53,6 +54,33 @@ def test_a_second_run_brings_what_is_new(store: Store, run: Run, login: list[obj
     fill(store, events(100, seed=2))
     assert run("import", *login)[0] == 0
     assert content(store, "cvat.events") == content(store, "old.events")
+
+
+def test_numbers_beyond_16_bits_are_imported(store: Store, run: Run, tmp_path: Path) -> None:
+    rows = events(20)
+    rows[3]["count"], rows[4]["count"] = 90_007, 2**32 - 1
+    file = tmp_path / "export.csv"
+    file.write_text(cvat_csv(rows))
+    code, output = run("import", "--file", file)
+    assert code == 0, output
+    assert store.rows("SELECT count FROM events WHERE count > 65535 ORDER BY count") == [{"count": 90_007}, {"count": 2**32 - 1}]  # fmt: skip
+
+
+def test_a_table_of_an_earlier_version_is_refused_as_it_would_wrap_numbers(
+    store: Store, run: Run, tmp_path: Path
+) -> None:
+    former = Path(__file__).parents[1] / "schema" / "former" / "init.sql"
+    file = tmp_path / "export.csv"
+    file.write_text(cvat_csv(events(20)))
+    store.post("RENAME TABLE events TO events_aside")
+    try:
+        store.post(migrations.statements(former.read_text())[0])
+        code, output = run("import", "--file", file)
+    finally:
+        store.post("DROP TABLE events SYNC")
+        store.post("RENAME TABLE events_aside TO events")
+    assert code == 2
+    assert "its table cvat.events is one of an earlier version. Run `cvat-analytics deploy`" in output
 
 
 def test_events_that_have_gone_are_noticed_and_brought_back(

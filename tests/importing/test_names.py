@@ -19,7 +19,7 @@ from tests.store import Store
 
 @pytest.fixture(autouse=True)
 def _empty(store: Store) -> None:
-    store.post("TRUNCATE TABLE known_objects")
+    store.post("TRUNCATE TABLE known_names")
 
 
 def event(second: int, scope: str = "load:job", **fields: Any) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def test_the_latest_name_is_known_in_any_order_and_after_repetition(store: Store
 
 def test_names_of_events_that_were_there_before_are_found_when_the_views_are_made_again(store: Store) -> None:
     store.insert(HISTORY[::2])
-    store.post("TRUNCATE TABLE known_objects")
+    store.post("TRUNCATE TABLE known_names")
     for statement in migrations.statements(SQL):
         store.post(statement)
     store.insert(HISTORY[1::2])
@@ -104,4 +104,4 @@ def test_a_name_from_the_future_gives_way_to_one_that_comes_later(store: Store) 
 def test_an_insert_needs_no_right_but_that_on_the_events(store: Store) -> None:
     store.insert([event(1, user_id=1, user_name="ann")])
     with pytest.raises(AssertionError, match="ACCESS_DENIED"):
-        store.post("INSERT INTO known_objects (id) VALUES (1)", user="vector")
+        store.post("INSERT INTO known_names (id) VALUES (1)", user="vector")

@@ -11,7 +11,7 @@ import pytest
 from cvat_analytics.importing import stock
 from cvat_analytics.importing.columns import COLUMNS
 from cvat_analytics.importing.tables import Table
-from tests.importing.samples import content, events, fill, stock_table
+from tests.importing.samples import STOCK_COLUMNS, content, events, fill, stock_table
 from tests.store import Store, running
 
 Run = Callable[..., tuple[int, str]]
@@ -36,7 +36,7 @@ def stock_installation(store: Store, columns: int = 18, count: int = 3000) -> li
     """Make a stock table in the stack's own database, with repetitions in it, and return its events."""
     rows = events(count)
     store.post(
-        f"CREATE TABLE cvat.events ({', '.join(f'{name} {kind}' for name, kind in list(COLUMNS.items())[:columns])}) "
+        f"CREATE TABLE cvat.events ({', '.join(f'{name} {kind}' for name, kind in list(STOCK_COLUMNS.items())[:columns])}) "
         "ENGINE = MergeTree PARTITION BY toYYYYMM(timestamp) ORDER BY timestamp"
     )
     fill(store, rows + rows[:500], "cvat", columns)
@@ -92,6 +92,20 @@ def test_there_and_back_and_there_for_good(store: Store, run: Run, columns: int)
     assert store.rows("SELECT name FROM user_names WHERE user_id = 1") == [{"name": "new"}]
 
 
+def test_what_the_stock_table_could_not_hold_comes_back_to_it_unwrapped(store: Store, run: Run) -> None:
+    rows = stock_installation(store, count=50)
+    run("stock", "convert")
+    store.insert([{**NEW, "timestamp": "2026-01-01 00:00:00.000", "count": number} for number in (5, 90_007)])
+    converted = content(store, "cvat.events")
+    for _ in range(2):  # the second finds nothing to do
+        _, output = run("stock", "rollback")
+    assert "is the stock table already" in output
+    assert tables(store) == {"events": "MergeTree"}
+    assert content(store, "cvat.events") == converted
+    assert store.rows("SELECT max(count) AS n FROM cvat.events") == [{"n": 90_007}]
+    assert count(store, "cvat.events") == 2 * len(rows) + 2
+
+
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
     """Let the connection be lost after the first statement that begins with `words` has been executed."""
     original = stock._Database.run
@@ -137,6 +151,20 @@ def test_a_rollback_interrupted_after_any_statement_is_completed(
     assert run("stock", "rollback")[0] == 0
     assert tables(store) == {"events": "MergeTree"}
     assert content(store, "cvat.events") == converted
+
+
+def test_a_rollback_leaves_tables_of_an_earlier_version_that_are_views_now(store: Store, run: Run) -> None:
+    stock_installation(store, count=50)
+    run("stock", "convert")
+    for name in ("known_objects", "completed_jobs"):
+        store.post(f"CREATE OR REPLACE TABLE {name} (id UInt64) ENGINE = MergeTree ORDER BY id")
+    try:
+        assert run("stock", "rollback")[0] == 0
+        assert tables(store) == {"events": "MergeTree"}
+        assert store.post("EXISTS TABLE known_objects FORMAT TSV").strip() == "1"
+    finally:
+        for name in ("known_objects", "completed_jobs"):
+            store.post(f"DROP TABLE IF EXISTS {name}")
 
 
 def test_an_interrupted_copy_is_resumed(

@@ -105,7 +105,7 @@ def test_clickhouse_speaks_tls_everywhere_but_on_its_loopback(authority: Authori
 def test_the_other_hosts_verify_clickhouse_and_its_own_host_does_without(authority: Authority) -> None:
     vector = files(authority, "b", clickhouse_tls=True)
     sinks = tomllib.loads(vector["/etc/vector/vector.toml"].content)["sinks"]
-    into_clickhouse = [sink for sink in sinks.values() if sink["type"] == "http"]
+    into_clickhouse = [sink for sink in sinks.values() if "INSERT" in sink.get("uri", "")]
     assert len(into_clickhouse) == 3
     for sink in into_clickhouse:
         assert sink["uri"].startswith("https://10.0.0.1:8443/?database=cvat&query=INSERT")

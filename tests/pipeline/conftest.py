@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from backports import zstd
 
 from cvat_analytics.access import Access
 from cvat_analytics.embedded import stack
@@ -62,10 +63,16 @@ class Day:
             row(f"{moment:%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03}", **fields) for moment in moments
         ]
 
-    def journal(self, *members: Iterable[Any], days: int = 0, hour: int = 12, torn: int = 0) -> Path:
-        """Append rows (or lines) to the journal of an hour, in gzip members; of the last one keep `torn` bytes if given."""
-        path = self.directory / f"events-{self.day + timedelta(days=days)}T{hour:02}.jsonl.gz"
-        packed = [gzip.compress(b"".join(line(each) + b"\n" for each in member), 1) for member in members]
+    def journal(
+        self, *members: Iterable[Any], days: int = 0, hour: int = 12, torn: int = 0, ending: str = ""
+    ) -> Path:
+        """Append rows (or lines) to the journal of an hour; of the last ones keep `torn` bytes if given.
+
+        `ending`: `.gz` for members as Vector wrote them before, `.zst` for a file that is packed.
+        """
+        path = self.directory / f"events-{self.day + timedelta(days=days)}T{hour:02}.jsonl{ending}"
+        pack = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}[ending]
+        packed = [pack(b"".join(line(each) + b"\n" for each in member)) for member in members]
         if torn:
             packed[-1] = packed[-1][:torn]
         with path.open("ab") as file:

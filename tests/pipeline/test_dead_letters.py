@@ -42,7 +42,7 @@ def put(
 ) -> None:
     """Store letters as they are after the rule that refused them was mended, or not."""
     access.client().command(
-        "INSERT INTO cvat.events_dead_letter SELECT {at:String}, {reason:String}, 'must be unix seconds', arrayJoin({originals:Array(String)}) "
+        "INSERT INTO cvat.events_dead_letter (received_at, reason, message, original) SELECT {at:String}, {reason:String}, 'must be unix seconds', arrayJoin({originals:Array(String)}) "
         "SETTINGS insert_deduplicate = 0",
         parameters={"at": at, "reason": reason, "originals": list(originals)},
     )
@@ -142,9 +142,25 @@ def test_what_has_been_mended_becomes_an_event_and_the_rest_stays_one_letter(
 def test_only_what_is_chosen_is_sent_again(running: stack.Stack, access: Access) -> None:
     put(access, *(GOOD % number for number in range(3)))
     id = answer(running, "list", "--contains", '"user_id":1')["letters"][0]["id"]
-    assert answer(running, "retry", id) == {"letters": 1, "sent": 1, "accepted": 1, "failed": 0}
+    assert answer(running, "retry", id) == {"letters": 1, "sent": 1, "accepted": 1, "failed": 0, "missing": 0}
     assert letters(access) == [GOOD % 0, GOOD % 2]
     assert stored(access, 1) == 1
+
+
+def test_a_letter_for_a_number_that_was_too_great_once_is_an_event_now(
+    running: stack.Stack, access: Access
+) -> None:
+    """CVAT 2.42 sends one event per save, whatever the number of objects."""
+    originals = [
+        f'{{"scope":"delete:shapes","timestamp":"1733480873.184","org_slug":"{uuid.uuid4()}","count":{number}}}'
+        for number in (70_000, 90_007)
+    ]
+    put(access, *originals, reason="bad count")
+    assert command(running, "retry")[0] == 0
+    assert letters(access) == []
+    assert stored(access, 2) == 2
+    query = "SELECT count FROM cvat.events FINAL WHERE toYYYYMM(timestamp) = 202412 ORDER BY count"
+    assert [row[0] for row in access.client().query(query).result_rows] == [70_000, 90_007]
 
 
 def test_a_retry_that_is_interrupted_is_completed_by_the_next(
@@ -233,4 +249,78 @@ def test_a_purge_of_nothing_in_particular_is_refused(running: stack.Stack, optio
     ids=["event", "array", "no JSON to Vector", "torn", "many in an array", "many in lines"],
 )  # fmt: skip
 def test_how_an_original_is_sent_again(original: str, in_parts: bool, expected: list[bytes]) -> None:
-    assert bodies(original, in_parts) == expected
+    assert bodies(original.encode(), in_parts) == expected
+
+
+def large(number: int, moment: str) -> bytes:
+    """Return an event as a request, large enough that the table keeps its beginning only."""
+    payload = json.dumps({"shapes": [{"id": each} for each in range(10**9, 10**9 + 20_000 + number)]})
+    return json.dumps(
+        [{"scope": "create:shapes", "timestamp": moment, "org_slug": uuid.uuid4().hex, "payload": payload}]
+    ).encode()
+
+
+def send(access: Access, body: bytes) -> None:
+    connection = access.vector.connection(timeout=60)
+    connection.request("POST", "/", body, {"Content-Type": "application/json"})
+    assert connection.getresponse().status == 200
+    connection.close()
+
+
+def wait_for_letters(running: stack.Stack, count: int) -> list[dict[str, Any]]:
+    deadline = time.monotonic() + 60
+    while len(found := answer(running, "list")["letters"]) != count:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+    return list(found)
+
+
+def test_of_a_large_letter_the_whole_is_shown_and_sent_again(
+    running: stack.Stack, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # alike for longer than what the table keeps of them
+    sent = [large(number, "never") for number in range(2)]
+    sent[1] = sent[1].replace(sent[1][80:112], sent[0][80:112])
+    for body in (*sent, sent[0]):
+        send(access, body)
+    listed = wait_for_letters(running, 2)
+    whole = sorted(body.decode().removeprefix("[").removesuffix("]") for body in sent)
+    shown = [answer(running, "show", each["id"]) for each in listed]
+    assert sorted(each["original"] for each in shown) == whole
+    code, output = command(running, "show", listed[0]["id"])
+    assert (code, shown[0]["file"] in output, output.endswith(f"\n\n{shown[0]['original']}\n")) == (
+        0,
+        True,
+        True,
+    )
+    assert answer(running, "retry") == {"letters": 2, "sent": 2, "accepted": 0, "failed": 2, "missing": 0}
+    assert len(wait_for_letters(running, 2)) == 2
+    # as after the producer's mistake was mended on the way
+    monkeypatch.setattr(
+        dead_letters_retry, "bodies", lambda whole, in_parts: [whole.replace(b"never", b"1733480873.184")]
+    )
+    assert answer(running, "retry") == {"letters": 2, "sent": 2, "accepted": 2, "failed": 0, "missing": 0}
+    assert stored(access, 2) == 2
+    assert not letters(access)
+
+
+def test_when_the_whole_is_gone_or_altered_it_is_told_and_the_letter_stays(
+    running: stack.Stack, access: Access
+) -> None:
+    send(access, large(7, "gone"))
+    (letter,) = wait_for_letters(running, 1)
+    (file,) = running.directory.glob(f"**/journal/{letter['file']}")
+    text = file.read_text()
+    for damaged in (
+        text.replace("1000000001", "1000000009"),
+        text[: len(text) // 2],
+        "",
+    ):
+        file.write_text(damaged)
+        code, output = command(running, "show", letter["id"])
+        assert (code, "NOT WHOLE: the whole original" in output) == (1, True)
+        code, output = command(running, "retry", letter["id"])
+        assert (code, f"NOT SENT: the whole original (SHA-256 {letter['sha256']})" in output) == (1, True)
+        assert len(letters(access)) == 1
+    file.write_text(text)
+    assert command(running, "show", letter["id"])[0] == 0

@@ -16,12 +16,13 @@ from click.testing import CliRunner
 
 from cvat_analytics import inventory, secrets, topology
 from cvat_analytics.access import Access
-from cvat_analytics.checks import status
+from cvat_analytics.checks import flow, status
 from cvat_analytics.embedded import stack
 from cvat_analytics.errors import UnreachableError
 from cvat_analytics.remote import ReachedHost
 from cvat_analytics.shell import Shell
 from scripts.cli import main
+from scripts.status import _delay, _port, _refusal, _sources
 
 
 def measured(
@@ -49,7 +50,7 @@ def with_settings(access: Access, **values: Any) -> Access:
     return replace(access, vector=replace(access.vector, settings=settings))
 
 
-def age(port: status.Port) -> timedelta:
+def age(port: flow.Port) -> timedelta:
     assert port.last
     return datetime.now(UTC) - port.last
 
@@ -69,7 +70,7 @@ def test_the_old_port_still_receives_or_does_not(access: Access) -> None:
     measured(access, "component_received_events_total", "cvat_9002", 0, 5, 5, since=timedelta(hours=3))
     ports = {
         port.port: port
-        for port in status.flow(with_settings(access, vector_extra_ports=(9001, 9002, 9003))).ports
+        for port in flow.of(with_settings(access, vector_extra_ports=(9001, 9002, 9003))).ports
     }
     assert [(port.port, port.extra) for port in ports.values()][1:] == [
         (9001, True),
@@ -93,8 +94,8 @@ def test_what_waits_and_what_was_refused(access: Access) -> None:
     access.client().command(
         "INSERT INTO cvat.events_dead_letter SELECT now64(3) - 60, 'not JSON', '', toString(generateUUIDv4())"
     )
-    found = status.flow(access)
-    assert status.Buffer("events", "elsewhere", 7, 250, 1000) in found.buffers
+    found = flow.of(access)
+    assert flow.Buffer("events", "elsewhere", 7, 250, 1000) in found.buffers
     assert found.dead_letters >= 1
     assert found.journal_bytes is not None
     assert found.journal_bytes >= 4096
@@ -153,17 +154,72 @@ def test_a_stack_that_an_older_checkout_has_started_can_be_looked_at(running: st
     assert len(made["vector_ingest"]) == len(values["vector_ingest"])
 
 
+def test_only_events_that_came_live_tell_of_the_delay(access: Access) -> None:
+    client = access.client()
+    before = flow.of(access)
+    insert = "INSERT INTO cvat.events (scope, source, timestamp, user_id) SELECT 'create:task', '{}', {}, number + 880000 FROM numbers(5000)"
+    # an import, a client whose clock is in the future, a browser that waits: none of it says how long the pipeline takes
+    client.command(insert.format("server", "now64(3) - 6891"))
+    client.command(insert.format("server", "now64(3) + 144633599"))
+    client.command(insert.format("client", "now64(3) - 80"))
+    client.command(insert.format("server", "now64(3) - 2").replace("5000", "50"))
+    found = flow.of(access)
+    assert found.delay_seconds
+    assert found.delay_seconds[0] < 10
+    assert found.not_live - before.not_live == 10000
+    assert found.recent_events - before.recent_events == 15050
+    assert "10,000 of other times" in _delay(replace(found, not_live=10000))
+
+
+def test_what_nobody_has_counted_yet_is_not_0() -> None:
+    port = flow.Port(8282, False, None, None)
+    assert "not known" in _port(port)
+    assert "0 requests" not in _port(port)
+
+
+def test_before_the_first_reading_ports_are_unknown(access: Access) -> None:
+    now = datetime.now(UTC)
+    for measured, known in ((None, None), (now - timedelta(minutes=20), None), (now, 0)):
+        (port,) = flow._ports(access, [], measured)
+        assert port.recent_requests == known
+
+
+def test_whose_browsers_are_not_heard_is_said() -> None:
+    now = datetime.now(UTC)
+    last = {"server": now - timedelta(seconds=3)}
+    assert _sources(flow.Sources(last, False, 5, 0)) == [
+        "sources     client nothing in 30 days, server 3 s ago"
+    ]
+    _, silent = _sources(flow.Sources(last, True, 5, 5))
+    assert "NO CLIENT EVENTS at all" in silent
+    _, silent = _sources(flow.Sources(last | {"client": datetime(2026, 11, 1, 8, tzinfo=UTC)}, True, 5, 5))
+    assert "NO CLIENT EVENTS since 2026-11-01 08:00 UTC" in silent
+    _, some = _sources(flow.Sources(last, False, 5, 2))
+    assert "of 5 people who annotated in the last day, the browsers of 2 sent nothing" in some
+
+
+def test_a_refused_sink_is_said_with_the_command_that_helps() -> None:
+    since = datetime(2026, 11, 1, 8, tzinfo=UTC)
+    refusal = flow.Refusal("events", "one", since, 1234, 0, "500", "No space", None)
+    first, *_, last = _refusal(refusal, "--inventory hosts.py")
+    assert (
+        "events of one: by ClickHouse since 2026-11-01 08:00:00 UTC, 1,234 times (HTTP 500): No space"
+        in first
+    )
+    assert last.strip() == "cvat-analytics buffer set-aside events --inventory hosts.py"
+    everything = _refusal(replace(refusal, sink="everything", host=""), "--dir x")
+    assert "everything that Vector inserts" in everything[0]
+
+
 @pytest.mark.parametrize(
     ("port", "words"),
     [
-        (status.Port(8282, True, 3, datetime.now(UTC)), "the old port still receives"),
-        (status.Port(8282, True, 0, None), "none in 30 days: take it out of 'vector_extra_ports'"),
-        (status.Port(8282, False, 0, datetime.now(UTC) - timedelta(hours=5)), "0 requests in the last 15 minutes, the last one 5 h ago"),
+        (flow.Port(8282, True, 3, datetime.now(UTC)), "the old port still receives"),
+        (flow.Port(8282, True, 0, None), "none in 30 days: take it out of 'vector_extra_ports'"),
+        (flow.Port(8282, False, 0, datetime.now(UTC) - timedelta(hours=5)), "0 requests in the last 15 minutes, the last one 5 h ago"),
     ],
 )  # fmt: skip
-def test_a_port_in_words(port: status.Port, words: str) -> None:
-    from scripts.status import _port
-
+def test_a_port_in_words(port: flow.Port, words: str) -> None:
     assert words in _port(port)
 
 

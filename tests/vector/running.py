@@ -1,9 +1,11 @@
-"""Start the substitute as a process, and talk to it."""
+"""Start the substitute, or Vector itself where there is one, as a process, and talk to it."""
 
 from __future__ import annotations
 
 import http.client
 import os
+import shutil
+import signal
 import ssl
 import subprocess
 import sys
@@ -13,9 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cvat_analytics import render
+from benchmarks.pipeline.reloading import answers, marked
+from cvat_analytics.pipeline import limits
 from tests.store import free_ports
 from tests.vector.conftest import write_configuration
+
+PROGRAMS = {"substitute": [sys.executable, "-m", "cvat_analytics.embedded.vector_substitute"]}
+if installed := shutil.which("vector"):
+    PROGRAMS["vector"] = [installed]
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
@@ -28,27 +35,31 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) 
 
 @dataclass
 class Substitute:
-    """A substitute for Vector below `root`; may be started, killed and started again."""
+    """A substitute for Vector, or Vector itself, below `root`; may be started, killed and started again."""
 
     root: Path
     port: int
     config: Path
     process: subprocess.Popen[bytes] | None = None
     tls: ssl.SSLContext | None = None
+    program: str = "substitute"
 
     @property
     def log(self) -> str:
         return (self.root / "log").read_text()
 
     def command(self, *options: str) -> list[str]:
-        module = "cvat_analytics.embedded.vector_substitute"
-        return [sys.executable, "-m", module, "--config", str(self.config), *options]
+        return [*PROGRAMS[self.program], "--config", str(self.config), *options]
 
     def start(self) -> None:
         with (self.root / "log").open("ab") as log:
-            limit = {"VECTOR_MAX_DECOMPRESSED_SIZE_BYTES": str(render.MAX_BODY_BYTES)}
-            self.process = subprocess.Popen(self.command(), stderr=log, env=os.environ | limit)
-        wait_until(self.ready, f"the substitute answers; its log: {self.log}")
+            # as the unit has them
+            limit = limits.VECTOR_ENVIRONMENT | {"VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10"}
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=os.environ | limit)
+        try:
+            wait_until(self.ready, "it answers")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; its log: {self.log}") from None
 
     def ready(self) -> bool:
         assert self.process
@@ -57,6 +68,16 @@ class Substitute:
             return self.request("GET", "/ping")[1] == b"pong"
         except OSError:
             return False
+
+    def reload(self) -> None:
+        """Let it take up the configuration as it is now, and wait until it has."""
+        assert self.process
+        (port,) = free_ports(1)
+        text = self.config.read_text()
+        self.config.write_text(marked(text, port))
+        self.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: answers(port), "the new configuration is at work")
+        self.config.write_text(text)
 
     def request(
         self,
@@ -89,11 +110,16 @@ class Substitute:
 
 
 @contextmanager
-def substitute(root: Path, clickhouse_port: int) -> Iterator[Substitute]:
+def substitute(root: Path, clickhouse_port: int, program: str = "substitute") -> Iterator[Substitute]:
     port = free_ports(1)[0]
     running = Substitute(
-        root, port, write_configuration(root, vector_port=port, clickhouse_http_port=clickhouse_port)
+        root,
+        port,
+        write_configuration(root, vector_port=port, clickhouse_http_port=clickhouse_port),
+        program=program,
     )
+    # as the package does; Vector itself does not make it
+    (root / "var/lib/vector/journal").mkdir(parents=True, exist_ok=True)
     running.start()
     try:
         yield running

@@ -16,6 +16,7 @@ from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 from cvat_analytics.embedded.vector_substitute.pipeline import Pipeline
 from cvat_analytics.errors import InputError
 from cvat_analytics.files import Paths
+from cvat_analytics.pipeline import limits
 from tests.vector.conftest import context, write_configuration
 
 REFUSALS = {
@@ -26,8 +27,9 @@ REFUSALS = {
     "a memory buffer that is waited for": ("acknowledgements.enabled = false", "acknowledgements.enabled = true", "sinks.metrics: option acknowledgements.enabled must be False where buffer.type is 'memory'"),
     "a percent sign in the address": ("INSERT+INTO", "INSERT%20INTO", "sinks.events: option uri = "),
     "another collector": ('collectors = ["filesystem"]', 'collectors = ["cpu"]', "sources.disks: option collectors = ['cpu']"),
+    "a journal that is held back": ('compression = "none"', 'compression = "gzip"', "sinks.journal: option compression = 'gzip' is not"),
     "wrong type": ("batch.timeout_secs = 1", "batch.timeout_secs = 0.5", "sinks.events: option batch.timeout_secs = 0.5"),
-    "missing option": ('auth.user = "vector"', "", "sinks.events: option auth.user is missing"),
+    "missing option": ('auth.user = "vector"', "", "sinks.events: option auth.user must be given where auth.strategy is 'basic'"),
     "unknown global": ("[acknowledgements]\nenabled = true", "acknowledgements.enabled = true\ntimezone = 'local'", "the configuration: option timezone"),
     "no acknowledgements": ("enabled = true", "enabled = false", "the configuration: option acknowledgements.enabled = False"),
     "unknown input": ('inputs = ["split"]', 'inputs = ["splits"]', "normalise: option inputs names 'splits'"),
@@ -101,15 +103,43 @@ def test_what_watches_the_pipeline_cannot_hold_it_up(tmp_path: Path) -> None:
 
 
 def test_every_port_has_a_source_that_is_counted_by_itself(tmp_path: Path) -> None:
-    values = {"vector_port": 8383, "vector_extra_ports": [8282, 8484]}
+    values = {"vector_port": 8383, "vector_extra_ports": [8282, 8484], "vector_large_port": 8284}
     document = tomllib.loads(write_configuration(tmp_path, **values).read_text())
     listening = {name: part["address"] for name, part in document["sources"].items() if "address" in part}
     assert listening == {
         "cvat": "127.0.0.1:8383",
         "cvat_8282": "127.0.0.1:8282",
         "cvat_8484": "127.0.0.1:8484",
+        "large": "127.0.0.1:8284",
     }
-    assert document["transforms"]["split"]["inputs"] == list(listening)
+    assert document["transforms"]["split"]["inputs"] == ["cvat", "cvat_8282", "cvat_8484"]
+    assert document["sinks"]["large_bodies"]["uri"] == "http://127.0.0.1:8284/"
+
+
+def test_what_is_large_comes_alone_into_every_disk_buffer(document: dict[str, Any]) -> None:
+    """Vector joins what is ready at a time; only what goes the direct way is small enough for that."""
+    types = {name: part["type"] for name, part in document["transforms"].items()}
+    durable = {
+        name: sink["inputs"]
+        for name, sink in document["sinks"].items()
+        if sink.get("buffer", {}).get("type") == "disk"
+    }
+    assert durable.keys() == {"events", "dead_letters", "large_bodies"}
+    for name, inputs in durable.items():
+        together = [each for each in inputs if types[each] != "throttle"]
+        assert together == (["normalise"] if name == "events" else []), name
+    assert document["transforms"]["normalise"]["inputs"] == ["split"]
+    assert limits.WORST_RECORD < limits.RECORD * 3 // 4
+    assert limits.VECTOR_BODY < limits.RECORD * 19 // 20
+
+
+def test_a_large_body_is_never_sent_a_second_time_while_the_first_is_under_way(
+    document: dict[str, Any],
+) -> None:
+    sink = document["sinks"]["large_bodies"]
+    assert sink["request"]["timeout_secs"] > 86400
+    assert (sink["request"]["concurrency"], sink["batch"]["max_events"]) == (1, 1)
+    assert sink["retry_strategy"] == {"type": "all"}
 
 
 def test_a_port_cannot_be_had_twice() -> None:
@@ -185,6 +215,11 @@ def test_the_unit_starts_whatever_clickhouse_does() -> None:
     lines = text.splitlines()
     start = "ExecStartPre=/usr/bin/vector validate --skip-healthchecks /etc/vector/vector.toml"
     assert lines[lines.index(start) - 1] == "ExecStartPre="
+
+
+def test_the_journal_holds_nothing_back(tmp_path: Path) -> None:
+    sink = tomllib.loads(write_configuration(tmp_path).read_text())["sinks"]["journal"]
+    assert (sink["compression"], sink["path"].rpartition("/")[2]) == ("none", "events-%Y-%m-%dT%H.jsonl")
 
 
 def test_the_journal_is_kept_as_long_as_the_setting_says() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
 import subprocess
 import zlib
 from collections.abc import Iterator
@@ -16,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import render
 from cvat_analytics.errors import UnreachableError
-from cvat_analytics.pipeline import events
+from cvat_analytics.pipeline import events, journal, limits
+from cvat_analytics.pipeline.journal_text import Damage
 from tests.store import free_ports
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.running import Substitute, substitute, wait_until
@@ -61,8 +62,8 @@ def test_a_session_sent_by_cvats_client_arrives_and_is_in_the_journal(
         (sent["scope"], sent["payload"]) for sent in session
     ]
     # a new hour may have begun since the first event
-    journal = sorted(vector.root.glob("var/lib/vector/journal/events-*.jsonl.gz"))
-    kept = [json.loads(line) for file in journal for line in gzip.decompress(file.read_bytes()).splitlines()]
+    files = sorted(vector.root.glob("var/lib/vector/journal/events-*.jsonl"))
+    kept = [json.loads(line) for file in files for line in file.read_bytes().splitlines()]
     assert [row for row in kept if (row["user_id"] or 0) >= 900] == rows
 
 
@@ -73,6 +74,7 @@ def test_the_insert_is_the_one_that_vector_makes(vector: Substitute, clickhouse:
         "database": "cvat",
         "query": "INSERT INTO events FORMAT JSONEachRow",
         "input_format_skip_unknown_fields": "0",
+        "input_format_parallel_parsing": "0",
         "async_insert": "0",
         "insert_deduplicate": "1",
         "authorization": "Basic dmVjdG9yOnBhc3Mgd29yZA==",  # vector:pass word
@@ -110,7 +112,7 @@ def test_content_encodings(
     [
         (404, "POST", "/elsewhere", b"[]", "identity"),
         (405, "PUT", "/", b"[]", "identity"),
-        (413, "POST", "/", gzip.compress(bytes(render.MAX_BODY_BYTES + 1), 1), "gzip"),
+        (413, "POST", "/", gzip.compress(bytes(limits.VECTOR_BODY + 1), 1), "gzip"),
         (415, "POST", "/", b"[]", "br"),
         (422, "POST", "/", b"[]", "gzip"),
         (422, "POST", "/", gzip.compress(b"[]")[:-5], "gzip"),
@@ -200,14 +202,41 @@ def test_sigterm_with_clickhouse_away_keeps_what_waits(tmp_path: Path) -> None:
 
 def test_a_disk_that_takes_nothing_is_answered_503_and_recovers(tmp_path: Path) -> None:
     with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port) as vector:
-        journal = tmp_path / "var/lib/vector/journal"
-        journal.write_text("a file where the directory should be")
+        place = tmp_path / "var/lib/vector/journal"
+        place.rmdir()
+        place.write_text("a file where the directory should be")
         assert vector.request("POST", body=json.dumps(event("later")))[0] == 503
         with pytest.raises(UnreachableError, match=r"did not accept events \(it answered HTTP 503\)"):
             events.send([event("later")], "127.0.0.1", vector.port)
-        journal.unlink()
+        place.unlink()
         assert vector.request("POST", body=json.dumps(event("later")))[0] == 200
         wait_until(lambda: stored(clickhouse, "") == ["later"], "the row")
+
+
+def test_a_write_to_the_journal_that_the_disk_cuts_off_is_answered_503_and_the_next_follows_it(
+    tmp_path: Path,
+) -> None:
+    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port) as vector:
+        assert vector.request("POST", body=json.dumps(event("first")))[0] == 200
+        (file,) = (tmp_path / "var/lib/vector/journal").iterdir()
+        assert vector.process
+        _, hard = resource.prlimit(vector.process.pid, resource.RLIMIT_FSIZE)
+        limit = file.stat().st_size + 100
+        resource.prlimit(vector.process.pid, resource.RLIMIT_FSIZE, (limit, hard))
+        assert vector.request("POST", body=json.dumps(event("second")))[0] == 503
+        resource.prlimit(vector.process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        assert file.stat().st_size == limit
+        assert vector.request("POST", body=json.dumps(event("third")))[0] == 200
+        damages: list[Damage] = []
+        kept = [
+            line
+            for each in journal.find(file.parent)
+            for block in each.blocks(damages.append)
+            for line in block.lines
+        ]
+        assert [json.loads(line)["obj_name"] for line in kept] == ["first", "third"]
+        assert [damage.expected for damage in damages] == [True]
+        wait_until(lambda: stored(clickhouse, "") == ["first", "third"], "the rows")
 
 
 def test_an_occupied_port_is_one_message(vector: Substitute) -> None:

@@ -79,6 +79,9 @@ def test_the_dashboards_have_something_to_show(history: list[Event]) -> None:
     ]
     days = {datetime.fromtimestamp(_time(event), UTC).date() for event in completed}
     assert len(days) > 18
+    job_changes = Counter(event["obj_val"] for event in history if event["scope"] == "update:job")
+    assert job_changes["rejected"] > 3, "reviewers find something"
+    assert job_changes["validation"] > job_changes["acceptance"] > job_changes["rejected"]
     nights = [event for event in history if datetime.fromtimestamp(_time(event), UTC).hour in (22, 23, 0)]
     assert {event["user_name"] for event in nights} >= {"dmitri.volkov", "femi.adeyemi"}
     payloads = [json.loads(event["payload"]) for event in history]

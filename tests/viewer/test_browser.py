@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -211,6 +212,17 @@ def test_the_inspector_shows_a_whole_value(page: Page) -> None:
     assert json.loads(text)["stack"] == "at a\nat b"
     ActionChains(page.browser).send_keys(Keys.ESCAPE).perform()
     page.wait(lambda: not page.all("dialog"))
+
+
+def test_a_click_on_a_payload_shows_the_whole_event(page: Page) -> None:
+    page.open(MONITORING, **TIMES)
+    links = page.all('tbody a[href*="var-event="]', page.panel("Exceptions table"))
+    page.run("arguments[0].click()", links[0])
+    page.wait(lambda: re.fullmatch(r"\d+_[0-9A-F]{16}", page.query().get("var-event", [""])[0]))
+    page.wait(lambda: len(page.all("tbody tr")) == 1)
+    panel = page.panel("All events")
+    assert "send:exception" in page.all("tbody tr", panel)[0].text
+    assert "event" not in [each.text for each in page.all("thead .name", panel)]
 
 
 def test_a_link_leads_to_the_other_dashboard_with_time_range_and_filter(page: Page) -> None:

@@ -7,7 +7,7 @@ CREATE TABLE {table}
     obj_val Nullable(String) CODEC(ZSTD(1)),
     source LowCardinality(String) CODEC(ZSTD(1)),
     timestamp DateTime64(3, 'Etc/UTC') CODEC(Delta, ZSTD(1)),
-    count Nullable(UInt16) CODEC(ZSTD(1)),
+    count Nullable(UInt32) CODEC(ZSTD(1)),
     duration UInt32 DEFAULT 0 CODEC(ZSTD(1)),
     project_id Nullable(UInt64) CODEC(Delta, ZSTD(1)),
     task_id Nullable(UInt64) CODEC(Delta, ZSTD(1)),

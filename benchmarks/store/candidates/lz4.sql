@@ -7,7 +7,7 @@ CREATE TABLE {table}
     obj_val Nullable(String),
     source LowCardinality(String),
     timestamp DateTime64(3, 'Etc/UTC'),
-    count Nullable(UInt16),
+    count Nullable(UInt32),
     duration UInt32 DEFAULT 0,
     project_id Nullable(UInt64),
     task_id Nullable(UInt64),

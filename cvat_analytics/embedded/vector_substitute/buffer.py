@@ -157,7 +157,8 @@ class DiskBuffer:
     def require_room(self, lines: Sequence[str]) -> None:
         """Raise BufferFull if `lines` do not fit."""
         waiting = self.size()[1]
-        if waiting + sum(len(line) for line in lines) > self._max_size:
+        # what is larger than the buffer as text need not be in Vector's
+        if waiting and waiting + sum(len(line) for line in lines) > self._max_size:
             raise BufferFull(
                 f"the buffer {self._directory} is full: {waiting} of {self._max_size} bytes wait"
             )

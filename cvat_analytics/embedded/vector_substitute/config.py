@@ -49,18 +49,20 @@ _TRANSFORMS: Mapping[str, Options] = {
         "reroute_dropped": bool,
     },
     "metric_to_log": {"!inputs": list},
+    # nothing is limited: what it is here for is that it hands on event by event
+    "throttle": {"!inputs": list, "!threshold": int, "!window_secs": int, "!exclude": ("true",)},
 }
 _SINKS: Mapping[str, Options] = {
     "http": {
         "!inputs": list,
         "!uri": str,
         "!method": ("post",),
-        "!auth.strategy": ("basic",),
-        "!auth.user": str,
-        "!auth.password": str,
-        "!encoding.codec": ("json",),
-        "!framing.method": ("newline_delimited",),
-        "!compression": ("gzip",),
+        "auth.strategy": ("basic",),
+        "auth.user": str,
+        "auth.password": str,
+        "!encoding.codec": ("json", "text"),
+        "!framing.method": ("newline_delimited", "bytes"),
+        "!compression": ("gzip", "none"),
         "tls.ca_file": str,
         "!retry_strategy.type": ("all", "default"),
         "request.retry_attempts": int,
@@ -80,7 +82,7 @@ _SINKS: Mapping[str, Options] = {
     "file": {
         "!inputs": list,
         "!path": str,
-        "!compression": ("gzip",),
+        "!compression": ("none",),
         "!encoding.codec": ("json",),
         "!framing.method": ("newline_delimited",),
         "idle_timeout_secs": int,
@@ -91,6 +93,10 @@ _SINKS: Mapping[str, Options] = {
 _TOGETHER = {
     "disk": {"buffer.max_size", "buffer.when_full=block"},
     "memory": {"buffer.max_events", "buffer.when_full=drop_newest", "acknowledgements.enabled=False"},
+    "basic": {"auth.user", "auth.password"},
+    # a body as it came, in a request of its own
+    "text": {"framing.method=bytes", "batch.max_events=1"},
+    "json": {"framing.method=newline_delimited"},
 }
 _SECRETS: Mapping[str, Options] = {"directory": {"!path": str, "remove_trailing_whitespace": bool}}
 _KINDS = {"sources": _SOURCES, "transforms": _TRANSFORMS, "sinks": _SINKS, "secret": _SECRETS}
@@ -159,13 +165,14 @@ def load(path: Path) -> Config:
 
 
 def _require_together(sink: Component) -> None:
-    """Raise ConfigError unless what depends on the sink's kind of buffer is there."""
-    for wanted in sorted(_TOGETHER.get(sink.get("buffer.type", ""), ())):
-        name, _, value = wanted.partition("=")
-        if name not in sink.options or (value and str(sink[name]) != value):
-            raise ConfigError(
-                f"sinks.{sink.name}: option {name} must be {value or 'given'} where buffer.type is {sink['buffer.type']!r}"
-            )
+    """Raise ConfigError unless what depends on the sink's kind of buffer, login and encoding is there."""
+    for option in ("buffer.type", "auth.strategy", "encoding.codec"):
+        for wanted in sorted(_TOGETHER.get(sink.get(option, ""), ())):
+            name, _, value = wanted.partition("=")
+            if name not in sink.options or (value and str(sink[name]) != value):
+                raise ConfigError(
+                    f"sinks.{sink.name}: option {name} must be {value or 'given'} where {option} is {sink[option]!r}"
+                )
 
 
 def _components(kind: str, tables: Mapping[str, Any]) -> list[Component]:

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import gzip
 import http.client
+import json
 import logging
 import random
 import re
@@ -20,6 +21,7 @@ from typing import Literal
 from cvat_analytics.embedded.vector_substitute.buffer import Batch, Buffer, DiskBuffer, MemoryBuffer
 from cvat_analytics.embedded.vector_substitute.config import Component, ConfigError
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
+from cvat_analytics.pipeline.limits import RECORD
 
 log = logging.getLogger("vector-substitute")
 
@@ -46,12 +48,13 @@ class HttpSink:
         self._address = (uri[2].strip("[]"), int(uri[3]))
         self._path = uri[4]
         self._tls = _trust(sink) if uri[1] == "https" else None
-        credentials = base64.b64encode(f"{sink['auth.user']}:{sink['auth.password']}".encode()).decode()
-        self._headers = {
-            "Authorization": f"Basic {credentials}",
-            "Content-Type": "application/x-ndjson",
-            "Content-Encoding": "gzip",
-        }
+        self._as_text = sink["encoding.codec"] == "text"
+        self._headers = {"Content-Type": "text/plain" if self._as_text else "application/x-ndjson"}
+        if "auth.strategy" in sink.options:
+            login = f"{sink['auth.user']}:{sink['auth.password']}".encode()
+            self._headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
+        if sink["compression"] == "gzip":
+            self._headers["Content-Encoding"] = "gzip"
         self._metrics = metrics
         self._timeout = sink.get("request.timeout_secs", 60)
         self._first_pause = sink.get("request.retry_initial_backoff_secs", 1)
@@ -78,6 +81,17 @@ class HttpSink:
         """Raise OSError if the disk buffer has no room for `lines`."""
         if isinstance(self.buffer, DiskBuffer):
             self.buffer.require_room(lines)
+
+    def kept(self, records: Sequence[Sequence[str]]) -> list[str]:
+        """Return the lines of `records` but for those that Vector's disk buffer would not take: dropped, and counted."""
+        lines: list[str] = []
+        for record in records:
+            if self.durable and _too_large(record):
+                log.error("sink %s: a record of more than %d bytes is dropped", self.name, RECORD)
+                self._discard(len(record))
+            else:
+                lines += record
+        return lines
 
     def append(self, lines: Sequence[str]) -> None:
         """Put `lines` into the buffer. Raises OSError when they cannot be kept there, and then none is."""
@@ -145,7 +159,9 @@ class HttpSink:
         self._connection = connection = self._new_connection()
         try:
             # Vector leaves away the newline behind the last row
-            payload = gzip.compress(body.removesuffix(b"\n"), 1, mtime=0)
+            payload = json.loads(body)["message"].encode() if self._as_text else body.removesuffix(b"\n")
+            if self.component["compression"] == "gzip":
+                payload = gzip.compress(payload, 1, mtime=0)
             connection.request("POST", self._path, payload, self._headers)
             response = connection.getresponse()
             answer = response.read()
@@ -184,6 +200,21 @@ class HttpSink:
         if self.durable:
             limit = self.component["buffer.max_size"]
             self._metrics.gauge("buffer_max_size_bytes", limit, component_id=self.name)
+
+
+def _too_large(record: Sequence[str]) -> bool:
+    """Return whether a record of Vector's disk buffer with these events would be too large: texts count as they are there."""
+    if sum(map(len, record)) <= RECORD // 4:  # of a character come four bytes at most
+        return False
+    return sum(_size(json.loads(line)) for line in record) > RECORD
+
+
+def _size(value: object) -> int:
+    if isinstance(value, str):
+        return len(value.encode())
+    if isinstance(value, dict):
+        return sum(len(name) + _size(each) for name, each in value.items())
+    return sum(map(_size, value)) if isinstance(value, list) else 8
 
 
 def _trust(sink: Component) -> ssl.SSLContext:

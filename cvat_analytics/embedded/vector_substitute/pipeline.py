@@ -78,7 +78,11 @@ class Pipeline:
             }
             given.setdefault(body.source, []).append(json.dumps(event))
         outputs = remap.run_all(self.config.transforms, given)
-        work = [(store, lines) for store in self._stores if (lines := _received(store.component, outputs))]
+        work = [
+            (store, lines)
+            for store in self._stores
+            if (lines := store.kept(self._records(store.component, outputs)))
+        ]
         for store, lines in work:
             store.require_room(lines)
         # the journal first: what is answered 200 is surely in it
@@ -89,6 +93,15 @@ class Pipeline:
         for transform in self.config.transforms:
             events = len(outputs.get(transform.name, ())) + len(outputs.get(f"{transform.name}.dropped", ()))
             self._metrics.count("component_sent_events_total", events, component_id=transform.name)
+
+    def _records(self, sink: Component, outputs: remap.Outputs) -> list[Sequence[str]]:
+        """Return what a disk buffer before `sink` would get as a record: what a transform gives together, or each by itself."""
+        alone = {transform.name for transform in self.config.transforms if transform.type == "throttle"}
+        records: list[Sequence[str]] = []
+        for name in sink["inputs"]:
+            lines = outputs.get(name, ())
+            records += [[line] for line in lines] if name in alone else [lines] if lines else []
+        return records
 
     def sample(self, source: Component) -> None:
         """Measure what `source` measures. Nothing is waited for: what does not fit is dropped and counted."""

@@ -35,6 +35,9 @@ def run_all(transforms: Iterable[Component], given: Outputs) -> Outputs:
         if transform.type == "metric_to_log":
             outputs[transform.name] = [_metric_to_log(event) for event in received]
             continue
+        if transform.type == "throttle":  # which excludes everything from being counted
+            outputs[transform.name] = received
+            continue
         passed, dropped = _run(transform, received)
         outputs[transform.name] = passed
         outputs[f"{transform.name}.dropped"] = dropped
@@ -78,8 +81,6 @@ def _explode(text: str) -> list[str]:
 
 
 def _annotated(event: str, component: str, reason: str, message: str) -> str:
-    fields = json.loads(event)
-    metadata = fields.get("metadata")
     details = {
         "reason": reason,
         "message": message,
@@ -87,6 +88,10 @@ def _annotated(event: str, component: str, reason: str, message: str) -> str:
         "component_type": "remap",
         "component_kind": "transform",
     }
+    if '"metadata"' not in event:  # spare reading and writing what may be 100 MiB
+        return f'{event[:-1]}, "metadata": {_dump({"dropped": details})}}}'
+    fields = json.loads(event)
+    metadata = fields.get("metadata")
     fields["metadata"] = (metadata if isinstance(metadata, dict) else {}) | {"dropped": details}
     return _dump(fields)
 

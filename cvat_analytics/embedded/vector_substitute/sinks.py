@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
+import json
 import re
 import ssl
 from collections.abc import Sequence
@@ -12,37 +12,41 @@ from pathlib import Path
 from cvat_analytics.embedded.vector_substitute.config import Component, ConfigError
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 
+_FIELD = re.compile(r"\{\{ *(\w+) *\}\}")
+
 
 class FileSink:
-    """Appends lines to a compressed file whose name follows the time; each write is a whole gzip member."""
+    """Appends lines to a file whose name follows the time or a field of them. As with Vector, what is written before the disk is full stays."""
 
     def __init__(self, sink: Component, metrics: Metrics) -> None:
-        if "{{" in sink["path"]:
-            raise ConfigError(
-                f"sinks.{sink.name}: option path = {sink['path']!r}: fields in a path are not implemented"
-            )
         self.component, self._metrics = sink, metrics
         self._path = str(sink["path"])
+        if "{{" in _FIELD.sub("", self._path):
+            raise ConfigError(
+                f"sinks.{sink.name}: option path = {self._path!r}: only names of fields are implemented in it"
+            )
 
     def write(self, lines: Sequence[str]) -> None:
-        """Append `lines`. Raises OSError, and then nothing is kept."""
+        """Append `lines`. Raises OSError, and then the last line that is there may be cut off."""
         if not lines:
             return
-        path = Path(datetime.now(UTC).strftime(self._path))
+        by_path: dict[str, list[str]] = {}
+        for line in lines:
+            fields = json.loads(line) if "{{" in self._path else {}
+            path = _FIELD.sub(lambda name, fields=fields: str(fields[name[1]]), self._path)  # type: ignore[misc]
+            by_path.setdefault(path, []).append(line)
+        for name, several in by_path.items():
+            self._append(Path(datetime.now(UTC).strftime(name)), several)
+
+    def _append(self, path: Path, lines: Sequence[str]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = "".join(line + "\n" for line in lines).encode()
-        data = gzip.compress(text, 1)
+        data = "".join(line + "\n" for line in lines).encode()
         with path.open("ab", buffering=0) as file:
-            before = file.tell()
-            try:
-                written = file.write(data)
-            except OSError:
-                written = 0
-            if written != len(data):
-                file.truncate(before)
-                raise OSError(f"{path}: no room for {len(data)} bytes")
+            written = file.write(data)
+            while written < len(data):
+                written += file.write(data[written:])
         self._metrics.count("component_sent_events_total", len(lines), component_id=self.component.name)
-        self._metrics.count("component_sent_bytes_total", len(text), component_id=self.component.name)
+        self._metrics.count("component_sent_bytes_total", len(data), component_id=self.component.name)
 
 
 class PrometheusSink:

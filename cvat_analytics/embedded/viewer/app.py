@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -22,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 
 from cvat_analytics import dashboards
 from cvat_analytics.dashboards import Dashboard
-from cvat_analytics.embedded.viewer import choice, data, pages
+from cvat_analytics.embedded.viewer import choice, data, pages, queries
 from cvat_analytics.embedded.viewer.clickhouse import ClickHouse, QueryError
 from cvat_analytics.embedded.viewer.config import Config
 from cvat_analytics.errors import CvatAnalyticsError, InputError
@@ -259,6 +260,18 @@ class Viewer:
             return JSONResponse({"status": "ERROR", "message": str(error)}, 400)
         return JSONResponse({"status": "OK", "message": "Data source is working"})
 
+    async def query(self, request: Request) -> Response:
+        """Answer queries of the datasource, as Grafana's backend gets them from a browser."""
+        request.state.body = await request.body()
+        return await run_in_threadpool(self._query, request)
+
+    @_guarded()
+    def _query(self, request: Request) -> Response:
+        status, found = queries.answer(
+            request.state.body, self.config.datasource.uid, self.clickhouse, datetime.now(UTC)
+        )
+        return JSONResponse(found, status, _DATA_HEADERS)
+
     def _url(self, each: Dashboard) -> str:
         return f"{self.config.prefix}/d/{each.uid}/{each.file.stem}"
 
@@ -284,6 +297,7 @@ class Viewer:
             Route("/api/dashboards/uid/{uid}", self.dashboard_model),
             Route("/api/datasources/uid/{uid}", self.datasource),
             Route("/api/datasources/uid/{uid}/health", self.datasource_health),
+            Route("/api/ds/query", self.query, methods=["POST"]),
             Route("/data/{uid}", self.view),
             Route("/data/{uid}/panels/{id:int}", self.panel),
             Route("/data/{uid}/variables/{name}", self.options),

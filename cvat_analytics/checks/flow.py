@@ -1,0 +1,231 @@
+"""What ClickHouse knows of the pipeline: what arrives at which port, what waits, what is refused, who is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cvat_analytics.access import Access
+from cvat_analytics.importing.tables import STORE, explained
+
+RECENT_MINUTES = 15
+LIVE_SECONDS = (-5, 600)
+"""An event whose moment lies in this distance before its arrival came straight from CVAT. Any other is out of a queue, an
+import or a replay, or a clock is wrong: how long that took says nothing of the pipeline."""
+_KNOWN_SECONDS = 60 * RECENT_MINUTES
+"""For how long a reading of Vector's counters says something of now."""
+
+Rows = Callable[[str], Sequence[Sequence[Any]]]
+
+
+@dataclass(frozen=True)
+class Port:
+    """A port on which Vector takes events: what came lately, and when the last request did (None: not in 30 days)."""
+
+    port: int
+    extra: bool
+    recent_requests: int | None
+    """None: not known, as Vector has said nothing of itself (yet)."""
+    last: datetime | None
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """What waits between Vector and ClickHouse. `capacity` and `size` are bytes."""
+
+    name: str
+    host: str
+    events: int
+    size: int
+    capacity: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A sink whose batch ClickHouse refuses, again and again."""
+
+    sink: str
+    """`everything`: ClickHouse refuses Vector's readings of itself too, so that more is not known."""
+    host: str
+    since: datetime
+    times: int
+    unanswered: int
+    """How often ClickHouse gave no answer at all in that time."""
+    statuses: str
+    """ClickHouse's HTTP statuses."""
+    words: str
+    """ClickHouse's own; empty when they are not known."""
+    delivered: datetime | None
+    """When the sink last delivered something, if it has in seven days."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Who sends: CVAT's server of itself, and the browsers through it."""
+
+    last: Mapping[str, datetime]
+    """When the last event of `client` and of `server` arrived; one that sent nothing in 30 days is absent."""
+    client_silent: bool
+    """Whether people change annotations with a browser, and nothing of any browser arrives."""
+    people: int
+    """How many have changed annotations with a browser in the last day."""
+    people_without: int
+    """Of whose browsers nothing has arrived."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """What ClickHouse knows of the pipeline."""
+
+    recent_events: int
+    last_event: datetime | None
+    """When the last event arrived."""
+    delay_seconds: tuple[float, float] | None
+    """From the moment at which CVAT's server recorded an event until it was received by ClickHouse, of those that came lately
+    and live: median and 95th percentile. A client's event waits in the browser before, for a minute or two."""
+    not_live: int
+    """How many of `recent_events` did not come live (LIVE_SECONDS)."""
+    sources: Sources
+    ports: Sequence[Port]
+    buffers: Sequence[Buffer]
+    refusals: Sequence[Refusal]
+    measured_at: datetime | None
+    """When Vector last said anything of itself."""
+    dead_letters: int
+    """Of the last day."""
+    journal_bytes: int | None
+
+
+@explained(STORE)
+def of(access: Access) -> Flow:
+    """Return what ClickHouse knows of the pipeline. Raises CvatAnalyticsError when it cannot be asked."""
+    rows = _asking(access)
+    live = "delay BETWEEN {} AND {}".format(*LIVE_SECONDS)
+    events, not_live, timed, delays = rows(
+        f"SELECT count(), countIf(NOT ({live})), countIf({live} AND source = 'server'), "
+        f"quantilesExactIf(0.5, 0.95)(greatest(delay, 0), {live} AND source = 'server') "
+        "FROM (SELECT source, toFloat64(toDateTime64(received_at, 3, 'UTC') - timestamp) AS delay FROM events "
+        f"WHERE received_at > now() - {60 * RECENT_MINUTES} AND timestamp > now() - 30 * 86400)"
+    )[0]
+    metrics = rows(_LATEST)
+    latest = {(name, host, component): int(value) for name, host, component, value in metrics}
+    buffers = [
+        Buffer(
+            component,
+            host,
+            latest.get(("buffer_size_events", host, component), 0),
+            latest.get(("buffer_size_bytes", host, component), 0),
+            capacity,
+        )
+        for (name, host, component), capacity in sorted(latest.items())
+        if name == "buffer_max_size_bytes"
+    ]
+    journals = [value for (name, _, _), value in latest.items() if name == "journal_size_bytes"]
+    letters = rows("SELECT count() FROM events_dead_letter FINAL WHERE received_at > now() - 86400")
+    measured = _moment(rows("SELECT max(time) FROM pipeline_metrics")[0][0])
+    sources = _sources(rows)
+    return Flow(
+        recent_events=int(events),
+        last_event=max(sources[1], default=None),
+        delay_seconds=(float(delays[0]), float(delays[1])) if timed else None,
+        not_live=int(not_live),
+        sources=sources[0],
+        ports=_ports(access, rows(_RECEIVED), measured),
+        buffers=buffers,
+        refusals=_refusals(rows),
+        measured_at=measured,
+        dead_letters=int(letters[0][0]),
+        journal_bytes=sum(journals) if journals else None,
+    )
+
+
+@explained(STORE)
+def refusals(access: Access) -> list[Refusal]:
+    """Return which sinks are refused now. Raises CvatAnalyticsError when ClickHouse cannot be asked."""
+    return _refusals(_asking(access))
+
+
+def _asking(access: Access) -> Rows:
+    client = access.client()
+    client.database = access.database
+    return lambda query: client.query(query, tz_mode="aware").result_rows
+
+
+def _refusals(rows: Rows) -> list[Refusal]:
+    query = "SELECT sink, host, since, refusals, unanswered, statuses, words, delivered_at FROM refused_sinks(at = now()) ORDER BY host, sink"
+    return [
+        Refusal(
+            sink,
+            host,
+            since.astimezone(UTC),
+            int(times),
+            int(unanswered),
+            statuses,
+            words,
+            _moment(delivered),
+        )
+        for sink, host, since, times, unanswered, statuses, words, delivered in rows(query)
+    ]
+
+
+def _sources(rows: Rows) -> tuple[Sources, list[datetime]]:
+    """Return what is known of the sources, and when the last event of any source arrived."""
+    last = {
+        source: moment.astimezone(UTC)
+        for source, moment in rows(
+            "SELECT source, max(received_at) FROM events WHERE timestamp > now() - 30 * 86400 GROUP BY source"
+        )
+    }
+    people, without, silent = rows(
+        "SELECT people, people_without, client_silent FROM event_sources(at = now())"
+    )[0]
+    known = {source: last[source] for source in ("client", "server") if source in last}
+    return Sources(known, bool(silent), int(people), int(without)), list(last.values())
+
+
+_LATEST = """
+SELECT name, host, component, argMax(value, time)
+FROM pipeline_metrics
+LEFT JOIN (SELECT host, max(time) AS measured_at FROM pipeline_metrics WHERE time > now() - 300 AND name = 'uptime_seconds' GROUP BY host) AS readings USING (host)
+WHERE time > now() - 300 AND (name IN ('buffer_max_size_bytes', 'journal_size_bytes')
+    -- Vector that was started anew says nothing of a buffer that has been empty since
+    OR name IN ('buffer_size_bytes', 'buffer_size_events') AND time + 5 > measured_at)
+GROUP BY name, host, component
+"""
+
+_RECEIVED = f"""
+SELECT component, sumIf(grown, time > now() - {60 * RECENT_MINUTES}), maxIf(time, grown > 0)
+FROM
+(
+    SELECT
+        component, time,
+        lagInFrame(value, 1, 0.) OVER (PARTITION BY host, component, toString(tags) ORDER BY time) AS before,
+        -- a counter begins anew with each life of Vector
+        if(value >= before, value - before, value) AS grown
+    FROM pipeline_metrics
+    WHERE name = 'component_received_events_total' AND match(component, '^cvat(_[0-9]+)?$')
+)
+GROUP BY component
+"""
+
+
+def _ports(access: Access, received: Sequence[Sequence[Any]], measured: datetime | None) -> list[Port]:
+    """Return what came at each port; Vector's sources are called `cvat` and `cvat_PORT`."""
+    found = {component: (int(recent), _moment(last)) for component, recent, last in received}
+    known = measured is not None and (datetime.now(UTC) - measured).total_seconds() < _KNOWN_SECONDS
+    settings = access.vector.settings
+    ports = []
+    for port, extra in [
+        (settings.vector_port, False),
+        *((port, True) for port in settings.vector_extra_ports),
+    ]:
+        recent, last = found.get(f"cvat_{port}" if extra else "cvat", (0, None))
+        ports.append(Port(port, extra, recent if known else None, last))
+    return ports
+
+
+def _moment(value: datetime | None) -> datetime | None:
+    """Return a moment; ClickHouse says 1970 where there is none."""
+    return value.astimezone(UTC) if value is not None and value.year > 1970 else None

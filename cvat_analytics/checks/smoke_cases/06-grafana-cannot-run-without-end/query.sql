@@ -1,0 +1,1 @@
+SELECT count() FROM events SETTINGS max_execution_time = 0

@@ -1,0 +1,220 @@
+"""`cvat-analytics buffer`: get a batch that ClickHouse refuses for good out of the way of everything behind it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cvat_analytics import remote
+from cvat_analytics.checks import health
+from cvat_analytics.embedded import stack
+from cvat_analytics.errors import CvatAnalyticsError, InputError
+from cvat_analytics.files import UNITS, Paths
+from cvat_analytics.pipeline.buffers import SINKS, Buffers, Kept, Place
+from cvat_analytics.remote import ReachedHost
+from cvat_analytics.shell import Shell
+from scripts.reach import target_options
+from scripts.replay import run
+from scripts.target import DEFAULT_DIRECTORY
+
+_STARTING = 60.0
+"""Seconds for Vector to answer after it was started."""
+
+host_option = click.option("--host", default="", help="Which host, where more than one has a Vector.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+@click.group()
+def buffer() -> None:
+    """Get a batch that ClickHouse refuses for good out of the way, so that everything behind it flows.
+
+    `status` names the sink. What was set aside is kept on Vector's host until it is purged.
+    """
+
+
+@buffer.command("list")
+@host_option
+@target_options
+@json_option
+def list_(host: str, directory: Path | None, inventory: Path | None, as_json: bool) -> None:
+    """List the buffers that were set aside, and what has become of them."""
+    with _buffers(host, directory, inventory) as (buffers, _):
+        kept = buffers.kept()
+    if as_json:
+        click.echo(json.dumps([asdict(each) for each in kept], default=lambda moment: moment.isoformat()))
+    elif not kept:
+        click.echo("No buffer was set aside.")
+    else:
+        click.echo(f"{'name':<30} {'bytes':>14}  state")
+        for each in kept:
+            click.echo(f"{each.name:<30} {each.size:>14,}  {each.state}")
+
+
+@buffer.command("set-aside")
+@click.argument("sink", metavar="SINK")
+@host_option
+@click.option("--dry-run", is_flag=True, help="Change nothing; say what would be done.")
+@yes_option
+@target_options
+def set_aside(
+    sink: str, host: str, dry_run: bool, yes: bool, directory: Path | None, inventory: Path | None
+) -> None:
+    """Set aside what waits in a sink (events or dead_letters) whose batch ClickHouse refuses again and again.
+
+    Vector is stopped for a moment, its buffer moved away and kept, and Vector started: what comes from now on flows at once. The events
+    that waited are then inserted again from the journal, each once; a row that ClickHouse refuses by itself becomes a dead letter with
+    ClickHouse's words (`dead-letters retry` sends it again once the cause is mended). Dead letters are in no journal: they wait in the
+    kept buffer for `buffer put-back`.
+
+    Mend first what can be mended: with a right, a table or a column put right (a deploy does that) the batch goes through by itself.
+    A command that was cut off is completed by running it again. Exit code 1 when the journal did not have everything, 2 with nothing
+    changed when nothing is refused.
+    """
+    if sink not in SINKS:
+        raise InputError(
+            f"{sink!r}: is no sink with a buffer on disk; those are {' and '.join(SINKS)}. In the others nothing waits for ever"
+        )
+    with _buffers(host, directory, inventory) as (buffers, place):
+        wanted, refused = buffers.plan(sink)
+        if refused:
+            click.echo(
+                f"ClickHouse refuses what {sink} on {place.host} inserts, since {refused.since:%Y-%m-%d %H:%M:%S} UTC, {refused.times:,} times: "
+                f"{refused.words or 'HTTP ' + refused.statuses}"
+            )
+        _say(wanted, place)
+        if dry_run:
+            return
+        if not yes:
+            click.confirm("Go on?", abort=True)
+        moved = buffers.set_aside(wanted)
+        click.echo(f"{moved.name}: is set aside; what comes now flows.")
+        if sink != "events":
+            click.echo(
+                f"When the cause is mended, its dead letters come back by `cvat-analytics buffer put-back {moved.name}`."
+            )
+            return
+        replay, everything = buffers.replay(moved)
+        outcome = run(replay, dry=False)
+        buffers.inserted(moved, everything=everything and not outcome.unreadable)
+        if not everything or outcome.unreadable:
+            click.echo(
+                f"The journal does not have everything that waited since {moved.since:%Y-%m-%d %H:%M} UTC. The buffer has: when the cause is mended, "
+                f"`cvat-analytics buffer put-back {moved.name}`."
+                if moved.since
+                else "Not all of the journal could be read."
+            )
+            sys.exit(1)
+        click.echo(
+            f"Everything that waited is stored or a dead letter. `cvat-analytics buffer purge {moved.name}` makes room."
+        )
+
+
+@buffer.command("put-back")
+@click.argument("name", metavar="NAME")
+@host_option
+@yes_option
+@target_options
+def put_back(name: str, host: str, yes: bool, directory: Path | None, inventory: Path | None) -> None:
+    """Give a buffer that was set aside back to Vector, when what was refused will be taken.
+
+    The buffer that Vector has in its place then is kept in turn, with whatever waits in it: put it back next, once this one is empty.
+    An event that is stored already is stored once.
+    """
+    with _buffers(host, directory, inventory) as (buffers, place):
+        kept = buffers.named(name)
+        if not yes:
+            click.confirm(
+                f"Stop Vector on {place.host} for a moment and give it {kept.size:,} bytes of {kept.sink}?",
+                abort=True,
+            )
+        present = buffers.put_back(name)
+    click.echo(f"{name}: Vector delivers it now; see `cvat-analytics status`.")
+    if present:
+        click.echo(
+            f"What Vector had in its place is kept as {present.name}: put it back when this one is empty."
+        )
+
+
+@buffer.command()
+@click.argument("name", metavar="NAME")
+@host_option
+@yes_option
+@target_options
+def purge(name: str, host: str, yes: bool, directory: Path | None, inventory: Path | None) -> None:
+    """Remove a buffer that was set aside for good."""
+    with _buffers(host, directory, inventory) as (buffers, place):
+        kept = buffers.named(name)
+        only = "" if kept.state == "inserted" else ", which has what is nowhere else: it was not put back"
+        if not yes:
+            click.confirm(
+                f"Remove {kept.size:,} bytes of {kept.sink} on {place.host} for good{only}?", abort=True
+            )
+        buffers.purge(name)
+    click.echo(f"{name}: removed.")
+
+
+def _say(wanted: Kept, place: Place) -> None:
+    """Say what will be done."""
+    if wanted.state == "moved":
+        click.echo(f"{wanted.name}: is moved already; its events are still to be inserted from the journal.")
+        return
+    click.echo(
+        f"Vector on {place.host} is stopped for a moment, and its buffer of {wanted.sink} becomes {wanted.name}."
+    )
+    if wanted.sink == "events":
+        since = f"since {wanted.since:%Y-%m-%d %H:%M} UTC" if wanted.since else "at any time"
+        click.echo(f"Then what of the journal arrived {since} and is missing is inserted.")
+
+
+@contextmanager
+def _buffers(host: str, directory: Path | None, inventory: Path | None) -> Iterator[tuple[Buffers, Place]]:
+    """Yield the buffers of the Vector that the options name, and where it is."""
+    if not inventory:
+        if host:
+            raise InputError("--host is for deployed stacks: an embedded one has one Vector")
+        running = stack.find(directory or DEFAULT_DIRECTORY)
+        here = Place(
+            str(running.directory),
+            Shell("this machine", {}, None),
+            running.paths.vector_data,
+            stop=lambda: running.processes.stop("vector"),
+            start=lambda: stack.start(running, ["vector"]),
+        )
+        yield Buffers(running.access(), here), here
+        return
+    with remote.reach_hosts(inventory) as (described, access, hosts):
+        names = described.topology.groups["vector"]
+        if host and host not in names:
+            raise InputError(f"--host {host}: has no Vector; {', '.join(names)} have")
+        if not host and len(names) > 1:
+            raise InputError(f"more than one host has a Vector: give --host, one of {', '.join(names)}")
+        name = host or names[0]
+        unit = UNITS["vector"]
+        there = Place(
+            name,
+            hosts[name].shell,
+            Paths().vector_data,
+            stop=lambda: hosts[name].shell.run(f"systemctl stop {unit}"),
+            start=lambda: _start(hosts[name], unit),
+        )
+        yield Buffers(access, there), there
+
+
+def _start(host: ReachedHost, unit: str) -> None:
+    """Start Vector on a host and wait until it answers. Raises CvatAnalyticsError when it does not."""
+    host.shell.run(f"systemctl reset-failed {unit} 2>/dev/null; systemctl start {unit}")
+    deadline = time.monotonic() + _STARTING
+    while (found := health.of(host.access, "vector")).state != "running":
+        if time.monotonic() > deadline:
+            raise CvatAnalyticsError(
+                f"Vector does not answer {_STARTING:.0f} s after it was started: {found.problem}. Run the same command again then"
+            )
+        time.sleep(0.5)

@@ -1,0 +1,195 @@
+// The part of Grafana's ClickHouse plugin that no test in Python can stand in for: its driver, and its parser of macros.
+//
+// `driver query` reads an address, a login and queries, runs them one after another as the plugin does (database/sql over the
+// native protocol, LZ4, each within a context that has the datasource's timeout as its deadline), and prints rows or errors.
+// `driver macros` reads texts and prints what the plugin's parser finds in them.
+package main
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"math"
+	"os"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/grafana/macropro"
+)
+
+type request struct {
+	Address  string   `json:"address"`
+	Database string   `json:"database"`
+	User     string   `json:"user"`
+	Password string   `json:"password"`
+	Seconds  int      `json:"seconds"`
+	Queries  []string `json:"queries"`
+}
+
+type answer struct {
+	Columns []string `json:"columns"`
+	Rows    [][]any  `json:"rows"`
+	Error   string   `json:"error"`
+}
+
+func main() {
+	var err error
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "query":
+		err = query()
+	case len(os.Args) == 2 && os.Args[1] == "macros":
+		err = macros()
+	default:
+		err = fmt.Errorf("say what to do: query or macros")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "driver:", err)
+		os.Exit(2)
+	}
+}
+
+func query() error {
+	var asked request
+	if err := json.NewDecoder(os.Stdin).Decode(&asked); err != nil {
+		return err
+	}
+	timeout := time.Duration(asked.Seconds) * time.Second
+	database := clickhouse.OpenDB(&clickhouse.Options{
+		Protocol:    clickhouse.Native,
+		Addr:        []string{asked.Address},
+		Auth:        clickhouse.Auth{Database: asked.Database, Username: asked.User, Password: asked.Password},
+		Compression: &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
+		ReadTimeout: timeout,
+	})
+	defer database.Close()
+	answers := make([]answer, 0, len(asked.Queries))
+	for _, text := range asked.Queries {
+		answers = append(answers, ask(database, text, timeout))
+	}
+	return json.NewEncoder(os.Stdout).Encode(answers)
+}
+
+func ask(database *sql.DB, text string, timeout time.Duration) answer {
+	background, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	rows, err := database.QueryContext(background, text)
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	defer rows.Close()
+	types, err := rows.ColumnTypes()
+	if err != nil {
+		return answer{Error: err.Error()}
+	}
+	found := answer{Columns: make([]string, len(types)), Rows: [][]any{}}
+	for column, kind := range types {
+		found.Columns[column] = kind.Name()
+	}
+	for rows.Next() {
+		cells := make([]any, len(types))
+		places := make([]any, len(types))
+		for column := range cells {
+			places[column] = &cells[column]
+		}
+		if err := rows.Scan(places...); err != nil {
+			return answer{Error: err.Error()}
+		}
+		for column, kind := range types {
+			cells[column] = written(reflect.ValueOf(cells[column]), kind.DatabaseTypeName())
+		}
+		found.Rows = append(found.Rows, cells)
+	}
+	if err := rows.Err(); err != nil {
+		return answer{Error: err.Error()}
+	}
+	return found
+}
+
+var fraction = regexp.MustCompile(`DateTime64\((\d)`)
+
+// written returns a value as ClickHouse itself writes it in JSON, so that both ways to a cell can be compared.
+func written(value reflect.Value, kind string) any {
+	if !value.IsValid() {
+		return nil
+	}
+	switch content := value.Interface().(type) {
+	case time.Time:
+		if strings.Contains(kind, "Date") && !strings.Contains(kind, "DateTime") {
+			return content.Format("2006-01-02")
+		}
+		layout := "2006-01-02 15:04:05"
+		if digits := fraction.FindStringSubmatch(kind); digits != nil && digits[1] != "0" {
+			places, _ := strconv.Atoi(digits[1])
+			layout += "." + strings.Repeat("0", places)
+		}
+		return content.Format(layout)
+	case fmt.Stringer:
+		return content.String()
+	}
+	switch value.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		if value.IsNil() {
+			return nil
+		}
+		return written(value.Elem(), kind)
+	case reflect.Slice, reflect.Array:
+		items := make([]any, 0, value.Len())
+		for index := range value.Len() {
+			items = append(items, written(value.Index(index), kind))
+		}
+		return items
+	case reflect.Map:
+		items := make(map[string]any, value.Len())
+		for _, key := range value.MapKeys() {
+			items[fmt.Sprint(key.Interface())] = written(value.MapIndex(key), kind)
+		}
+		return items
+	case reflect.Float32, reflect.Float64:
+		if math.IsNaN(value.Float()) || math.IsInf(value.Float(), 0) {
+			return nil
+		}
+	}
+	return value.Interface()
+}
+
+type texts struct {
+	Names   []string `json:"names"`
+	Queries []string `json:"queries"`
+}
+
+// macros prints each text with every macro in it replaced by its name and its arguments: what the parser makes of the text,
+// whatever a macro would become.
+func macros() error {
+	var asked texts
+	if err := json.NewDecoder(os.Stdin).Decode(&asked); err != nil {
+		return err
+	}
+	known := macropro.MacroMap[struct{}]{}
+	for _, name := range asked.Names {
+		known[name] = func(_ macropro.QueryContext[struct{}], arguments []string) (string, error) {
+			return "⟦" + strings.Join(append([]string{name}, arguments...), "¦") + "⟧", nil
+		}
+	}
+	styles := map[string]macropro.CommentStyle{
+		"older": macropro.LineComment | macropro.BlockComment | macropro.BackslashEscape,
+	}
+	styles["newer"] = styles["older"] | macropro.BacktickQuote | macropro.DollarQuote
+	answers := make([]map[string]string, 0, len(asked.Queries))
+	for _, text := range asked.Queries {
+		answer := map[string]string{}
+		for style, comments := range styles {
+			expanded, err := macropro.Interpolate(text, known, macropro.QueryContext[struct{}]{}, macropro.WithComments(comments))
+			if err != nil {
+				expanded = "refused"
+			}
+			answer[style] = expanded
+		}
+		answers = append(answers, answer)
+	}
+	return json.NewEncoder(os.Stdout).Encode(answers)
+}

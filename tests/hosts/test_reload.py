@@ -1,0 +1,146 @@
+"""A running ClickHouse takes up what a deploy changes in its users and certificates, while its unit runs on.
+
+With the stand-in packages this is the stand-in, which looks at its files as a server does and starts the engine inside itself
+anew (tests/hosts/programs/clickhouse_server.py): it proves that the files get times by which a server can notice them. That a
+server then reloads them is shown with `--packages vendor` only.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cryptography import x509
+
+from .command import cvat_analytics, deploy
+from .conftest import HostFactory
+from .host import Host
+from .lab import Lab
+from .programs import clickhouse_server
+
+Inventory = Callable[..., Path]
+UNIT = "clickhouse-server"
+USERS = "/etc/clickhouse-server/users.d/cvat-analytics.xml"
+ELSEWHERE = "192.0.2.7"
+TLS_PORTS = {"clickhouse": 8443, "ClickHouse's native": 9440, "vector": 8282, "grafana": 3000}
+
+
+def eventually(check: Callable[[], bool], host: Host) -> None:
+    """Wait until `check` succeeds: a server looks at its files every two seconds."""
+    deadline = time.monotonic() + 120
+    while not check():
+        assert time.monotonic() < deadline, host.journal(UNIT)
+        time.sleep(0.3)
+
+
+def login(host: Host, password: str, trust: ssl.SSLContext) -> int:
+    """Return the status of ClickHouse's answer to the user `cvat` from this machine, 0 when there is none."""
+    connection = http.client.HTTPSConnection(host.ip, 8443, timeout=10, context=trust)
+    try:
+        headers = {"X-ClickHouse-User": "cvat", "X-ClickHouse-Key": password}
+        connection.request("GET", "/?query=SELECT%201", headers=headers)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
+
+
+def shown(host: Host, port: int) -> int:
+    """Return the serial number of the certificate that a port shows, 0 when it shows none."""
+    try:
+        text = ssl.get_server_certificate((host.ip, port), timeout=10)
+    except OSError:
+        return 0
+    return x509.load_pem_x509_certificate(text.encode()).serial_number
+
+
+def test_a_running_server_takes_up_a_password_an_address_and_a_certificate(
+    host_factory: HostFactory, inventory: Inventory, host_lab: Lab
+) -> None:
+    host, here = host_factory(), host_lab.lan.gateway
+    settings = {
+        "clickhouse_tls": True,
+        "vector_tls": True,
+        "grafana_tls": True,
+        "clickhouse_listen_addresses": [host.ip],
+        "vector_listen_address": host.ip,
+        "grafana_listen_address": host.ip,
+    }
+    path = inventory(host, clickhouse_allowed_addresses=[here, ELSEWHERE], **settings)
+    deploy(path)
+    certificates = path.parent / "certificates"
+    trust = ssl.create_default_context(cafile=certificates / "ca.pem")
+    unit = host.units(UNIT)
+
+    def password() -> str:
+        return str(json.loads((path.parent / "secrets.json").read_text())["clickhouse_cvat"])
+
+    # a password
+    old = password()
+    assert login(host, old, trust) == 200
+    rotated = cvat_analytics("secrets", "rotate", "cvat", "--inventory", path)
+    assert rotated.exit_code == 0, rotated.text
+    new = password()
+    assert [login(host, each, trust) for each in (old, new)] == [200, 200]
+    rotated = cvat_analytics("secrets", "rotate", "cvat", "--finish", "--inventory", path)
+    assert rotated.exit_code == 0, rotated.text
+    assert [login(host, each, trust) for each in (old, new)] == [403, 200]
+    assert host.units(UNIT) == unit, host.journal(UNIT)
+
+    # an address that may log in no more, and then may again
+    for allowed, status in ((ELSEWHERE, 403), (here, 200)):
+        deploy(inventory(host, clickhouse_allowed_addresses=[allowed], **settings))
+        eventually(lambda status=status: login(host, new, trust) == status, host)  # type: ignore[misc]
+    assert host.units(UNIT) == unit, host.journal(UNIT)
+
+    # certificates: ClickHouse's without a restart, the others' with one
+    before = {name: shown(host, port) for name, port in TLS_PORTS.items()}
+    assert 0 not in before.values()
+    for file in certificates.glob("*.pem"):
+        if not file.name.startswith("ca"):
+            file.unlink()
+    deploy(path)
+    eventually(
+        lambda: all(shown(host, port) not in (0, before[name]) for name, port in TLS_PORTS.items()), host
+    )
+    assert login(host, new, trust) == 200
+    assert host.units(UNIT) == unit, host.journal(UNIT)
+
+    # files as earlier versions left them, dated 1970, get their time, and keep it
+    host.run(f"touch -d @0 {USERS}")
+    deploy(path)
+    dated = host.files(USERS)
+    assert host.run(f"date -r {USERS} +%Y").output.strip() != "1970"
+    assert "Nothing to change" in deploy(path).output
+    assert host.files(USERS) == dated
+    assert host.units(UNIT) == unit, host.journal(UNIT)
+
+
+def test_the_stand_in_sees_times_and_paths_and_nothing_else(tmp_path: Path) -> None:
+    main = tmp_path / "users.xml"
+    drop_in, hidden = tmp_path / "users.d" / "ours.xml", tmp_path / "users.d" / ".ours.xml.new"
+    drop_in.parent.mkdir()
+    for file in (main, drop_in, hidden):
+        file.write_text("<clickhouse/>")
+
+    def seen() -> dict[Path, int]:
+        return clickhouse_server.times(clickhouse_server.merged(main))
+
+    before = seen()
+    assert list(before) == [main, drop_in]
+    drop_in.write_text("<clickhouse><users/></clickhouse>")
+    os.utime(drop_in, ns=(0, before[drop_in]))
+    assert clickhouse_server.differing(before, seen()) == ""
+    os.utime(drop_in, ns=(0, before[drop_in] - 1))
+    assert clickhouse_server.differing(before, seen()) == f"{drop_in} has another modification time"
+    drop_in.rename(drop_in.with_name("other.xml"))
+    assert (
+        clickhouse_server.differing(before, seen())
+        == f"{drop_in.with_name('other.xml')} is new, {drop_in} is gone"
+    )

@@ -1,0 +1,254 @@
+"""What is promised of the pipeline, of the substitute and of Vector itself where one is on PATH: the same tests for both."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import signal
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.pipeline.reloading import answers, marked
+from cvat_analytics.certificates import Authority
+from cvat_analytics.errors import UnreachableError
+from cvat_analytics.pipeline import events
+from tests.store import free_ports
+from tests.vector.conftest import write_configuration
+from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
+from tests.vector.running import PROGRAMS, Substitute, substitute, wait_until
+
+
+@pytest.fixture(scope="module", params=PROGRAMS)
+def program(request: pytest.FixtureRequest) -> str:
+    """Return which of the programs runs."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def clickhouse() -> Iterator[FakeClickHouse]:
+    with fake_clickhouse() as fake:
+        yield fake
+
+
+@pytest.fixture(scope="module")
+def vector(
+    program: str, clickhouse: FakeClickHouse, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Substitute]:
+    with substitute(tmp_path_factory.mktemp("vector"), clickhouse.port, program) as running:
+        yield running
+
+
+def event(name: str, **fields: Any) -> str:
+    return json.dumps({"scope": "load:cvat", "timestamp": "1733480873.184401", "obj_name": name} | fields)
+
+
+def names(clickhouse: FakeClickHouse) -> list[str]:
+    return [row["obj_name"] for row in clickhouse.rows()]
+
+
+def post(vector: Substitute, *names: str) -> None:
+    assert vector.request("POST", body=f"[{','.join(map(event, names))}]")[0] == 200
+
+
+def test_what_is_no_event_becomes_a_dead_letter_and_is_answered_200(
+    vector: Substitute, clickhouse: FakeClickHouse
+) -> None:
+    before = len(clickhouse.rows("events_dead_letter"))
+    name = f"neighbour by {vector.program}"
+    body = f"[{event(name)}, {event('bad', task_id=-1)}]"
+    assert vector.request("POST", body=body)[0] == 200
+    assert vector.request("POST", body=b"<html>")[0] == 200
+    wait_until(lambda: len(clickhouse.rows("events_dead_letter")) == before + 2, "two dead letters")
+    reasons = {letter["reason"] for letter in clickhouse.rows("events_dead_letter")[before:]}
+    assert reasons == {"bad task_id", "not JSON"}
+    wait_until(lambda: name in names(clickhouse), "the neighbour")
+
+
+def test_the_insert_has_what_the_store_relies_on(vector: Substitute, clickhouse: FakeClickHouse) -> None:
+    post(vector, f"insert by {vector.program}")
+    wait_until(lambda: f"insert by {vector.program}" in names(clickhouse), "the row")
+    asked = clickhouse.requests[-1]
+    assert asked["query"] == "INSERT INTO events FORMAT JSONEachRow"
+    assert (asked["async_insert"], asked["input_format_skip_unknown_fields"]) == ("0", "0")
+    assert asked["authorization"] == "Basic dmVjdG9yOnBhc3Mgd29yZA=="  # vector:pass word
+
+
+ANSWERS = {
+    "poison": (400, "Code: 27. DB::Exception: Cannot parse input"),
+    "wrong password": (403, "Code: 516. DB::Exception: vector: Authentication failed"),
+    "no table": (404, "Code: 60. DB::Exception: Table cvat.events does not exist"),
+    "time-out": (408, "Code: 159. DB::Exception: Timeout exceeded"),
+    "too many": (429, ""),
+    "an unknown column": (500, "Code: 117. DB::Exception: Unknown field"),
+    "read-only": (500, "Code: 164. DB::Exception: Cannot execute query in readonly mode"),
+    "not implemented": (501, "Code: 48. DB::Exception: not implemented"),
+    "overloaded": (503, ""),
+    "elsewhere": (302, ""),
+}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS.keys())
+def test_whatever_clickhouse_answers_the_batch_is_sent_until_it_is_taken(
+    answer: tuple[int, str], vector: Substitute, clickhouse: FakeClickHouse
+) -> None:
+    name = f"kept {answer} by {vector.program}"
+    asked = len(clickhouse.requests)
+    clickhouse.answers += [answer]
+    post(vector, name)
+    wait_until(lambda: name in names(clickhouse), "the row")
+    assert not clickhouse.answers
+    assert len(clickhouse.requests) == asked + 2, "refused once, then taken"
+    assert names(clickhouse).count(name) == 1
+
+
+def test_kill_9_loses_nothing_and_doubles_nothing(program: str, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    accepted: list[str] = []
+    with substitute(tmp_path, port, program) as vector:
+        for round_ in range(3):  # ClickHouse is away
+            for number in range(5):
+                sent = [f"{round_} {number} {index}" for index in range(10)]
+                post(vector, *sent)
+                accepted += sent
+            vector.kill()
+            vector.start()
+        with fake_clickhouse(port) as clickhouse:
+            clickhouse.answers += [(503, "busy")]
+            wait_until(lambda: set(accepted) <= set(names(clickhouse)), "all rows")
+            assert sorted(names(clickhouse)) == sorted(accepted)
+
+
+def test_a_stop_with_clickhouse_away_keeps_what_waits(program: str, tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    with substitute(tmp_path, port, program) as vector:
+        post(vector, "waiting")
+        vector.stop()
+        with fake_clickhouse(port) as clickhouse:
+            vector.start()
+            wait_until(lambda: names(clickhouse) == ["waiting"], "the row")
+
+
+def test_the_port_moves_without_a_loss(program: str, tmp_path: Path) -> None:
+    (new,) = free_ports(1)
+    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port, program) as vector:
+        here = {"clickhouse_http_port": clickhouse.port}
+        old = vector.port
+        post(vector, "before the move")
+        write_configuration(tmp_path, vector_port=new, vector_extra_ports=[old], **here)
+        vector.reload()
+        post(vector, "to the old port")
+        vector.port = new
+        post(vector, "to the new port")
+        write_configuration(tmp_path, vector_port=new, **here)
+        vector.reload()
+        wait_until(lambda: not answers(old), "the old port is closed")
+        post(vector, "last")
+        wait_until(lambda: "last" in names(clickhouse), "the last row")
+        assert {"before the move", "to the old port", "to the new port"} <= set(names(clickhouse))
+
+
+DAMAGE = {
+    "half a file": lambda text: text[: len(text) // 2],
+    "an unknown option": lambda text: text.replace(
+        "[sinks.journal]", "[sinks.journal]\nno_such_option = true"
+    ),
+    "a program that does not compile": lambda text: text.replace('"unknown"\n', "unknown\n"),
+    "a global option": lambda text: text.replace("remove_trailing_whitespace = true", ""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_configuration_that_cannot_be_had_leaves_the_old_one_at_work(
+    damage: str, program: str, clickhouse: FakeClickHouse, tmp_path: Path
+) -> None:
+    (port,) = free_ports(1)
+    with substitute(tmp_path, clickhouse.port, program) as vector:
+        text = vector.config.read_text()
+        broken = DAMAGE[damage](marked(text, port))
+        assert broken != marked(text, port)
+        vector.config.write_text(broken)
+        assert vector.process
+        vector.process.send_signal(signal.SIGHUP)
+        for number in range(5):
+            post(vector, f"{program}, {damage} {number}")
+        wait_until(lambda: f"{program}, {damage} 4" in names(clickhouse), "the row")
+        # a good one is taken up after it
+        vector.config.write_text(text)
+        vector.reload()
+        assert not answers(port)
+
+
+def test_tls_and_a_password(program: str, tmp_path: Path) -> None:
+    with fake_clickhouse() as clickhouse:
+        _tls_and_a_password(program, clickhouse, tmp_path)
+
+
+def _tls_and_a_password(program: str, clickhouse: FakeClickHouse, tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "certificates")
+    pair = authority.issue("vector", ["127.0.0.1"])
+    files = {"vector_tls_certificate": tmp_path / "certificate.pem", "vector_tls_key": tmp_path / "key.pem"}
+    files["vector_tls_certificate"].write_text(pair.certificate)
+    files["vector_tls_key"].write_text(pair.key)
+    login = base64.b64encode(b"cvat:in gest").decode()
+    (port,) = free_ports(1)
+    config = write_configuration(
+        tmp_path, vector_port=port, clickhouse_http_port=clickhouse.port, vector_username="cvat", **files
+    )
+    (tmp_path / "var/lib/vector").mkdir(parents=True, exist_ok=True)
+    trust = ssl.create_default_context(cafile=authority.certificate_file)
+    vector = Substitute(tmp_path, port, config, tls=trust, program=program)
+    vector.start()
+    try:
+        for given, status in ((None, 401), ("Basic bm9ib2R5Og==", 401), (f"Basic {login}", 200)):
+            headers = {"Authorization": given} if given else {}
+            assert vector.request("POST", body=event(f"as {given}"), headers=headers)[0] == status
+        wait_until(lambda: f"as Basic {login}" in names(clickhouse), "the row")
+        assert "as None" not in names(clickhouse)
+        events.send([json.loads(event("client"))], "127.0.0.1", port, login=("cvat", "in gest"), tls=trust)
+        with pytest.raises(
+            UnreachableError, match=r"https://127.0.0.1:\d+ did not accept events \(it answered HTTP 401\)"
+        ):
+            events.send([{}], "127.0.0.1", port, login=("cvat", "wrong"), tls=trust)
+        wait_until(lambda: "client" in names(clickhouse), "the row")
+    finally:
+        vector.stop()
+
+
+def test_what_is_counted_is_stored_and_shown_to_prometheus(program: str, tmp_path: Path) -> None:
+    page, port = free_ports(2)
+    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port, program) as vector:
+        vector.stop()
+        vector.config = write_configuration(
+            tmp_path, vector_port=port, clickhouse_http_port=clickhouse.port, vector_metrics_port=page
+        )
+        vector.port = port
+        vector.start()
+        post(vector, "first")
+        post(vector, "second")
+
+        def latest() -> dict[tuple[str, str, str], float]:
+            return {
+                (row["name"], row["component"], row["tags"].get("status", "")): row["value"]
+                for row in clickhouse.rows("pipeline_metrics")
+            }
+
+        # what `status`, the dashboard and the alerts read
+        expected = {
+            ("component_received_events_total", "cvat", ""): 2,
+            ("component_sent_events_total", "events", ""): 2,
+            ("buffer_size_events", "events", ""): 0,
+            ("buffer_max_size_bytes", "events", ""): 2**30,
+        }
+        wait_until(lambda: expected.items() <= latest().items(), "metrics of the events", 120)
+        assert latest()["http_client_responses_total", "events", "200"] >= 1
+        wait_until(lambda: any(name == "filesystem_free_bytes" for name, _, _ in latest()), "the disk's")
+        connection = http.client.HTTPConnection("127.0.0.1", page, timeout=60)
+        connection.request("GET", "/metrics")
+        shown = connection.getresponse().read().decode()
+        connection.close()
+        assert "vector_component_received_events_total{" in shown
