@@ -321,7 +321,9 @@ def test_what_is_no_journal_is_refused(tmp_path: Path, name: str, content: bytes
 
 
 @pytest.mark.parametrize(
-    "content", [b"", EVENTS[0][:20], event(1, "x" * 2**20) + b"\n", EVENTS[0][:9] + plain(EVENTS[:2])]
+    "content",
+    [b"", EVENTS[0][:20], event(1, "x" * 2**20) + b"\n", EVENTS[0][:9] + plain(EVENTS[:2])],
+    ids=["nothing", "cut off", "a large event", "a whole one behind one that is cut off"],
 )
 def test_a_journal_that_has_just_begun_is_one(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "events-2026-01-31T10.jsonl").write_bytes(content)
