@@ -313,6 +313,7 @@ def test_a_file_that_is_removed_after_it_was_found_is_told(tmp_path: Path) -> No
         ("events-2026-01-31T10.jsonl.zst", zstd.compress(b"plain text\n"), "holds something else than events"),
         ("events-2026-01-31T10.jsonl.gz", member([b"plain text", b'{"a": 1}']), "holds something else than events"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "content",
 )  # fmt: skip
 def test_what_is_no_journal_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
@@ -321,7 +322,9 @@ def test_what_is_no_journal_is_refused(tmp_path: Path, name: str, content: bytes
 
 
 @pytest.mark.parametrize(
-    "content", [b"", EVENTS[0][:20], event(1, "x" * 2**20) + b"\n", EVENTS[0][:9] + plain(EVENTS[:2])]
+    "content",
+    [b"", EVENTS[0][:20], event(1, "x" * 2**20) + b"\n", EVENTS[0][:9] + plain(EVENTS[:2])],
+    ids=["nothing", "cut off", "a large event", "a whole one behind one that is cut off"],
 )
 def test_a_journal_that_has_just_begun_is_one(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "events-2026-01-31T10.jsonl").write_bytes(content)
