@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +13,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from grafana_client import GrafanaApi
 
 from cvat_analytics.endpoints import Endpoint
-from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.errors import UnreachableError
 
 # Every error is raised as well: without a handler of its own the driver's log goes onto standard error
 logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
@@ -106,19 +104,3 @@ class Access:
 def pairs(client: Client, query: str) -> dict[str, str]:
     """Return the rows of a query with two columns as a mapping."""
     return {str(key): str(value) for key, value in client.query(query).result_rows}
-
-
-def said(error: Exception) -> str:
-    """Return what an error says in one line, of ClickHouse's only what the server itself said."""
-    text = " ".join(str(error).split())
-    found = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |: While executing |$)", text)
-    return (found[1] if found else text)[:300].rstrip(". ")
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Turn what ClickHouse or the connection to it complains of into one message. Raises CvatAnalyticsError."""
-    try:
-        yield
-    except (ClickHouseError, OSError) as error:
-        raise CvatAnalyticsError(f"ClickHouse: {said(error)}") from None

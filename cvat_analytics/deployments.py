@@ -7,8 +7,9 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 
-from cvat_analytics.access import Access, plain_errors
+from cvat_analytics.access import Access
 from cvat_analytics.base.project import ROOT
+from cvat_analytics.connect.clickhouse_errors import plain_errors
 
 
 def record(access: Access, hosts: Iterable[str], changes: int) -> None:

@@ -8,7 +8,8 @@ from datetime import date, timedelta
 
 from clickhouse_connect.driver.client import Client
 
-from cvat_analytics.access import Access, plain_errors
+from cvat_analytics.access import Access
+from cvat_analytics.connect.clickhouse_errors import plain_errors
 from cvat_analytics.errors import CvatAnalyticsError, InputError
 
 LATE = timedelta(minutes=10)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cvat_analytics.access import Access
+from cvat_analytics.connect.clickhouse_errors import STORE
 from cvat_analytics.importing import copying, files, stock, tables
 from scripts.reach import reach, target_options
 
@@ -78,7 +79,7 @@ def import_(
 def _target(access: Access) -> tables.Table:
     # admin: the only user who may read the events as well as insert them, and make the tables that resuming needs
     client = access.client()
-    target = tables.find(client, access.database, "events", tables.STORE, fix="Deploy the stack first")
+    target = tables.find(client, access.database, "events", STORE, fix="Deploy the stack first")
     stock.refuse(target)
     return target
 

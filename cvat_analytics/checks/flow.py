@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cvat_analytics.access import Access
-from cvat_analytics.importing.tables import STORE, explained
+from cvat_analytics.connect.clickhouse_errors import STORE, explained
 
 RECENT_MINUTES = 15
 LIVE_SECONDS = (-5, 600)

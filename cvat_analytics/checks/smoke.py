@@ -20,9 +20,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from grafana_client.client import GrafanaException
 
 from cvat_analytics import dashboards, migrations, rebuild, render
-from cvat_analytics.access import Access, pairs, said
+from cvat_analytics.access import Access, pairs
 from cvat_analytics.checks import smoke_case
 from cvat_analytics.checks.smoke_case import Skipped, component, read_cases
+from cvat_analytics.connect.clickhouse_errors import error_text
 from cvat_analytics.dashboards.grafana import VIEWER
 from cvat_analytics.errors import CvatAnalyticsError
 from cvat_analytics.front_door import events_api
@@ -78,7 +79,7 @@ def _check(name: str, advice: str, check: Callable[[], str]) -> Result:
     except Skipped as reason:
         return Result(name, None, str(reason))
     except _FAILURES as error:
-        return Result(name, False, f"{said(error)}. What to do: {advice}")
+        return Result(name, False, f"{error_text(error)}. What to do: {advice}")
 
 
 def _schema(access: Access) -> str:
@@ -108,7 +109,7 @@ def _dashboards(access: Access) -> Iterator[Result]:
                 try:
                     client.query(dashboards.expand(query, dashboard, week))
                 except ClickHouseError as error:
-                    raise CvatAnalyticsError(f"{query.where}: {said(error)}") from None
+                    raise CvatAnalyticsError(f"{query.where}: {error_text(error)}") from None
             return f"all {len(dashboard.queries)} queries of the dashboard {dashboard.title!r} answer"
 
         advice = "`cvat-analytics deploy` brings the schema to what the dashboards need"

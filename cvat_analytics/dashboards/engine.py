@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from cvat_analytics.access import Access, said
+from cvat_analytics.access import Access
+from cvat_analytics.connect.clickhouse_errors import error_text
 from cvat_analytics.dashboards.places import Refusal
 from cvat_analytics.errors import UnreachableError
 
@@ -22,9 +23,9 @@ def refusal(access: Access) -> Refusal:
             # names, types and rights are all looked at; no data is read
             client.query(f"EXPLAIN PLAN {sql}")
         except ClickHouseError as error:
-            return said(error)
+            return error_text(error)
         except OSError as error:
-            raise UnreachableError(f"ClickHouse: {said(error)}") from None
+            raise UnreachableError(f"ClickHouse: {error_text(error)}") from None
         return ""
 
     return refused

@@ -1,4 +1,4 @@
-"""Which columns an event has, and whether a foreign table or dump can deliver them without a value being lost."""
+"""Whether a foreign table or dump can deliver them without a value being lost."""
 
 from __future__ import annotations
 
@@ -6,31 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 
 from cvat_analytics.errors import InputError
+from cvat_analytics.store.event_columns import COLUMNS, OPTIONAL
 
-COLUMNS = {
-    "scope": "String",
-    "obj_name": "Nullable(String)",
-    "obj_id": "Nullable(UInt64)",
-    "obj_val": "Nullable(String)",
-    "source": "String",
-    "timestamp": "DateTime64(3, 'Etc/UTC')",
-    "count": "Nullable(UInt32)",
-    "duration": "UInt32",
-    "project_id": "Nullable(UInt64)",
-    "task_id": "Nullable(UInt64)",
-    "job_id": "Nullable(UInt64)",
-    "user_id": "Nullable(UInt64)",
-    "user_name": "Nullable(String)",
-    "user_email": "Nullable(String)",
-    "org_id": "Nullable(UInt64)",
-    "org_slug": "Nullable(String)",
-    "payload": "Nullable(String)",
-    "access_token_id": "Nullable(UInt64)",
-}
-"""CVAT's own columns in CVAT's own order, with the types that ours have; CVAT's stock table is the same but for `count` with 16 bits."""
-
-# CVAT servers before 2025 do not know it
-OPTIONAL = {"access_token_id"}
 # what one development version of CVAT called it
 _OTHER_NAMES = {"access_token_id": "api_token"}
 

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
 
+from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.errors import CvatAnalyticsError
-from cvat_analytics.importing.tables import STORE, Table, explained, ranges
+from cvat_analytics.importing.tables import Table, ranges
 
 ROWS = 200_000
 """How many rows are copied or counted at a time: what is lost by an interruption, and what bounds the memory."""

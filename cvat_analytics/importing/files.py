@@ -20,11 +20,12 @@ from typing import BinaryIO
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from cvat_analytics.access import said
+from cvat_analytics.connect.clickhouse_errors import STORE, error_text, explained, problem
 from cvat_analytics.errors import CvatAnalyticsError, InputError
-from cvat_analytics.importing.columns import COLUMNS, match
-from cvat_analytics.importing.tables import INSERT_SETTINGS, STORE, Table, explained, problem
+from cvat_analytics.importing.columns import match
+from cvat_analytics.importing.tables import Table
 from cvat_analytics.pipeline import limits
+from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
 CHUNK_ROWS, CHUNK_BYTES = 50_000, 32 * 2**20
 LONGEST_ROW = limits.LINE
@@ -281,6 +282,6 @@ def _load_native(dump: Dump, table: Table, progress: Callable[[int], object]) ->
 def _damaged(dump: Dump, error: ClickHouseError, what: str) -> CvatAnalyticsError:
     if getattr(error, "name", None) in _DATA_ERRORS:
         return InputError(
-            f"file {dump.path}: {what} cannot be read: {said(error)}. The dump is damaged or truncated. Nothing has been imported"
+            f"file {dump.path}: {what} cannot be read: {error_text(error)}. The dump is damaged or truncated. Nothing has been imported"
         )
     return problem(STORE, error)

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
-import urllib3.exceptions
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager
 
-from cvat_analytics.access import said
-from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
-from cvat_analytics.importing.columns import COLUMNS, match
+from cvat_analytics.connect.clickhouse_errors import error_text, explained
+from cvat_analytics.errors import InputError, UnreachableError
+from cvat_analytics.importing.columns import match
+from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
-STORE = "the stack's ClickHouse"
-"""What the target is called in messages."""
-INSERT_SETTINGS = {
-    "async_insert": 0,
-    # a block that was inserted before, and deleted since, must not be taken for a repetition
-    "insert_deduplicate": 0,
-    # a chunk may hold events of many months
-    "max_partitions_per_insert_block": 0,
-}
 _BLOCK = 2**20
 
 
@@ -154,7 +144,7 @@ def connect(url: str, user: str, password: str) -> Client:
             pool_mgr=get_pool_manager(),
         )
     except (ClickHouseError, OSError) as error:
-        raise UnreachableError(f"{url}: cannot be reached as {user}: {said(error)}") from None
+        raise UnreachableError(f"{url}: cannot be reached as {user}: {error_text(error)}") from None
 
 
 def find(
@@ -177,26 +167,6 @@ def find(
     # what `SELECT *` does not show is computed from the rest
     found = {row[0]: row[1] for row in described if row[2] not in ("MATERIALIZED", "ALIAS")}
     return Table(client, database, name, match(found, f"{where}, table {database}.{name}", leave_out), where)
-
-
-@contextmanager
-def explained(where: str) -> Iterator[None]:
-    """Let what ClickHouse refuses, and a lost connection to it, be one of our errors that begins with `where`."""
-    try:
-        yield
-    except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
-        raise problem(where, error) from None
-
-
-def problem(where: str, error: Exception) -> CvatAnalyticsError:
-    """Return `error` as one of ours: ClickHouse has refused something, or the connection is gone."""
-    if getattr(error, "name", None) == "ACCESS_DENIED":
-        return InputError(f"{where}: {said(error)}")
-    if getattr(error, "name", None):
-        return CvatAnalyticsError(f"{where}: {said(error)}")
-    return UnreachableError(
-        f"{where}: the connection is lost ({said(error)}). Run the same command again: it goes on from there"
-    )
 
 
 def engine(table: Table) -> tuple[str, str]:

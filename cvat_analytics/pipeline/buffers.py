@@ -17,8 +17,8 @@ from datetime import UTC, datetime, timedelta
 from cvat_analytics.access import Access
 from cvat_analytics.checks import flow
 from cvat_analytics.checks.flow import Refusal
+from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.errors import InputError
-from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.pipeline import journal
 from cvat_analytics.pipeline.replay import Range, Replay
 from cvat_analytics.shell import Shell

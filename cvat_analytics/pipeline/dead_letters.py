@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from cvat_analytics.access import Access
+from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.errors import InputError
-from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.moments import refuse_backwards, text
 from cvat_analytics.pipeline.originals import Originals
 

@@ -17,8 +17,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
-from cvat_analytics.importing.tables import STORE, explained
 from cvat_analytics.moments import text
 from cvat_analytics.pipeline import limits
 from cvat_analytics.pipeline.dead_letters import ID, MARK, SAME, Choice, DeadLetters

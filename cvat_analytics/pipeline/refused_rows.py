@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from cvat_analytics.access import said
+from cvat_analytics.connect.clickhouse_errors import error_text
 from cvat_analytics.errors import CvatAnalyticsError
 
 REASON = "refused by ClickHouse"
@@ -36,7 +36,7 @@ class Refused:
         found = re.search(r"\bcode:? (\d+)", str(error), re.IGNORECASE)
         if found is None or int(found[1]) in _NOT_OF_A_ROW:
             raise error
-        words = said(error)
+        words = error_text(error)
         if len(self.rows) >= MOST:
             raise CvatAnalyticsError(
                 f"ClickHouse refuses more than {MOST:,} rows of one batch, the last one with: {words}. That is not about single rows: put "

@@ -14,10 +14,10 @@ import lz4.frame  # type: ignore[import-untyped]
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from cvat_analytics.importing.columns import COLUMNS
-from cvat_analytics.importing.tables import INSERT_SETTINGS, STORE, explained
+from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.pipeline.journal_text import Damage
 from cvat_analytics.pipeline.refused_rows import Refused
+from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
 _COLUMNS = ", ".join(COLUMNS)
 _LIMITS = {"UInt32": 2**32, "UInt64": 2**64}

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.export import cvats_way
-from cvat_analytics.importing.columns import COLUMNS
+from cvat_analytics.store.event_columns import COLUMNS
 from tests.api.test_exports import download
 from tests.store import Store
 

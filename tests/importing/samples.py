@@ -8,7 +8,7 @@ import json
 import random
 from typing import Any
 
-from cvat_analytics.importing.columns import COLUMNS
+from cvat_analytics.store.event_columns import COLUMNS
 from tests.store import Store
 
 STOCK_COLUMNS = COLUMNS | {"count": "Nullable(UInt16)"}

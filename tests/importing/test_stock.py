@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from cvat_analytics.importing import stock
-from cvat_analytics.importing.columns import COLUMNS
 from cvat_analytics.importing.tables import Table
+from cvat_analytics.store.event_columns import COLUMNS
 from tests.importing.samples import STOCK_COLUMNS, content, events, fill, stock_table
 from tests.store import Store, running
 

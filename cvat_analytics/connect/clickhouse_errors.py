@@ -1,0 +1,51 @@
+"""What ClickHouse refuses, and a lost connection to it, as one of our errors with one line of text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import urllib3.exceptions
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
+
+STORE = "the stack's ClickHouse"
+"""What it is called in messages."""
+
+
+def error_text(error: Exception) -> str:
+    """Return what an error says in one line, of ClickHouse's only what the server itself said."""
+    text = " ".join(str(error).split())
+    found = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |: While executing |$)", text)
+    return (found[1] if found else text)[:300].rstrip(". ")
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what ClickHouse or the connection to it complains of into one message. Raises CvatAnalyticsError."""
+    try:
+        yield
+    except (ClickHouseError, OSError) as error:
+        raise CvatAnalyticsError(f"ClickHouse: {error_text(error)}") from None
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Let what ClickHouse refuses, and a lost connection to it, be one of our errors that begins with `where`."""
+    try:
+        yield
+    except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+        raise problem(where, error) from None
+
+
+def problem(where: str, error: Exception) -> CvatAnalyticsError:
+    """Return `error` as one of ours: ClickHouse has refused something, or the connection is gone."""
+    if getattr(error, "name", None) == "ACCESS_DENIED":
+        return InputError(f"{where}: {error_text(error)}")
+    if getattr(error, "name", None):
+        return CvatAnalyticsError(f"{where}: {error_text(error)}")
+    return UnreachableError(
+        f"{where}: the connection is lost ({error_text(error)}). Run the same command again: it goes on from there"
+    )

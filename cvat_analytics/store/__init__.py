@@ -1,0 +1,1 @@
+"""What ClickHouse holds."""
