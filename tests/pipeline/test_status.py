@@ -92,7 +92,7 @@ def test_what_waits_and_what_was_refused(access: Access) -> None:
         measured(access, name, "events", 1, value, since=timedelta(seconds=5), host="elsewhere")
     measured(access, "journal_size_bytes", "journal", 4096, since=timedelta(seconds=5), host="elsewhere")
     access.client().command(
-        "INSERT INTO cvat.events_dead_letter SELECT now64(3) - 60, 'not JSON', '', toString(generateUUIDv4())"
+        "INSERT INTO cvat.events_dead_letter (received_at, reason, message, original) SELECT now64(3) - 60, 'not JSON', '', toString(generateUUIDv4())"
     )
     found = flow.of(access)
     assert flow.Buffer("events", "elsewhere", 7, 250, 1000) in found.buffers

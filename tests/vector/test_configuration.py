@@ -127,7 +127,7 @@ def test_what_is_large_comes_alone_into_every_disk_buffer(document: dict[str, An
     assert durable.keys() == {"events", "dead_letters", "large_bodies"}
     for name, inputs in durable.items():
         together = [each for each in inputs if types[each] != "throttle"]
-        assert together == (["normalise"] if name == "events" else []), name
+        assert together == {"events": ["normalise"], "large_bodies": ["wake"]}.get(name, []), name
     assert document["transforms"]["normalise"]["inputs"] == ["split"]
     assert limits.WORST_RECORD < limits.RECORD * 3 // 4
     assert limits.VECTOR_BODY < limits.RECORD * 19 // 20
