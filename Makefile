@@ -46,7 +46,7 @@ test: setup .venv/.dev ## run every check and test, real hosts included
 
 check: .venv/.dev ## formatting, lint, types
 	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && \
-	  $(BIN)/mypy --python-version 3.10 -p cvat_analytics.api -m cvat_analytics.users -m cvat_analytics.errors
+	  $(BIN)/mypy --python-version 3.10 -p cvat_analytics.api -m cvat_analytics.credentials.users
 
 wheel: setup ## build the wheel into dist/
 	@$(UV) build -q --wheel --no-build-isolation -p $(BIN)/python -o dist .

@@ -11,8 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from cvat_analytics import inventory, migrations, plugin, render
-from cvat_analytics.files import UNITS, Paths, RenderedFile
+from cvat_analytics.config import inventory
+from cvat_analytics.rendering import plugin, render
+from cvat_analytics.rendering.files import UNITS, Paths, RenderedFile
+from cvat_analytics.store import migrations
 from deploys import packages
 from deploys.facts import STATE_DIRECTORY
 from deploys.plan import clickhouse_client

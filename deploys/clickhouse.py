@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cvat_analytics import migrations, render
-from cvat_analytics.files import UNITS, fingerprint
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.files import UNITS, fingerprint
+from cvat_analytics.store import migrations
 from deploys import operations, packages, schema_operations
 from deploys.plan import Plan, clickhouse_client
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from pyinfra import host
 from pyinfra.api import StringCommand, operation
 
-from cvat_analytics.front_door import cvat_env
+from cvat_analytics.gateway import cvat_env
 from deploys.facts import STATE_DIRECTORY, FileText
 from deploys.operations import Commands
 from deploys.plan import Plan

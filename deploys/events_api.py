@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cvat_analytics.files import RenderedFile, fingerprint
-from cvat_analytics.front_door import events_api, events_api_archive, events_api_wheels
+from cvat_analytics.rendering import events_api, events_api_archive, events_api_wheels
+from cvat_analytics.rendering.files import RenderedFile, fingerprint
 from deploys import operations, package_operations
 from deploys.plan import Plan
 

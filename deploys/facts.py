@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 
 from pyinfra.api import FactBase
 
-from cvat_analytics import migrations
-from cvat_analytics.files import UNITS
-from cvat_analytics.front_door.gateway import UNIT as GATEWAY_UNIT
+from cvat_analytics.gateway.gateway import UNIT as GATEWAY_UNIT
+from cvat_analytics.rendering.files import UNITS
+from cvat_analytics.store import migrations
 
 STATE_DIRECTORY = "/var/lib/cvat-analytics"
 """Where the deploy remembers which configuration a service was last started with."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cvat_analytics.files import fingerprint
-from cvat_analytics.front_door import gateway
+from cvat_analytics.gateway import gateway
+from cvat_analytics.rendering.files import fingerprint
 from deploys import gateway_operations, operations, package_operations
 from deploys.plan import Plan
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cvat_analytics import certificates
-from cvat_analytics.files import RenderedFile, fingerprint
-from cvat_analytics.front_door import gateway
+from cvat_analytics.credentials import certificates
+from cvat_analytics.gateway import gateway
+from cvat_analytics.rendering.files import RenderedFile, fingerprint
 from deploys import gateway_operations, operations, package_operations
 from deploys.plan import Plan
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cvat_analytics import alerts, plugin, render, secrets
-from cvat_analytics.files import UNITS, fingerprint
+from cvat_analytics.credentials import secrets
+from cvat_analytics.rendering import alerts, plugin, render
+from cvat_analytics.rendering.files import UNITS, fingerprint
 from deploys import operations, package_operations, packages, tls
 from deploys.plan import Plan
 

@@ -19,8 +19,8 @@ from pathlib import PurePosixPath
 from pyinfra import host, logger
 from pyinfra.api import FileUploadCommand, StringCommand, operation
 
-from cvat_analytics.files import RenderedFile
-from cvat_analytics.topology import ClickHouseEndpoint
+from cvat_analytics.config.topology import ClickHouseEndpoint
+from cvat_analytics.rendering.files import RenderedFile
 from deploys import tls
 from deploys.facts import (
     STATE_DIRECTORY,

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from pyinfra.api.operation import OperationMeta
 
-from cvat_analytics.errors import InputError
-from cvat_analytics.files import RenderedFile
-from cvat_analytics.settings import Settings
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.settings import Settings
+from cvat_analytics.rendering.files import RenderedFile
 from deploys import package_operations
 from deploys.operations import managed_files
 

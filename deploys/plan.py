@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING
 from pyinfra import context, host
 from pyinfra.api.exceptions import PyinfraError
 
-from cvat_analytics import alerts, certificates, inventory, migrations, tls
-from cvat_analytics.errors import InputError
-from cvat_analytics.files import Paths
-from cvat_analytics.front_door import events_api_archive, events_api_wheels, gateway
-from cvat_analytics.pipeline.limits import LARGE_BUFFER
-from cvat_analytics.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context
-from cvat_analytics.settings import COMPONENTS, Settings
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import inventory
+from cvat_analytics.config.limits import LARGE_BUFFER
+from cvat_analytics.config.settings import COMPONENTS, Settings
+from cvat_analytics.credentials import certificates
+from cvat_analytics.gateway import gateway
+from cvat_analytics.rendering import alerts, events_api_archive, events_api_wheels, tls
+from cvat_analytics.rendering.files import Paths
+from cvat_analytics.rendering.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context
+from cvat_analytics.store import migrations
 from deploys import packages
 from deploys.facts import Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
 from deploys.report import tell
 
 if TYPE_CHECKING:
-    from cvat_analytics.topology import Topology
+    from cvat_analytics.config.topology import Topology
 
 SUPPORTED = {("debian", "12"), ("debian", "13"), ("ubuntu", "22.04"), ("ubuntu", "24.04")}
 # What may hold a port of the stack before a deploy: its own services, by the name of their process

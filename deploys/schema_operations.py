@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from pyinfra import host, logger
 from pyinfra.api import OperationError, StringCommand, operation
 
-from cvat_analytics import migrations, rebuild
-from cvat_analytics.errors import CvatAnalyticsError, InputError
-from cvat_analytics.migrations import Script
-from cvat_analytics.settings import Settings
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.config.settings import Settings
+from cvat_analytics.store import migrations, rebuild
+from cvat_analytics.store.migrations import Script
 from deploys.facts import Answer, Schema, SchemaState
 from deploys.operations import Commands
 

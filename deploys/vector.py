@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cvat_analytics import render
-from cvat_analytics.files import UNITS, Effect, RenderedFile, fingerprint
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.files import UNITS, Effect, RenderedFile, fingerprint
 from deploys import operations, package_operations, packages, tls, vector_operations
 from deploys.plan import Plan
 

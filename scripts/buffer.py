@@ -12,14 +12,14 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import remote
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.checks import health
+from cvat_analytics.connect import remote
+from cvat_analytics.connect.remote import ReachedHost
+from cvat_analytics.connect.shell import Shell
 from cvat_analytics.embedded import stack
-from cvat_analytics.errors import CvatAnalyticsError, InputError
-from cvat_analytics.files import UNITS, Paths
-from cvat_analytics.pipeline.buffers import SINKS, Buffers, Kept, Place
-from cvat_analytics.remote import ReachedHost
-from cvat_analytics.shell import Shell
+from cvat_analytics.operate.buffers import SINKS, Buffers, Kept, Place
+from cvat_analytics.rendering.files import UNITS, Paths
 from scripts.reach import target_options
 from scripts.replay import run
 from scripts.target import DEFAULT_DIRECTORY

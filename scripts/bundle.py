@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics.front_door import events_api_wheels
-from cvat_analytics.front_door.events_api_wheels import MACHINES, SYSTEMS, Target
+from cvat_analytics.rendering import events_api_wheels
+from cvat_analytics.rendering.events_api_wheels import MACHINES, SYSTEMS, Target
 
 
 @click.group()

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives import hashes
 
-from cvat_analytics import inventory as inventories
-from cvat_analytics.certificates import RENEW_BEFORE
-from cvat_analytics.errors import InputError
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.credentials.certificates import RENEW_BEFORE
 from scripts.target import inventory_option
 
 

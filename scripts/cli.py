@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.base.errors import CvatAnalyticsError
 
 COMMANDS = (
     "init", "demo", "up", "down", "status", "smoke", "working-time", "dashboards", "replay", "dead-letters", "buffer", "cvat-env", "deploy", "bundle", "secrets", "import", "stock", "export", "users", "certificates",

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import inventory as inventories
-from cvat_analytics import topology
-from cvat_analytics.certificates import Authority
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config import topology
+from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.embedded import stack
-from cvat_analytics.errors import InputError
-from cvat_analytics.front_door import cvat_env as library
+from cvat_analytics.gateway import cvat_env as library
 from scripts.reach import target_options
 from scripts.target import DEFAULT_DIRECTORY
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics.access import Access
+from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.connect.access import Access
 from cvat_analytics.dashboards import DASHBOARDS, engine, exchange, lint
 from cvat_analytics.dashboards.grafana import Grafana
 from cvat_analytics.dashboards.places import Refusal
-from cvat_analytics.errors import CvatAnalyticsError
 from scripts.reach import reach, target_options
 from scripts.target import DEFAULT_DIRECTORY
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import click
 
-from cvat_analytics import remote
+from cvat_analytics.connect import remote
 from cvat_analytics.embedded import stack
-from cvat_analytics.files import Paths
 from cvat_analytics.pipeline import originals
 from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry
+from cvat_analytics.rendering.files import Paths
 from scripts.moments import Moment
 from scripts.reach import reach, target_options
 from scripts.target import DEFAULT_DIRECTORY

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import team, working_time_report
-from cvat_analytics.access import Access
+from cvat_analytics import demo as team
+from cvat_analytics.connect.access import Access
 from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import events
+from cvat_analytics.store import working_time_report
 from scripts.smoke import report
 from scripts.target import directory_option
 from scripts.up import wait_for_interrupt

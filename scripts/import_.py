@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics.access import Access
+from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE
 from cvat_analytics.importing import copying, files, stock, tables
 from scripts.reach import reach, target_options

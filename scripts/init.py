@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
-from cvat_analytics.errors import InputError
 
 
 @click.command()

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from cvat_analytics import remote
-from cvat_analytics.access import Access
+from cvat_analytics.connect import remote
+from cvat_analytics.connect.access import Access
 from cvat_analytics.embedded import stack
 from scripts.target import DEFAULT_DIRECTORY
 

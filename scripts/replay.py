@@ -11,13 +11,13 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import remote
-from cvat_analytics.access import Access
+from cvat_analytics.connect import remote
+from cvat_analytics.connect.access import Access
 from cvat_analytics.embedded import stack
-from cvat_analytics.files import Paths
 from cvat_analytics.pipeline import journal, refused_rows
 from cvat_analytics.pipeline import replay as library
 from cvat_analytics.pipeline.replay_store import Outcome
+from cvat_analytics.rendering.files import Paths
 from scripts.moments import Moment
 from scripts.reach import reach, target_options
 from scripts.target import DEFAULT_DIRECTORY

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import inventory as inventories
-from cvat_analytics import remote, rotation
-from cvat_analytics import secrets as library
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.connect import remote
+from cvat_analytics.credentials import secrets as library
 from cvat_analytics.embedded import stack
-from cvat_analytics.errors import InputError
+from cvat_analytics.operate import rotation
 from scripts import deploy
 from scripts.reach import target_options
 from scripts.target import DEFAULT_DIRECTORY, inventory_option

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics.access import Access
 from cvat_analytics.checks.smoke import Result, run
+from cvat_analytics.connect.access import Access
 from scripts.reach import reach, target_options
 
 

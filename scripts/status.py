@@ -10,11 +10,12 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import remote
 from cvat_analytics.checks import status as library
 from cvat_analytics.checks.flow import RECENT_MINUTES, Flow, Port, Refusal, Sources
 from cvat_analytics.checks.status import Report
+from cvat_analytics.connect import remote
 from cvat_analytics.embedded import stack
+from cvat_analytics.embedded import status as embedded
 from scripts.reach import target_options
 from scripts.target import DEFAULT_DIRECTORY
 
@@ -34,7 +35,7 @@ def status(directory: Path | None, inventory: Path | None, as_json: bool) -> Non
             report = library.of_hosts(described, access, hosts)
     else:
         running = stack.find(directory or DEFAULT_DIRECTORY)
-        report, logs = library.of_embedded(running), running.processes
+        report, logs = embedded.report(running), running.processes
     if as_json:
         click.echo(json.dumps(_plain(report), default=lambda moment: moment.isoformat()))
     else:

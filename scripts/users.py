@@ -8,13 +8,13 @@ from urllib.parse import urljoin
 
 import click
 
-from cvat_analytics import inventory as inventories
-from cvat_analytics import users as library
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config.settings import Settings
+from cvat_analytics.credentials import users as library
+from cvat_analytics.credentials.users import User, Users
 from cvat_analytics.embedded import stack
-from cvat_analytics.errors import InputError
-from cvat_analytics.front_door import events_api
-from cvat_analytics.settings import Settings
-from cvat_analytics.users import User, Users
+from cvat_analytics.rendering import events_api
 from scripts.reach import target_options
 from scripts.target import DEFAULT_DIRECTORY
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import working_time_report
-from cvat_analytics.setting_types import parse_duration
+from cvat_analytics.config.types import parse_duration
+from cvat_analytics.store import working_time_report
 from scripts.reach import reach, target_options
 
 

@@ -12,9 +12,11 @@ from pathlib import Path
 
 from selenium import webdriver
 
-from cvat_analytics import dashboards, render, working_time_report
+from cvat_analytics import dashboards
 from cvat_analytics.checks.smoke import run
 from cvat_analytics.embedded import stack
+from cvat_analytics.rendering import render
+from cvat_analytics.store import working_time_report
 from scripts.demo import go_on, send_history
 from tests.browser import Page, chromium
 

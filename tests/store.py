@@ -21,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics import migrations, secrets, topology
-from cvat_analytics.access import Access
-from cvat_analytics.endpoints import Endpoint
-from cvat_analytics.files import Paths
-from cvat_analytics.render import ROOT, Context, clickhouse_files
-from cvat_analytics.settings import GROUPS
+from cvat_analytics.config import topology
+from cvat_analytics.config.endpoints import Endpoint
+from cvat_analytics.config.settings import GROUPS
+from cvat_analytics.connect.access import Access
+from cvat_analytics.credentials import secrets
+from cvat_analytics.rendering.files import Paths
+from cvat_analytics.rendering.render import ROOT, Context, clickhouse_files
+from cvat_analytics.store import migrations
 
 PACKAGE_FILES = ROOT / "cvat_analytics" / "embedded" / "package_files"
 

@@ -19,7 +19,7 @@ from clickhouse_connect.driver.client import Client
 from benchmarks.pipeline.reloading import answers, marked
 from benchmarks.report import BenchmarkError
 from cvat_analytics.embedded import stack
-from cvat_analytics.files import Paths
+from cvat_analytics.rendering.files import Paths
 
 PATIENCE = 300.0
 _EVENT = (

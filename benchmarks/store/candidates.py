@@ -14,8 +14,8 @@ import click
 from benchmarks.report import table
 from benchmarks.store import histories
 from benchmarks.store.engine import Engine
-from cvat_analytics import migrations
-from cvat_analytics.render import ROOT
+from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.store import migrations
 from tests.store import running
 
 FILES = Path(__file__).parent / "candidates"

@@ -12,7 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from cvat_analytics.api import app, config, service
-from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.base.errors import CvatAnalyticsError
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from cvat_analytics.api.callers import Caller, Credentials
 from cvat_analytics.api.config import Config
 from cvat_analytics.api.directories import TIMEOUT_SECONDS, Memory
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.api.trust import trusted
+from cvat_analytics.base.tls_context import trusted
 
 PROVEN_SECONDS = 60.0
 """How long it is taken for granted that CVAT's `/analytics` still refuses strangers."""

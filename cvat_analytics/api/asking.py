@@ -14,7 +14,7 @@ from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.filters import Filters, SomeFilters
 from cvat_analytics.api.problems import bad_request
 from cvat_analytics.api.service import Service, store_problem
-from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.base.errors import CvatAnalyticsError
 
 
 def in_organization(request: Request, caller: Caller, query: SomeFilters) -> SomeFilters:

@@ -21,7 +21,7 @@ from types import TracebackType
 from urllib.parse import urlencode
 
 from cvat_analytics.api.config import ClickHouseConfig
-from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 
 PIECE = 1 << 20
 """Bytes that are read at once."""

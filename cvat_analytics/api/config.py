@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-from cvat_analytics.errors import InputError
+from cvat_analytics.base.errors import InputError
 
 
 @dataclass(frozen=True)

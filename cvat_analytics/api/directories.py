@@ -14,11 +14,11 @@ from typing import Any
 
 import httpx
 
-from cvat_analytics import users
 from cvat_analytics.api.callers import Caller, Credentials, Organization
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.api.trust import trusted
-from cvat_analytics.errors import InputError
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.tls_context import trusted
+from cvat_analytics.credentials import users
 
 REMEMBERED_SECONDS = 30.0
 """How long an answer about somebody is used again: whoever loses a right keeps it for at most this long."""

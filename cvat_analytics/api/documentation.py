@@ -12,15 +12,9 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from cvat_analytics.api.ingest import ClientEvents
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.schemas import ProblemDetails
+from cvat_analytics.base.swagger_ui import ASSETS, assets
 
 STATIC = Path(__file__).parent / "static"
-ASSETS = {
-    "swagger-ui.css": "text/css",
-    "swagger-ui-bundle.js": "text/javascript",
-    "favicon-32x32.png": "image/png",
-}
-"""What of Swagger UI is needed."""
-
 _POLICY = {
     # Swagger UI sets styles on its elements and shows its pictures as data
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -39,12 +33,6 @@ _LOGINS = {
 }
 
 router = APIRouter(include_in_schema=False)
-
-
-def assets() -> Path:
-    """Return where Swagger UI lies: beside this module in a wheel, among npm's packages in a checkout."""
-    packed = STATIC / "swagger-ui"
-    return packed if packed.is_dir() else Path(__file__).parents[2] / "node_modules" / "swagger-ui-dist"
 
 
 @router.get("/api/events/docs")

@@ -19,7 +19,7 @@ from cvat_analytics.api.config import ExportsConfig
 from cvat_analytics.api.filters import Selection
 from cvat_analytics.api.jobs import ATTEMPTS, Job, Shelf
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 
 log = logging.getLogger("cvat_analytics.api")
 

@@ -26,7 +26,7 @@ from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.sendings import Sendings
 from cvat_analytics.api.streams import Turns
 from cvat_analytics.api.vector import Vector
-from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 
 FAILURE_SECONDS = 0.5
 """How long the answer to a wrong login takes at least."""

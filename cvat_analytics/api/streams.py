@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from cvat_analytics.api.clickhouse import Answer
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.tracing import BrokenOff
-from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.base.errors import CvatAnalyticsError
 
 try:
     from compression import zstd  # type: ignore[import-not-found,unused-ignore]

@@ -10,7 +10,7 @@ import httpx
 
 from cvat_analytics.api.config import VectorConfig
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.api.trust import pinned
+from cvat_analytics.base.tls_context import pinned
 
 TIMEOUT_SECONDS = 10.0
 

@@ -1,1 +1,5 @@
-"""What every room stands on: errors, files, time, where the project's own files are. Imports nothing of ours."""
+"""What every room stands on: errors, timestamps, TLS contexts, where the project's own files are.
+
+Imports nothing of ours; everything may import it. Some of it runs on the hosts' own Python 3.10, with the events API.
+Begin with `errors`: what an operator reads when something is wrong.
+"""

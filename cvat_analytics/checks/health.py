@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from cvat_analytics.access import Access
-from cvat_analytics.certificates import RENEW_BEFORE
-from cvat_analytics.endpoints import Endpoint
-from cvat_analytics.errors import CvatAnalyticsError
-from cvat_analytics.files import UNITS
+from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.config.endpoints import Endpoint
+from cvat_analytics.connect.access import Access
+from cvat_analytics.credentials.certificates import RENEW_BEFORE
+from cvat_analytics.rendering.files import UNITS
 
 State = Literal["stopped", "not answering", "failing", "running"]
 """From the worst to the best: `failing` answers, but not as it must."""

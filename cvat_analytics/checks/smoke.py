@@ -19,14 +19,15 @@ import httpx
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from grafana_client.client import GrafanaException
 
-from cvat_analytics import dashboards, migrations, rebuild, render
-from cvat_analytics.access import Access, pairs
+from cvat_analytics import dashboards
+from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.checks import smoke_case
 from cvat_analytics.checks.smoke_case import Skipped, component, read_cases
+from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.connect.clickhouse_errors import error_text
 from cvat_analytics.dashboards.grafana import VIEWER
-from cvat_analytics.errors import CvatAnalyticsError
-from cvat_analytics.front_door import events_api
+from cvat_analytics.rendering import events_api, render
+from cvat_analytics.store import migrations, rebuild
 
 _FAILURES = (
     CvatAnalyticsError,

@@ -17,9 +17,9 @@ from typing import Any, Literal
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from pydantic import TypeAdapter, ValidationError
 
-from cvat_analytics.access import Access
-from cvat_analytics.endpoints import Endpoint
-from cvat_analytics.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.config.endpoints import Endpoint
+from cvat_analytics.connect.access import Access
 from cvat_analytics.pipeline import events
 
 CASES = Path(__file__).parent / "smoke_cases"

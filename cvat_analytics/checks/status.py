@@ -8,19 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import get_args
 
-from cvat_analytics.access import Access
+from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.checks import flow, health
 from cvat_analytics.checks.flow import Flow
 from cvat_analytics.checks.health import Health, State
-from cvat_analytics.embedded import stack as embedded
-from cvat_analytics.endpoints import listening, trust, url
-from cvat_analytics.errors import CvatAnalyticsError
-from cvat_analytics.files import UNITS
-from cvat_analytics.inventory import Stack
-from cvat_analytics.remote import ReachedHost
-from cvat_analytics.settings import Settings
-from cvat_analytics.shell import Shell
-from cvat_analytics.topology import LOOPBACK
+from cvat_analytics.config.endpoints import listening, trust, url
+from cvat_analytics.config.inventory import Stack
+from cvat_analytics.config.settings import Settings
+from cvat_analytics.config.topology import LOOPBACK
+from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.remote import ReachedHost
+from cvat_analytics.connect.shell import Shell
+from cvat_analytics.rendering.files import UNITS
 
 _PACKAGES = {
     "clickhouse": "clickhouse-server",
@@ -67,31 +66,13 @@ class Report:
         return set(self.states.values()) == {"running"} and not (self.flow and self.flow.refusals)
 
 
-def of_embedded(running: embedded.Stack) -> Report:
-    """Return how an embedded stack is."""
-    access = running.access()
-    settings = access.clickhouse.settings
-    ports = {
-        "clickhouse": settings.clickhouse_http_port,
-        "vector": settings.vector_port,
-        "viewer": settings.grafana_port,
-        "events_api": settings.events_api_port,
-    }
-    versions = {"clickhouse": _clickhouse_version(access)}
-    parts = [
-        Part(name, embedded.HOST, state, versions.get(name, ""), url(LOOPBACK, ports[name], tls=False))
-        for name, state in embedded.status(running.directory).items()
-    ]
-    return _with_flow(parts, access)
-
-
 def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> Report:
     """Return how a deployed stack is. Raises UnreachableError when a host does not let us look, or no longer."""
     names = list(stack.topology.settings)
     with ThreadPoolExecutor(len(names)) as pool:
         found = pool.map(lambda name: _of_host(stack, name, hosts[name]), names)
         parts = [part for parts in found for part in parts]
-    report = _with_flow(parts, access)
+    report = with_flow(parts, access)
     if not report.fine or report.problems:
         access.ensure_connected()
     return report
@@ -137,15 +118,9 @@ def _units(shell: Shell, components: Iterable[str]) -> dict[str, tuple[bool, str
     return {each[0]: (each[1:2] == ["active"], "".join(each[2:3])) for each in fields if each}
 
 
-def _with_flow(parts: Sequence[Part], access: Access) -> Report:
+def with_flow(parts: Sequence[Part], access: Access) -> Report:
+    """Return the report of these parts, with what ClickHouse knows of the pipeline if it can be asked."""
     try:
         return Report(parts, flow.of(access))
     except CvatAnalyticsError as error:
         return Report(parts, None, [f"the pipeline cannot be looked at: {error}"])
-
-
-def _clickhouse_version(access: Access) -> str:
-    try:
-        return str(access.client().server_version)
-    except CvatAnalyticsError:
-        return ""

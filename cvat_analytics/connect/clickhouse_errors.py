@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import urllib3.exceptions
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 
 STORE = "the stack's ClickHouse"
 """What it is called in messages."""

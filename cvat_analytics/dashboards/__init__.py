@@ -2,6 +2,8 @@
 
 The smoke test, the tests and the viewer run the panels' own SQL with this, so that what they see is what Grafana's users
 will see.
+
+Imports `connect` and what is below it. Begin with `model`; the files themselves are in `grafana/dashboards/`.
 """
 
 from cvat_analytics.dashboards.expansion import expand

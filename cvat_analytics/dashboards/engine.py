@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from cvat_analytics.access import Access
+from cvat_analytics.base.errors import UnreachableError
+from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import error_text
 from cvat_analytics.dashboards.places import Refusal
-from cvat_analytics.errors import UnreachableError
 
 
 def refusal(access: Access) -> Refusal:

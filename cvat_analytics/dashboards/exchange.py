@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.config.settings import Settings
 from cvat_analytics.dashboards import languages, site
 from cvat_analytics.dashboards.difference import difference
 from cvat_analytics.dashboards.grafana import Found, Grafana
@@ -20,8 +22,6 @@ from cvat_analytics.dashboards.lint import Finding, lint, lint_model
 from cvat_analytics.dashboards.model import DASHBOARDS, read, tidy
 from cvat_analytics.dashboards.places import Model, Refusal, nearest
 from cvat_analytics.dashboards.tidying import tidied
-from cvat_analytics.errors import CvatAnalyticsError, InputError
-from cvat_analytics.settings import Settings
 
 _MESSAGE = "cvat-analytics dashboards push"
 

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards.interpolation import ALL, REFERENCE, Value, Values, formatted, is_all
 from cvat_analytics.dashboards.macro_grammar import NEWEST, Call, interpolate, pieces, without_comments
 from cvat_analytics.dashboards.macros import MACROS, ONLY_NEWEST, TimeRange, Times, browser_interval, table
 from cvat_analytics.dashboards.model import Dashboard, Query
-from cvat_analytics.errors import InputError
 
 _CONDITIONAL = "$__conditionalAll"
 _QUOTED = re.compile(

@@ -13,8 +13,8 @@ from typing import Any
 
 from grafana_client.client import GrafanaException, GrafanaUnauthorizedError
 
-from cvat_analytics.access import Access
-from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.connect.access import Access
 
 FOLDER = "CVAT"
 """The folder into which the provider puts our dashboards (templates/grafana/dashboards.yaml.j2)."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from cvat_analytics.errors import InputError
+from cvat_analytics.base.errors import InputError
 
 LANGUAGES = Path(__file__).parents[2] / "grafana" / "languages"
 """One file per language: a list of pairs, the English text (`en`) and the translation under the language's code."""

@@ -17,6 +17,7 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards import macro_versions
 from cvat_analytics.dashboards.expansion import expand, sent_by_the_browser
 from cvat_analytics.dashboards.interpolation import Values
@@ -24,7 +25,6 @@ from cvat_analytics.dashboards.macros import TimeRange
 from cvat_analytics.dashboards.model import Dashboard, Query, Variable, variables
 from cvat_analytics.dashboards.places import Model, Problems, Refusal, name_of, nearest, panels
 from cvat_analytics.dashboards.scopes import SCOPES
-from cvat_analytics.errors import InputError
 
 _END = datetime(2026, 1, 8, tzinfo=UTC)
 _RANGE = TimeRange(_END - timedelta(days=7), _END)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards.interpolation import ALL
-from cvat_analytics.errors import InputError
 
 DASHBOARDS = Path(__file__).parents[2] / "grafana" / "dashboards"
 """The files in git, which are the source of truth."""

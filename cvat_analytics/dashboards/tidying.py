@@ -11,10 +11,10 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cvat_analytics.config.settings import Settings
 from cvat_analytics.dashboards import defaults
 from cvat_analytics.dashboards.model import DATASOURCE_TYPE, DATASOURCE_UID
 from cvat_analytics.dashboards.places import Model, panels
-from cvat_analytics.settings import Settings
 
 _PLUGIN_VERSION: str = Settings.model_fields["grafana_plugin_version"].default
 

@@ -20,9 +20,9 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.project import IS_CHECKOUT, ROOT
 from cvat_analytics.embedded import fetch
-from cvat_analytics.errors import CvatAnalyticsError, InputError
 
 LIBRARY_PACKAGE = f"@chdb/lib-linux-{'arm64' if platform.machine() == 'aarch64' else 'x64'}-gnu"
 _LIBRARY = Path("node_modules") / LIBRARY_PACKAGE / "libchdb.so"

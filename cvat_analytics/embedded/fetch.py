@@ -10,8 +10,8 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.project import ROOT, cache_directory
-from cvat_analytics.errors import CvatAnalyticsError, InputError
 
 _LOCK = ROOT / "package-lock.json"
 

@@ -13,7 +13,7 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.base.errors import CvatAnalyticsError
 
 
 @dataclass(frozen=True)

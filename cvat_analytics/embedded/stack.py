@@ -21,17 +21,18 @@ from typing import Any
 
 import jinja2
 
-from cvat_analytics import deployments, migrations, rebuild, render, secrets, topology
-from cvat_analytics.access import Access, pairs
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.checks.health import State
+from cvat_analytics.config import limits, topology
+from cvat_analytics.config.endpoints import Endpoint, listening
+from cvat_analytics.connect.access import Access, pairs
+from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import engine
 from cvat_analytics.embedded.processes import Part, Processes, is_ready
-from cvat_analytics.endpoints import Endpoint, listening
-from cvat_analytics.errors import InputError
-from cvat_analytics.files import Paths, RenderedFile, fingerprint
-from cvat_analytics.front_door import events_api
-from cvat_analytics.pipeline import limits
-from cvat_analytics.render import Context
+from cvat_analytics.rendering import events_api, render
+from cvat_analytics.rendering.files import Paths, RenderedFile, fingerprint
+from cvat_analytics.rendering.render import Context
+from cvat_analytics.store import deployments, migrations, rebuild
 
 HOST = "embedded"
 PARTS = ("clickhouse", "vector", "events_api", "viewer")

@@ -2,4 +2,6 @@
 
 `columns` says which tables and dumps fit, `tables` counts and sends events, `files` makes a dump readable as a table,
 `copying` moves the events day by day and compares both sides. `stock` converts a stock table where it stands.
+
+Imports `pipeline` and what is below it. Begin with `copying`.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from cvat_analytics.errors import InputError
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.store.event_columns import COLUMNS, OPTIONAL
 
 # what one development version of CVAT called it

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
 
+from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
-from cvat_analytics.errors import CvatAnalyticsError
 from cvat_analytics.importing.tables import Table, ranges
 
 ROWS = 200_000

@@ -20,11 +20,11 @@ from typing import BinaryIO
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.config import limits
 from cvat_analytics.connect.clickhouse_errors import STORE, error_text, explained, problem
-from cvat_analytics.errors import CvatAnalyticsError, InputError
 from cvat_analytics.importing.columns import match
 from cvat_analytics.importing.tables import Table
-from cvat_analytics.pipeline import limits
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
 CHUNK_ROWS, CHUNK_BYTES = 50_000, 32 * 2**20

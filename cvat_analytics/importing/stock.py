@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 from clickhouse_connect.driver.client import Client
 
-from cvat_analytics import migrations, rebuild, render
-from cvat_analytics.access import Access, pairs
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
-from cvat_analytics.errors import CvatAnalyticsError, InputError
 from cvat_analytics.importing.copying import ROWS, Copy, Ledger, Progress, plan
 from cvat_analytics.importing.tables import Table, find, ranges
+from cvat_analytics.rendering import render
+from cvat_analytics.store import migrations, rebuild
 from cvat_analytics.store.event_columns import INSERT_SETTINGS
 
 ASIDE = "events_stock"

@@ -12,8 +12,8 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager
 
+from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.connect.clickhouse_errors import error_text, explained
-from cvat_analytics.errors import InputError, UnreachableError
 from cvat_analytics.importing.columns import match
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 

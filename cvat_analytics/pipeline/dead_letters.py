@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from cvat_analytics.access import Access
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.timestamps import refuse_backwards, text
+from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
-from cvat_analytics.errors import InputError
-from cvat_analytics.moments import refuse_backwards, text
 from cvat_analytics.pipeline.originals import Originals
 
 ID = "lower(hex(sipHash64(received_at, reason, message, original, original_sha256)))"

@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.base.timestamps import text
+from cvat_analytics.config import limits
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
-from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
-from cvat_analytics.moments import text
-from cvat_analytics.pipeline import limits
 from cvat_analytics.pipeline.dead_letters import ID, MARK, SAME, Choice, DeadLetters
 from cvat_analytics.pipeline.originals import MissingOriginal
 

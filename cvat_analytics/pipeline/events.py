@@ -20,7 +20,7 @@ import httpx
 import requests
 from logstash_async.transport import HttpTransport
 
-from cvat_analytics.errors import UnreachableError
+from cvat_analytics.base.errors import UnreachableError
 
 Event = dict[str, Any]
 """One event, with the names and the types that it has on the wire."""

@@ -17,12 +17,12 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from cvat_analytics.errors import InputError
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.connect.shell import Shell
 from cvat_analytics.pipeline.journal_text import EVENT, Damage, Lines, Report, Stream, could_be, unpacked
-from cvat_analytics.shell import Shell
 
 _NAME = re.compile(r"(events-(\d{4}-\d{2}-\d{2})(?:T(\d{2}))?\.jsonl(?:\.gz)?)(\.zst)?")
-"""The name of a journal file: the hour of arrival (templates/vector/vector.toml.j2), at first the day; with `.zst` packed."""
+"""The name of a journal file: the hour of arrival (templates/vector.toml.j2), at first the day; with `.zst` packed."""
 _HEAD = 2**18
 """Bytes of a file that tell whether it is a journal."""
 PACKED = ".zst"

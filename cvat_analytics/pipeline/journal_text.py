@@ -19,7 +19,7 @@ try:
 except ImportError:  # before Python 3.14
     from backports import zstd
 
-from cvat_analytics.pipeline import limits
+from cvat_analytics.config import limits
 
 EVENT = re.compile(rb'^\{.*?"timestamp": ?"(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}\.\d{3})".*\}$', re.DOTALL)
 """A line of the journal and in it the event's time. Within a JSON text a quote has a backslash: the match is the field."""

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cvat_analytics.errors import CvatAnalyticsError
-from cvat_analytics.shell import Shell
+from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.connect.shell import Shell
 
 if sys.version_info >= (3, 14):
     from compression.zstd import ZstdDecompressor

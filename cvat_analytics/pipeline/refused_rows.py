@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.connect.clickhouse_errors import error_text
-from cvat_analytics.errors import CvatAnalyticsError
 
 REASON = "refused by ClickHouse"
 """The reason of such a letter. Its original is the row, which `dead-letters retry` sends through Vector again."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from cvat_analytics.access import Access
-from cvat_analytics.errors import InputError
-from cvat_analytics.moments import refuse_backwards, text
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.timestamps import refuse_backwards, text
+from cvat_analytics.connect.access import Access
 from cvat_analytics.pipeline.journal import File
 from cvat_analytics.pipeline.journal_text import EVENT, Damage
 from cvat_analytics.pipeline.replay_store import Batch, Outcome, Store

@@ -11,9 +11,9 @@ import tarfile
 from contextlib import suppress
 from pathlib import Path
 
-from cvat_analytics.front_door import events_api_archive
-from cvat_analytics.front_door.events_api_wheels import PYTHONS
-from cvat_analytics.settings import validate
+from cvat_analytics.config.settings import validate
+from cvat_analytics.rendering import events_api_archive
+from cvat_analytics.rendering.events_api_wheels import PYTHONS
 from tests.api.harness import Program
 
 VERSIONS = sorted(set(PYTHONS.values()), key=lambda version: [int(part) for part in version.split(".")])

@@ -263,7 +263,7 @@ def test_passwords_cannot_be_guessed_at_speed(local_api: Api):
 
 
 def test_without_a_cvat_the_users_file_says_who_may_see_what(local_api: Api):
-    from cvat_analytics import users
+    from cvat_analytics.credentials import users
 
     for name, expected in {"worker": 10, "nameless": 0}.items():
         with local_api.client(name) as client:

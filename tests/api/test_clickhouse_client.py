@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from cvat_analytics.api.clickhouse import ClickHouse, QueryError
 from cvat_analytics.api.config import ClickHouseConfig
 from cvat_analytics.api.streams import EventStream, Turns
-from cvat_analytics.errors import UnreachableError
+from cvat_analytics.base.errors import UnreachableError
 
 
 def one_answer(pieces: list[bytes], ends: bool = True) -> ClickHouse:

@@ -13,10 +13,11 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics import secrets, users
-from cvat_analytics.access import Access
-from cvat_analytics.errors import InputError, UnreachableError
-from cvat_analytics.front_door import events_api, exporting
+from cvat_analytics.api import exporting
+from cvat_analytics.base.errors import InputError, UnreachableError
+from cvat_analytics.connect.access import Access
+from cvat_analytics.credentials import secrets, users
+from cvat_analytics.rendering import events_api
 from scripts.cli import main as cli
 from tests.api.data import EVENTS, START
 from tests.store import Store, context, free_ports, way_to

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cvat_analytics import secrets, topology
 from cvat_analytics.api import config
-from cvat_analytics.files import Paths
-from cvat_analytics.front_door import events_api
-from cvat_analytics.render import Context
+from cvat_analytics.config import topology
+from cvat_analytics.credentials import secrets
+from cvat_analytics.rendering import events_api
+from cvat_analytics.rendering.files import Paths
+from cvat_analytics.rendering.render import Context
 
 GROUPS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"], "events_api": ["c"], "gateway": []}
 

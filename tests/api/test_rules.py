@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cvat_analytics import working_time as stated
 from cvat_analytics.api import jobs, problems, queries, streams
 from cvat_analytics.api.clickhouse import written
 from cvat_analytics.api.filters import Filters
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.tracing import Tracing
 from cvat_analytics.api.working_time import DURATION_SCOPES, THRESHOLD_MS, Action, Ids, amounts
+from cvat_analytics.store import working_time as stated
 
 IDS = st.builds(Ids, st.none() | st.integers(1, 3), st.none() | st.integers(1, 2), st.none())
 ACTIONS = st.lists(

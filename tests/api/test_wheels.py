@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics.errors import InputError
-from cvat_analytics.front_door import events_api_archive, events_api_wheels
-from cvat_analytics.front_door.events_api_wheels import Target
-from cvat_analytics.settings import validate
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.settings import validate
+from cvat_analytics.rendering import events_api_archive, events_api_wheels
+from cvat_analytics.rendering.events_api_wheels import Target
 from scripts.cli import main
 from tests.api import pythons
 from tests.serving import QuietServer, served

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import pipeline
 from benchmarks.pipeline.delay import delays
 from benchmarks.pipeline.rig import body
-from cvat_analytics import render
+from cvat_analytics.rendering import render
 from tests.vector.conftest import context
 
 
@@ -21,7 +21,7 @@ def test_a_body_has_events_as_cvat_sends_them() -> None:
 
 
 def test_without_the_journal_the_configuration_is_otherwise_the_same() -> None:
-    text = render.render("vector/vector.toml.j2", context(Path("/")).variables())
+    text = render.render("vector.toml.j2", context(Path("/")).variables())
     whole, bare = tomllib.loads(text), tomllib.loads(pipeline.without_journal(text))
     assert whole["sinks"].pop("journal")["type"] == "file"
     assert bare == whole

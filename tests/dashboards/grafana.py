@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics import render
-from cvat_analytics.access import Access
+from cvat_analytics.connect.access import Access
 from cvat_analytics.dashboards.grafana import Grafana
-from cvat_analytics.render import Context
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.render import Context
 from tests.dashboards.grafana_stand_in import StandIn, serving
 from tests.store import way_to
 

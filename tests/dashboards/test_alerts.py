@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from cvat_analytics import alerts, render
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.settings import Settings, validate
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, Dashboard, Query, TimeRange, expand
 from cvat_analytics.dashboards.lint_sql import _databases, _parsed, _scopes
 from cvat_analytics.dashboards.macro_versions import differences
-from cvat_analytics.errors import InputError
-from cvat_analytics.settings import Settings, validate
+from cvat_analytics.rendering import alerts, render
 from tests.store import Store, context, running
 
 NAMES = [rule.name for rule in alerts.rules(Settings())]

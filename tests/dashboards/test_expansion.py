@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards import ALL, Dashboard, Query, TimeRange, Values, Variable, expand, load
-from cvat_analytics.errors import InputError
 
 # the documentation's own example range
 RANGE = TimeRange(

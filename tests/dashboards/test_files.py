@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from cvat_analytics.config.settings import Settings
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, Dashboard, load, tidy
-from cvat_analytics.settings import Settings
 
 DASHBOARDS = load()
 DATASOURCE = {"type": DATASOURCE_TYPE, "uid": DATASOURCE_UID}

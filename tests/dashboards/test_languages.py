@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import render
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.settings import Settings
 from cvat_analytics.dashboards import Dashboard, languages, load, site
-from cvat_analytics.errors import InputError
-from cvat_analytics.settings import Settings
+from cvat_analytics.rendering import render
 
 CODES = [file.stem for file in sorted(languages.LANGUAGES.glob("*.yaml"))]
 DASHBOARDS = load()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards import DASHBOARDS, DATASOURCE_TYPE, DATASOURCE_UID
 from cvat_analytics.dashboards.lint import lint, lint_model
-from cvat_analytics.errors import InputError
 from tests.dashboards.engine import refusal_of
 from tests.store import Store
 

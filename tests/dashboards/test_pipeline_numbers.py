@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cvat_analytics.dashboards import Dashboard
-from cvat_analytics.render import ROOT
+from cvat_analytics.rendering.render import ROOT
 from tests.dashboards.events import Event, time_of
 from tests.dashboards.flow import Flow, Reading
 from tests.dashboards.shown import Shown, bucket, first_value, system_rows
@@ -177,8 +177,8 @@ def test_dead_letters(pipeline: Shown, flow: Flow, interval: timedelta) -> None:
 
 
 def test_what_the_panels_ask_for_is_what_vector_sends(pipeline: Shown) -> None:
-    templates = ROOT / "templates" / "vector"
-    measure = (templates / "measure.vrl").read_text()
+    templates = ROOT / "templates"
+    measure = (templates / "vector" / "measure.vrl").read_text()
     sent = set(re.search(r'kept = split\("([^"]+)"', measure)[1].split())  # type: ignore[index]
     components = set(
         re.findall(

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from cvat_analytics.dashboards import Dashboard, Query, Values, expand, load
-from cvat_analytics.render import grafana_files
+from cvat_analytics.rendering.render import grafana_files
 from tests.dashboards.events import RANGE
 from tests.dashboards.flow import Flow
 from tests.dashboards.plugin_driver import PluginDriver

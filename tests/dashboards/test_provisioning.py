@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from cvat_analytics import render, topology
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import topology
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, exchange, load
 from cvat_analytics.dashboards.grafana import FOLDER
-from cvat_analytics.errors import InputError
-from cvat_analytics.files import RenderedFile
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.files import RenderedFile
 from tests.store import context
 
 # https://grafana.com/docs/grafana/latest/setup-grafana/configure-grafana/

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics.access import Access
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.connect.access import Access
 from cvat_analytics.dashboards import DASHBOARDS, exchange, load
 from cvat_analytics.dashboards.exchange import Outcome
 from cvat_analytics.dashboards.grafana import FOLDER, Grafana
 from cvat_analytics.dashboards.tidying import tidied
-from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
 from scripts import dashboards as command
 from scripts.cli import main
 from tests.dashboards.grafana import converted_back, edit, running

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from cvat_analytics.config.settings import Settings
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, Dashboard, load, tidy
 from cvat_analytics.dashboards.difference import difference
 from cvat_analytics.dashboards.tidying import tidied, tidy_sql
-from cvat_analytics.settings import Settings
 from tests.dashboards.grafana import converted_back, saved_by_the_editor
 
 every_dashboard = pytest.mark.parametrize("dashboard", load(), ids=lambda dashboard: dashboard.file.stem)

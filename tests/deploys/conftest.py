@@ -16,7 +16,8 @@ from pyinfra.api.deploy import add_deploy, deploy
 from pyinfra.api.operations import run_ops
 from pyinfra.context import ctx_inventory
 
-from cvat_analytics import render, secrets
+from cvat_analytics.credentials import secrets
+from cvat_analytics.rendering import render
 
 DEBIAN_12 = """os_id=debian
 os_version=12
@@ -65,7 +66,7 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     """
     monkeypatch.setattr("sys.argv", ["pyinfra", str(tmp_path / "hosts.py"), "deploy.py"])
     secrets.init(tmp_path / "secrets.json")
-    monkeypatch.setattr("cvat_analytics.front_door.events_api_archive.archive", lambda *about: b"archive")
+    monkeypatch.setattr("cvat_analytics.rendering.events_api_archive.archive", lambda *about: b"archive")
 
     def run(
         groups: dict[str, list[str]] | None = None,

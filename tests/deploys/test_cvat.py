@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics.front_door import cvat_env
+from cvat_analytics.gateway import cvat_env
 from deploys.report import FILE
 from tests.deploys.conftest import Deploy
 
@@ -19,7 +19,7 @@ SETTINGS = {"vector_listen_address": "10.0.0.5", "vector_port": 9282}
 
 @pytest.fixture(autouse=True)
 def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
 class Report:

@@ -8,7 +8,7 @@ import re
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from cvat_analytics import migrations
+from cvat_analytics.store import migrations
 from deploys.facts import _ANSWERED as ANSWERED
 
 THREE = {"clickhouse": ["@fake/a"], "vector": ["@fake/b"], "grafana": ["@fake/c"]}
@@ -17,7 +17,7 @@ ADDRESSES = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name i
 
 @pytest.fixture(autouse=True)
 def _plugin_archive(monkeypatch):
-    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
 def test_everything_is_installed_before_anything_is_configured_and_configured_before_anything_starts(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from cvat_analytics import secrets
+from cvat_analytics.credentials import secrets
 from deploys import operations
 
 FILE = "/etc/grafana/provisioning/alerting/cvat-analytics.yaml"
@@ -18,7 +18,7 @@ MAIL = {"alert_emails": ["ops@example.org"], "smtp_host": "mail.example.org:587"
 
 @pytest.fixture(autouse=True)
 def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
 @pytest.fixture

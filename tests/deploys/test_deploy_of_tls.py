@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import render, secrets, topology
-from cvat_analytics.certificates import Authority
-from cvat_analytics.render import Context
+from cvat_analytics.config import topology
+from cvat_analytics.credentials import secrets
+from cvat_analytics.credentials.certificates import Authority
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.render import Context
 from deploys import vector_operations
 from tests.deploys.conftest import Deploy
 
@@ -21,7 +23,7 @@ TLS = {"clickhouse_tls": True, "vector_tls": True, "grafana_tls": True}
 
 @pytest.fixture(autouse=True)
 def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
 def test_what_runs_beside_clickhouse_s_clients_asks_through_tls_and_verifies(

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cvat_analytics.errors import InputError
-from cvat_analytics.front_door import events_api_archive
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.rendering import events_api_archive
 from tests.deploys.conftest import OFFERS
 from tests.deploys.test_deploy import refusal
 
@@ -14,7 +14,7 @@ UNIT = "cvat-analytics-events-api"
 
 @pytest.fixture(autouse=True)
 def _archives(monkeypatch):
-    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
 def test_it_is_unpacked_before_it_is_configured_and_started_after_the_store(run_deploy):
@@ -59,7 +59,7 @@ def test_no_password_is_in_a_command(run_deploy):
 
 
 def test_a_bundle_without_its_wheels_is_refused_before_any_change(run_deploy, monkeypatch, tmp_path):
-    monkeypatch.setattr("cvat_analytics.front_door.events_api_archive.archive", ARCHIVE)
+    monkeypatch.setattr("cvat_analytics.rendering.events_api_archive.archive", ARCHIVE)
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     for offer in OFFERS.splitlines():
@@ -78,7 +78,7 @@ def test_a_machine_that_cannot_get_the_wheels_is_refused_before_any_change(run_d
     def archive(*about):
         raise InputError("no index")
 
-    monkeypatch.setattr("cvat_analytics.front_door.events_api_archive.archive", archive)
+    monkeypatch.setattr("cvat_analytics.rendering.events_api_archive.archive", archive)
     assert refusal(run_deploy, groups=EVERYTHING) == "no index"
     # and where a host has them already nothing is made
     there = {"events-api.sha256": [events_api_archive.digest("3.11", "amd64")]}

@@ -11,7 +11,7 @@ ADDRESS = {"grafana_root_url": "https://analytics.example.org/analytics/"}
 
 @pytest.fixture(autouse=True)
 def _archives(monkeypatch):
-    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
 def test_nginx_of_the_distribution_is_kept_from_starting_and_ours_starts_last(run_deploy):

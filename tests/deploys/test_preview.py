@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics import plugin, secrets
-from cvat_analytics.certificates import Authority
-from cvat_analytics.settings import validate
+from cvat_analytics.config.settings import validate
+from cvat_analytics.credentials import secrets
+from cvat_analytics.credentials.certificates import Authority
+from cvat_analytics.rendering import plugin
 from tests.deploys.conftest import DEBIAN_12, OFFERS
 from tests.hosts.command import Outcome, cvat_analytics
 

@@ -17,7 +17,7 @@ ANSWER = "events\tReplacingMergeTree ORDER BY x\\'\\t\napplied\ninit.sql\t9a3b\n
 
 @pytest.fixture(autouse=True)
 def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
 def asked(tmp_path: Path, unit: str, silences: int) -> tuple[SchemaState | None, int]:

@@ -22,10 +22,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from cvat_analytics.certificates import Authority
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.embedded import engine
-from cvat_analytics.errors import InputError
-from cvat_analytics.files import RenderedFile
+from cvat_analytics.rendering.files import RenderedFile
 from deploys import operations
 from tests import missing
 from tests.store import free_ports

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from cvat_analytics import render
-from cvat_analytics.render import Context
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.render import Context
 from deploys import vector_operations
 from tests.deploys.conftest import Deploy
 from tests.store import free_ports
@@ -21,7 +21,7 @@ from tests.vector.conftest import context
 
 @pytest.fixture(autouse=True)
 def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.plugin.archive", lambda settings, architecture: b"archive")
+    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
 def host_context(**settings: object) -> Context:
@@ -61,7 +61,7 @@ def test_a_buffer_that_does_not_fit_is_refused(run_deploy: Deploy) -> None:
 )
 def test_only_ports_that_come_and_go_are_changed_by_a_reload(settings: dict[str, object], how: str) -> None:
     before, after = (
-        render.render("vector/vector.toml.j2", host_context(**values).variables())
+        render.render("vector.toml.j2", host_context(**values).variables())
         for values in ({}, settings)
     )
     assert vector_operations.change(before, after) == how

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics.files import RenderedFile
+from cvat_analytics.rendering.files import RenderedFile
 from deploys import operations
 from deploys.facts import FileState
 

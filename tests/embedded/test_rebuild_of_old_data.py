@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import migrations
 from cvat_analytics.embedded import stack
-from cvat_analytics.migrations import Script
 from cvat_analytics.pipeline import events
+from cvat_analytics.store import migrations
+from cvat_analytics.store.migrations import Script
 
 FORMER = Script(
     "init.sql", "once", (Path(__file__).parents[1] / "schema" / "former" / "init.sql").read_text()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import team
+from cvat_analytics import demo as team
 from cvat_analytics.embedded import processes, stack
 from cvat_analytics.pipeline import events
 from tests.store import free_row

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import plugin
 from cvat_analytics.base.project import ROOT
+from cvat_analytics.config.settings import validate
 from cvat_analytics.embedded import engine
-from cvat_analytics.settings import validate
+from cvat_analytics.rendering import plugin
 from tests.deploys.conftest import DEBIAN_12, OFFERS
 from tests.store import free_row
 

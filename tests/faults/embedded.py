@@ -26,12 +26,12 @@ from typing import Any
 
 from benchmarks import machine
 from cvat_analytics.checks import flow
+from cvat_analytics.config.topology import Topology
 from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import journal
 from cvat_analytics.pipeline.journal_text import Damage
 from cvat_analytics.pipeline.refused_rows import REASON
-from cvat_analytics.render import Context
-from cvat_analytics.topology import Topology
+from cvat_analytics.rendering.render import Context
 from tests.faults.account import Found, Kept
 from tests.faults.proxy import ADDRESS, FaultProxy
 

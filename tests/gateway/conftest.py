@@ -21,10 +21,11 @@ from typing import Any
 import httpx
 import pytest
 
-from cvat_analytics import certificates, secrets, topology
-from cvat_analytics.files import Paths
-from cvat_analytics.front_door import gateway
-from cvat_analytics.render import Context
+from cvat_analytics.config import topology
+from cvat_analytics.credentials import certificates, secrets
+from cvat_analytics.gateway import gateway
+from cvat_analytics.rendering.files import Paths
+from cvat_analytics.rendering.render import Context
 from tests.api.fake_cvat import FakeCvat
 from tests.missing import give_up
 from tests.serving import served

@@ -21,8 +21,8 @@ from typing import Any
 import httpx
 import yaml
 
-from cvat_analytics.certificates import Authority
-from cvat_analytics.front_door import traefik
+from cvat_analytics.credentials.certificates import Authority
+from cvat_analytics.gateway import traefik
 from tests.missing import give_up
 from tests.store import free_ports
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import users
 from cvat_analytics.api.gateway_routes import encoded
-from cvat_analytics.render import render
+from cvat_analytics.credentials import users
+from cvat_analytics.rendering.render import render
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import Api, FakeVector, running_api
 from tests.serving import served

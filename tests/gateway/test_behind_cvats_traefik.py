@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cvat_analytics import certificates, topology
-from cvat_analytics.front_door import cvat_env
+from cvat_analytics.config import topology
+from cvat_analytics.credentials import certificates
+from cvat_analytics.gateway import cvat_env
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import FakeVector, running_api
 from tests.serving import served

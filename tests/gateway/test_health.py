@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics.access import Access
-from cvat_analytics.certificates import CERTIFICATE_LIFETIME, Authority
+from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.checks import health, smoke
 from cvat_analytics.checks.health import Health
 from cvat_analytics.checks.smoke_case import Case, Skipped, read_cases, run
-from cvat_analytics.endpoints import Endpoint, Trust, listening, trust
-from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.config.endpoints import Endpoint, Trust, listening, trust
+from cvat_analytics.connect.access import Access
+from cvat_analytics.credentials.certificates import CERTIFICATE_LIFETIME, Authority
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import FakeVector, running_api
 from tests.serving import served
@@ -157,7 +157,7 @@ def test_a_certificate_that_ends_or_is_not_ours_is_told(
         ("good", CERTIFICATE_LIFETIME, 61), ("soon", CERTIFICATE_LIFETIME, 30), ("ended", CERTIFICATE_LIFETIME, -1),
         ("short", quarter, 29), ("short-soon", quarter, 20),
     ):  # fmt: skip
-        monkeypatch.setattr("cvat_analytics.certificates.CERTIFICATE_LIFETIME", life)
+        monkeypatch.setattr("cvat_analytics.credentials.certificates.CERTIFICATE_LIFETIME", life)
         # made as if at a time from which on it has that many days left
         authority.issue(name, names, now=datetime.now(UTC) - life + timedelta(days=left, hours=1))
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics.settings import GROUPS
+from cvat_analytics.config.settings import GROUPS
 
 from .host import SUDO_PASSWORD, Host
 

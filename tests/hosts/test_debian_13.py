@@ -4,8 +4,8 @@ OpenSSL are newer than those of Debian 12, on which the other tests run. It is i
 
 from __future__ import annotations
 
-from cvat_analytics.front_door.events_api_wheels import Target
-from cvat_analytics.settings import COMPONENTS
+from cvat_analytics.config.settings import COMPONENTS
+from cvat_analytics.rendering.events_api_wheels import Target
 
 from . import image, packages
 from .command import cvat_analytics, deploy, smoke

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cvat_analytics.settings import COMPONENTS
+from cvat_analytics.config.settings import COMPONENTS
 
 from . import image
 from .command import PROGRAM, cvat_analytics, deploy, smoke

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from cvat_analytics.errors import UnreachableError
+from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.pipeline import events
 
 from .command import cvat_analytics, deploy

@@ -6,8 +6,8 @@ import base64
 from collections.abc import Callable
 from pathlib import Path
 
-from cvat_analytics import migrations
-from cvat_analytics.migrations import Script
+from cvat_analytics.store import migrations
+from cvat_analytics.store.migrations import Script
 
 from .command import cvat_analytics, deploy
 from .conftest import HostFactory

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics.certificates import Authority
+from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.pipeline import events
 
 from .command import cvat_analytics, deploy, smoke

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics.access import Access
+from cvat_analytics.connect.access import Access
 from scripts.cli import main
 from tests.store import Store, running, way_to
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import migrations
-from cvat_analytics.access import Access
+from cvat_analytics.connect.access import Access
 from cvat_analytics.importing import copying, files
+from cvat_analytics.store import migrations
 from cvat_analytics.store.event_columns import COLUMNS
 from tests.importing.samples import content, cvat_csv, events, fill, stock_table
 from tests.store import Store

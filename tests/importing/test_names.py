@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import migrations
-from cvat_analytics.render import ROOT
+from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.store import migrations
 from tests.store import Store
 
 (SQL,) = (script.sql for script in migrations.read(ROOT / "clickhouse") if script.name == "views/names.sql")

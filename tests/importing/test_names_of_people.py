@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cvat_analytics import migrations
+from cvat_analytics.store import migrations
 from tests.importing.test_names import SQL
 from tests.store import Store
 

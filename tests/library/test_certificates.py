@@ -7,9 +7,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 
-from cvat_analytics import certificates
-from cvat_analytics.certificates import Authority
-from cvat_analytics.errors import InputError
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.credentials import certificates
+from cvat_analytics.credentials.certificates import Authority
 
 NAMES = ("analytics.example.org", "10.0.0.5")
 

@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import inventory, remote, secrets
-from cvat_analytics.access import Access
-from cvat_analytics.certificates import Authority
-from cvat_analytics.endpoints import Endpoint, Trust
-from cvat_analytics.errors import InputError, UnreachableError
+from cvat_analytics.base.errors import InputError, UnreachableError
+from cvat_analytics.config import inventory
+from cvat_analytics.config.endpoints import Endpoint, Trust
+from cvat_analytics.config.settings import validate
+from cvat_analytics.connect import remote
+from cvat_analytics.connect.access import Access
+from cvat_analytics.credentials import secrets
+from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.pipeline import events
 from cvat_analytics.pipeline.dead_letters import DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry
-from cvat_analytics.settings import validate
 from tests.tls_server import listening_with
 
 FRONT = ["grafana", "events_api", "gateway"]

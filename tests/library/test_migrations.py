@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_analytics import migrations, render
-from cvat_analytics.errors import InputError
-from cvat_analytics.migrations import Script
-from cvat_analytics.settings import validate
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.settings import validate
+from cvat_analytics.rendering import render
+from cvat_analytics.store import migrations
+from cvat_analytics.store.migrations import Script
 
 INIT = Script("init.sql", "once", "CREATE TABLE a")
 FIRST = Script("migrations/0001_first.sql", "once", "ALTER TABLE a")

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import plugin
-from cvat_analytics.errors import InputError
-from cvat_analytics.settings import Settings, validate
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.settings import Settings, validate
+from cvat_analytics.rendering import plugin
 
 
 def archive(**files: str) -> bytes:

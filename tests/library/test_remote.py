@@ -13,8 +13,9 @@ import paramiko
 import pytest
 from click.testing import CliRunner, Result
 
-from cvat_analytics import remote, secrets
-from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.connect import remote
+from cvat_analytics.credentials import secrets
 from scripts.cli import main
 from tests.serving import QuietServer, served
 from tests.ssh_server import LOGIN, SSHServer, ssh_server

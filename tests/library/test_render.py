@@ -9,9 +9,11 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from cvat_analytics import memory, render, secrets, topology
-from cvat_analytics.files import RenderedFile
-from cvat_analytics.settings import validate
+from cvat_analytics.config import topology
+from cvat_analytics.config.settings import validate
+from cvat_analytics.credentials import secrets
+from cvat_analytics.rendering import memory, render
+from cvat_analytics.rendering.files import RenderedFile
 
 ONE = {"clickhouse": ["a"], "vector": ["a"], "grafana": ["a"]}
 THREE = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"]}

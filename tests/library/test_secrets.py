@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from cvat_analytics import secrets
-from cvat_analytics.errors import InputError
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.credentials import secrets
 
 
 def test_init_writes_every_password_once_and_privately(tmp_path):

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_analytics import setting_types, settings, topology
-from cvat_analytics.errors import InputError
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import settings, topology
+from cvat_analytics.config import types as setting_types
 
 ONE_HOST = {"clickhouse": ["a"], "vector": ["a"], "grafana": ["a"]}
 THREE_HOSTS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"]}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics.errors import UnreachableError
-from cvat_analytics.shell import Shell
+from cvat_analytics.base.errors import UnreachableError
+from cvat_analytics.connect.shell import Shell
 
 
 class Channel:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from cvat_analytics import endpoints, render, secrets, tls, topology
-from cvat_analytics.certificates import Authority, Pair
-from cvat_analytics.errors import InputError
-from cvat_analytics.front_door import events_api, gateway
-from cvat_analytics.render import Context, RenderedFile
-from cvat_analytics.settings import validate
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import endpoints, topology
+from cvat_analytics.config.settings import validate
+from cvat_analytics.credentials import secrets
+from cvat_analytics.credentials.certificates import Authority, Pair
+from cvat_analytics.gateway import gateway
+from cvat_analytics.rendering import events_api, render, tls
+from cvat_analytics.rendering.render import Context, RenderedFile
 
 APART = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"], "events_api": ["b"], "gateway": []}
 TOGETHER = {group: ["a"] for group in ("clickhouse", "vector", "grafana", "events_api")} | {"gateway": []}

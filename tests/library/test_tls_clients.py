@@ -13,22 +13,24 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import render, secrets, topology
-from cvat_analytics.access import Access
 from cvat_analytics.api.clickhouse import ClickHouse
 from cvat_analytics.api.config import ClickHouseConfig, VectorConfig
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.vector import Vector
-from cvat_analytics.certificates import Authority
+from cvat_analytics.base.errors import UnreachableError
+from cvat_analytics.config import topology
+from cvat_analytics.config.endpoints import Endpoint, Trust
+from cvat_analytics.config.settings import validate
+from cvat_analytics.connect.access import Access
+from cvat_analytics.credentials import secrets
+from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.dashboards.grafana import Grafana
 from cvat_analytics.embedded.vector_substitute.config import ConfigError, load
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 from cvat_analytics.embedded.vector_substitute.pipeline import Pipeline
-from cvat_analytics.endpoints import Endpoint, Trust
-from cvat_analytics.errors import UnreachableError
-from cvat_analytics.files import Paths
-from cvat_analytics.render import Context
-from cvat_analytics.settings import validate
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.files import Paths
+from cvat_analytics.rendering.render import Context
 from deploys import operations, tls
 from tests.tls_server import listening_with
 

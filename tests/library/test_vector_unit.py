@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import render
-from cvat_analytics.memory import VECTOR_NEEDS
-from cvat_analytics.pipeline import limits
+from cvat_analytics.config import limits
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.memory import VECTOR_NEEDS
 from tests.vector.conftest import context
 
 GIB = 2**30

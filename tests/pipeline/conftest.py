@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from backports import zstd
 
-from cvat_analytics.access import Access
+from cvat_analytics.connect.access import Access
 from cvat_analytics.embedded import stack
 
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")

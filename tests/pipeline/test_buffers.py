@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from cvat_analytics.access import Access
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.checks import flow
+from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.shell import Shell
 from cvat_analytics.embedded import stack
-from cvat_analytics.errors import InputError
+from cvat_analytics.operate.buffers import Buffers, Kept, Place
 from cvat_analytics.pipeline import events
-from cvat_analytics.pipeline.buffers import Buffers, Kept, Place
-from cvat_analytics.shell import Shell
 from scripts.cli import main
 
 # the stack's processes outlive whoever starts them

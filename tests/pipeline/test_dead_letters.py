@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics.access import Access
+from cvat_analytics.connect.access import Access
 from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import dead_letters_retry
 from cvat_analytics.pipeline.dead_letters import MARK, Choice, DeadLetters

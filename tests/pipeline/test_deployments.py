@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import deployments
-from cvat_analytics.access import Access
+from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.connect.access import Access
 from cvat_analytics.embedded import stack
-from cvat_analytics.errors import CvatAnalyticsError
+from cvat_analytics.store import deployments
 from tests.pipeline.conftest import PROGRAM
 
 

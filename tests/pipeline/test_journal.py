@@ -18,10 +18,10 @@ from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_analytics.errors import InputError
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.connect.shell import Shell
 from cvat_analytics.pipeline import journal, journal_text
 from cvat_analytics.pipeline.journal_text import Damage
-from cvat_analytics.shell import Shell
 
 
 def event(number: int, text: str = "") -> bytes:

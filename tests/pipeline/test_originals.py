@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cvat_analytics.connect.shell import Shell
 from cvat_analytics.pipeline import originals
 from cvat_analytics.pipeline.originals import MissingOriginal, Originals
-from cvat_analytics.shell import Shell
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics import rotation, secrets
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import stack
-from cvat_analytics.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.operate import rotation
 from cvat_analytics.pipeline import events
 from tests.pipeline.conftest import PROGRAM
 

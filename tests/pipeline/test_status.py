@@ -14,13 +14,14 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics import inventory, secrets, topology
-from cvat_analytics.access import Access
+from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.checks import flow, status
+from cvat_analytics.config import inventory, topology
+from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.remote import ReachedHost
+from cvat_analytics.connect.shell import Shell
+from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import stack
-from cvat_analytics.errors import UnreachableError
-from cvat_analytics.remote import ReachedHost
-from cvat_analytics.shell import Shell
 from scripts.cli import main
 from scripts.status import _delay, _port, _refusal, _sources
 
@@ -136,7 +137,7 @@ def test_what_is_wrong_with_a_part_stands_below_it(
 ) -> None:
     why = "lets nobody in: CVAT at http://10.0.0.9 does not answer"
     part = status.Part("gateway", "front", "failing", "1.22.1", "https://10.0.0.3:443", why)
-    monkeypatch.setattr(status, "of_embedded", lambda running: status.Report([part], None))
+    monkeypatch.setattr("cvat_analytics.embedded.status.report", lambda running: status.Report([part], None))
     result = CliRunner().invoke(main, ["status", "--dir", str(running.directory)])
     assert result.exit_code == 1
     first, second = result.stdout.splitlines()

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics import migrations, rebuild
-from cvat_analytics.migrations import Script
-from cvat_analytics.render import ROOT
+from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.store import migrations, rebuild
+from cvat_analytics.store.migrations import Script
 from tests.store import Store
 
 INIT = Script("init.sql", "once", (Path(__file__).parent / "former" / "init.sql").read_text())

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cvat_analytics import migrations
-from cvat_analytics.render import ROOT
+from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.store import migrations
 from tests.store import Store, running
 
 Event = dict[str, Any]

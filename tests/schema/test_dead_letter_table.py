@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cvat_analytics import migrations
-from cvat_analytics.render import ROOT
+from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.store import migrations
 from tests.store import Store, running
 
 MIGRATION = "migrations/0005_dead_letters_once.sql"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import migrations
-from cvat_analytics.render import ROOT
+from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.store import migrations
 from tests.store import Store, running
 
 KEY = ("scope", "source", "user_id", "org_id", "project_id", "task_id", "job_id")

@@ -12,9 +12,9 @@ import clickhouse_connect
 import pytest
 import yaml
 
-from cvat_analytics import query_limits
 from cvat_analytics.api import clickhouse as api
-from cvat_analytics.render import clickhouse_files, grafana_files
+from cvat_analytics.config import query_limits
+from cvat_analytics.rendering.render import clickhouse_files, grafana_files
 from tests.store import Store, context, running
 
 READERS = {"grafana": "cvat_reader", "events_api": "cvat_export"}

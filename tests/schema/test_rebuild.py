@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import migrations, rebuild
-from cvat_analytics.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.store import migrations, rebuild
 from tests.schema import former_table as former
 from tests.store import Store, engine, running
 

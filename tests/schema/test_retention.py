@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cvat_analytics import migrations
-from cvat_analytics.access import pairs
-from cvat_analytics.settings import validate
+from cvat_analytics.config.settings import validate
+from cvat_analytics.connect.access import pairs
+from cvat_analytics.store import migrations
 from tests.store import Store, running, way_to
 
 LOG = "(event_date Date, event_time DateTime) ENGINE = MergeTree PARTITION BY event_date ORDER BY event_time"

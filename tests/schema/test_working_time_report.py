@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import migrations, render, working_time_report
-from cvat_analytics.access import Access, pairs
-from cvat_analytics.errors import InputError
-from cvat_analytics.settings import validate
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.settings import validate
+from cvat_analytics.connect.access import Access, pairs
+from cvat_analytics.rendering import render
+from cvat_analytics.store import migrations, working_time_report
 from tests.store import Store, running, way_to
 
 DAY = datetime(2026, 1, 5, 10, tzinfo=UTC)

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics import inventory as inventories
-from cvat_analytics import rotation, secrets, topology
-from cvat_analytics.certificates import Authority
-from cvat_analytics.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config import topology
+from cvat_analytics.credentials import secrets
+from cvat_analytics.credentials.certificates import Authority
+from cvat_analytics.operate import rotation
 from scripts import deploy
 from scripts.cli import main
 

@@ -3,8 +3,8 @@
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics import inventory as inventories
-from cvat_analytics import topology
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config import topology
 from scripts.cli import main
 
 SETTINGS = {}

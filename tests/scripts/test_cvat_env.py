@@ -17,9 +17,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from cvat_analytics import inventory as inventories
-from cvat_analytics import secrets, topology
-from cvat_analytics.certificates import Authority
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config import topology
+from cvat_analytics.credentials import secrets
+from cvat_analytics.credentials.certificates import Authority
 from scripts.cli import main
 from tests.serving import QuietServer, served
 

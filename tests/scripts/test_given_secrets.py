@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from cvat_analytics import secrets
+from cvat_analytics.credentials import secrets
 from scripts.cli import main
 
 

@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import render, secrets, topology
+from cvat_analytics.config import topology
+from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded.vector_substitute import config, remap
-from cvat_analytics.files import Paths
-from cvat_analytics.render import Context
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.files import Paths
+from cvat_analytics.rendering.render import Context
 from tests.store import free_ports
 
 Run = Callable[[str], Mapping[str, list[dict[str, Any]]]]
@@ -43,7 +45,7 @@ def write_configuration(root: Path, **settings: Any) -> Path:
             (credentials / name).write_text(source.read_text())
     path = Path(stack.paths.vector_config) / "vector.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render.render("vector/vector.toml.j2", stack.variables()))
+    path.write_text(render.render("vector.toml.j2", stack.variables()))
     return path
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.pipeline.reloading import answers, marked
-from cvat_analytics.pipeline import limits
+from cvat_analytics.config import limits
 from tests.store import free_ports
 from tests.vector.conftest import write_configuration
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from benchmarks.pipeline.reloading import answers, marked
-from cvat_analytics.certificates import Authority
-from cvat_analytics.errors import UnreachableError
+from cvat_analytics.base.errors import UnreachableError
+from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.pipeline import events
 from tests.store import free_ports
 from tests.vector.conftest import write_configuration

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cvat_analytics.pipeline import limits
+from cvat_analytics.config import limits
 from tests.vector.conftest import Run
 
 CASES = {

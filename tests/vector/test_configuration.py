@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import render
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import limits
 from cvat_analytics.embedded.vector_substitute import config
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 from cvat_analytics.embedded.vector_substitute.pipeline import Pipeline
-from cvat_analytics.errors import InputError
-from cvat_analytics.files import Paths
-from cvat_analytics.pipeline import limits
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.files import Paths
 from tests.vector.conftest import context, write_configuration
 
 REFUSALS = {

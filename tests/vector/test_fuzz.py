@@ -32,8 +32,8 @@ from clickhouse_connect.driver.client import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cvat_analytics.config import limits
 from cvat_analytics.embedded import stack
-from cvat_analytics.pipeline import limits
 
 # the stack's processes outlive whoever starts them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from backports import zstd
 
-from cvat_analytics import render
+from cvat_analytics.rendering import render
 from tests.vector.conftest import context
 
 HOUR = 100_000

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics.pipeline import limits, originals
+from cvat_analytics.config import limits
+from cvat_analytics.pipeline import originals
 from cvat_analytics.pipeline.originals import Originals
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.large_client import event, left

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from cvat_analytics import team
+from cvat_analytics import demo as team
 from cvat_analytics.pipeline.events import Event
 
 END = datetime(2026, 3, 18, 14, 20, tzinfo=UTC)

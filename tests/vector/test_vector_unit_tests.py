@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import render
 from cvat_analytics.embedded.vector_substitute import unit_tests
+from cvat_analytics.rendering import render
 from tests.vector.conftest import context, transforms
 
 TESTS = tomllib.loads(render.render("vector/tests.toml.j2", context(Path("/")).variables()))["tests"]

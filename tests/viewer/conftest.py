@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics.render import ROOT, Context, grafana_files
+from cvat_analytics.rendering.render import ROOT, Context, grafana_files
 from tests.browser import Page, chromium
 from tests.dashboards.events import team
 from tests.store import Store, running

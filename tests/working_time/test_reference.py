@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_analytics.working_time import (
+from cvat_analytics.store.working_time import (
     THRESHOLD_MS,
     Amounts,
     Event,

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from cvat_analytics.working_time import Amounts, Event, Ids, Key, table
+from cvat_analytics.store.working_time import Amounts, Event, Ids, Key, table
 from tests.store import Store
 from tests.working_time.histories import DAY_MS, histories, milliseconds
 

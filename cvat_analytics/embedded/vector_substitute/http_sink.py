@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from cvat_analytics.config.limits import RECORD
 from cvat_analytics.embedded.vector_substitute.buffer import Batch, Buffer, DiskBuffer, MemoryBuffer
 from cvat_analytics.embedded.vector_substitute.config import Component, ConfigError
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
-from cvat_analytics.pipeline.limits import RECORD
 
 log = logging.getLogger("vector-substitute")
 

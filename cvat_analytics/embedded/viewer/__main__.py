@@ -10,10 +10,10 @@ from pathlib import Path
 
 import uvicorn
 
+from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.embedded.viewer import config
 from cvat_analytics.embedded.viewer.app import Viewer
 from cvat_analytics.embedded.viewer.clickhouse import ClickHouse
-from cvat_analytics.errors import CvatAnalyticsError
 
 
 def main() -> int:

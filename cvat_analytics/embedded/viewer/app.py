@@ -22,11 +22,11 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from cvat_analytics import dashboards
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.dashboards import Dashboard
 from cvat_analytics.embedded.viewer import choice, data, pages, queries
 from cvat_analytics.embedded.viewer.clickhouse import ClickHouse, QueryError
 from cvat_analytics.embedded.viewer.config import Config
-from cvat_analytics.errors import CvatAnalyticsError, InputError
 
 VERSION = "13.2.0-viewer"
 """The Grafana whose endpoints these are like (clients choose by it), marked so that nobody takes this for a Grafana."""

@@ -13,8 +13,8 @@ from threading import BoundedSemaphore
 from typing import Any, Literal
 from urllib.parse import urlencode
 
+from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.embedded.viewer.config import Datasource
-from cvat_analytics.errors import CvatAnalyticsError, UnreachableError
 
 _AT_ONCE = 8
 """Queries at the same time, of all visitors together: a small server refuses more than it is set up for."""

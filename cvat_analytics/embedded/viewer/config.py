@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards import DATASOURCE_TYPE
-from cvat_analytics.errors import InputError
 
 
 @dataclass(frozen=True)

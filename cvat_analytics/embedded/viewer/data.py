@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards import Dashboard, Panel, Query, Variable, expand
 from cvat_analytics.embedded.viewer.choice import Choice
 from cvat_analytics.embedded.viewer.clickhouse import ClickHouse
-from cvat_analytics.errors import InputError
 
 _AT_ONCE = 4
 """Queries of one panel that run at the same time."""

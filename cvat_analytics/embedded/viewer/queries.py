@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.dashboards.macro_grammar import interpolate
 from cvat_analytics.dashboards.macros import TimeRange, Times, table
 from cvat_analytics.embedded.viewer.choice import moment
 from cvat_analytics.embedded.viewer.clickhouse import ClickHouse
-from cvat_analytics.errors import CvatAnalyticsError, InputError
 
 _TYPES = {"time": "time", "number": "number", "text": "string"}
 

@@ -35,8 +35,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from pathlib import Path
 
+from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.embedded import engine
-from cvat_analytics.errors import CvatAnalyticsError
 
 COPY = Path(os.environ.get("RUNTIME_DIRECTORY", "/run/clickhouse-server")) / "stand-in"
 """Below the unit's runtime directory, which systemd makes, names (systemd.exec(5)) and empties."""

@@ -1,0 +1,74 @@
+"""What is wrong between settings that are fine each for itself, or with the files that they name."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cvat_analytics.config.settings import Settings
+
+
+def found(settings: Settings) -> list[str]:
+    """Return each mistake as one line for the operator; nothing where all is well."""
+    mistakes = _alert_conflicts(settings)
+    for name in (
+        "clickhouse_allowed_addresses", "vector_allowed_addresses", "grafana_allowed_addresses", "gateway_trusted_proxies",
+    ):  # fmt: skip
+        for network in getattr(settings, name):
+            try:
+                everywhere = ipaddress.ip_network(network).prefixlen == 0
+            except ValueError:
+                mistakes.append(f"setting {name!r}: {network!r} is neither an IP address nor a network")
+                continue
+            if everywhere and name == "gateway_trusted_proxies":
+                mistakes.append(
+                    f"setting {name!r}: with {network!r} everybody could say that he comes from elsewhere; give the proxy's address"
+                )
+    if (settings.gateway_certificate is None) != (settings.gateway_certificate_key is None):
+        mistakes.append(
+            "settings 'gateway_certificate' and 'gateway_certificate_key': give both or neither; one is of no use without the other"
+        )
+    if (settings.vector_tls_certificate is None) != (settings.vector_tls_key is None):
+        mistakes.append(
+            "settings 'vector_tls_certificate' and 'vector_tls_key': give both or neither; one is of no use without the other"
+        )
+    if settings.grafana_tls and not settings.grafana_root_url.startswith("https://"):
+        mistakes.append(
+            f"setting 'grafana_root_url': {settings.grafana_root_url} is not where people reach a Grafana that speaks TLS ('grafana_tls'); "
+            "give its https address"
+        )
+    for name in ("vector_tls_certificate", "vector_tls_key"):
+        file = getattr(settings, name)
+        if file is not None and not file.is_file():
+            mistakes.append(f"setting {name!r}: there is no file {file}")
+    if settings.package_source.startswith(("http://", "https://")) and settings.package_signing_key is None:
+        mistakes.append(
+            "setting 'package_signing_key': needed because 'package_source' is a mirror; give the file with its public key"
+        )
+    if settings.package_signing_key is not None and not settings.package_signing_key.is_file():
+        mistakes.append(f"setting 'package_signing_key': there is no file {settings.package_signing_key}")
+    if (
+        not settings.package_source.startswith(("http://", "https://"))
+        and settings.package_source != "vendor"
+        and not Path(settings.package_source).is_dir()
+    ):
+        mistakes.append(
+            f"setting 'package_source': {settings.package_source!r} is neither 'vendor', nor a URL, nor an existing directory"
+        )
+    return mistakes
+
+
+def _alert_conflicts(settings: Settings) -> list[str]:
+    """Return what is wrong between settings of alerts."""
+    mistakes = []
+    if settings.alert_emails and not settings.smtp_host:
+        mistakes.append(
+            "setting 'smtp_host': needed because 'alert_emails' has addresses; give the mail server, as in 'mail.example.org:587'"
+        )
+    if settings.alert_webhook_token and not settings.alert_webhook_url:
+        mistakes.append("setting 'alert_webhook_token': there is no 'alert_webhook_url' that could want it")
+    if settings.alerts and not settings.alert_working_days:
+        mistakes.append("setting 'alert_working_days': name at least one day, or turn 'alerts' off")
+    return mistakes

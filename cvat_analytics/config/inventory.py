@@ -1,0 +1,104 @@
+"""Read a pyinfra inventory into the stack's topology, settings and secrets, without touching a host."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import topology
+from cvat_analytics.config.settings import COMPONENTS
+from cvat_analytics.config.topology import Topology
+from cvat_analytics.credentials import secrets
+from cvat_analytics.credentials.certificates import Authority
+
+# How to reach a host is pyinfra's business (its connectors' data keys and its global arguments)
+_CONNECTOR_PREFIXES = ("_", "ssh_", "docker_", "podman_", "chroot_", "local_", "fake_")
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host as the inventory has it: its groups, and its data with that of its groups merged in."""
+
+    name: str
+    groups: Sequence[str]
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What an inventory describes. The secrets file may not exist yet."""
+
+    topology: Topology
+    secrets_file: Path
+    hosts: Sequence[Host]
+    preview: bool = False
+    """Whether nothing may be written beside the inventory: what a deploy would make there is then made up."""
+
+    @property
+    def authority(self) -> Authority:
+        """Return the stack's own authority, whose files may not exist yet."""
+        return Authority(self.secrets_file.parent / "certificates", self.preview)
+
+    @property
+    def makes_secrets(self) -> bool:
+        """Return whether passwords may be generated: a file that a setting names must be there.
+
+        New ones would change every password without anybody noticing.
+        """
+        return not any(settings.secrets_file for settings in self.topology.settings.values())
+
+    def secrets(self) -> secrets.Secrets:
+        """Return the passwords. Raises InputError when the file is missing or not private."""
+        if self.preview and self.makes_secrets:
+            return secrets.preview(self.secrets_file)
+        return secrets.load(self.secrets_file)
+
+
+def load(path: Path) -> Stack:
+    """Return what the inventory file `path` (with its `group_data/`) describes.
+
+    Raises InputError naming every mistake in it.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"inventory {path}: there is no such file. Copy inventory/hosts.py and put your hosts there"
+        )
+    # pyinfra itself reads it, in a process of its own: its command line replaces Python's sockets and threads
+    command = [sys.executable, "-m", "pyinfra", str(path.absolute()), "debug-inventory", "--json"]
+    answer = subprocess.run(command, cwd=path.absolute().parent, capture_output=True, text=True, check=False)
+    try:
+        hosts = [Host(host["name"], host["groups"], host["data"]) for host in json.loads(answer.stdout)]
+    except ValueError:
+        reason = next(
+            (line for line in reversed(answer.stderr.splitlines()) if "Error" in line), "it is not usable"
+        )
+        raise InputError(f"inventory {path}: {reason.strip()}") from None
+    return describe(hosts, path)
+
+
+def describe(hosts: Sequence[Host], path: Path, *, preview: bool = False) -> Stack:
+    """Return the stack of the `hosts` that pyinfra has read from the file `path`. Raises InputError as `load`.
+
+    `preview`: as in `Stack`.
+    """
+    # pyinfra takes any list for a group: with a mistyped one a stack would go without that part, and nobody would say so
+    for group in sorted({group for host in hosts for group in host.groups} - set(COMPONENTS)):
+        if near := difflib.get_close_matches(group, COMPONENTS, n=1, cutoff=0.85):
+            raise InputError(f"inventory {path}: unknown group {group!r}: did you mean {near[0]!r}?")
+    groups = {group: [host.name for host in hosts if group in host.groups] for group in COMPONENTS}
+    values = {host.name: _setting_values(host.data) for host in hosts}
+    described = topology.build(groups, values, where=f"inventory {path}")
+    settings = described.settings[described.clickhouse_host]
+    return Stack(described, settings.secrets_file or path.parent / "secrets.json", hosts, preview)
+
+
+def _setting_values(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a host's data are settings of this project, known or not."""
+    return {name: value for name, value in data.items() if not name.startswith(_CONNECTOR_PREFIXES)}

@@ -1,0 +1,106 @@
+"""How a command reaches a running stack, whether embedded, on this machine, or behind SSH."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from grafana_client import GrafanaApi
+
+from cvat_analytics.base.errors import UnreachableError
+from cvat_analytics.config.endpoints import Endpoint
+
+# Every error is raised as well: without a handler of its own the driver's log goes onto standard error
+logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True)
+class Access:
+    """The way from here to each component, and the passwords."""
+
+    clickhouse: Endpoint
+    vector: Endpoint
+    grafana: Endpoint
+    events_api: Endpoint | None = None
+    """None where the stack has none, as the next two."""
+    gateway: Endpoint | None = None
+    gateway_http: Endpoint | None = None
+    """The gateway's port without TLS, which sends everybody on to the other."""
+    clickhouse_as: Mapping[str, Endpoint] = field(default_factory=dict)
+    """Where else ClickHouse is reached as a user whom it lets in only from the host of his component."""
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ensure_connected: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Raises UnreachableError when a connection over which this way goes has been lost; whoever takes failures for results asks it."""
+
+    @property
+    def database(self) -> str:
+        """Return the name of the stack's database."""
+        return self.clickhouse.settings.database
+
+    @property
+    def vector_login(self) -> tuple[str, str] | None:
+        """Return the name and the password without which Vector takes nothing; None where it asks for none."""
+        name = self.vector.settings.vector_username
+        return (name, self.secrets["vector_ingest"]) if name else None
+
+    @property
+    def asked_cvat(self) -> str:
+        """Return the CVAT that the events API asks who somebody is; empty where it goes by the file of local users."""
+        return self.events_api.settings.asked_cvat if self.events_api else ""
+
+    def clickhouse_for(self, user: str) -> Endpoint:
+        """Return where ClickHouse lets in `user`."""
+        return self.clickhouse_as.get(user, self.clickhouse)
+
+    def client(self, user: str = "admin") -> Client:
+        """Return a ClickHouse client logged in as `user` to the stack's database.
+
+        Raises UnreachableError when ClickHouse does not answer or refuses the login.
+        """
+        endpoint = self.clickhouse_for(user)
+        host, port = endpoint.address
+        tls: dict[str, Any] = {}
+        if endpoint.trust:
+            # the name is that of the host behind a forwarded port
+            tls = {
+                "secure": True,
+                "ca_cert": str(endpoint.trust.authority),
+                "server_host_name": endpoint.trust.name,
+            }
+        try:
+            return clickhouse_connect.get_client(
+                host=host,
+                port=port,
+                username=user,
+                password=self.secrets[f"clickhouse_{user}"],
+                connect_timeout=5,
+                # each reader's limits are in his profile; the driver must not try to change them
+                autogenerate_session_id=False,
+                query_retries=0,
+                **tls,
+            )
+        except (ClickHouseError, OSError) as error:
+            reason = str(error).splitlines()[0][:200]
+            raise UnreachableError(
+                f"ClickHouse at {host}:{port} cannot be reached as {user}: {reason}"
+            ) from None
+
+    def grafana_api(self, timeout: float) -> Any:
+        """Return Grafana's client (grafana_client, which has no types), as the administrator; nothing has been asked yet."""
+        # without the last slash the client would put /analyticsapi into its addresses
+        url = f"{self.grafana.url}{self.grafana.settings.grafana_path}/"
+        api = GrafanaApi.from_url(url, ("admin", self.secrets["grafana_admin"]), timeout=timeout)
+        if self.grafana.trust:
+            # its certificate is for loopback too, where a forwarded port is
+            api.client.verify = str(self.grafana.trust.authority)
+        return api
+
+
+def pairs(client: Client, query: str) -> dict[str, str]:
+    """Return the rows of a query with two columns as a mapping."""
+    return {str(key): str(value) for key, value in client.query(query).result_rows}

@@ -1,0 +1,98 @@
+"""Run commands as root on a host of a deployed stack, over the SSH connection that pyinfra has made, or on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
+
+from cvat_analytics.base.errors import UnreachableError
+
+if TYPE_CHECKING:
+    from paramiko import SSHClient
+
+_STARTING = 15.0
+"""Seconds for a command to start; how long it runs is its own affair."""
+
+
+class Output(Protocol):
+    """What a command writes."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to `size` bytes; none at the end."""
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A host, and how to become root there: pyinfra's `_sudo` and `_sudo_password` among the host's data."""
+
+    host: str
+    data: Mapping[str, Any] = field(repr=False)
+    client: SSHClient | None
+    """None: the host is this machine."""
+
+    def run(self, command: str) -> str:
+        """Return what `command`, a line of sh, prints. Raises UnreachableError when it fails."""
+        with self.stream(command) as output:
+            parts = iter(lambda: output.read(65536), b"")
+            return b"".join(parts).decode(errors="replace")
+
+    @contextmanager
+    def stream(self, command: str) -> Iterator[Output]:
+        """Yield the standard output of `command` as it comes. Raises UnreachableError when it ends with a failure."""
+        password = str(self.data.get("_sudo_password") or "")
+        if self.data.get("_sudo"):
+            # the password goes in on standard input: it never stands in a command line
+            command = f"sudo {'-S' if password else '-n'} -p '' -- sh -c {shlex.quote(command)}"
+        given = f"{password}\n".encode() if password and self.data.get("_sudo") else b""
+        yield from self._remote(self.client, command, given) if self.client else self._local(command, given)
+
+    def _remote(self, client: SSHClient, command: str, given: bytes) -> Iterator[Output]:
+        from paramiko import SSHException  # slow to import, needed for deployed stacks only
+
+        try:
+            stdin, stdout, stderr = client.exec_command(command, timeout=_STARTING)
+            stdin.write(given)
+            stdin.channel.shutdown_write()
+        except (SSHException, OSError) as error:
+            raise UnreachableError(f"host {self.host}: {error}") from None
+        stdout.channel.settimeout(None)
+        try:
+            yield stdout
+            if stdout.read(1):
+                return
+            # the exit code comes after the end of the output: to close now would be to lose it
+            said = stderr.read().decode(errors="replace")
+            code = stdout.channel.recv_exit_status()
+        finally:
+            stdout.channel.close()
+        self._judge(code, said)
+
+    def _local(self, command: str, given: bytes) -> Iterator[Output]:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            pipes = (process.stdin, process.stdout, process.stderr)
+            stdin, stdout, stderr = cast("tuple[BinaryIO, BinaryIO, BinaryIO]", pipes)
+            with contextlib.suppress(BrokenPipeError):
+                stdin.write(given)
+                stdin.close()
+            try:
+                yield stdout
+                unread = stdout.read(1)
+            except BaseException:
+                process.terminate()
+                raise
+            if unread:
+                process.terminate()
+            said = stderr.read().decode(errors="replace")
+        if not unread:
+            self._judge(process.returncode, said)
+
+    def _judge(self, code: int, said: str) -> None:
+        if code:
+            last = (said.strip().splitlines() or ["it said nothing"])[-1]
+            raise UnreachableError(f"host {self.host}: a command failed with exit code {code}: {last[:300]}")

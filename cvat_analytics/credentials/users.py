@@ -1,0 +1,145 @@
+"""The users of an analytics host that has no CVAT to ask: one file outside git, with passwords as argon2 hashes.
+
+Written by `cvat-analytics users`, read by the events API and by the gateway. Like the events API it must run on
+Python 3.10.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import argon2
+
+from cvat_analytics.base.errors import InputError
+
+MINIMUM_LENGTH = 10
+
+# OWASP's second choice of parameters: a login costs 19 MiB and some 30 ms, and fits beside everything else on a small host
+HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+_NOBODY = HASHER.hash("nobody has this password")
+
+
+@dataclass(frozen=True)
+class User:
+    """One line of the file."""
+
+    name: str
+    hash: str = field(repr=False)
+    analytics: bool = False
+    """Whether the dashboards are shown."""
+    admin: bool = False
+    """Whether everybody's events may be read, and dashboards changed."""
+    id: int | None = None
+    """The person's id in the events, where events of a CVAT were imported; otherwise the name says whose an event is."""
+    email: str = ""
+
+
+Users = Mapping[str, User]
+
+
+def load(path: Path) -> Users:
+    """Return the users in the file `path`; none where there is no file.
+
+    Raises InputError when it cannot be understood.
+    """
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        return {name: User(name, **about) for name, about in entries.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"users file {path}: cannot be read ({type(error).__name__}). Restore it from a copy, or move it away and "
+            "add the users anew"
+        ) from None
+
+
+def save(path: Path, users: Users) -> None:
+    """Write the file, readable by its owner only, in one step."""
+    text = dump(users)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def dump(users: Users) -> str:
+    """Return the text of the file."""
+    entries = {name: {k: v for k, v in asdict(users[name]).items() if k != "name"} for name in sorted(users)}
+    return json.dumps(entries, indent=2) + "\n"
+
+
+def hash_password(password: str) -> str:
+    """Return the hash of a password. Raises InputError when it is too short to be one."""
+    if len(password) < MINIMUM_LENGTH:
+        raise InputError(f"the password is too short: use at least {MINIMUM_LENGTH} characters")
+    return HASHER.hash(password)
+
+
+def add(users: Users, user: User) -> Users:
+    """Return the users with one more. Raises InputError for a name or an id that is taken, and for what cannot be a name."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,149}", user.name):
+        raise InputError(
+            f"user {user.name!r}: a name is made of the letters A to Z, digits and _ . @ + -, begins with a letter or a digit, "
+            "and is 150 characters long at most"
+        )
+    # Grafana does not tell names apart that differ in case only
+    if user.name.lower() in {name.lower() for name in users}:
+        raise InputError(
+            f"user {user.name!r}: is there already. Change his password with `users set-password`, anything else with `users change`"
+        )
+    return _with(users, user)
+
+
+def remove(users: Users, name: str) -> Users:
+    """Return the users without one. Raises InputError when there is none of that name."""
+    find(users, name)
+    return {key: user for key, user in users.items() if key != name}
+
+
+def change(users: Users, name: str, changes: Mapping[str, Any]) -> Users:
+    """Return the users with other values for fields of one. Raises InputError for an unknown name and an id that is taken."""
+    return _with(users, replace(find(users, name), **changes))
+
+
+def _with(users: Users, user: User) -> Users:
+    """Return the users with this one in place of whoever has his name. Raises InputError for an id that is another's."""
+    # two names with one id would see each other's events: rather a mistyped number than one person twice
+    if user.id is not None:
+        for other in users.values():
+            if other.id == user.id and other.name != user.name:
+                raise InputError(
+                    f"user {user.name!r}: the id {user.id} is that of {other.name!r}, whose events he would see. Give his own id"
+                )
+    return {**users, user.name: user}
+
+
+def set_password(users: Users, name: str, password: str) -> Users:
+    """Return the users with one's password changed. Raises InputError for an unknown name or a password too short."""
+    return {**users, name: replace(find(users, name), hash=hash_password(password))}
+
+
+def find(users: Users, name: str) -> User:
+    """Return the user of that name. Raises InputError when there is none."""
+    if name not in users:
+        known = ", ".join(sorted(users)) or "nobody"
+        raise InputError(f"user {name!r}: is not in the file; there is {known}")
+    return users[name]
+
+
+def check(users: Users, name: str, password: str) -> User | None:
+    """Return the user whose name and password these are, or None. Takes as long for a name that is not there."""
+    user = users.get(name)
+    try:
+        HASHER.verify(user.hash if user else _NOBODY, password)
+    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+        return None
+    return user

@@ -1,0 +1,99 @@
+"""Grafana's ClickHouse datasource plugin as a file: fetched once, checked against its sha256, kept in a cache.
+
+Grafana itself never downloads it: at start that would need the internet, and would take whatever version is newest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.project import cache_directory
+from cvat_analytics.config.settings import Settings
+
+NAME = "grafana-clickhouse-datasource"
+_VENDOR_URL = (
+    "https://grafana.com/api/plugins/{name}/versions/{version}/download?os=linux&arch={architecture}"
+)
+
+
+def file_name(settings: Settings, architecture: str) -> str:
+    """Return the name of the plugin's zip in a bundle, on a mirror and in the cache."""
+    return f"{NAME}-{settings.grafana_plugin_version}.linux_{architecture}.zip"
+
+
+def sha256(settings: Settings, architecture: str) -> str:
+    """Return the sha256 that the zip must have. Raises InputError when the settings have none for `architecture`."""
+    digest = settings.grafana_plugin_sha256.get(architecture)  # type: ignore[call-overload]
+    if not digest:
+        raise InputError(f"setting 'grafana_plugin_sha256': has no entry for {architecture}")
+    return str(digest)
+
+
+def archive(settings: Settings, architecture: str) -> bytes:
+    """Return the plugin as a tar.gz of what belongs into its directory.
+
+    The zip comes from the bundle, the cache, the mirror or the vendor, in that order of choice. Raises InputError when
+    it cannot be had or is not the file that the settings name.
+    """
+    wanted = sha256(settings, architecture)
+    content, origin = _fetch(settings, architecture, wanted)
+    found = hashlib.sha256(content).hexdigest()
+    if found != wanted:
+        raise InputError(
+            f"plugin {origin}: its sha256 is {found}, not the {wanted} of 'grafana_plugin_sha256'. Do not install it; compare with the vendor"
+        )
+    return _repack(content, origin)
+
+
+def _fetch(settings: Settings, architecture: str, wanted: str) -> tuple[bytes, str]:
+    name = file_name(settings, architecture)
+    source = settings.package_source
+    if source != "vendor" and not source.startswith(("http://", "https://")):
+        path = Path(source) / name
+        if not path.is_file():
+            raise InputError(f"package_source {source}: has no {name}. Put it there")
+        return path.read_bytes(), str(path)
+    cached = cache_directory() / name
+    if cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest() == wanted:
+        return cached.read_bytes(), str(cached)
+    vendor = _VENDOR_URL.format(name=NAME, version=settings.grafana_plugin_version, architecture=architecture)
+    url = vendor if source == "vendor" else f"{source.rstrip('/')}/{name}"
+    try:
+        with urllib.request.urlopen(url, timeout=120) as answer:  # noqa: S310 - https from here, or the operator's mirror
+            content: bytes = answer.read()
+    except (urllib.error.URLError, OSError) as error:
+        raise InputError(
+            f"plugin {url}: cannot be fetched ({getattr(error, 'reason', error)}). Fetch it elsewhere and put it at {cached}"
+        ) from None
+    if hashlib.sha256(content).hexdigest() == wanted:
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        cached.write_bytes(content)
+    return content, url
+
+
+def _repack(content: bytes, origin: str) -> bytes:
+    """Return the zip's files, less its one top directory, as a tar.gz: every host has tar, few have unzip."""
+    buffer = io.BytesIO()
+    try:
+        with (
+            zipfile.ZipFile(io.BytesIO(content)) as source,
+            tarfile.open(fileobj=buffer, mode="w:gz") as target,
+        ):
+            for item in source.infolist():
+                _, _, path = item.filename.partition("/")
+                if item.is_dir() or not path or ".." in path.split("/"):
+                    continue
+                entry = tarfile.TarInfo(path)
+                entry.size = item.file_size
+                entry.mode = 0o755 if Path(path).name.startswith("gpx_") else 0o644
+                target.addfile(entry, io.BytesIO(source.read(item)))
+    except zipfile.BadZipFile:
+        raise InputError(f"plugin {origin}: is not a zip file") from None
+    return buffer.getvalue()

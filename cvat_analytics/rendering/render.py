@@ -1,0 +1,271 @@
+"""Render `templates/` into the files of a host or of the embedded stack.
+
+The deploy and the embedded stack call the same functions; only `Paths` differs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+from typing import Any
+
+import jinja2
+
+from cvat_analytics.base.project import ROOT
+from cvat_analytics.config import limits, query_limits
+from cvat_analytics.config.settings import Settings
+from cvat_analytics.config.topology import LOOPBACK, Topology
+from cvat_analytics.credentials.certificates import Authority, Pair
+from cvat_analytics.credentials.secrets import ACCEPTED, NAMES, Secrets
+from cvat_analytics.dashboards import languages, load, site, tidy
+from cvat_analytics.rendering import alerts, memory, tls
+from cvat_analytics.rendering.files import Effect, Paths, RenderedFile
+
+DEAD_LETTER_BUFFER_BYTES = 268_435_488
+"""The disk buffer of dead letters: the smallest one that Vector takes."""
+
+ALERTING = "provisioning/alerting/cvat-analytics.yaml"
+"""Where Grafana's alert rules are, below its configuration."""
+
+GATEWAY_SOURCE = "127.0.0.2"
+"""From where the gateway connects to Grafana, which believes nobody else about who a visitor is."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a template may use."""
+
+    host: str
+    topology: Topology
+    secrets: Secrets
+    paths: Paths = field(default_factory=Paths)
+    memory_bytes: int = 4 * 2**30
+    """The host's memory, from which ClickHouse's profile is chosen."""
+    authority: Authority | None = None
+    """What signs certificates; None where nothing needs one, as in the embedded stack."""
+
+    @property
+    def settings(self) -> Settings:
+        """Return the settings of this host."""
+        return self.topology.settings[self.host]
+
+    def signing(self) -> Authority:
+        """Return the stack's authority."""
+        assert self.authority is not None, "rendered with TLS, but without an authority"  # noqa: S101
+        return self.authority
+
+    def certificate(self, component: str) -> Pair:
+        """Return the certificate of the stack's authority that `component` shows on this host."""
+        return tls.certificate(self.signing(), self.topology, self.host, component)
+
+    def variables(self) -> dict[str, Any]:
+        """Return the names that templates see."""
+        clickhouse = self.topology.settings[self.topology.clickhouse_host]
+        endpoint = self.topology.clickhouse_endpoint(self.host)
+        return {
+            "settings": self.settings,
+            "paths": self.paths,
+            "clickhouse": {
+                "address": endpoint.address,
+                "scheme": endpoint.scheme,
+                "tls": endpoint.tls,
+                "http_port": endpoint.http_port,
+                "native_port": endpoint.native_port,
+                "database": clickhouse.database,
+            },
+            "behind_gateway": self.host in self.topology.groups["gateway"],
+            "gateway_source": GATEWAY_SOURCE,
+            "listen_addresses": self.topology.clickhouse_listen_addresses(),
+            "client_addresses": {
+                "admin": (LOOPBACK,),
+                "vector": self.topology.client_addresses("vector"),
+                "grafana": self.topology.client_addresses("grafana"),
+                # without a host of its own it is nowhere, and an empty list would mean nothing to ClickHouse
+                "events_api": self.topology.client_addresses("events_api") or (LOOPBACK,),
+                "cvat": (LOOPBACK, *clickhouse.clickhouse_allowed_addresses),
+            },
+            "password_sha256": {
+                # sorted: which of them is in use is no change to ClickHouse
+                name.removeprefix("clickhouse_"): sorted(
+                    self.secrets.sha256(each)
+                    for each in (name, *(name + suffix for suffix in ACCEPTED))
+                    if each in self.secrets
+                )
+                for name in NAMES
+                if name.startswith("clickhouse_")
+            },
+            "memory": memory.profile(self.settings, self.memory_bytes),
+            "query_limits": query_limits,
+            "limits": limits,
+            "dead_letter_buffer_bytes": DEAD_LETTER_BUFFER_BYTES,
+            "alerts": alerts.variables(self.settings),
+        }
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ROOT / "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - the templates are configuration files, not HTML
+    )
+    environment.filters["seconds"] = lambda value: (
+        int(value.total_seconds()) if isinstance(value, timedelta) else int(value)
+    )
+    environment.globals["at"] = lambda host, port: f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    # a text for Grafana's provisioning, which replaces $NAME and ${NAME} in it, and $$ by a plain $
+    environment.filters["literal"] = lambda value: json.dumps(value).replace("$", "$$")
+    return environment
+
+
+def render(template: str, variables: Mapping[str, Any]) -> str:
+    """Return the text of `template` (a path below `templates/`). Raises jinja2.UndefinedError for an unknown name."""
+    return _environment().get_template(template).render(**variables)
+
+
+def clickhouse_files(context: Context) -> list[RenderedFile]:
+    """Return ClickHouse's drop-ins and the login of the administrator's client."""
+    variables, paths = context.variables(), context.paths
+    login = {"password": context.secrets["clickhouse_admin"]}
+    certificate = []
+    if context.settings.clickhouse_tls:
+        pair = context.certificate("clickhouse")
+        # ClickHouse watches these files and reloads them by itself
+        certificate = [
+            _clickhouse_s(file, text, effect="none", secret=True)
+            for file, text in zip(tls.clickhouse_files(paths), (pair.certificate, pair.key), strict=True)
+        ]
+    return [
+        *certificate,
+        _clickhouse_s(
+            f"{paths.clickhouse_config}/config.d/cvat-analytics.xml",
+            render("clickhouse/config.xml.j2", variables),
+        ),
+        # ClickHouse reloads users by itself within seconds of a change
+        _clickhouse_s(
+            f"{paths.clickhouse_config}/users.d/cvat-analytics.xml",
+            render("clickhouse/users.xml.j2", variables),
+            effect="none",
+            secret=True,
+        ),
+        RenderedFile(
+            f"{paths.secrets}/clickhouse-client.xml",
+            render("clickhouse/client.xml.j2", variables | login),
+            mode="600",
+            effect="none",
+            secret=True,
+        ),
+        _drop_in(context, "clickhouse-server"),
+    ]
+
+
+def vector_files(context: Context) -> list[RenderedFile]:
+    """Return Vector's configuration and tests, its credentials, its unit's drop-in and the keeping of its journal."""
+    settings, paths, variables = context.settings, context.paths, context.variables()
+    files = [_credential(context, "vector", "clickhouse_password", "clickhouse_vector")]
+    if settings.vector_username:
+        files.append(_credential(context, "vector", "ingest_password", "vector_ingest"))
+    if settings.vector_tls_certificate and settings.vector_tls_key:
+        own = Pair(settings.vector_tls_certificate.read_text(), settings.vector_tls_key.read_text())
+        files += tls.shown(paths, "vector", own)
+    elif settings.vector_tls:
+        files += tls.shown(paths, "vector", context.certificate("vector"))
+    units = f"{paths.root}/etc/systemd/system"
+    keeping = {
+        f"{paths.root}/etc/tmpfiles.d/cvat-analytics-vector.conf": "vector/journal-tmpfiles.conf.j2",
+        f"{paths.vector_config}/keep-journal": "vector/keep-journal.j2",
+        f"{units}/cvat-analytics-journal.service": "systemd/cvat-analytics-journal.service.j2",
+        f"{units}/cvat-analytics-journal.timer": "systemd/cvat-analytics-journal.timer.j2",
+    }
+    return [
+        *files,
+        *tls.authority_files(context),
+        RenderedFile(f"{paths.vector_config}/vector.toml", render("vector.toml.j2", variables)),
+        RenderedFile(
+            f"{paths.vector_config}/tests.toml", render("vector/tests.toml.j2", variables), effect="none"
+        ),
+        *(
+            RenderedFile(path, render(template, variables), effect="none")
+            for path, template in keeping.items()
+        ),
+        _drop_in(context, "vector"),
+    ]
+
+
+def grafana_files(context: Context) -> list[RenderedFile]:
+    """Return Grafana's configuration, provisioning, dashboards, passwords and its unit's drop-in."""
+    paths = context.paths
+    targets = {
+        "cvat-analytics.ini": "cvat-analytics.ini",
+        "cvat-analytics.env": "cvat-analytics.env",
+        "datasources.yaml": "provisioning/datasources/cvat-analytics.yaml",
+        "dashboards.yaml": "provisioning/dashboards/cvat-analytics.yaml",
+    }
+    if context.settings.alerts:
+        targets["alerting.yaml"] = ALERTING
+    certificate = []
+    if context.settings.grafana_tls:
+        certificate = tls.shown(paths, "grafana-server", context.certificate("grafana"))
+    return [
+        *certificate,
+        *tls.authority_files(context),
+        _credential(context, "grafana-server", "clickhouse_password", "clickhouse_grafana"),
+        _credential(context, "grafana-server", "admin_password", "grafana_admin"),
+        _credential(context, "grafana-server", "secret_key", "grafana_secret_key"),
+        *(
+            _credential(context, "grafana-server", credential, name)
+            for credential, name in alerts.credentials(context.settings).items()
+        ),
+        *(_grafana_s(context, template, target) for template, target in targets.items()),
+        _drop_in(context, "grafana-server"),
+        # Grafana's file provider sees a changed dashboard by itself within half a minute
+        *(
+            RenderedFile(f"{paths.dashboards}/{name}", content, effect="none")
+            for name, content in dashboards(context.settings).items()
+        ),
+    ]
+
+
+def alerts_off(context: Context) -> list[RenderedFile]:
+    """Return the file that takes alert rules out of a Grafana that has had them."""
+    return [_grafana_s(context, "alerting.yaml", ALERTING)]
+
+
+def _grafana_s(context: Context, template: str, target: str) -> RenderedFile:
+    """Return a file of Grafana's configuration, which Grafana may read and nobody else."""
+    content = render(f"grafana/{template}.j2", context.variables())
+    return RenderedFile(f"{context.paths.grafana_config}/{target}", content, group="grafana", mode="640")
+
+
+def dashboards(settings: Settings) -> dict[str, str]:
+    """Return the dashboards by file name, in the language and with the links to CVAT that the settings want."""
+    table = languages.read(settings.grafana_language)
+    return {
+        board.file.name: tidy(languages.translate(site.with_cvat_url(board.model, settings.cvat_url), table))
+        for board in load(ROOT / "grafana" / "dashboards")
+    }
+
+
+def _clickhouse_s(path: str, content: str, effect: Effect = "restart", secret: bool = False) -> RenderedFile:
+    """Return a file of ClickHouse's own user, to whom its package gives everything in its directory at each upgrade."""
+    return RenderedFile(path, content, "clickhouse", "clickhouse", "640", effect, secret)
+
+
+def _drop_in(context: Context, unit: str) -> RenderedFile:
+    return RenderedFile(
+        f"{context.paths.root}/etc/systemd/system/{unit}.service.d/cvat-analytics.conf",
+        render(f"systemd/{unit}.conf.j2", context.variables()),
+    )
+
+
+def _credential(context: Context, unit: str, credential: str, name: str) -> RenderedFile:
+    """Return the root-only file that systemd hands to `unit` as `credential` (LoadCredential=, systemd.exec(5))."""
+    return RenderedFile(
+        f"{context.paths.secrets}/{unit}/{credential}", context.secrets[name], mode="600", secret=True
+    )
