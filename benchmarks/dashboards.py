@@ -21,7 +21,7 @@ from benchmarks.store import EVENTS, histories, queries
 from benchmarks.store.engine import Engine, percentile
 from cvat_analytics import dashboards
 from cvat_analytics.dashboards import Dashboard, TimeRange
-from tests.store import running
+from tests.clickhouse import running
 
 if TYPE_CHECKING:
     from benchmarks.sections import Say

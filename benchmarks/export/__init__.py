@@ -18,7 +18,7 @@ from benchmarks.report import BenchmarkError, Measurement, Report, Target, ratio
 from benchmarks.store import histories
 from benchmarks.store.engine import Engine, percentile
 from tests.api.harness import PASSWORD, Api, running_api
-from tests.store import running
+from tests.clickhouse import running
 
 if TYPE_CHECKING:
     from benchmarks.sections import Say

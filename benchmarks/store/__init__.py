@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.report import Measurement, Report, Target, table
 from benchmarks.store import histories, plot, queries
 from benchmarks.store.engine import Engine, Timed
-from tests.store import running
+from tests.clickhouse import running
 
 if TYPE_CHECKING:
     from benchmarks.sections import Say

@@ -16,7 +16,7 @@ from benchmarks.store import histories
 from benchmarks.store.engine import Engine
 from cvat_analytics.rendering.render import ROOT
 from cvat_analytics.store import migrations
-from tests.store import running
+from tests.clickhouse import running
 
 FILES = Path(__file__).parent / "candidates"
 

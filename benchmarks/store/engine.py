@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.report import BenchmarkError
-from tests.store import Store
+from tests.clickhouse import Store
 
 
 @dataclass(frozen=True)

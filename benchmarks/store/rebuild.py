@@ -17,8 +17,7 @@ import click
 from benchmarks.store import histories
 from benchmarks.store.engine import Engine
 from cvat_analytics.store import rebuild
-from tests.schema import former_table
-from tests.store import Store, running
+from tests.clickhouse import Store, former_table, running
 
 DATABASE = "installed"
 

@@ -12,8 +12,8 @@ from tests.api import pythons
 from tests.api.data import EVENTS
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import Api, FakeVector, Program, running_api
+from tests.clickhouse import Store, running
 from tests.serving import served
-from tests.store import Store, running
 
 
 @pytest.fixture(scope="session")

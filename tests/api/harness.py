@@ -19,7 +19,7 @@ import httpx
 
 from cvat_analytics.credentials import users
 from cvat_analytics.rendering.render import ROOT
-from tests.store import Store, free_ports
+from tests.clickhouse import Store, free_ports
 
 LOCAL_USERS = {"boss": {"admin": True}, "worker": {"id": 4}, "nameless": {}}
 PASSWORD = "password-of-{}"

@@ -20,7 +20,7 @@ from cvat_analytics.credentials import secrets, users
 from cvat_analytics.rendering import events_api
 from scripts.cli import main as cli
 from tests.api.data import EVENTS, START
-from tests.store import Store, context, free_ports, way_to
+from tests.clickhouse import Store, context, free_ports, way_to
 
 
 @pytest.fixture(scope="module")

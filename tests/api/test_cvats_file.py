@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from benchmarks.export import cvats_way
 from cvat_analytics.store.event_columns import COLUMNS
 from tests.api.test_exports import download
-from tests.store import Store
+from tests.clickhouse import Store
 
 Event = dict[str, Any]
 FAR = 10**6

@@ -16,8 +16,8 @@ from backports import zstd
 from tests.api import pythons
 from tests.api.data import wait_for
 from tests.api.harness import Api, FakeVector, running_api
+from tests.clickhouse import Store
 from tests.missing import give_up
-from tests.store import Store
 
 
 @pytest.fixture(params=pythons.VERSIONS)

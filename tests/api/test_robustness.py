@@ -21,7 +21,7 @@ from cvat_analytics.api.filters import Selection
 from tests.api.data import wait_for
 from tests.api.harness import Api, FakeVector, Program, running_api
 from tests.api.proxy import Proxy, proxy
-from tests.store import Store
+from tests.clickhouse import Store
 
 ROWS = 800
 LARGE = {"job_id": 900}

@@ -23,8 +23,8 @@ from cvat_analytics.api.ingest import ClientEvents, Prepared
 from cvat_analytics.api.sendings import Sendings
 from cvat_analytics.api.working_time import Action, Ids, amounts
 from tests.api.harness import Api, running_api
+from tests.clickhouse import Store, free_ports, running
 from tests.serving import QuietServer, served
-from tests.store import Store, free_ports, running
 from tests.vector.conftest import write_configuration
 from tests.vector.running import Substitute, wait_until
 

@@ -10,7 +10,7 @@ import pytest
 from benchmarks.store import histories, plot, queries
 from benchmarks.store.candidates import candidates
 from benchmarks.store.engine import Engine, percentile
-from tests.store import running
+from tests.clickhouse import running
 
 
 @pytest.fixture(scope="module")

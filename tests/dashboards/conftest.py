@@ -8,11 +8,11 @@ from datetime import timedelta
 import pytest
 
 from cvat_analytics.dashboards import Dashboard, load
+from tests.clickhouse import Store, running
 from tests.dashboards.events import Event, team
 from tests.dashboards.flow import Flow
 from tests.dashboards.plugin_driver import PluginDriver, build
 from tests.dashboards.shown import Shown
-from tests.store import Store, running
 
 NOTHING = "nothing"
 """The empty database's name."""

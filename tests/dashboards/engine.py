@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvat_analytics.dashboards import engine
 from cvat_analytics.dashboards.places import Refusal
-from tests.store import Store, way_to
+from tests.clickhouse import Store, way_to
 
 
 def refusal_of(store: Store) -> Refusal:

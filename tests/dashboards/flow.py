@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cvat_analytics.dashboards import TimeRange
+from tests.clickhouse import Store
 from tests.dashboards.events import MESSAGES, Event, text
-from tests.store import Store
 
 SCRAPE = timedelta(seconds=15)
 """How often Vector says its figures."""

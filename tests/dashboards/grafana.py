@@ -17,8 +17,8 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.dashboards.grafana import Grafana
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.render import Context
+from tests.clickhouse import way_to
 from tests.dashboards.grafana_stand_in import StandIn, serving
-from tests.store import way_to
 
 Change = Callable[[dict[str, Any]], None]
 

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cvat_analytics.dashboards import Dashboard, TimeRange, Values, expand
+from tests.clickhouse import Store
 from tests.dashboards.events import RANGE, Event, time_of
-from tests.store import Store
 
 _COLUMNS = {
     "scopes": lambda event: event["scope"],

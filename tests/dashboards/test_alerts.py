@@ -17,7 +17,7 @@ from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, Dashboard
 from cvat_analytics.dashboards.lint_sql import _databases, _parsed, _scopes
 from cvat_analytics.dashboards.macro_versions import differences
 from cvat_analytics.rendering import alerts, render
-from tests.store import Store, context, running
+from tests.clickhouse import Store, context, running
 
 NAMES = [rule.name for rule in alerts.rules(Settings())]
 NO_DASHBOARD = Dashboard("", "", Path(), (), {}, {})

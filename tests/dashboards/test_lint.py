@@ -13,8 +13,8 @@ import pytest
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards import DASHBOARDS, DATASOURCE_TYPE, DATASOURCE_UID
 from cvat_analytics.dashboards.lint import lint, lint_model
+from tests.clickhouse import Store
 from tests.dashboards.engine import refusal_of
-from tests.store import Store
 
 SOURCE = {"type": DATASOURCE_TYPE, "uid": DATASOURCE_UID}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cvat_analytics.dashboards import Dashboard, TimeRange, expand
-from tests.store import Store
+from tests.clickhouse import Store
 
 TOKYO = "tokyo"
 BEGIN = datetime(2026, 3, 4, 14, 59, tzinfo=UTC)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cvat_analytics.dashboards import Dashboard, Query, TimeRange, Values, expand
+from tests.clickhouse import Store, running
 from tests.dashboards.shown import beginning
-from tests.store import Store, running
 
 RANGE = TimeRange(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC))
 SHORT = {"message": "短い", "stack": "s"}

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from cvat_analytics.dashboards import Dashboard, TimeRange, Values
+from tests.clickhouse import Store
 from tests.dashboards.events import END, MESSAGES, RANGE, REQUESTS, SCOPES, Event, text, time_of
 from tests.dashboards.shown import Shown, beginning, bucket, buckets, names, payload, request_id
-from tests.store import Store
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 QUARTER = timedelta(minutes=15)

@@ -12,10 +12,10 @@ import pytest
 
 from cvat_analytics.dashboards import Dashboard
 from cvat_analytics.rendering.render import ROOT
+from tests.clickhouse import Store
 from tests.dashboards.events import Event, time_of
 from tests.dashboards.flow import Flow, Reading
 from tests.dashboards.shown import Shown, bucket, first_value, system_rows
-from tests.store import Store
 
 INTERVALS = [timedelta(minutes=1), timedelta(minutes=5), timedelta(hours=1)]
 every_interval = pytest.mark.parametrize("interval", INTERVALS, ids=str)

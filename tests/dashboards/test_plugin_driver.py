@@ -15,12 +15,12 @@ import yaml
 
 from cvat_analytics.dashboards import Dashboard, Query, Values, expand, load
 from cvat_analytics.rendering.render import grafana_files
+from tests.clickhouse import Store
 from tests.dashboards.events import RANGE
 from tests.dashboards.flow import Flow
 from tests.dashboards.plugin_driver import PluginDriver
 from tests.dashboards.test_alerts import MONDAY, NAMES, _rule, _sql
 from tests.dashboards.test_queries import _choices, _chosen, every_query_of
-from tests.store import Store
 
 DASHBOARDS = {dashboard.title: dashboard for dashboard in load()}
 

@@ -17,7 +17,7 @@ from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, exchange,
 from cvat_analytics.dashboards.grafana import FOLDER
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.files import RenderedFile
-from tests.store import context
+from tests.clickhouse import context
 
 # https://grafana.com/docs/grafana/latest/setup-grafana/configure-grafana/
 INI_KEYS = {

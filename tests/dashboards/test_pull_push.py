@@ -22,9 +22,9 @@ from cvat_analytics.dashboards.grafana import FOLDER, Grafana
 from cvat_analytics.dashboards.tidying import tidied
 from scripts import dashboards as command
 from scripts.cli import main
+from tests.clickhouse import context
 from tests.dashboards.grafana import converted_back, edit, running
 from tests.dashboards.grafana_stand_in import StandIn, serving
-from tests.store import context
 
 MANAGEMENT = "w0if6WAVz"
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cvat_analytics.dashboards import ALL, Dashboard, Query, Values, expand, load
+from tests.clickhouse import Store
 from tests.dashboards.conftest import NOTHING
 from tests.dashboards.events import MESSAGES, RANGE, REQUESTS, SCOPES, Event
 from tests.dashboards.flow import Flow
-from tests.store import Store
 
 
 def every_query_of(dashboard: Dashboard) -> list[Query]:
@@ -81,7 +81,7 @@ def _chosen(dashboard: Dashboard, values: Values) -> Values:
 
 
 NOTHING_WRONG = ("Refused by ClickHouse",)
-"""Panels that are empty where all is well; what they show is held against tests/schema/test_refusals.py and the alerts' tests."""
+"""Panels that are empty where all is well; what they show is held against tests/store/test_refusals.py and the alerts' tests."""
 
 
 @every_query

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from cvat_analytics.checks import smoke
+from tests.clickhouse import context, way_to
 from tests.dashboards.grafana_stand_in import StandIn, serving
-from tests.store import context, way_to
 
 REFUSED = (
     "error querying the database: code: 452, message: Setting max_execution_time shouldn't be greater than 60"

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from cvat_analytics.dashboards import Dashboard, Query, TimeRange, expand
+from tests.clickhouse import Store
 from tests.dashboards.events import Event, time_of
 from tests.dashboards.flow import GAUGES, HOSTS, Flow
 from tests.dashboards.shown import Shown, first_value, system_rows
-from tests.store import Store
 
 
 def test_events_and_bytes_per_day(pipeline: Shown, store: Store, events: list[Event]) -> None:

@@ -28,7 +28,7 @@ from cvat_analytics.embedded import engine
 from cvat_analytics.rendering.files import RenderedFile
 from deploys import operations
 from tests import missing
-from tests.store import free_ports
+from tests.clickhouse import free_ports
 
 PROGRAM = Path(__file__).parents[1] / "hosts" / "programs" / "clickhouse_server.py"
 PACKAGE_FILES = Path(engine.__file__).parent / "package_files"

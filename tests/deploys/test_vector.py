@@ -14,8 +14,8 @@ from pyinfra.api.exceptions import PyinfraError
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.render import Context
 from deploys import vector_operations
+from tests.clickhouse import free_ports
 from tests.deploys.conftest import Deploy
-from tests.store import free_ports
 from tests.vector.conftest import context
 
 
@@ -61,8 +61,7 @@ def test_a_buffer_that_does_not_fit_is_refused(run_deploy: Deploy) -> None:
 )
 def test_only_ports_that_come_and_go_are_changed_by_a_reload(settings: dict[str, object], how: str) -> None:
     before, after = (
-        render.render("vector.toml.j2", host_context(**values).variables())
-        for values in ({}, settings)
+        render.render("vector.toml.j2", host_context(**values).variables()) for values in ({}, settings)
     )
     assert vector_operations.change(before, after) == how
     assert vector_operations.change("no TOML [", after) == "restart"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cvat_analytics.embedded.processes import Part, Processes
-from tests.store import free_ports
+from tests.clickhouse import free_ports
 
 FIRST_THREAD_ENDS = """
 import ctypes, http.server, sys, threading

@@ -15,9 +15,7 @@ from cvat_analytics.pipeline import events
 from cvat_analytics.store import migrations
 from cvat_analytics.store.migrations import Script
 
-FORMER = Script(
-    "init.sql", "once", (Path(__file__).parents[1] / "schema" / "former" / "init.sql").read_text()
-)
+FORMER = Script("init.sql", "once", (Path(__file__).parents[1] / "store" / "former" / "init.sql").read_text())
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 
 

@@ -18,7 +18,7 @@ import pytest
 from cvat_analytics import demo as team
 from cvat_analytics.embedded import processes, stack
 from cvat_analytics.pipeline import events
-from tests.store import free_row
+from tests.clickhouse import free_row
 
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 

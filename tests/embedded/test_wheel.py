@@ -15,8 +15,8 @@ from cvat_analytics.base.project import ROOT
 from cvat_analytics.config.settings import validate
 from cvat_analytics.embedded import engine
 from cvat_analytics.rendering import plugin
+from tests.clickhouse import free_row
 from tests.deploys.conftest import DEBIAN_12, OFFERS
-from tests.store import free_row
 
 UV = Path(sys.executable).with_name("uv")
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 from benchmarks.pipeline.reloading import answers, marked
+from tests.clickhouse import free_ports
 from tests.faults import proxy
 from tests.faults.client import TIMEOUT as CLIENT_TIMEOUT
 from tests.faults.client import is_malformed
 from tests.faults.harness import Fault, Scene
-from tests.store import free_ports
 
 MEET = 60.0
 """Seconds within which a request of Vector's must have met a fault of the proxy: its longest pause between tries is 30."""

@@ -27,10 +27,10 @@ from cvat_analytics.gateway import gateway
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.rendering.render import Context
 from tests.api.fake_cvat import FakeCvat
+from tests.clickhouse import Store, free_ports
+from tests.clickhouse import running as running_store
 from tests.missing import give_up
 from tests.serving import served
-from tests.store import Store, free_ports
-from tests.store import running as running_store
 
 
 @dataclass

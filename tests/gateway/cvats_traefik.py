@@ -23,8 +23,8 @@ import yaml
 
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.gateway import traefik
+from tests.clickhouse import free_ports
 from tests.missing import give_up
-from tests.store import free_ports
 
 from .conftest import Program
 

@@ -18,8 +18,8 @@ from cvat_analytics.credentials import users
 from cvat_analytics.rendering.render import render
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import Api, FakeVector, running_api
+from tests.clickhouse import Store
 from tests.serving import served
-from tests.store import Store
 
 from .conftest import Gateway, Program, as_json, nginx
 

@@ -21,8 +21,8 @@ from cvat_analytics.credentials import certificates
 from cvat_analytics.gateway import cvat_env
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import FakeVector, running_api
+from tests.clickhouse import Store
 from tests.serving import served
-from tests.store import Store
 
 from .conftest import Gateway, Program, allowed, as_json, nginx
 from .cvats_traefik import PAGE, CvatsTraefik, cvats_traefik

@@ -18,8 +18,8 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.credentials.certificates import CERTIFICATE_LIFETIME, Authority
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import FakeVector, running_api
+from tests.clickhouse import Store, free_ports, way_to
 from tests.serving import served
-from tests.store import Store, free_ports, way_to
 from tests.tls_server import listening_with
 
 from .conftest import Gateway, Program, allowed, as_json, nginx

@@ -15,9 +15,7 @@ from .host import Host
 from .test_deploy import sql
 from .test_operations import producing, stored
 
-FORMER = Script(
-    "init.sql", "once", (Path(__file__).parents[1] / "schema" / "former" / "init.sql").read_text()
-)
+FORMER = Script("init.sql", "once", (Path(__file__).parents[1] / "store" / "former" / "init.sql").read_text())
 HISTORY = (
     "INSERT INTO events (scope, source, timestamp, count, payload) SELECT 'create:shapes', 'server', "
     "toDateTime64('2026-01-01 00:00:00', 3, 'UTC') + number * 3600, number, toString(number) FROM numbers(3000)"

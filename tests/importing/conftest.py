@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from cvat_analytics.connect.access import Access
 from scripts.cli import main
-from tests.store import Store, running, way_to
+from tests.clickhouse import Store, running, way_to
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import random
 from typing import Any
 
 from cvat_analytics.store.event_columns import COLUMNS
-from tests.store import Store
+from tests.clickhouse import Store
 
 STOCK_COLUMNS = COLUMNS | {"count": "Nullable(UInt16)"}
 

@@ -18,8 +18,8 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.importing import copying, files
 from cvat_analytics.store import migrations
 from cvat_analytics.store.event_columns import COLUMNS
+from tests.clickhouse import Store
 from tests.importing.samples import content, cvat_csv, events, fill, stock_table
-from tests.store import Store
 
 Run = Callable[..., tuple[int, str]]
 
@@ -69,7 +69,7 @@ def test_numbers_beyond_16_bits_are_imported(store: Store, run: Run, tmp_path: P
 def test_a_table_of_an_earlier_version_is_refused_as_it_would_wrap_numbers(
     store: Store, run: Run, tmp_path: Path
 ) -> None:
-    former = Path(__file__).parents[1] / "schema" / "former" / "init.sql"
+    former = Path(__file__).parents[1] / "store" / "former" / "init.sql"
     file = tmp_path / "export.csv"
     file.write_text(cvat_csv(events(20)))
     store.post("RENAME TABLE events TO events_aside")

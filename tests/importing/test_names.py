@@ -12,7 +12,7 @@ import pytest
 
 from cvat_analytics.rendering.render import ROOT
 from cvat_analytics.store import migrations
-from tests.store import Store
+from tests.clickhouse import Store
 
 (SQL,) = (script.sql for script in migrations.read(ROOT / "clickhouse") if script.name == "views/names.sql")
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cvat_analytics.store import migrations
+from tests.clickhouse import Store
 from tests.importing.test_names import SQL
-from tests.store import Store
 
 Event = dict[str, Any]
 SLOW_ENGINE = settings(

@@ -11,8 +11,8 @@ import pytest
 from cvat_analytics.importing import stock
 from cvat_analytics.importing.tables import Table
 from cvat_analytics.store.event_columns import COLUMNS
+from tests.clickhouse import Store, running
 from tests.importing.samples import STOCK_COLUMNS, content, events, fill, stock_table
-from tests.store import Store, running
 
 Run = Callable[..., tuple[int, str]]
 

@@ -16,7 +16,7 @@ from cvat_analytics.embedded.vector_substitute import config, remap
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.rendering.render import Context
-from tests.store import free_ports
+from tests.clickhouse import free_ports
 
 Run = Callable[[str], Mapping[str, list[dict[str, Any]]]]
 

@@ -17,7 +17,7 @@ from benchmarks.pipeline.reloading import answers, marked
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.pipeline import events
-from tests.store import free_ports
+from tests.clickhouse import free_ports
 from tests.vector.conftest import write_configuration
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.running import PROGRAMS, Substitute, substitute, wait_until

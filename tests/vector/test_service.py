@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.pipeline.reloading import answers
-from tests.store import free_ports
+from tests.clickhouse import free_ports
 from tests.vector.conftest import write_configuration
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.running import substitute, wait_until

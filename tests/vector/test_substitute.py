@@ -21,7 +21,7 @@ from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.config import limits
 from cvat_analytics.pipeline import events, journal
 from cvat_analytics.pipeline.journal_text import Damage
-from tests.store import free_ports
+from tests.clickhouse import free_ports
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.running import Substitute, substitute, wait_until
 

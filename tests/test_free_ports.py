@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.store import free_ports, free_row
+from tests.clickhouse import free_ports, free_row
 
 
 @pytest.mark.parametrize("choose", [lambda: free_ports(1)[0], free_row], ids=["any", "in a row"])

@@ -13,7 +13,7 @@ from cvat_analytics.config.settings import validate
 from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.rendering import render
 from cvat_analytics.store import migrations, working_time_report
-from tests.store import Store, running, way_to
+from tests.clickhouse import Store, running, way_to
 
 DAY = datetime(2026, 1, 5, 10, tzinfo=UTC)
 

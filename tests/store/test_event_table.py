@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.store import Store, running
+from tests.clickhouse import Store, running
 
 COLUMNS = [
     "scope", "obj_name", "obj_id", "obj_val", "source", "timestamp", "count", "duration", "project_id", "task_id",

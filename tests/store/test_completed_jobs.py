@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cvat_analytics.rendering.render import ROOT
 from cvat_analytics.store import migrations
-from tests.store import Store, running
+from tests.clickhouse import Store, running
 
 Event = dict[str, Any]
 STAGES = ("annotation", "validation", "acceptance")

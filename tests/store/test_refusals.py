@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store import Store, running
+from tests.clickhouse import Store, running
 
 LOG = """CREATE TABLE system.query_log (event_date Date, event_time DateTime, user LowCardinality(String), query String,
 exception_code Int32, exception String, more Array(String),

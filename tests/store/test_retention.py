@@ -9,7 +9,7 @@ import pytest
 from cvat_analytics.config.settings import validate
 from cvat_analytics.connect.access import pairs
 from cvat_analytics.store import migrations
-from tests.store import Store, running, way_to
+from tests.clickhouse import Store, running, way_to
 
 LOG = "(event_date Date, event_time DateTime) ENGINE = MergeTree PARTITION BY event_date ORDER BY event_time"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.store import Store, running
+from tests.clickhouse import Store, running
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from cvat_analytics.store.working_time import (
     table,
     totals,
 )
-from tests.working_time.histories import DAY_MS, histories, milliseconds
+from tests.store.working_time.histories import DAY_MS, histories, milliseconds
 
 MORNING = milliseconds("2026-01-05 10:00:00")
 

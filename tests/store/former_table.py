@@ -9,7 +9,7 @@ from typing import Any
 from cvat_analytics.rendering.render import ROOT
 from cvat_analytics.store import migrations, rebuild
 from cvat_analytics.store.migrations import Script
-from tests.store import Store
+from tests.clickhouse import Store
 
 INIT = Script("init.sql", "once", (Path(__file__).parent / "former" / "init.sql").read_text())
 SCRIPTS = migrations.read(ROOT / "clickhouse")

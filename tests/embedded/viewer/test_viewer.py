@@ -21,7 +21,7 @@ from cvat_analytics.embedded.viewer import config, pages
 from cvat_analytics.embedded.viewer.app import Viewer as Application
 from cvat_analytics.embedded.viewer.clickhouse import ClickHouse
 from tests.dashboards.events import MESSAGES, RANGE, SCOPES, USERS
-from tests.viewer.conftest import Viewer, get
+from tests.embedded.viewer.conftest import Viewer, get
 
 TIMES = {"from": round(RANGE.start.timestamp() * 1000), "to": round(RANGE.end.timestamp() * 1000)}
 DASHBOARDS = load()

@@ -21,8 +21,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from cvat_analytics.store.working_time import Amounts, Event, Ids, Key, table
-from tests.store import Store
-from tests.working_time.histories import DAY_MS, histories, milliseconds
+from tests.clickhouse import Store
+from tests.store.working_time.histories import DAY_MS, histories, milliseconds
 
 HISTORIES_A_ROUND = 500
 PEOPLE = 3

@@ -10,9 +10,9 @@ from grafana_client.client import GrafanaBadInputError, GrafanaClientError, Graf
 
 from cvat_analytics.checks import smoke
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID
-from tests.store import way_to
-from tests.viewer.conftest import Viewer
-from tests.viewer.test_viewer import api
+from tests.clickhouse import way_to
+from tests.embedded.viewer.conftest import Viewer
+from tests.embedded.viewer.test_viewer import api
 
 
 @pytest.fixture

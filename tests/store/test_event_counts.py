@@ -14,7 +14,7 @@ import pytest
 
 from cvat_analytics.rendering.render import ROOT
 from cvat_analytics.store import migrations
-from tests.store import Store, running
+from tests.clickhouse import Store, running
 
 KEY = ("scope", "source", "user_id", "org_id", "project_id", "task_id", "job_id")
 BORDERS = ("1970-01-01", "2025-02-28", "2025-03-01", "2026-02-01", "2099-12-31")

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from cvat_analytics.dashboards import DATASOURCE_UID
-from tests.store import Store, free_ports
-from tests.viewer.conftest import Viewer, get, serving, start, write_configuration
+from tests.clickhouse import Store, free_ports
+from tests.embedded.viewer.conftest import Viewer, get, serving, start, write_configuration
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.browser import Page
-from tests.viewer.conftest import Viewer
+from tests.embedded.viewer.conftest import Viewer
 
 TIMES = {"from": "1772600000000", "to": "1772686400000"}
 

@@ -16,8 +16,8 @@ import pytest
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.store import migrations, rebuild
-from tests.schema import former_table as former
-from tests.store import Store, engine, running
+from tests.clickhouse import Store, engine, running
+from tests.store import former_table as former
 
 HISTORY = 600
 KEEP = "TTL toDateTime(timestamp) + toIntervalSecond(315360000)"

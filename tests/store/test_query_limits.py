@@ -15,7 +15,7 @@ import yaml
 from cvat_analytics.api import clickhouse as api
 from cvat_analytics.config import query_limits
 from cvat_analytics.rendering.render import clickhouse_files, grafana_files
-from tests.store import Store, context, running
+from tests.clickhouse import Store, context, running
 
 READERS = {"grafana": "cvat_reader", "events_api": "cvat_export"}
 USERS = READERS | {"cvat": "cvat_server", "vector": "cvat_writer"}

@@ -14,8 +14,8 @@ from selenium.webdriver.common.keys import Keys
 
 from cvat_analytics.dashboards import load
 from tests.browser import Page
+from tests.clickhouse import Store
 from tests.dashboards.events import RANGE
-from tests.store import Store
 
 TIMES = {
     "from": str(round(RANGE.start.timestamp() * 1000)),

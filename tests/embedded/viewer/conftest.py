@@ -19,8 +19,8 @@ import pytest
 
 from cvat_analytics.rendering.render import ROOT, Context, grafana_files
 from tests.browser import Page, chromium
+from tests.clickhouse import Store, running
 from tests.dashboards.events import team
-from tests.store import Store, running
 
 
 @dataclass(frozen=True)

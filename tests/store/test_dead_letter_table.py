@@ -9,7 +9,7 @@ import pytest
 
 from cvat_analytics.rendering.render import ROOT
 from cvat_analytics.store import migrations
-from tests.store import Store, running
+from tests.clickhouse import Store, running
 
 MIGRATION = "migrations/0005_dead_letters_once.sql"
 
