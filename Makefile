@@ -21,8 +21,9 @@ setup: .venv/.runtime node_modules/.ready ## install what the stack needs into t
 	@PYTHON="$(PYTHON)" scripts/set-up python
 
 .venv/.runtime: requirements.lock pyproject.toml | .venv/bin/uv
-	@$(UV) pip install -q -p $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install -q -p $(BIN)/python --compile-bytecode --require-hashes -r requirements.lock
 	@$(UV) pip install -q -p $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q cvat_analytics scripts deploys
 	@touch $@
 
 .venv/.dev: requirements-dev.lock .venv/.runtime

@@ -1,11 +1,30 @@
-"""pyinfra's configuration for `cvat-analytics deploy` (its option `--config`): read before it connects to the hosts."""
+"""pyinfra's configuration for `cvat-analytics deploy` (its option `--config`): read before it connects to the hosts.
+
+It has pyinfra tell which hosts it could not connect to, and that it has begun to change something.
+"""
 
 from typing import Any
 
 from pyinfra.api import State
+from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_state
 
-from deploys.report import Callbacks
+from deploys.report import tell
+
+
+class Callbacks(BaseStateCallback):
+    """What pyinfra calls as it goes on."""
+
+    @staticmethod
+    def host_connect_error(state: Any, host: Any, error: Exception) -> None:
+        """Tell which host was not reached, and pyinfra's reason."""
+        tell("unreachable", host=host.name, reason=str(error.args[0] if error.args else error))
+
+    @staticmethod
+    def operation_start(state: Any, op_hash: str) -> None:
+        """Tell that the first change, or one after it, is at hand; everything before was reading."""
+        tell("begun")
+
 
 _state: State = ctx_state.get()  # type: ignore[no-untyped-call]
 _initialise = _state.init

@@ -5,9 +5,11 @@ Exit codes: 0 fine, 1 a check or a step failed, 2 bad input or settings, 3 a par
 
 from __future__ import annotations
 
+import ast
 import importlib
 import keyword
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -28,10 +30,15 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
             return None
-        # names that Python does not let a module or a function have: `import`, and those with a hyphen
-        module = name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
+        module = _module(name)
         command: click.Command = getattr(importlib.import_module(f"scripts.{module}"), module)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with what they do. None is imported for that: with their libraries they take seconds."""
+        limit = formatter.width - 6 - max(map(len, COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(name, limit)) for name in COMMANDS])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -40,6 +47,20 @@ class _Commands(click.Group):
             for line in str(error).splitlines():
                 click.echo(f"cvat-analytics: {line}" if not line.startswith(" ") else line, err=True)
             sys.exit(error.exit_code)
+
+
+def _module(name: str) -> str:
+    """Return what the command's module and function are called: Python lets none have the name `import`, or a hyphen."""
+    return name.replace("-", "_") + ("_" if keyword.iskeyword(name) else "")
+
+
+def _summary(name: str, limit: int) -> str:
+    """Return the first sentence of the command's docstring, read from its file."""
+    module = _module(name)
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text())
+    (function,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == module]
+    text: str = click.Command(name, help=ast.get_docstring(function)).get_short_help_str(limit)
+    return text
 
 
 @click.group(

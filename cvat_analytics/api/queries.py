@@ -12,12 +12,7 @@ from typing import Any, NamedTuple
 from cvat_analytics.api.clickhouse import ClickHouse
 from cvat_analytics.api.filters import FIRST_MS, LAST_MS, Filters, Selection
 from cvat_analytics.api.problems import Problem, bad_request
-
-COLUMNS = (
-    "scope", "obj_name", "obj_id", "obj_val", "source", "timestamp", "count", "duration", "project_id", "task_id",
-    "job_id", "user_id", "user_name", "user_email", "org_id", "org_slug", "payload", "access_token_id",
-)  # fmt: skip
-"""What CVAT exports, in CVAT's order. Servers before 2025 do not know the last one."""
+from cvat_analytics.store.event_columns import COLUMNS
 
 _PLAIN = {"scope": "String", "source": "String"} | dict.fromkeys(
     ("obj_name", "user_name", "user_email", "org_slug"), "Nullable(String)"

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import clickhouse_connect
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
-from grafana_client import GrafanaApi
+from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.config.endpoints import Endpoint
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 # Every error is raised as well: without a handler of its own the driver's log goes onto standard error
 logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
@@ -62,6 +60,10 @@ class Access:
 
         Raises UnreachableError when ClickHouse does not answer or refuses the login.
         """
+        # half a second of every command's start, for those that need it
+        import clickhouse_connect
+        from clickhouse_connect.driver.exceptions import ClickHouseError
+
         endpoint = self.clickhouse_for(user)
         host, port = endpoint.address
         tls: dict[str, Any] = {}
@@ -92,6 +94,8 @@ class Access:
 
     def grafana_api(self, timeout: float) -> Any:
         """Return Grafana's client (grafana_client, which has no types), as the administrator; nothing has been asked yet."""
+        from grafana_client import GrafanaApi  # as above
+
         # without the last slash the client would put /analyticsapi into its addresses
         url = f"{self.grafana.url}{self.grafana.settings.grafana_path}/"
         api = GrafanaApi.from_url(url, ("admin", self.secrets["grafana_admin"]), timeout=timeout)

@@ -6,9 +6,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import urllib3.exceptions
-from clickhouse_connect.driver.exceptions import ClickHouseError
-
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 
 STORE = "the stack's ClickHouse"
@@ -22,12 +19,20 @@ def error_text(error: Exception) -> str:
     return (found[1] if found else text)[:300].rstrip(". ")
 
 
+def _complaints() -> tuple[type[Exception], ...]:
+    """Return what the driver raises: it is imported when something has been raised, as it takes half a second."""
+    import urllib3.exceptions
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    return (ClickHouseError, OSError, urllib3.exceptions.HTTPError)
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn what ClickHouse or the connection to it complains of into one message. Raises CvatAnalyticsError."""
     try:
         yield
-    except (ClickHouseError, OSError) as error:
+    except _complaints() as error:
         raise CvatAnalyticsError(f"ClickHouse: {error_text(error)}") from None
 
 
@@ -36,7 +41,7 @@ def explained(where: str) -> Iterator[None]:
     """Let what ClickHouse refuses, and a lost connection to it, be one of our errors that begins with `where`."""
     try:
         yield
-    except (ClickHouseError, OSError, urllib3.exceptions.HTTPError) as error:
+    except _complaints() as error:
         raise problem(where, error) from None
 
 

@@ -33,6 +33,8 @@ _BESIDES = (
     "base/tls_context.py",
     "credentials/__init__.py",
     "credentials/users.py",
+    "store/__init__.py",
+    "store/event_columns.py",
 )
 """What the events API imports of this project beside itself; it all runs on Python 3.10."""
 _LIBRARY = re.compile(r"^[^/]+\.data/(purelib|platlib)/")

@@ -1,4 +1,8 @@
-"""The columns of an event, and how rows are inserted that may be there already."""
+"""The columns of an event, and how rows are inserted that may be there already.
+
+`clickhouse/init.sql` and `templates/vector/normalise.vrl` cannot import this: tests/store/test_event_columns.py holds them to it.
+Part of the events API's archive, so it runs on Python 3.10 too.
+"""
 
 COLUMNS = {
     "scope": "String",

@@ -20,12 +20,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count as numbers
-
-from clickhouse_connect.driver.client import Client
+from typing import TYPE_CHECKING
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.store import migrations
 from cvat_analytics.store.migrations import Script
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 Ask = Callable[[str], list[list[str]]]
 """Returns the rows of a query, its values as ClickHouse writes them (TSVRaw)."""

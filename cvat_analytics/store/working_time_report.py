@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-
-from clickhouse_connect.driver.client import Client
+from typing import TYPE_CHECKING
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import plain_errors
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 LATE = timedelta(minutes=10)
 """An event that arrives later than this after it happened may have missed the request that the server looked at."""

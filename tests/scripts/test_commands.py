@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from cvat_analytics.base.project import ROOT
 from scripts.cli import COMMANDS, main
 
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
@@ -114,3 +116,32 @@ def test_two_targets_at_once_are_refused(tmp_path: Path) -> None:
     code, _, error = run("smoke", "--dir", tmp_path, "--inventory", tmp_path / "hosts.py")
     assert code == 2
     assert "give either --dir or --inventory, not both" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "needless"),
+    [
+        (["--help"], {"pydantic", "clickhouse_connect", "cvat_analytics.config", "pyinfra"}),
+        (["users", "list"], {"clickhouse_connect", "grafana_client", "pyinfra", "gevent"}),
+        (["secrets", "--help"], {"clickhouse_connect", "grafana_client", "pyinfra", "gevent"}),
+        (["status"], {"clickhouse_connect", "grafana_client", "pyinfra", "gevent"}),
+    ],
+)
+def test_a_command_does_not_import_what_it_has_no_use_for(
+    arguments: list[str], needless: set[str], tmp_path: Path
+) -> None:
+    """Their libraries are most of the time that a command takes to answer."""
+    program = (
+        "import sys\nfrom scripts.cli import main\n"
+        f"try:\n    main({arguments!r})\nfinally:\n    print(*sorted({needless!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1] == "", done.stderr
