@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from cvat_analytics.api import exporting
 from cvat_analytics.api.filters import Selection
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.access import Access
+from cvat_analytics.operate import exporting
 from scripts.reach import reach, target_options
 
 FORMATS = ("csv", "jsonl", "parquet")

@@ -5,5 +5,5 @@ Takes client events in and hands them to Vector; gives events out of ClickHouse 
 It runs on the hosts' own Python, which may be as old as 3.10: nothing here, nor in what it imports of this project
 (`errors`, `users`), may need a newer one.
 
-Of the other rooms only `exporting` imports more than that. Begin with `app`.
+What it imports of the other rooms is listed in `rendering/events_api_archive.py`. Begin with `app`.
 """

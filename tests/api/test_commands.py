@@ -13,10 +13,10 @@ from dataclasses import replace
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics.api import exporting
 from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.credentials import secrets, users
+from cvat_analytics.operate import exporting
 from cvat_analytics.rendering import events_api
 from scripts.cli import main as cli
 from tests.api.data import EVENTS, START

@@ -12,12 +12,13 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from cvat_analytics.api import exporting, queries
+from cvat_analytics.api import queries
 from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.clickhouse import ClickHouse
 from cvat_analytics.api.config import ClickHouseConfig, ExportsConfig
 from cvat_analytics.api.exports import Exports
 from cvat_analytics.api.filters import Selection
+from cvat_analytics.operate import exporting
 from tests.api.data import wait_for
 from tests.api.harness import Api, FakeVector, Program, running_api
 from tests.api.proxy import Proxy, proxy

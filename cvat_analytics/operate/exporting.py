@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -33,7 +33,7 @@ def selection(**wanted: Any) -> filtering.Selection:
     """Return what is asked for by the filters of the API (`from` as `from_`). Raises InputError naming what is wrong."""
     try:
         filters = filtering.Filters(**wanted)
-        first, last = filtering.time_range(filters, datetime.now(timezone.utc))
+        first, last = filtering.time_range(filters, datetime.now(UTC))
         return filtering.select(filters, _OPERATOR, first, last)
     except ValidationError as error:
         mistakes = [f"{_option(str(each['loc'][0]))}: {reason(each)}" for each in error.errors()]
