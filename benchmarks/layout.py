@@ -13,6 +13,7 @@ from typing import Any
 
 from cvat_analytics.config import inventory
 from cvat_analytics.rendering import plugin, render
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import UNITS, Paths, RenderedFile
 from cvat_analytics.store import migrations
 from deploys import packages
@@ -31,7 +32,7 @@ def write(inventory_file: Path, memory_bytes: int, architecture: str, directory:
     """
     stack = inventory.load(inventory_file)
     (host,) = stack.hosts
-    context = render.Context(host.name, stack.topology, stack.secrets(), memory_bytes=memory_bytes)
+    context = Context(host.name, stack.topology, stack.secrets(), memory_bytes=memory_bytes)
     variables = {
         **_components(context, directory),
         "plugin": _plugin(context, architecture, directory),
@@ -54,7 +55,7 @@ def write(inventory_file: Path, memory_bytes: int, architecture: str, directory:
     return _inventory(host, directory)
 
 
-def _components(context: render.Context, directory: Path) -> dict[str, Any]:
+def _components(context: Context, directory: Path) -> dict[str, Any]:
     settings = context.settings
     rendered = {
         "clickhouse": render.clickhouse_files(context),
@@ -118,7 +119,7 @@ def _directories(files: list[RenderedFile], paths: Paths, seen: set[str]) -> lis
     return [{"path": path, "mode": "700" if path.startswith(paths.secrets) else "755"} for path in new]
 
 
-def _plugin(context: render.Context, architecture: str, directory: Path) -> dict[str, str]:
+def _plugin(context: Context, architecture: str, directory: Path) -> dict[str, str]:
     archive = directory / "files" / f"{plugin.NAME}.tar.gz"
     archive.write_bytes(plugin.archive(context.settings, architecture))
     return {
@@ -129,7 +130,7 @@ def _plugin(context: render.Context, architecture: str, directory: Path) -> dict
     }
 
 
-def _schema(context: render.Context, directory: Path) -> dict[str, Any]:
+def _schema(context: Context, directory: Path) -> dict[str, Any]:
     database = context.settings.database
     scripts = []
     for number, script in enumerate(migrations.read(render.ROOT / "clickhouse")):

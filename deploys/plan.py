@@ -20,8 +20,9 @@ from cvat_analytics.config.settings import COMPONENTS, Settings
 from cvat_analytics.credentials import certificates
 from cvat_analytics.gateway import gateway
 from cvat_analytics.rendering import alerts, events_api_archive, events_api_wheels, tls
+from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
-from cvat_analytics.rendering.render import DEAD_LETTER_BUFFER_BYTES, ROOT, Context
+from cvat_analytics.rendering.render import ROOT
 from cvat_analytics.store import migrations
 from deploys import packages
 from deploys.facts import Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note

@@ -18,8 +18,8 @@ from typing import Any
 from pyinfra import host
 from pyinfra.api import operation
 
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import RenderedFile
-from cvat_analytics.rendering.render import Context
 from deploys import operations
 from deploys.facts import STATE_DIRECTORY, Files, FileText, Unit
 from deploys.operations import Commands

@@ -26,8 +26,9 @@ from cvat_analytics.config.endpoints import Endpoint
 from cvat_analytics.config.settings import GROUPS
 from cvat_analytics.connect.access import Access
 from cvat_analytics.credentials import secrets
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
-from cvat_analytics.rendering.render import ROOT, Context, clickhouse_files
+from cvat_analytics.rendering.render import ROOT, clickhouse_files
 from cvat_analytics.store import migrations
 
 PACKAGE_FILES = ROOT / "cvat_analytics" / "embedded" / "package_files"

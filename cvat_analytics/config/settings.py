@@ -6,17 +6,13 @@ which exist, what they mean, and refuses what cannot work with one message per m
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cvat_analytics.base.errors import InputError
-from cvat_analytics.config import conflicts as setting_conflicts
 from cvat_analytics.config.types import (
     Address,
     DatabaseName,
@@ -407,36 +403,3 @@ class Settings(BaseModel):
         ports |= {f"vector_extra_ports[{index}]": port for index, port in enumerate(self.vector_extra_ports)}
         ports["vector_large_port"] = self.vector_large_port
         return ports | ({"vector_metrics_port": self.vector_metrics_port} if self.vector_metrics_port else {})
-
-
-def validate(values: Mapping[str, Any], *, where: str) -> Settings:
-    """Return the settings in `values`.
-
-    `where` names the source of the values in messages, such as a file. Raises InputError that lists every mistake,
-    one line each; for an unknown setting with the nearest known one.
-    """
-    mistakes = []
-    for name in values.keys() - Settings.model_fields.keys():
-        near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "docs/settings.md lists all settings"
-        mistakes.append(f"unknown setting {name!r}: {hint}")
-    try:
-        settings = Settings(
-            **{name: value for name, value in values.items() if name in Settings.model_fields}
-        )
-    except ValidationError as error:
-        for detail in error.errors():
-            name = ".".join(str(part) for part in detail["loc"])
-            reason = detail["msg"].removeprefix("Value error, ")
-            if detail["type"] == "tuple_type":
-                reason = "is not a list. Write it in brackets, one value too: [...]"
-            mistakes.append(
-                f"setting {name!r}: {reason} (got {detail['input']!r})"
-                if repr(detail["input"]) not in reason
-                else f"setting {name!r}: {reason}"
-            )
-    else:
-        mistakes += setting_conflicts.found(settings)
-    if mistakes:
-        raise InputError("\n".join(f"{where}: {mistake}" for mistake in sorted(mistakes)))
-    return settings

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config.settings import COMPONENTS, GROUPS, Settings, validate
+from cvat_analytics.config.settings import COMPONENTS, GROUPS, Settings
+from cvat_analytics.config.validation import validate
 
 LOOPBACK = "127.0.0.1"
 

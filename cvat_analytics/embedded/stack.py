@@ -30,8 +30,8 @@ from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import engine
 from cvat_analytics.embedded.processes import Part, Processes, is_ready
 from cvat_analytics.rendering import events_api, render
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths, RenderedFile, fingerprint
-from cvat_analytics.rendering.render import Context
 from cvat_analytics.store import deployments, migrations, rebuild
 
 HOST = "embedded"

@@ -13,8 +13,9 @@ from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.config.topology import LOOPBACK
 from cvat_analytics.credentials.certificates import Pair
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import UNITS, RenderedFile
-from cvat_analytics.rendering.render import Context, render
+from cvat_analytics.rendering.render import render
 
 UNIT = UNITS["gateway"]
 FIREWALL_UNIT = "cvat-analytics-firewall"

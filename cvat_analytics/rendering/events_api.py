@@ -11,8 +11,9 @@ from cvat_analytics.config.endpoints import EVERYWHERE
 from cvat_analytics.credentials import users
 from cvat_analytics.credentials.users import User, Users
 from cvat_analytics.rendering import tls
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import UNITS, RenderedFile
-from cvat_analytics.rendering.render import Context, render
+from cvat_analytics.rendering.render import render
 
 UNIT = UNITS["events_api"]
 ADMIN = "admin"

@@ -11,7 +11,7 @@ import tarfile
 from contextlib import suppress
 from pathlib import Path
 
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.rendering import events_api_archive
 from cvat_analytics.rendering.events_api_wheels import PYTHONS
 from tests.api.harness import Program

@@ -16,7 +16,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.rendering import events_api_archive, events_api_wheels
 from cvat_analytics.rendering.events_api_wheels import MACHINES, PYTHONS, Target
 from deploys.plan import SUPPORTED

@@ -8,8 +8,8 @@ from cvat_analytics.api import config
 from cvat_analytics.config import topology
 from cvat_analytics.credentials import secrets
 from cvat_analytics.rendering import events_api
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
-from cvat_analytics.rendering.render import Context
 
 GROUPS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"], "events_api": ["c"], "gateway": []}
 

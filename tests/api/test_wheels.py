@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.rendering import events_api_archive, events_api_wheels
 from cvat_analytics.rendering.events_api_wheels import Target
 from scripts.cli import main

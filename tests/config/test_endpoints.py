@@ -13,7 +13,7 @@ import pytest
 from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.config import inventory
 from cvat_analytics.config.endpoints import Endpoint, Trust
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.connect import remote
 from cvat_analytics.connect.access import Access
 from cvat_analytics.credentials import secrets

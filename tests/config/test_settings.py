@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config import settings, topology
+from cvat_analytics.config import topology
 from cvat_analytics.config import types as setting_types
+from cvat_analytics.config.validation import validate
 
 ONE_HOST = {"clickhouse": ["a"], "vector": ["a"], "grafana": ["a"]}
 THREE_HOSTS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"]}
@@ -16,12 +17,12 @@ THREE_HOSTS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"]}
 
 def mistakes(values: dict) -> list[str]:
     with pytest.raises(InputError) as caught:
-        settings.validate(values, where="all.py")
+        validate(values, where="all.py")
     return str(caught.value).splitlines()
 
 
 def test_the_defaults_are_valid():
-    assert settings.validate({}, where="all.py").clickhouse_http_port == 8123
+    assert validate({}, where="all.py").clickhouse_http_port == 8123
 
 
 @pytest.mark.parametrize(
@@ -125,14 +126,11 @@ def test_a_size_is_in_bytes(text, size):
 
 
 def test_forever_keeps_everything():
-    assert settings.validate({"events_retention": "forever"}, where="x").events_retention is None
+    assert validate({"events_retention": "forever"}, where="x").events_retention is None
 
 
 def test_the_port_of_grafana_is_in_its_default_address():
-    assert (
-        settings.validate({"grafana_port": 3333}, where="x").grafana_root_url
-        == "http://localhost:3333/analytics/"
-    )
+    assert validate({"grafana_port": 3333}, where="x").grafana_root_url == "http://localhost:3333/analytics/"
 
 
 def build(groups, values):

@@ -20,7 +20,7 @@ from cvat_analytics.api.vector import Vector
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.config import topology
 from cvat_analytics.config.endpoints import Endpoint, Trust
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.connect.access import Access
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.certificates import Authority
@@ -29,8 +29,8 @@ from cvat_analytics.embedded.vector_substitute.config import ConfigError, load
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 from cvat_analytics.embedded.vector_substitute.pipeline import Pipeline
 from cvat_analytics.rendering import render
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
-from cvat_analytics.rendering.render import Context
 from deploys import operations, tls
 from tests.tls_server import listening_with
 

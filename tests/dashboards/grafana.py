@@ -16,7 +16,7 @@ from typing import Any
 from cvat_analytics.connect.access import Access
 from cvat_analytics.dashboards.grafana import Grafana
 from cvat_analytics.rendering import render
-from cvat_analytics.rendering.render import Context
+from cvat_analytics.rendering.context import Context
 from tests.clickhouse import way_to
 from tests.dashboards.grafana_stand_in import StandIn, serving
 

@@ -12,11 +12,13 @@ import pytest
 import yaml
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config.settings import Settings, validate
+from cvat_analytics.config.settings import Settings
+from cvat_analytics.config.validation import validate
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, Dashboard, Query, TimeRange, expand
 from cvat_analytics.dashboards.lint_sql import _databases, _parsed, _scopes
 from cvat_analytics.dashboards.macro_versions import differences
 from cvat_analytics.rendering import alerts, render
+from cvat_analytics.rendering.context import Context
 from tests.clickhouse import Store, context, running
 
 NAMES = [rule.name for rule in alerts.rules(Settings())]
@@ -204,7 +206,7 @@ def test_passwords_are_files_of_the_unit_and_stand_nowhere_else() -> None:
         smtp_user="grafana", alert_webhook_url="https://hook.example.org", alert_webhook_token=True,
     )  # fmt: skip
     secrets = {**made.secrets, "smtp_password": "pass;word#1", "alert_webhook_token": "token-1"}
-    made = render.Context(made.host, made.topology, type(made.secrets)(secrets), made.paths)
+    made = Context(made.host, made.topology, type(made.secrets)(secrets), made.paths)
     files = {file.path: file for file in render.grafana_files(made)}
     unit = files["/nowhere/etc/systemd/system/grafana-server.service.d/cvat-analytics.conf"].content
     for name in ("smtp_password", "alert_webhook_token"):

@@ -16,6 +16,7 @@ from cvat_analytics.config import topology
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, exchange, load
 from cvat_analytics.dashboards.grafana import FOLDER
 from cvat_analytics.rendering import render
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import RenderedFile
 from tests.clickhouse import context
 
@@ -76,7 +77,7 @@ JSON_DATA_KEYS = {
 PROVIDER_KEYS = {"name", "folder", "type", "allowUiUpdates", "updateIntervalSeconds", "options"}
 
 
-def _rendered(root: Path, **settings: Any) -> tuple[render.Context, dict[str, RenderedFile]]:
+def _rendered(root: Path, **settings: Any) -> tuple[Context, dict[str, RenderedFile]]:
     """Return Grafana's files by name and parent folder."""
     made = context(root, **settings)
     return made, {"/".join(file.path.split("/")[-2:]): file for file in render.grafana_files(made)}
@@ -96,7 +97,7 @@ def test_ini_has_only_documented_keys(tmp_path: Path) -> None:
 def test_ini_behind_the_gateway_has_only_documented_keys(tmp_path: Path) -> None:
     made = context(tmp_path)
     groups = {**made.topology.groups, "gateway": made.topology.groups["grafana"]}
-    behind = render.Context(made.host, replace(made.topology, groups=groups), made.secrets, made.paths)
+    behind = Context(made.host, replace(made.topology, groups=groups), made.secrets, made.paths)
     ini = _ini({"/".join(file.path.split("/")[-2:]): file for file in render.grafana_files(behind)})
     assert {section: set(ini[section]) for section in ini.sections()} == INI_KEYS | GATEWAY_KEYS
     # whoever reaches Grafana itself could call himself what he likes: only the gateway may
@@ -118,7 +119,7 @@ def test_mail_is_set_up_where_alerts_go_by_mail(tmp_path: Path, user: str) -> No
     settings = {"alert_emails": ["ops@example.org"], "smtp_host": "mail.example.org:587", "smtp_user": user}
     made = context(tmp_path, alerts=True, **settings)
     given = type(made.secrets)({**made.secrets, "smtp_password": "pass;word"})
-    files = render.grafana_files(render.Context(made.host, made.topology, given, made.paths))
+    files = render.grafana_files(Context(made.host, made.topology, given, made.paths))
     ini = _ini({"/".join(file.path.split("/")[-2:]): file for file in files})
     assert {section: set(ini[section]) for section in ini.sections()} == INI_KEYS | {
         "smtp": SMTP_KEYS if user else SMTP_KEYS - {"user", "password"}

@@ -12,7 +12,7 @@ from cvat_analytics.config import topology
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.rendering import render
-from cvat_analytics.rendering.render import Context
+from cvat_analytics.rendering.context import Context
 from deploys import vector_operations
 from tests.deploys.conftest import Deploy
 

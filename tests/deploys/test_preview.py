@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.rendering import plugin

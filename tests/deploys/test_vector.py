@@ -12,7 +12,7 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from cvat_analytics.rendering import render
-from cvat_analytics.rendering.render import Context
+from cvat_analytics.rendering.context import Context
 from deploys import vector_operations
 from tests.clickhouse import free_ports
 from tests.deploys.conftest import Deploy

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cvat_analytics.base.project import ROOT
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.embedded import engine
 from cvat_analytics.rendering import plugin
 from tests.clickhouse import free_row

@@ -31,7 +31,7 @@ from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import journal
 from cvat_analytics.pipeline.journal_text import Damage
 from cvat_analytics.pipeline.refused_rows import REASON
-from cvat_analytics.rendering.render import Context
+from cvat_analytics.rendering.context import Context
 from tests.faults.account import Found, Kept
 from tests.faults.proxy import ADDRESS, FaultProxy
 

@@ -24,8 +24,8 @@ import pytest
 from cvat_analytics.config import topology
 from cvat_analytics.credentials import certificates, secrets
 from cvat_analytics.gateway import gateway
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
-from cvat_analytics.rendering.render import Context
 from tests.api.fake_cvat import FakeCvat
 from tests.clickhouse import Store, free_ports
 from tests.clickhouse import running as running_store

@@ -17,7 +17,7 @@ from cvat_analytics.config import topology
 from cvat_analytics.config.settings import COMPONENTS
 from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import gateway
-from cvat_analytics.rendering.render import Context
+from cvat_analytics.rendering.context import Context
 from tests.missing import give_up
 
 HOST, VISITOR, CVAT = "10.254.7.1", "10.254.7.2", "10.254.7.3"

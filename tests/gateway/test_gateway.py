@@ -13,11 +13,11 @@ import pytest
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import topology
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.credentials import certificates, secrets
 from cvat_analytics.gateway import gateway
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
-from cvat_analytics.rendering.render import Context
 from tests.serving import served
 
 from .conftest import Program, allowed, as_json, nginx

@@ -13,7 +13,7 @@ import zipfile
 from hashlib import sha256
 from pathlib import Path
 
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 
 STAND_INS = Path(__file__).parent / "stand_ins"
 PACKAGE_FILES = Path(__file__).parents[2] / "cvat_analytics" / "embedded" / "package_files"

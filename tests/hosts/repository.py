@@ -18,7 +18,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from tests.serving import served
 
 from . import packages

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config.settings import Settings, validate
+from cvat_analytics.config.settings import Settings
+from cvat_analytics.config.validation import validate
 from cvat_analytics.rendering import plugin
 
 

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from cvat_analytics.config import topology
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.credentials import secrets
 from cvat_analytics.rendering import memory, render
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import RenderedFile
 
 ONE = {"clickhouse": ["a"], "vector": ["a"], "grafana": ["a"]}
@@ -20,15 +21,15 @@ THREE = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"]}
 ADDRESSES = {"a": "10.0.0.1", "b": "fd00::2", "c": "10.0.0.3"}
 
 
-def context(groups=ONE, host="a", **values) -> render.Context:
+def context(groups=ONE, host="a", **values) -> Context:
     own = {
         name: {"address": ADDRESSES[name], **values}
         for name in sorted({h for hosts in groups.values() for h in hosts})
     }
-    return render.Context(host, topology.build(groups, own, where="test"), secrets.generate())
+    return Context(host, topology.build(groups, own, where="test"), secrets.generate())
 
 
-def files(wanted: render.Context) -> dict[str, RenderedFile]:
+def files(wanted: Context) -> dict[str, RenderedFile]:
     parts = (render.clickhouse_files, render.vector_files, render.grafana_files)
     return {file.path: file for part in parts for file in part(wanted)}
 
@@ -95,7 +96,7 @@ def test_changing_a_port_changes_every_file_that_refers_to_it():
     ]
 
 
-def users(wanted: render.Context) -> ET.Element:
+def users(wanted: Context) -> ET.Element:
     found = ET.fromstring(files(wanted)["/etc/clickhouse-server/users.d/cvat-analytics.xml"].content).find(
         "users"
     )

@@ -13,12 +13,13 @@ import yaml
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import endpoints, topology
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.certificates import Authority, Pair
 from cvat_analytics.gateway import gateway
-from cvat_analytics.rendering import events_api, render, tls
-from cvat_analytics.rendering.render import Context, RenderedFile
+from cvat_analytics.rendering import certificates, events_api, render, tls
+from cvat_analytics.rendering.context import Context
+from cvat_analytics.rendering.render import RenderedFile
 
 APART = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"], "events_api": ["b"], "gateway": []}
 TOGETHER = {group: ["a"] for group in ("clickhouse", "vector", "grafana", "events_api")} | {"gateway": []}
@@ -182,7 +183,7 @@ def test_a_certificate_of_the_operators_own_is_shown_in_the_place_of_the_authori
 def test_any_name_that_pyinfra_knows_a_host_by_gives_a_certificate(authority: Authority, host: str) -> None:
     groups = {group: [host] for group in ("clickhouse", "vector", "grafana")}
     one = topology.build(groups, {host: {"grafana_tls": True}}, where="test")
-    names = tls.certificate(authority, one, host, "grafana").names()
+    names = certificates.certificate(authority, one, host, "grafana").names()
     assert {"127.0.0.1", "::1", "localhost"} <= set(names)
     assert (host in names) == (host == "stats.example.org")
     assert len(list(authority.directory.glob("grafana-*.pem"))) == 2

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.rendering import render
 from cvat_analytics.store import migrations
 from cvat_analytics.store.migrations import Script

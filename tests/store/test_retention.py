@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.connect.access import pairs
 from cvat_analytics.store import migrations
 from tests.clickhouse import Store, running, way_to

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config.settings import validate
+from cvat_analytics.config.validation import validate
 from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.rendering import render
 from cvat_analytics.store import migrations, working_time_report

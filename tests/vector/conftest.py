@@ -14,8 +14,8 @@ from cvat_analytics.config import topology
 from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded.vector_substitute import config, remap
 from cvat_analytics.rendering import render
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
-from cvat_analytics.rendering.render import Context
 from tests.clickhouse import free_ports
 
 Run = Callable[[str], Mapping[str, list[dict[str, Any]]]]

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics.rendering.render import ROOT, Context, grafana_files
+from cvat_analytics.rendering.context import Context
+from cvat_analytics.rendering.render import ROOT, grafana_files
 from tests.browser import Page, chromium
 from tests.clickhouse import Store, running
 from tests.dashboards.events import team
