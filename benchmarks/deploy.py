@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import layout
 from benchmarks.ansible_runs import DEFAULTS, TUNED, Ansible, Run, Variant
 from benchmarks.report import BenchmarkError, Measurement, Report, Target, ratio, tail
-from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.base.project import ROOT
 from deploys import facts
 from tests.hosts import docker_engine, inventory
 from tests.hosts.lab import Lab, lab

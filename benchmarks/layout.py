@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import inventory
 from cvat_analytics.rendering import plugin, render
 from cvat_analytics.rendering.context import Context
@@ -133,7 +134,7 @@ def _plugin(context: Context, architecture: str, directory: Path) -> dict[str, s
 def _schema(context: Context, directory: Path) -> dict[str, Any]:
     database = context.settings.database
     scripts = []
-    for number, script in enumerate(migrations.read(render.ROOT / "clickhouse")):
+    for number, script in enumerate(migrations.read(ROOT / "clickhouse")):
         file = directory / "files" / f"{number:04}.sql"
         file.write_text(f"{script.sql.rstrip()}\n{migrations.record(script, database)}")
         scripts.append({"name": script.name, "checksum": script.checksum, "file": str(file)})

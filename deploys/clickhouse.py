@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.files import UNITS, fingerprint
 from cvat_analytics.store import migrations
@@ -15,7 +16,7 @@ def rebuild(plan: Plan) -> None:
     """Rebuild a table of an earlier version, before anything may write to it what only the new one can hold."""
     schema_operations.rebuilt(
         name="clickhouse: rebuild of the event table",
-        scripts=migrations.read(render.ROOT / "clickhouse"),
+        scripts=migrations.read(ROOT / "clickhouse"),
         settings=plan.settings,
         client=clickhouse_client(plan.context.paths),
     )
@@ -45,7 +46,7 @@ def activate(plan: Plan) -> None:
     )
     schema_operations.schema(
         name="clickhouse: schema",
-        scripts=migrations.read(render.ROOT / "clickhouse"),
+        scripts=migrations.read(ROOT / "clickhouse"),
         settings=plan.settings,
         client=clickhouse_client(plan.context.paths),
     )

@@ -14,6 +14,7 @@ from pyinfra import context, host
 from pyinfra.api.exceptions import PyinfraError
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import inventory
 from cvat_analytics.config.limits import LARGE_BUFFER
 from cvat_analytics.config.settings import COMPONENTS, Settings
@@ -22,7 +23,6 @@ from cvat_analytics.gateway import gateway
 from cvat_analytics.rendering import alerts, events_api_archive, events_api_wheels, tls
 from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
-from cvat_analytics.rendering.render import ROOT
 from cvat_analytics.store import migrations
 from deploys import packages
 from deploys.facts import Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note

@@ -16,12 +16,12 @@ from typing import Any
 import click
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config.topology import LOOPBACK
 from cvat_analytics.connect import remote
 from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import cvat_env, gateway
-from cvat_analytics.rendering.render import ROOT
 from cvat_analytics.store import deployments
 from deploys.report import FILE
 from scripts.target import inventory_option

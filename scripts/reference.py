@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import click
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import reference
-from cvat_analytics.rendering.render import ROOT
 from scripts.cli import main as cli
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import topology
 from cvat_analytics.config.endpoints import Endpoint
 from cvat_analytics.config.settings import GROUPS
@@ -28,7 +29,7 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.credentials import secrets
 from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
-from cvat_analytics.rendering.render import ROOT, clickhouse_files
+from cvat_analytics.rendering.render import clickhouse_files
 from cvat_analytics.store import migrations
 
 PACKAGE_FILES = ROOT / "cvat_analytics" / "embedded" / "package_files"

@@ -13,14 +13,14 @@ from pathlib import Path
 from selenium import webdriver
 
 from cvat_analytics import dashboards
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks.smoke import run
 from cvat_analytics.embedded import stack
-from cvat_analytics.rendering import render
 from cvat_analytics.store import working_time_report
 from scripts.demo import go_on, send_history
 from tests.browser import Page, chromium
 
-IMAGES = render.ROOT / "docs" / "images"
+IMAGES = ROOT / "docs" / "images"
 WIDTH = 1600
 MOST_BYTES = 300_000
 _WORK = 180
@@ -97,7 +97,7 @@ def _take(page: Page, dashboard: dashboards.Dashboard) -> None:
     content = _smaller(page.browser, picture["data"])
     file = IMAGES / f"{dashboard.file.stem}.png"
     file.write_bytes(content)
-    print(f"{file.relative_to(render.ROOT)}: {WIDTH} x {height}, {len(content) // 1000} kB")
+    print(f"{file.relative_to(ROOT)}: {WIDTH} x {height}, {len(content) // 1000} kB")
     if len(content) > MOST_BYTES:
         raise SystemExit(f"{file}: has more than {MOST_BYTES} bytes")
 

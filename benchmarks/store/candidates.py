@@ -14,7 +14,7 @@ import click
 from benchmarks.report import table
 from benchmarks.store import histories
 from benchmarks.store.engine import Engine
-from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations
 from tests.clickhouse import running
 

@@ -21,12 +21,13 @@ from grafana_client.client import GrafanaException
 
 from cvat_analytics import dashboards
 from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks import smoke_case
 from cvat_analytics.checks.smoke_case import Skipped, component, read_cases
 from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.connect.clickhouse_errors import error_text
 from cvat_analytics.dashboards.grafana import VIEWER
-from cvat_analytics.rendering import events_api, render
+from cvat_analytics.rendering import events_api
 from cvat_analytics.store import migrations, rebuild
 
 _FAILURES = (
@@ -85,7 +86,7 @@ def _check(name: str, advice: str, check: Callable[[], str]) -> Result:
 
 def _schema(access: Access) -> str:
     database = access.database
-    scripts = migrations.read(render.ROOT / "clickhouse")
+    scripts = migrations.read(ROOT / "clickhouse")
     applied = pairs(access.client(), migrations.applied_query(database))
     pending = migrations.pending(scripts, applied)
     if rebuild.pending(scripts, applied):

@@ -22,6 +22,7 @@ from typing import Any
 import jinja2
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks.health import State
 from cvat_analytics.config import limits, topology
 from cvat_analytics.config.endpoints import Endpoint, listening
@@ -394,7 +395,7 @@ def _migrate(access: Access, tell: Callable[[str], object]) -> int:
     for statement in migrations.bootstrap(database):
         client.command(statement)
     client.database = database
-    scripts = migrations.read(render.ROOT / "clickhouse")
+    scripts = migrations.read(ROOT / "clickhouse")
     applied = pairs(client, migrations.applied_query(database))
     migrations.refuse_stock_table(database, applied, pairs(client, migrations.engines_query(database)))
     pending = migrations.pending(scripts, applied)

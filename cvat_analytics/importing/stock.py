@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from clickhouse_connect.driver.client import Client
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.importing.copying import ROWS, Copy, Ledger, Progress, plan
 from cvat_analytics.importing.tables import Table, find, ranges
-from cvat_analytics.rendering import render
 from cvat_analytics.store import migrations, rebuild
 from cvat_analytics.store.event_columns import INSERT_SETTINGS
 
@@ -203,7 +203,7 @@ def _make_new(access: Access, database: _Database) -> None:
     database.run(f"CREATE DATABASE {scratch}")
     client = access.client()
     client.database = scratch
-    init = migrations.read(render.ROOT / "clickhouse")[0]
+    init = migrations.read(ROOT / "clickhouse")[0]
     for statement in migrations.statements(init.sql):
         client.command(statement)
     database.run(f"RENAME TABLE {scratch}.events TO {database.name}.{_NEW}")
@@ -216,7 +216,7 @@ def _apply_scripts(access: Access) -> None:
     for statement in migrations.bootstrap(name):
         client.command(statement)
     client.database = name
-    scripts = migrations.read(render.ROOT / "clickhouse")
+    scripts = migrations.read(ROOT / "clickhouse")
     migrations.apply(
         migrations.pending(scripts, pairs(client, migrations.applied_query(name))), name, client.command
     )
@@ -225,7 +225,7 @@ def _apply_scripts(access: Access) -> None:
 def _views() -> list[str]:
     """Return the views that the stack's scripts make, in their order."""
     pattern = r"CREATE (?:OR REPLACE )?(?:MATERIALIZED )?VIEW (?:IF NOT EXISTS )?(\w+)"
-    text = "\n".join(script.sql for script in migrations.read(render.ROOT / "clickhouse"))
+    text = "\n".join(script.sql for script in migrations.read(ROOT / "clickhouse"))
     return list(dict.fromkeys(re.findall(pattern, text)))
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.credentials import users
-from cvat_analytics.rendering.render import ROOT
 from tests.clickhouse import Store, free_ports
 
 LOCAL_USERS = {"boss": {"admin": True}, "worker": {"id": 4}, "nameless": {}}

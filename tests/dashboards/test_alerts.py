@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.config.validation import validate
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID, Dashboard, Query, TimeRange, expand
@@ -108,7 +109,7 @@ def test_the_rules_use_only_documented_keys_and_are_the_ones_that_are_described(
     (group,) = document["groups"]
     assert set(group) == {"orgId", "name", "folder", "interval", "rules"}
     assert [rule["uid"] for rule in group["rules"]] == [f"cvat-analytics-{name}" for name in NAMES]
-    page = (render.ROOT / "docs" / "alerts.md").read_text()
+    page = (ROOT / "docs" / "alerts.md").read_text()
     for rule in group["rules"]:
         assert set(rule) == {
             "uid", "title", "condition", "data", "for", "noDataState", "execErrState", "isPaused", "labels",

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.dashboards import Dashboard
-from cvat_analytics.rendering.render import ROOT
 from tests.clickhouse import Store
 from tests.dashboards.events import Event, time_of
 from tests.dashboards.flow import Flow, Reading

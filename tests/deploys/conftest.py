@@ -16,8 +16,8 @@ from pyinfra.api.deploy import add_deploy, deploy
 from pyinfra.api.operations import run_ops
 from pyinfra.context import ctx_inventory
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.credentials import secrets
-from cvat_analytics.rendering import render
 
 DEBIAN_12 = """os_id=debian
 os_version=12
@@ -93,7 +93,7 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
 
         @deploy("everything")
         def everything() -> None:
-            runpy.run_path(str(render.ROOT / "deploy.py"))
+            runpy.run_path(str(ROOT / "deploy.py"))
 
         with ctx_inventory.use(inventory):
             add_deploy(state, everything)

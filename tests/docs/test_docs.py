@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks import smoke
 from cvat_analytics.config.settings import Settings
-from cvat_analytics.rendering.render import ROOT
 from scripts.reference import PAGES
 
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])

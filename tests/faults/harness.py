@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.base.project import ROOT
 from tests.faults import client as producer
 from tests.faults.account import Account, Found, Kept
 from tests.faults.ledger import Ledger

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.base.project import ROOT
 
 
 @pytest.fixture

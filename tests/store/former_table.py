@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations, rebuild
 from cvat_analytics.store.migrations import Script
 from tests.clickhouse import Store

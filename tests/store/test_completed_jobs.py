@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations
 from tests.clickhouse import Store, running
 

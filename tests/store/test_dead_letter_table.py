@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations
 from tests.clickhouse import Store, running
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics.rendering.render import ROOT
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations
 from tests.clickhouse import Store, running
 

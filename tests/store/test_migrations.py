@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.config.validation import validate
-from cvat_analytics.rendering import render
 from cvat_analytics.store import migrations
 from cvat_analytics.store.migrations import Script
 
@@ -88,7 +88,7 @@ def test_an_interrupted_run_is_completed_by_the_next(stopped_after):
 
 
 def test_the_repository_s_own_scripts_are_well_named_and_numbered():
-    scripts = migrations.read(render.ROOT / "clickhouse")
+    scripts = migrations.read(ROOT / "clickhouse")
     assert scripts[0].name == "init.sql"
     assert [script.name for script in scripts if script.kind == "view"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.config.validation import validate
 from cvat_analytics.connect.access import Access, pairs
-from cvat_analytics.rendering import render
 from cvat_analytics.store import migrations, working_time_report
 from tests.clickhouse import Store, running, way_to
 
@@ -65,7 +65,7 @@ def apply(engine: Store, access: Access, **values: Any) -> list[str]:
     client = access.client()
     client.database = "cvat"
     current = pairs(client, migrations.working_time_query("cvat"))
-    scripts = migrations.read(render.ROOT / "clickhouse")
+    scripts = migrations.read(ROOT / "clickhouse")
     settings = validate(values, where="test")
     statements = migrations.working_time(settings, current, scripts)
     for statement in statements:

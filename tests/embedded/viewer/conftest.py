@@ -17,8 +17,9 @@ from typing import Any
 
 import pytest
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.rendering.context import Context
-from cvat_analytics.rendering.render import ROOT, grafana_files
+from cvat_analytics.rendering.render import grafana_files
 from tests.browser import Page, chromium
 from tests.clickhouse import Store, running
 from tests.dashboards.events import team
