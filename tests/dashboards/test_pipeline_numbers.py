@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import statistics
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ from tests.clickhouse import Store
 from tests.dashboards.events import Event, time_of
 from tests.dashboards.flow import Flow, Reading
 from tests.dashboards.shown import Shown, bucket, first_value, system_rows
+from tests.vector.conftest import write_configuration
 
 INTERVALS = [timedelta(minutes=1), timedelta(minutes=5), timedelta(hours=1)]
 every_interval = pytest.mark.parametrize("interval", INTERVALS, ids=str)
@@ -176,18 +179,11 @@ def test_dead_letters(pipeline: Shown, flow: Flow, interval: timedelta) -> None:
     assert {(row["time"], row["reason"]): row["letters"] for row in rows} == reasons
 
 
-def test_what_the_panels_ask_for_is_what_vector_sends(pipeline: Shown) -> None:
-    templates = ROOT / "templates"
-    measure = (templates / "vector" / "measure.vrl").read_text()
+def test_what_the_panels_ask_for_is_what_vector_sends(pipeline: Shown, tmp_path: Path) -> None:
+    measure = (ROOT / "templates" / "vector" / "measure.vrl").read_text()
     sent = set(re.search(r'kept = split\("([^"]+)"', measure)[1].split())  # type: ignore[index]
-    components = set(
-        re.findall(
-            r"^\[(?:sources|transforms)\.(\w+)\]|clickhouse_sink\(\"(\w+)\"|^\[sinks\.(\w+)\]",
-            (templates / "vector.toml.j2").read_text(),
-            re.M,
-        )
-    )
-    known = {name for groups in components for name in groups if name} | {"journal"}
+    configuration = tomllib.loads(write_configuration(tmp_path).read_text())
+    known = {name for kind in ("sources", "transforms", "sinks") for name in configuration[kind]}
     for query in pipeline.dashboard.queries:
         if "FROM pipeline_metrics" in query.sql:
             names, asked = set(), set()
