@@ -138,8 +138,12 @@ def rollback(access: Access, progress: Progress, chunk_rows: int = ROWS) -> int:
             f"ALTER TABLE {database.name}.{ASIDE} ADD COLUMN IF NOT EXISTS access_token_id Nullable(UInt64)"
         )
         arrived = _return_events(database, "events", ASIDE, progress, chunk_rows)
-        # the next deploy, or conversion, makes the views anew, and must not believe that they are there
-        database.run(f"TRUNCATE TABLE IF EXISTS {database.name}.{migrations.LEDGER}")
+        # the next deploy, or conversion, makes the table and the views anew, and must not believe that they are there. What else
+        # was migrated stays as it is, and is not migrated again
+        database.run(
+            f"ALTER TABLE {database.name}.{migrations.LEDGER} DELETE WHERE kind = 'view' OR name = 'init.sql' "
+            "SETTINGS mutations_sync = 1"
+        )
         for view in reversed(_views()):
             # some of these names were tables of earlier versions, whose contents are no copy of the events
             if database.engine(view).endswith("View"):
@@ -217,9 +221,11 @@ def _apply_scripts(access: Access) -> None:
         client.command(statement)
     client.database = name
     scripts = migrations.read(ROOT / "clickhouse")
-    migrations.apply(
-        migrations.pending(scripts, pairs(client, migrations.applied_query(name))), name, client.command
-    )
+    if "init.sql" not in pairs(client, migrations.applied_query(name)):
+        # after a rollback it is the only migration that is missing
+        migrations.apply(scripts[:1], name, client.command)
+    applied = pairs(client, migrations.applied_query(name))
+    migrations.apply(migrations.pending(scripts, applied), name, client.command)
 
 
 def _views() -> list[str]:
