@@ -84,7 +84,8 @@ def test_a_changed_configuration_is_proven_applied_and_taken_back(
         assert f"the {how} with the new configuration failed" in failed.text
         assert "The old configuration is at work again" in failed.text
         assert (pid(host) == first) == (how == "reload")
-        assert ports(host) == ["127.0.0.1:8383", "127.0.0.1:8282"]
+        # and the one on which large requests come back
+        assert ports(host) == ["127.0.0.1:8383", "127.0.0.1:8282", "127.0.0.1:8284"]
         send(host, 8282, f"after a failed {how}, old port")
         send(host, 8383, f"after a failed {how}, new port")
 

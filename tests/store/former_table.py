@@ -18,7 +18,7 @@ SHOWN = (
     "org_id, org_slug, payload, access_token_id"
 )
 DERIVED = {
-    "completed_jobs": "timestamp, user_id, org_id, project_id, task_id, job_id FROM {}.completed_jobs FINAL",
+    "completed_jobs": "timestamp, user_id, org_id, project_id, task_id, job_id FROM {}.completed_jobs SETTINGS final = 1",
     "working_time_days": "user_id, day, max(furthest_ms), argMaxMerge(last_event), sum(client_events) FROM {}.working_time_days GROUP BY user_id, day",
     "known_objects": "kind, id, argMaxMerge(name) FROM {}.known_objects GROUP BY kind, id",
 }
