@@ -136,7 +136,9 @@ def test_a_conversion_interrupted_after_any_statement_is_completed(
     assert content(store, "cvat.events") == before
 
 
-@pytest.mark.parametrize("words", ["ALTER", "DROP VIEW", "EXCHANGE", "RENAME", "ALTER TABLE cvat.schema_migrations"])
+@pytest.mark.parametrize(
+    "words", ["ALTER", "DROP VIEW", "EXCHANGE", "RENAME", "ALTER TABLE cvat.schema_migrations"]
+)
 def test_a_rollback_interrupted_after_any_statement_is_completed(
     store: Store, run: Run, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
