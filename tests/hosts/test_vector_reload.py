@@ -91,7 +91,7 @@ def test_a_changed_configuration_is_proven_applied_and_taken_back(
 
     # and the next good deploy goes through
     deploy(inventory(host, health_timeout="15s", vector_port=8383))
-    assert ports(host) == ["127.0.0.1:8383"]
+    assert ports(host) == ["127.0.0.1:8383", "127.0.0.1:8284"]
     send(host, 8383, "last")
     host.run(
         'for i in $(seq 60); do [ "$(clickhouse-client --config-file=/etc/cvat-analytics/secrets/clickhouse-client.xml '
