@@ -16,7 +16,7 @@ from pyinfra.api.exceptions import PyinfraError
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import inventory
-from cvat_analytics.config.limits import LARGE_BUFFER
+from cvat_analytics.config.limits import SMALLEST_BUFFER
 from cvat_analytics.config.settings import COMPONENTS, Settings
 from cvat_analytics.credentials import certificates
 from cvat_analytics.gateway import gateway
@@ -170,7 +170,7 @@ def _check_size(state: HostState, settings: Settings, components: tuple[str, ...
             f"host {host.name}: {state.free_disk / 2**30:.1f} GiB free below /var/lib, but {settings.minimum_free_disk / 2**30:.1f} GiB "
             "are needed (setting 'minimum_free_disk'). Free some space or lower the setting"
         )
-    buffers = settings.vector_buffer_size + DEAD_LETTER_BUFFER_BYTES + LARGE_BUFFER
+    buffers = settings.vector_buffer_size + DEAD_LETTER_BUFFER_BYTES + SMALLEST_BUFFER
     if fresh and "vector" in components and state.free_disk < buffers:
         # Vector itself refuses to start when its buffers could outgrow their volume
         raise InputError(

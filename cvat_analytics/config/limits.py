@@ -51,8 +51,8 @@ WORST_RECORD = READY * (_GROWTH * DIRECT_BODY + DIRECT_EVENTS * _OVERHEAD) + (RE
 )
 """Bytes of the largest record that requests of the direct way can make together."""
 
-LARGE_BUFFER = 268_435_488
-"""Bytes of the disk buffer of large bodies, as of that of dead letters: the smallest one that Vector takes."""
+SMALLEST_BUFFER = 268_435_488
+"""Bytes of the smallest disk buffer that Vector takes: those of large bodies and of dead letters."""
 
 _SPACE = r"[ \t\r\n]*"
 _TEXT = r'"(?:[^"\\]|\\.)*"'

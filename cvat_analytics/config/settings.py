@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cvat_analytics.config import limits
 from cvat_analytics.config.types import (
     Address,
     DatabaseName,
@@ -255,7 +256,7 @@ class Settings(BaseModel):
     vector_buffer_size: Size = Field(
         1024**3,
         description="Disk space for events that wait while ClickHouse is away; at least 256 MiB.",
-        ge=268_435_488,
+        ge=limits.SMALLEST_BUFFER,
     )
 
     # How working time is computed

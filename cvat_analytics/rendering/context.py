@@ -13,7 +13,7 @@ from cvat_analytics.credentials.secrets import ACCEPTED, NAMES, Secrets
 from cvat_analytics.rendering import alerts, certificates, memory
 from cvat_analytics.rendering.files import Paths
 
-DEAD_LETTER_BUFFER_BYTES = 268_435_488
+DEAD_LETTER_BUFFER_BYTES = limits.SMALLEST_BUFFER
 """The disk buffer of dead letters: the smallest one that Vector takes."""
 
 GATEWAY_SOURCE = "127.0.0.2"
