@@ -82,7 +82,7 @@ def _tell_of_cvat(outcome: Outcome, stack: inventories.Stack, inventory: Path) -
     command = f"cvat-analytics cvat-env --inventory {shlex.quote(str(inventory))}"
     if outcome.told:
         click.echo(
-            f"Tell CVAT, in the environment of its server and workers (docs/cvat.md; all of it: `{command}`):"
+            f"Tell CVAT, in the environment of its server and workers (docs/how-to/connect-cvat.md; all of it: `{command}`):"
         )
         for line in outcome.told:
             local = f"  (reached from that host only: `{command}` says what to set)"
@@ -91,14 +91,14 @@ def _tell_of_cvat(outcome: Outcome, stack: inventories.Stack, inventory: Path) -
     for name, what in outcome.files.items():
         if name == rule:
             click.echo(
-                f"The rule for CVAT's traefik {what}. Put it beside CVAT's docker-compose.yml, then restart traefik (docs/cvat.md):"
+                f"The rule for CVAT's traefik {what}. Put it beside CVAT's docker-compose.yml, then restart traefik (docs/how-to/connect-cvat.md):"
             )
             click.echo(f"  {command} --format traefik > {rule}")
         elif name == authority:
             certificate = shlex.quote(str(stack.authority.certificate_file))
             click.echo(
                 f"The stack's authority, which CVAT has to trust for its exports, {what}. Copy it to beside CVAT's docker-compose.yml, then "
-                "restart CVAT's server and workers (docs/tls.md):"
+                "restart CVAT's server and workers (docs/how-to/use-tls.md):"
             )
             click.echo(f"  cp {certificate} {authority}")
 

@@ -13,7 +13,7 @@ from scripts.cli import main as cli
 
 
 def commands_page() -> str:
-    """Return the text of docs/commands.md."""
+    """Return the text of docs/reference/commands.md."""
     parts = [
         "# Commands\n",
         "`make setup` puts `cvat-analytics` into `.venv/bin`. Exit codes: 0 fine; 1 a check or a step failed; 2 bad input or",
@@ -38,8 +38,8 @@ def _help(command: click.Command, parent: click.Context, name: str) -> list[str]
 
 
 PAGES = {
-    "docs/commands.md": commands_page,
-    "docs/settings.md": reference.settings_page,
+    "docs/reference/commands.md": commands_page,
+    "docs/reference/settings.md": reference.settings_page,
     "inventory/group_data/all.py": reference.group_data,
 }
 """The files made from the code, and what makes each."""

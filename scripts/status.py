@@ -112,7 +112,7 @@ def _sources(sources: Sources) -> list[str]:
     if sources.client_silent:
         since = f"since {sources.last['client']:%Y-%m-%d %H:%M} UTC" if "client" in sources.last else "at all"
         lines.append(
-            f"            NO CLIENT EVENTS {since}, although people annotate: their working time is not counted. See docs/operations.md, "
+            f"            NO CLIENT EVENTS {since}, although people annotate: their working time is not counted. See docs/how-to/operations.md, "
             '"No client events"'
         )
     elif sources.people_without:

@@ -1,7 +1,7 @@
 """`python -m benchmarks.store.candidates`: other ways to store the events, measured beside the chosen one.
 
 Each file of `candidates/` is a table; its first line says what it tries. The chosen one is read from clickhouse/init.sql.
-The table that this prints is in docs/store.md.
+The table that this prints is in docs/why/store.md.
 """
 
 from __future__ import annotations

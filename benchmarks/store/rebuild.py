@@ -1,6 +1,6 @@
 """`python -m benchmarks.store.rebuild`: how long it takes to rebuild an installed event table while events come in.
 
-The table is one of the versions before, with 16 bits for `count`. What this prints is in docs/store.md.
+The table is one of the versions before, with 16 bits for `count`. What this prints is in docs/why/store.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Which events may be stored already: one that is sent again is stored as it was the first time (docs/api.md has the rule).
+"""Which events may be stored already: one that is sent again is stored as it was the first time (docs/reference/api.md has the rule).
 
-The store knows an event again by its content (docs/store.md), and each request puts something of its own into its events: its
+The store knows an event again by its content (docs/why/store.md), and each request puts something of its own into its events: its
 id, and the difference between the clocks. What an event had in it when it was sent first is remembered until its sender has
 been told that it is stored, so that the same event comes out whenever it is sent again.
 """

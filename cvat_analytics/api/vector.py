@@ -43,7 +43,7 @@ class Vector:
             try:
                 answer = await self._post(body)
             except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
-                # most likely a kept connection that Vector has just closed; what comes twice is read once (docs/store.md)
+                # most likely a kept connection that Vector has just closed; what comes twice is read once (docs/why/store.md)
                 broken_off = True
                 answer = await self._post(body)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:

@@ -1,4 +1,4 @@
-"""The working time of one request's events, as the CVAT server reports it (docs/working-time.md states the rule).
+"""The working time of one request's events, as the CVAT server reports it (docs/why/working-time.md states the rule).
 
 The server knows of a person only what one request brings: its events and the last one of the request before. What is
 computed in ClickHouse over all events is the exact figure; this one is what CVAT's users are used to.

@@ -1,7 +1,7 @@
 """One case of the smoke test: a folder in `smoke_cases/` with what to send, what to ask, and what must come back.
 
 It asks ClickHouse (`query.sql`), or a component over HTTP (`[request]` in `case.toml`). Adding one needs no code
-(docs/smoke.md).
+(docs/reference/smoke.md).
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def _read_case(folder: Path) -> Case:
         )
     except (OSError, ValueError, KeyError, ValidationError) as error:
         raise InputError(
-            f"{folder}: is not a smoke case ({error}). docs/smoke.md says what one needs"
+            f"{folder}: is not a smoke case ({error}). docs/reference/smoke.md says what one needs"
         ) from None
 
 

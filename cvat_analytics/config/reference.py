@@ -1,4 +1,4 @@
-"""The settings' reference, made from the model itself: docs/settings.md and inventory/group_data/all.py.
+"""The settings' reference, made from the model itself: docs/reference/settings.md and inventory/group_data/all.py.
 
 `make docs` writes both; a test holds them against the model, so that no setting exists without documentation.
 """
@@ -56,7 +56,7 @@ def sections() -> dict[str, list[str]]:
 
 
 def settings_page() -> str:
-    """Return the text of docs/settings.md."""
+    """Return the text of docs/reference/settings.md."""
     parts = [
         "# Settings\n",
         "Every setting stands in `inventory/group_data/all.py` with its default; a host may have its own value in",
@@ -76,7 +76,7 @@ def settings_page() -> str:
 def group_data() -> str:
     """Return the text of inventory/group_data/all.py."""
     parts = [
-        '"""Every setting of the stack, with its default. Change a line, run `make deploy`. See docs/settings.md."""\n',
+        '"""Every setting of the stack, with its default. Change a line, run `make deploy`. See docs/reference/settings.md."""\n',
         "# How to become administrator on the hosts: False when you log in as root.\n_sudo = True\n",
     ]
     for heading, names in sections().items():

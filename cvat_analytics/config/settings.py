@@ -57,7 +57,7 @@ class Settings(BaseModel):
     clickhouse_tls: bool = Field(
         False,
         description="Have ClickHouse speak TLS: on every address but 127.0.0.1 nothing else. The deploy makes its certificate with the "
-        "stack's own authority (`certificates/ca.pem` beside the inventory), and this stack's other hosts verify it (docs/tls.md).",
+        "stack's own authority (`certificates/ca.pem` beside the inventory), and this stack's other hosts verify it (docs/how-to/use-tls.md).",
     )
     clickhouse_https_port: Port = Field(
         8443, description="ClickHouse's HTTPS port, where `clickhouse_tls` is on."
@@ -281,7 +281,7 @@ class Settings(BaseModel):
     # When somebody is told that something is wrong
     alerts: bool = Field(
         False,
-        description="Have Grafana watch the pipeline and tell of it when something is wrong (docs/alerts.md).",
+        description="Have Grafana watch the pipeline and tell of it when something is wrong (docs/reference/alerts.md).",
     )
     alert_emails: tuple[MailAddress, ...] = Field(
         (), description="E-mail addresses that alerts go to; they need `smtp_host`."

@@ -22,7 +22,7 @@ def validate(values: Mapping[str, Any], *, where: str) -> Settings:
     mistakes = []
     for name in values.keys() - Settings.model_fields.keys():
         near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "docs/settings.md lists all settings"
+        hint = f"did you mean {near[0]!r}?" if near else "docs/reference/settings.md lists all settings"
         mistakes.append(f"unknown setting {name!r}: {hint}")
     try:
         settings = Settings(

@@ -92,7 +92,7 @@ def _query(
         reason = str(error).removeprefix(f"{where}: ")
         name = re.fullmatch(r"unknown variable \$\{?(\w+).*", reason)
         hint = nearest(name[1], dashboard.variables) if name else ""
-        yield reason, hint or "docs/editing-dashboards.md says what Grafana and its plugin understand"
+        yield reason, hint or "docs/how-to/edit-dashboards.md says what Grafana and its plugin understand"
         return
     yield from macro_versions.differences(sent_by_the_browser(Query(where, sql), dashboard, _RANGE, values))
     tree, complaint = _parsed(expanded)

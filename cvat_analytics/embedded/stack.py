@@ -92,7 +92,7 @@ class Stack:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return the stack as the JSON object that `up --json` prints (docs/commands.md)."""
+        """Return the stack as the JSON object that `up --json` prints (docs/reference/commands.md)."""
         access = self.access()
         settings = access.clickhouse.settings
         pids = {name: self.processes.pid(name) for name in PARTS}

@@ -1,4 +1,4 @@
-"""The rule file for CVAT's traefik: what becomes of `/analytics` under CVAT's own name (docs/cvat.md).
+"""The rule file for CVAT's traefik: what becomes of `/analytics` under CVAT's own name (docs/how-to/connect-cvat.md).
 
 Entry points, `CVAT_HOST` and the name of CVAT's server are those of CVAT's docker-compose.yml and of the rule file that this one is
 mounted over. Options are those that traefik 2.10 and 3 have in common (doc.traefik.io, "Routing & Load Balancing").

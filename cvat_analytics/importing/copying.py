@@ -1,6 +1,6 @@
 """Copy a table of events into the stack's own, day by day, and compare both sides month by month.
 
-What is copied twice is stored once (docs/architecture.md), so that any step may be repeated. A ledger in the target's
+What is copied twice is stored once (docs/why/architecture.md), so that any step may be repeated. A ledger in the target's
 database remembers which days are done and with how many rows: a second run copies only days that are new or have grown.
 """
 

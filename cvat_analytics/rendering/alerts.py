@@ -19,7 +19,7 @@ _DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule. Its query is templates/grafana/alerts/NAME.sql.j2; docs/alerts.md says what to do about it."""
+    """One rule. Its query is templates/grafana/alerts/NAME.sql.j2; docs/reference/alerts.md says what to do about it."""
 
     name: str
     title: str

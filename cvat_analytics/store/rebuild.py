@@ -39,7 +39,7 @@ COLUMN, FORMER_TYPE, TYPE = "count", "Nullable(UInt16)", "Nullable(UInt32)"
 FORMER_LIMIT = 2**16 - 1
 
 ROWS_PER_SECOND = 43_000
-"""What a busy machine with two cores does, comparisons included (docs/store.md): for saying beforehand how long it takes."""
+"""What a busy machine with two cores does, comparisons included (docs/why/store.md): for saying beforehand how long it takes."""
 _CHUNK_ROWS = 1_000_000
 _ATTEMPTS = 10
 _PATIENCE = 600.0

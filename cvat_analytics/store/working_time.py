@@ -3,7 +3,7 @@
 Slow and clear on purpose: no part of the running stack depends on it. The tests compare ClickHouse's answer with it
 row by row, and people who doubt a figure can follow an event from here to the row that it ends in.
 
-The rule (docs/working-time.md explains it to people who are not programmers): take a person's client events in
+The rule (docs/why/working-time.md explains it to people who are not programmers): take a person's client events in
 order, and keep the furthest end seen so far. An event that begins less than the threshold after that end adds the
 pause; what an event covers beyond that end is added too; the added time belongs to the ids of the event before.
 """

@@ -1,4 +1,4 @@
-"""Every setting of the stack, with its default. Change a line, run `make deploy`. See docs/settings.md."""
+"""Every setting of the stack, with its default. Change a line, run `make deploy`. See docs/reference/settings.md."""
 
 # How to become administrator on the hosts: False when you log in as root.
 _sudo = True
@@ -14,7 +14,7 @@ clickhouse_native_port = 9000
 
 # Have ClickHouse speak TLS: on every address but 127.0.0.1 nothing else. The deploy makes its certificate with the
 # stack's own authority (`certificates/ca.pem` beside the inventory), and this stack's other hosts verify it
-# (docs/tls.md).
+# (docs/how-to/use-tls.md).
 clickhouse_tls = False
 
 # ClickHouse's HTTPS port, where `clickhouse_tls` is on.
@@ -217,7 +217,7 @@ time_zone = "UTC"
 
 # --- When somebody is told that something is wrong ---
 
-# Have Grafana watch the pipeline and tell of it when something is wrong (docs/alerts.md).
+# Have Grafana watch the pipeline and tell of it when something is wrong (docs/reference/alerts.md).
 alerts = False
 
 # E-mail addresses that alerts go to; they need `smtp_host`.

@@ -33,7 +33,7 @@ def test_the_defaults_are_valid():
             "all.py: setting 'vector_allowed_addresses': is not a list. Write it in brackets, one value too: [...] (got '10.0.0.4')",
         ),
         ({"grafana_prot": 1}, "all.py: unknown setting 'grafana_prot': did you mean 'grafana_port'?"),
-        ({"zzz": 1}, "all.py: unknown setting 'zzz': docs/settings.md lists all settings"),
+        ({"zzz": 1}, "all.py: unknown setting 'zzz': docs/reference/settings.md lists all settings"),
         (
             {"vector_port": 70000},
             "all.py: setting 'vector_port': Input should be less than or equal to 65535 (got 70000)",

@@ -203,7 +203,7 @@ def test_dashboards_are_provided_and_can_be_edited(tmp_path: Path) -> None:
     (provider,) = document["providers"]
     assert (document["apiVersion"], set(provider)) == (1, PROVIDER_KEYS)
     assert provider["options"] == {"path": made.paths.dashboards}
-    # what is edited in Grafana can be saved there, and stays until its file changes (docs/editing-dashboards.md)
+    # what is edited in Grafana can be saved there, and stays until its file changes (docs/how-to/edit-dashboards.md)
     assert provider["allowUiUpdates"] is True
     # a file that is replaced by hand is live within half a minute, without a restart
     assert provider["updateIntervalSeconds"] <= 30

@@ -1,4 +1,4 @@
-"""`make faults`: break the pipeline for as long as wanted, and count (docs/faults.md).
+"""`make faults`: break the pipeline for as long as wanted, and count (docs/why/faults.md).
 
 Exit code 0 when every acknowledged event is there once, 1 otherwise; the seed is in the last line.
 """

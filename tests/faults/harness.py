@@ -37,7 +37,7 @@ class Stage(Protocol):
 
     kind: str
     gap: bool
-    """Whether its Vector's buffer may lose what was answered at a kill, as the real one does (docs/faults.md)."""
+    """Whether its Vector's buffer may lose what was answered at a kill, as the real one does (docs/why/faults.md)."""
 
     @property
     def targets(self) -> list[tuple[str, int]]: ...

@@ -84,15 +84,15 @@ def test_what_the_cvat_side_needs_is_said_with_the_command_that_makes_it(
     assert result.exit_code == 0, result.output
     told = result.stdout[result.stdout.index("Tell CVAT") :].splitlines()
     assert told == [
-        "Tell CVAT, in the environment of its server and workers (docs/cvat.md; all of it: "
+        "Tell CVAT, in the environment of its server and workers (docs/how-to/connect-cvat.md; all of it: "
         f"`cvat-analytics cvat-env --inventory {path}`):",
         "  CLICKHOUSE_PORT=8443  (was 8123)",
         "  CLICKHOUSE_HOST=127.0.0.1  (reached from that host only: "
         f"`cvat-analytics cvat-env --inventory {path}` says what to set)",
-        "The rule for CVAT's traefik has changed. Put it beside CVAT's docker-compose.yml, then restart traefik (docs/cvat.md):",
+        "The rule for CVAT's traefik has changed. Put it beside CVAT's docker-compose.yml, then restart traefik (docs/how-to/connect-cvat.md):",
         f"  cvat-analytics cvat-env --inventory {path} --format traefik > analytics.yml",
         "The stack's authority, which CVAT has to trust for its exports, is new. Copy it to beside CVAT's docker-compose.yml, then "
-        "restart CVAT's server and workers (docs/tls.md):",
+        "restart CVAT's server and workers (docs/how-to/use-tls.md):",
         f"  cp {tmp_path}/certificates/ca.pem cvat-analytics-ca.pem",
         f"Prove that it works: cvat-analytics smoke --inventory {path}",
     ]

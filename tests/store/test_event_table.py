@@ -137,7 +137,7 @@ def test_a_cvat_server_finds_what_it_would_make_at_its_start(engine: Store) -> N
     assert json.loads(engine.post("SELECT count() FROM cvat.events", user="cvat"))["data"] in ([[1]], [["1"]])
 
 
-# The example of docs/working-time.md
+# The example of docs/why/working-time.md
 EXAMPLE = [
     ("10:00:00", "load:job", 5, 0),
     ("10:00:10", "change:frame", 5, 3000),

@@ -1,4 +1,4 @@
-"""The reference, sentence by sentence of the rule (docs/working-time.md), and what follows from the rule."""
+"""The reference, sentence by sentence of the rule (docs/why/working-time.md), and what follows from the rule."""
 
 from __future__ import annotations
 
