@@ -72,8 +72,8 @@ class _File:
             return
         root = self._settings.grafana_root_url
         if user.analytics or user.admin:
-            click.echo(f"His link: {root}")
-        click.echo(f"His events: {urljoin(root, '/api/events/docs')}")
+            click.echo(f"Their link: {root}")
+        click.echo(f"Their events: {urljoin(root, '/api/events/docs')}")
 
 
 def _password(name: str) -> str:
@@ -91,9 +91,9 @@ def _password(name: str) -> str:
     "--id",
     "id_",
     type=click.IntRange(1, 2**63 - 1),
-    help="The person's user id in the events; without one, events of that user name are his.",
+    help="The person's user id in the events; without one, events of that user name are theirs.",
 )
-@click.option("--email", default="", help="E-mail address that his events get.")
+@click.option("--email", default="", help="E-mail address that their events get.")
 @target_options
 def add(
     name: str,
@@ -123,8 +123,8 @@ def add(
     "--admin/--no-admin", default=None, help="May see everything and change dashboards, or no longer."
 )
 @click.option("--id", "id_", type=click.IntRange(1, 2**63 - 1), help="The person's user id in the events.")
-@click.option("--no-id", is_flag=True, help="Has no id: events of his user name are his.")
-@click.option("--email", help="E-mail address that his events get.")
+@click.option("--no-id", is_flag=True, help="Has no id: events of their user name are theirs.")
+@click.option("--email", help="E-mail address that their events get.")
 @target_options
 def change(
     name: str,
@@ -136,7 +136,7 @@ def change(
     directory: Path | None,
     inventory: Path | None,
 ) -> None:
-    """Change what a user may see, and whose events are his. His password stays; what is not given stays too."""
+    """Change what a user may see, and which events are theirs. Their password stays; what is not given stays too."""
     if no_id and id_ is not None:
         raise click.UsageError("--id and --no-id: give one of them")
     given = {"analytics": analytics, "admin": admin, "id": id_, "email": email}
@@ -190,7 +190,7 @@ def set_password(name: str, directory: Path | None, inventory: Path | None) -> N
 
 
 def _known(file: _File, name: str) -> Users:
-    """Return the users of whom `name` is one; says so before a password is asked for when he is not."""
+    """Return the users of whom `name` is one; says so before a password is asked for when none is."""
     if name == events_api.ADMIN:
         raise InputError(
             f"user {name!r}: is the stack's own administrator, whose password is `events_api_admin` in the file with the "

@@ -13,7 +13,7 @@ from cvat_analytics.pipeline.events import BATCH_SIZE
 
 LOOK = 0.1
 """Seconds between two looks of the reader; the delay is measured no finer. A reader who looks without a pause takes a core
-of the two for himself."""
+of the two alone."""
 
 PROCESSES = 16
 """How many send at a time: a CVAT's server and its workers."""

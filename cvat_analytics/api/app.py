@@ -23,7 +23,7 @@ _ROUTERS = (events_routes.router, export_routes.router, gateway_routes.router, _
 DESCRIPTION = """Takes in the events of CVAT's clients, and gives events out to those who may see them.
 
 Log in as to CVAT (name and password, session cookie or token). An administrator sees everything, an organization's owner
-or maintainer the organization, everybody himself.
+or maintainer the organization, everybody their own events.
 
 **An export in three steps**: `GET /api/events?job_id=5` answers 202 with a `query_id`; the same with `?query_id=…` answers
 202 until the file is ready and then 201; with `?query_id=…&action=download` comes the file. Or at once:

@@ -24,7 +24,7 @@ def found(settings: Settings) -> list[str]:
                 continue
             if everywhere and name == "gateway_trusted_proxies":
                 mistakes.append(
-                    f"setting {name!r}: with {network!r} everybody could say that he comes from elsewhere; give the proxy's address"
+                    f"setting {name!r}: with {network!r} everybody could claim to come from elsewhere; give the proxy's address"
                 )
     if (settings.gateway_certificate is None) != (settings.gateway_certificate_key is None):
         mistakes.append(

@@ -176,7 +176,7 @@ class Settings(BaseModel):
     )
     cvat_server_url: OptionalHttpUrl = Field(
         "",
-        description="Address at which this stack asks CVAT's server who a visitor is (`/api/users/self`) and whether he has the "
+        description="Address at which this stack asks CVAT's server who a visitor is (`/api/users/self`) and whether they have the "
         "analytics right (`/analytics`); empty means `cvat_url`. Needed where CVAT's proxy sends `/analytics` elsewhere.",
     )
     events_api_client_scopes: tuple[Scope, ...] = Field(
@@ -188,7 +188,7 @@ class Settings(BaseModel):
     )
     events_api_export_max_size: Size = Field(
         10 * 1024**3,
-        description="How much disk the exports of one person may take together; those that he has downloaded make room for new ones.",
+        description="How much disk the exports of one person may take together; those that were downloaded make room for new ones.",
         ge=2**20,
     )
     grafana_root_url: HttpUrl = Field(

@@ -30,7 +30,7 @@ class Access:
     gateway_http: Endpoint | None = None
     """The gateway's port without TLS, which sends everybody on to the other."""
     clickhouse_as: Mapping[str, Endpoint] = field(default_factory=dict)
-    """Where else ClickHouse is reached as a user whom it lets in only from the host of his component."""
+    """Where else ClickHouse is reached as a user whom it lets in only from the host of its component."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     ensure_connected: Callable[[], None] = field(default=lambda: None, repr=False)
     """Raises UnreachableError when a connection over which this way goes has been lost; whoever takes failures for results asks it."""
@@ -81,7 +81,7 @@ class Access:
                 username=user,
                 password=self.secrets[f"clickhouse_{user}"],
                 connect_timeout=5,
-                # each reader's limits are in his profile; the driver must not try to change them
+                # each reader's limits are in its profile; the driver must not try to change them
                 autogenerate_session_id=False,
                 query_retries=0,
                 **tls,

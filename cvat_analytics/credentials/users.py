@@ -94,7 +94,7 @@ def add(users: Users, user: User) -> Users:
     # Grafana does not tell names apart that differ in case only
     if user.name.lower() in {name.lower() for name in users}:
         raise InputError(
-            f"user {user.name!r}: is there already. Change his password with `users set-password`, anything else with `users change`"
+            f"user {user.name!r}: is there already. Change their password with `users set-password`, anything else with `users change`"
         )
     return _with(users, user)
 
@@ -111,13 +111,13 @@ def change(users: Users, name: str, changes: Mapping[str, Any]) -> Users:
 
 
 def _with(users: Users, user: User) -> Users:
-    """Return the users with this one in place of whoever has his name. Raises InputError for an id that is another's."""
+    """Return the users with this one in place of whoever has that name. Raises InputError for an id that is another's."""
     # two names with one id would see each other's events: rather a mistyped number than one person twice
     if user.id is not None:
         for other in users.values():
             if other.id == user.id and other.name != user.name:
                 raise InputError(
-                    f"user {user.name!r}: the id {user.id} is that of {other.name!r}, whose events he would see. Give his own id"
+                    f"user {user.name!r}: the id {user.id} is that of {other.name!r}, whose events they would see. Give an id of their own"
                 )
     return {**users, user.name: user}
 

@@ -17,7 +17,7 @@ from cvat_analytics.rendering.render import render
 
 UNIT = UNITS["events_api"]
 ADMIN = "admin"
-"""The user that is always there where no CVAT is asked; his password is the secret `events_api_admin`."""
+"""The user that is always there where no CVAT is asked; its password is the secret `events_api_admin`."""
 USERS_FILE = "users.json"
 """Name of the users file, which lies beside the passwords."""
 

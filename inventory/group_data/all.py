@@ -120,7 +120,7 @@ vector_allowed_addresses = []
 # `firewall` is on.
 grafana_allowed_addresses = []
 
-# Address at which this stack asks CVAT's server who a visitor is (`/api/users/self`) and whether he has the
+# Address at which this stack asks CVAT's server who a visitor is (`/api/users/self`) and whether they have the
 # analytics right (`/analytics`); empty means `cvat_url`. Needed where CVAT's proxy sends `/analytics` elsewhere.
 cvat_server_url = ""
 
@@ -130,7 +130,7 @@ events_api_client_scopes = []
 # How long the events API keeps a finished export.
 events_api_export_retention = "1h"
 
-# How much disk the exports of one person may take together; those that he has downloaded make room for new ones.
+# How much disk the exports of one person may take together; those that were downloaded make room for new ones.
 events_api_export_max_size = "10GiB"
 
 # The address that people type to reach Grafana; its path is the sub-path under which Grafana answers (CVAT serves

@@ -213,8 +213,8 @@ def test_a_user_is_changed_in_what_is_asked_for_and_keeps_his_password(embedded,
 
 LINK = 'grafana_root_url = "https://analytics.example.org/analytics/"\n'
 HIS = [
-    "His link: https://analytics.example.org/analytics/",
-    "His events: https://analytics.example.org/api/events/docs",
+    "Their link: https://analytics.example.org/analytics/",
+    "Their events: https://analytics.example.org/api/events/docs",
 ]
 
 

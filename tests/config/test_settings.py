@@ -88,7 +88,7 @@ def test_the_defaults_are_valid():
         ),
         (
             {"gateway_trusted_proxies": ["::/0"]},
-            "all.py: setting 'gateway_trusted_proxies': with '::/0' everybody could say that he comes from elsewhere; give the proxy's address",
+            "all.py: setting 'gateway_trusted_proxies': with '::/0' everybody could claim to come from elsewhere; give the proxy's address",
         ),
         (
             {"grafana_root_url": "analytics.example.org"},

@@ -66,6 +66,11 @@ def test_a_page_that_code_names_exists() -> None:
     assert [(file, page) for file, page in named if not (ROOT / page).is_file()] == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_people_are_their(document: Path) -> None:
+    assert re.findall(r"\b(?:he|his|him|himself)\b.*", document.read_text(), re.IGNORECASE) == []
+
+
 def _anchors(page: Path) -> set[str]:
     """Return what GitHub makes of a page's headings: small letters, no punctuation, hyphens for spaces."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)

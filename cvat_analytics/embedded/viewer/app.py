@@ -104,7 +104,7 @@ class Viewer:
         return scheme.lower() == "basic" and same_user and same_password
 
     def sent_by_gateway(self, request: Request) -> bool:
-        """Return whether a gateway that is believed has let the visitor in and says who he is, as Grafana's `auth.proxy`."""
+        """Return whether a gateway that is believed has let the visitor in and says who that is, as Grafana's `auth.proxy`."""
         header = self.config.proxy_header
         peer = request.client.host if request.client else ""
         return bool(header and request.headers.get(header)) and peer in self.config.proxy_addresses
