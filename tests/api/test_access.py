@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import csv
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
 from tests.api.data import wait_for
+from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import Api
 
 EVERYTHING = 24
@@ -72,7 +74,9 @@ def seen(client: httpx.Client, **parameters: object) -> int | str:
         ("", {}, 401),
     ],
 )
-def test_everybody_sees_what_is_his_and_nothing_else(as_, name, parameters, expected):
+def test_everybody_sees_what_is_his_and_nothing_else(
+    as_: Callable[..., httpx.Client], name: str, parameters: dict[str, int | str], expected: int
+) -> None:
     client = as_(name)
     assert seen(client, **parameters) == expected
     parameters = {"include": "all", **parameters}  # everything, of what he may see
@@ -112,7 +116,9 @@ def test_everybody_sees_what_is_his_and_nothing_else(as_, name, parameters, expe
         ("loner", "first", {}, 403),
     ],
 )
-def test_a_request_made_in_an_organization_is_about_that_organization(as_, name, slug, parameters, expected):
+def test_a_request_made_in_an_organization_is_about_that_organization(
+    as_: Callable[..., httpx.Client], name: str, slug: str, parameters: dict[str, int], expected: int
+) -> None:
     assert seen(as_(name), org=slug, **parameters) == expected
     client = as_(name, headers={"X-Organization": slug})
     assert seen(client, **parameters) == expected
@@ -131,13 +137,13 @@ def test_a_request_made_in_an_organization_is_about_that_organization(as_, name,
         assert len(list(csv.DictReader(io.StringIO(file.text, newline="")))) == expected
 
 
-def test_two_organizations_at_once_are_refused(as_):
+def test_two_organizations_at_once_are_refused(as_: Callable[..., httpx.Client]) -> None:
     client = as_("root", headers={"X-Organization": "first"})
     answer = client.get("/api/events", params={"org": "second"})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "org")
 
 
-def test_the_cursor_of_somebody_else_leads_nowhere_else(as_):
+def test_the_cursor_of_somebody_else_leads_nowhere_else(as_: Callable[..., httpx.Client]) -> None:
     cursor = as_("root").get("/api/events", params={"format": "json", "limit": 1}).json()["next"]
     page = as_("loner").get("/api/events", params={"format": "json", "cursor": cursor}).json()
     assert {each["user_id"] for each in page["events"]} == {7}
@@ -151,7 +157,7 @@ def test_the_cursor_of_somebody_else_leads_nowhere_else(as_):
         {"Cookie": "csrftoken=x; sessionid=session-of-plain"},
     ],
 )
-def test_a_session_and_tokens_work_as_a_login_does(api: Api, headers):
+def test_a_session_and_tokens_work_as_a_login_does(api: Api, headers: dict[str, str]) -> None:
     with api.client(headers=headers) as client:
         assert seen(client) == OWN["plain"]
 
@@ -175,7 +181,9 @@ def test_a_session_and_tokens_work_as_a_login_does(api: Api, headers):
         {"Remote-User": "root", "X-Forwarded-User": "root", "X-Auth-Request-User": "root"},
     ],
 )
-def test_nobody_gets_in_without_a_login_that_is_known(api: Api, local_api: Api, headers):
+def test_nobody_gets_in_without_a_login_that_is_known(
+    api: Api, local_api: Api, headers: dict[str, str | bytes]
+) -> None:
     for service in (local_api, api):
         with service.client(headers=headers) as client:
             answer = client.get("/api/requests")
@@ -198,7 +206,7 @@ def test_nobody_gets_in_without_a_login_that_is_known(api: Api, local_api: Api, 
         ("GET", "/gateway/authorize"),
     ],
 )
-def test_no_path_answers_somebody_without_a_login(api: Api, method, path):
+def test_no_path_answers_somebody_without_a_login(api: Api, method: str, path: str) -> None:
     for headers in ({}, {"Authorization": "Token stolen"}):
         with api.client(headers=headers) as client:
             assert client.request(method, path).status_code == 401
@@ -214,7 +222,9 @@ def test_no_path_answers_somebody_without_a_login(api: Api, method, path):
         ({"Authorization": "Bearer token-of-root", "Cookie": "sessionid=session-of-root"}, False),
     ],
 )
-def test_a_page_of_another_site_cannot_use_what_a_browser_sends_along(api: Api, login, refused):
+def test_a_page_of_another_site_cannot_use_what_a_browser_sends_along(
+    api: Api, login: dict[str, str], refused: bool
+) -> None:
     with api.client(headers=login) as client:
         for origin in ("https://evil.example.org", "null"):
             other = client.post("/api/events/export", params={"job_id": 1}, headers={"Origin": origin})
@@ -228,7 +238,9 @@ def test_a_page_of_another_site_cannot_use_what_a_browser_sends_along(api: Api, 
             assert own.status_code == 202
 
 
-def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a_short_while(api: Api, cvat):
+def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a_short_while(
+    api: Api, cvat: FakeCvat
+) -> None:
     with api.client("loner") as client:
         client.auth = None
         client.headers["Authorization"] = "Token token-of-owner"
@@ -248,7 +260,7 @@ def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a
         assert seen(client) == 15
 
 
-def test_passwords_cannot_be_guessed_at_speed(local_api: Api):
+def test_passwords_cannot_be_guessed_at_speed(local_api: Api) -> None:
     with local_api.client() as client, ThreadPoolExecutor(11) as guessing:
 
         def guess(name: str, number: int) -> int:
@@ -262,7 +274,7 @@ def test_passwords_cannot_be_guessed_at_speed(local_api: Api):
         assert client.get("/api/requests", auth=("worker", "password-of-worker")).status_code == 200
 
 
-def test_without_a_cvat_the_users_file_says_who_may_see_what(local_api: Api):
+def test_without_a_cvat_the_users_file_says_who_may_see_what(local_api: Api) -> None:
     from cvat_analytics.credentials import users
 
     for name, expected in {"worker": 10, "nameless": 0}.items():

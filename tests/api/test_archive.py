@@ -10,7 +10,7 @@ import sys
 import tarfile
 from email.parser import BytesHeaderParser
 from hashlib import sha256
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import pytest
 from packaging.requirements import Requirement
@@ -50,7 +50,7 @@ def published(content: bytes) -> str:
 
 
 @pytest.mark.parametrize("path", MODULES)
-def test_a_module_is_written_for_the_oldest_python_and_imports_what_is_there(path):
+def test_a_module_is_written_for_the_oldest_python_and_imports_what_is_there(path: str) -> None:
     tree = ast.parse(PROGRAM[path], path, feature_version=OLDEST)
     imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
@@ -64,12 +64,12 @@ def test_a_module_is_written_for_the_oldest_python_and_imports_what_is_there(pat
         assert f"{file}.py" in PROGRAM or f"{file}/__init__.py" in PROGRAM, name
 
 
-def test_every_supported_system_has_its_python():
+def test_every_supported_system_has_its_python() -> None:
     assert set(PYTHONS) == SUPPORTED
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=str)
-def test_the_archive_is_complete_for_the_hosts_python_and_processor(target):
+def test_the_archive_is_complete_for_the_hosts_python_and_processor(target: Target) -> None:
     content = events_api_archive.archive(validate({}, where="defaults"), target.python, target.architecture)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         files = {entry.name: archive.extractfile(entry).read() for entry in archive}
@@ -116,7 +116,7 @@ def test_the_archive_is_complete_for_the_hosts_python_and_processor(target):
     assert [path for path in files if not path.startswith("lib/") or "__pycache__" in path] == []
 
 
-def test_the_digest_changes_with_all_that_matters(monkeypatch, tmp_path):
+def test_the_digest_changes_with_all_that_matters(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first = events_api_archive.digest("3.11", "amd64")
     assert events_api_archive.digest("3.11", "amd64") == first
     assert (
@@ -128,7 +128,7 @@ def test_the_digest_changes_with_all_that_matters(monkeypatch, tmp_path):
     assert events_api_archive.digest("3.11", "amd64") != first
 
 
-def test_every_requirement_has_a_hash():
+def test_every_requirement_has_a_hash() -> None:
     wheels = events_api_wheels.locked(Target(pythons.OLDEST, "amd64"))
     assert len(wheels) > 15
     assert [wheel.name for wheel in wheels if not wheel.hashes] == []

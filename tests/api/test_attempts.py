@@ -7,7 +7,7 @@ import asyncio
 from cvat_analytics.api.attempts import AT_ONCE, ATTEMPTS, WAITING, WINDOW, Attempts
 
 
-def test_attempts_are_counted_by_address_and_name_and_forgotten():
+def test_attempts_are_counted_by_address_and_name_and_forgotten() -> None:
     now = [0.0]
     attempts = Attempts(lambda: now[0])
     for _ in range(ATTEMPTS):
@@ -21,7 +21,7 @@ def test_attempts_are_counted_by_address_and_name_and_forgotten():
     assert attempts.wait("a", "root") == 0
 
 
-def test_guesses_that_come_all_at_once_count_as_those_that_come_one_by_one():
+def test_guesses_that_come_all_at_once_count_as_those_that_come_one_by_one() -> None:
     async def all_at_once() -> tuple[int, int]:
         attempts = Attempts()
         checked = 0
@@ -39,7 +39,7 @@ def test_guesses_that_come_all_at_once_count_as_those_that_come_one_by_one():
     assert asyncio.run(all_at_once()) == (ATTEMPTS, 50 - ATTEMPTS)
 
 
-def test_who_floods_the_service_with_logins_waits_behind_himself_only():
+def test_who_floods_the_service_with_logins_waits_behind_himself_only() -> None:
     async def flood() -> tuple[int, list[int | None], int]:
         attempts = Attempts()
         running = most = 0
@@ -66,7 +66,7 @@ def test_who_floods_the_service_with_logins_waits_behind_himself_only():
     assert asyncio.run(flood()) == (AT_ONCE + 1, [429] * 5, 0)
 
 
-def test_names_that_are_guessed_are_not_remembered_while_somebody_waits():
+def test_names_that_are_guessed_are_not_remembered_while_somebody_waits() -> None:
     async def remembered() -> int:
         attempts = Attempts()
         async with attempts.turn("a", "ann"):
@@ -79,7 +79,7 @@ def test_names_that_are_guessed_are_not_remembered_while_somebody_waits():
     assert asyncio.run(remembered()) == 2
 
 
-def test_visitors_over_ipv4_are_not_one_where_the_service_listens_on_ipv6():
+def test_visitors_over_ipv4_are_not_one_where_the_service_listens_on_ipv6() -> None:
     attempts = Attempts()
     for _ in range(ATTEMPTS):
         attempts.failed("::ffff:192.0.2.1", "root")
@@ -87,7 +87,7 @@ def test_visitors_over_ipv4_are_not_one_where_the_service_listens_on_ipv6():
     assert attempts.wait("192.0.2.1", "root") > 0
 
 
-def test_a_name_that_nobody_can_have_takes_no_room():
+def test_a_name_that_nobody_can_have_takes_no_room() -> None:
     attempts = Attempts()
     attempts.failed("a", "x" * 10_000)
     assert attempts.wait("a", "x" * 10_000) == 0

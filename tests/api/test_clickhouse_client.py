@@ -51,7 +51,7 @@ def chunk(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("end", [b"", b"0\r\n\r\n"], ids=["broken off", "ended"])
-def test_what_clickhouse_says_in_the_middle_of_an_answer_is_an_error_and_no_data(end: bytes):
+def test_what_clickhouse_says_in_the_middle_of_an_answer_is_an_error_and_no_data(end: bytes) -> None:
     clickhouse = one_answer([HEAD, chunk(b"a" * (3 << 20)), chunk(ERROR), end])
     received: list[bytes] = []
     with (
@@ -64,7 +64,7 @@ def test_what_clickhouse_says_in_the_middle_of_an_answer_is_an_error_and_no_data
 
 
 @pytest.mark.parametrize("more", [b"", b"Connection: close\r\n"])
-def test_an_answer_is_cancelled_from_another_thread(more: bytes):
+def test_an_answer_is_cancelled_from_another_thread(more: bytes) -> None:
     clickhouse = one_answer([HEAD.replace(b"\r\n\r\n", b"\r\n" + more + b"\r\n")], ends=False)
     with clickhouse.ask("SELECT 1") as answer:
         threading.Thread(target=answer.cancel).start()
@@ -72,7 +72,7 @@ def test_an_answer_is_cancelled_from_another_thread(more: bytes):
             list(answer.pieces())
 
 
-def test_an_answer_that_stops_is_an_error():
+def test_an_answer_that_stops_is_an_error() -> None:
     clickhouse = one_answer([HEAD, chunk(b"a" * 100), b"64\r\nabc"])
     with (
         clickhouse.ask("SELECT 1") as answer,
@@ -83,7 +83,9 @@ def test_an_answer_that_stops_is_an_error():
 
 @pytest.mark.parametrize("encoding", ["", "gzip"])
 @pytest.mark.parametrize("gone_at", ["http.response.start", "http.response.body"])
-def test_the_connection_is_closed_whenever_the_caller_of_a_stream_goes_away(encoding: str, gone_at: str):
+def test_the_connection_is_closed_whenever_the_caller_of_a_stream_goes_away(
+    encoding: str, gone_at: str
+) -> None:
     answer = one_answer([HEAD, chunk(b"a" * (3 << 20))], ends=False).ask("SELECT 1")
     turns = Turns()
     turns.take("ann")

@@ -9,6 +9,8 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -29,7 +31,7 @@ def access(store: Store) -> Access:
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
-def test_an_exported_file_is_complete_or_not_there(access: Access, tmp_path, form):
+def test_an_exported_file_is_complete_or_not_there(access: Access, tmp_path: Path, form: str) -> None:
     path = tmp_path / f"x.{form}"
     shares: list[float] = []
     wanted = exporting.selection(from_=START.isoformat(), include="all")
@@ -41,7 +43,7 @@ def test_an_exported_file_is_complete_or_not_there(access: Access, tmp_path, for
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_what_is_no_file_is_written_to_and_stays_what_it_is(access: Access, tmp_path):
+def test_what_is_no_file_is_written_to_and_stays_what_it_is(access: Access, tmp_path: Path) -> None:
     pipe, link = tmp_path / "pipe", tmp_path / "link.csv"
     os.mkfifo(pipe)
     link.symlink_to(tmp_path / "x.csv")
@@ -58,7 +60,7 @@ def test_what_is_no_file_is_written_to_and_stays_what_it_is(access: Access, tmp_
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link.csv", "pipe", "x.csv"]
 
 
-def test_a_file_that_cannot_be_completed_is_not_there(access: Access, tmp_path):
+def test_a_file_that_cannot_be_completed_is_not_there(access: Access, tmp_path: Path) -> None:
     gone = replace(access, clickhouse=replace(access.clickhouse, port=free_ports(1)[0]))
     path = tmp_path / "x.csv"
     path.write_text("an older one")
@@ -78,20 +80,20 @@ def test_a_file_that_cannot_be_completed_is_not_there(access: Access, tmp_path):
         ({"from_": "2026-01-02", "to": "2026-01-01"}, "--from"),
     ],
 )
-def test_a_wrong_filter_is_refused_by_its_option(wanted, option):
+def test_a_wrong_filter_is_refused_by_its_option(wanted: dict[str, Any], option: str) -> None:
     with pytest.raises(InputError, match=f"^{option}: "):
         exporting.selection(**wanted)
 
 
-def test_a_time_that_is_none_is_refused_with_how_to_write_one():
+def test_a_time_that_is_none_is_refused_with_how_to_write_one() -> None:
     with pytest.raises(InputError, match=r"^--from: is not a time. Write it as 2026-01-31 or "):
         exporting.selection(from_="yesterday")
 
 
 @pytest.mark.parametrize(("name", "code"), [("x.xlsx", 2), ("x.csv.gz", 2), ("x.CSV", 0), ("x", 0)])
 def test_a_file_whose_name_says_another_form_is_not_written(
-    access: Access, tmp_path, monkeypatch, name, code
-):
+    access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
+) -> None:
     monkeypatch.setattr("scripts.export.reach", lambda directory, inventory: nullcontext(access))
     outcome = CliRunner().invoke(cli, ["export", "-o", str(tmp_path / name), "--to", "1980-01-01"])
     assert (outcome.exit_code, (tmp_path / name).exists()) == (code, code == 0), outcome.output
@@ -103,7 +105,7 @@ def test_a_file_whose_name_says_another_form_is_not_written(
 
 
 @pytest.fixture
-def embedded(tmp_path, monkeypatch):
+def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the directory of a stack that does not run."""
     from cvat_analytics.embedded import stack
 
@@ -118,7 +120,7 @@ def run(*arguments: str, typed: str = "") -> tuple[int, str]:
     return outcome.exit_code, outcome.output
 
 
-def test_users_are_added_listed_changed_and_removed(embedded):
+def test_users_are_added_listed_changed_and_removed(embedded: Path) -> None:
     where = ("--dir", str(embedded))
     file = embedded / events_api.USERS_FILE
     assert run("add", "anna", "--analytics", "--id", "7", *where, typed="first password\n")[0] == 0
@@ -161,13 +163,15 @@ def test_users_are_added_listed_changed_and_removed(embedded):
         (("change", "anna", "--id", "7", "--no-id"), "", "--id and --no-id: give one of them"),
     ],
 )
-def test_what_cannot_be_is_refused_and_changes_nothing(embedded, arguments, typed, message):
+def test_what_cannot_be_is_refused_and_changes_nothing(
+    embedded: Path, arguments: tuple[str, ...], typed: str, message: str
+) -> None:
     code, text = run(*arguments, "--dir", str(embedded), typed=typed)
     assert (code, message in text) == (2, True)
     assert not (embedded / events_api.USERS_FILE).exists()
 
 
-def test_two_users_cannot_be_one_person_by_a_mistyped_id(embedded):
+def test_two_users_cannot_be_one_person_by_a_mistyped_id(embedded: Path) -> None:
     where = ("--dir", str(embedded))
     assert run("add", "anna", "--id", "7", *where, typed="first password\n")[0] == 0
     before = users.load(embedded / events_api.USERS_FILE)
@@ -196,7 +200,9 @@ def test_two_users_cannot_be_one_person_by_a_mistyped_id(embedded):
         ),
     ],
 )
-def test_a_user_is_changed_in_what_is_asked_for_and_keeps_his_password(embedded, options, fields, sees):
+def test_a_user_is_changed_in_what_is_asked_for_and_keeps_his_password(
+    embedded: Path, options: list[str], fields: dict[str, Any], sees: str
+) -> None:
     file, where = embedded / events_api.USERS_FILE, ("--dir", str(embedded))
     before = users.User(
         "anna", users.hash_password("first password"), analytics=True, id=7, email="anna@example.org"
@@ -250,8 +256,8 @@ HIS = [
     ids=["dashboards", "own events", "no gateway", "no events API", "beside a CVAT"],
 )
 def test_who_adds_a_user_of_hosts_is_told_what_is_still_to_do_and_what_to_hand_over(
-    tmp_path, groups, settings, options, said
-):
+    tmp_path: Path, groups: tuple[str, ...], settings: str, options: list[str], said: list[str]
+) -> None:
     inventory = tmp_path / "hosts.py"
     inventory.write_text(
         "".join(f"{name} = ['one']\n" for name in ("clickhouse", "vector", "grafana", *groups))
@@ -271,7 +277,7 @@ def test_who_adds_a_user_of_hosts_is_told_what_is_still_to_do_and_what_to_hand_o
     assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory)])
 
 
-def test_the_rendered_files_are_the_same_every_time_and_hold_no_password(tmp_path):
+def test_the_rendered_files_are_the_same_every_time_and_hold_no_password(tmp_path: Path) -> None:
     described = context(tmp_path)
     file = tmp_path / "users.json"
     one, two = events_api.files(described, file), events_api.files(described, file)

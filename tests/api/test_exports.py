@@ -9,12 +9,16 @@ import shutil
 import subprocess
 import time
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
+import httpx
 import pytest
 from backports import zstd
 
 from tests.api.data import AWKWARD, EVENTS, START, wait_for
+from tests.api.harness import Api
 from tests.missing import give_up
 
 HEADER = [
@@ -55,7 +59,7 @@ def download(client, **parameters: object) -> str:
     return answer.text
 
 
-def test_an_export_goes_through_202_201_and_200(as_):
+def test_an_export_goes_through_202_201_and_200(as_: Callable[..., httpx.Client]) -> None:
     client = as_("root")
     asked = client.get("/api/events", params={"job_id": 300, "filename": "x.csv"})
     assert asked.status_code == 202
@@ -74,7 +78,7 @@ def test_an_export_goes_through_202_201_and_200(as_):
     assert again.text == answer.text
 
 
-def test_the_file_has_cvats_columns_times_and_empty_fields(as_):
+def test_the_file_has_cvats_columns_times_and_empty_fields(as_: Callable[..., httpx.Client]) -> None:
     text = download(as_("root"), **{"from": BEGIN, "include": "all"})
     assert text.splitlines()[0].replace('"', "").split(",") == HEADER
     found = rows(text)
@@ -113,11 +117,13 @@ def test_the_file_has_cvats_columns_times_and_empty_fields(as_):
         ({"job_id": "", "user_id": "7", "include": ""}, 4),
     ],
 )  # fmt: skip
-def test_each_filter_finds_what_it_names(as_, parameters, count):
+def test_each_filter_finds_what_it_names(
+    as_: Callable[..., httpx.Client], parameters: dict[str, str | int | list[str]], count: int
+) -> None:
     assert len(rows(download(as_("root"), **parameters))) == count
 
 
-def test_a_plus_that_an_url_has_turned_into_a_space_is_understood(as_):
+def test_a_plus_that_an_url_has_turned_into_a_space_is_understood(as_: Callable[..., httpx.Client]) -> None:
     answer = as_("root").get(f"/api/events?from={START:%Y-%m-%dT%H:%M:%S}+00:00&format=json&limit=1")
     assert answer.status_code == 200
     assert answer.json()["events"][0]["duration"] == 0
@@ -151,7 +157,9 @@ def test_a_plus_that_an_url_has_turned_into_a_space_is_understood(as_):
         ({"job_id": ["300", "301"]}, "job_id"),
     ],
 )
-def test_a_wrong_parameter_is_refused_by_name(as_, parameters, field):
+def test_a_wrong_parameter_is_refused_by_name(
+    as_: Callable[..., httpx.Client], parameters: dict[str, str | list[str]], field: str
+) -> None:
     answer = as_("root").get("/api/events", params=parameters)
     assert answer.status_code == 400
     problem = answer.json()
@@ -161,7 +169,7 @@ def test_a_wrong_parameter_is_refused_by_name(as_, parameters, field):
     assert [each["field"] for each in problem["errors"]] == [field]
 
 
-def test_a_wrong_parameter_is_refused_with_what_to_write(as_):
+def test_a_wrong_parameter_is_refused_with_what_to_write(as_: Callable[..., httpx.Client]) -> None:
     answer = as_("root").get("/api/events", params={"jobid": "5", "from": "yesterday"})
     assert {each["field"]: each["reason"] for each in answer.json()["errors"]} == {
         "jobid": "there is none of that name",
@@ -169,7 +177,7 @@ def test_a_wrong_parameter_is_refused_with_what_to_write(as_):
     }
 
 
-def test_an_unknown_or_foreign_export_is_not_there(as_):
+def test_an_unknown_or_foreign_export_is_not_there(as_: Callable[..., httpx.Client]) -> None:
     mine = as_("root").get("/api/events", params={"job_id": 300}).json()["query_id"]
     for query_id in (mine, str(uuid.uuid4())):
         for parameters in ({}, {"action": "download"}):
@@ -181,7 +189,7 @@ def test_an_unknown_or_foreign_export_is_not_there(as_):
     assert wait_for(as_("root"), mine).status_code == 201
 
 
-def test_the_newer_form_reports_progress_and_where_the_file_is(as_):
+def test_the_newer_form_reports_progress_and_where_the_file_is(as_: Callable[..., httpx.Client]) -> None:
     client = as_("root")
     asked = client.post(
         "/api/events/export", params={"task_id": 30, "filename": "../../etc/x\n.csv", "location": "local"}
@@ -212,7 +220,9 @@ def test_the_newer_form_reports_progress_and_where_the_file_is(as_):
         ({"task_id": 101}, False), ({"page": 1, "page_size": 10, "sort": "-created_date"}, True),
     ],
 )  # fmt: skip
-def test_the_list_of_requests_can_be_narrowed(as_, parameters, found):
+def test_the_list_of_requests_can_be_narrowed(
+    as_: Callable[..., httpx.Client], parameters: dict[str, str | int], found: bool
+) -> None:
     client = as_("owner")
     rq_id = client.post("/api/events/export", params={"job_id": 101, "format": "jsonl"}).json()["rq_id"]
     wait_for(client, rq_id)
@@ -224,7 +234,7 @@ def test_the_list_of_requests_can_be_narrowed(as_, parameters, found):
     assert client.head(f"/api/requests/{rq_id}").status_code == 200
 
 
-def test_filters_in_the_body_are_not_overlooked(as_):
+def test_filters_in_the_body_are_not_overlooked(as_: Callable[..., httpx.Client]) -> None:
     client = as_("root")
     for body in (b'{"job_id": 300}', b"job_id=300", b" ", b"{}", b"null"):
         answer = client.post("/api/events/export", content=body, headers={"Content-Type": "application/json"})
@@ -234,13 +244,13 @@ def test_filters_in_the_body_are_not_overlooked(as_):
             assert answer.json()["errors"][0]["field"] == "body"
 
 
-def test_a_cloud_storage_is_refused(as_):
+def test_a_cloud_storage_is_refused(as_: Callable[..., httpx.Client]) -> None:
     answer = as_("root").post("/api/events/export", params={"location": "cloud_storage"})
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "location")
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "arrow"])
-def test_a_stream_and_a_file_of_each_form_hold_the_same(as_, form):
+def test_a_stream_and_a_file_of_each_form_hold_the_same(as_: Callable[..., httpx.Client], form: str) -> None:
     client = as_("root")
     wanted = {"format": form, "user_id": 7, "include": "all"}
     stream = client.get("/api/events", params=wanted)
@@ -265,7 +275,9 @@ def test_a_stream_and_a_file_of_each_form_hold_the_same(as_, form):
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "zstd"])
-def test_a_stream_and_a_file_are_compressed_where_that_is_welcome(as_, encoding):
+def test_a_stream_and_a_file_are_compressed_where_that_is_welcome(
+    as_: Callable[..., httpx.Client], encoding: str
+) -> None:
     plain = as_("root").get("/api/events", params={"format": "csv"}, headers={"Accept-Encoding": "identity"})
     assert "content-encoding" not in plain.headers
     query_id = as_("root").get("/api/events").json()["query_id"]
@@ -282,7 +294,7 @@ def test_a_stream_and_a_file_are_compressed_where_that_is_welcome(as_, encoding)
     assert "content-encoding" not in refused.headers
 
 
-def test_an_interrupted_download_is_taken_up_again(as_):
+def test_an_interrupted_download_is_taken_up_again(as_: Callable[..., httpx.Client]) -> None:
     client = as_("root", headers={"Accept-Encoding": "gzip"})
     query_id = client.get("/api/events").json()["query_id"]
     wait_for(client, query_id)
@@ -307,7 +319,7 @@ def test_an_interrupted_download_is_taken_up_again(as_):
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 5000])
-def test_pages_hold_every_event_once(as_, limit):
+def test_pages_hold_every_event_once(as_: Callable[..., httpx.Client], limit: int) -> None:
     client = as_("root")
     url, found = f"/api/events?format=json&limit={limit}", []
     for _ in range(50):
@@ -323,7 +335,7 @@ def test_pages_hold_every_event_once(as_, limit):
     assert list(found[0]) == HEADER
 
 
-def test_head_starts_nothing(as_):
+def test_head_starts_nothing(as_: Callable[..., httpx.Client]) -> None:
     client = as_("maintainer")
     before = client.get("/api/requests").json()["count"]
     assert client.head("/api/events").status_code == 202
@@ -332,7 +344,7 @@ def test_head_starts_nothing(as_):
     assert client.get("/api/requests").json()["count"] == before
 
 
-def test_methods_are_named_and_others_are_refused(as_):
+def test_methods_are_named_and_others_are_refused(as_: Callable[..., httpx.Client]) -> None:
     client = as_("root")
     for path, allowed in {
         "/api/events": "GET, POST, HEAD, OPTIONS",
@@ -359,7 +371,9 @@ def test_methods_are_named_and_others_are_refused(as_):
     )
 
 
-def test_every_answer_has_a_request_id_and_keeps_a_valid_one(as_, api):
+def test_every_answer_has_a_request_id_and_keeps_a_valid_one(
+    as_: Callable[..., httpx.Client], api: Api
+) -> None:
     client = as_("root")
     for given in ("3f2a9b64-77c4-4a52-9d8f-0c5f2a1e7b11", "trace-1234.5678"):
         for path in ("/api/events", "/api/nothing", "/health", "/api/events?from=x"):
@@ -371,7 +385,7 @@ def test_every_answer_has_a_request_id_and_keeps_a_valid_one(as_, api):
     assert "password-of" not in api.log
 
 
-def test_the_three_lines_with_curl(api, tmp_path):
+def test_the_three_lines_with_curl(api: Api, tmp_path: Path) -> None:
     program = shutil.which("curl")
     if not program:
         give_up("curl is not installed, and these lines are curl's: run tests/hosts/prepare as root")

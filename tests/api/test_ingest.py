@@ -7,14 +7,16 @@ import gzip
 import json
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from cvat_analytics.api import ingest
-from tests.api.harness import FakeVector
+from tests.api.harness import Api, FakeVector
 
 
 def iso(moment: datetime) -> str:
@@ -32,7 +34,9 @@ def got(vector: FakeVector) -> FakeVector:
     return vector
 
 
-def test_events_are_corrected_enriched_reported_and_handed_on_at_once(as_, got):
+def test_events_are_corrected_enriched_reported_and_handed_on_at_once(
+    as_: Callable[..., httpx.Client], got: FakeVector
+) -> None:
     ahead = datetime.now(UTC) + timedelta(hours=2)  # the client's clock
     job = {"job_id": 5, "task_id": 4, "project_id": 3}
     body = {
@@ -90,13 +94,15 @@ def test_events_are_corrected_enriched_reported_and_handed_on_at_once(as_, got):
     )
 
 
-def test_a_scope_of_a_newer_client_is_taken_where_a_setting_says_so(as_, got):
+def test_a_scope_of_a_newer_client_is_taken_where_a_setting_says_so(
+    as_: Callable[..., httpx.Client], got: FakeVector
+) -> None:
     now = datetime.now(UTC)
     body = {"events": [client_event(now, "tomorrow:scope")], "timestamp": iso(now)}
     assert as_("plain").post("/api/events", json=body).status_code == 201
 
 
-def test_no_events_make_no_request(as_, got):
+def test_no_events_make_no_request(as_: Callable[..., httpx.Client], got: FakeVector) -> None:
     answer = as_("plain").post("/api/events", json={"events": [], "timestamp": iso(datetime.now(UTC))})
     assert (answer.status_code, answer.json()["events"], got.requests) == (201, [], [])
 
@@ -132,7 +138,12 @@ def _with(**changes: Any) -> dict[str, Any]:
         ([], "body"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_stored_is_refused_as_a_whole_with_the_reason(as_, got, body, field):
+def test_what_cannot_be_stored_is_refused_as_a_whole_with_the_reason(
+    as_: Callable[..., httpx.Client],
+    got: FakeVector,
+    body: object,
+    field: str,
+) -> None:
     answer = as_("plain").post("/api/events", json=body)
     assert answer.status_code == 400, answer.text
     assert answer.json()["errors"][0]["field"] == field
@@ -150,13 +161,15 @@ def test_what_cannot_be_stored_is_refused_as_a_whole_with_the_reason(as_, got, b
         (b"x" * (9 * 2**20), "application/json", 413),
     ],
 )  # fmt: skip
-def test_a_body_that_is_no_json_or_too_large_is_refused(as_, got, content, kind, status):
+def test_a_body_that_is_no_json_or_too_large_is_refused(
+    as_: Callable[..., httpx.Client], got: FakeVector, content: bytes, kind: str, status: int
+) -> None:
     answer = as_("plain").post("/api/events", content=content, headers={"Content-Type": kind})
     assert (answer.status_code, answer.json()["status"]) == (status, status)
     assert got.requests == []
 
 
-def test_a_compressed_body_is_refused_as_such(as_, got):
+def test_a_compressed_body_is_refused_as_such(as_: Callable[..., httpx.Client], got: FakeVector) -> None:
     content = gzip.compress(json.dumps(_with()).encode())
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
     answer = as_("plain").post("/api/events", content=content, headers=headers)
@@ -164,7 +177,9 @@ def test_a_compressed_body_is_refused_as_such(as_, got):
     assert got.requests == []
 
 
-def test_more_events_than_anybody_has_are_refused_before_they_cost_anything(as_, api, got):
+def test_more_events_than_anybody_has_are_refused_before_they_cost_anything(
+    as_: Callable[..., httpx.Client], api: Api, got: FakeVector
+) -> None:
     def peak() -> int:
         """Return the most memory that the service has had so far, in KiB."""
         assert api.process
@@ -183,7 +198,9 @@ def test_more_events_than_anybody_has_are_refused_before_they_cost_anything(as_,
     assert peak() - before < 600 * 1024
 
 
-def test_one_person_sends_one_large_request_at_a_time(as_, got):
+def test_one_person_sends_one_large_request_at_a_time(
+    as_: Callable[..., httpx.Client], got: FakeVector
+) -> None:
     head, text = b'{"timestamp": "2026-01-01T12:00:00Z", "events": [], "more": "', b"x" * ingest.LARGE_BODY
     begun, go_on = threading.Event(), threading.Event()
 
@@ -234,7 +251,12 @@ def test_one_person_sends_one_large_request_at_a_time(as_, got):
         ('{"request": 5}', {"request": {"payload": 5}}),
     ],
 )
-def test_the_request_id_is_in_every_payload_and_cannot_be_forged(as_, got, payload, stored):
+def test_the_request_id_is_in_every_payload_and_cannot_be_forged(
+    as_: Callable[..., httpx.Client],
+    got: FakeVector,
+    payload: str | None,
+    stored: dict[str, Any],
+) -> None:
     answer = as_("plain").post("/api/events", json=_with(payload=payload))
     assert answer.status_code == 201
     found = json.loads(got.requests[0][0]["payload"])
@@ -242,7 +264,9 @@ def test_the_request_id_is_in_every_payload_and_cannot_be_forged(as_, got, paylo
     assert found == {**stored, "request": {**stored.get("request", {}), "id": found["request"]["id"]}}
 
 
-def test_an_organization_that_is_not_the_senders_is_refused(as_, got):
+def test_an_organization_that_is_not_the_senders_is_refused(
+    as_: Callable[..., httpx.Client], got: FakeVector
+) -> None:
     for how in (
         {"headers": {"X-Organization": "second"}},
         {"params": {"org": "second"}},
@@ -256,13 +280,17 @@ def test_an_organization_that_is_not_the_senders_is_refused(as_, got):
     )
 
 
-def test_an_administrator_sends_in_any_organization(as_, got):
+def test_an_administrator_sends_in_any_organization(
+    as_: Callable[..., httpx.Client], got: FakeVector
+) -> None:
     answer = as_("admin").post("/api/events", json=_with(), headers={"X-Organization": "second"})
     assert (answer.status_code, answer.json()["events"][0]["org_id"]) == (201, 2)
     assert as_("admin").post("/api/events", json=_with(), params={"org": "no-such"}).status_code == 403
 
 
-def test_numbers_are_texts_where_texts_are_wanted_as_in_cvat(as_, got):
+def test_numbers_are_texts_where_texts_are_wanted_as_in_cvat(
+    as_: Callable[..., httpx.Client], got: FakeVector
+) -> None:
     answer = as_("plain").post("/api/events", json=_with(obj_val=5, obj_name=1.5, job_id="100", count="3"))
     assert answer.status_code == 201, answer.text
     sent = got.requests[0][0]
@@ -271,7 +299,9 @@ def test_numbers_are_texts_where_texts_are_wanted_as_in_cvat(as_, got):
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (400, "events.0.obj_val")
 
 
-def test_more_than_vector_takes_at_once_is_not_asked_for_again(as_, got):
+def test_more_than_vector_takes_at_once_is_not_asked_for_again(
+    as_: Callable[..., httpx.Client], got: FakeVector
+) -> None:
     got.status = 413
     answer = as_("plain").post("/api/events", json=_with())
     assert (answer.status_code, "retry-after" in answer.headers) == (413, False)
@@ -290,7 +320,12 @@ def test_more_than_vector_takes_at_once_is_not_asked_for_again(as_, got):
         ({"job_id": 9, "seconds": -3, "scope": "save:job", "duration": 7000}, [(5, 10_000), (9, 3000)]),
     ],
 )
-def test_working_time_goes_on_from_the_event_before(as_, got, previous, reported):
+def test_working_time_goes_on_from_the_event_before(
+    as_: Callable[..., httpx.Client],
+    got: FakeVector,
+    previous: dict[str, Any] | None,
+    reported: list[tuple[int, int]],
+) -> None:
     begin = datetime(2026, 1, 1, 12, tzinfo=UTC)
     if previous:
         moment = begin + timedelta(seconds=previous.pop("seconds"))
@@ -314,7 +349,9 @@ def test_working_time_goes_on_from_the_event_before(as_, got, previous, reported
         (503, "not known whether"),
     ],
 )
-def test_when_vector_does_not_take_the_events_the_answer_is_503(as_, got, status, said):
+def test_when_vector_does_not_take_the_events_the_answer_is_503(
+    as_: Callable[..., httpx.Client], got: FakeVector, status: int, said: str
+) -> None:
     got.status = status
     answer = as_("plain").post("/api/events", json=_with())
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")

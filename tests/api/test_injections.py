@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import httpx
 import pytest
+
+from tests.clickhouse import Store
 
 INJECTIONS = (
     "1 OR 1=1",
@@ -23,7 +28,9 @@ INJECTIONS = (
     "name",
     ["org_id", "project_id", "task_id", "job_id", "user_id", "from", "to", "scope", "request_id", "filename", "cursor", "limit", "format", "query_id"],
 )  # fmt: skip
-def test_sql_in_a_parameter_is_a_value_or_refused(as_, name, text):
+def test_sql_in_a_parameter_is_a_value_or_refused(
+    as_: Callable[..., httpx.Client], name: str, text: str
+) -> None:
     answer = as_("loner").get("/api/events", params={"format": "json", name: text})
     assert answer.status_code in (200, 400, 403)
     if answer.status_code == 200:
@@ -33,7 +40,9 @@ def test_sql_in_a_parameter_is_a_value_or_refused(as_, name, text):
 
 # no JSON of a CVAT has a zero byte
 @pytest.mark.parametrize("text", [text for text in INJECTIONS if "\0" not in text])
-def test_awkward_texts_are_found_as_they_are(as_, store, text):
+def test_awkward_texts_are_found_as_they_are(
+    as_: Callable[..., httpx.Client], store: Store, text: str
+) -> None:
     scope = f"odd:{text}"[:200]
     store.insert(
         [

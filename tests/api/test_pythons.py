@@ -33,7 +33,7 @@ def on_python(request, tmp_path, store: Store, vector: FakeVector) -> Iterator[A
         yield service
 
 
-def test_it_does_there_what_it_does_everywhere(on_python: Api, vector: FakeVector):
+def test_it_does_there_what_it_does_everywhere(on_python: Api, vector: FakeVector) -> None:
     with on_python.client("boss") as boss:
         _everything(on_python, boss, vector)
     assert [line for line in on_python.log.splitlines() if "Traceback" in line or "Warning" in line] == []

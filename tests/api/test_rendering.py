@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from cvat_analytics.api import config
 from cvat_analytics.config import topology
 from cvat_analytics.credentials import secrets
@@ -32,7 +34,7 @@ def rendered(directory: Path, own: dict[str, object] | None = None, **settings: 
     return config.read(Path(context.paths.events_api_config) / "events-api.ini")
 
 
-def test_the_service_reads_what_is_rendered_for_it(tmp_path):
+def test_the_service_reads_what_is_rendered_for_it(tmp_path: Path) -> None:
     found = rendered(
         tmp_path,
         events_api_client_scopes=["a:b", "c:d"],
@@ -50,7 +52,7 @@ def test_the_service_reads_what_is_rendered_for_it(tmp_path):
     assert len(found.clickhouse.password) > 20
 
 
-def test_cvat_and_vectors_password_and_certificate_follow_the_settings(tmp_path):
+def test_cvat_and_vectors_password_and_certificate_follow_the_settings(tmp_path: Path) -> None:
     for name in ("certificate", "key"):
         (tmp_path / name).write_text("PEM")
     found = rendered(
@@ -64,7 +66,9 @@ def test_cvat_and_vectors_password_and_certificate_follow_the_settings(tmp_path)
     assert found.vector.certificate.read_text() == "PEM"
 
 
-def test_a_host_with_a_vector_sends_to_it_and_logs_in_as_that_one_asks(tmp_path, monkeypatch):
+def test_a_host_with_a_vector_sends_to_it_and_logs_in_as_that_one_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(GROUPS, "vector", ["b", "c"])
     found = rendered(tmp_path, own={"vector_username": "here"})
     assert found.vector.url == "http://127.0.0.1:8282/"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -108,7 +109,7 @@ def file(client: httpx.Client, query_id: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["kill", "stop"])
-def test_an_export_survives_the_end_of_the_service(start: Start, how: str):
+def test_an_export_survives_the_end_of_the_service(start: Start, how: str) -> None:
     api, between = start()
     with api.client("boss") as client:
         query_id = begun(client, between)
@@ -126,7 +127,7 @@ def test_an_export_survives_the_end_of_the_service(start: Start, how: str):
         assert whole(file(client, query_id))
 
 
-def test_an_export_is_begun_anew_when_clickhouse_breaks_off(start: Start):
+def test_an_export_is_begun_anew_when_clickhouse_breaks_off(start: Start) -> None:
     api, between = start()
     with api.client("boss") as client:
         query_id = begun(client, between)
@@ -144,8 +145,8 @@ def test_an_export_is_begun_anew_when_clickhouse_breaks_off(start: Start):
     ],
 )
 def test_few_events_are_sorted_at_once_and_many_or_large_ones_a_day_at_a_time(
-    tmp_path, heavy: Store, monkeypatch: pytest.MonkeyPatch, small: int, limit_mb: int
-):
+    tmp_path: Path, heavy: Store, monkeypatch: pytest.MonkeyPatch, small: int, limit_mb: int
+) -> None:
     monkeypatch.setattr(queries, "SMALL", small)
     config = ClickHouseConfig(
         "127.0.0.1", heavy.http_port, heavy.context.settings.database, "admin", heavy.context.secrets["clickhouse_admin"],
@@ -174,7 +175,7 @@ def test_few_events_are_sorted_at_once_and_many_or_large_ones_a_day_at_a_time(
     assert orders == wanted
 
 
-def test_an_export_fails_with_the_reason_when_clickhouse_stays_away(start: Start):
+def test_an_export_fails_with_the_reason_when_clickhouse_stays_away(start: Start) -> None:
     api, between = start()
     with api.client("boss") as client:
         query_id = begun(client, between)
@@ -194,7 +195,7 @@ def test_an_export_fails_with_the_reason_when_clickhouse_stays_away(start: Start
         assert client.get("/api/events", params={"format": "csv"}).status_code == 200
 
 
-def test_a_stream_that_breaks_off_does_not_look_complete(start: Start):
+def test_a_stream_that_breaks_off_does_not_look_complete(start: Start) -> None:
     api, between = start()
     between.hold()
     with (
@@ -210,7 +211,7 @@ def test_a_stream_that_breaks_off_does_not_look_complete(start: Start):
     assert "Traceback" not in api.log
 
 
-def test_a_stream_whose_caller_goes_away_is_stopped(start: Start):
+def test_a_stream_whose_caller_goes_away_is_stopped(start: Start) -> None:
     api, between = start()
     between.hold()
     with api.client("boss") as client:
@@ -222,7 +223,7 @@ def test_a_stream_whose_caller_goes_away_is_stopped(start: Start):
     assert "Traceback" not in api.log
 
 
-def test_an_export_that_is_removed_is_stopped(start: Start):
+def test_an_export_that_is_removed_is_stopped(start: Start) -> None:
     api, between = start()
     with api.client("boss") as client:
         query_id = begun(client, between)
@@ -238,7 +239,7 @@ def test_an_export_that_is_removed_is_stopped(start: Start):
         assert list((api.directory / "exports").iterdir()) == []
 
 
-def test_nobody_can_have_more_than_his_share(start: Start):
+def test_nobody_can_have_more_than_his_share(start: Start) -> None:
     api, between = start(per_user=3, running_per_user=1)
     with api.client("boss") as client, api.client("worker") as other:
         first = begun(client, between)
@@ -257,7 +258,7 @@ def test_nobody_can_have_more_than_his_share(start: Start):
         assert client.get("/api/events", params=LARGE).status_code == 202
 
 
-def test_one_who_downloads_what_he_asked_for_may_ask_on(start: Start):
+def test_one_who_downloads_what_he_asked_for_may_ask_on(start: Start) -> None:
     api, _ = start(per_user=2)
     with api.client("boss") as client:
         asked = []
@@ -275,7 +276,7 @@ def test_one_who_downloads_what_he_asked_for_may_ask_on(start: Start):
         assert client.get("/api/events", params=LARGE).status_code == 429
 
 
-def test_the_exports_of_one_person_stay_within_their_size_together(start: Start):
+def test_the_exports_of_one_person_stay_within_their_size_together(start: Start) -> None:
     api, _ = start(bytes_per_user=20_000_000)  # two of 8 MB
     with api.client("boss") as client, api.client("worker") as other:
         asked = [client.get("/api/events", params=LARGE).json()["query_id"] for _ in range(2)]
@@ -296,7 +297,7 @@ def test_the_exports_of_one_person_stay_within_their_size_together(start: Start)
         assert client.get("/api/events", params={"query_id": asked[0]}).status_code == 201
 
 
-def test_streams_at_the_same_time_are_limited(start: Start):
+def test_streams_at_the_same_time_are_limited(start: Start) -> None:
     api, between = start()
     between.hold()
     parameters = {"format": "csv", **LARGE}
@@ -313,7 +314,7 @@ def test_streams_at_the_same_time_are_limited(start: Start):
         assert client.get("/api/events", params=parameters).status_code == 200
 
 
-def test_a_finished_export_is_forgotten_after_its_time(start: Start):
+def test_a_finished_export_is_forgotten_after_its_time(start: Start) -> None:
     api, _ = start(keep_seconds=1)
     with api.client("boss") as client:
         query_id = client.get("/api/events").json()["query_id"]
@@ -324,7 +325,7 @@ def test_a_finished_export_is_forgotten_after_its_time(start: Start):
         assert list((api.directory / "exports").iterdir()) == []
 
 
-def test_events_that_arrive_meanwhile_do_no_harm(start: Start, large: Store):
+def test_events_that_arrive_meanwhile_do_no_harm(start: Start, large: Store) -> None:
     api, between = start()
     with api.client("boss") as client:
         query_id = begun(client, between)

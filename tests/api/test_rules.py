@@ -7,6 +7,7 @@ import io
 import json
 import resource
 import time
+from pathlib import Path
 
 import httpx
 import pytest
@@ -47,19 +48,19 @@ def as_stated(action: Action, number: int) -> stated.Event:
 @pytest.mark.parametrize(
     "text", ["T" * 60_000, "1T" * 30_000, "1T1 " * 15_000, "2026-01-01T" + "1:" * 30_000]
 )
-def test_a_time_that_is_none_is_refused_at_once(text):
+def test_a_time_that_is_none_is_refused_at_once(text: str) -> None:
     began = time.process_time()
     with pytest.raises(ValidationError):
         Filters.model_validate({"from": text})
     assert time.process_time() - began < 0.5
 
 
-def test_the_rules_numbers_are_the_stated_ones():
+def test_the_rules_numbers_are_the_stated_ones() -> None:
     assert (THRESHOLD_MS, DURATION_SCOPES) == (stated.THRESHOLD_MS, stated.DURATION_SCOPES)
 
 
 @given(ACTIONS, st.booleans())
-def test_working_time_follows_the_stated_rule(actions, after_another):
+def test_working_time_follows_the_stated_rule(actions: list[Action], after_another: bool) -> None:
     previous = Action(-50_000, "change:frame", 20_000, Ids(9, None, None)) if after_another else None
     events = [as_stated(action, number) for number, action in enumerate(actions)]
     first = [as_stated(previous, -1)] if previous else []
@@ -82,7 +83,7 @@ def test_working_time_follows_the_stated_rule(actions, after_another):
         ("gzip;q=0", ""),
     ],
 )
-def test_the_encoding_is_what_the_caller_takes(accepted, encoding):
+def test_the_encoding_is_what_the_caller_takes(accepted: str, encoding: str) -> None:
     assert streams.chosen_encoding(accepted) == encoding
 
 
@@ -95,7 +96,9 @@ def test_the_encoding_is_what_the_caller_takes(accepted, encoding):
         ([1, 2], "[1,2]"),
     ],
 )
-def test_parameters_are_written_as_clickhouse_reads_them(value, text):
+def test_parameters_are_written_as_clickhouse_reads_them(
+    value: int | str | list[str | int], text: str
+) -> None:
     assert written(value) == text
 
 
@@ -106,27 +109,27 @@ def test_parameters_are_written_as_clickhouse_reads_them(value, text):
         ("\r\nSet-Cookie: x", "Set-Cookie: x"), ("...", "events_now.csv"), ("büro.csv", "büro.csv"),
     ],
 )  # fmt: skip
-def test_a_file_name_is_nothing_but_a_name(wanted, name):
+def test_a_file_name_is_nothing_but_a_name(wanted: str | None, name: str) -> None:
     assert queries.file_name(wanted, queries.FORMATS["csv"], "now") == name
 
 
-def test_a_header_holds_any_name():
+def test_a_header_holds_any_name() -> None:
     assert streams.disposition('a"b.csv') == "attachment; filename=\"a_b.csv\"; filename*=UTF-8''a%22b.csv"
     assert streams.disposition("büro.csv").encode("latin-1")
 
 
 @given(st.text(max_size=40))
-def test_a_text_is_no_cursor(text):
+def test_a_text_is_no_cursor(text: str) -> None:
     with pytest.raises(Problem, match="cursor"):
         queries.read_cursor(text)
 
 
-def test_a_cursor_is_read_as_it_was_written():
+def test_a_cursor_is_read_as_it_was_written() -> None:
     cursor = queries.Cursor(1_700_000_000_123, 2**64 - 1, 0, 4_000_000_000_000)
     assert queries.read_cursor(cursor.text()) == cursor
 
 
-def test_compressing_keeps_the_bytes():
+def test_compressing_keeps_the_bytes() -> None:
     import gzip
 
     data = b"".join(b"line %d\n" % n for n in range(100_000))
@@ -143,7 +146,7 @@ def job(**fields):
     return jobs.Job(**{**about, **fields})
 
 
-def test_what_a_crash_leaves_is_begun_anew_and_never_taken_for_complete(tmp_path):
+def test_what_a_crash_leaves_is_begun_anew_and_never_taken_for_complete(tmp_path: Path) -> None:
     shelf = jobs.Shelf(tmp_path)
     for name, status in (
         ("queued", "queued"),
@@ -169,7 +172,7 @@ def test_what_a_crash_leaves_is_begun_anew_and_never_taken_for_complete(tmp_path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "cut", "often", "queued", "whole"]
 
 
-def test_a_file_that_the_disk_takes_only_a_part_of_is_an_error(tmp_path):
+def test_a_file_that_the_disk_takes_only_a_part_of_is_an_error(tmp_path: Path) -> None:
     shelf = jobs.Shelf(tmp_path)
     shelf.write(job())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -186,7 +189,9 @@ def test_a_file_that_the_disk_takes_only_a_part_of_is_an_error(tmp_path):
     assert set(shelf.file("a").read_bytes()) == set(b"y")
 
 
-def test_a_failure_of_the_service_is_a_problem_that_does_not_say_why(caplog):
+def test_a_failure_of_the_service_is_a_problem_that_does_not_say_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     application = FastAPI()
     problems.install(application)
 

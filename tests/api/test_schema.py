@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import hypothesis
 import pytest
 import schemathesis
@@ -21,14 +23,15 @@ PATHS = {
 
 
 @pytest.fixture(scope="session")
-def document(local_api: Api):
+def document(local_api: Api) -> dict[str, Any]:
     with local_api.client() as client:
         answer = client.get("/api/events/openapi.json")
     assert answer.status_code == 200
-    return answer.json()
+    described: dict[str, Any] = answer.json()
+    return described
 
 
-def test_every_endpoint_is_described_with_its_problems(document):
+def test_every_endpoint_is_described_with_its_problems(document: dict[str, Any]) -> None:
     assert {path: set(about) for path, about in document["paths"].items()} == PATHS
     for path, about in document["paths"].items():
         for method, operation in about.items():
@@ -43,7 +46,9 @@ def test_every_endpoint_is_described_with_its_problems(document):
 @pytest.mark.parametrize(
     ("path", "method"), [(path, method) for path in sorted(PATHS) for method in sorted(PATHS[path])]
 )
-def test_nothing_that_may_be_sent_makes_the_service_fail(document, local_api: Api, path, method):
+def test_nothing_that_may_be_sent_makes_the_service_fail(
+    document: dict[str, Any], local_api: Api, path: str, method: str
+) -> None:
     found = schemathesis.openapi.from_dict(document)
     client = local_api.client("worker")
 
@@ -66,7 +71,7 @@ def test_nothing_that_may_be_sent_makes_the_service_fail(document, local_api: Ap
         check()
 
 
-def test_the_documentation_page_needs_nothing_from_elsewhere(local_api: Api):
+def test_the_documentation_page_needs_nothing_from_elsewhere(local_api: Api) -> None:
     with local_api.client() as client:
         page = client.get("/api/events/docs")
         assert page.status_code == 200
@@ -84,7 +89,7 @@ def test_the_documentation_page_needs_nothing_from_elsewhere(local_api: Api):
             assert client.get(f"/api/events/{name}").status_code == 404
 
 
-def test_the_documentation_is_shown_and_asks_nobody_else(local_api: Api):
+def test_the_documentation_is_shown_and_asks_nobody_else(local_api: Api) -> None:
     with chromium() as browser:
         page = Page(browser, local_api.url)
         browser.get(f"{local_api.url}/api/events/docs")

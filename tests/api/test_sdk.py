@@ -9,8 +9,11 @@ import time
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+
+from tests.api.harness import FakeVector
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -34,7 +37,7 @@ def rows(content: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
 
 
-def test_an_export_in_three_steps(sdk: ApiClient):
+def test_an_export_in_three_steps(sdk: ApiClient) -> None:
     _, asked = sdk.events_api.list(
         _from=START - timedelta(hours=1), to=datetime.now(UTC), filename="x.csv", _parse_response=False
     )
@@ -51,7 +54,7 @@ def test_an_export_in_three_steps(sdk: ApiClient):
     assert file.headers["content-disposition"] == 'attachment; filename="x.csv"'
 
 
-def test_an_export_of_the_newer_form(sdk: ApiClient):
+def test_an_export_of_the_newer_form(sdk: ApiClient) -> None:
     asked, answer = sdk.events_api.create_export(job_id=100, filename="x.csv", location="local")
     assert answer.status == 202
     for _ in range(1200):
@@ -71,7 +74,7 @@ def test_an_export_of_the_newer_form(sdk: ApiClient):
     assert caught.value.status == 409
 
 
-def test_events_go_in(sdk: ApiClient, vector):
+def test_events_go_in(sdk: ApiClient, vector: FakeVector) -> None:
     vector.requests.clear()
     now = datetime.now(UTC)
     event = models.EventRequest(scope="save:job", timestamp=now, job_id=100, duration=5, payload="{}")
@@ -86,14 +89,14 @@ def test_events_go_in(sdk: ApiClient, vector):
     assert vector.requests[0][0]["job_id"] == 100
 
 
-def test_what_is_refused_is_an_exception(sdk: ApiClient):
+def test_what_is_refused_is_an_exception(sdk: ApiClient) -> None:
     with pytest.raises(exceptions.ForbiddenException):
         sdk.events_api.list(job_id=300)
     with pytest.raises(exceptions.NotFoundException):
         sdk.requests_api.retrieve("00000000-0000-0000-0000-000000000000")
 
 
-def test_the_clients_own_way_to_make_and_download_a_file(api: Api, tmp_path):
+def test_the_clients_own_way_to_make_and_download_a_file(api: Api, tmp_path: Path) -> None:
     with Client(api.url, check_server_version=False) as client:
         client.login(AccessTokenCredentials("token-of-maintainer"))
         client.organization_slug = "first"

@@ -93,6 +93,8 @@ class Service:
 
 
 OUTCOMES = ("stored", "answer lost", "partly stored", "nothing came", "refused")
+Fresh = tuple[int, str, int, int | None]
+Step = tuple[list[Fresh], int, str, int]
 STEPS = st.lists(
     st.tuples(
         st.lists(
@@ -110,14 +112,16 @@ STEPS = st.lists(
     ),
     max_size=8,
 )
-NEW = [(10_000, "draw:object", 0, 5), (10_000, "draw:object", 0, 6)]
+NEW: list[Fresh] = [(10_000, "draw:object", 0, 5), (10_000, "draw:object", 0, 6)]
 
 
 @given(STEPS, st.booleans())
 @example([(NEW, 0, "answer lost", 0), (NEW, 0, "stored", 0)], False)
 @example([(NEW, 0, "answer lost", 0), (NEW, 1, "stored", 0)], False)
 @example([(NEW, 0, "answer lost", 0), (NEW, 0, "refused", 0), (NEW, 0, "answer lost", 0)], False)
-def test_whatever_is_lost_each_event_is_stored_once_and_its_working_time_is_reported_once(steps, late):
+def test_whatever_is_lost_each_event_is_stored_once_and_its_working_time_is_reported_once(
+    steps: list[Step], late: bool
+) -> None:
     """A client keeps what it was not told is stored, and sends it again before what is new: all of it, or some."""
     service = Service()
     made: list[dict[str, Any]] = []
@@ -155,7 +159,7 @@ def test_whatever_is_lost_each_event_is_stored_once_and_its_working_time_is_repo
         assert service.reported() == expected
 
 
-def test_a_repeated_event_is_what_it_was_first_and_a_new_one_is_not():
+def test_a_repeated_event_is_what_it_was_first_and_a_new_one_is_not() -> None:
     service = Service()
     first = service.prepare([event(1, job_id=5), event(2, 4000, job_id=5)])
     again = service.prepare(
@@ -167,7 +171,9 @@ def test_a_repeated_event_is_what_it_was_first_and_a_new_one_is_not():
     assert json.loads(again.events[2]["payload"]) == {"request": {"id": "request-2"}}
 
 
-def test_the_working_time_of_events_that_come_again_in_parts_is_reported_with_each_until_it_is_stored():
+def test_the_working_time_of_events_that_come_again_in_parts_is_reported_with_each_until_it_is_stored() -> (
+    None
+):
     service = Service()
     events = [event(1, job_id=5), event(2, 4000, job_id=5)]
     first = service.prepare(events)
@@ -189,7 +195,9 @@ def test_the_working_time_of_events_that_come_again_in_parts_is_reported_with_ea
         {"events": [event(1, payload='{"to": 7}')]},
     ],
 )
-def test_another_person_another_organization_or_another_content_is_another_event(change):
+def test_another_person_another_organization_or_another_content_is_another_event(
+    change: dict[str, Any],
+) -> None:
     service = Service()
     first = service.prepare([event(1)])
     other = service.prepare(**{"events": [event(1)], **change})
@@ -197,21 +205,21 @@ def test_another_person_another_organization_or_another_content_is_another_event
     assert service.prepare([event(1)]).events == first.events
 
 
-def test_what_is_taken_from_no_client_makes_no_other_event():
+def test_what_is_taken_from_no_client_makes_no_other_event() -> None:
     service = Service()
     first = service.prepare([event(1)])
     assert service.prepare([event(1, user_id=9, org_slug="x", source="server")]).events == first.events
 
 
 @pytest.mark.parametrize("told", ["stored", "not_stored"])
-def test_the_same_event_is_a_new_one_once_its_sender_knows_what_became_of_it(told):
+def test_the_same_event_is_a_new_one_once_its_sender_knows_what_became_of_it(told: str) -> None:
     service = Service()
     first = service.prepare([event(1)])
     getattr(service.sendings, told)(first.sendings)
     assert service.prepare([event(1)]).events != first.events
 
 
-def test_an_attempt_that_stores_nothing_says_nothing_about_another():
+def test_an_attempt_that_stores_nothing_says_nothing_about_another() -> None:
     service = Service()
     first = service.prepare([event(1)])
     again = service.prepare([event(1), event(2)])
@@ -224,7 +232,7 @@ def test_an_attempt_that_stores_nothing_says_nothing_about_another():
     assert service.prepare([event(1)]).events == first.events
 
 
-def test_it_is_forgotten_a_day_after_the_last_attempt():
+def test_it_is_forgotten_a_day_after_the_last_attempt() -> None:
     service = Service()
     first = service.prepare([event(1)])
     service.seconds += sendings.KEPT_SECONDS - 1
@@ -238,7 +246,9 @@ def test_it_is_forgotten_a_day_after_the_last_attempt():
     assert len(service.sendings) == 1
 
 
-def test_no_more_than_so_many_events_are_remembered_and_those_sent_last_stay(monkeypatch):
+def test_no_more_than_so_many_events_are_remembered_and_those_sent_last_stay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sendings, "EVENTS", 10)
     service = Service()
     first = service.prepare([event(number) for number in range(6)])
@@ -250,7 +260,7 @@ def test_no_more_than_so_many_events_are_remembered_and_those_sent_last_stay(mon
     assert service.prepare([event(1)]).events != first.events[1:2]
 
 
-def test_what_is_refused_is_not_remembered():
+def test_what_is_refused_is_not_remembered() -> None:
     service = Service()
     with pytest.raises(Exception, match="payload"):
         service.prepare([event(1), event(2, payload="{")])
@@ -381,7 +391,9 @@ def wait_for_all(store: Store, service: Api, lossy: LossyVector) -> None:
 @pytest.mark.parametrize(
     "mode", ["loses the answer", "loses the request", "says 500"], ids=lambda mode: mode.replace(" ", "-")
 )
-def test_what_a_page_sends_again_is_read_once(store: Store, service: Api, lossy: LossyVector, mode: str):
+def test_what_a_page_sends_again_is_read_once(
+    store: Store, service: Api, lossy: LossyVector, mode: str
+) -> None:
     job = 1000 + len(lossy.requests)
     page = Page(service, "worker", job)
     page.work(3)
@@ -404,7 +416,7 @@ def test_what_a_page_sends_again_is_read_once(store: Store, service: Api, lossy:
 
 def test_who_does_not_wait_for_the_answer_and_sends_again_stores_once(
     store: Store, service: Api, lossy: LossyVector
-):
+) -> None:
     page = Page(service, "worker", 2001)
     page.work(2)
     lossy.go_on.clear()
@@ -426,7 +438,7 @@ def test_who_does_not_wait_for_the_answer_and_sends_again_stores_once(
 
 def test_who_goes_away_before_the_answer_and_sends_again_stores_once(
     store: Store, service: Api, lossy: LossyVector
-):
+) -> None:
     page = Page(service, "worker", 2002)
     page.work(2)
     lossy.go_on.clear()

@@ -46,7 +46,7 @@ AWAY = None
         ([AWAY], "are not stored"),
     ],
 )
-def test_what_is_said_is_known(answers, outcome):
+def test_what_is_said_is_known(answers: list[bytes | None], outcome: str) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -77,7 +77,7 @@ def test_what_is_said_is_known(answers, outcome):
         listener.close()
 
 
-def test_of_a_vector_that_does_not_answer_in_time_nothing_is_claimed(monkeypatch):
+def test_of_a_vector_that_does_not_answer_in_time_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         vector, "TIMEOUT_SECONDS", 1.0
     )  # also for connecting, which must not be what takes too long

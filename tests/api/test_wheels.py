@@ -125,7 +125,7 @@ def names(directory: Path) -> set[str]:
     return {file.name for file in directory.iterdir()}
 
 
-def test_each_host_gets_the_versions_of_its_own_python(index, bundle):
+def test_each_host_gets_the_versions_of_its_own_python(index: Index, bundle: Path) -> None:
     new = events_api_wheels.fetch(bundle, [OLD, NEW])
     assert names(bundle) == {PURE_OLD, PURE_NEW, BUILT_OLD, BUILT_NEW} == {file.name for file in new}
     for target in (OLD, NEW):
@@ -134,14 +134,14 @@ def test_each_host_gets_the_versions_of_its_own_python(index, bundle):
     assert [file.name for file in events_api_wheels.fetch(bundle, [ARM])] == [BUILT_ARM]
 
 
-def test_what_is_there_is_not_fetched_again(index, bundle):
+def test_what_is_there_is_not_fetched_again(index: Index, bundle: Path) -> None:
     events_api_wheels.fetch(bundle, [NEW])
     index.asked.clear()
     assert events_api_wheels.fetch(bundle, [NEW]) == []
     assert index.asked == []
 
 
-def test_a_bundle_without_a_wheel_is_told_by_name_and_with_the_command(index, bundle):
+def test_a_bundle_without_a_wheel_is_told_by_name_and_with_the_command(index: Index, bundle: Path) -> None:
     events_api_wheels.fetch(bundle, [OLD])
     with pytest.raises(InputError) as refused:
         events_api_wheels.complete(bundle, ARM)
@@ -151,7 +151,7 @@ def test_a_bundle_without_a_wheel_is_told_by_name_and_with_the_command(index, bu
     )
 
 
-def test_a_file_that_is_not_what_the_lock_file_names_is_told_and_replaced(index, bundle):
+def test_a_file_that_is_not_what_the_lock_file_names_is_told_and_replaced(index: Index, bundle: Path) -> None:
     events_api_wheels.fetch(bundle, [NEW])
     (bundle / BUILT_NEW).write_bytes((bundle / BUILT_NEW).read_bytes()[:-1])
     with pytest.raises(
@@ -162,7 +162,9 @@ def test_a_file_that_is_not_what_the_lock_file_names_is_told_and_replaced(index,
     events_api_wheels.complete(bundle, NEW)
 
 
-def test_an_index_that_serves_something_else_is_refused_and_nothing_of_it_kept(index, bundle):
+def test_an_index_that_serves_something_else_is_refused_and_nothing_of_it_kept(
+    index: Index, bundle: Path
+) -> None:
     with index.file(PURE_NEW).open("ab") as file:
         file.write(b"more")
     index.list()
@@ -171,7 +173,7 @@ def test_an_index_that_serves_something_else_is_refused_and_nothing_of_it_kept(i
     assert names(bundle) == set()
 
 
-def test_an_index_that_lacks_a_wheel_is_said_with_its_name(index, bundle):
+def test_an_index_that_lacks_a_wheel_is_said_with_its_name(index: Index, bundle: Path) -> None:
     index.remove(BUILT_ARM)
     with pytest.raises(InputError, match=r"Python 3\.13 on arm64 cannot be fetched: .* built==1\.0"):
         events_api_wheels.fetch(bundle, [NEW, ARM])
@@ -179,20 +181,20 @@ def test_an_index_that_lacks_a_wheel_is_said_with_its_name(index, bundle):
     assert names(bundle) == {PURE_NEW, BUILT_NEW}
 
 
-def test_without_a_network_it_says_so(index, bundle, monkeypatch):
+def test_without_a_network_it_says_so(index: Index, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     with pytest.raises(InputError, match="this machine does not reach the Python package index"):
         events_api_wheels.fetch(bundle, [NEW])
     assert names(bundle) == set()
 
 
-def test_a_directory_that_cannot_be_one_is_named(index, bundle):
+def test_a_directory_that_cannot_be_one_is_named(index: Index, bundle: Path) -> None:
     bundle.write_text("a file")
     with pytest.raises(InputError, match=f"the wheels cannot be kept in {bundle}: File exists"):
         events_api_wheels.fetch(bundle, [NEW])
 
 
-def test_the_command_fills_a_bundle_for_the_hosts_that_one_has(index, bundle):
+def test_the_command_fills_a_bundle_for_the_hosts_that_one_has(index: Index, bundle: Path) -> None:
     done = CliRunner().invoke(
         main, ["bundle", "wheels", str(bundle), "--system", "ubuntu-22.04", "--architecture", "amd64"]
     )
@@ -202,7 +204,7 @@ def test_the_command_fills_a_bundle_for_the_hosts_that_one_has(index, bundle):
     assert names(bundle) == {BUILT_OLD, PURE_OLD}
 
 
-def test_an_archive_of_a_bundle_is_that_of_the_index(bundle):
+def test_an_archive_of_a_bundle_is_that_of_the_index(bundle: Path) -> None:
     target = Target(pythons.OLDEST, "arm64")
     events_api_wheels.fetch(bundle, [target])
     made = [

@@ -1,6 +1,7 @@
 """Settings and topology: what is accepted, and that each mistake is one clear message before anything happens."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ def mistakes(values: dict) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_the_defaults_are_valid():
+def test_the_defaults_are_valid() -> None:
     assert validate({}, where="all.py").clickhouse_http_port == 8123
 
 
@@ -96,23 +97,23 @@ def test_the_defaults_are_valid():
         ),
     ],
 )
-def test_a_mistake_is_one_message(values, message):
+def test_a_mistake_is_one_message(values: dict[str, Any], message: str) -> None:
     assert mistakes(values) == [message]
 
 
-def test_all_mistakes_are_reported_at_once():
+def test_all_mistakes_are_reported_at_once() -> None:
     assert len(mistakes({"grafana_prot": 1, "vector_port": 0, "journal_retention": "soon"})) == 3
 
 
 @given(st.integers(1, 10**6), st.sampled_from(sorted(setting_types._DURATION_UNITS)))
-def test_a_duration_is_number_times_unit(number, unit):
+def test_a_duration_is_number_times_unit(number: int, unit: str) -> None:
     assert setting_types.parse_duration(f"{number}{unit}") == number * timedelta(
         seconds=setting_types._DURATION_UNITS[unit]
     )
 
 
 @given(st.text(max_size=12))
-def test_any_other_text_is_refused_or_means_a_positive_duration(text):
+def test_any_other_text_is_refused_or_means_a_positive_duration(text: str) -> None:
     try:
         duration = setting_types.parse_duration(text)
     except (ValueError, OverflowError):
@@ -121,15 +122,15 @@ def test_any_other_text_is_refused_or_means_a_positive_duration(text):
 
 
 @pytest.mark.parametrize(("text", "size"), [("512MiB", 2**29), ("2 GiB", 2**31), ("100", 100), (7, 7)])
-def test_a_size_is_in_bytes(text, size):
+def test_a_size_is_in_bytes(text: str | int, size: int) -> None:
     assert setting_types.parse_size(text) == size
 
 
-def test_forever_keeps_everything():
+def test_forever_keeps_everything() -> None:
     assert validate({"events_retention": "forever"}, where="x").events_retention is None
 
 
-def test_the_port_of_grafana_is_in_its_default_address():
+def test_the_port_of_grafana_is_in_its_default_address() -> None:
     assert validate({"grafana_port": 3333}, where="x").grafana_root_url == "http://localhost:3333/analytics/"
 
 
@@ -137,14 +138,14 @@ def build(groups, values):
     return topology.build(groups, values, where="hosts.py")
 
 
-def test_one_host_reaches_everything_on_loopback():
+def test_one_host_reaches_everything_on_loopback() -> None:
     stack = build(ONE_HOST, {"a": {}})
     assert stack.clickhouse_listen_addresses() == ("127.0.0.1",)
     assert stack.clickhouse_address("a") == "127.0.0.1"
     assert stack.client_addresses("vector") == ("127.0.0.1",)
 
 
-def test_three_hosts_reach_clickhouse_at_its_own_address_and_only_they_may():
+def test_three_hosts_reach_clickhouse_at_its_own_address_and_only_they_may() -> None:
     stack = build(
         THREE_HOSTS, {name: {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)}
     )
@@ -179,13 +180,15 @@ def test_three_hosts_reach_clickhouse_at_its_own_address_and_only_they_may():
         ),
     ],
 )
-def test_what_cannot_work_together_is_refused(groups, values, message):
+def test_what_cannot_work_together_is_refused(
+    groups: dict[str, list[str]], values: dict[str, dict[str, Any]], message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         build(groups, values)
     assert str(caught.value) == message
 
 
-def test_one_port_may_be_used_on_two_hosts():
+def test_one_port_may_be_used_on_two_hosts() -> None:
     groups = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"]}
     values = {
         name: {"address": f"10.0.0.{number}", "vector_port": 3000} for number, name in enumerate("ab", 1)

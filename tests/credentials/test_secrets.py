@@ -2,6 +2,7 @@
 
 import json
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from cvat_analytics.base.errors import InputError
 from cvat_analytics.credentials import secrets
 
 
-def test_init_writes_every_password_once_and_privately(tmp_path):
+def test_init_writes_every_password_once_and_privately(tmp_path: Path) -> None:
     path = tmp_path / "new" / "secrets.json"
     assert secrets.init(path) == list(secrets.NAMES)
     first = secrets.load(path)
@@ -20,7 +21,7 @@ def test_init_writes_every_password_once_and_privately(tmp_path):
     assert all(len(value) >= 32 for value in first.values())
 
 
-def test_init_adds_what_a_newer_version_needs_and_keeps_the_rest(tmp_path):
+def test_init_adds_what_a_newer_version_needs_and_keeps_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "secrets.json"
     path.write_text(json.dumps({"clickhouse_admin": "kept"}))
     path.chmod(0o600)
@@ -28,7 +29,7 @@ def test_init_adds_what_a_newer_version_needs_and_keeps_the_rest(tmp_path):
     assert secrets.load(path)["clickhouse_admin"] == "kept"
 
 
-def test_a_preview_has_every_password_and_writes_none(tmp_path):
+def test_a_preview_has_every_password_and_writes_none(tmp_path: Path) -> None:
     path = tmp_path / "new" / "secrets.json"
     assert secrets.init(path, dry=True) == list(secrets.NAMES)
     assert set(secrets.preview(path)) == set(secrets.NAMES)
@@ -43,7 +44,7 @@ def test_a_preview_has_every_password_and_writes_none(tmp_path):
         secrets.preview(path)
 
 
-def test_passwords_are_not_printed():
+def test_passwords_are_not_printed() -> None:
     generated = secrets.generate()
     assert not any(value in repr(generated) or value in str(generated) for value in generated.values())
     assert generated.mask(f"login with {generated['grafana_admin']}") == "login with ***"
@@ -58,7 +59,9 @@ def test_passwords_are_not_printed():
         ("{}", 0o644, "other users may read it (mode 0644)"),
     ],
 )
-def test_an_unusable_file_is_refused_with_its_name(tmp_path, content, mode, reason):
+def test_an_unusable_file_is_refused_with_its_name(
+    tmp_path: Path, content: str | None, mode: int, reason: str
+) -> None:
     path = tmp_path / "secrets.json"
     if content is not None:
         path.write_text(content)
@@ -69,7 +72,7 @@ def test_an_unusable_file_is_refused_with_its_name(tmp_path, content, mode, reas
     assert reason in str(caught.value)
 
 
-def test_the_password_of_another_system_is_kept_beside_the_generated_ones(tmp_path):
+def test_the_password_of_another_system_is_kept_beside_the_generated_ones(tmp_path: Path) -> None:
     path = tmp_path / "secrets.json"
     secrets.init(path)
     generated = dict(secrets.load(path))
@@ -84,7 +87,7 @@ def test_the_password_of_another_system_is_kept_beside_the_generated_ones(tmp_pa
 @pytest.mark.parametrize(
     ("name", "value"), [("clickhouse_admin", "x"), ("smtp_password", ""), ("smtp_password", "a\nb")]
 )
-def test_what_cannot_be_given(tmp_path, name, value):
+def test_what_cannot_be_given(tmp_path: Path, name: str, value: str) -> None:
     path = tmp_path / "secrets.json"
     secrets.init(path)
     before = path.read_text()

@@ -4,12 +4,14 @@ The fake hosts prove the commands and their order, not their effect: tests/hosts
 """
 
 import re
+from pathlib import Path
 
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from cvat_analytics.store import migrations
 from deploys.facts import _ANSWERED as ANSWERED
+from tests.deploys.conftest import Deploy
 
 THREE = {"clickhouse": ["@fake/a"], "vector": ["@fake/b"], "grafana": ["@fake/c"]}
 ADDRESSES = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)}
@@ -21,8 +23,8 @@ def _plugin_archive(monkeypatch):
 
 
 def test_everything_is_installed_before_anything_is_configured_and_configured_before_anything_starts(
-    run_deploy,
-):
+    run_deploy: Deploy,
+) -> None:
     run = run_deploy()
     installs = [run.position(rf"install .*{name}=") for name in ("clickhouse-server", "vector", "grafana")]
     uploads = [n for n, command in enumerate(run.commands["@fake/a"]) if "base64 -d | tar" in command]
@@ -36,7 +38,7 @@ def test_everything_is_installed_before_anything_is_configured_and_configured_be
     assert run.failed == set()
 
 
-def test_packages_have_exact_versions_from_the_pinned_places_only(run_deploy):
+def test_packages_have_exact_versions_from_the_pinned_places_only(run_deploy: Deploy) -> None:
     run = run_deploy()
     (install,) = run.matching("install .*clickhouse-server=")
     for name in ("clickhouse-common-static", "clickhouse-server", "clickhouse-client"):
@@ -46,7 +48,7 @@ def test_packages_have_exact_versions_from_the_pinned_places_only(run_deploy):
     assert "3A9EA1193A97B548BE1457D48919F6BD2B48D754" in keys[0]
 
 
-def test_vector_starts_only_after_the_schema_is_there_and_it_may_insert(run_deploy):
+def test_vector_starts_only_after_the_schema_is_there_and_it_may_insert(run_deploy: Deploy) -> None:
     run = run_deploy()
     schema = run.position("clickhouse-client .*--database=cvat --multiquery")
     probe = run.position(r"INSERT\+INTO\+cvat\.events\+")
@@ -55,8 +57,8 @@ def test_vector_starts_only_after_the_schema_is_there_and_it_may_insert(run_depl
 
 
 def test_a_service_is_marked_as_unapplied_before_its_files_change_and_as_applied_after_it_is_healthy(
-    run_deploy,
-):
+    run_deploy: Deploy,
+) -> None:
     run = run_deploy()
     forget = run.position("rm -f /var/lib/cvat-analytics/vector.applied")
     restart = run.position("systemctl restart vector")
@@ -65,7 +67,7 @@ def test_a_service_is_marked_as_unapplied_before_its_files_change_and_as_applied
     assert forget < restart <= healthy < remember
 
 
-def test_no_password_and_no_hash_of_one_is_in_a_command(run_deploy):
+def test_no_password_and_no_hash_of_one_is_in_a_command(run_deploy: Deploy) -> None:
     run = run_deploy()
     text = "\n".join(command for commands in run.commands.values() for command in commands)
     assert [
@@ -73,7 +75,7 @@ def test_no_password_and_no_hash_of_one_is_in_a_command(run_deploy):
     ] == []
 
 
-def test_a_host_gets_only_its_own_part(run_deploy):
+def test_a_host_gets_only_its_own_part(run_deploy: Deploy) -> None:
     run = run_deploy(groups=THREE, host_settings=ADDRESSES)
     programs = {
         host: sorted(set(re.findall(r"systemctl restart ([\w-]+) ", "\n".join(commands))))
@@ -146,23 +148,25 @@ def system(**changes: str) -> dict[str, list[str]]:
     ],
     ids=["fedora", "debian 11", "no root", "small disk", "old processor", "port in use", "store in use", "stock table", "rewritten history", "port taken later", "wrong package", "no source"],
 )  # fmt: skip
-def test_a_host_that_will_not_do_is_refused_by_name(run_deploy, answers, message):
+def test_a_host_that_will_not_do_is_refused_by_name(
+    run_deploy: Deploy, answers: dict[str, list[str]], message: str
+) -> None:
     assert refusal(run_deploy, answers=answers).startswith(message)
 
 
 @pytest.mark.parametrize("version", ["22.04", "24.04"])
-def test_ubuntu_is_accepted(run_deploy, version):
+def test_ubuntu_is_accepted(run_deploy: Deploy, version: str) -> None:
     answers = system(os_id="ubuntu", os_version=version, os_name=f"Ubuntu {version} LTS")
     assert run_deploy(answers=answers).failed == set()
 
 
-def test_a_wrong_setting_is_refused_before_any_command(run_deploy):
+def test_a_wrong_setting_is_refused_before_any_command(run_deploy: Deploy) -> None:
     assert "unknown setting 'vector_prot': did you mean 'vector_port'?" in refusal(
         run_deploy, settings={"vector_prot": 1}
     )
 
 
-def test_a_bundle_that_lacks_a_package_is_refused(run_deploy, tmp_path):
+def test_a_bundle_that_lacks_a_package_is_refused(run_deploy: Deploy, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     bundle.mkdir()
     assert refusal(run_deploy, settings={"package_source": str(bundle)}) == (
@@ -170,7 +174,9 @@ def test_a_bundle_that_lacks_a_package_is_refused(run_deploy, tmp_path):
     )
 
 
-def test_a_service_that_does_not_come_up_fails_the_run_and_stops_what_depends_on_it(run_deploy):
+def test_a_service_that_does_not_come_up_fails_the_run_and_stops_what_depends_on_it(
+    run_deploy: Deploy,
+) -> None:
     with pytest.raises(PyinfraError):
         run_deploy(
             answers={
@@ -192,7 +198,9 @@ def installed_before(free: int) -> dict[str | re.Pattern[str], list[str]]:
     }
 
 
-def test_a_table_of_an_earlier_version_is_rebuilt_before_vector_is_told_to_write_to_it(run_deploy):
+def test_a_table_of_an_earlier_version_is_rebuilt_before_vector_is_told_to_write_to_it(
+    run_deploy: Deploy,
+) -> None:
     run = run_deploy(answers=installed_before(free=20 * 2**30))
     assert run.failed == set()
     assert run.position(r"^\S*clickhouse-client") < run.position(
@@ -200,6 +208,6 @@ def test_a_table_of_an_earlier_version_is_rebuilt_before_vector_is_told_to_write
     )
 
 
-def test_a_table_of_an_earlier_version_without_space_to_rebuild_it_is_refused(run_deploy):
+def test_a_table_of_an_earlier_version_without_space_to_rebuild_it_is_refused(run_deploy: Deploy) -> None:
     message = refusal(run_deploy, answers=installed_before(free=2**30))
     assert "ClickHouse's disk has 1.0 GiB free; to rebuild the table cvat.events for a wider `count`, 5.0 GiB are needed" in message  # fmt: skip

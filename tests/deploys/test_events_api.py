@@ -1,10 +1,12 @@
 """The events API in a deploy, on pyinfra's fake hosts."""
 
+from pathlib import Path
+
 import pytest
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.rendering import events_api_archive
-from tests.deploys.conftest import OFFERS
+from tests.deploys.conftest import OFFERS, Deploy
 from tests.deploys.test_deploy import refusal
 
 ARCHIVE = events_api_archive.archive
@@ -17,7 +19,7 @@ def _archives(monkeypatch):
     monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
-def test_it_is_unpacked_before_it_is_configured_and_started_after_the_store(run_deploy):
+def test_it_is_unpacked_before_it_is_configured_and_started_after_the_store(run_deploy: Deploy) -> None:
     run = run_deploy(groups=EVERYTHING)
     assert run.failed == set()
     unpacked = run.position(r"mv /opt/cvat-analytics/events-api\.new /opt/cvat-analytics/events-api")
@@ -29,13 +31,13 @@ def test_it_is_unpacked_before_it_is_configured_and_started_after_the_store(run_
     assert run.matching(rf"{UNIT} did not become healthy")[0].count("GET /health") == 1
 
 
-def test_a_stack_without_it_has_nothing_of_it(run_deploy):
+def test_a_stack_without_it_has_nothing_of_it(run_deploy: Deploy) -> None:
     run = run_deploy()
     assert run.failed == set()
     assert run.matching("events-api") == []
 
 
-def test_on_a_host_of_its_own_it_reaches_store_and_vector_there(run_deploy):
+def test_on_a_host_of_its_own_it_reaches_store_and_vector_there(run_deploy: Deploy) -> None:
     hosts = {
         "clickhouse": ["@fake/a"],
         "vector": ["@fake/a"],
@@ -52,13 +54,15 @@ def test_on_a_host_of_its_own_it_reaches_store_and_vector_there(run_deploy):
     assert not run.matching(UNIT, "@fake/a")
 
 
-def test_no_password_is_in_a_command(run_deploy):
+def test_no_password_is_in_a_command(run_deploy: Deploy) -> None:
     run = run_deploy(groups=EVERYTHING)
     text = "\n".join(command for commands in run.commands.values() for command in commands)
     assert [name for name in run.secrets if run.secrets[name] in text] == []
 
 
-def test_a_bundle_without_its_wheels_is_refused_before_any_change(run_deploy, monkeypatch, tmp_path):
+def test_a_bundle_without_its_wheels_is_refused_before_any_change(
+    run_deploy: Deploy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("cvat_analytics.rendering.events_api_archive.archive", ARCHIVE)
     bundle = tmp_path / "bundle"
     bundle.mkdir()
@@ -74,7 +78,9 @@ def test_a_bundle_without_its_wheels_is_refused_before_any_change(run_deploy, mo
     )
 
 
-def test_a_machine_that_cannot_get_the_wheels_is_refused_before_any_change(run_deploy, monkeypatch):
+def test_a_machine_that_cannot_get_the_wheels_is_refused_before_any_change(
+    run_deploy: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def archive(*about):
         raise InputError("no index")
 

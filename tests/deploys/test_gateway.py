@@ -1,8 +1,12 @@
 """The gateway and the firewall in a deploy, on pyinfra's fake hosts: order, refusals, and taking things away again."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
+from tests.deploys.conftest import Deploy
 from tests.deploys.test_deploy import system
 
 EVERYTHING = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", "events_api", "gateway")}
@@ -14,7 +18,7 @@ def _archives(monkeypatch):
     monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
-def test_nginx_of_the_distribution_is_kept_from_starting_and_ours_starts_last(run_deploy):
+def test_nginx_of_the_distribution_is_kept_from_starting_and_ours_starts_last(run_deploy: Deploy) -> None:
     run = run_deploy(groups=EVERYTHING, settings=ADDRESS)
     assert run.failed == set()
     mask, install = run.position("systemctl mask -q nginx.service"), run.position("install nginx")
@@ -26,7 +30,7 @@ def test_nginx_of_the_distribution_is_kept_from_starting_and_ours_starts_last(ru
     assert install < starts[0] < starts[1]
 
 
-def test_an_nginx_that_is_there_already_keeps_its_service(run_deploy):
+def test_an_nginx_that_is_there_already_keeps_its_service(run_deploy: Deploy) -> None:
     run = run_deploy(
         groups=EVERYTHING, settings=ADDRESS, answers={"nginx 2>": ["nginx 1.22.1-9+deb12u11 installed"]}
     )
@@ -34,7 +38,7 @@ def test_an_nginx_that_is_there_already_keeps_its_service(run_deploy):
     assert run.matching("install nginx") == []
 
 
-def test_the_certificates_key_is_in_no_command(run_deploy, tmp_path):
+def test_the_certificates_key_is_in_no_command(run_deploy: Deploy, tmp_path: Path) -> None:
     run = run_deploy(groups=EVERYTHING, settings=ADDRESS)
     keys = list((tmp_path / "certificates").rglob("*-key.pem"))
     assert len(keys) == 2
@@ -57,12 +61,14 @@ def test_the_certificates_key_is_in_no_command(run_deploy, tmp_path):
         ),
     ],
 )
-def test_what_would_let_nobody_in_is_refused_before_the_first_change(run_deploy, settings, message):
+def test_what_would_let_nobody_in_is_refused_before_the_first_change(
+    run_deploy: Deploy, settings: dict[str, Any], message: str
+) -> None:
     with pytest.raises(PyinfraError, match=message):
         run_deploy(groups=EVERYTHING, settings=settings)
 
 
-def test_a_port_that_the_gateway_still_has_goes_to_another_part_in_two_deploys(run_deploy):
+def test_a_port_that_the_gateway_still_has_goes_to_another_part_in_two_deploys(run_deploy: Deploy) -> None:
     with pytest.raises(
         PyinfraError,
         match=r"port 8443 .* is held by nginx. If that is the gateway, deploy once with its new port",
@@ -74,7 +80,7 @@ def test_a_port_that_the_gateway_still_has_goes_to_another_part_in_two_deploys(r
         )
 
 
-def test_a_port_of_another_nginx_is_refused_and_our_own_is_not(run_deploy):
+def test_a_port_of_another_nginx_is_refused_and_our_own_is_not(run_deploy: Deploy) -> None:
     nginx = '0.0.0.0:443 users:(("nginx",pid=7,fd=6))'
     with pytest.raises(
         PyinfraError, match=r"port 443 \(setting 'gateway_https_port'\) is already in use by nginx"
@@ -84,14 +90,14 @@ def test_a_port_of_another_nginx_is_refused_and_our_own_is_not(run_deploy):
     assert run_deploy(groups=EVERYTHING, settings=ADDRESS, answers=answers).failed == set()
 
 
-def test_a_gateway_apart_from_what_it_guards_is_refused(run_deploy):
+def test_a_gateway_apart_from_what_it_guards_is_refused(run_deploy: Deploy) -> None:
     apart = EVERYTHING | {"gateway": ["@fake/b"]}
     addresses = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name in enumerate("ab", 1)}
     with pytest.raises(PyinfraError, match="@fake/b: is in the group 'gateway' but not in 'grafana'"):
         run_deploy(groups=apart, settings=ADDRESS, host_settings=addresses)
 
 
-def test_the_firewall_comes_with_its_setting_and_goes_with_it(run_deploy):
+def test_the_firewall_comes_with_its_setting_and_goes_with_it(run_deploy: Deploy) -> None:
     assert run_deploy().matching("nftables|cvat-analytics-firewall.* disable") == []
     run = run_deploy(settings={"firewall": True})
     # a restart would leave the ports open between the old rules and the new ones

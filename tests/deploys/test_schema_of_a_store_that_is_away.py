@@ -11,6 +11,7 @@ import pytest
 
 from deploys import facts
 from deploys.facts import Schema, SchemaState
+from tests.deploys.conftest import Deploy
 
 ANSWER = "events\tReplacingMergeTree ORDER BY x\\'\\t\napplied\ninit.sql\t9a3b\nrule\nthreshold_ms\t100000"
 
@@ -60,7 +61,7 @@ def test_one_that_never_answers_is_waited_for_no_longer_than_a_while(
     assert asked(tmp_path, "active", silences=99)[0] is None
 
 
-def test_no_answer_is_not_an_empty_database(run_deploy):
+def test_no_answer_is_not_an_empty_database(run_deploy: Deploy) -> None:
     run = run_deploy(answers={"FORMAT TSV; SELECT": []})
     assert run.matching("ClickHouse does not answer: what its schema lacks is not known")
     assert run.matching("--database=cvat --multiquery") == []

@@ -135,7 +135,9 @@ def write_users(path: Path, **changed: users.User) -> None:
 @pytest.mark.parametrize(
     "path", ["/analytics/", "/analytics/api/ds/query", "/analytics/public/../api/admin/users"]
 )
-def test_access_beside_a_cvat(beside_cvat, path, visitor, status, shown_as):
+def test_access_beside_a_cvat(
+    beside_cvat: Gateway, path: str, visitor: dict[str, str], status: int, shown_as: tuple[str, str] | None
+) -> None:
     assert beside_cvat.echo
     beside_cvat.echo.requests.clear()
     with beside_cvat.browser() as browser:
@@ -160,7 +162,9 @@ def test_access_beside_a_cvat(beside_cvat, path, visitor, status, shown_as):
         pytest.param(session("root"), 401, None, id="a session, where there is no CVAT"),
     ],
 )
-def test_access_without_a_cvat(alone, visitor, status, shown_as):
+def test_access_without_a_cvat(
+    alone: Gateway, visitor: dict[str, str], status: int, shown_as: tuple[str, str] | None
+) -> None:
     assert alone.echo
     alone.echo.requests.clear()
     with alone.browser() as browser:
@@ -176,7 +180,9 @@ def test_access_without_a_cvat(alone, visitor, status, shown_as):
 
 
 @pytest.mark.parametrize("status", [500, 502, 404, 302])
-def test_nobody_comes_in_while_cvat_cannot_be_asked(beside_cvat, cvat, status, monkeypatch):
+def test_nobody_comes_in_while_cvat_cannot_be_asked(
+    beside_cvat: Gateway, cvat: FakeCvat, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # a visitor whom nothing is remembered of yet
     visitor = basic("maintainer", PASSWORD.format("maintainer")) | {"Cookie": f"a={status}"}
     monkeypatch.setattr(cvat, "fails", status)
@@ -184,7 +190,9 @@ def test_nobody_comes_in_while_cvat_cannot_be_asked(beside_cvat, cvat, status, m
         assert browser.get("/analytics/", headers=visitor).status_code == 503
 
 
-def test_nobody_comes_in_where_a_page_for_everybody_answers_in_cvats_place(tmp_path, store):
+def test_nobody_comes_in_where_a_page_for_everybody_answers_in_cvats_place(
+    tmp_path: Path, store: Store
+) -> None:
     def everybody(request):
         """Answer as CVAT's user interface does for a path that its proxy does not send to the server."""
         if request["path"] == "/api/users/self":
@@ -206,7 +214,7 @@ def test_nobody_comes_in_where_a_page_for_everybody_answers_in_cvats_place(tmp_p
         assert "answers strangers too" in api.log
 
 
-def test_a_page_of_many_requests_asks_cvat_once(beside_cvat, cvat):
+def test_a_page_of_many_requests_asks_cvat_once(beside_cvat: Gateway, cvat: FakeCvat) -> None:
     cvat.asked.clear()
     with beside_cvat.browser() as browser:
         statuses = [
@@ -218,7 +226,7 @@ def test_a_page_of_many_requests_asks_cvat_once(beside_cvat, cvat):
     assert cvat.asked.get("/api/users/self", 0) <= 1, cvat.asked
 
 
-def test_an_export_is_nobodys_but_his_who_asked_for_it(beside_cvat):
+def test_an_export_is_nobodys_but_his_who_asked_for_it(beside_cvat: Gateway) -> None:
     with beside_cvat.browser() as browser:
         query = browser.get("/api/events", headers=basic("root")).json()["query_id"]
         statuses = {
@@ -237,11 +245,11 @@ def test_an_export_is_nobodys_but_his_who_asked_for_it(beside_cvat):
         ("x\r\ny", "x=0D=0Ay"),
     ],
 )
-def test_any_name_can_stand_in_a_header(name, in_header):
+def test_any_name_can_stand_in_a_header(name: str, in_header: str) -> None:
     assert encoded(name) == in_header
 
 
-def test_nobody_chooses_the_login_under_which_grafana_knows_him(beside_cvat, alone):
+def test_nobody_chooses_the_login_under_which_grafana_knows_him(beside_cvat: Gateway, alone: Gateway) -> None:
     """Grafana takes a visitor with the login or the e-mail address of an account for its owner, its own `admin` included."""
     seen = []
     for entrance, visitor in ((beside_cvat, basic("admin")), (alone, basic("reader"))):
@@ -259,7 +267,7 @@ def test_nobody_chooses_the_login_under_which_grafana_knows_him(beside_cvat, alo
     ]
 
 
-def test_grafana_is_told_that_login_and_no_address(beside_cvat):
+def test_grafana_is_told_that_login_and_no_address(beside_cvat: Gateway) -> None:
     ini = configparser.ConfigParser(interpolation=None)
     ini.read_string(
         render("grafana/cvat-analytics.ini.j2", beside_cvat.context.variables() | {"behind_gateway": True})

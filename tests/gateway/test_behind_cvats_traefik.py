@@ -121,7 +121,9 @@ def look(through, visitor, status):
 
 
 @pytest.mark.parametrize(("visitor", "status", "shown_as"), VISITORS)
-def test_access_through_traefik_and_gateway(behind, visitor, status, shown_as):
+def test_access_through_traefik_and_gateway(
+    behind: Behind, visitor: dict[str, str], status: int, shown_as: tuple[str, str] | None
+) -> None:
     look(behind, visitor, status)
     seen = [
         (
@@ -137,7 +139,9 @@ def test_access_through_traefik_and_gateway(behind, visitor, status, shown_as):
 
 
 @pytest.mark.parametrize(("visitor", "status", "shown_as"), VISITORS)
-def test_access_through_traefik_alone(straight, visitor, status, shown_as):
+def test_access_through_traefik_alone(
+    straight: Behind, visitor: dict[str, str], status: int, shown_as: tuple[str, str] | None
+) -> None:
     look(straight, visitor, status)
     assert [each["path"] for each in straight.grafana.requests] == (
         ["/analytics/d/EIGSTDAVz?from=now-7d"] if shown_as else []
@@ -151,7 +155,9 @@ def test_access_through_traefik_alone(straight, visitor, status, shown_as):
         }
 
 
-def test_nobody_comes_in_while_cvat_cannot_be_asked(behind, straight, cvat, monkeypatch):
+def test_nobody_comes_in_while_cvat_cannot_be_asked(
+    behind: Behind, straight: Behind, cvat: FakeCvat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(cvat, "fails", 500)
     # a visitor whom nothing is remembered of yet
     visitor = basic("maintainer", PASSWORD.format("maintainer"))
@@ -162,7 +168,7 @@ def test_nobody_comes_in_while_cvat_cannot_be_asked(behind, straight, cvat, monk
         assert stack.grafana.requests == []
 
 
-def test_without_a_login_a_browser_is_sent_to_cvats_own(behind):
+def test_without_a_login_a_browser_is_sent_to_cvats_own(behind: Behind) -> None:
     with behind.proxy.browser() as browser:
         answer = browser.get("/analytics/", headers=WANTS_PAGE)
     assert (answer.status_code, answer.headers["Location"]) == (
@@ -171,14 +177,14 @@ def test_without_a_login_a_browser_is_sent_to_cvats_own(behind):
     )
 
 
-def test_what_the_menu_of_cvat_opens_leads_to_the_dashboards_in_one_step(behind):
+def test_what_the_menu_of_cvat_opens_leads_to_the_dashboards_in_one_step(behind: Behind) -> None:
     with behind.proxy.browser() as browser:
         first = browser.get("/analytics", headers=session("flagged"))
         assert (first.status_code, first.headers["Location"]) == (301, f"{behind.proxy.url}/analytics/")
         assert browser.get("/analytics/", headers=session("flagged")).status_code == 200
 
 
-def test_plain_http_is_sent_to_https_by_cvats_own_redirection_and_no_further(straight):
+def test_plain_http_is_sent_to_https_by_cvats_own_redirection_and_no_further(straight: Behind) -> None:
     with straight.proxy.browser(
         follow_redirects=True, cookies={"sessionid": "session-of-flagged"}
     ) as browser:
@@ -205,7 +211,7 @@ def test_plain_http_is_sent_to_https_by_cvats_own_redirection_and_no_further(str
         ("/cvat-server/analytics/../admin", PAGE),
     ],
 )
-def test_all_other_paths_stay_cvats(behind, path, whose):
+def test_all_other_paths_stay_cvats(behind: Behind, path: str, whose: str) -> None:
     with behind.proxy.browser() as browser:
         assert whose in browser.get(path, headers=session("root")).text
 
@@ -214,7 +220,7 @@ FORGED = {"X-Forwarded-For": "10.9.9.9", "X-Real-IP": "10.9.9.9", "Forwarded": "
 
 
 @pytest.mark.parametrize("made_up", [{}, FORGED], ids=["honest", "forged"])
-def test_grafana_and_the_log_have_the_visitors_address(behind, made_up):
+def test_grafana_and_the_log_have_the_visitors_address(behind: Behind, made_up: dict[str, str]) -> None:
     path = f"/analytics/by/{'forged' if made_up else 'honest'}"
     with behind.proxy.browser("127.0.0.2") as browser:
         got = browser.get(path, headers=session("flagged") | made_up).json()["headers"]
@@ -222,14 +228,16 @@ def test_grafana_and_the_log_have_the_visitors_address(behind, made_up):
     assert behind.gateway.logged(f'"GET {path}"').startswith("127.0.0.2 ")
 
 
-def test_whoever_is_not_the_proxy_is_not_believed_when_he_says_whom_he_speaks_for(behind):
+def test_whoever_is_not_the_proxy_is_not_believed_when_he_says_whom_he_speaks_for(behind: Behind) -> None:
     with behind.gateway.browser("127.0.0.9") as browser:
         got = browser.get("/analytics/past-the-proxy", headers=session("flagged") | FORGED).json()["headers"]
     assert (got["x-forwarded-for"], got["x-real-ip"]) == ("127.0.0.9", "127.0.0.9")
     assert behind.gateway.logged('"GET /analytics/past-the-proxy"').startswith("127.0.0.9 ")
 
 
-def test_wrong_passwords_are_counted_for_each_visitor_and_a_made_up_address_does_not_help(behind):
+def test_wrong_passwords_are_counted_for_each_visitor_and_a_made_up_address_does_not_help(
+    behind: Behind,
+) -> None:
     def guesses(browser: httpx.Client, path: str, count: int) -> list[int]:
         """Return the statuses of `count` wrong passwords, each said to be from elsewhere, at once: each answer takes a while."""
 
@@ -251,7 +259,7 @@ def test_wrong_passwords_are_counted_for_each_visitor_and_a_made_up_address_does
         assert browser.get("/analytics/", headers=basic("loner")).status_code == 403
 
 
-def test_one_visitors_many_requests_do_not_lock_out_the_others(small):
+def test_one_visitors_many_requests_do_not_lock_out_the_others(small: Behind) -> None:
     small.proxy.mount(cvat_env.as_traefik(small.gateway.context.topology, small.gateway.authority))
     began = time.monotonic()
     with small.proxy.browser("127.0.0.7") as browser:
@@ -267,7 +275,9 @@ def test_one_visitors_many_requests_do_not_lock_out_the_others(small):
 
 
 @pytest.mark.parametrize("wrong", ["authority", "name"])
-def test_traefik_hands_nothing_to_a_gateway_that_cannot_show_the_certificate(small, tmp_path, wrong):
+def test_traefik_hands_nothing_to_a_gateway_that_cannot_show_the_certificate(
+    small: Behind, tmp_path: Path, wrong: str
+) -> None:
     trusted = small.gateway.authority
     if wrong == "authority":
         trusted = certificates.Authority(tmp_path)
@@ -283,7 +293,9 @@ def test_traefik_hands_nothing_to_a_gateway_that_cannot_show_the_certificate(sma
     assert (answer.status_code, small.grafana.requests) == (500, [])
 
 
-def test_a_gateway_with_an_address_of_its_own_is_where_cvats_menu_leads(straight, cvat):
+def test_a_gateway_with_an_address_of_its_own_is_where_cvats_menu_leads(
+    straight: Behind, cvat: FakeCvat
+) -> None:
     values = {
         "grafana_root_url": "https://analytics.example.org/",
         "cvat_url": straight.proxy.url,

@@ -148,11 +148,15 @@ def closed() -> Iterator[Connect]:
         (VISITOR, 80, 1),
     ],
 )
-def test_a_port_is_open_to_whom_the_settings_allow(closed, source, port, expected):
+def test_a_port_is_open_to_whom_the_settings_allow(
+    closed: Connect, source: str, port: int, expected: int
+) -> None:
     assert closed(source, port, 1, LET_IN if expected else 1.0) == expected
 
 
-def test_nobody_takes_all_connections_of_the_gateway_by_opening_them_and_saying_nothing(closed):
+def test_nobody_takes_all_connections_of_the_gateway_by_opening_them_and_saying_nothing(
+    closed: Connect,
+) -> None:
     limit = gateway.CONNECTIONS_PER_ADDRESS
     assert closed(VISITOR, 443, limit + 10) in range(
         limit - 5, limit + 1
@@ -161,7 +165,7 @@ def test_nobody_takes_all_connections_of_the_gateway_by_opening_them_and_saying_
     assert closed(CVAT, 443, 1) == 1
 
 
-def test_a_proxy_speaks_for_many_and_is_not_limited():
+def test_a_proxy_speaks_for_many_and_is_not_limited() -> None:
     with guarded(context(gateway_trusted_proxies=[CVAT])) as connect:
         assert (
             connect(CVAT, 443, gateway.CONNECTIONS_PER_ADDRESS + 10) == gateway.CONNECTIONS_PER_ADDRESS + 10

@@ -7,6 +7,9 @@ import socket
 import socketserver
 import ssl
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -18,6 +21,7 @@ from cvat_analytics.credentials import certificates, secrets
 from cvat_analytics.gateway import gateway
 from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
+from tests.gateway.conftest import Gateway
 from tests.serving import served
 
 from .conftest import Program, allowed, as_json, nginx
@@ -30,7 +34,7 @@ def refused(status, headers=None):
     return lambda request: (status, headers or {}, b"")
 
 
-def test_a_visitor_with_the_right_reaches_grafana_under_his_own_name(entrance):
+def test_a_visitor_with_the_right_reaches_grafana_under_his_own_name(entrance: Gateway) -> None:
     entrance.authorizer.answer = lambda request: allowed("ann", "Editor")
     with entrance.browser() as browser:
         answer = browser.get("/analytics/d/EIGSTDAVz?from=now-7d", headers={"Cookie": "sessionid=abc"})
@@ -46,7 +50,9 @@ def test_a_visitor_with_the_right_reaches_grafana_under_his_own_name(entrance):
     }
 
 
-def test_who_may_come_in_is_asked_for_every_request_with_the_visitors_own_credentials(entrance):
+def test_who_may_come_in_is_asked_for_every_request_with_the_visitors_own_credentials(
+    entrance: Gateway,
+) -> None:
     sent = {"Cookie": "sessionid=abc", "Authorization": "Basic YW5uOnB3"}
     with entrance.browser() as browser:
         browser.get("/analytics/", headers=sent)
@@ -58,7 +64,9 @@ def test_who_may_come_in_is_asked_for_every_request_with_the_visitors_own_creden
     assert asked == [("/gateway/authorize", "sessionid=abc", "Basic YW5uOnB3", "")] * 2
 
 
-def test_grafana_sees_neither_password_nor_session_nor_headers_that_a_visitor_made_up(entrance):
+def test_grafana_sees_neither_password_nor_session_nor_headers_that_a_visitor_made_up(
+    entrance: Gateway,
+) -> None:
     made_up = {
         "X-WEBAUTH-LOGIN": "admin",
         "X-WEBAUTH-USER": "admin",
@@ -88,7 +96,9 @@ def test_grafana_sees_neither_password_nor_session_nor_headers_that_a_visitor_ma
         (refused(302, {"Location": "/elsewhere"}), 503, "cannot be checked"),
     ],
 )
-def test_everybody_else_is_kept_out_and_told_why(entrance, authorizer, status, words):
+def test_everybody_else_is_kept_out_and_told_why(
+    entrance: Gateway, authorizer: Callable[..., object], status: int, words: str
+) -> None:
     entrance.authorizer.answer = authorizer
     with entrance.browser() as browser:
         answer = browser.get("/analytics/d/EIGSTDAVz")
@@ -96,7 +106,7 @@ def test_everybody_else_is_kept_out_and_told_why(entrance, authorizer, status, w
     assert entrance.echo.requests == []
 
 
-def test_who_may_come_in_is_told_when_the_dashboards_do_not_answer(tmp_path):
+def test_who_may_come_in_is_told_when_the_dashboards_do_not_answer(tmp_path: Path) -> None:
     with (
         Program(lambda request: allowed()).running() as authorizer,
         nginx(tmp_path, grafana_port=1, events_api_port=authorizer.port) as entrance,
@@ -109,7 +119,7 @@ def test_who_may_come_in_is_told_when_the_dashboards_do_not_answer(tmp_path):
     )
 
 
-def test_a_script_is_told_in_the_apis_own_form_when_the_api_does_not_answer(tmp_path):
+def test_a_script_is_told_in_the_apis_own_form_when_the_api_does_not_answer(tmp_path: Path) -> None:
     with nginx(tmp_path, grafana_port=2, events_api_port=1) as entrance, entrance.browser() as browser:
         answer = browser.get("/api/events")
     assert (answer.status_code, answer.headers["content-type"]) == (502, "application/problem+json")
@@ -119,7 +129,7 @@ def test_a_script_is_told_in_the_apis_own_form_when_the_api_does_not_answer(tmp_
     )
 
 
-def test_nobody_comes_in_while_nobody_can_be_asked(tmp_path):
+def test_nobody_comes_in_while_nobody_can_be_asked(tmp_path: Path) -> None:
     with (
         Program(as_json).running() as echo,
         nginx(tmp_path, grafana_port=echo.port, events_api_port=1) as entrance,
@@ -129,7 +139,9 @@ def test_nobody_comes_in_while_nobody_can_be_asked(tmp_path):
         assert echo.requests == []
 
 
-def test_on_a_host_of_its_own_a_visitor_without_a_name_is_asked_for_name_and_password(entrance):
+def test_on_a_host_of_its_own_a_visitor_without_a_name_is_asked_for_name_and_password(
+    entrance: Gateway,
+) -> None:
     entrance.authorizer.answer = refused(401, {"WWW-Authenticate": 'Basic realm="CVAT analytics"'})
     with entrance.browser() as browser:
         answer = browser.get("/analytics/", headers=PAGE)
@@ -137,7 +149,7 @@ def test_on_a_host_of_its_own_a_visitor_without_a_name_is_asked_for_name_and_pas
     assert answer.headers.get_list("WWW-Authenticate") == ['Basic realm="CVAT analytics"']
 
 
-def test_on_cvats_own_host_a_browser_is_sent_to_cvats_login_and_a_program_is_not(tmp_path):
+def test_on_cvats_own_host_a_browser_is_sent_to_cvats_login_and_a_program_is_not(tmp_path: Path) -> None:
     with (
         Program(as_json).running() as echo,
         Program(refused(401)).running() as authorizer,
@@ -155,7 +167,9 @@ def test_on_cvats_own_host_a_browser_is_sent_to_cvats_login_and_a_program_is_not
     assert program.status_code == 401
 
 
-def test_plain_http_is_sent_to_https_under_our_own_name_whatever_the_visitor_calls_us(entrance):
+def test_plain_http_is_sent_to_https_under_our_own_name_whatever_the_visitor_calls_us(
+    entrance: Gateway,
+) -> None:
     port = entrance.context.settings.gateway_http_port
     answer = httpx.get(
         f"http://localhost:{port}/analytics/d/x?a=1", headers={"Host": "evil.example.org"}, trust_env=False
@@ -163,14 +177,14 @@ def test_plain_http_is_sent_to_https_under_our_own_name_whatever_the_visitor_cal
     assert (answer.status_code, answer.headers["Location"]) == (301, f"{entrance.url}/analytics/d/x?a=1")
 
 
-def test_the_root_leads_to_the_dashboards(entrance):
+def test_the_root_leads_to_the_dashboards(entrance: Gateway) -> None:
     with entrance.browser() as browser:
         assert browser.get("/").headers["Location"] == f"{entrance.url}/analytics/"
         assert browser.get("/analytics").headers["Location"] == f"{entrance.url}/analytics/"
         assert browser.get("/other").status_code == 404
 
 
-def test_under_its_own_host_name_grafana_is_at_the_root_and_the_api_beside_it(tmp_path):
+def test_under_its_own_host_name_grafana_is_at_the_root_and_the_api_beside_it(tmp_path: Path) -> None:
     with (
         Program(as_json).running() as echo,
         Program(
@@ -201,7 +215,7 @@ def test_under_its_own_host_name_grafana_is_at_the_root_and_the_api_beside_it(tm
 @pytest.mark.parametrize(
     "path", ["/api/events", "/api/events/docs", "/api/events/openapi.json", "/api/requests/7"]
 )
-def test_the_events_api_asks_by_itself_and_gets_the_callers_credentials(entrance, path):
+def test_the_events_api_asks_by_itself_and_gets_the_callers_credentials(entrance: Gateway, path: str) -> None:
     entrance.authorizer.answer = as_json
     with entrance.browser() as browser:
         got = browser.get(path, headers={"Authorization": "Basic YW5uOnB3", "X-Request-Id": "mine"}).json()
@@ -212,7 +226,7 @@ def test_the_events_api_asks_by_itself_and_gets_the_callers_credentials(entrance
 @pytest.mark.parametrize(
     "path", ["/gateway/authorize", "/_authorize", "/health", "/api/docs/", "/api/eventsx", "/api/users/self"]
 )
-def test_nothing_else_of_the_events_api_can_be_reached(entrance, path):
+def test_nothing_else_of_the_events_api_can_be_reached(entrance: Gateway, path: str) -> None:
     with entrance.browser() as browser:
         assert browser.get(path).status_code == 404
     assert entrance.authorizer.requests == []
@@ -222,7 +236,9 @@ def test_nothing_else_of_the_events_api_can_be_reached(entrance, path):
     ("path", "status"),
     [("/analytics/", 200), ("/analytics/", 401), ("/analytics/", 403), ("/analytics/", 503), ("/", 302), ("/no", 404)],
 )  # fmt: skip
-def test_every_answer_carries_the_security_headers_and_no_version(entrance, path, status):
+def test_every_answer_carries_the_security_headers_and_no_version(
+    entrance: Gateway, path: str, status: int
+) -> None:
     entrance.authorizer.answer = lambda request: allowed() if status == 200 else (status, {}, b"")
     with entrance.browser() as browser:
         answer = browser.get(path)
@@ -239,7 +255,9 @@ def test_every_answer_carries_the_security_headers_and_no_version(entrance, path
 
 @pytest.mark.parametrize("path", ["/analytics/", "/analytics/api/health", "/api/events", "/api/requests/7"])
 @pytest.mark.parametrize("status", [200, 404])
-def test_what_an_upstream_says_of_security_is_replaced_and_not_repeated(entrance, path, status):
+def test_what_an_upstream_says_of_security_is_replaced_and_not_repeated(
+    entrance: Gateway, path: str, status: int
+) -> None:
     said = {
         "X-Content-Type-Options": "sniff",
         "X-Frame-Options": "deny",
@@ -271,8 +289,8 @@ def test_what_an_upstream_says_of_security_is_replaced_and_not_repeated(entrance
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_a_page_of_another_site_cannot_act_in_grafana_with_a_login_that_the_browser_remembers(
-    entrance, method, site
-):
+    entrance: Gateway, method: str, site: str
+) -> None:
     with entrance.browser() as browser:
         other = browser.request(method, "/analytics/api/user/stars", headers={"Sec-Fetch-Site": site})
     assert (other.status_code, other.text, entrance.echo.requests) == (
@@ -291,12 +309,14 @@ def test_a_page_of_another_site_cannot_act_in_grafana_with_a_login_that_the_brow
         ("GET", {"Sec-Fetch-Site": "none"}),
     ],
 )
-def test_grafanas_own_pages_programs_and_links_from_elsewhere_are_let_through(entrance, method, headers):
+def test_grafanas_own_pages_programs_and_links_from_elsewhere_are_let_through(
+    entrance: Gateway, method: str, headers: dict[str, str]
+) -> None:
     with entrance.browser() as browser:
         assert browser.request(method, "/analytics/api/ds/query", headers=headers).status_code == 200
 
 
-def test_an_answer_that_breaks_off_does_not_look_complete_behind_the_gateway(tmp_path):
+def test_an_answer_that_breaks_off_does_not_look_complete_behind_the_gateway(tmp_path: Path) -> None:
     class Breaking(socketserver.StreamRequestHandler):
         def handle(self):
             while self.rfile.readline().strip():
@@ -328,14 +348,14 @@ def test_an_answer_that_breaks_off_does_not_look_complete_behind_the_gateway(tmp
         ("api/live/ws", {"Upgrade": "websocket", "Connection": "Upgrade"}),
     ],
 )
-def test_no_other_protocol_can_be_asked_for(entrance, path, headers):
+def test_no_other_protocol_can_be_asked_for(entrance: Gateway, path: str, headers: dict[str, str]) -> None:
     with entrance.browser() as browser:
         got = browser.get(f"/analytics/{path}", headers=headers).json()["headers"]
     assert [name for name in ("upgrade", "connection") if got.get(name) not in (None, "close")] == []
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
-def test_old_tls_is_refused(entrance, version):
+def test_old_tls_is_refused(entrance: Gateway, version: ssl.TLSVersion) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_ciphers("ALL:@SECLEVEL=0")
@@ -346,12 +366,12 @@ def test_old_tls_is_refused(entrance, version):
         context.wrap_socket(plain)
 
 
-def test_a_browser_that_does_not_know_our_authority_is_warned(entrance):
+def test_a_browser_that_does_not_know_our_authority_is_warned(entrance: Gateway) -> None:
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         httpx.get(f"{entrance.url}/analytics/", trust_env=False)
 
 
-def test_too_many_requests_from_one_address_are_answered_429(tmp_path):
+def test_too_many_requests_from_one_address_are_answered_429(tmp_path: Path) -> None:
     with (
         Program(as_json).running() as echo,
         Program(lambda request: allowed()).running() as authorizer,
@@ -372,7 +392,7 @@ def test_too_many_requests_from_one_address_are_answered_429(tmp_path):
     assert statuses.count(200) <= 6 + math.ceil(seconds)
 
 
-def test_the_log_has_the_visitor_and_no_credential(entrance):
+def test_the_log_has_the_visitor_and_no_credential(entrance: Gateway) -> None:
     with entrance.browser() as browser:
         browser.get(
             "/analytics/d/logged?token=querysecret",
@@ -407,8 +427,8 @@ def rendered(tmp_path, **settings):
     ],
 )  # fmt: skip
 def test_a_gateway_below_cvats_address_that_would_be_asked_by_itself_is_refused(
-    tmp_path, changed, setting, words
-):
+    tmp_path: Path, changed: dict[str, str], setting: str, words: str
+) -> None:
     with pytest.raises(InputError, match=re.escape(words)) as error:
         rendered(tmp_path, **CVAT | changed)
     assert str(error.value).startswith(f"setting {setting!r} of host host: ")
@@ -430,12 +450,14 @@ WITH_PORT = {"grafana_root_url": "https://analytics.example.org:9443/analytics/"
         pytest.param(OPEN | {"gateway_https_port": 9443, "gateway_listen_address": "127.0.0.1"}, (), id="something of this host is"),
     ],
 )  # fmt: skip
-def test_people_who_are_sent_to_another_port_than_the_gateways_are_told_of(values, ports):
+def test_people_who_are_sent_to_another_port_than_the_gateways_are_told_of(
+    values: dict[str, Any], ports: tuple[int, ...]
+) -> None:
     note = gateway.port_note(validate(values, where="test"))
     assert tuple(map(int, re.findall(r"port (\d+) (?:\(|of)", note))) == ports
 
 
-def test_under_cvats_name_it_is_cvat_that_says_whether_browsers_remember_https(tmp_path):
+def test_under_cvats_name_it_is_cvat_that_says_whether_browsers_remember_https(tmp_path: Path) -> None:
     mine = {"gateway_certificate": "cert.pem", "gateway_certificate_key": "key.pem"}
     there = {"cvat_server_url": "http://10.0.0.4:8080"}
     assert "add_header Strict-Transport-Security" not in rendered(tmp_path, **CVAT | mine | there)
@@ -443,5 +465,5 @@ def test_under_cvats_name_it_is_cvat_that_says_whether_browsers_remember_https(t
     assert "add_header Strict-Transport-Security" in rendered(tmp_path, **CVAT | mine | own)
 
 
-def test_without_a_proxy_that_is_trusted_nobodys_word_on_his_address_is_taken(tmp_path):
+def test_without_a_proxy_that_is_trusted_nobodys_word_on_his_address_is_taken(tmp_path: Path) -> None:
     assert "real_ip" not in rendered(tmp_path, **CVAT, cvat_server_url="http://10.0.0.4:8080")

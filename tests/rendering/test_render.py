@@ -5,6 +5,7 @@ import re
 import tomllib
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import yaml
@@ -38,7 +39,7 @@ def files(wanted: Context) -> dict[str, RenderedFile]:
 @pytest.mark.parametrize(
     "values", [{}, {"system_logs_retention": "forever", "clickhouse_listen_addresses": ["10.9.9.9"]}]
 )
-def test_every_file_parses(groups, values):
+def test_every_file_parses(groups: dict[str, list[str]], values: dict[str, Any]) -> None:
     for host in {"a", *groups["vector"], *groups["grafana"]}:
         for path, file in files(context(groups, host, **values)).items():
             if path.endswith(".xml"):
@@ -53,7 +54,7 @@ def test_every_file_parses(groups, values):
                 parser.read_string(file.content)
 
 
-def test_a_secret_stands_only_in_files_that_are_marked_as_secret():
+def test_a_secret_stands_only_in_files_that_are_marked_as_secret() -> None:
     wanted = context()
     for path, file in files(wanted).items():
         if not file.secret:
@@ -61,7 +62,7 @@ def test_a_secret_stands_only_in_files_that_are_marked_as_secret():
             assert [n for n in wanted.secrets if wanted.secrets.sha256(n) in file.content] == [], path
 
 
-def test_files_with_a_readable_secret_are_for_root_alone():
+def test_files_with_a_readable_secret_are_for_root_alone() -> None:
     wanted = context()
     holders = [
         f for f in files(wanted).values() if any(value in f.content for value in wanted.secrets.values())
@@ -70,7 +71,7 @@ def test_files_with_a_readable_secret_are_for_root_alone():
     assert {(file.user, file.group, file.mode) for file in holders} == {("root", "root", "600")}
 
 
-def test_changing_a_port_changes_every_file_that_refers_to_it():
+def test_changing_a_port_changes_every_file_that_refers_to_it() -> None:
     at_first = context(THREE)
 
     def changed_to(**values: int) -> dict[str, RenderedFile]:
@@ -104,7 +105,7 @@ def users(wanted: Context) -> ET.Element:
     return found
 
 
-def test_each_clickhouse_user_may_log_in_only_from_where_he_is():
+def test_each_clickhouse_user_may_log_in_only_from_where_he_is() -> None:
     found = users(context(THREE, clickhouse_allowed_addresses=["10.5.0.0/16"]))
     networks = {user.tag: [ip.text for ip in user.findall("networks/ip")] for user in found}
     assert networks == {
@@ -117,13 +118,13 @@ def test_each_clickhouse_user_may_log_in_only_from_where_he_is():
     }
 
 
-def test_vector_may_insert_and_nothing_else():
+def test_vector_may_insert_and_nothing_else() -> None:
     grants = [query.text for query in users(context()).findall("vector/grants/query")]
     tables = ("events", "events_dead_letter", "pipeline_metrics")
     assert grants == [f"GRANT INSERT ON cvat.{table}" for table in tables]
 
 
-def test_system_logs_are_limited_or_off():
+def test_system_logs_are_limited_or_off() -> None:
     root = ET.fromstring(
         files(context(system_logs_retention="3d"))[
             "/etc/clickhouse-server/config.d/cvat-analytics.xml"
@@ -145,13 +146,15 @@ def test_system_logs_are_limited_or_off():
         (4, {"clickhouse_memory_limit": "1GiB"}, "small", 2**30),
     ],
 )
-def test_memory_follows_the_host_and_can_be_overridden(gib, values, name, limit):
+def test_memory_follows_the_host_and_can_be_overridden(
+    gib: int, values: dict[str, str], name: str, limit: int
+) -> None:
     found = memory.profile(validate(values, where="x"), gib * 2**30)
     assert (found.name, found.server_limit) == (name, limit)
     assert found.query_limit <= limit // 2
 
 
-def test_the_store_s_unit_keeps_the_capabilities_without_which_the_kernel_does_not_run_its_program():
+def test_the_store_s_unit_keeps_the_capabilities_without_which_the_kernel_does_not_run_its_program() -> None:
     """The package marks /usr/bin/clickhouse with four (ClickHouse, programs/install/Install.cpp): fewer are EPERM."""
     (unit,) = [file for path, file in files(context()).items() if "clickhouse-server.service.d/" in path]
     assert "CapabilityBoundingSet" not in re.sub(r"^#.*$", "", unit.content, flags=re.MULTILINE)

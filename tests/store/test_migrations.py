@@ -1,6 +1,7 @@
 """Which scripts a database still needs, and that a rewritten history is refused."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -34,7 +35,7 @@ def ledger(*scripts: Script) -> dict[str, str]:
         (ledger(*ALL) | {"views/removed.sql": "whatever"}, []),
     ],
 )
-def test_what_is_pending(applied, expected):
+def test_what_is_pending(applied: dict[str, str], expected: list[Script]) -> None:
     assert migrations.pending(ALL, applied) == expected
 
 
@@ -58,14 +59,16 @@ def test_what_is_pending(applied, expected):
         ),
     ],
 )
-def test_a_rewritten_history_is_refused_by_name(scripts, applied, message):
+def test_a_rewritten_history_is_refused_by_name(
+    scripts: list[Script], applied: dict[str, str], message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         migrations.pending(scripts, applied)
     assert str(caught.value) == message
 
 
 @given(st.integers(0, len(ALL)))
-def test_an_interrupted_run_is_completed_by_the_next(stopped_after):
+def test_an_interrupted_run_is_completed_by_the_next(stopped_after: int) -> None:
     executed: list[str] = []
     applied: dict[str, str] = {}
 
@@ -87,7 +90,7 @@ def test_an_interrupted_run_is_completed_by_the_next(stopped_after):
     assert migrations.pending(ALL, applied) == []
 
 
-def test_the_repository_s_own_scripts_are_well_named_and_numbered():
+def test_the_repository_s_own_scripts_are_well_named_and_numbered() -> None:
     scripts = migrations.read(ROOT / "clickhouse")
     assert scripts[0].name == "init.sql"
     assert [script.name for script in scripts if script.kind == "view"]
@@ -100,7 +103,7 @@ def test_the_repository_s_own_scripts_are_well_named_and_numbered():
         (["0001_a.sql", "0001_b.sql"], "migrations 0001_a.sql and 0001_b.sql: both have number 0001"),
     ],
 )
-def test_badly_named_migrations_are_refused(tmp_path, names, message):
+def test_badly_named_migrations_are_refused(tmp_path: Path, names: list[str], message: str) -> None:
     (tmp_path / "migrations").mkdir()
     (tmp_path / "init.sql").write_text("SELECT 1")
     for name in names:
@@ -121,7 +124,7 @@ def test_badly_named_migrations_are_refused(tmp_path, names, message):
         ("-- nothing\n", []),
     ],
 )
-def test_statements_are_split_where_clickhouse_would(sql, expected):
+def test_statements_are_split_where_clickhouse_would(sql: str, expected: list[str]) -> None:
     assert migrations.statements(sql) == expected
 
 
@@ -149,12 +152,12 @@ YEAR = f" TTL toDateTime(timestamp) + toIntervalSecond({365 * 86400})"
         ("forever", YEAR, ["ALTER TABLE cvat.events REMOVE TTL"]),
     ],
 )
-def test_retention_changes_only_what_differs(keep, ttl, expected):
+def test_retention_changes_only_what_differs(keep: str, ttl: str, expected: list[str]) -> None:
     settings = validate({"events_retention": keep}, where="x")
     assert migrations.retention(settings, {"events": EVENTS.format(ttl=ttl)}) == expected
 
 
-def test_retention_of_dead_letters_has_a_default():
+def test_retention_of_dead_letters_has_a_default() -> None:
     settings = validate({}, where="x")
     assert settings.dead_letters_retention == timedelta(days=90)
     (statement,) = migrations.retention(settings, {"events_dead_letter": "ReplacingMergeTree ORDER BY a"})
@@ -192,7 +195,9 @@ FORTNIGHT = " TTL event_date + toIntervalDay(14)"
         ("14d", {"system.trace_log": LOG.format(""), "system.query_log_old": LOG.format("")}, []),
     ],
 )
-def test_clickhouse_s_own_logs_follow_the_setting_even_those_put_aside(keep, engines, expected):
+def test_clickhouse_s_own_logs_follow_the_setting_even_those_put_aside(
+    keep: str, engines: dict[str, str], expected: list[str]
+) -> None:
     assert migrations.retention(validate({"system_logs_retention": keep}, where="x"), engines) == expected
 
 
@@ -230,9 +235,11 @@ INSERT = "INSERT INTO cvat.working_time_settings (threshold_ms, duration_scopes,
         ),
     ],
 )
-def test_the_rule_of_working_time_changes_only_what_differs(values, expected):
+def test_the_rule_of_working_time_changes_only_what_differs(
+    values: dict[str, str | list[str]], expected: list[str]
+) -> None:
     assert migrations.working_time(validate(values, where="x"), RULE, VIEWS) == expected
 
 
-def test_a_database_without_working_time_is_left_alone():
+def test_a_database_without_working_time_is_left_alone() -> None:
     assert migrations.working_time(validate({}, where="x"), {}, VIEWS) == []
