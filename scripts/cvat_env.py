@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.files import write_atomically
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config import topology
 from cvat_analytics.credentials.certificates import Authority
@@ -94,9 +94,6 @@ def _write_password(path: Path, password: str) -> None:
     try:
         lines = path.read_text().splitlines() if path.exists() else []
         kept = [line for line in lines if not line.startswith(f"{_NAME}=")]
-        temporary = path.with_name(f".{path.name}.new")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write("".join(f"{line}\n" for line in [*kept, f"{_NAME}={password}"]))
-        temporary.replace(path)
+        write_atomically(path, "".join(f"{line}\n" for line in [*kept, f"{_NAME}={password}"]))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None

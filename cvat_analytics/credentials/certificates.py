@@ -7,7 +7,6 @@ get `ca.pem`, once, and then trust whatever this stack presents.
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.files import write_atomically
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
 CERTIFICATE_LIFETIME = timedelta(days=397)
@@ -273,8 +273,4 @@ def _write(directory: Path, name: str, pair: Pair) -> None:
         (directory / f"{name}-key.pem", pair.key, 0o600),
         (directory / f"{name}.pem", pair.certificate, 0o644),
     ):
-        unfinished = file.with_name(f".{file.name}.new")
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-        with os.fdopen(descriptor, "w") as opened:
-            opened.write(text)
-        unfinished.rename(file)
+        write_atomically(file, text, mode)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets as random
 import stat
 from collections.abc import Iterator, Mapping, Set
@@ -11,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.files import write_atomically
 
 NAMES = (
     "clickhouse_admin",
@@ -173,13 +173,4 @@ def _existing(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, values: Mapping[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(dict(values), file, indent=2)
-        file.write("\n")
-        file.flush()
-        # a password that is in use and nowhere written would be lost for good
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_atomically(path, json.dumps(dict(values), indent=2) + "\n")

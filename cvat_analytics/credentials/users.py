@@ -7,7 +7,6 @@ Python 3.10.
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -17,6 +16,7 @@ from typing import Any
 import argon2
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.files import write_atomically
 
 MINIMUM_LENGTH = 10
 
@@ -62,13 +62,7 @@ def load(path: Path) -> Users:
 
 def save(path: Path, users: Users) -> None:
     """Write the file, readable by its owner only, in one step."""
-    text = dump(users)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)
+    write_atomically(path, dump(users))
 
 
 def dump(users: Users) -> str:

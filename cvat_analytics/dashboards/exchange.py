@@ -6,7 +6,6 @@ compared and sent; what comes from Grafana is first brought back into the form o
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.files import write_atomically
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.dashboards import languages, site
 from cvat_analytics.dashboards.difference import difference
@@ -172,13 +172,9 @@ def chosen(directory: Path, name: str | None = None) -> list[Path]:
 
 def replace(file: Path, text: str) -> None:
     """Write a file as a whole or not at all."""
-    temporary = file.with_name(f".{file.name}.new")
     try:
-        temporary.write_text(text)
-        temporary.replace(file)
+        write_atomically(file, text, 0o644)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise CvatAnalyticsError(f"{file}: cannot be written ({error.strerror})") from None
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.base.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,6 @@ class Processes:
             self.stop(part.name)
         elif pid:
             self.stop(part.name)
-        self._run.mkdir(parents=True, exist_ok=True)
         self._logs.mkdir(parents=True, exist_ok=True)
         with self.log(part.name).open("ab") as log:
             process = subprocess.Popen(
@@ -72,7 +72,7 @@ class Processes:
                 env=os.environ | part.environment,
             )
         note = {"pid": process.pid, "started": _started(process.pid), "applied": part.applied}
-        (self._run / f"{part.name}.json").write_text(json.dumps(note))
+        write_atomically(self._run / f"{part.name}.json", json.dumps(note))
         deadline = time.monotonic() + timeout
         while not is_ready(part.ready_url):
             if process.poll() is not None:

@@ -22,6 +22,7 @@ from typing import Any
 import jinja2
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.files import write_atomically
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks.health import State
 from cvat_analytics.config import limits, topology
@@ -171,7 +172,7 @@ def start(
     processes = stack.processes
     # what had ended and is started again as it was is no change
     changes = sum(processes.applied(name) not in ("", parts[name].applied) for name in names)
-    (directory / "stack.json").write_text(json.dumps({"port_base": stack.port_base}))
+    write_atomically(directory / "stack.json", json.dumps({"port_base": stack.port_base}))
     for name in names:
         processes.ensure(parts[name], START_TIMEOUT)
         if name == "clickhouse":
@@ -331,14 +332,8 @@ def _netrc(context: Context) -> str:
 
 def _write(file: RenderedFile) -> None:
     path = Path(file.path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and path.read_text() == file.content:
-        return
-    temporary = path.with_name(f".{path.name}.new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as target:
-        target.write(file.content)
-    temporary.replace(path)
+    if not path.exists() or path.read_text() != file.content:
+        write_atomically(path, file.content)
 
 
 def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part]:

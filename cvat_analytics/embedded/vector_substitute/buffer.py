@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cvat_analytics.base.files import fsync_directory
+
 SEGMENT_BYTES = 16 * 2**20
 
 
@@ -182,7 +184,7 @@ class DiskBuffer:
                 file.truncate(before)
                 raise
         if not before:
-            _fsync_directory(self._directory)
+            fsync_directory(self._directory)
         with self._changed:
             self._lengths[current] = before + len(data)
             self._events += len(lines)
@@ -252,11 +254,3 @@ def _whole_lines(file: Path) -> tuple[int, int]:
     if whole < len(data):
         os.truncate(file, whole)
     return whole, data.count(b"\n")
-
-
-def _fsync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
