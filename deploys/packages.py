@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from pyinfra.api.operation import OperationMeta
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.package_source import kind
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.rendering.files import RenderedFile
 from deploys import package_operations
@@ -65,13 +66,6 @@ def versions(component: str, settings: Settings) -> dict[str, str]:
         # the events API is this project's own, and the gateway's nginx is the distribution's in whatever version it has
         return {}
     return {component: settings.vector_version if component == "vector" else settings.grafana_version}
-
-
-def kind(settings: Settings) -> str:
-    """Return `vendor`, `mirror` or `bundle`."""
-    if settings.package_source == "vendor":
-        return "vendor"
-    return "mirror" if settings.package_source.startswith(("http://", "https://")) else "bundle"
 
 
 def source(component: str, settings: Settings) -> str:

@@ -15,7 +15,7 @@ from pyinfra.api.exceptions import PyinfraError
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
-from cvat_analytics.config import inventory
+from cvat_analytics.config import inventory, package_source
 from cvat_analytics.config.limits import SMALLEST_BUFFER
 from cvat_analytics.config.settings import COMPONENTS, Settings
 from cvat_analytics.credentials import certificates
@@ -233,7 +233,7 @@ def _check_source(component: str, settings: Settings, state: HostState) -> None:
     }
     if not missing:
         return
-    if packages.kind(settings) == "bundle":
+    if package_source.kind(settings) == "bundle":
         packages.bundle_files(component, settings, state.architecture)
         return
     # Unsigned on purpose: this only reads the list; what is installed is checked against the key

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cvat_analytics.config import package_source
 
 if TYPE_CHECKING:
     from cvat_analytics.config.settings import Settings
@@ -43,17 +44,13 @@ def found(settings: Settings) -> list[str]:
         file = getattr(settings, name)
         if file is not None and not file.is_file():
             mistakes.append(f"setting {name!r}: there is no file {file}")
-    if settings.package_source.startswith(("http://", "https://")) and settings.package_signing_key is None:
+    if package_source.kind(settings) == "mirror" and settings.package_signing_key is None:
         mistakes.append(
             "setting 'package_signing_key': needed because 'package_source' is a mirror; give the file with its public key"
         )
     if settings.package_signing_key is not None and not settings.package_signing_key.is_file():
         mistakes.append(f"setting 'package_signing_key': there is no file {settings.package_signing_key}")
-    if (
-        not settings.package_source.startswith(("http://", "https://"))
-        and settings.package_source != "vendor"
-        and not Path(settings.package_source).is_dir()
-    ):
+    if (directory := package_source.bundle(settings)) and not directory.is_dir():
         mistakes.append(
             f"setting 'package_source': {settings.package_source!r} is neither 'vendor', nor a URL, nor an existing directory"
         )

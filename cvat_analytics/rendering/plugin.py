@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import cache_directory
+from cvat_analytics.config import package_source
 from cvat_analytics.config.settings import Settings
 
 NAME = "grafana-clickhouse-datasource"
@@ -54,17 +55,17 @@ def archive(settings: Settings, architecture: str) -> bytes:
 
 def _fetch(settings: Settings, architecture: str, wanted: str) -> tuple[bytes, str]:
     name = file_name(settings, architecture)
-    source = settings.package_source
-    if source != "vendor" and not source.startswith(("http://", "https://")):
-        path = Path(source) / name
+    if directory := package_source.bundle(settings):
+        path = directory / name
         if not path.is_file():
-            raise InputError(f"package_source {source}: has no {name}. Put it there")
+            raise InputError(f"package_source {directory}: has no {name}. Put it there")
         return path.read_bytes(), str(path)
     cached = cache_directory() / name
     if cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest() == wanted:
         return cached.read_bytes(), str(cached)
     vendor = _VENDOR_URL.format(name=NAME, version=settings.grafana_plugin_version, architecture=architecture)
-    url = vendor if source == "vendor" else f"{source.rstrip('/')}/{name}"
+    is_vendor = package_source.kind(settings) == "vendor"
+    url = vendor if is_vendor else f"{settings.package_source.rstrip('/')}/{name}"
     try:
         with urllib.request.urlopen(url, timeout=120) as answer:  # noqa: S310 - https from here, or the operator's mirror
             content: bytes = answer.read()
