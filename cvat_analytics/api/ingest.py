@@ -20,6 +20,7 @@ from cvat_analytics.api.filters import EPOCH, FIRST_MS, LAST_MS, Id, aware
 from cvat_analytics.api.problems import Problem, bad_request
 from cvat_analytics.api.sendings import Sending, Sendings
 from cvat_analytics.api.working_time import Action, Amount, Ids, amounts, covered
+from cvat_analytics.store.event_scopes import CLIENT_SCOPES
 
 MAXIMUM_BODY = 8 * 2**20
 """Bytes of a request; Vector takes more, and no CVAT client comes near it."""
@@ -29,44 +30,6 @@ MAXIMUM_EVENTS = 10_000
 """Events of a request. The bytes alone do not keep it small: 16 MiB of `{}` become gigabytes of objects and complaints."""
 MAXIMUM_EVENT_TEXT = 4 * 2**20
 """Bytes of a payload or another text of one event; the pipeline takes more (limits.EVENT)."""
-
-CLIENT_SCOPES = frozenset(
-    [
-        "load:cvat",
-        "load:job",
-        "save:job",
-        "send:exception",
-        "draw:object",
-        "paste:object",
-        "copy:object",
-        "propagate:object",
-        "drag:object",
-        "resize:object",
-        "delete:object",
-        "merge:objects",
-        "split:objects",
-        "group:objects",
-        "slice:object",
-        "join:objects",
-        "change:frame",
-        "zoom:image",
-        "fit:image",
-        "rotate:image",
-        "action:undo",
-        "action:redo",
-        "run:annotations_action",
-        "click:element",
-        "debug:info",
-        "restore:job",
-        "upload:annotations",
-        "send:task_info",
-        "lock:object",
-        "change:attribute",
-        "change:label",
-        "load:workspace",
-    ]
-)
-"""What clients of CVAT send, older and newer ones. A server's scope from a client would be a forgery."""
 
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -24,7 +24,7 @@ from cvat_analytics.dashboards.interpolation import Values
 from cvat_analytics.dashboards.macros import TimeRange
 from cvat_analytics.dashboards.model import Dashboard, Query, Variable, variables
 from cvat_analytics.dashboards.places import Model, Problems, Refusal, name_of, nearest, panels
-from cvat_analytics.dashboards.scopes import SCOPES
+from cvat_analytics.store.event_scopes import SCOPES
 
 _END = datetime(2026, 1, 8, tzinfo=UTC)
 _RANGE = TimeRange(_END - timedelta(days=7), _END)

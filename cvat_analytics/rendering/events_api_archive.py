@@ -20,6 +20,7 @@ from pathlib import Path
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import LIBRARY, cache_directory
 from cvat_analytics.base.swagger_ui import ASSETS, assets
+from cvat_analytics.config import package_source
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.rendering import events_api_wheels
 from cvat_analytics.rendering.events_api_wheels import LOCK, Target
@@ -28,6 +29,7 @@ _BESIDES = (
     "__init__.py",
     "base/__init__.py",
     "base/errors.py",
+    "base/files.py",
     "base/project.py",
     "base/swagger_ui.py",
     "base/tls_context.py",
@@ -35,6 +37,7 @@ _BESIDES = (
     "credentials/users.py",
     "store/__init__.py",
     "store/event_columns.py",
+    "store/event_scopes.py",
 )
 """What the events API imports of this project beside itself; it all runs on Python 3.10."""
 _LIBRARY = re.compile(r"^[^/]+\.data/(purelib|platlib)/")
@@ -69,9 +72,8 @@ def archive(settings: Settings, python: str, architecture: str) -> bytes:
 
     Raises InputError when the wheels cannot be had.
     """
-    source = settings.package_source
-    bundle = None if source == "vendor" or source.startswith(("http://", "https://")) else Path(source)
-    return _archive(bundle, Target(python, architecture), digest(python, architecture))
+    target = Target(python, architecture)
+    return _archive(package_source.bundle(settings), target, digest(python, architecture))
 
 
 @cache
