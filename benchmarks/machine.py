@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("pyinfra", "ansible-core", "clickhouse-connect")
+_PACKAGES = ("pyinfra", "clickhouse-connect")
 
 
 def facts() -> dict[str, Any]:

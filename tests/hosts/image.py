@@ -33,8 +33,8 @@ _PACKAGES = (
         "zstd",
     ),
     *("ca-certificates", "curl", "gnupg", "adduser"),
-    # what Ansible needs there; benchmarks/deploy.py compares with it (the deploy itself needs no Python on a host)
-    *("python3", "python3-apt"),
+    # the events API runs on it; nothing else of ours needs a Python on a host
+    "python3",
     # shared libraries of the Python that the stand-in packages run (not each build of it needs them)
     *("libffi8", "libsqlite3-0", "libexpat1", "libbz2-1.0", "liblzma5", "libreadline8", "libuuid1", "zlib1g"),
 )
