@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.store import histories, plot, queries
-from benchmarks.store.candidates import candidates
 from benchmarks.store.engine import Engine, percentile
 from tests.clickhouse import running
 
@@ -81,15 +80,6 @@ def test_what_costs_nothing_reads_nothing(engine: Engine) -> None:
 def test_look_ups_find_something(engine: Engine) -> None:
     for name, sql in queries.look_ups(engine).items():
         assert engine.ask(sql, user="grafana").cells, name
-
-
-def test_candidates_can_be_made_and_show_cvats_columns(engine: Engine) -> None:
-    engine.ask("CREATE DATABASE candidate")
-    for name, sql in candidates().items():
-        engine.ask(sql.replace("{table}", f"candidate.{name}"))
-        histories.load(engine, 0, 1, f"candidate.{name}")
-        columns = engine.ask(f"SELECT * FROM candidate.{name} LIMIT 1 FORMAT TSVWithNames").cells[0]
-        assert ", ".join(columns) == histories.COLUMNS, name
 
 
 def test_percentile_is_a_measured_value() -> None:
