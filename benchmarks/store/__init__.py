@@ -6,7 +6,6 @@ part each. Our dashboards' SQL is the panels' own, run as Grafana's user.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import Measurement, Report, Target, table
-from benchmarks.store import histories, plot, queries
+from benchmarks.store import histories, queries
 from benchmarks.store.engine import Engine, Timed
 from tests.clickhouse import running
 
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 EVENTS = 20_000_000
 STEPS = (0.05, 0.25, 1.0)
-RESULTS = Path(__file__).parents[1] / "results"
 
 STORAGE, INGEST, LOOK_UP_MS, PANEL_MS, REFRESH_SECONDS = 1 / 3, 0.5, 50, 100, 1
 FASTER = {
@@ -113,11 +111,7 @@ def run(runs: int, say: Say, events: int = EVENTS) -> Report:
         sessions += 2 * histories.DAY_SESSIONS
         costs = _increments(engine, sessions, say)
         unmerged, parts = _unmerged(engine, sessions + 3 * histories.DAY_SESSIONS, runs, say)
-    report = _report(steps, speeds, costs, unmerged, parts)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "store.svg").write_text(plot.growth(steps))
-    (RESULTS / "store.json").write_text(json.dumps(report.as_json(), indent=2) + "\n")
-    return report
+    return _report(steps, speeds, costs, unmerged, parts)
 
 
 def _step(engine: Engine, first: int, last: int, runs: int, say: Say) -> Step:
@@ -240,7 +234,6 @@ def _report(
         "Queries: median after one run that does not count. Rows and bytes are what the engine read.",
         f"The stock table keeps repeated events; ours holds each once, and its bytes are divided by the stock's {millions}.",
         f"The last table: {parts} parts, where there were no more than one per month before.",
-        "Growth: results/store.svg; everything: results/store.json.",
     ]
     return StoreReport(
         f"store: {millions} in CVAT's own table and in ours",

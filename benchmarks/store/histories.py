@@ -33,10 +33,10 @@ def generator(first: int, last: int) -> str:
     return sql.replace("{first}", str(first)).replace("{last}", str(last))
 
 
-def create_stock(engine: Engine, table: str = STOCK) -> None:
+def create_stock(engine: Engine) -> None:
     """Make CVAT's own table in a database of its own."""
-    engine.ask(f"CREATE DATABASE IF NOT EXISTS {table.partition('.')[0]}")
-    engine.ask((SQL / "stock.sql").read_text().replace("{table}", table))
+    engine.ask(f"CREATE DATABASE {STOCK.partition('.')[0]}")
+    engine.ask((SQL / "stock.sql").read_text().replace("{table}", STOCK))
 
 
 def load_stock(engine: Engine, first: int, last: int) -> None:
@@ -45,16 +45,14 @@ def load_stock(engine: Engine, first: int, last: int) -> None:
         engine.ask(f"INSERT INTO {STOCK} {generator(begin, end)}")
 
 
-def load(engine: Engine, first: int, last: int, table: str = "events") -> float:
-    """Insert sessions into a table of ours, a week at a time, and return the seconds of that."""
-    return sum(
+def load(engine: Engine, first: int, last: int) -> None:
+    """Insert sessions into our table, a week at a time."""
+    for begin, end in _weeks(first, last):
         engine.ask(
-            f"INSERT INTO {table} ({COLUMNS}, received_at) SELECT {COLUMNS}, {ARRIVAL} FROM ({generator(begin, end)})",
+            f"INSERT INTO events ({COLUMNS}, received_at) SELECT {COLUMNS}, {ARRIVAL} FROM ({generator(begin, end)})",
             insert_allow_materialized_columns=1,
             max_partitions_per_insert_block=0,
-        ).seconds
-        for begin, end in _weeks(first, last)
-    )
+        )
 
 
 def batches(engine: Engine, first: int, last: int, size: int) -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 
 import pytest
 
-from benchmarks.store import histories, plot, queries
+from benchmarks.store import histories, queries
 from benchmarks.store.engine import Engine, percentile
 from tests.clickhouse import running
 
@@ -84,12 +83,3 @@ def test_look_ups_find_something(engine: Engine) -> None:
 
 def test_percentile_is_a_measured_value() -> None:
     assert [percentile(range(1, 101), 0.95), percentile([3], 0.95), percentile([1, 2, 3], 0.95)] == [95, 3, 3]
-
-
-def test_a_chart_is_svg_even_of_one_point_or_of_nothing() -> None:
-    for series in (
-        [("stock", [(1, 10), (20, 300)]), ("ours", [(1, 10), (20, 10)])],
-        [("a<b", [(1, 1)])],
-        [("a", [])],
-    ):
-        ET.fromstring(f"<svg>{plot.chart('size & time', series)}</svg>")
