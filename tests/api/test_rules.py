@@ -23,7 +23,7 @@ from cvat_analytics.api.filters import Filters
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.tracing import Tracing
 from cvat_analytics.api.working_time import DURATION_SCOPES, THRESHOLD_MS, Action, Ids, amounts
-from cvat_analytics.store import working_time as stated
+from tests.store.working_time import reference as stated
 
 IDS = st.builds(Ids, st.none() | st.integers(1, 3), st.none() | st.integers(1, 2), st.none())
 ACTIONS = st.lists(

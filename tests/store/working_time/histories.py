@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from cvat_analytics.store.working_time import DURATION_SCOPES, THRESHOLD_MS, Event, Ids
+from tests.store.working_time.reference import DURATION_SCOPES, THRESHOLD_MS, Event, Ids
 
 DAY_MS = 86_400_000
 PAUSES = [0, 1, 20_000, THRESHOLD_MS - 1, THRESHOLD_MS, THRESHOLD_MS + 1, 2 * THRESHOLD_MS, 3_600_000]

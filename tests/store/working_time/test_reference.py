@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvat_analytics.store.working_time import (
+from tests.store.working_time.histories import DAY_MS, histories, milliseconds
+from tests.store.working_time.reference import (
     THRESHOLD_MS,
     Amounts,
     Event,
@@ -24,7 +25,6 @@ from cvat_analytics.store.working_time import (
     table,
     totals,
 )
-from tests.store.working_time.histories import DAY_MS, histories, milliseconds
 
 MORNING = milliseconds("2026-01-05 10:00:00")
 

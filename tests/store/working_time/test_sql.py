@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from cvat_analytics.store.working_time import Amounts, Event, Ids, Key, table
 from tests.clickhouse import Store
 from tests.store.working_time.histories import DAY_MS, histories, milliseconds
+from tests.store.working_time.reference import Amounts, Event, Ids, Key, table
 
 HISTORIES_A_ROUND = 500
 PEOPLE = 3

@@ -1,6 +1,6 @@
 """State the rule of working time in plain Python, so that the SQL has something to be held against.
 
-Slow and clear on purpose: no part of the running stack depends on it. The tests compare ClickHouse's answer with it
+Slow and clear on purpose. The tests compare ClickHouse's answer with it
 row by row, and people who doubt a figure can follow an event from here to the row that it ends in.
 
 The rule (docs/why/working-time.md explains it to people who are not programmers): take a person's client events in
