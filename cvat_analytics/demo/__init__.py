@@ -7,6 +7,6 @@ Imports `pipeline`. Begin with `history`.
 """
 
 from cvat_analytics.demo.history import DAYS, history, live
-from cvat_analytics.demo.people import MEMBERS, Member, Organization, Project
+from cvat_analytics.demo.people import MEMBERS
 
-__all__ = ["DAYS", "MEMBERS", "Member", "Organization", "Project", "history", "live"]
+__all__ = ["DAYS", "MEMBERS", "history", "live"]

@@ -9,8 +9,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
 from itertools import count
 
+from cvat_analytics.demo.author import Author
 from cvat_analytics.demo.people import LINUX, MEMBERS, PROJECTS, Member, Project
-from cvat_analytics.pipeline.events import Author, Event
+from cvat_analytics.pipeline.events import Event
 
 _FIRST_WEEK = date(2026, 1, 5).toordinal() // 7
 _TOOLS = (

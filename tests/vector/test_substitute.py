@@ -12,11 +12,13 @@ import subprocess
 import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cvat_analytics import demo
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.config import limits
 from cvat_analytics.pipeline import events, journal
@@ -50,9 +52,8 @@ def stored(clickhouse: FakeClickHouse, prefix: str) -> list[str]:
 def test_a_session_sent_by_cvats_client_arrives_and_is_in_the_journal(
     vector: Substitute, clickhouse: FakeClickHouse
 ) -> None:
-    session = list(
-        events.make_session(seed=7, start=datetime.now(UTC), duration=timedelta(minutes=5), first_id=900)
-    )
+    people = demo.live(seed=7, start=datetime.now(UTC) - timedelta(hours=1))
+    session = [event | {"user_id": event["user_id"] + 900} for event in islice(people, 200)]
     events.send(session, "127.0.0.1", vector.port)
     wait_until(
         lambda: sum((row["user_id"] or 0) >= 900 for row in clickhouse.rows()) >= len(session),

@@ -11,8 +11,14 @@ import pytest
 
 from cvat_analytics import demo as team
 from cvat_analytics.pipeline.events import Event
+from tests.store.working_time import reference
+from tests.vector.conftest import Run
 
 END = datetime(2026, 3, 18, 14, 20, tzinfo=UTC)
+FIELDS = (
+    "scope obj_name obj_id obj_val source timestamp count duration project_id task_id job_id "
+    "user_id user_name user_email org_id org_slug payload"
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +35,14 @@ def test_events_are_in_order_of_time_and_end_now(history: list[Event]) -> None:
     assert times == sorted(times)
     assert times[0] >= (END - timedelta(days=team.DAYS + 1)).timestamp()
     assert END.timestamp() - 120 < times[-1] < END.timestamp()
+
+
+def test_events_are_in_wire_format_and_every_one_is_accepted(history: list[Event], run: Run) -> None:
+    assert {" ".join(event) for event in history} == {FIELDS}
+    sent = history[-300:]
+    outputs = run(json.dumps(sent))
+    assert outputs["dead_letter"] == []
+    assert [row["payload"] for row in outputs["normalise"]] == [event["payload"] for event in sent]
 
 
 def test_a_demo_on_another_day_sends_the_same_past(history: list[Event]) -> None:
@@ -71,6 +85,12 @@ def test_the_dashboards_have_something_to_show(history: list[Event]) -> None:
         "export:dataset",
         "call:function",
         "create:issue",
+        "load:job",
+        "draw:object",
+        "change:frame",
+        "save:job",
+        "create:shapes",
+        "send:exception",
     }
     completed = [
         event
@@ -113,9 +133,16 @@ def test_the_team_goes_on_working() -> None:
 
 
 def test_reported_time_is_a_little_more_than_what_events_show(history: list[Event]) -> None:
-    reported = sum(event["duration"] for event in history if event["scope"] == "send:working_time")
-    hours = reported / 3_600_000
-    person_days = len(
-        {(event["user_id"], datetime.fromtimestamp(_time(event), UTC).date()) for event in history}
-    )
-    assert 1 < hours / person_days < 6
+    """By the stated rule, for each person until they reported last; what nobody saved in the evening is not reported."""
+    for user in {event["user_id"] for event in history}:
+        own = [event for event in history if event["user_id"] == user]
+        last = max(number for number, event in enumerate(own) if event["scope"] == "send:working_time")
+        reported = sum(event["duration"] for event in own if event["scope"] == "send:working_time")
+        shown = reference.spans(
+            reference.Event(
+                user, round(_time(event) * 1000), event["scope"], event["duration"], source=event["source"]
+            )
+            for event in own[:last]
+        )
+        computed = sum(span.end_ms - span.start_ms for span in shown)
+        assert 1 < reported / computed < 1.08, user
