@@ -112,8 +112,8 @@ def _sources(sources: Sources) -> list[str]:
     if sources.client_silent:
         since = f"since {sources.last['client']:%Y-%m-%d %H:%M} UTC" if "client" in sources.last else "at all"
         lines.append(
-            f"            NO CLIENT EVENTS {since}, although people annotate: their working time is not counted. See docs/how-to/operations.md, "
-            '"No client events"'
+            f"            NO CLIENT EVENTS {since}, although people annotate: their working time is not counted. "
+            "See docs/how-to/no-client-events.md"
         )
     elif sources.people_without:
         lines.append(

@@ -1,5 +1,5 @@
 -- How many events of which kind, of whom and in what, per hour: exact at any instant, and made beforehand for all days but
--- a few (docs/why/store.md). A day that has been left alone for a while is counted once and read from there; today, and
+-- a few (docs/store.md). A day that has been left alone for a while is counted once and read from there; today, and
 -- days to which something has just been added, are counted from the events while they are asked for.
 
 -- 1. Every insert notes which days it has touched.

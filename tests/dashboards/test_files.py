@@ -285,7 +285,7 @@ CUT_OFF = re.compile(
     r"timestamp < first_hour OR timestamp >= last_hour|timestamp >= since|request_id = wanted|one != ''"
     r"|scope = '(?:load:cvat|send:exception)'|- INTERVAL (?:15 MINUTE|7 DAY|30 DAY)"
 )
-"""What keeps a question to `events` from reading all of a long time range: docs/why/store.md, "How readers should ask"."""
+"""What keeps a question to `events` from reading all of a long time range: docs/reference/tables.md, "How to ask"."""
 
 
 @every_dashboard

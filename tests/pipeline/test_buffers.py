@@ -26,7 +26,7 @@ from scripts.cli import main
 # the stack's processes outlive whoever starts them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 TOLD = 120.0
-"""Seconds within which `status` must name the sink, which is what docs/how-to/operations.md promises."""
+"""Seconds within which `status` must name the sink, which is what docs/reference/status.md promises."""
 
 
 def invoke(running: stack.Stack, *arguments: str) -> Result:
