@@ -20,16 +20,16 @@ _NOTE = f"{STATE_DIRECTORY}/cvat-environment"
 def apply(plan: Plan) -> None:
     """Say which of CVAT's settings are new or have changed since the last deploy, and which of the files that it is given."""
     if "clickhouse" in plan.components:
-        found = cvat_env.environment(plan.topology)
+        env = cvat_env.environment(plan.topology)
         files = {}
-        if found.rule:
+        if env.rule:
             # the authority in it takes no part: a later host of this run may be the one that makes it
             files[cvat_env.RULE] = cvat_env.as_traefik(plan.topology, None)
-        if found.authority:
+        if env.authority:
             files[cvat_env.AUTHORITY] = plan.context.signing().make().certificate
         told(
             name="CVAT: what it has to be told",
-            environment=dict(found.values),
+            environment=dict(env.values),
             files={PurePath(name).name: sha256(text.encode()).hexdigest() for name, text in files.items()},
         )
 

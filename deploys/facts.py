@@ -135,15 +135,15 @@ class KeyFingerprints(FactBase[list[str]]):
         return f"gpg --show-keys --with-colons {shlex.quote(path)} 2>/dev/null; true"
 
     def process(self, output: Iterable[str]) -> list[str]:
-        found, primary = [], False
+        fingerprints, primary = [], False
         for line in output:
             fields = line.split(":")
             if fields[0] == "pub":
                 primary = True
             elif fields[0] == "fpr" and primary:
-                found.append(fields[9])
+                fingerprints.append(fields[9])
                 primary = False
-        return found
+        return fingerprints
 
 
 def digest_note(directory: str) -> str:

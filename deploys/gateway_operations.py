@@ -9,7 +9,7 @@ from pyinfra import host, logger
 from pyinfra.api import StringCommand, operation
 
 from deploys.facts import STATE_DIRECTORY, Files, Unit
-from deploys.operations import Commands, last_words, started, wait_until
+from deploys.operations import Commands, log_tail, started, wait_until
 
 
 @operation()
@@ -42,8 +42,8 @@ def rules(unit: str, applied: str, probe: str, timeout: float) -> Commands:
     yield from started(
         unit,
         applied,
-        f"systemctl reset-failed {unit} 2>/dev/null; systemctl reload-or-restart {unit} || {{ {last_words(unit)}; exit 1; }}",
-        wait_until(probe, timeout, f"{unit} has not loaded its rules; its last lines:", last_words(unit)),
+        f"systemctl reset-failed {unit} 2>/dev/null; systemctl reload-or-restart {unit} || {{ {log_tail(unit)}; exit 1; }}",
+        wait_until(probe, timeout, f"{unit} has not loaded its rules; its last lines:", log_tail(unit)),
     )
 
 
@@ -53,8 +53,8 @@ def gateway_probe(https_port: int, http_port: int, address: str, authority: str)
     A port that takes connections is not enough: while nginx waits for one port that another program holds, it has the other.
     What speaks TLS refuses a plain request (400); HTTP is sent on to `authority`.
     """
-    asked = [
+    urls = [
         f"exec 3<>/dev/tcp/{address}/{port} && printf 'GET / HTTP/1.0\\r\\n\\r\\n' >&3 && grep -q '{answer}' <&3"
         for port, answer in ((https_port, "^HTTP/1.1 400 "), (http_port, f"^Location: https://{authority}/"))
     ]
-    return " && ".join(f"timeout 5 bash -c {shlex.quote(request)} 2>/dev/null" for request in asked)
+    return " && ".join(f"timeout 5 bash -c {shlex.quote(request)} 2>/dev/null" for request in urls)

@@ -28,11 +28,11 @@ def install(plan: Plan) -> None:
 
 def configure(plan: Plan) -> None:
     """Write configuration, provisioning and dashboards; the package's grafana.ini stays as it is."""
-    wanted = render.grafana_files(plan.context)
+    rendered = render.grafana_files(plan.context)
     paths = plan.context.paths
     operations.managed_files(
         name="grafana: configuration",
-        files=wanted,
+        files=rendered,
         unit=UNIT,
         # a dashboard that was taken out of the repository goes from the host too
         directory=paths.dashboards,
@@ -49,7 +49,7 @@ def configure(plan: Plan) -> None:
 def activate(plan: Plan) -> None:
     """Start Grafana if needed and wait until it says that it is healthy."""
     settings = plan.settings
-    asked = settings.grafana_port, f"{settings.grafana_path}/api/health", settings.grafana_listen_address
+    health = settings.grafana_port, f"{settings.grafana_path}/api/health", settings.grafana_listen_address
     files = [file for file in render.grafana_files(plan.context) if file.effect == "restart"]
     operations.service(
         name="grafana: service",
@@ -57,8 +57,8 @@ def activate(plan: Plan) -> None:
         applied=fingerprint(
             packages.versions("grafana", settings), plugin.sha256(settings, plan.state.architecture), *files
         ),
-        probe=tls.https_probe(*asked, plan.context.paths.authority)
+        probe=tls.https_probe(*health, plan.context.paths.authority)
         if settings.grafana_tls
-        else operations.http_probe(*asked),
+        else operations.http_probe(*health),
         timeout=settings.health_timeout.total_seconds(),
     )

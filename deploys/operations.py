@@ -37,10 +37,10 @@ from deploys.tls import STATUS_200
 Commands = Generator[str | StringCommand | FileUploadCommand, None, None]
 
 
-def differs(file: RenderedFile, found: FileState | None) -> bool:
-    """Return whether a file on the host, `found` there or not, is another than is wanted."""
-    wanted = FileState(sha256(file.content.encode()).hexdigest(), file.mode, file.user, file.group)
-    return found != wanted
+def differs(file: RenderedFile, state: FileState | None) -> bool:
+    """Return whether a file on the host, `state` there or not, is another than is wanted."""
+    expected = FileState(sha256(file.content.encode()).hexdigest(), file.mode, file.user, file.group)
+    return state != expected
 
 
 def undated(files: Sequence[RenderedFile], states: Mapping[str, FileState]) -> list[str]:
@@ -55,11 +55,11 @@ def undated(files: Sequence[RenderedFile], states: Mapping[str, FileState]) -> l
     ]
 
 
-def _show_difference(file: RenderedFile, found: FileState | None) -> None:
+def _show_difference(file: RenderedFile, installed: FileState | None) -> None:
     """Log what changes in `file`; of a secret file only that it changes."""
-    verb = "change" if found else "create"
+    verb = "change" if installed else "create"
     host.log(f"{verb} {file.path}", logger.info)
-    if file.secret or not found or not host.state.config.DIFF:
+    if file.secret or not installed or not host.state.config.DIFF:
         return
     before = host.get_fact(FileText, path=file.path)
     for line in difflib.unified_diff(
@@ -138,9 +138,9 @@ def managed_files(
     The content travels on standard input, so that secrets never stand in a command line or in a temporary file.
     """
     if directory:
-        wanted = {file.path for file in files}
+        managed = {file.path for file in files}
         entries = (f"{directory}/{name}" for name in host.get_fact(DirectoryEntries, path=directory))
-        absent = [*absent, *(path for path in entries if path not in wanted)]
+        absent = [*absent, *(path for path in entries if path not in managed)]
     paths = [file.path for file in (*files, *replacing)] + list(absent)
     states = host.get_fact(Files, paths=paths)
     files = [*files, *(file for file in replacing if file.path in states)]
@@ -215,12 +215,12 @@ def service(unit: str, applied: str, probe: str, timeout: float) -> Commands:
     yield from started(
         unit,
         applied,
-        f"systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {last_words(unit)}; exit 1; }}",
+        f"systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {log_tail(unit)}; exit 1; }}",
         wait_until(
             probe,
             timeout,
             f"{unit} did not become healthy within {timeout:.0f} s; its last lines:",
-            last_words(unit),
+            log_tail(unit),
         ),
     )
 
@@ -298,7 +298,7 @@ def insert_request(address: str, query: str, password_file: str) -> str:
     )
 
 
-def last_words(unit: str) -> str:
+def log_tail(unit: str) -> str:
     """Return a command that shows the last lines of a unit's log."""
     return f"journalctl -u {unit} -n 20 --no-pager -o cat >&2"
 

@@ -26,13 +26,13 @@ def packages(
     + refresh: a command to run before installing, such as reading the package source anew
     """
     installed = host.get_fact(PackageVersions, packages=list(versions))
-    wanted = {name: version for name, version in versions.items() if installed.get(name) != version}
-    if not wanted:
+    missing = {name: version for name, version in versions.items() if installed.get(name) != version}
+    if not missing:
         host.noop(
             "already installed: " + ", ".join(f"{name} {version}" for name, version in versions.items())
         )
         return
-    for name, version in wanted.items():
+    for name, version in missing.items():
         host.log(
             f"install {name} {version}" + (f" (now {installed[name]})" if name in installed else ""),
             logger.info,

@@ -79,7 +79,7 @@ def source(component: str, settings: Settings) -> str:
 def bundle_files(component: str, settings: Settings, architecture: str) -> dict[str, Path]:
     """Return the bundle's file for each package of `component`. Raises InputError naming what is missing."""
     directory = Path(settings.package_source)
-    found = {}
+    contents = {}
     for name, version in versions(component, settings).items():
         matches = [
             file
@@ -90,8 +90,8 @@ def bundle_files(component: str, settings: Settings, architecture: str) -> dict[
             raise InputError(
                 f"package_source {directory}: has no {name} {version} for {architecture} ({name}_{version}_{architecture}.deb). Put it there"
             )
-        found[name] = matches[0]
-    return found
+        contents[name] = matches[0]
+    return contents
 
 
 def dependencies(settings: Settings) -> list[Path]:
@@ -147,7 +147,7 @@ def _pins(component: str, settings: Settings) -> str:
 
 def install(component: str, settings: Settings, architecture: str) -> OperationMeta:
     """Make the packages of `component` be installed in their pinned versions, from the chosen source."""
-    wanted = versions(component, settings)
+    pinned = versions(component, settings)
     if kind(settings) == "vendor":
         package_operations.prerequisites(
             name=f"{component}: what apt needs to read the vendor's repository",
@@ -167,8 +167,8 @@ def install(component: str, settings: Settings, architecture: str) -> OperationM
         return _install_bundle(component, settings, architecture)
     return package_operations.packages(
         name=f"{component}: packages",
-        versions=wanted,
-        targets=[f"{name}={version}" for name, version in wanted.items()],
+        versions=pinned,
+        targets=[f"{name}={version}" for name, version in pinned.items()],
         refresh=f"apt-get -q -o Dir::Etc::SourceList={other} -o Dir::Etc::SourceParts=- -o APT::Get::List-Cleanup=0 --error-on=any update",
     )
 

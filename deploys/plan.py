@@ -115,9 +115,9 @@ def make(inventory_file: Path) -> Plan:
         if "clickhouse" in components and "clickhouse-client" in state.packages:
             _check_history(rendering)
     except InputError as error:
-        told = tell("refused", reason=str(error))
+        refusal = tell("refused", reason=str(error))
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
-        raise PyinfraError("refused: the reason stands at the end" if told else str(error)) from None
+        raise PyinfraError("refused: the reason stands at the end" if refusal else str(error)) from None
     return Plan(rendering, state, stack.secrets_file.parent)
 
 
@@ -137,11 +137,11 @@ def clickhouse_client(paths: Paths) -> str:
 def _check_history(rendering: Context) -> None:
     """Refuse when the migrations in the checkout and those in the database do not tell the same history."""
     client = clickhouse_client(rendering.paths)
-    found = host.get_fact(Schema, client=client, database=rendering.settings.database)
-    if found is None:
+    schema = host.get_fact(Schema, client=client, database=rendering.settings.database)
+    if schema is None:
         return
-    migrations.refuse_stock_table(rendering.settings.database, found.applied, found.engines)
-    migrations.pending(migrations.read(ROOT / "clickhouse"), found.applied)
+    migrations.refuse_stock_table(rendering.settings.database, schema.applied, schema.engines)
+    migrations.pending(migrations.read(ROOT / "clickhouse"), schema.applied)
 
 
 def _check_system(state: HostState) -> None:

@@ -32,6 +32,6 @@ def https_probe(port: int, path: str, address: str, authority: str) -> str:
     """Return a command that succeeds when `path` answers 200 through TLS, with a certificate that can be verified."""
     if ipaddress.ip_address(address).is_unspecified:
         address = "::1" if ":" in address else "127.0.0.1"
-    asked = f"printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n'"
-    request = f"{asked} | {connection(address, port, authority)} | {STATUS_200}"
+    http_request = f"printf 'GET {path} HTTP/1.0\\r\\nHost: {address}\\r\\n\\r\\n'"
+    request = f"{http_request} | {connection(address, port, authority)} | {STATUS_200}"
     return f"timeout 5 bash -c {shlex.quote(request)} 2>/dev/null"

@@ -77,18 +77,18 @@ def proven(context: Context, files: Sequence[RenderedFile], unit: str) -> Comman
     + context, files: what is wanted, as render.vector_files gives it
     + unit: the systemd unit; what it runs with now is kept, so that `applied` can go back to it
     """
-    wanted = [file for file in files if file.effect == "restart" or file.path.endswith("/tests.toml")]
-    found = host.get_fact(Files, paths=[file.path for file in wanted])
-    if not any(operations.differs(file, found.get(file.path)) for file in wanted):
+    managed = [file for file in files if file.effect == "restart" or file.path.endswith("/tests.toml")]
+    states = host.get_fact(Files, paths=[file.path for file in managed])
+    if not any(operations.differs(file, states.get(file.path)) for file in managed):
         host.noop("the configuration is the one that was proven")
         return
-    configuration = next(file for file in wanted if file.path.endswith("/vector.toml"))
-    others = [file for file in wanted if file is not configuration and file.effect == "restart"]
+    configuration = next(file for file in managed if file.path.endswith("/vector.toml"))
+    others = [file for file in managed if file is not configuration and file.effect == "restart"]
     state = host.get_fact(Unit, unit=unit)
     reloadable = (
         state.active
         and state.applied
-        and not any(operations.differs(file, found.get(file.path)) for file in others)
+        and not any(operations.differs(file, states.get(file.path)) for file in others)
         and change(host.get_fact(FileText, path=configuration.path), configuration.content) == "reload"
     )
     yield f"rm -rf {CANDIDATE} && install -d -m 700 {CANDIDATE} {CANDIDATE}/credentials"
@@ -99,7 +99,7 @@ def proven(context: Context, files: Sequence[RenderedFile], unit: str) -> Comman
         f"said=$(vector validate --skip-healthchecks {toml} 2>&1 && vector test {toml} {tests} 2>&1) || "
         f'{{ echo {shlex.quote(refused)} >&2; echo "$said" | tail -n 20 >&2; rm -rf {CANDIDATE}; exit 1; }}; rm -rf {CANDIDATE}'
     )
-    kept = " ".join(shlex.quote(file.path) for file in wanted if file.path in found)
+    kept = " ".join(shlex.quote(file.path) for file in managed if file.path in states)
     yield f"install -d -m 755 {STATE_DIRECTORY}"
     if state.active and state.applied and kept:
         yield f"( umask 077 && tar -cpPf {PREVIOUS} {kept} )"
@@ -128,7 +128,7 @@ def applied(
 
 
 def _script(unit: str, configuration: str, probe: str, timeout: float) -> str:
-    words = operations.last_words(unit)
+    words = operations.log_tail(unit)
     healthy = operations.wait_until(
         f"{{ {probe}; }}",
         timeout,

@@ -83,18 +83,18 @@ def set_aside(
             f"{sink!r}: is no sink with a buffer on disk; those are {' and '.join(SINKS)}. In the others nothing waits for ever"
         )
     with _buffers(host, directory, inventory) as (buffers, place):
-        wanted, refused = buffers.plan(sink)
+        planned, refused = buffers.plan(sink)
         if refused:
             click.echo(
                 f"ClickHouse refuses what {sink} on {place.host} inserts, since {refused.since:%Y-%m-%d %H:%M:%S} UTC, {refused.times:,} times: "
                 f"{refused.words or 'HTTP ' + refused.statuses}"
             )
-        _say(wanted, place)
+        _say(planned, place)
         if dry_run:
             return
         if not yes:
             click.confirm("Go on?", abort=True)
-        moved = buffers.set_aside(wanted)
+        moved = buffers.set_aside(planned)
         click.echo(f"{moved.name}: is set aside; what comes now flows.")
         if sink != "events":
             click.echo(
@@ -161,16 +161,16 @@ def purge(name: str, host: str, yes: bool, directory: Path | None, inventory: Pa
     click.echo(f"{name}: removed.")
 
 
-def _say(wanted: Kept, place: Place) -> None:
+def _say(buffer: Kept, place: Place) -> None:
     """Say what will be done."""
-    if wanted.state == "moved":
-        click.echo(f"{wanted.name}: is moved already; its events are still to be inserted from the journal.")
+    if buffer.state == "moved":
+        click.echo(f"{buffer.name}: is moved already; its events are still to be inserted from the journal.")
         return
     click.echo(
-        f"Vector on {place.host} is stopped for a moment, and its buffer of {wanted.sink} becomes {wanted.name}."
+        f"Vector on {place.host} is stopped for a moment, and its buffer of {buffer.sink} becomes {buffer.name}."
     )
-    if wanted.sink == "events":
-        since = f"since {wanted.since:%Y-%m-%d %H:%M} UTC" if wanted.since else "at any time"
+    if buffer.sink == "events":
+        since = f"since {buffer.since:%Y-%m-%d %H:%M} UTC" if buffer.since else "at any time"
         click.echo(f"Then what of the journal arrived {since} and is missing is inserted.")
 
 
@@ -212,9 +212,9 @@ def _start(host: ReachedHost, unit: str) -> None:
     """Start Vector on a host and wait until it answers. Raises CvatAnalyticsError when it does not."""
     host.shell.run(f"systemctl reset-failed {unit} 2>/dev/null; systemctl start {unit}")
     deadline = time.monotonic() + _STARTING
-    while (found := health.of(host.access, "vector")).state != "running":
+    while (vector := health.of(host.access, "vector")).state != "running":
         if time.monotonic() > deadline:
             raise CvatAnalyticsError(
-                f"Vector does not answer {_STARTING:.0f} s after it was started: {found.problem}. Run the same command again then"
+                f"Vector does not answer {_STARTING:.0f} s after it was started: {vector.problem}. Run the same command again then"
             )
         time.sleep(0.5)

@@ -31,12 +31,12 @@ def list_(inventory: Path) -> None:
     """Show every certificate, the hosts that it is for, and when it ends; exit code 1 when one ends soon."""
     authority = inventories.load(inventory).authority
     soon = False
-    found = authority.issued()
-    if not found:
+    pairs = authority.issued()
+    if not pairs:
         click.echo(
             f"{authority.directory}: no certificates yet. A deploy with a gateway or TLS makes them, or `certificates issue`"
         )
-    for name, pair in found.items():
+    for name, pair in pairs.items():
         days = (pair.expires - datetime.now(UTC)).days
         soon = soon or days < RENEW_BEFORE.days
         hosts = (

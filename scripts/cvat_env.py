@@ -55,8 +55,8 @@ def cvat_env(
     if cvat_compose and form != "compose":
         raise click.UsageError("--cvat-compose goes with --format compose")
     described, password, authority = _described(directory, inventory)
-    found = library.environment(described, authority is None)
-    values = library.OFF if off else found.values
+    env = library.environment(described, authority is None)
+    values = library.OFF if off else env.values
     if form == "traefik":
         text = library.as_traefik(described, authority)
     elif form == "compose":
@@ -66,7 +66,7 @@ def cvat_env(
             else library.SERVICES
         )
         text = library.as_compose(
-            values, names, rule=found.rule and not off, authority=found.authority and not off
+            values, names, rule=env.rule and not off, authority=env.authority and not off
         )
     else:
         text = library.as_env({**values, _NAME: password()} if show_password else values)
@@ -74,7 +74,7 @@ def cvat_env(
     if password_file:
         _write_password(password_file, password())
         click.echo(f"{password_file}: has the password now.", err=True)
-    for note in () if off else found.notes:
+    for note in () if off else env.notes:
         click.echo(f"Note: {note}.", err=True)
 
 

@@ -75,22 +75,22 @@ def lint_(files: tuple[Path, ...], directory: Path | None, inventory: Path | Non
     Queries are put to the ClickHouse of --dir or --inventory, or of the embedded stack if one runs here; without any, only
     their syntax is checked.
     """
-    wanted = files or tuple(sorted(DASHBOARDS.glob("*.json")))
+    paths = files or tuple(sorted(DASHBOARDS.glob("*.json")))
     asked_for = directory is not None or inventory is not None
     try:
         with reach(directory, inventory) as access:
-            found = lint.lint(wanted, engine.refusal(access))
+            findings = lint.lint(paths, engine.refusal(access))
         how = "queries accepted by ClickHouse"
     except CvatAnalyticsError:
         if asked_for:
             raise
-        found = lint.lint(wanted)
+        findings = lint.lint(paths)
         how = f"queries' syntax only: no stack runs in {DEFAULT_DIRECTORY}"
-    for finding in found:
+    for finding in findings:
         click.echo(str(finding))
-    if found:
+    if findings:
         sys.exit(1)
-    click.echo(f"{len(wanted)} {'file' if len(wanted) == 1 else 'files'} without a finding ({how}).")
+    click.echo(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} without a finding ({how}).")
 
 
 def _refusal(access: Access) -> Refusal | None:

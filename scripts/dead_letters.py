@@ -19,9 +19,9 @@ from cvat_analytics.pipeline import originals
 from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry
 from cvat_analytics.rendering.files import Paths
-from scripts.moments import Moment
 from scripts.reach import reach, target_options
 from scripts.target import DEFAULT_DIRECTORY
+from scripts.timestamp_option import Timestamp
 
 _SHOWN = 100
 """How many characters of an original a list shows."""
@@ -37,10 +37,10 @@ def choice_options[F: Callable[..., Any]](function: F) -> F:
             help="Only those whose original or explanation contains this.",
         ),
         click.option(
-            "--until", type=Moment(end=True), help="Last day, or the moment before which they came."
+            "--until", type=Timestamp(end=True), help="Last day, or the moment before which they came."
         ),
         click.option(
-            "--since", type=Moment(), help="Only those that came since: 2026-01-31, 2026-01-31T14:30; UTC."
+            "--since", type=Timestamp(), help="Only those that came since: 2026-01-31, 2026-01-31T14:30; UTC."
         ),
         click.option("--reason", default="", help="Only those with exactly this reason."),
     ):
@@ -220,9 +220,9 @@ def _opened(directory: Path | None, inventory: Path | None) -> Iterator[DeadLett
             ]
             yield DeadLetters(access, originals.Originals(places))
     else:
-        found = stack.find(directory or DEFAULT_DIRECTORY)
-        beside = originals.in_directory(Path(found.paths.vector_data) / "journal")
-        yield DeadLetters(found.access(), originals.Originals([beside]))
+        running = stack.find(directory or DEFAULT_DIRECTORY)
+        beside = originals.in_directory(Path(running.paths.vector_data) / "journal")
+        yield DeadLetters(running.access(), originals.Originals([beside]))
 
 
 def _chosen(source: DeadLetters, choice: Choice) -> tuple[int, datetime | None]:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics import demo as team
 from cvat_analytics.connect.access import Access
+from cvat_analytics.demo import DAYS, history, live
 from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import events
 from cvat_analytics.store import working_time_report
@@ -80,11 +80,9 @@ def send_history(access: Access, now: datetime) -> None:
 
     Raises UnreachableError when Vector does not accept them.
     """
-    history = list(team.history(seed=_SEED, end=now))
-    people = len({event["user_id"] for event in history})
-    click.echo(
-        f"Sending {len(history):,} events of {people} people in {team.DAYS} days with CVAT's own client ..."
-    )
+    past = list(history(seed=_SEED, end=now))
+    people = len({event["user_id"] for event in past})
+    click.echo(f"Sending {len(past):,} events of {people} people in {DAYS} days with CVAT's own client ...")
     begin = time.monotonic()
 
     def send(part: Iterable[events.Event]) -> None:
@@ -92,7 +90,7 @@ def send_history(access: Access, now: datetime) -> None:
 
     with ThreadPoolExecutor(_SENDERS) as senders:
         # a list: a problem of a sender must come out here
-        list(senders.map(send, batched(history, _BATCH)))
+        list(senders.map(send, batched(past, _BATCH)))
     events.send(_BROKEN, *access.vector.address)
     click.echo(
         f"  sent in {time.monotonic() - begin:.1f} s, and {len(_BROKEN)} broken ones for the dead letters"
@@ -102,7 +100,7 @@ def send_history(access: Access, now: datetime) -> None:
 def go_on(stop: threading.Event, access: Access, since: datetime) -> None:
     """Send what the team does as time goes by, until `stop` is set."""
     waiting: list[events.Event] = []
-    for event in team.live(seed=_SEED, start=since):
+    for event in live(seed=_SEED, start=since):
         while float(event["timestamp"]) > time.time():
             if waiting:
                 events.send(waiting, *access.vector.address)

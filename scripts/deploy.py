@@ -123,9 +123,9 @@ def bring(inventory: Path, dry: bool = False, options: Sequence[str] = (), quiet
         path.touch()
         output, code = _pyinfra(inventory.absolute(), arguments, path, quiet)
         # twice: pyinfra asks an operation what it would do, and then to do it
-        told = list(dict.fromkeys(path.read_text().splitlines()))
+        notes = list(dict.fromkeys(path.read_text().splitlines()))
     report: dict[str, list[dict[str, str]]] = {}
-    for line in map(json.loads, told):
+    for line in map(json.loads, notes):
         report.setdefault(line["what"], []).append(line)
     if code == 0:
         return Outcome(

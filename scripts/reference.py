@@ -32,8 +32,8 @@ def _help(command: click.Command, parent: click.Context, name: str) -> list[str]
     parts = [f"## {context.command_path}\n", "```text", command.get_help(context), "```\n"]
     if isinstance(command, click.Group):
         for child in command.list_commands(context):
-            found = command.get_command(context, child)
-            parts += _help(found, context, child) if found else []
+            subcommand = command.get_command(context, child)
+            parts += _help(subcommand, context, child) if subcommand else []
     return parts
 
 

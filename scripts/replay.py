@@ -18,9 +18,9 @@ from cvat_analytics.pipeline import journal, refused_rows
 from cvat_analytics.pipeline import replay as library
 from cvat_analytics.pipeline.replay_store import Outcome
 from cvat_analytics.rendering.files import Paths
-from scripts.moments import Moment
 from scripts.reach import reach, target_options
 from scripts.target import DEFAULT_DIRECTORY
+from scripts.timestamp_option import Timestamp
 
 _DAMAGES_SHOWN = 20
 Journal = tuple[str, Sequence[journal.File]]
@@ -30,12 +30,14 @@ Journal = tuple[str, Sequence[journal.File]]
 @click.command()
 @click.option(
     "--since",
-    type=Moment(),
+    type=Timestamp(),
     required=True,
     help="First moment: 2026-01-31, 2026-01-31T14:30, UTC unless it names a zone.",
 )
 @click.option(
-    "--until", type=Moment(end=True), help="Last day, or the moment before which to end.  [default: no end]"
+    "--until",
+    type=Timestamp(end=True),
+    help="Last day, or the moment before which to end.  [default: no end]",
 )
 @click.option(
     "--by",
@@ -81,15 +83,15 @@ def replay(
     """
     period = library.Range(since, until, by)
     with _opened(directory, inventory, copied) as (access, journals):
-        wanted = [(source, found, period.files(found)) for source, found in journals]
-        for _, _, files in wanted:
+        sources = [(source, files_there, period.files(files_there)) for source, files_there in journals]
+        for _, _, files in sources:
             for file in files:
                 journal.refuse_foreign(file)
         damaged = False
-        for source, found, files in wanted:
+        for source, files_there, files in sources:
             if not files:
                 click.echo(
-                    f"{source}: has nothing of that range; its files are of {found[0].begin:%Y-%m-%d %H:%M} to {found[-1].end:%Y-%m-%d %H:%M}."
+                    f"{source}: has nothing of that range; its files are of {files_there[0].begin:%Y-%m-%d %H:%M} to {files_there[-1].end:%Y-%m-%d %H:%M}."
                 )
                 continue
             outcome = run(library.Replay(access, source, files, period), dry_run)
@@ -139,8 +141,8 @@ def run(replay: library.Replay, dry: bool) -> Outcome:
         click.echo(f"... and {len(outcome.damages) - _DAMAGES_SHOWN} more places")
     if outcome.days:
         click.echo(f"{'day':<12}{'in the journal':>16}{'missing':>16}")
-    for day, (found, missing) in sorted(outcome.days.items()):
-        click.echo(f"{day!s:<12}{found:>16,}{missing:>16,}")
+    for day, (count, missing) in sorted(outcome.days.items()):
+        click.echo(f"{day!s:<12}{count:>16,}{missing:>16,}")
     if outcome.done_before:
         click.echo(f"{outcome.done_before:,} lines had been done by an interrupted run.")
     if outcome.refused:

@@ -104,11 +104,11 @@ def _delay(flow: Flow) -> str:
 
 def _sources(sources: Sources) -> list[str]:
     """Return who was heard of when, and what is wrong with that."""
-    heard = [
+    seen = [
         f"{name} {_ago(sources.last[name]) if name in sources.last else 'nothing in 30 days'}"
         for name in ("client", "server")
     ]
-    lines = [f"sources     {', '.join(heard)}"]
+    lines = [f"sources     {', '.join(seen)}"]
     if sources.client_silent:
         since = f"since {sources.last['client']:%Y-%m-%d %H:%M} UTC" if "client" in sources.last else "at all"
         lines.append(

@@ -139,8 +139,8 @@ def change(
     """Change what a user may see, and which events are theirs. Their password stays; what is not given stays too."""
     if no_id and id_ is not None:
         raise click.UsageError("--id and --no-id: give one of them")
-    given = {"analytics": analytics, "admin": admin, "id": id_, "email": email}
-    changes: dict[str, object] = {field: value for field, value in given.items() if value is not None}
+    fields = {"analytics": analytics, "admin": admin, "id": id_, "email": email}
+    changes: dict[str, object] = {field: value for field, value in fields.items() if value is not None}
     if no_id:
         changes["id"] = None
     if not changes:

@@ -77,16 +77,16 @@ def compare(
     """Show where computed and reported working time differ per user and job, by how much, and the likeliest reason."""
     today = datetime.now(UTC).date()
     with reach(directory, inventory) as access:
-        found = working_time_report.compare(
+        differences = working_time_report.compare(
             access, since or today - timedelta(days=30), until or today, at_least, user
         )
-    if not found:
+    if not differences:
         click.echo("No difference of that size.")
         return
     click.echo(
         f"{'user':<24} {'task':>8} {'job':>8} {'computed':>10} {'reported':>10} {'difference':>10}  why"
     )
-    for row in found:
+    for row in differences:
         user_text = f"{row.user_name or '-'} ({'-' if row.user_id is None else row.user_id})"
         click.echo(
             f"{user_text:<24} {_id(row.task_id):>8} {_id(row.job_id):>8} {_hours(row.computed_ms):>10} {_hours(row.reported_ms):>10} "

@@ -11,11 +11,12 @@ from typing import Protocol
 
 import httpx
 
-from cvat_analytics.api.callers import Caller, Credentials
 from cvat_analytics.api.config import Config
-from cvat_analytics.api.directories import TIMEOUT_SECONDS, Memory
+from cvat_analytics.api.identity_providers import TIMEOUT_SECONDS
+from cvat_analytics.api.principals import Credentials, Principal
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.base.tls_context import trusted
+from cvat_analytics.api.ttl_cache import TtlCache
+from cvat_analytics.base.tls_context import system_and_public
 
 PROVEN_SECONDS = 60.0
 """How long it is taken for granted that CVAT's `/analytics` still refuses strangers."""
@@ -24,8 +25,8 @@ PROVEN_SECONDS = 60.0
 class Right(Protocol):
     """Knows who has the analytics right."""
 
-    async def granted(self, given: Credentials, caller: Caller) -> bool:
-        """Return whether `caller`, who sent `given`, may see the dashboards.
+    async def granted(self, credentials: Credentials, principal: Principal) -> bool:
+        """Return whether `principal`, who sent `credentials`, may see the dashboards.
 
         Raises Problem (503) when it cannot be known now.
         """
@@ -39,19 +40,23 @@ class CvatRight:
 
     def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(
-            base_url=url, timeout=TIMEOUT_SECONDS, follow_redirects=False, trust_env=False, verify=trusted()
+            base_url=url,
+            timeout=TIMEOUT_SECONDS,
+            follow_redirects=False,
+            trust_env=False,
+            verify=system_and_public(),
         )
-        self._memory = Memory()
+        self._cache = TtlCache()
         self._proven = -PROVEN_SECONDS
 
-    async def granted(self, given: Credentials, caller: Caller) -> bool:
+    async def granted(self, credentials: Credentials, principal: Principal) -> bool:
         """See Right."""
 
-        async def ask() -> Caller | None:
+        async def ask() -> Principal | None:
             await self._prove()
-            return caller if await self._status(given) == 200 else None
+            return principal if await self._status(credentials) == 200 else None
 
-        return await self._memory.find(given, ask) is not None
+        return await self._cache.find(credentials, ask) is not None
 
     async def close(self) -> None:
         """See Right."""
@@ -69,10 +74,10 @@ class CvatRight:
             )
         self._proven = time.monotonic()
 
-    async def _status(self, given: Credentials) -> int:
+    async def _status(self, credentials: Credentials) -> int:
         """Return 200, 401 or 403 as CVAT says. Raises Problem (503) for anything else."""
         try:
-            answer = await self._client.get("/analytics", headers=given.headers())
+            answer = await self._client.get("/analytics", headers=credentials.headers())
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise Problem(503, f"CVAT does not say who may see analytics ({type(error).__name__})") from None
         if answer.status_code not in (200, 401, 403):
@@ -83,9 +88,9 @@ class CvatRight:
 class FileRight:
     """Goes by what the users file says of the caller: the flag, or being an administrator."""
 
-    async def granted(self, given: Credentials, caller: Caller) -> bool:
+    async def granted(self, credentials: Credentials, principal: Principal) -> bool:
         """See Right."""
-        return caller.analytics or caller.admin
+        return principal.analytics or principal.admin
 
     async def close(self) -> None:
         """See Right."""

@@ -210,7 +210,7 @@ def _query_error(text: str) -> QueryError:
     """Return the error that ClickHouse describes, in its words without its version."""
     message = " ".join(text.split())
     code = re.search(r"Code: (\d+)", message)
-    said = re.search(
+    match = re.search(
         r"DB::\w*Exception: (.*?)(?: \(version |: While executing |: while executing |$)", message
     )
-    return QueryError((said[1] if said else message)[:500], int(code[1]) if code else 0)
+    return QueryError((match[1] if match else message)[:500], int(code[1]) if code else 0)

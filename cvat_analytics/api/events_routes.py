@@ -14,14 +14,14 @@ from pydantic import Field
 
 from cvat_analytics.api import filters as filtering
 from cvat_analytics.api import ingest, queries
-from cvat_analytics.api.asking import filtered, in_organization, in_thread, refuse_repeated, stamp
-from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.export_routes import download, start
 from cvat_analytics.api.filters import Filters
 from cvat_analytics.api.ingest import Prepared
+from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import Problem, bad_request
+from cvat_analytics.api.request_scope import filtered, in_organization, in_thread, refuse_repeated, stamp
 from cvat_analytics.api.schemas import PROBLEMS, EventPage, StoredEvents
-from cvat_analytics.api.service import CallerOf, Service, ServiceOf
+from cvat_analytics.api.service import PrincipalOf, Service, ServiceOf
 from cvat_analytics.api.streams import EventStream, chosen_encoding
 from cvat_analytics.api.vector import NotStored
 
@@ -66,7 +66,7 @@ class EventsQuery(Filters):
 )
 async def create(
     request: Request,
-    caller: CallerOf,
+    principal: PrincipalOf,
     service: ServiceOf,
     org: Annotated[str, Query(max_length=200, description="Slug of the organization.")] = "",
     org_id: Annotated[filtering.Id | None, Query(description="Id of the organization.")] = None,
@@ -82,24 +82,24 @@ async def create(
     with contextlib.ExitStack() as held:
 
         def large() -> None:
-            service.large_bodies.take(caller.key)
-            held.callback(service.large_bodies.give_back, caller.key)
+            service.large_bodies.acquire(principal.key)
+            held.callback(service.large_bodies.release, principal.key)
 
         body = await _body(request, large)
-        return await _taken_in(request, caller, service, body, org, org_id)
+        return await _taken_in(request, principal, service, body, org, org_id)
 
 
 async def _taken_in(
-    request: Request, caller: Caller, service: Service, body: bytes, org: str, org_id: int | None
+    request: Request, principal: Principal, service: Service, body: bytes, org: str, org_id: int | None
 ) -> Response:
     slug = org or request.headers.get("x-organization", "")
 
     def prepared() -> tuple[Prepared, list[dict[str, Any]], Response]:
-        given = ingest.read(body, service.config.client_scopes)
-        organization = ingest.organization_of(caller, slug=slug, id=org_id)
+        client_events = ingest.read(body, service.config.client_scopes)
+        organization = ingest.organization_of(principal, slug=slug, id=org_id)
         now = datetime.now(timezone.utc)
         ready = ingest.prepare(
-            given, caller, organization, request.scope["request_id"], now, service.sendings
+            client_events, principal, organization, request.scope["request_id"], now, service.idempotency
         )
         shown = [{**event, "timestamp": _iso(event["timestamp"])} for event in ready.events]
         answer = JSONResponse({"events": shown, "timestamp": _iso(now)}, 201)
@@ -115,11 +115,11 @@ async def _taken_in(
         try:
             await service.vector.send(wired)
         except NotStored:
-            service.sendings.not_stored(ready.sendings)
+            service.idempotency.not_stored(ready.stamps)
             raise
         # whoever has gone away sends them again
         if not await request.is_disconnected():
-            service.sendings.stored(ready.sendings)
+            service.idempotency.stored(ready.stamps)
     return answer
 
 
@@ -159,7 +159,7 @@ def _iso(moment: datetime) -> str:
     },
 )
 async def get(
-    request: Request, caller: CallerOf, service: ServiceOf, query: Annotated[EventsQuery, Query()]
+    request: Request, principal: PrincipalOf, service: ServiceOf, query: Annotated[EventsQuery, Query()]
 ) -> Response:
     """Without `format` and `query_id` an export is taken in (202 with its `query_id`).
 
@@ -168,16 +168,16 @@ async def get(
     """
     _refuse_unfit(request, query)
     if query.query_id is not None:
-        return await download(request, caller, service, str(query.query_id), query.action, query.filename)
-    query = in_organization(request, caller, query)
+        return await download(request, principal, service, str(query.query_id), query.action, query.filename)
+    query = in_organization(request, principal, query)
     if query.format is None:
         job = await start(
-            caller, service, query, queries.FORMATS["csv"], query.filename, request.scope["request_id"]
+            principal, service, query, queries.FORMATS["csv"], query.filename, request.scope["request_id"]
         )
         return JSONResponse({"query_id": job.id}, 202)
     if query.format == "json":
-        return await _page(request, caller, service, query)
-    return await _stream(request, caller, service, query)
+        return await _page(request, principal, service, query)
+    return await _stream(request, principal, service, query)
 
 
 @router.head(
@@ -187,13 +187,13 @@ async def get(
     include_in_schema=False,
 )
 async def head(
-    request: Request, caller: CallerOf, service: ServiceOf, query: Annotated[EventsQuery, Query()]
+    request: Request, principal: PrincipalOf, service: ServiceOf, query: Annotated[EventsQuery, Query()]
 ) -> Response:
     """Answer as GET would with the same parameters, without a body and without starting anything."""
     _refuse_unfit(request, query)
     if query.query_id is not None:
-        return await download(request, caller, service, str(query.query_id), query.action, query.filename)
-    await filtered(caller, service, in_organization(request, caller, query))
+        return await download(request, principal, service, str(query.query_id), query.action, query.filename)
+    await filtered(principal, service, in_organization(request, principal, query))
     return Response(status_code=202 if query.format is None else 200)
 
 
@@ -208,12 +208,12 @@ def _refuse_unfit(request: Request, query: EventsQuery) -> None:
                 raise bad_request(name, "is for pages: give it with `format=json`")
 
 
-async def _page(request: Request, caller: Caller, service: Service, query: EventsQuery) -> Response:
+async def _page(request: Request, principal: Principal, service: Service, query: EventsQuery) -> Response:
     cursor = queries.read_cursor(query.cursor) if query.cursor else None
-    selection, first, last = await filtered(caller, service, query)
+    selection, first, last = await filtered(principal, service, query)
     if cursor:
         first, last = cursor.first_ms, cursor.last_ms
-        selection = filtering.select(query, caller, first, last)
+        selection = filtering.select(query, principal, first, last)
     events, following = await in_thread(
         queries.page, service.clickhouse, selection, query.limit or PAGE, cursor, first, last
     )
@@ -222,20 +222,20 @@ async def _page(request: Request, caller: Caller, service: Service, query: Event
     return JSONResponse({"events": events, "next": text}, headers=headers)
 
 
-async def _stream(request: Request, caller: Caller, service: Service, query: EventsQuery) -> Response:
+async def _stream(request: Request, principal: Principal, service: Service, query: EventsQuery) -> Response:
     if request.scope.get("http_version") == "1.0":
         # without chunks a caller could not tell a complete answer from one that broke off
         raise Problem(400, "a stream needs HTTP/1.1: without it nobody could see whether it is complete")
     form = queries.FORMATS[str(query.format)]
-    selection, _, _ = await filtered(caller, service, query)
-    service.turns.take(caller.key)
+    selection, _, _ = await filtered(principal, service, query)
+    service.streams.acquire(principal.key)
     try:
         answer = await in_thread(
             service.clickhouse.ask, queries.statement(selection, form), selection.parameters
         )
     except BaseException:
-        service.turns.give_back(caller.key)
+        service.streams.release(principal.key)
         raise
     name = queries.file_name(query.filename, form, stamp())
     encoding = chosen_encoding(request.headers.get("accept-encoding", ""))
-    return EventStream(answer, service.turns, caller.key, encoding, form.media_type, name)
+    return EventStream(answer, service.streams, principal.key, encoding, form.media_type, name)

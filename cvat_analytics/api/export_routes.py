@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from cvat_analytics.api import queries
-from cvat_analytics.api.asking import filtered, in_organization, in_thread, refuse_repeated, stamp
-from cvat_analytics.api.callers import Caller
+from cvat_analytics.api.export_store import Job
 from cvat_analytics.api.filters import Filters, Id
-from cvat_analytics.api.jobs import Job
+from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import Problem, bad_request
+from cvat_analytics.api.request_scope import filtered, in_organization, in_thread, refuse_repeated, stamp
 from cvat_analytics.api.schemas import (
     PROBLEMS,
     BackgroundRequest,
@@ -24,7 +24,7 @@ from cvat_analytics.api.schemas import (
     Owner,
     RequestId,
 )
-from cvat_analytics.api.service import CallerOf, Service, ServiceOf
+from cvat_analytics.api.service import PrincipalOf, Service, ServiceOf
 from cvat_analytics.api.streams import finished_file
 
 router = APIRouter(tags=["exports"])
@@ -67,23 +67,23 @@ class RequestsQuery(BaseModel):
 
 
 async def start(
-    caller: Caller,
+    principal: Principal,
     service: Service,
     query: Filters,
     form: queries.Format,
     filename: str | None,
     request_id: str,
 ) -> Job:
-    """Take in an export of what `caller` asks for, and return it."""
-    selection, _, _ = await filtered(caller, service, query)
+    """Take in an export of what `principal` asks for, and return it."""
+    selection, _, _ = await filtered(principal, service, query)
     shown = query.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(Filters.model_fields))
     name = queries.file_name(filename, form, stamp())
-    job: Job = await in_thread(service.exports.create, caller, selection, form, name, shown, request_id)
+    job: Job = await in_thread(service.exports.create, principal, selection, form, name, shown, request_id)
     return job
 
 
-async def _find(caller: Caller, service: Service, job_id: str) -> Job:
-    job: Job | None = await in_thread(service.exports.get, job_id, caller)
+async def _find(principal: Principal, service: Service, job_id: str) -> Job:
+    job: Job | None = await in_thread(service.exports.get, job_id, principal)
     if job is None:
         raise Problem(
             404, f"there is no export {job_id} of yours; finished ones are kept for {_kept(service)}"
@@ -97,23 +97,28 @@ def _kept(service: Service) -> str:
 
 
 async def download(
-    request: Request, caller: Caller, service: Service, job_id: str, action: str | None, filename: str | None
+    request: Request,
+    principal: Principal,
+    service: Service,
+    job_id: str,
+    action: str | None,
+    filename: str | None,
 ) -> Response:
     """Answer about an export: 202 not ready, 201 ready, 200 with the file. Raises Problem (500) when it has failed."""
-    job = await _find(caller, service, job_id)
+    job = await _find(principal, service, job_id)
     if job.status == "failed":
         raise Problem(500, f"the export failed: {job.message}")
     if job.status != "finished":
         return JSONResponse({"query_id": job.id}, 202, headers={"Retry-After": "1"})
     if action != "download":
         return Response(status_code=201)
-    if not service.exports.shelf.is_whole(job):
+    if not service.exports.store.is_whole(job):
         raise Problem(500, "the file of this export is damaged. Ask for it again")
     if request.method == "GET":
         await in_thread(service.exports.fetched, job)
     form = queries.FORMATS[job.format]
     return finished_file(
-        str(service.exports.shelf.file(job.id)),
+        str(service.exports.store.file(job.id)),
         queries.file_name(filename, form, stamp()) if filename else job.filename,
         form.media_type,
         request.headers.get("accept-encoding", ""),
@@ -129,7 +134,7 @@ async def download(
     summary="Ask for an export",
 )
 async def export(
-    request: Request, caller: CallerOf, service: ServiceOf, query: Annotated[ExportQuery, Query()]
+    request: Request, principal: PrincipalOf, service: ServiceOf, query: Annotated[ExportQuery, Query()]
 ) -> Response:
     """Take in an export. `GET /api/requests/{rq_id}` says how far it is and, when it is finished, where the file is."""
     if query.location != "local":
@@ -138,9 +143,9 @@ async def export(
         )
     refuse_repeated(request)
     await _refuse_body(request)
-    query = in_organization(request, caller, query)
+    query = in_organization(request, principal, query)
     job = await start(
-        caller, service, query, queries.FORMATS[query.format], query.filename, request.scope["request_id"]
+        principal, service, query, queries.FORMATS[query.format], query.filename, request.scope["request_id"]
     )
     return JSONResponse({"rq_id": job.id}, 202)
 
@@ -170,7 +175,7 @@ async def _refuse_body(request: Request) -> None:
 @router.head("/api/events/download", include_in_schema=False)
 async def result(
     request: Request,
-    caller: CallerOf,
+    principal: PrincipalOf,
     service: ServiceOf,
     rq_id: Annotated[UUID, Query(description="Id of the export.")],
     filename: Annotated[
@@ -178,7 +183,7 @@ async def result(
     ] = None,
 ) -> Response:
     """Answer with the file of an export. An interrupted download is taken up again with `Range`."""
-    return await download(request, caller, service, str(rq_id), "download", filename)
+    return await download(request, principal, service, str(rq_id), "download", filename)
 
 
 def _described(request: Request, service: Service, job: Job) -> BackgroundRequest:
@@ -210,16 +215,16 @@ def _described(request: Request, service: Service, job: Job) -> BackgroundReques
     summary="Say how far an export is",
 )
 @router.head("/api/requests/{rq_id}", include_in_schema=False)
-async def retrieve(request: Request, caller: CallerOf, service: ServiceOf, rq_id: UUID) -> Response:
+async def retrieve(request: Request, principal: PrincipalOf, service: ServiceOf, rq_id: UUID) -> Response:
     """Answer with an export's state, its progress from 0 to 1, and where its file is."""
-    job = await _find(caller, service, str(rq_id))
-    found: BackgroundRequest = await in_thread(_described, request, service, job)
-    return JSONResponse(_shown(found))
+    job = await _find(principal, service, str(rq_id))
+    described: BackgroundRequest = await in_thread(_described, request, service, job)
+    return JSONResponse(_shown(described))
 
 
-def _shown(found: BackgroundRequest) -> dict[str, Any]:
+def _shown(described: BackgroundRequest) -> dict[str, Any]:
     """Return it as JSON. A user without an id in CVAT is no owner that CVAT's clients could understand."""
-    return found.model_dump(mode="json", exclude={"owner"} if found.owner is None else None)
+    return described.model_dump(mode="json", exclude={"owner"} if described.owner is None else None)
 
 
 @router.get(
@@ -230,10 +235,10 @@ def _shown(found: BackgroundRequest) -> dict[str, Any]:
 )
 @router.head("/api/requests", include_in_schema=False)
 async def list_(
-    request: Request, caller: CallerOf, service: ServiceOf, query: Annotated[RequestsQuery, Query()]
+    request: Request, principal: PrincipalOf, service: ServiceOf, query: Annotated[RequestsQuery, Query()]
 ) -> Response:
     """Answer with the exports that the caller has now, newest first."""
-    jobs = [job for job in await in_thread(service.exports.of, caller) if query.fits(job)]
+    jobs = [job for job in await in_thread(service.exports.of, principal) if query.fits(job)]
     results = [_shown(await in_thread(_described, request, service, job)) for job in jobs]
     return JSONResponse({"count": len(results), "next": None, "previous": None, "results": results})
 
@@ -244,9 +249,9 @@ async def list_(
     responses=PROBLEMS(400, 404),
     summary="End an export, or forget its file",
 )
-async def remove(caller: CallerOf, service: ServiceOf, rq_id: UUID) -> Response:
+async def remove(principal: PrincipalOf, service: ServiceOf, rq_id: UUID) -> Response:
     """End an export if it is being made, and remove what there is of it."""
-    job = await _find(caller, service, str(rq_id))
+    job = await _find(principal, service, str(rq_id))
     await in_thread(service.exports.remove, job.id)
     return Response(status_code=204)
 
@@ -257,9 +262,9 @@ async def remove(caller: CallerOf, service: ServiceOf, rq_id: UUID) -> Response:
     responses=PROBLEMS(400, 404, 409),
     summary="End an export that is being made",
 )
-async def cancel(caller: CallerOf, service: ServiceOf, rq_id: UUID) -> Response:
+async def cancel(principal: PrincipalOf, service: ServiceOf, rq_id: UUID) -> Response:
     """End an export as CVAT's clients do. One that is over is left alone (409)."""
-    job = await _find(caller, service, str(rq_id))
+    job = await _find(principal, service, str(rq_id))
     if job.status in ("finished", "failed"):
         raise Problem(409, f"the export is {job.status} already")
     await in_thread(service.exports.remove, job.id)

@@ -13,11 +13,11 @@ from collections import Counter
 from typing import Any
 
 from cvat_analytics.api import queries
-from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.clickhouse import MEMORY_LIMIT_EXCEEDED, Answer, ClickHouse, QueryError
 from cvat_analytics.api.config import ExportsConfig
+from cvat_analytics.api.export_store import ATTEMPTS, ExportStore, Job
 from cvat_analytics.api.filters import Selection
-from cvat_analytics.api.jobs import ATTEMPTS, Job, Shelf
+from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 
@@ -57,11 +57,11 @@ class Exports:
         self._lock = threading.RLock()
         self._runs: dict[str, _Run] = {}
         self._closing = False
-        self.shelf = Shelf(config.directory)
-        self._jobs = {job.id: job for job in self.shelf.load(time.time(), config.keep.total_seconds())}
+        self.store = ExportStore(config.directory)
+        self._jobs = {job.id: job for job in self.store.load(time.time(), config.keep.total_seconds())}
         for job in self._jobs.values():
             if job.status == "failed":
-                self.shelf.write(job)
+                self.store.write(job)
 
     def resume(self) -> None:
         """Begin what an earlier run of the service has left unfinished."""
@@ -70,7 +70,7 @@ class Exports:
 
     def create(
         self,
-        caller: Caller,
+        principal: Principal,
         selection: Selection,
         form: queries.Format,
         filename: str,
@@ -80,20 +80,20 @@ class Exports:
         """Take an export in and return it. Raises Problem where the caller has too many (429) or the disk is full (507)."""
         with self._lock:
             self.forget_expired()
-            mine = [job for job in self._jobs.values() if job.owner == caller.key]
+            mine = [job for job in self._jobs.values() if job.owner == principal.key]
             if len(mine) >= self._config.per_user:
                 done_with = [job for job in mine if job.fetched or job.status == "failed"]
                 if not done_with:
                     raise _too_many(mine)
                 # a script that fetches one export after the other must not be stopped by those that it has
                 self._remove_oldest(done_with)
-            if not self.shelf.has_room():
+            if not self.store.has_room():
                 raise Problem(
                     507,
                     "there is no room left on the server for an export. Ask for less, or stream it with `format`",
                 )
             job = Job(
-                id=str(uuid.uuid4()), owner=caller.key, owner_id=caller.id, owner_name=caller.name, request_id=request_id,
+                id=str(uuid.uuid4()), owner=principal.key, owner_id=principal.id, owner_name=principal.name, request_id=request_id,
                 format=form.name, filename=filename, filters=filters, conditions=list(selection.conditions),
                 parameters=selection.parameters, created=time.time(),
             )  # fmt: skip
@@ -101,18 +101,20 @@ class Exports:
             self._begin_what_may()
             return self._jobs[job.id]
 
-    def get(self, job_id: str, caller: Caller) -> Job | None:
+    def get(self, job_id: str, principal: Principal) -> Job | None:
         """Return the caller's export of that id; None for one that is not there, not his, or forgotten."""
         with self._lock:
             self.forget_expired()
             job = self._jobs.get(job_id)
-            return job if job and job.owner == caller.key else None
+            return job if job and job.owner == principal.key else None
 
-    def of(self, caller: Caller) -> list[Job]:
+    def of(self, principal: Principal) -> list[Job]:
         """Return the caller's exports, newest first."""
         with self._lock:
             self.forget_expired()
-            return sorted((j for j in self._jobs.values() if j.owner == caller.key), key=lambda j: -j.created)
+            return sorted(
+                (j for j in self._jobs.values() if j.owner == principal.key), key=lambda j: -j.created
+            )
 
     def fetched(self, job: Job) -> None:
         """Note that the file of a finished export is being downloaded."""
@@ -126,7 +128,7 @@ class Exports:
             self._jobs.pop(job_id, None)
             run = self._runs.get(job_id)
             if run is None:
-                self.shelf.remove(job_id)
+                self.store.remove(job_id)
             else:
                 run.cancel()  # its thread removes the folder when it is done with it
 
@@ -148,7 +150,7 @@ class Exports:
             for job in list(self._jobs.values()):
                 if job.expires is not None and job.expires <= now:
                     del self._jobs[job.id]
-                    self.shelf.remove(job.id)
+                    self.store.remove(job.id)
 
     def close(self, patience: float = 5.0) -> None:
         """End what runs, so that the next run of the service begins it anew."""
@@ -162,7 +164,7 @@ class Exports:
                 run.thread.join(patience)
 
     def _set(self, job: Job) -> None:
-        self.shelf.write(job)
+        self.store.write(job)
         self._jobs[job.id] = job
 
     def _begin_what_may(self) -> None:
@@ -203,9 +205,9 @@ class Exports:
             self._runs.pop(job_id, None)
             job = self._jobs.get(job_id)
             if job is None:
-                self.shelf.remove(job_id)
+                self.store.remove(job_id)
             elif message:
-                self.shelf.part(job_id).unlink(missing_ok=True)
+                self.store.part(job_id).unlink(missing_ok=True)
                 self._end(job.with_(status="failed", message=message))
             if job is not None:
                 ended = self._jobs[job_id]
@@ -247,7 +249,7 @@ class Exports:
             if run.stop.is_set():
                 raise _Stopped from None
             raise
-        size = self.shelf.complete(job.id)
+        size = self.store.complete(job.id)
         with self._lock:
             if job.id in self._jobs:
                 self._end(job.with_(status="finished", size=size))
@@ -269,7 +271,7 @@ class Exports:
         try:
             with (
                 self._clickhouse.ask(sql, selection.parameters, query_id=run.query_id) as answer,
-                self.shelf.writing(job.id) as write,
+                self.store.writing(job.id) as write,
             ):
                 run.answer = answer
                 for piece in answer.pieces():
@@ -309,7 +311,7 @@ class Exports:
         self._jobs[job.id] = job
         # without the note, on a full disk, the next run of the service makes the export anew; this one knows how it ended
         with contextlib.suppress(OSError):
-            self.shelf.write(job)
+            self.store.write(job)
 
 
 def _too_many(jobs: list[Job]) -> Problem:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
-from cvat_analytics.api.callers import Caller
+from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import Problem, bad_request
 
 DEFAULT_RANGE = timedelta(days=30)
@@ -134,16 +134,16 @@ def time_range(filters: Filters, now: datetime) -> tuple[int, int]:
     return first, last
 
 
-def within(filters: SomeFilters, caller: Caller, slug: str) -> SomeFilters:
+def within(filters: SomeFilters, principal: Principal, slug: str) -> SomeFilters:
     """Return `filters` for a request that is made in the organization `slug` (empty: in none), as CVAT's clients make it.
 
     Raises Problem: 403 for an organization that is not the caller's, 400 where the filters name another one.
     """
     if not slug:
         return filters
-    organization = caller.organization(slug=slug)
+    organization = principal.organization(slug=slug)
     if organization is None:
-        if not caller.admin:
+        if not principal.admin:
             raise Problem(403, f"organization {slug}: you are not in it")
         # an administrator need not be in it, and so nobody has told its id
         return filters.model_copy(update={"org": slug})
@@ -152,21 +152,21 @@ def within(filters: SomeFilters, caller: Caller, slug: str) -> SomeFilters:
     return filters.model_copy(update={"org_id": organization.id, "org": None})
 
 
-def select(filters: Filters, caller: Caller, first_ms: int, last_ms: int) -> Selection:
-    """Return the conditions for what `caller` wants. Raises Problem (403) for what he may not see."""
-    wanted = rights(filters, caller)
+def select(filters: Filters, principal: Principal, first_ms: int, last_ms: int) -> Selection:
+    """Return the conditions for what `principal` wants. Raises Problem (403) for what he may not see."""
+    selection = rights(filters, principal)
     for name in ("org_id", *OBJECTS, "user_id"):
         if (value := getattr(filters, name)) is not None:
-            wanted = wanted.and_(f"e.{name} = {{{name}:UInt64}}", **{name: value})
+            selection = selection.and_(f"e.{name} = {{{name}:UInt64}}", **{name: value})
     if filters.org:
-        wanted = wanted.and_("e.org_slug = {org:String}", org=filters.org)
+        selection = selection.and_("e.org_slug = {org:String}", org=filters.org)
     if filters.scope:
-        wanted = wanted.and_("e.scope IN {scopes:Array(String)}", scopes=filters.scope)
+        selection = selection.and_("e.scope IN {scopes:Array(String)}", scopes=filters.scope)
     if filters.request_id:
-        wanted = wanted.and_("e.request_id = {request_id:String}", request_id=filters.request_id)
+        selection = selection.and_("e.request_id = {request_id:String}", request_id=filters.request_id)
     if filters.include is None and not filters.scope and not filters.request_id:
-        wanted = wanted.and_(CVATS_OWN)
-    return wanted.and_(
+        selection = selection.and_(CVATS_OWN)
+    return selection.and_(
         "e.timestamp BETWEEN fromUnixTimestamp64Milli({first_ms:Int64}, 'Etc/UTC') "
         "AND fromUnixTimestamp64Milli({last_ms:Int64}, 'Etc/UTC')",
         first_ms=first_ms,
@@ -174,17 +174,17 @@ def select(filters: Filters, caller: Caller, first_ms: int, last_ms: int) -> Sel
     )
 
 
-def rights(filters: Filters, caller: Caller) -> Selection:
-    """Return the conditions that keep `caller` to what he may see.
+def rights(filters: Filters, principal: Principal) -> Selection:
+    """Return the conditions that keep `principal` to what he may see.
 
     An administrator sees everything, an organization's owner or maintainer the organization, everybody himself.
     Raises Problem (403) when a filter asks for what is outside.
     """
-    if caller.admin:
+    if principal.admin:
         return Selection()
-    himself = filters.user_id is not None and filters.user_id == caller.id
+    himself = filters.user_id is not None and filters.user_id == principal.id
     if filters.org_id is not None:
-        organization = caller.organization(id=filters.org_id)
+        organization = principal.organization(id=filters.org_id)
         if organization is None:
             raise Problem(403, f"org_id: you are not in the organization {filters.org_id}")
         if organization.manages:
@@ -193,35 +193,35 @@ def rights(filters: Filters, caller: Caller) -> Selection:
             raise Problem(
                 403, f"user_id: in the organization {filters.org_id} you may see your own events only"
             )
-        return _own(caller)
+        return _own(principal)
     if filters.user_id is not None and not himself:
-        if not caller.managed:
+        if not principal.managed:
             raise Problem(403, "user_id: you may see your own events only")
-        return _managed(caller)
-    if himself or not caller.managed:
-        return _own(caller)
-    own, managed = _own(caller), _managed(caller)
+        return _managed(principal)
+    if himself or not principal.managed:
+        return _own(principal)
+    own, managed = _own(principal), _managed(principal)
     return Selection((f"({own.where} OR {managed.where})",), {**own.parameters, **managed.parameters})
 
 
-def _own(caller: Caller) -> Selection:
-    if caller.id is not None:
-        return Selection().and_("e.user_id = {caller_id:UInt64}", caller_id=caller.id)
-    return Selection().and_("e.user_name = {caller_name:String}", caller_name=caller.name)
+def _own(principal: Principal) -> Selection:
+    if principal.id is not None:
+        return Selection().and_("e.user_id = {principal_id:UInt64}", principal_id=principal.id)
+    return Selection().and_("e.user_name = {principal_name:String}", principal_name=principal.name)
 
 
-def _managed(caller: Caller) -> Selection:
-    return Selection().and_("e.org_id IN {managed:Array(UInt64)}", managed=list(caller.managed))
+def _managed(principal: Principal) -> Selection:
+    return Selection().and_("e.org_id IN {managed:Array(UInt64)}", managed=list(principal.managed))
 
 
-def objects_to_check(filters: Filters, caller: Caller) -> dict[str, Selection]:
-    """Return for each object that is asked for what finds one event of it that `caller` may see.
+def objects_to_check(filters: Filters, principal: Principal) -> dict[str, Selection]:
+    """Return for each object that is asked for what finds one event of it that `principal` may see.
 
     An object of which he sees no event is refused whether it exists or not, so that nobody learns which do.
     """
-    if caller.admin:
+    if principal.admin:
         return {}
-    allowed = rights(filters, caller)
+    allowed = rights(filters, principal)
     if filters.org_id is not None:
         allowed = allowed.and_("e.org_id = {org_id:UInt64}", org_id=filters.org_id)
     return {

@@ -12,9 +12,9 @@ import logging
 
 from fastapi import APIRouter, Request, Response
 
-from cvat_analytics.api.callers import Caller, credentials
+from cvat_analytics.api.principals import Principal, credentials
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.api.service import CallerOf, ServiceOf
+from cvat_analytics.api.service import PrincipalOf, ServiceOf
 
 log = logging.getLogger("cvat_analytics.api")
 
@@ -22,33 +22,33 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/gateway/authorize")
-async def authorize(request: Request, caller: CallerOf, service: ServiceOf) -> Response:
+async def authorize(request: Request, principal: PrincipalOf, service: ServiceOf) -> Response:
     """Answer the gateway: 200 with the visitor's login, name and role for Grafana, 401, 403, or 503 when nobody can tell.
 
     Only the gateway can ask: it lets no visitor's request through to this path.
     """
     try:
-        granted = await service.right.granted(credentials(request), caller)
+        granted = await service.right.granted(credentials(request), principal)
     except Problem as problem:
         # the visitor is only told that it cannot be checked; the operator must learn why
         log.error("nobody is let in: %s", problem.detail)
         raise
     if not granted:
         raise Problem(
-            403, f"{caller.name} has no right to see analytics. An administrator of CVAT can give it"
+            403, f"{principal.name} has no right to see analytics. An administrator of CVAT can give it"
         )
     return Response(
         headers={
-            "X-Webauth-Login": encoded(grafana_login(caller)),
-            "X-Webauth-User": encoded(caller.name),
-            "X-Webauth-Role": "Editor" if caller.admin else "Viewer",
+            "X-Webauth-Login": encoded(grafana_login(principal)),
+            "X-Webauth-User": encoded(principal.name),
+            "X-Webauth-Role": "Editor" if principal.admin else "Viewer",
         }
     )
 
 
-def grafana_login(caller: Caller) -> str:
+def grafana_login(principal: Principal) -> str:
     """Return the login of the caller's account in Grafana: `5@cvat` for CVAT's user 5, `ann@local` for a user of the file."""
-    where, _, who = caller.key.partition(":")
+    where, _, who = principal.key.partition(":")
     return f"{who}@{where}"
 
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from cvat_analytics.api import problems
-from cvat_analytics.api.callers import Caller, Organization
 from cvat_analytics.api.filters import EPOCH, FIRST_MS, LAST_MS, Id, aware
+from cvat_analytics.api.idempotency import IdempotencyStore, RequestStamp
+from cvat_analytics.api.principals import Organization, Principal
 from cvat_analytics.api.problems import Problem, bad_request
-from cvat_analytics.api.sendings import Sending, Sendings
 from cvat_analytics.api.working_time import Action, Amount, Ids, amounts, covered
 from cvat_analytics.store.event_scopes import CLIENT_SCOPES
 
@@ -78,15 +78,15 @@ class ClientEvents(BaseModel):
 def read(body: bytes, extra_scopes: tuple[str, ...] = ()) -> ClientEvents:
     """Return the events in a request body. Raises Problem (400) naming each thing that is wrong with it."""
     try:
-        found = ClientEvents.model_validate_json(body)
+        client_events = ClientEvents.model_validate_json(body)
     except ValidationError as error:
         raise problems.not_valid(
             error.errors(include_url=False, include_context=False, include_input=False)
         ) from None
-    for number, event in enumerate(found.events):
+    for number, event in enumerate(client_events.events):
         if event.scope not in CLIENT_SCOPES and event.scope not in extra_scopes:
             raise bad_request(f"events.{number}.scope", f"clients may not send {event.scope!r}")
-    return found
+    return client_events
 
 
 class Prepared(NamedTuple):
@@ -96,54 +96,54 @@ class Prepared(NamedTuple):
     """In the form that they are stored in: their payload as text, their time as datetime."""
     reports: list[dict[str, Any]]
     """`send:working_time`, one for each job, task and project."""
-    sendings: dict[bytes, Sending]
+    stamps: dict[bytes, RequestStamp]
     """By event, as it came, what it was sent with first."""
 
 
 def prepare(
-    given: ClientEvents,
-    caller: Caller,
+    client_events: ClientEvents,
+    principal: Principal,
     organization: Organization | None,
     request_id: str,
     now: datetime,
-    sendings: Sendings,
+    idempotency: IdempotencyStore,
 ) -> Prepared:
-    """Return what is to be sent to Vector, remembered in `sendings`; a repeated event is what it was the first time.
+    """Return what is to be sent to Vector, remembered in `idempotency`; a repeated event is what it was the first time.
 
     Raises Problem (400) for a payload that is not JSON, or a time that no clock can have meant.
     """
     who = {
-        "user_id": caller.id,
-        "user_name": caller.name,
-        "user_email": caller.email or None,
+        "user_id": principal.id,
+        "user_name": principal.name,
+        "user_email": principal.email or None,
         "org_id": organization.id if organization else None,
         "org_slug": organization.slug if organization else None,
     }
-    mine = Sending(request_id, now - aware(given.timestamp), who)
-    events = [_stored(event, mine, f"events.{number}") for number, event in enumerate(given.events)]
+    mine = RequestStamp(request_id, now - aware(client_events.timestamp), who)
+    events = [_stored(event, mine, f"events.{number}") for number, event in enumerate(client_events.events)]
     before = []
-    if given.previous_event:
-        at = _corrected(given.previous_event, mine, "previous_event")
-        before = [_action({**given.previous_event.model_dump(), "timestamp": at})]
-    sender = json.dumps([caller.key, organization.id if organization else None]).encode()
-    keys = [_key(sender, event) for event in given.events]
-    with sendings.lock:
-        first = sendings.find(keys)
-        new = [_action(event) for event, sending in zip(events, first, strict=True) if sending is None]
+    if client_events.previous_event:
+        at = _corrected(client_events.previous_event, mine, "previous_event")
+        before = [_action({**client_events.previous_event.model_dump(), "timestamp": at})]
+    sender = json.dumps([principal.key, organization.id if organization else None]).encode()
+    keys = [_key(sender, event) for event in client_events.events]
+    with idempotency.lock:
+        first = idempotency.find(keys)
+        new = [_action(event) for event, stamp in zip(events, first, strict=True) if stamp is None]
         if new:
             # the latest of those that reach as far
-            before += [sending.covered for sending in first if sending and sending.covered]
+            before += [stamp.covered for stamp in first if stamp and stamp.covered]
             previous = max(reversed(before), key=lambda each: each.end_ms, default=None)
             mine.amounts, mine.covered = amounts(new, previous), covered(new, previous)
-        found = {key: sending or mine for key, sending in zip(keys, first, strict=True)}
-        sendings.begin(found)
-    for number, sending in enumerate(first):
-        if sending:
-            events[number] = _stored(given.events[number], sending, f"events.{number}")
+        stamps = {key: stamp or mine for key, stamp in zip(keys, first, strict=True)}
+        idempotency.begin(stamps)
+    for number, stamp in enumerate(first):
+        if stamp:
+            events[number] = _stored(client_events.events[number], stamp, f"events.{number}")
     # each once, in the order of the events
-    every = dict.fromkeys(found.values())
+    every = dict.fromkeys(stamps.values())
     reports = [_report(ids, amount, each) for each in every for ids, amount in each.amounts.items()]
-    return Prepared(events, reports, found)
+    return Prepared(events, reports, stamps)
 
 
 _OWN = {"scope", "obj_name", "obj_id", "obj_val", "count", "duration", "project_id", "task_id", "job_id"}
@@ -156,14 +156,14 @@ def _key(sender: bytes, event: ClientEvent) -> bytes:
     return hashlib.blake2b(sender + content, digest_size=16).digest()
 
 
-def _stored(event: ClientEvent, sending: Sending, field: str) -> dict[str, Any]:
+def _stored(event: ClientEvent, stamp: RequestStamp, field: str) -> dict[str, Any]:
     """Return an event as it is stored."""
     return {
         **event.model_dump(include=_OWN),
         "source": "client",
-        "timestamp": _corrected(event, sending, field),
-        **sending.who,
-        "payload": _with_request(event.payload, sending.request_id, f"{field}.payload"),
+        "timestamp": _corrected(event, stamp, field),
+        **stamp.who,
+        "payload": _with_request(event.payload, stamp.request_id, f"{field}.payload"),
     }
 
 
@@ -172,13 +172,13 @@ def _action(event: dict[str, Any]) -> Action:
     return Action(_ms(event["timestamp"]), event["scope"], event["duration"], ids)
 
 
-def _report(ids: Ids, amount: Amount, sending: Sending) -> dict[str, Any]:
+def _report(ids: Ids, amount: Amount, stamp: RequestStamp) -> dict[str, Any]:
     """Return a `send:working_time`. It is the server's event; its time is the end of the work that it reports."""
-    payload = {"working_time": amount.milliseconds, "request": {"id": sending.request_id}}
+    payload = {"working_time": amount.milliseconds, "request": {"id": stamp.request_id}}
     return {
         **dict.fromkeys(("obj_name", "obj_id", "obj_val", "count")),
         **ids._asdict(),
-        **sending.who,
+        **stamp.who,
         "scope": "send:working_time",
         "source": "server",
         "timestamp": EPOCH + timedelta(milliseconds=min(amount.until_ms, LAST_MS)),
@@ -197,9 +197,9 @@ def _ms(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
-def _corrected(event: ClientEvent, sending: Sending, field: str) -> datetime:
+def _corrected(event: ClientEvent, stamp: RequestStamp, field: str) -> datetime:
     try:
-        moment = (aware(event.timestamp) + sending.correction).astimezone(timezone.utc)
+        moment = (aware(event.timestamp) + stamp.correction).astimezone(timezone.utc)
         if FIRST_MS <= _ms(moment) <= LAST_MS:
             return moment
     except OverflowError:
@@ -229,11 +229,11 @@ def _with_request(payload: str | None, request_id: str, field: str) -> str:
         raise bad_request(field, f"cannot be stored: {error}") from None
 
 
-def organization_of(caller: Caller, *, slug: str, id: int | None) -> Organization | None:
+def organization_of(principal: Principal, *, slug: str, id: int | None) -> Organization | None:
     """Return the organization in which a request is made. Raises Problem (403) for one that is not the caller's."""
     if not slug and id is None:
         return None
-    found = caller.organization(id=id, slug=slug)
-    if found is None:
+    organization = principal.organization(id=id, slug=slug)
+    if organization is None:
         raise Problem(403, f"organization {slug or id}: you are not in it")
-    return found
+    return organization

@@ -193,7 +193,7 @@ def progress(clickhouse: ClickHouse, query_id: str) -> float | None:
     return min(1.0, int(line[0]) / int(line[1]))
 
 
-def file_name(wanted: str | None, form: Format, stamp: str) -> str:
+def file_name(requested: str | None, form: Format, stamp: str) -> str:
     """Return the name under which a file is offered: the wanted one without folders and control characters."""
-    name = re.sub(r"[\x00-\x1f\x7f]", "", wanted or "").replace("\\", "/").rsplit("/", 1)[-1].strip(". ")
+    name = re.sub(r"[\x00-\x1f\x7f]", "", requested or "").replace("\\", "/").rsplit("/", 1)[-1].strip(". ")
     return name or f"events_{stamp}{form.suffix}"

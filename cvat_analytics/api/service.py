@@ -11,8 +11,6 @@ from fastapi import Depends, Request
 
 from cvat_analytics.api import analytics_right
 from cvat_analytics.api.analytics_right import Right
-from cvat_analytics.api.attempts import Attempts
-from cvat_analytics.api.callers import Caller, Directory, client_address, credentials
 from cvat_analytics.api.clickhouse import (
     MEMORY_LIMIT_EXCEEDED,
     TOO_MANY_SIMULTANEOUS_QUERIES,
@@ -20,11 +18,13 @@ from cvat_analytics.api.clickhouse import (
     QueryError,
 )
 from cvat_analytics.api.config import Config
-from cvat_analytics.api.directories import Cvat, UsersFile
 from cvat_analytics.api.exports import Exports
+from cvat_analytics.api.idempotency import IdempotencyStore
+from cvat_analytics.api.identity_providers import CvatUsers, LocalUsers
+from cvat_analytics.api.login_throttle import LoginThrottle
+from cvat_analytics.api.principals import IdentityProvider, Principal, client_address, credentials
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.api.sendings import Sendings
-from cvat_analytics.api.streams import Turns
+from cvat_analytics.api.streams import ConcurrencyLimit
 from cvat_analytics.api.vector import Vector
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 
@@ -42,24 +42,24 @@ class Service:
     config: Config
     clickhouse: ClickHouse
     vector: Vector
-    directory: Directory
+    identity_provider: IdentityProvider
     exports: Exports
     right: Right
-    turns: Turns = field(default_factory=Turns)
-    large_bodies: Turns = field(
-        default_factory=lambda: Turns(
+    streams: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
+    large_bodies: ConcurrencyLimit = field(
+        default_factory=lambda: ConcurrencyLimit(
             1, 8, "too many large requests at the same time. Send them one after another"
         )
     )
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a large body is read."""
-    attempts: Attempts = field(default_factory=Attempts)
-    sendings: Sendings = field(default_factory=Sendings)
+    login_throttle: LoginThrottle = field(default_factory=LoginThrottle)
+    idempotency: IdempotencyStore = field(default_factory=IdempotencyStore)
 
     async def close(self) -> None:
         """End everything in order."""
         await asyncio.get_running_loop().run_in_executor(None, self.exports.close)
-        await self.directory.close()
+        await self.identity_provider.close()
         await self.right.close()
         await self.vector.close()
 
@@ -67,12 +67,14 @@ class Service:
 def build(config: Config) -> Service:
     """Return the service that `config` describes."""
     clickhouse = ClickHouse(config.clickhouse)
-    directory: Directory = Cvat(config.cvat_url) if config.cvat_url else UsersFile(config.users_file)
+    identity_provider: IdentityProvider = (
+        CvatUsers(config.cvat_url) if config.cvat_url else LocalUsers(config.users_file)
+    )
     return Service(
         config,
         clickhouse,
         Vector(config.vector),
-        directory,
+        identity_provider,
         Exports(config.exports, clickhouse),
         analytics_right.build(config),
     )
@@ -80,31 +82,31 @@ def build(config: Config) -> Service:
 
 def service(request: Request) -> Service:
     """Return the parts of the service that handles `request`."""
-    found: Service = request.app.state.service
-    return found
+    parts: Service = request.app.state.service
+    return parts
 
 
-async def caller(request: Request) -> Caller:
+async def principal(request: Request) -> Principal:
     """Return who is asking.
 
     Raises Problem: 401 for nobody known, 429 for too many wrong passwords, 403 for a page of another site that acts
     with the visitor's session, 503 when nobody can say who it is.
     """
-    found = service(request)
-    given = credentials(request)
-    if not given.authorization and not given.cookie:
+    parts = service(request)
+    login = credentials(request)
+    if not login.authorization and not login.cookie:
         raise _unauthorized("log in: basic login, a token, or CVAT's session")
-    if request.method not in _SAFE and not given.authorization.lower().startswith(("token ", "bearer ")):
+    if request.method not in _SAFE and not login.authorization.lower().startswith(("token ", "bearer ")):
         _refuse_other_sites(request)
-    address, name = client_address(request), given.claimed()
-    who = found.directory.remembered(given)
+    address, name = client_address(request), login.claimed()
+    who = parts.identity_provider.remembered(login)
     if who is None:
-        async with found.attempts.turn(address, name):
-            who = await found.directory.find(given)
+        async with parts.login_throttle.slot(address, name):
+            who = await parts.identity_provider.find(login)
             if who is not None:
-                found.attempts.succeeded(address, name)
+                parts.login_throttle.succeeded(address, name)
             elif name:  # nobody guesses a session or a token, and one bucket for all of them would lock out a whole office
-                found.attempts.failed(address, name)
+                parts.login_throttle.failed(address, name)
     if who is None:
         await asyncio.sleep(FAILURE_SECONDS)
         raise _unauthorized("this login is not known, or its password is wrong")
@@ -138,5 +140,5 @@ def store_problem(error: CvatAnalyticsError) -> Problem:
     return Problem(500, f"ClickHouse could not answer: {error}")
 
 
-CallerOf = Annotated[Caller, Depends(caller)]
+PrincipalOf = Annotated[Principal, Depends(principal)]
 ServiceOf = Annotated[Service, Depends(service)]

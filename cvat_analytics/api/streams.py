@@ -25,7 +25,7 @@ try:
 except ImportError:  # before Python 3.14
     from backports import zstd
 
-STREAMS_PER_CALLER = 2
+STREAMS_PER_PRINCIPAL = 2
 STREAMS = 6
 
 
@@ -41,13 +41,13 @@ class Compressor(Protocol):
 
 def chosen_encoding(accepted: str) -> str:
     """Return `zstd`, `gzip` or nothing, by the header Accept-Encoding (RFC 9110, 12.5.3)."""
-    wanted: dict[str, float] = {}
+    qualities: dict[str, float] = {}
     for part in accepted.lower().split(","):
         name, _, options = part.partition(";")
         quality = re.search(r"q\s*=\s*([01](?:\.\d*)?)", options)
-        wanted[name.strip()] = float(quality[1]) if quality else 1.0
+        qualities[name.strip()] = float(quality[1]) if quality else 1.0
     for name in ("zstd", "gzip"):
-        if wanted.get(name, 0) > 0:
+        if qualities.get(name, 0) > 0:
             return name
     return ""
 
@@ -74,26 +74,26 @@ def disposition(filename: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='', errors='replace')}"
 
 
-class Turns:
+class ConcurrencyLimit:
     """Counts what runs, of each caller and of all: streams, or requests with large bodies."""
 
     def __init__(
         self,
-        per_caller: int = STREAMS_PER_CALLER,
+        per_principal: int = STREAMS_PER_PRINCIPAL,
         of_all: int = STREAMS,
         refusal: str = "too many streams at the same time. Let one end first, or ask for an export without `format`",
     ) -> None:
         self._running: Counter[str] = Counter()
-        self._per_caller, self._of_all, self._refusal = per_caller, of_all, refusal
+        self._per_principal, self._of_all, self._refusal = per_principal, of_all, refusal
 
-    def take(self, key: str) -> None:
-        """Take a turn. Raises Problem (429) where none is left."""
-        if self._running[key] >= self._per_caller or self._running.total() >= self._of_all:
+    def acquire(self, key: str) -> None:
+        """Count one more. Raises Problem (429) where it is one too many."""
+        if self._running[key] >= self._per_principal or self._running.total() >= self._of_all:
             raise Problem(429, self._refusal, headers={"Retry-After": "5"})
         self._running[key] += 1
 
-    def give_back(self, key: str) -> None:
-        """Return a turn."""
+    def release(self, key: str) -> None:
+        """Count one less."""
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
@@ -108,7 +108,7 @@ class EventStream(StreamingResponse):
     """The answer of ClickHouse as it comes. Breaks off when ClickHouse does, and stops ClickHouse when the caller has gone."""
 
     def __init__(
-        self, answer: Answer, turns: Turns, key: str, encoding: str, media_type: str, filename: str
+        self, answer: Answer, turns: ConcurrencyLimit, key: str, encoding: str, media_type: str, filename: str
     ) -> None:
         headers = {
             "Content-Disposition": disposition(filename),
@@ -124,12 +124,12 @@ class EventStream(StreamingResponse):
         self._key = key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer; whatever happens, let go of ClickHouse and of the turn."""
+        """Send the answer; whatever happens, let go of ClickHouse and count one less."""
         try:
             await super().__call__(scope, receive, send)
         finally:
             self._let_go()
-            self._turns.give_back(self._key)
+            self._turns.release(self._key)
 
     def _let_go(self) -> None:
         """Close the connection to ClickHouse, also where nobody has asked for the first piece yet."""

@@ -48,7 +48,7 @@ def amounts(actions: Iterable[Action], previous: Action | None) -> dict[Ids, Amo
     An action adds the pause before it if that is shorter than 100 s, and what it covers beyond the furthest end so
     far. What it adds belongs to the ids of the action before it; of a person's first action to its own.
     """
-    found: dict[Ids, Amount] = {}
+    totals: dict[Ids, Amount] = {}
     furthest = previous.end_ms if previous else None
     ids = previous.ids if previous else None
     for action in _in_order(actions):
@@ -57,10 +57,12 @@ def amounts(actions: Iterable[Action], previous: Action | None) -> dict[Ids, Amo
         end = max(begin, action.end_ms)
         key = ids if ids is not None else action.ids
         if end > begin:
-            found[key] = Amount(found[key].milliseconds + end - begin if key in found else end - begin, end)
+            totals[key] = Amount(
+                totals[key].milliseconds + end - begin if key in totals else end - begin, end
+            )
         furthest = end if furthest is None else max(furthest, action.end_ms)
         ids = action.ids
-    return found
+    return totals
 
 
 def covered(actions: Iterable[Action], previous: Action | None) -> Action:

@@ -7,7 +7,7 @@ import ssl
 import certifi
 
 
-def trusted() -> ssl.SSLContext:
+def system_and_public() -> ssl.SSLContext:
     """Return the public authorities and those of the host, to which its administrator adds (`update-ca-certificates`).
 
     httpx alone knows the public ones only, and a CVAT inside a company often has a certificate of the company's own.

@@ -213,7 +213,7 @@ GROUP BY component
 
 def _ports(access: Access, received: Sequence[Sequence[Any]], measured: datetime | None) -> list[Port]:
     """Return what came at each port; Vector's sources are called `cvat` and `cvat_PORT`."""
-    found = {component: (int(recent), _moment(last)) for component, recent, last in received}
+    received_on = {component: (int(recent), _moment(last)) for component, recent, last in received}
     known = measured is not None and (datetime.now(UTC) - measured).total_seconds() < _KNOWN_SECONDS
     settings = access.vector.settings
     ports = []
@@ -221,7 +221,7 @@ def _ports(access: Access, received: Sequence[Sequence[Any]], measured: datetime
         (settings.vector_port, False),
         *((port, True) for port in settings.vector_extra_ports),
     ]:
-        recent, last = found.get(f"cvat_{port}" if extra else "cvat", (0, None))
+        recent, last = received_on.get(f"cvat_{port}" if extra else "cvat", (0, None))
         ports.append(Port(port, extra, recent if known else None, last))
     return ports
 

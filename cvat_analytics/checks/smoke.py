@@ -187,7 +187,7 @@ def _export(access: Access, marker: str) -> str:
     # different, or they would be one event sent again; of one moment, or there would be working time between them
     sent = [{"scope": "debug:info", "timestamp": now, "obj_id": number} for number in range(1, 4)]
     login = (events_api.ADMIN, access.secrets["events_api_admin"])
-    wanted = {"request_id": marker}
+    conditions = {"request_id": marker}
     with httpx.Client(base_url=endpoint.url, auth=login, timeout=15, trust_env=False) as client:
 
         def until(path: str, parameters: dict[str, str], done: Callable[[httpx.Response], bool]) -> None:
@@ -205,9 +205,11 @@ def _export(access: Access, marker: str) -> str:
             raise CvatAnalyticsError(
                 f"it does not take events: HTTP {answer.status_code} {answer.text[:200]}"
             )
-        until(_EVENTS, wanted | {"format": "jsonl"}, lambda found: len(found.text.splitlines()) >= len(sent))
+        until(
+            _EVENTS, conditions | {"format": "jsonl"}, lambda found: len(found.text.splitlines()) >= len(sent)
+        )
         readable = time.monotonic() - begin
-        answer = client.get(_EVENTS, params=wanted)
+        answer = client.get(_EVENTS, params=conditions)
         if answer.status_code != 202:
             raise CvatAnalyticsError(f"it makes no export: HTTP {answer.status_code} {answer.text[:200]}")
         query = {"query_id": answer.json()["query_id"]}

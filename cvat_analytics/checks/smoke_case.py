@@ -98,12 +98,12 @@ def run(access: Access, case: Case, marker: str) -> str:
 
 def component(access: Access, name: str) -> Endpoint:
     """Return a component that not every stack has. Raises Skipped where there is none."""
-    found: Endpoint | None = getattr(access, name)
-    if found is None:
+    endpoint: Endpoint | None = getattr(access, name)
+    if endpoint is None:
         raise Skipped(
             f"this stack has no {name.removesuffix('_http').replace('_', ' ').replace('api', 'API')}"
         )
-    return found
+    return endpoint
 
 
 def _request(access: Access, case: Case, request: Request) -> str:
@@ -117,9 +117,9 @@ def _request(access: Access, case: Case, request: Request) -> str:
         connection.close()
     location = answer.getheader("Location", "")
     if answer.status not in request.status:
-        wanted = " or ".join(map(str, request.status))
+        expected = " or ".join(map(str, request.status))
         raise CvatAnalyticsError(
-            f"{case.title}: not so, {path} was answered HTTP {answer.status} and not {wanted}"
+            f"{case.title}: not so, {path} was answered HTTP {answer.status} and not {expected}"
         )
     if not location.startswith(request.location):
         raise CvatAnalyticsError(f"{case.title}: not so, {path} sends on to {location or 'nowhere'}")
@@ -136,20 +136,20 @@ def _query(access: Access, case: Case, marker: str) -> str:
     deadline = time.monotonic() + case.timeout
     begin = time.monotonic()
     while True:
-        found: list[list[Any]] = []
+        rows: list[list[Any]] = []
         try:
-            found = [list(row) for row in client.query(case.query, parameters={"marker": marker}).result_rows]
+            rows = [list(row) for row in client.query(case.query, parameters={"marker": marker}).result_rows]
         except ClickHouseError as error:
             if case.expected_error and getattr(error, "name", None) == case.expected_error:
                 return case.title
             raise
         if case.expected_error:
             raise CvatAnalyticsError(f"{case.title}: not so, it was allowed")
-        if json.loads(json.dumps(found, default=str)) == case.expected:
+        if json.loads(json.dumps(rows, default=str)) == case.expected:
             waited = f" after {time.monotonic() - begin:.1f} s" if case.events else ""
             return f"{case.title}{waited}"
         if time.monotonic() > deadline:
             raise CvatAnalyticsError(
-                f"expected {json.dumps(case.expected)}, found {json.dumps(found, default=str)} after {case.timeout:.0f} s"
+                f"expected {json.dumps(case.expected)}, found {json.dumps(rows, default=str)} after {case.timeout:.0f} s"
             )
         time.sleep(0.2)

@@ -70,8 +70,8 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
     """Return how a deployed stack is. Raises UnreachableError when a host does not let us look, or no longer."""
     names = list(stack.topology.settings)
     with ThreadPoolExecutor(len(names)) as pool:
-        found = pool.map(lambda name: _of_host(stack, name, hosts[name]), names)
-        parts = [part for parts in found for part in parts]
+        reports = pool.map(lambda name: _of_host(stack, name, hosts[name]), names)
+        parts = [part for parts in reports for part in parts]
     report = with_flow(parts, access)
     if not report.fine or report.problems:
         access.ensure_connected()

@@ -127,8 +127,10 @@ def trust(component: str, settings: Settings, authority: Path) -> Trust | None:
 
 def clickhouse_from(host: str, topology: Topology, authority: Path) -> tuple[tuple[str, int], Trust | None]:
     """Return where `host` reaches ClickHouse's HTTP interface, and how the certificate that it sees there is checked."""
-    found = topology.clickhouse_endpoint(host)
-    return (found.address, found.http_port), Trust(authority, found.address) if found.tls else None
+    endpoint = topology.clickhouse_endpoint(host)
+    return (endpoint.address, endpoint.http_port), Trust(
+        authority, endpoint.address
+    ) if endpoint.tls else None
 
 
 def url(host: str, port: int, *, tls: bool) -> str:

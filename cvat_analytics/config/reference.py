@@ -44,15 +44,15 @@ def _quoted(text: str) -> str:
 
 def sections() -> dict[str, list[str]]:
     """Return the settings' names below the headings that stand as comments in the model."""
-    found: dict[str, list[str]] = {}
+    by_title: dict[str, list[str]] = {}
     heading = ""
     for line in inspect.getsource(Settings).splitlines():
         comment, field = re.fullmatch(r"    # (.+)", line), re.match(r"    (\w+): ", line)
         if comment:
             heading = comment[1]
         elif field and field[1] in Settings.model_fields:
-            found.setdefault(heading, []).append(field[1])
-    return found
+            by_title.setdefault(heading, []).append(field[1])
+    return by_title
 
 
 def settings_page() -> str:

@@ -378,12 +378,12 @@ class Settings(BaseModel):
     @property
     def tls_by_authority(self) -> frozenset[str]:
         """Return the components, but for the gateway, that show a certificate of the stack's own authority."""
-        wanted = {
+        enabled = {
             "clickhouse": self.clickhouse_tls,
             "vector": self.vector_tls and self.vector_tls_certificate is None,
             "grafana": self.grafana_tls,
         }
-        return frozenset(component for component, tls in wanted.items() if tls)
+        return frozenset(component for component, tls in enabled.items() if tls)
 
     def listening_ports(self) -> dict[str, dict[str, int]]:
         """Return each component's ports by the setting that defines them."""

@@ -15,8 +15,8 @@ STORE = "the stack's ClickHouse"
 def error_text(error: Exception) -> str:
     """Return what an error says in one line, of ClickHouse's only what the server itself said."""
     text = " ".join(str(error).split())
-    found = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |: While executing |$)", text)
-    return (found[1] if found else text)[:300].rstrip(". ")
+    match = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |: While executing |$)", text)
+    return (match[1] if match else text)[:300].rstrip(". ")
 
 
 def _complaints() -> tuple[type[Exception], ...]:

@@ -138,8 +138,8 @@ def _connect(
     from pyinfra.api import Config, Inventory, State
     from pyinfra.api.connect import connect_all, disconnect_all
 
-    wanted = [(host.name, dict(host.data)) for host in stack.hosts if host.name in names]
-    hosts = Inventory((wanted, {}))  # type: ignore[no-untyped-call]
+    chosen = [(host.name, dict(host.data)) for host in stack.hosts if host.name in names]
+    hosts = Inventory((chosen, {}))  # type: ignore[no-untyped-call]
     state = State(hosts, Config())  # type: ignore[no-untyped-call]
     try:
         connect_all(state)

@@ -48,15 +48,15 @@ class Shell:
         if self.data.get("_sudo"):
             # the password goes in on standard input: it never stands in a command line
             command = f"sudo {'-S' if password else '-n'} -p '' -- sh -c {shlex.quote(command)}"
-        given = f"{password}\n".encode() if password and self.data.get("_sudo") else b""
-        yield from self._remote(self.client, command, given) if self.client else self._local(command, given)
+        stdin = f"{password}\n".encode() if password and self.data.get("_sudo") else b""
+        yield from self._remote(self.client, command, stdin) if self.client else self._local(command, stdin)
 
-    def _remote(self, client: SSHClient, command: str, given: bytes) -> Iterator[Output]:
+    def _remote(self, client: SSHClient, command: str, input_: bytes) -> Iterator[Output]:
         from paramiko import SSHException  # slow to import, needed for deployed stacks only
 
         try:
             stdin, stdout, stderr = client.exec_command(command, timeout=_STARTING)
-            stdin.write(given)
+            stdin.write(input_)
             stdin.channel.shutdown_write()
         except (SSHException, OSError) as error:
             raise UnreachableError(f"host {self.host}: {error}") from None
@@ -66,19 +66,19 @@ class Shell:
             if stdout.read(1):
                 return
             # the exit code comes after the end of the output: to close now would be to lose it
-            said = stderr.read().decode(errors="replace")
+            stderr_text = stderr.read().decode(errors="replace")
             code = stdout.channel.recv_exit_status()
         finally:
             stdout.channel.close()
-        self._judge(code, said)
+        self._judge(code, stderr_text)
 
-    def _local(self, command: str, given: bytes) -> Iterator[Output]:
+    def _local(self, command: str, input_: bytes) -> Iterator[Output]:
         pipe = subprocess.PIPE
         with subprocess.Popen(["sh", "-c", command], stdin=pipe, stdout=pipe, stderr=pipe) as process:
             pipes = (process.stdin, process.stdout, process.stderr)
             stdin, stdout, stderr = cast("tuple[BinaryIO, BinaryIO, BinaryIO]", pipes)
             with contextlib.suppress(BrokenPipeError):
-                stdin.write(given)
+                stdin.write(input_)
                 stdin.close()
             try:
                 yield stdout
@@ -88,11 +88,11 @@ class Shell:
                 raise
             if unread:
                 process.terminate()
-            said = stderr.read().decode(errors="replace")
+            stderr_text = stderr.read().decode(errors="replace")
         if not unread:
-            self._judge(process.returncode, said)
+            self._judge(process.returncode, stderr_text)
 
-    def _judge(self, code: int, said: str) -> None:
+    def _judge(self, code: int, stderr_text: str) -> None:
         if code:
-            last = (said.strip().splitlines() or ["it said nothing"])[-1]
+            last = (stderr_text.strip().splitlines() or ["it said nothing"])[-1]
             raise UnreachableError(f"host {self.host}: a command failed with exit code {code}: {last[:300]}")

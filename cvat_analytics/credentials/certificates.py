@@ -77,9 +77,9 @@ class Authority:
 
     def make(self) -> Pair:
         """Return the authority's own pair, made at the first call. Raises InputError when its files are damaged."""
-        found = self._found("ca")
-        if found:
-            return found
+        pair = self._found("ca")
+        if pair:
+            return pair
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cvat-analytics private CA")])
         now = datetime.now(UTC)
@@ -109,23 +109,23 @@ class Authority:
         """
         authority = self.make()
         now = now or datetime.now(UTC)
-        wanted = tuple(sorted(set(names)))
-        found = self._found(name)
+        subject_names = tuple(sorted(set(names)))
+        pair = self._found(name)
         if (
-            found
-            and found.names() == wanted
-            and found.expires - now > RENEW_BEFORE
-            and _signed(found, authority)
+            pair
+            and pair.names() == subject_names
+            and pair.expires - now > RENEW_BEFORE
+            and _signed(pair, authority)
         ):
-            return found
+            return pair
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wanted[0][:64])])
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject_names[0][:64])])
         issuer_key = serialization.load_pem_private_key(authority.key.encode(), None)
         assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - `make` writes no other kind
         certificate = (
             _builder(subject, authority.x509.subject, key.public_key(), now, CERTIFICATE_LIFETIME)
             .add_extension(
-                x509.SubjectAlternativeName([_general_name(each) for each in wanted]), critical=False
+                x509.SubjectAlternativeName([_general_name(each) for each in subject_names]), critical=False
             )
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)

@@ -161,13 +161,13 @@ def chosen(directory: Path, name: str | None = None) -> list[Path]:
     if name is None:
         return files
     names = {file: _names(file) for file in files}
-    found = [file for file in files if name.removesuffix(".json").lower() in names[file]]
-    if not found:
+    matches = [file for file in files if name.removesuffix(".json").lower() in names[file]]
+    if not matches:
         every = [each for several in names.values() for each in several]
         raise InputError(
             f"dashboard {name!r}: there is none in {directory}. {nearest(name.lower(), every)}".rstrip()
         )
-    return found
+    return matches
 
 
 def replace(file: Path, text: str) -> None:
@@ -200,14 +200,16 @@ def _wanted(
     if files:
         return [(_uid(file, read(file)), file) for file in files]
     there = grafana.list()
-    found = [each for each in there if name and name.lower() in (each.uid.lower(), each.title.lower())]
-    if len(found) > 1:
-        uids = ", ".join(each.uid for each in found)
-        raise InputError(f"dashboard {name!r}: Grafana has {len(found)} of that title; give the uid: {uids}")
-    if not found:
+    matches = [each for each in there if name and name.lower() in (each.uid.lower(), each.title.lower())]
+    if len(matches) > 1:
+        uids = ", ".join(each.uid for each in matches)
+        raise InputError(
+            f"dashboard {name!r}: Grafana has {len(matches)} of that title; give the uid: {uids}"
+        )
+    if not matches:
         hint = nearest(str(name), [each.title for each in there])
         raise InputError(f"dashboard {name!r}: neither a file nor Grafana has it. {hint}".rstrip())
-    return [(each.uid, known.get(each.uid) or _new_file(directory, each)) for each in found]
+    return [(each.uid, known.get(each.uid) or _new_file(directory, each)) for each in matches]
 
 
 def _new_file(directory: Path, dashboard: Found) -> Path:

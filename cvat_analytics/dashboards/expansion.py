@@ -77,17 +77,17 @@ def _outside_quotes(sql: str, start: int = 0) -> Iterator[tuple[int, str]]:
 
 def _arguments(sql: str, start: int, name: str) -> tuple[list[str], int]:
     """Return the arguments of the call whose opening bracket is at `start`, and the position after its end."""
-    depth, begin, found = 0, start + 1, []
+    depth, begin, arguments = 0, start + 1, []
     for position, character in _outside_quotes(sql, start):
         if character in "([{":
             depth += 1
         elif character in ")]}":
             depth -= 1
         if character == "," and depth == 1:
-            found.append(sql[begin:position])
+            arguments.append(sql[begin:position])
             begin = position + 1
         if depth == 0:
-            return [*found, sql[begin:position]], position + 1
+            return [*arguments, sql[begin:position]], position + 1
     raise ValueError(f"the bracket of {name} is never closed")
 
 
@@ -122,14 +122,14 @@ def _conditions(sql: str, values: Values) -> str:
 
 def _plain_arguments(sql: str, start: int) -> list[str]:
     """Return the arguments as the plugin's browser part finds them: by round brackets alone."""
-    depth, begin, found = 0, start + 1, []
+    depth, begin, arguments = 0, start + 1, []
     for position in range(start, len(sql)):
         depth += {"(": 1, ")": -1}.get(sql[position], 0)
         if (sql[position] == "," and depth == 1) or depth == 0:
-            found.append(sql[begin:position])
+            arguments.append(sql[begin:position])
             begin = position + 1
         if depth == 0:
-            return found
+            return arguments
     return []
 
 

@@ -53,14 +53,14 @@ def translate(dashboard: Mapping[str, Any], table: Table) -> dict[str, Any]:
 
 def texts(dashboard: Mapping[str, Any]) -> list[str]:
     """Return the texts of `dashboard` that need a translation, in the order in which they stand there, each once."""
-    found: dict[str, None] = {}
+    ordered: dict[str, None] = {}
 
     def note(text: str) -> str:
-        found[text] = None
+        ordered[text] = None
         return text
 
     _mapped(dashboard, note)
-    return list(found)
+    return list(ordered)
 
 
 def _mapped(node: Any, change: Callable[[str], str]) -> Any:

@@ -45,8 +45,8 @@ def lint(files: Iterable[Path], refusal: Refusal | None = None) -> list[Finding]
     that cannot be read as JSON.
     """
     models = [(str(file), read(file)) for file in files]
-    found = [finding for name, model in models for finding in lint_model(name, model, refusal)]
-    return found + [
+    findings = [finding for name, model in models for finding in lint_model(name, model, refusal)]
+    return findings + [
         Finding(name, *problem) for key in ("uid", "title") for name, problem in _shared(models, key)
     ]
 
@@ -135,15 +135,15 @@ def _datasources(model: Model) -> Problems:
 
 
 def _datasource(where: str, model: Model) -> Problems:
-    wanted = {"type": DATASOURCE_TYPE, "uid": DATASOURCE_UID}
+    expected = {"type": DATASOURCE_TYPE, "uid": DATASOURCE_UID}
     source = model.get("datasource")
     if source is None:
-        yield where, "it names no datasource", f"Write {json.dumps(wanted)} as its datasource"
-    elif source != wanted:
+        yield where, "it names no datasource", f"Write {json.dumps(expected)} as its datasource"
+    elif source != expected:
         yield (
             where,
             f"its datasource {json.dumps(source)} is another one",
-            f"Write {json.dumps(wanted)} instead",
+            f"Write {json.dumps(expected)} instead",
         )
 
 

@@ -70,20 +70,20 @@ def without_comments(sql: str, grammar: Grammar = NEWEST) -> str:
 def pieces(sql: str, known: Mapping[str, object]) -> Iterator[str | Call]:
     """Yield the text of a query without comments, and the calls of `known` macros in it, in order."""
     position = 0
-    while found := _NAME.search(sql, position):
-        end = found.end()
-        if found[1] not in known:
+    while match := _NAME.search(sql, position):
+        end = match.end()
+        if match[1] not in known:
             yield sql[position:end]
             position = end
             continue
-        yield sql[position : found.start()]
+        yield sql[position : match.start()]
         position = end
         if sql[end : end + 1] != "(":
-            yield Call(found[1], ())
+            yield Call(match[1], ())
         elif (close := _closing(sql, end)) is None:
-            yield Call(found[1], (), closed=False)
+            yield Call(match[1], (), closed=False)
         else:
-            yield Call(found[1], _arguments(sql[end + 1 : close]))
+            yield Call(match[1], _arguments(sql[end + 1 : close]))
             position = close + 1
     yield sql[position:]
 
@@ -134,13 +134,13 @@ def _arguments(text: str) -> tuple[str, ...]:
     text = text.strip(_SPACE)
     if not text:
         return ()
-    depth, begin, found = 0, 0, []
+    depth, begin, arguments = 0, 0, []
     for position, mark in _marks(text, 0):
         depth += {"(": 1, ")": -1}.get(mark, 0)
         if mark == "," and depth == 0:
-            found.append(text[begin:position].strip(_SPACE))
+            arguments.append(text[begin:position].strip(_SPACE))
             begin = position + 1
-    return (*found, text[begin:].strip(_SPACE))
+    return (*arguments, text[begin:].strip(_SPACE))
 
 
 def interpolate_before_4_19(sql: str, macros: Macros) -> str:
@@ -148,9 +148,9 @@ def interpolate_before_4_19(sql: str, macros: Macros) -> str:
     # a longer name first, so that no shorter one takes its beginning
     for name in sorted(macros, key=lambda name: (-len(name), name)):
         before = sql
-        for found in re.finditer(rf"\$__{name}(?![A-Za-z0-9_])", before):
-            arguments, length = _plain_arguments(before[found.end() :])
-            called = before[found.start() : found.end() + length]
+        for match in re.finditer(rf"\$__{name}(?![A-Za-z0-9_])", before):
+            arguments, length = _plain_arguments(before[match.end() :])
+            called = before[match.start() : match.end() + length]
             sql = sql.replace(called, macros[name](arguments))
     return sql
 
@@ -158,12 +158,12 @@ def interpolate_before_4_19(sql: str, macros: Macros) -> str:
 def _plain_arguments(text: str) -> tuple[list[str], int]:
     if not text.startswith("("):
         return [], 0
-    depth, begin, found = 0, 1, []
+    depth, begin, arguments = 0, 1, []
     for position, mark in enumerate(text):
         depth += {"(": 1, ")": -1}.get(mark, 0)
         if depth == 0 or (mark == "," and depth == 1):
-            found.append(text[begin:position].strip(_SPACE))
+            arguments.append(text[begin:position].strip(_SPACE))
             begin = position + 1
         if depth == 0:
-            return found, begin
+            return arguments, begin
     raise ValueError("a macro's bracket is never closed")

@@ -68,11 +68,11 @@ def differences(sql: str) -> list[tuple[str, str]]:
 
 def _called(sql: str) -> set[str]:
     """Return the names of the macros in a query; an argument is looked into as well."""
-    found: set[str] = set()
+    names: set[str] = set()
     for piece in pieces(without_comments(sql), table(_TIMES)):
         if isinstance(piece, Call):
-            found |= {piece.name, *(name for argument in piece.arguments for name in _called(argument))}
-    return found
+            names |= {piece.name, *(name for argument in piece.arguments for name in _called(argument))}
+    return names
 
 
 def _outcome(expand: Callable[[], str]) -> str | None:

@@ -23,8 +23,8 @@ class TimeRange:
 
     def interval(self, points: int) -> timedelta:
         """Return the width of one of about `points` intervals, rounded to what people read easily, as Grafana rounds it."""
-        wanted = (self.end - self.start).total_seconds() / max(points, 1)
-        return timedelta(seconds=next((width for limit, width in _WIDTHS if wanted < limit), 365 * 86400))
+        step = (self.end - self.start).total_seconds() / max(points, 1)
+        return timedelta(seconds=next((width for limit, width in _WIDTHS if step < limit), 365 * 86400))
 
 
 _HOUR, _DAY = 3600, 86400

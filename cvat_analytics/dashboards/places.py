@@ -27,5 +27,5 @@ def name_of(panel: Model) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint at the nearest known name, or nothing."""
-    found = difflib.get_close_matches(name, list(known), n=1)
-    return f"Did you mean {found[0]!r}?" if found else ""
+    matches = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {matches[0]!r}?" if matches else ""

@@ -26,15 +26,15 @@ def tidied(model: Model, reference: Model | None = None) -> dict[str, Any]:
     and annotations by name, queries by refId.
     """
     before: Model = reference or {}
-    found = {key: value for key, value in model.items() if key not in defaults.INSTANCE_KEYS}
-    found = _reduced(found, defaults.DASHBOARD, before)
-    if found.get("links"):
-        found["links"] = [
+    reduced = {key: value for key, value in model.items() if key not in defaults.INSTANCE_KEYS}
+    reduced = _reduced(reduced, defaults.DASHBOARD, before)
+    if reduced.get("links"):
+        reduced["links"] = [
             _reduced(link, defaults.DASHBOARD_LINK, _match(before.get("links", []), "title", link))
-            for link in found["links"]
+            for link in reduced["links"]
         ]
     references = {panel.get("id"): panel for panel in panels(before)}
-    found["panels"] = [_panel(each, references) for each in _in_order(model.get("panels", []), references)]
+    reduced["panels"] = [_panel(each, references) for each in _in_order(model.get("panels", []), references)]
     variables = [
         _variable(each, _match(_list(before, "templating"), "name", each))
         for each in _list(model, "templating")
@@ -47,10 +47,10 @@ def tidied(model: Model, reference: Model | None = None) -> dict[str, Any]:
     ]
     for name, items in (("templating", variables), ("annotations", annotations)):
         if items or name in before:
-            found[name] = {"list": items}
+            reduced[name] = {"list": items}
         else:
-            found.pop(name, None)
-    return found
+            reduced.pop(name, None)
+    return reduced
 
 
 def tidy_sql(sql: str) -> str:
@@ -88,15 +88,15 @@ def _list(model: Model, name: str) -> list[dict[str, Any]]:
     return list(model.get(name, {}).get("list", []))
 
 
-def _match(items: Sequence[Model], key: str, wanted: Model) -> Model:
-    """Return that one of `items` which has the same `key` as `wanted`, or nothing."""
-    return next((item for item in items if item.get(key) == wanted.get(key)), {})
+def _match(items: Sequence[Model], key: str, model: Model) -> Model:
+    """Return that one of `items` which has the same `key` as `model`, or nothing."""
+    return next((item for item in items if item.get(key) == model.get(key)), {})
 
 
-def _in_order(given: Sequence[Model], references: Mapping[Any, Model]) -> list[Model]:
+def _in_order(items: Sequence[Model], references: Mapping[Any, Model]) -> list[Model]:
     """Return the panels in the order of the file, and behind them the new ones; where they stand is said by gridPos."""
     order = {id_: position for position, id_ in enumerate(references)}
-    return sorted(given, key=lambda panel: order.get(panel.get("id"), len(order)))
+    return sorted(items, key=lambda panel: order.get(panel.get("id"), len(order)))
 
 
 def _panel(model: Model, references: Mapping[Any, Model]) -> dict[str, Any]:

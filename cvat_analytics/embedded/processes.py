@@ -77,11 +77,11 @@ class Processes:
         while not is_ready(part.ready_url):
             if process.poll() is not None:
                 raise CvatAnalyticsError(
-                    f"{part.name} ended at once (exit code {process.returncode}). {self._last_words(part.name)}"
+                    f"{part.name} ended at once (exit code {process.returncode}). {self._log_tail(part.name)}"
                 )
             if time.monotonic() > deadline:
                 raise CvatAnalyticsError(
-                    f"{part.name} was not ready within {timeout:.0f} s. {self._last_words(part.name)}"
+                    f"{part.name} was not ready within {timeout:.0f} s. {self._log_tail(part.name)}"
                 )
             time.sleep(0.05)
         return True
@@ -112,7 +112,7 @@ class Processes:
             return {}
         return note
 
-    def _last_words(self, name: str) -> str:
+    def _log_tail(self, name: str) -> str:
         try:
             lines = self.log(name).read_text(errors="replace").splitlines()[-5:]
         except FileNotFoundError:

@@ -59,12 +59,12 @@ def environment(topology: Topology, embedded: bool = False) -> Environment:
     notes: list[str] = []
 
     def address(host: str, listens: Sequence[str], what: str, setting: str) -> str:
-        found = reachable(settings[host], host, listens)
-        if found == LOOPBACK and not embedded:
+        endpoint = reachable(settings[host], host, listens)
+        if endpoint == LOOPBACK and not embedded:
             notes.append(
                 f"{what} listens on {LOOPBACK} only, which a CVAT on another machine or in a container does not reach: set {setting!r}"
             )
-        return found
+        return endpoint
 
     values = {
         "CVAT_ANALYTICS": "1",
@@ -211,15 +211,15 @@ def services(compose: str, where: str) -> tuple[str, ...]:
     """
     try:
         document = yaml.safe_load(compose)
-        found = {name: dict(service or {}) for name, service in document["services"].items()}
+        described = {name: dict(service or {}) for name, service in document["services"].items()}
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError):
         raise InputError(f"{where}: is not a docker-compose.yml; give that of your CVAT") from None
-    server = found.get("cvat_server")
+    server = described.get("cvat_server")
     if server is None:
         raise InputError(f"{where}: has no service cvat_server; give the docker-compose.yml of your CVAT")
     # every service that runs CVAT's backend has the same image as the server
-    backend = [name for name, service in found.items() if service.get("image") == server.get("image")]
-    return tuple(backend) + tuple(name for name in (PROXY, *STOCK_SERVICES) if name in found)
+    backend = [name for name, service in described.items() if service.get("image") == server.get("image")]
+    return tuple(backend) + tuple(name for name in (PROXY, *STOCK_SERVICES) if name in described)
 
 
 def as_compose(

@@ -12,14 +12,14 @@ from cvat_analytics.store.event_columns import COLUMNS, OPTIONAL
 _OTHER_NAMES = {"access_token_id": "api_token"}
 
 
-def match(found: Mapping[str, str], where: str, leave_out: Iterable[str] = ()) -> dict[str, str]:
+def match(columns: Mapping[str, str], where: str, leave_out: Iterable[str] = ()) -> dict[str, str]:
     """Return for each event column that `where` delivers the name that it has there.
 
-    `found` has each column's type, or an empty text where everything is text; `leave_out` names columns that are not
+    `columns` has each column's type, or an empty text where everything is text; `leave_out` names columns that are not
     wanted. Raises InputError naming every column that is missing, unknown, or of a type whose values could not be kept.
     """
     unwanted = set(leave_out)
-    mistakes = [f"has no column {name!r} to leave out" for name in sorted(unwanted - set(found))]
+    mistakes = [f"has no column {name!r} to leave out" for name in sorted(unwanted - set(columns))]
     mistakes += [
         f"column {name!r} is part of every event and cannot be left out" for name in unwanted & set(COLUMNS)
     ]
@@ -27,21 +27,21 @@ def match(found: Mapping[str, str], where: str, leave_out: Iterable[str] = ()) -
         column: theirs
         for column in COLUMNS
         for theirs in (column, _OTHER_NAMES.get(column, ""))
-        if theirs in found and theirs not in unwanted
+        if theirs in columns and theirs not in unwanted
     }
     missing = [column for column in COLUMNS if column not in names and column not in OPTIONAL]
     if missing:
-        mistakes.append(f"lacks {_list('column', missing)}; it has {', '.join(found) or 'none'}")
-    unknown = [name for name in found if name not in names.values() and name not in unwanted]
+        mistakes.append(f"lacks {_list('column', missing)}; it has {', '.join(columns) or 'none'}")
+    unknown = [name for name in columns if name not in names.values() and name not in unwanted]
     if unknown and not missing:
         mistakes.append(
             f"has {_list('column', unknown)}, for which there is no place. If that data is not needed, say so with "
             + " ".join(f"--leave-out {name}" for name in unknown)
         )
     mistakes += [
-        f"column {theirs!r} has type {found[theirs]}, where {COLUMNS[column]} is expected"
+        f"column {theirs!r} has type {columns[theirs]}, where {COLUMNS[column]} is expected"
         for column, theirs in names.items()
-        if found[theirs] and not _fits(found[theirs], COLUMNS[column])
+        if columns[theirs] and not _fits(columns[theirs], COLUMNS[column])
     ]
     if mistakes:
         raise InputError(
@@ -62,9 +62,9 @@ def _fits(theirs: str, ours: str) -> bool:
     if nullable and not ours.startswith("Nullable"):
         return False
     kind = nullable[1] if nullable else plain
-    wanted = ours.removeprefix("Nullable(").removesuffix(")") if ours.startswith("Nullable") else ours
-    if wanted.startswith("UInt"):
-        return kind.startswith("UInt") and int(kind[4:]) <= int(wanted[4:])
-    if wanted.startswith("DateTime64"):
+    target = ours.removeprefix("Nullable(").removesuffix(")") if ours.startswith("Nullable") else ours
+    if target.startswith("UInt"):
+        return kind.startswith("UInt") and int(kind[4:]) <= int(target[4:])
+    if target.startswith("DateTime64"):
         return bool(re.match(r"DateTime(64\([0-3]\b|\(|$)", kind))
-    return kind == wanted
+    return kind == target

@@ -150,11 +150,11 @@ class Copy:
 
     def notes(self) -> list[str]:
         """Return what is remarkable about the source's days, one sentence each."""
-        found = []
+        remarks = []
         if not self.days and not self.expired:
-            found.append(f"{self.source.where}: the table has no events; there is nothing to import")
+            remarks.append(f"{self.source.where}: the table has no events; there is nothing to import")
         if self.expired:
-            found.append(
+            remarks.append(
                 f"{sum(self.expired.values())} rows before {_iso(max(self.expired))} (inclusive) are older than the setting "
                 "'events_retention' keeps events; they are left where they are"
             )
@@ -164,7 +164,7 @@ class Copy:
             ([day for day in self.days if day > today], "in the future"),
         ):
             if days:
-                found.append(
+                remarks.append(
                     f"{sum(self.days[day] for day in days)} rows have a time {when} ({_iso(min(days))} to {_iso(max(days))}), "
                     "from a wrong clock; they are imported as they are"
                 )
@@ -172,10 +172,10 @@ class Copy:
         if plausible:
             empty = (max(plausible) - min(plausible)).days + 1 - len(plausible)
             if empty:
-                found.append(
+                remarks.append(
                     f"{empty} days between {min(plausible):%Y-%m-%d} and {max(plausible):%Y-%m-%d} have no events"
                 )
-        return found
+        return remarks
 
 
 def plan(source: Table, target: Table, key: str, retention: timedelta | None, chunk_rows: int = ROWS) -> Copy:

@@ -108,13 +108,13 @@ def _native_columns(path: Path) -> dict[str, str]:
     https://clickhouse.com/docs/interfaces/formats/Native: the numbers of columns and rows, then of each column its name,
     its type and its values. Fixed widths and texts are all that CVAT's events have.
     """
-    found: dict[str, str] = {}
+    types: dict[str, str] = {}
     with path.open("rb", buffering=_BLOCK) as file:
         try:
             columns, rows = _number(file), _number(file)
             for _ in range(columns):
                 name = file.read(_number(file)).decode()
-                found[name] = kind = file.read(_number(file)).decode()
+                types[name] = kind = file.read(_number(file)).decode()
                 plain = re.sub(r"Nullable\((.*)\)", r"\1", kind)
                 if not name.isidentifier() or not plain:
                     return {}
@@ -127,10 +127,10 @@ def _native_columns(path: Path) -> dict[str, str]:
                     file.seek(rows * width, os.SEEK_CUR)
                 else:
                     # `match` refuses a type like this; what comes after it cannot be found
-                    return found
+                    return types
         except (EOFError, UnicodeDecodeError, ValueError, OverflowError, OSError):
             return {}
-        return found if file.tell() <= path.stat().st_size else {}
+        return types if file.tell() <= path.stat().st_size else {}
 
 
 _WIDTHS = {"UInt8": 1, "UInt16": 2, "UInt32": 4, "UInt64": 8, "Int64": 8, "DateTime": 4, "DateTime64": 8}

@@ -58,17 +58,17 @@ class _Database:
 
     def engine(self, table: str) -> str:
         """Return the engine of `table`, or nothing when there is no such table."""
-        found = self.client.query(
+        rows = self.client.query(
             "SELECT engine FROM system.tables WHERE database = {database:String} AND name = {table:String}",
             parameters={"database": self.name, "table": table},
         ).result_rows
-        return str(found[0][0]) if found else ""
+        return str(rows[0][0]) if rows else ""
 
     def count_type(self, table: str) -> str:
         """Return the type of the column `count` of `table`, or nothing when there is no such table."""
         query = "SELECT type FROM system.columns WHERE database = {database:String} AND table = {table:String} AND name = 'count'"
-        found = self.client.query(query, parameters={"database": self.name, "table": table}).result_rows
-        return str(found[0][0]) if found else ""
+        rows = self.client.query(query, parameters={"database": self.name, "table": table}).result_rows
+        return str(rows[0][0]) if rows else ""
 
     def run(self, statement: str) -> None:
         """Execute a statement, unqualified tables being those of this database."""

@@ -42,12 +42,12 @@ class Range:
 
 def ranges(days: Mapping[int, int], rows: int) -> list[Range]:
     """Return `days` in order, as ranges of about `rows` rows; one day is never divided."""
-    found: list[dict[int, int]] = []
+    histograms: list[dict[int, int]] = []
     for day in sorted(days):
-        if not found or sum(found[-1].values()) + days[day] > rows:
-            found.append({})
-        found[-1][day] = days[day]
-    return [Range(each) for each in found]
+        if not histograms or sum(histograms[-1].values()) + days[day] > rows:
+            histograms.append({})
+        histograms[-1][day] = days[day]
+    return [Range(each) for each in histograms]
 
 
 def _date(day: int) -> str:
@@ -165,8 +165,10 @@ def find(
                 f"{where}: there is no table {database}.{name}{'. ' + fix if fix else ''}"
             ) from None
     # what `SELECT *` does not show is computed from the rest
-    found = {row[0]: row[1] for row in described if row[2] not in ("MATERIALIZED", "ALIAS")}
-    return Table(client, database, name, match(found, f"{where}, table {database}.{name}", leave_out), where)
+    columns = {row[0]: row[1] for row in described if row[2] not in ("MATERIALIZED", "ALIAS")}
+    return Table(
+        client, database, name, match(columns, f"{where}, table {database}.{name}", leave_out), where
+    )
 
 
 def engine(table: Table) -> tuple[str, str]:

@@ -81,12 +81,12 @@ class Buffers:
             'for each in */; do [ -f "$each/note" ] || continue\n'
             'echo "$(du -sb "$each" | cut -f 1) ${each%/} $(cat "$each/note")"; done'
         )
-        found = []
+        buffers = []
         for line in listing.splitlines():
             size, name, note = line.split(" ", 2)
             values = json.loads(note)
             since = values["since"] and datetime.fromisoformat(values["since"])
-            found.append(
+            buffers.append(
                 Kept(
                     name,
                     values["sink"],
@@ -96,13 +96,13 @@ class Buffers:
                     int(size),
                 )
             )
-        return sorted(found, key=lambda each: (each.at, each.name))
+        return sorted(buffers, key=lambda each: (each.at, each.name))
 
     def refusal(self, sink: str) -> Refusal | None:
         """Return what ClickHouse refuses of `sink` now. Raises CvatAnalyticsError when it cannot be asked."""
         here = self._place.shell.run("hostname").strip()
-        found = [each for each in flow.refusals(self._access) if each.sink == sink and each.host == here]
-        return found[0] if found else None
+        matching = [each for each in flow.refusals(self._access) if each.sink == sink and each.host == here]
+        return matching[0] if matching else None
 
     def plan(self, sink: str) -> tuple[Kept, Refusal | None]:
         """Return what `set_aside` would begin or complete, and what is refused. Raises InputError when there is nothing to do."""
@@ -139,16 +139,16 @@ class Buffers:
         begin: datetime = empty.astimezone(UTC) - _MARGIN
         return begin.replace(minute=0, second=0, microsecond=0)
 
-    def set_aside(self, wanted: Kept) -> Kept:
+    def set_aside(self, buffer: Kept) -> Kept:
         """Move the buffer away while Vector stands still, and let Vector go on. What was done before is not done again."""
-        if wanted.state == "begun":
-            self._note(wanted)
+        if buffer.state == "begun":
+            self._note(buffer)
             self._place.stop()
-            self._swap(wanted, out=wanted)
-            wanted = replace(wanted, state="moved" if wanted.sink == "events" else "kept")
-            self._note(wanted)
+            self._swap(buffer, out=buffer)
+            buffer = replace(buffer, state="moved" if buffer.sink == "events" else "kept")
+            self._note(buffer)
         self._place.start()
-        return wanted
+        return buffer
 
     def replay(self, moved: Kept) -> tuple[Replay, bool]:
         """Return the replay that inserts again what waited in `moved`, and whether the journal has all of it."""
@@ -164,10 +164,10 @@ class Buffers:
 
     def put_back(self, name: str) -> Kept | None:
         """Give a kept buffer back to Vector; the one that was there is kept instead, and returned."""
-        wanted = self.named(name)
-        if wanted.unfinished:
+        buffer = self.named(name)
+        if buffer.unfinished:
             raise InputError(
-                f"{name}: is being set aside. Complete that first: `cvat-analytics buffer set-aside {wanted.sink}`"
+                f"{name}: is being set aside. Complete that first: `cvat-analytics buffer set-aside {buffer.sink}`"
             )
         directory = shlex.quote(f"{self._kept}/{name}")
         moved = [f"[ -e {directory}/{kept} ]" for kept in _LAYOUTS]
@@ -175,10 +175,10 @@ class Buffers:
         present = None
         if there:
             now = datetime.now(UTC).replace(microsecond=0)
-            present = Kept(f"{wanted.sink}-{now:%Y%m%dT%H%M%SZ}", wanted.sink, now, None, "kept", 0)
+            present = Kept(f"{buffer.sink}-{now:%Y%m%dT%H%M%SZ}", buffer.sink, now, None, "kept", 0)
             self._note(present)
             self._place.stop()
-            self._swap(wanted, out=present, into=wanted)
+            self._swap(buffer, out=present, into=buffer)
         # cut off after the buffer had been moved, it has a note and nothing else
         self._place.shell.run(f"rm -f {directory}/note {directory}/note.new && rmdir {directory}")
         self._place.start()
@@ -186,22 +186,22 @@ class Buffers:
 
     def named(self, name: str) -> Kept:
         """Return the kept buffer of that name. Raises InputError when there is none."""
-        found = {each.name: each for each in self.kept()}
-        if name not in found:
-            there = ", ".join(found) or "none"
+        buffers = {each.name: each for each in self.kept()}
+        if name not in buffers:
+            there = ", ".join(buffers) or "none"
             raise InputError(f"there is no buffer {name!r} set aside on {self._place.host}; there is {there}")
-        return found[name]
+        return buffers[name]
 
     def purge(self, name: str) -> None:
         """Remove a kept buffer for good."""
         self._place.shell.run(f"rm -rf -- {shlex.quote(f'{self._kept}/{self.named(name).name}')}")
 
-    def _swap(self, wanted: Kept, *, out: Kept, into: Kept | None = None) -> None:
+    def _swap(self, buffer: Kept, *, out: Kept, into: Kept | None = None) -> None:
         """Move the present buffer to `out` where that is not done, then, if given, `into` to its place."""
         data = self._place.data
         lines = ["set -e"]
         for kept, place in _LAYOUTS.items():
-            present = shlex.quote(f"{data}/{place}/{wanted.sink}")
+            present = shlex.quote(f"{data}/{place}/{buffer.sink}")
             away = shlex.quote(f"{self._kept}/{out.name}/{kept}")
             lines.append(f"if [ -e {present} ] && ! [ -e {away} ]; then mv {present} {away}; fi")
             if into:

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from cvat_analytics.api import filters as filtering
 from cvat_analytics.api import queries
-from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.clickhouse import ClickHouse
 from cvat_analytics.api.config import ClickHouseConfig
+from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import Problem, reason
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.access import Access
@@ -23,7 +23,7 @@ from cvat_analytics.connect.access import Access
 Progress = Callable[[float], None]
 """Is told how much of the work is done, from 0 to 1."""
 
-_OPERATOR = Caller(key="operator", id=None, name="operator", admin=True)
+_OPERATOR = Principal(key="operator", id=None, name="operator", admin=True)
 # The events API's profile (templates/clickhouse/users.xml.j2): by itself the administrator sees a repeated event twice.
 # https://clickhouse.com/docs/operations/settings/settings-profiles
 _AS_A_READER = {"profile": "cvat_export"}
@@ -48,7 +48,7 @@ def _option(field: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def to_file(access: Access, wanted: filtering.Selection, form: str, path: Path, progress: Progress) -> int:
+def to_file(access: Access, selection: filtering.Selection, form: str, path: Path, progress: Progress) -> int:
     """Write the events into `path` and return its size in bytes. The file appears when it is complete, not before.
 
     Raises InputError when the file cannot be written, CvatAnalyticsError when ClickHouse gives up.
@@ -59,7 +59,7 @@ def to_file(access: Access, wanted: filtering.Selection, form: str, path: Path, 
     part = target.with_name(f".{target.name}.part") if plain else target
     try:
         with part.open("wb") as file:
-            size = to_stream(access, wanted, form, file, progress)
+            size = to_stream(access, selection, form, file, progress)
         if plain:
             part.replace(target)
         return size
@@ -71,14 +71,14 @@ def to_file(access: Access, wanted: filtering.Selection, form: str, path: Path, 
 
 
 def to_stream(
-    access: Access, wanted: filtering.Selection, form: str, file: BinaryIO, progress: Progress
+    access: Access, selection: filtering.Selection, form: str, file: BinaryIO, progress: Progress
 ) -> int:
     """Write the events into `file` and return their size in bytes.
 
     Raises CvatAnalyticsError when ClickHouse gives up: what is written then is only a part.
     """
     size = 0
-    for piece in _pieces(access, wanted, form, progress):
+    for piece in _pieces(access, selection, form, progress):
         file.write(piece)
         size += len(piece)
     file.flush()
@@ -86,7 +86,7 @@ def to_stream(
     return size
 
 
-def _pieces(access: Access, wanted: filtering.Selection, form: str, progress: Progress) -> Iterator[bytes]:
+def _pieces(access: Access, selection: filtering.Selection, form: str, progress: Progress) -> Iterator[bytes]:
     host, port = access.clickhouse.address
     clickhouse = ClickHouse(
         ClickHouseConfig(
@@ -99,11 +99,11 @@ def _pieces(access: Access, wanted: filtering.Selection, form: str, progress: Pr
         )
     )
     query_id = f"export-{uuid.uuid4()}"
-    sql = queries.statement(wanted, queries.FORMATS[form])
-    with clickhouse.ask(sql, wanted.parameters, query_id=query_id) as answer:
-        told = time.monotonic()
+    sql = queries.statement(selection, queries.FORMATS[form])
+    with clickhouse.ask(sql, selection.parameters, query_id=query_id) as answer:
+        reported_at = time.monotonic()
         for piece in answer.pieces():
             yield piece
-            if time.monotonic() - told > 0.5:
-                told = time.monotonic()
+            if time.monotonic() - reported_at > 0.5:
+                reported_at = time.monotonic()
                 progress(queries.progress(clickhouse, query_id) or 0.0)

@@ -115,12 +115,12 @@ class DeadLetters:
 
     def letter(self, id: str) -> Letter:
         """Return one letter. Raises InputError when none, or more than one, has an id that begins so."""
-        found = self.letters(Choice(ids=[id]), 2)
-        if not found:
+        matching = self.letters(Choice(ids=[id]), 2)
+        if not matching:
             raise InputError(f"there is no dead letter {id}: `cvat-analytics dead-letters list` shows them")
-        if len(found) > 1:
+        if len(matching) > 1:
             raise InputError(f"more than one dead letter's id begins with {id}: give more of it")
-        return found[0]
+        return matching[0]
 
     def count(self, choice: Choice) -> tuple[int, datetime | None]:
         """Return how many letters there are, and when the last of them came."""

@@ -278,15 +278,15 @@ def _elements(text: str) -> list[str]:
     if not text.startswith("["):
         return []
     decoder = json.JSONDecoder(parse_constant=_refused)
-    found, position = [], 1
+    elements, position = [], 1
     try:
         while True:
             begin = _after_space(text, position)
             _, end = decoder.raw_decode(text, begin)
-            found.append(text[begin:end])
+            elements.append(text[begin:end])
             position = _after_space(text, end)
             if text[position] == "]":
-                return found if position == len(text) - 1 else []
+                return elements if position == len(text) - 1 else []
             if text[position] != ",":
                 return []
             position += 1

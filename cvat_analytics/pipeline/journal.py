@@ -162,17 +162,17 @@ def _files(
         match = _NAME.fullmatch(name)
         if match and arrival(name):
             parts.setdefault(match[1], []).append(Part(name, sizes[name], partial(opened, name, sizes[name])))
-    found = []
+    files = []
     for name, of_hour in parts.items():
         begin, end = arrival(name) or (datetime.min, datetime.max)
         once = of_hour[:1] if len(of_hour) > 1 and _ends_with(of_hour[0], of_hour[1]) else of_hour
-        found.append(File(name, begin, end, tuple(once)))
-    if not found:
+        files.append(File(name, begin, end, tuple(once)))
+    if not files:
         raise InputError(
             f"journal {where}: has no file events-YYYY-MM-DDTHH.jsonl, packed or not. Is it the right directory, and has Vector "
             "received anything?"
         )
-    return sorted(found, key=lambda file: (file.begin, file.name))
+    return sorted(files, key=lambda file: (file.begin, file.name))
 
 
 def _ends_with(packed: Part, plain: Part) -> bool:
@@ -207,12 +207,12 @@ def refuse_foreign(file: File) -> None:
         except FileNotFoundError:  # told where it is read for good
             continue
         lines = Lines(part.name, _nobody)
-        found = [
+        foreign = [
             line for text, _ in unpacked(part.name, io.BytesIO(head), _nobody) for line in lines.of(text, 0)
         ]
-        if any(EVENT.match(line) for line in found) or not head:
+        if any(EVENT.match(line) for line in foreign) or not head:
             continue
-        if found:
+        if foreign:
             raise InputError(f"journal file {part.name}: holds something else than events. Move it away")
         if not could_be(part.name, head):
             raise InputError(f"journal file {part.name}: is not what its name says. Move it away")

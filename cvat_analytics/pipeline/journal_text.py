@@ -165,19 +165,19 @@ class _Window:
         """Go on to the next member that begins after this place; return how many bytes are passed over."""
         begin = self.offset
         while self.fill():
-            found = self.next_member(1 if self.offset == begin else 0)
-            self.advance(self.safe if found is None else found)
-            if found is not None:
+            member = self.next_member(1 if self.offset == begin else 0)
+            self.advance(self.safe if member is None else member)
+            if member is not None:
                 break
         return self.offset - begin
 
     def next_member(self, start: int) -> int | None:
         """Return where a member begins, from `start` on. Four bytes prove nothing: an event must begin there."""
-        for found in _HEADER.finditer(self.data, start, min(self.safe + 3, len(self.data))):
+        for match in _HEADER.finditer(self.data, start, min(self.safe + 3, len(self.data))):
             trial = zlib.decompressobj(wbits=31)
             try:
-                if trial.decompress(self.data[found.start() : found.start() + _LOOK_AHEAD], 1) == b"{":
-                    return found.start()
+                if trial.decompress(self.data[match.start() : match.start() + _LOOK_AHEAD], 1) == b"{":
+                    return match.start()
             except zlib.error:
                 continue
         return None
@@ -242,7 +242,7 @@ class Lines:
         """Return the events of a line, or whatever it is; nearly always it is one event."""
         if line.startswith(b"{") and not _BEGIN.search(line, 1):
             return [line]
-        begins = [found.start() for found in _BEGIN.finditer(line)]
+        begins = [match.start() for match in _BEGIN.finditer(line)]
         if not begins or begins == [0] or _is_event(line):
             return [line]
         pieces = [

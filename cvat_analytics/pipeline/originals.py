@@ -65,8 +65,8 @@ def on_host(shell: Shell, directory: str) -> Place:
 
     def having(names: Sequence[str]) -> list[str]:
         quoted = " ".join(shlex.quote(f"{directory}/{name}") for name in names)
-        found = shell.run(f'for file in {quoted}; do [ ! -f "$file" ] || echo "$file"; done')
-        return [line.rpartition("/")[2] for line in found.splitlines()]
+        existing = shell.run(f'for file in {quoted}; do [ ! -f "$file" ] || echo "$file"; done')
+        return [line.rpartition("/")[2] for line in existing.splitlines()]
 
     return Place(
         f"{directory} on {shell.host}",
@@ -91,9 +91,9 @@ class Originals:
             looked += [f"{place.name}/{name}" for name in names]
             for name in names:
                 with place.open(name) as stream:
-                    found = _search(_pieces(stream, name), sha256)
-                    if found is not None:
-                        return found
+                    original = _search(_pieces(stream, name), sha256)
+                    if original is not None:
+                        return original
         where = ", ".join(looked) or f"no such file in {', '.join(place.name for place in self._places)}"
         raise MissingOriginal(
             f"the whole original (SHA-256 {sha256}) is not in {file} any more, or damaged there ({where}): only its beginning "
@@ -120,15 +120,15 @@ def _pieces(stream: Stream, name: str) -> Iterator[bytes]:
 
 def _search(pieces: Iterator[bytes], sha256: str) -> bytes | None:
     """Return the original with this digest out of lines, and read them to their end."""
-    mark, found, parts = f'"{sha256}"'.encode(), None, list[bytes]()
+    mark, original, parts = f'"{sha256}"'.encode(), None, list[bytes]()
     for piece in pieces:
         *ends, rest = piece.split(b"\n")
         for end in ends:
             line, parts = b"".join([*parts, end]), []
-            if found is None and mark in line:
-                found = _original(line, sha256)
+            if original is None and mark in line:
+                original = _original(line, sha256)
         parts.append(rest)
-    return found
+    return original
 
 
 def _original(line: bytes, sha256: str) -> bytes | None:

@@ -33,8 +33,8 @@ class Refused:
     def add(self, line: bytes, error: DatabaseError) -> None:
         """Take a row with what ClickHouse says of it. Raises `error` when that is not about the row, and CvatAnalyticsError
         when there are too many for it to be."""
-        found = re.search(r"\bcode:? (\d+)", str(error), re.IGNORECASE)
-        if found is None or int(found[1]) in _NOT_OF_A_ROW:
+        match = re.search(r"\bcode:? (\d+)", str(error), re.IGNORECASE)
+        if match is None or int(match[1]) in _NOT_OF_A_ROW:
             raise error
         words = error_text(error)
         if len(self.rows) >= MOST:

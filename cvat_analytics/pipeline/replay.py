@@ -62,12 +62,12 @@ class Range:
 
     def select(self, lines: Sequence[bytes]) -> tuple[list[bytes], int]:
         """Return those of `lines` that are such events, and the number of lines that are no events at all."""
-        found = [(line, match[1]) for line in lines if (match := EVENT.match(line))]
-        strange = len(lines) - len(found)
+        events = [(line, match[1]) for line in lines if (match := EVENT.match(line))]
+        strange = len(lines) - len(events)
         if self.by == "arrival":
-            return [line for line, _ in found], strange
+            return [line for line, _ in events], strange
         first, last = text(self.since).encode(), text(self.until).encode() if self.until else b"9"
-        return [line for line, moment in found if first <= moment < last], strange
+        return [line for line, moment in events if first <= moment < last], strange
 
     def key(self, source: str) -> str:
         """Return what names a replay of these events from `source` in the ledger."""
@@ -111,7 +111,7 @@ class Replay:
         return outcome
 
     def _batches(self, outcome: Outcome, done: dict[str, int], progress: Progress) -> Iterator[Batch]:
-        told = 0
+        size_done = 0
         for file in self.files:
             lines: list[bytes] = []
             passed, size, skip = 0, 0, done.get(file.name, 0)
@@ -119,19 +119,19 @@ class Replay:
             for block in file.blocks(outcome.damages.append):
                 fresh = block.lines[max(0, skip - passed) :]
                 passed += len(block.lines)
-                found, strange = self.range.select(fresh)
+                events, strange = self.range.select(fresh)
                 if strange:
                     outcome.strange += strange
                     outcome.damages.append(
                         Damage(file.name, block.offset, f"{strange} lines near here are no events")
                     )
-                lines += found
-                size += sum(map(len, found))
+                lines += events
+                size += sum(map(len, events))
                 if len(lines) >= self.batch_lines or size >= BATCH_BYTES:
                     yield Batch(file.name, passed, lines, block.offset)
                     lines, size = [], 0
-                    progress(told + block.offset)
+                    progress(size_done + block.offset)
             if passed > skip:
                 yield Batch(file.name, passed, lines, file.size)
-            told += file.size
-            progress(told)
+            size_done += file.size
+            progress(size_done)

@@ -36,7 +36,7 @@ class Rule:
 
 def rules(settings: Settings) -> list[Rule]:
     """Return the rules with the settings' limits."""
-    found = "{{ $values.A.Value }}"
+    value = "{{ $values.A.Value }}"
     quarter, week, once = timedelta(minutes=15), timedelta(days=7), timedelta(0)
     return [
         Rule(
@@ -46,7 +46,7 @@ def rules(settings: Settings) -> list[Rule]:
             "gt",
             settings.alert_silence // timedelta(minutes=1),
             once,
-            f"No event has arrived from CVAT for {found} minutes of working hours.",
+            f"No event has arrived from CVAT for {value} minutes of working hours.",
         ),
         Rule(
             "exceptions",
@@ -55,7 +55,7 @@ def rules(settings: Settings) -> list[Rule]:
             "gt",
             settings.alert_exceptions,
             once,
-            f"{found} exceptions in 15 minutes, more than five times the usual number.",
+            f"{value} exceptions in 15 minutes, more than five times the usual number.",
         ),
         # the smoke test makes a dead letter and takes it away again
         Rule(
@@ -65,7 +65,7 @@ def rules(settings: Settings) -> list[Rule]:
             "gt",
             0,
             timedelta(minutes=2),
-            f"{found} events could not be stored as such in 15 minutes; they are kept as dead letters.",
+            f"{value} events could not be stored as such in 15 minutes; they are kept as dead letters.",
         ),
         Rule(
             "vector",
@@ -74,7 +74,7 @@ def rules(settings: Settings) -> list[Rule]:
             "gt",
             0,
             once,
-            f"Vector counted {found} dropped events and errors in 15 minutes.",
+            f"Vector counted {value} dropped events and errors in 15 minutes.",
         ),
         # the query itself waits until the next attempt has failed too
         Rule(
@@ -84,7 +84,7 @@ def rules(settings: Settings) -> list[Rule]:
             "gt",
             0,
             once,
-            f"ClickHouse has refused what {{{{ $labels.sink }}}} inserts {found} times since {{{{ $labels.since }}}}: {{{{ $labels.words }}}}",
+            f"ClickHouse has refused what {{{{ $labels.sink }}}} inserts {value} times since {{{{ $labels.since }}}}: {{{{ $labels.words }}}}",
         ),
         Rule(
             "no-client-events",
@@ -93,7 +93,7 @@ def rules(settings: Settings) -> list[Rule]:
             "gt",
             0,
             once,
-            f"{found} changes by people with browsers in an hour, and not one event from any browser: working time is not counted.",
+            f"{value} changes by people with browsers in an hour, and not one event from any browser: working time is not counted.",
         ),
         Rule(
             "disk",
@@ -102,7 +102,7 @@ def rules(settings: Settings) -> list[Rule]:
             "lt",
             settings.alert_disk_full_within / timedelta(days=1),
             timedelta(minutes=30),
-            f"{{{{ $labels.disk }}}} will be full in {found} days.",
+            f"{{{{ $labels.disk }}}} will be full in {value} days.",
         ),
     ]
 
@@ -134,8 +134,8 @@ def variables(settings: Settings) -> dict[str, Any]:
     opening, closing = parse_hours(settings.alert_working_hours)
     channels = [
         name
-        for name, wanted in (("e-mail", settings.alert_emails), ("webhook", settings.alert_webhook_url))
-        if wanted
+        for name, target in (("e-mail", settings.alert_emails), ("webhook", settings.alert_webhook_url))
+        if target
     ]
     return {
         "days": [_DAYS.index(day) + 1 for day in settings.alert_working_days],

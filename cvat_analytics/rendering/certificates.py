@@ -32,8 +32,8 @@ def certificate_names(topology: Topology, host: str, component: str) -> tuple[st
         "vector": (settings.vector_listen_address,),
         "grafana": (settings.grafana_listen_address, urlsplit(settings.grafana_root_url).hostname),
     }
-    found = (host, settings.address, *listens[component], *_LOCAL)
-    return tuple(dict.fromkeys(name for name in found if name and _can_be_connected_to(name)))
+    names = (host, settings.address, *listens[component], *_LOCAL)
+    return tuple(dict.fromkeys(name for name in names if name and _can_be_connected_to(name)))
 
 
 def _can_be_connected_to(name: str) -> bool:

@@ -66,7 +66,7 @@ def files(context: Context, users_file: Path) -> list[RenderedFile]:
     """Return the events API's files. Raises InputError when the users file cannot be used."""
     paths, names = context.paths, context.variables() | variables(context)
     vector = context.topology.settings[ingest_host(context)]
-    found = [
+    rendered = [
         *tls.authority_files(context),
         _secret(context, "clickhouse_password", context.secrets["clickhouse_events_api"]),
         _secret(context, "users", users.dump(all_users(context, users_file))),
@@ -78,12 +78,12 @@ def files(context: Context, users_file: Path) -> list[RenderedFile]:
         ),
     ]
     if vector.vector_username:
-        found.append(_secret(context, "vector_password", context.secrets["vector_ingest"]))
+        rendered.append(_secret(context, "vector_password", context.secrets["vector_ingest"]))
     if vector.vector_tls_certificate:
-        found.append(
+        rendered.append(
             RenderedFile(f"{paths.events_api_config}/vector.pem", vector.vector_tls_certificate.read_text())
         )
-    return found
+    return rendered
 
 
 def _secret(context: Context, name: str, content: str) -> RenderedFile:

@@ -50,21 +50,21 @@ def program() -> dict[str, bytes]:
     """
     files = [LIBRARY / name for name in _BESIDES]
     files += [file for file in sorted((LIBRARY / "api").rglob("*")) if file.suffix in (".py", ".html", ".js")]
-    found = {f"lib/{file.relative_to(LIBRARY.parent)}": file.read_bytes() for file in files}
+    contents = {f"lib/{file.relative_to(LIBRARY.parent)}": file.read_bytes() for file in files}
     for name in ASSETS:
         file = assets() / name
         if not file.is_file():
             raise InputError(f"Swagger UI: there is no {file}. Run `make setup`")
-        found[f"lib/cvat_analytics/api/static/swagger-ui/{name}"] = file.read_bytes()
-    return found
+        contents[f"lib/cvat_analytics/api/static/swagger-ui/{name}"] = file.read_bytes()
+    return contents
 
 
 def digest(python: str, architecture: str) -> str:
     """Return what stands for the archive's content, without making it."""
-    found = sha256(f"{python} {architecture}\0".encode() + LOCK.read_bytes())
+    hashed = sha256(f"{python} {architecture}\0".encode() + LOCK.read_bytes())
     for path, content in program().items():
-        found.update(f"{path}\0{len(content)}\0".encode() + content)
-    return found.hexdigest()
+        hashed.update(f"{path}\0{len(content)}\0".encode() + content)
+    return hashed.hexdigest()
 
 
 def archive(settings: Settings, python: str, architecture: str) -> bytes:
@@ -90,14 +90,14 @@ def _archive(bundle: Path | None, target: Target, content: str) -> bytes:
 
 def _unpacked(wheel: Path) -> dict[str, bytes]:
     """Return the wheel's modules by their path in the archive (PEP 427); its programs and other data stay out."""
-    found = {}
+    contents = {}
     with zipfile.ZipFile(wheel) as content:
         for item in content.infolist():
             path = _LIBRARY.sub("", item.filename)
             parts = path.split("/")
             if not item.is_dir() and ".." not in parts and not parts[0].endswith(".data"):
-                found[f"lib/{path}"] = content.read(item)
-    return found
+                contents[f"lib/{path}"] = content.read(item)
+    return contents
 
 
 def _pack(files: dict[str, bytes]) -> bytes:

@@ -109,19 +109,19 @@ class Target:
 
 def locked(target: Target) -> list[Wheel]:
     """Return what the lock file names for such a host."""
-    found = []
+    wheels = []
     for entry in re.split(r"^(?=[A-Za-z0-9])", LOCK.read_text(), flags=re.MULTILINE)[1:]:
         requirement = Requirement(entry.partition("\\")[0].strip())
         if requirement.marker is None or requirement.marker.evaluate(target.environment):
             (specifier,) = requirement.specifier
-            found.append(
+            wheels.append(
                 Wheel(
                     canonicalize_name(requirement.name),
                     specifier.version,
                     frozenset(re.findall(r"--hash=sha256:([0-9a-f]{64})", entry)),
                 )
             )
-    return found
+    return wheels
 
 
 @dataclass(frozen=True)

@@ -43,17 +43,17 @@ def archive(settings: Settings, architecture: str) -> bytes:
     The zip comes from the bundle, the cache, the mirror or the vendor, in that order of choice. Raises InputError when
     it cannot be had or is not the file that the settings name.
     """
-    wanted = sha256(settings, architecture)
-    content, origin = _fetch(settings, architecture, wanted)
-    found = hashlib.sha256(content).hexdigest()
-    if found != wanted:
+    expected = sha256(settings, architecture)
+    content, origin = _fetch(settings, architecture, expected)
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != expected:
         raise InputError(
-            f"plugin {origin}: its sha256 is {found}, not the {wanted} of 'grafana_plugin_sha256'. Do not install it; compare with the vendor"
+            f"plugin {origin}: its sha256 is {actual}, not the {expected} of 'grafana_plugin_sha256'. Do not install it; compare with the vendor"
         )
     return _repack(content, origin)
 
 
-def _fetch(settings: Settings, architecture: str, wanted: str) -> tuple[bytes, str]:
+def _fetch(settings: Settings, architecture: str, expected: str) -> tuple[bytes, str]:
     name = file_name(settings, architecture)
     if directory := package_source.bundle(settings):
         path = directory / name
@@ -61,7 +61,7 @@ def _fetch(settings: Settings, architecture: str, wanted: str) -> tuple[bytes, s
             raise InputError(f"package_source {directory}: has no {name}. Put it there")
         return path.read_bytes(), str(path)
     cached = cache_directory() / name
-    if cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest() == wanted:
+    if cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest() == expected:
         return cached.read_bytes(), str(cached)
     vendor = _VENDOR_URL.format(name=NAME, version=settings.grafana_plugin_version, architecture=architecture)
     is_vendor = package_source.kind(settings) == "vendor"
@@ -73,7 +73,7 @@ def _fetch(settings: Settings, architecture: str, wanted: str) -> tuple[bytes, s
         raise InputError(
             f"plugin {url}: cannot be fetched ({getattr(error, 'reason', error)}). Fetch it elsewhere and put it at {cached}"
         ) from None
-    if hashlib.sha256(content).hexdigest() == wanted:
+    if hashlib.sha256(content).hexdigest() == expected:
         cached.parent.mkdir(parents=True, exist_ok=True)
         cached.write_bytes(content)
     return content, url

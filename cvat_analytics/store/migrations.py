@@ -152,17 +152,17 @@ def statements(sql: str) -> list[str]:
     """Return the single statements of a script, for interfaces that take one at a time (ClickHouse's HTTP)."""
     from sqlglot.dialects.clickhouse import ClickHouse  # slow to import, needed for this only
 
-    found, start = [], None
+    statements_, start = [], None
     for token in ClickHouse().tokenize(sql):
         if token.token_type.name == "SEMICOLON":
             if start is not None:
-                found.append(sql[start : token.start])
+                statements_.append(sql[start : token.start])
             start = None
         elif start is None:
             start = token.start
     if start is not None:
-        found.append(sql[start:])
-    return [statement.strip() for statement in found]
+        statements_.append(sql[start:])
+    return [statement.strip() for statement in statements_]
 
 
 def apply(scripts: list[Script], database: str, run: Callable[[str], object]) -> None:
@@ -189,7 +189,7 @@ def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
     gets the same retention as the one in use, and goes when nothing is left in it.
     """
     days = settings.system_logs_retention
-    wanted: dict[str, timedelta | None] = {
+    intervals: dict[str, timedelta | None] = {
         "events": settings.events_retention,
         "event_counts_settled": settings.events_retention,
         "events_dead_letter": settings.dead_letters_retention,
@@ -198,9 +198,9 @@ def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
         f"{settings.database}.{table}": f"toDateTime({_TTL_COLUMNS[table]}) + toIntervalSecond({int(keep.total_seconds())})"
         if keep
         else None
-        for table, keep in wanted.items()
+        for table, keep in intervals.items()
     }
-    names = {f"{settings.database}.{table}": table for table in wanted}
+    names = {f"{settings.database}.{table}": table for table in intervals}
     for table in filter(_SYSTEM_LOG.fullmatch, engines):
         ttls[table] = f"event_date + toIntervalDay({max(1, days // timedelta(days=1))})" if days else None
         names[table] = table
@@ -212,8 +212,8 @@ def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
         if engine == _EMPTY:
             changes.append(f"DROP TABLE {table}")
             continue
-        found = re.search(r" TTL (.*?)(?: SETTINGS |$)", engine)
-        if (found[1] if found else None) != ttl:
+        match = re.search(r" TTL (.*?)(?: SETTINGS |$)", engine)
+        if (match[1] if match else None) != ttl:
             changes.append(f"ALTER TABLE {table} " + (f"MODIFY TTL {ttl}" if ttl else "REMOVE TTL"))
     return changes
 
@@ -260,7 +260,7 @@ def working_time(settings: Settings, current: Mapping[str, str], scripts: list[S
     if not current:
         return []
     keep = settings.events_retention
-    wanted = {
+    expected = {
         "threshold_ms": str(settings.working_time_threshold // timedelta(milliseconds=1)),
         "duration_scopes": ",".join(settings.working_time_duration_scopes),
         "retention_seconds": str(int(keep.total_seconds()) if keep else 0),
@@ -268,13 +268,13 @@ def working_time(settings: Settings, current: Mapping[str, str], scripts: list[S
     }
     seconds = str(max(1, int(settings.working_time_delay.total_seconds())))
     changes = []
-    if any(current.get(name) != value for name, value in wanted.items()):
+    if any(current.get(name) != value for name, value in expected.items()):
         scopes = ", ".join(f"'{scope}'" for scope in settings.working_time_duration_scopes)
         changes.append(
             f"INSERT INTO {settings.database}.working_time_settings (threshold_ms, duration_scopes, retention_seconds, time_zone) "
-            f"VALUES ({wanted['threshold_ms']}, [{scopes}], {wanted['retention_seconds']}, '{settings.time_zone}')"
+            f"VALUES ({expected['threshold_ms']}, [{scopes}], {expected['retention_seconds']}, '{settings.time_zone}')"
         )
-    if current.get("duration_scopes") != wanted["duration_scopes"]:
+    if current.get("duration_scopes") != expected["duration_scopes"]:
         changes.append(f"TRUNCATE TABLE {settings.database}.working_time_days")
         changes += [
             statement

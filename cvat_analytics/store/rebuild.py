@@ -139,18 +139,18 @@ class _Rebuild:
         definition = self._definition(TABLE, OTHER).replace(
             f"`{COLUMN}` {FORMER_TYPE}", f"`{COLUMN}` {TYPE}", 1
         )
-        found = self._definition(OTHER, OTHER) if self.type_of(OTHER) else ""
+        current = self._definition(OTHER, OTHER) if self.type_of(OTHER) else ""
         self._refuse_without_space()
         self.tell(
             f"The table {self.database}.{TABLE} ({rows:,} rows) is rebuilt, because `{COLUMN}` is to hold numbers beyond {FORMER_LIMIT:,}: "
             f"{duration(rows)}. Events go on coming in and can be read; if it is interrupted, run the same command again"
         )
-        if found and found != definition:
+        if current and current != definition:
             # of another definition than the table has by now, from a run that was interrupted long ago
             yield from self._drop_view()
             yield self._drop(OTHER)
-            found = ""
-        if not found:
+            current = ""
+        if not current:
             yield definition
         if not self._exists(_FEED):
             # a number that the old table cannot hold is not to come back to it when this view sees the new one, after the exchange
@@ -307,14 +307,14 @@ class _Rebuild:
 
         An event that comes again while we look has another time of arrival, so that its day may seem different. It is not missing.
         """
-        found: dict[str, int] = {}
+        missing: dict[str, int] = {}
         for first, last in _chunks(self._different(month, condition)):
             query = (
                 f"SELECT toDate(timestamp) AS day, count() FROM {self.database}.{source} FINAL "
                 f"WHERE {self._lacked(target, month, first, last)} AND {self._kept} AND {condition} GROUP BY day ORDER BY day"
             )
-            found |= {day: int(events) for day, events in self.ask(query)}
-        return found
+            missing |= {day: int(events) for day, events in self.ask(query)}
+        return missing
 
     def _insert(self, source: str, compared: str, target: str, month: str, first: str, last: str) -> str:
         """Return the statement that inserts into `target` what `source` has of these days and `compared` lacks."""
@@ -345,8 +345,8 @@ class _Rebuild:
         engine = self.one(
             f"SELECT engine_full FROM system.tables WHERE database = '{self.database}' AND name = '{TABLE}'"
         )
-        found = re.search(r" TTL (.*?)(?: SETTINGS |$)", engine)
-        return f"{found[1]} > now() + 3600" if found else "1"
+        match = re.search(r" TTL (.*?)(?: SETTINGS |$)", engine)
+        return f"{match[1]} > now() + 3600" if match else "1"
 
     def _exists(self, table: str) -> bool:
         return self.one(f"EXISTS TABLE {self.database}.{table}") == "1"
@@ -361,16 +361,16 @@ class _Rebuild:
 
 def _chunks(days: Mapping[str, int]) -> list[tuple[str, str]]:
     """Return first and last day of ranges of about so many rows that one statement takes seconds; no day is divided."""
-    found: list[tuple[str, str]] = []
+    chunks: list[tuple[str, str]] = []
     rows = 0
     for day, events in days.items():
-        if found and rows + events <= _CHUNK_ROWS:
-            found[-1] = (found[-1][0], day)
+        if chunks and rows + events <= _CHUNK_ROWS:
+            chunks[-1] = (chunks[-1][0], day)
             rows += events
         else:
-            found.append((day, day))
+            chunks.append((day, day))
             rows = events
-    return found
+    return chunks
 
 
 def _name(month: str) -> str:

@@ -84,11 +84,11 @@ def compare(
     }
     with plain_errors():
         rows = _client(access).query(_COMPARE, parameters=parameters).result_rows
-    found = []
+    differences = []
     for user_id, name, task_id, job_id, computed, reported, *traces in rows:
         reason = _reason(computed, reported, *traces)
-        found.append(Difference(user_id, name, task_id, job_id, computed, reported, reason))
-    return found
+        differences.append(Difference(user_id, name, task_id, job_id, computed, reported, reason))
+    return differences
 
 
 def _client(access: Access) -> Client:
@@ -102,15 +102,15 @@ def _reason(computed: int, reported: int, events: int, late: int, tabs: int, pau
         return "the server has reported nothing for it"
     if not events:
         return "no event of the browser is stored for it; the server counted signs of life"
-    found = []
+    reasons = []
     if late:
-        found.append(f"{late} events arrived more than {LATE // timedelta(minutes=1)} minutes late")
+        reasons.append(f"{late} events arrived more than {LATE // timedelta(minutes=1)} minutes late")
     if tabs:
-        found.append(f"two tabs at once (in {tabs} times 5 minutes), which the server counts twice")
+        reasons.append(f"two tabs at once (in {tabs} times 5 minutes), which the server counts twice")
     if pauses and computed < reported:
-        found.append(f"pauses just over the threshold ({pauses}), which signs of life may have shortened")
-    if found:
-        return "; ".join(found)
+        reasons.append(f"pauses just over the threshold ({pauses}), which signs of life may have shortened")
+    if reasons:
+        return "; ".join(reasons)
     if computed < reported:
         return "signs of life that the server counts and nobody stores"
     return "pauses between two requests, which the server does not see"

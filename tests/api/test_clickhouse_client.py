@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from cvat_analytics.api.clickhouse import ClickHouse, QueryError
 from cvat_analytics.api.config import ClickHouseConfig
-from cvat_analytics.api.streams import EventStream, Turns
+from cvat_analytics.api.streams import ConcurrencyLimit, EventStream
 from cvat_analytics.base.errors import UnreachableError
 
 
@@ -87,9 +87,9 @@ def test_the_connection_is_closed_whenever_the_caller_of_a_stream_goes_away(
     encoding: str, gone_at: str
 ) -> None:
     answer = one_answer([HEAD, chunk(b"a" * (3 << 20))], ends=False).ask("SELECT 1")
-    turns = Turns()
-    turns.take("ann")
-    stream = EventStream(answer, turns, "ann", encoding, "text/csv", "x.csv")
+    limit = ConcurrencyLimit()
+    limit.acquire("ann")
+    stream = EventStream(answer, limit, "ann", encoding, "text/csv", "x.csv")
 
     async def send(message):
         if message["type"] == gone_at:
@@ -102,4 +102,4 @@ def test_the_connection_is_closed_whenever_the_caller_of_a_stream_goes_away(
         asyncio.run(stream({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send))
     # not left to whoever collects garbage
     assert answer._socket.fileno() == -1
-    assert turns._running.total() == 0
+    assert limit._running.total() == 0

@@ -14,11 +14,11 @@ import httpx
 import pytest
 
 from cvat_analytics.api import queries
-from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.clickhouse import ClickHouse
 from cvat_analytics.api.config import ClickHouseConfig, ExportsConfig
 from cvat_analytics.api.exports import Exports
 from cvat_analytics.api.filters import Selection
+from cvat_analytics.api.principals import Principal
 from cvat_analytics.operate import exporting
 from tests.api.data import wait_for
 from tests.api.harness import Api, FakeVector, Program, running_api
@@ -160,10 +160,10 @@ def test_few_events_are_sorted_at_once_and_many_or_large_ones_a_day_at_a_time(
     )
     exports = Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 2**30, 1, 1), clickhouse)
     selection = Selection(("e.job_id = 901",))
-    caller = Caller(key="boss", id=None, name="boss", admin=True)
-    job = exports.create(caller, selection, queries.FORMATS["csv"], "x.csv", {}, "r")
+    principal = Principal(key="boss", id=None, name="boss", admin=True)
+    job = exports.create(principal, selection, queries.FORMATS["csv"], "x.csv", {}, "r")
     deadline = time.monotonic() + 60
-    while (found := exports.get(job.id, caller)).status in ("queued", "started"):
+    while (found := exports.get(job.id, principal)).status in ("queued", "started"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     exports.close()

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from cvat_analytics.api import jobs, queries
-from cvat_analytics.api.callers import Caller
+from cvat_analytics.api import export_store, queries
 from cvat_analytics.api.config import ExportsConfig
 from cvat_analytics.api.exports import Exports
 from cvat_analytics.api.filters import Selection
+from cvat_analytics.api.principals import Principal
 
 
 class Endless:
@@ -39,24 +39,28 @@ def test_an_export_leaves_room_on_the_disk_while_it_is_written(
 ) -> None:
     def left(directory: Path) -> SimpleNamespace:
         written = sum(file.stat().st_size for file in directory.glob("*/result*"))
-        return SimpleNamespace(free=jobs.MINIMUM_FREE + 5000 - written)
+        return SimpleNamespace(free=export_store.MINIMUM_FREE + 5000 - written)
 
-    def write(shelf: jobs.Shelf, job: jobs.Job, write: Callable[..., None] = jobs.Shelf.write) -> None:
+    def write(
+        store: export_store.ExportStore,
+        job: export_store.Job,
+        write: Callable[..., None] = export_store.ExportStore.write,
+    ) -> None:
         if job.status == "failed" and not note_too:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(shelf, job)
+        write(store, job)
 
-    monkeypatch.setattr(jobs.shutil, "disk_usage", left)
-    monkeypatch.setattr(jobs.Shelf, "write", write)
+    monkeypatch.setattr(export_store.shutil, "disk_usage", left)
+    monkeypatch.setattr(export_store.ExportStore, "write", write)
     monkeypatch.setattr(queries, "is_small", lambda *_: True)
     store = SimpleNamespace(ask=lambda *_, **__: Endless())
     made = Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 2**30, 2, 4), store)
-    caller = Caller("local:ann", 1, "ann")
-    job = made.create(caller, Selection(), queries.FORMATS["csv"], "x.csv", {}, "request")
+    principal = Principal("local:ann", 1, "ann")
+    job = made.create(principal, Selection(), queries.FORMATS["csv"], "x.csv", {}, "request")
     for thread in threading.enumerate():
         if thread.name == f"export-{job.id}":
             thread.join(20)
-    ended = made.get(job.id, caller)
+    ended = made.get(job.id, principal)
     assert ended
     assert (ended.status, ended.message) == ("failed", "there is no room left on the server")
     assert [file.name for file in tmp_path.glob("*/*")] == ["job.json"]

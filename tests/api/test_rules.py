@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cvat_analytics.api import jobs, problems, queries, streams
+from cvat_analytics.api import export_store, problems, queries, streams
 from cvat_analytics.api.clickhouse import written
 from cvat_analytics.api.filters import Filters
 from cvat_analytics.api.problems import Problem
@@ -143,50 +143,50 @@ def job(**fields):
         "id": "a", "owner": "cvat:1", "owner_id": 1, "owner_name": "root", "request_id": "r", "format": "csv", "filename": "x.csv",
         "filters": {}, "conditions": [], "parameters": {}, "created": 1.0,
     }  # fmt: skip
-    return jobs.Job(**{**about, **fields})
+    return export_store.Job(**{**about, **fields})
 
 
 def test_what_a_crash_leaves_is_begun_anew_and_never_taken_for_complete(tmp_path: Path) -> None:
-    shelf = jobs.Shelf(tmp_path)
+    store = export_store.ExportStore(tmp_path)
     for name, status in (
         ("queued", "queued"),
         ("begun", "started"),
         ("cut", "finished"),
         ("whole", "finished"),
     ):
-        shelf.write(job(id=name, status=status, size=5, attempts=1))
-    shelf.part("begun").write_text("half")
-    shelf.file("cut").write_text("1234")
-    shelf.file("whole").write_text("12345")
-    shelf.write(job(id="often", status="started", attempts=jobs.ATTEMPTS))
+        store.write(job(id=name, status=status, size=5, attempts=1))
+    store.part("begun").write_text("half")
+    store.file("cut").write_text("1234")
+    store.file("whole").write_text("12345")
+    store.write(job(id="often", status="started", attempts=export_store.ATTEMPTS))
     (tmp_path / "odd").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "job.json").write_text(json.dumps({"id": "broken"}))
-    found = {each.id: each for each in shelf.load(100.0, 10.0)}
+    found = {each.id: each for each in store.load(100.0, 10.0)}
     assert {name: each.status for name, each in found.items()} == {
         "queued": "queued", "begun": "queued", "cut": "queued", "whole": "finished", "often": "failed",
     }  # fmt: skip
     assert (found["often"].expires, "3 times" in found["often"].message) == (110.0, True)
-    assert not shelf.part("begun").exists()
-    assert not shelf.file("cut").exists()
+    assert not store.part("begun").exists()
+    assert not store.file("cut").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "cut", "often", "queued", "whole"]
 
 
 def test_a_file_that_the_disk_takes_only_a_part_of_is_an_error(tmp_path: Path) -> None:
-    shelf = jobs.Shelf(tmp_path)
-    shelf.write(job())
+    store = export_store.ExportStore(tmp_path)
+    store.write(job())
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (jobs._WRITE_BACK + 10, limits[1]))
-        with pytest.raises(OSError, match="File too large"), shelf.writing("a") as write:
-            write(b"x" * (jobs._WRITE_BACK + 20))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (export_store._WRITE_BACK + 10, limits[1]))
+        with pytest.raises(OSError, match="File too large"), store.writing("a") as write:
+            write(b"x" * (export_store._WRITE_BACK + 20))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    with shelf.writing("a") as write:
+    with store.writing("a") as write:
         for _ in range(3):
-            write(b"y" * jobs._WRITE_BACK)
-    assert shelf.complete("a") == 3 * jobs._WRITE_BACK
-    assert set(shelf.file("a").read_bytes()) == set(b"y")
+            write(b"y" * export_store._WRITE_BACK)
+    assert store.complete("a") == 3 * export_store._WRITE_BACK
+    assert set(store.file("a").read_bytes()) == set(b"y")
 
 
 def test_a_failure_of_the_service_is_a_problem_that_does_not_say_why(

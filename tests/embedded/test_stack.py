@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics import demo as team
+from cvat_analytics import demo
 from cvat_analytics.embedded import processes, stack
 from cvat_analytics.pipeline import events
 from tests.clickhouse import free_row
@@ -250,10 +250,10 @@ def test_the_demo_shows_a_team_at_work(directory: Path) -> None:
         "SELECT uniqExact(user_id), uniqExact(scope), uniqExactIf(user_id, timestamp > now() - 900), "
         "uniqExact(toDate(timestamp)) FROM cvat.events"
     ).result_rows[0]
-    assert people == len(team.MEMBERS)
+    assert people == len(demo.MEMBERS)
     assert scopes >= 30
     assert active >= 3
-    assert days > team.DAYS * 0.75  # not on every Sunday
+    assert days > demo.DAYS * 0.75  # not on every Sunday
     (named,) = client.query(
         "SELECT countIf(name != '') = count() AND count() > 30 FROM (SELECT DISTINCT task_id FROM cvat.events WHERE task_id IS NOT NULL) AS seen "
         "LEFT JOIN cvat.task_names AS names ON names.task_id = seen.task_id"

@@ -98,8 +98,8 @@ class Gateway:
 
     def browser(self, address: str = "127.0.0.1", **options: Any) -> httpx.Client:
         """Return a client at `address` that trusts this stack's authority and nothing else."""
-        trust = ssl.create_default_context(cafile=str(self.authority.certificate_file))
-        transport = httpx.HTTPTransport(verify=trust, local_address=address)
+        tls_context = ssl.create_default_context(cafile=str(self.authority.certificate_file))
+        transport = httpx.HTTPTransport(verify=tls_context, local_address=address)
         return httpx.Client(base_url=self.url, transport=transport, timeout=20, **options)
 
     def logged(self, line: str) -> str:

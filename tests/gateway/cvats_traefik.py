@@ -61,8 +61,8 @@ class CvatsTraefik:
 
     def browser(self, address: str = "127.0.0.1", **options: Any) -> httpx.Client:
         """Return a client at `address` that trusts what CVAT's proxy presents."""
-        trust = ssl.create_default_context(cafile=str(self.authority_file))
-        transport = httpx.HTTPTransport(local_address=address, verify=trust)
+        tls_context = ssl.create_default_context(cafile=str(self.authority_file))
+        transport = httpx.HTTPTransport(local_address=address, verify=tls_context)
         return httpx.Client(base_url=self.url, transport=transport, timeout=20, **options)
 
     def mount(self, rule: str) -> None:

@@ -38,9 +38,9 @@ def eventually(check: Callable[[], bool], host: Host) -> None:
         time.sleep(0.3)
 
 
-def login(host: Host, password: str, trust: ssl.SSLContext) -> int:
+def login(host: Host, password: str, tls_context: ssl.SSLContext) -> int:
     """Return the status of ClickHouse's answer to the user `cvat` from this machine, 0 when there is none."""
-    connection = http.client.HTTPSConnection(host.ip, 8443, timeout=10, context=trust)
+    connection = http.client.HTTPSConnection(host.ip, 8443, timeout=10, context=tls_context)
     try:
         headers = {"X-ClickHouse-User": "cvat", "X-ClickHouse-Key": password}
         connection.request("GET", "/?query=SELECT%201", headers=headers)
@@ -75,7 +75,7 @@ def test_a_running_server_takes_up_a_password_an_address_and_a_certificate(
     path = inventory(host, clickhouse_allowed_addresses=[here, ELSEWHERE], **settings)
     deploy(path)
     certificates = path.parent / "certificates"
-    trust = ssl.create_default_context(cafile=certificates / "ca.pem")
+    tls_context = ssl.create_default_context(cafile=certificates / "ca.pem")
     unit = host.units(UNIT)
 
     def password() -> str:
@@ -83,20 +83,20 @@ def test_a_running_server_takes_up_a_password_an_address_and_a_certificate(
 
     # a password
     old = password()
-    assert login(host, old, trust) == 200
+    assert login(host, old, tls_context) == 200
     rotated = cvat_analytics("secrets", "rotate", "cvat", "--inventory", path)
     assert rotated.exit_code == 0, rotated.text
     new = password()
-    assert [login(host, each, trust) for each in (old, new)] == [200, 200]
+    assert [login(host, each, tls_context) for each in (old, new)] == [200, 200]
     rotated = cvat_analytics("secrets", "rotate", "cvat", "--finish", "--inventory", path)
     assert rotated.exit_code == 0, rotated.text
-    assert [login(host, each, trust) for each in (old, new)] == [403, 200]
+    assert [login(host, each, tls_context) for each in (old, new)] == [403, 200]
     assert host.units(UNIT) == unit, host.journal(UNIT)
 
     # an address that may log in no more, and then may again
     for allowed, status in ((ELSEWHERE, 403), (here, 200)):
         deploy(inventory(host, clickhouse_allowed_addresses=[allowed], **settings))
-        eventually(lambda status=status: login(host, new, trust) == status, host)  # type: ignore[misc]
+        eventually(lambda status=status: login(host, new, tls_context) == status, host)  # type: ignore[misc]
     assert host.units(UNIT) == unit, host.journal(UNIT)
 
     # certificates: ClickHouse's without a restart, the others' with one
@@ -109,7 +109,7 @@ def test_a_running_server_takes_up_a_password_an_address_and_a_certificate(
     eventually(
         lambda: all(shown(host, port) not in (0, before[name]) for name, port in TLS_PORTS.items()), host
     )
-    assert login(host, new, trust) == 200
+    assert login(host, new, tls_context) == 200
     assert host.units(UNIT) == unit, host.journal(UNIT)
 
     # files as earlier versions left them, dated 1970, get their time, and keep it

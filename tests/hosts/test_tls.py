@@ -36,11 +36,11 @@ def public_ports(host: Host) -> set[int]:
     }
 
 
-def asked(host: Host, port: int, path: str, trust: ssl.SSLContext | None) -> int:
-    """Return the status of the answer; without `trust`, of one that is asked without TLS."""
+def asked(host: Host, port: int, path: str, tls_context: ssl.SSLContext | None) -> int:
+    """Return the status of the answer; without `tls_context`, of one that is asked without TLS."""
     connection = (
-        http.client.HTTPSConnection(host.ip, port, timeout=10, context=trust)
-        if trust
+        http.client.HTTPSConnection(host.ip, port, timeout=10, context=tls_context)
+        if tls_context
         else http.client.HTTPConnection(host.ip, port, timeout=10)
     )
     try:

@@ -373,8 +373,8 @@ def test_what_cvat_s_clients_cannot_do_is_said(inventory: Path, monkeypatch: pyt
 def test_the_driver_that_cvat_uses_believes_ssl_cert_file(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.issue("clickhouse", ["127.0.0.1"])
-    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    trust.load_cert_chain(tmp_path / "clickhouse.pem", tmp_path / "clickhouse-key.pem")
+    tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls_context.load_cert_chain(tmp_path / "clickhouse.pem", tmp_path / "clickhouse-key.pem")
     program = (
         "import sys; from clickhouse_connect.driver import httputil\n"
         "asked = httputil.get_pool_manager(retries=0).request('GET', sys.argv[1])\n"
@@ -390,7 +390,7 @@ def test_the_driver_that_cvat_uses_believes_ssl_cert_file(tmp_path: Path) -> Non
             pass
 
     server = QuietServer(("127.0.0.1", 0), Answers)
-    server.socket = trust.wrap_socket(server.socket, server_side=True)
+    server.socket = tls_context.wrap_socket(server.socket, server_side=True)
     with served(server):
         for environment, answer in (({"SSL_CERT_FILE": str(authority.certificate_file)}, "204"), ({}, "")):
             done = subprocess.run(

@@ -200,8 +200,8 @@ def _tls_and_a_password(program: str, clickhouse: FakeClickHouse, tmp_path: Path
         tmp_path, vector_port=port, clickhouse_http_port=clickhouse.port, vector_username="cvat", **files
     )
     (tmp_path / "var/lib/vector").mkdir(parents=True, exist_ok=True)
-    trust = ssl.create_default_context(cafile=authority.certificate_file)
-    vector = Substitute(tmp_path, port, config, tls=trust, program=program)
+    tls_context = ssl.create_default_context(cafile=authority.certificate_file)
+    vector = Substitute(tmp_path, port, config, tls=tls_context, program=program)
     vector.start()
     try:
         for given, status in ((None, 401), ("Basic bm9ib2R5Og==", 401), (f"Basic {login}", 200)):
@@ -209,11 +209,13 @@ def _tls_and_a_password(program: str, clickhouse: FakeClickHouse, tmp_path: Path
             assert vector.request("POST", body=event(f"as {given}"), headers=headers)[0] == status
         wait_until(lambda: f"as Basic {login}" in names(clickhouse), "the row")
         assert "as None" not in names(clickhouse)
-        events.send([json.loads(event("client"))], "127.0.0.1", port, login=("cvat", "in gest"), tls=trust)
+        events.send(
+            [json.loads(event("client"))], "127.0.0.1", port, login=("cvat", "in gest"), tls=tls_context
+        )
         with pytest.raises(
             UnreachableError, match=r"https://127.0.0.1:\d+ did not accept events \(it answered HTTP 401\)"
         ):
-            events.send([{}], "127.0.0.1", port, login=("cvat", "wrong"), tls=trust)
+            events.send([{}], "127.0.0.1", port, login=("cvat", "wrong"), tls=tls_context)
         wait_until(lambda: "client" in names(clickhouse), "the row")
     finally:
         vector.stop()

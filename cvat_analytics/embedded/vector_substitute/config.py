@@ -167,8 +167,8 @@ def load(path: Path) -> Config:
 def _require_together(sink: Component) -> None:
     """Raise ConfigError unless what depends on the sink's kind of buffer, login and encoding is there."""
     for option in ("buffer.type", "auth.strategy", "encoding.codec"):
-        for wanted in sorted(_TOGETHER.get(sink.get(option, ""), ())):
-            name, _, value = wanted.partition("=")
+        for other in sorted(_TOGETHER.get(sink.get(option, ""), ())):
+            name, _, value = other.partition("=")
             if name not in sink.options or (value and str(sink[name]) != value):
                 raise ConfigError(
                     f"sinks.{sink.name}: option {name} must be {value or 'given'} where {option} is {sink[option]!r}"

@@ -68,7 +68,7 @@ class Pipeline:
     def commit(self, bodies: Sequence[Body]) -> None:
         """Bring all events in `bodies` to the sinks' disks. Raises OSError if that is impossible."""
         now = datetime.now(UTC).isoformat()
-        given: dict[str, list[str]] = {}
+        accepted: dict[str, list[str]] = {}
         for body in bodies:
             event = {
                 "message": body.data.decode(errors="replace"),
@@ -76,8 +76,8 @@ class Pipeline:
                 "source_type": "http_server",
                 "timestamp": now,
             }
-            given.setdefault(body.source, []).append(json.dumps(event))
-        outputs = remap.run_all(self.config.transforms, given)
+            accepted.setdefault(body.source, []).append(json.dumps(event))
+        outputs = remap.run_all(self.config.transforms, accepted)
         work = [
             (store, lines)
             for store in self._stores

@@ -27,9 +27,9 @@ def compile_all(transforms: Iterable[Component]) -> None:
             raise ConfigError(f"transforms.{transform.name}: option source does not compile: {result.error}")
 
 
-def run_all(transforms: Iterable[Component], given: Outputs) -> Outputs:
-    """Return what each output gives (`name`, and `name.dropped` for rerouted events) when the sources give `given`."""
-    outputs: dict[str, Sequence[str]] = dict(given)
+def run_all(transforms: Iterable[Component], inputs: Outputs) -> Outputs:
+    """Return what each output gives (`name`, and `name.dropped` for rerouted events) when the sources give `inputs`."""
+    outputs: dict[str, Sequence[str]] = dict(inputs)
     for transform in transforms:
         received = [event for name in transform["inputs"] for event in outputs.get(name, ())]
         if transform.type == "metric_to_log":

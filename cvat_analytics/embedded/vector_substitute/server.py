@@ -114,8 +114,8 @@ def application(source: Component, committer: Committer, metrics: Metrics) -> St
         return response
 
     async def take(request: Request) -> Response:
-        given = request.headers.get("authorization", "")
-        if expected and not hmac.compare_digest(given.encode(), expected.encode()):
+        authorization = request.headers.get("authorization", "")
+        if expected and not hmac.compare_digest(authorization.encode(), expected.encode()):
             return _refusal(401, "Invalid username/password")
         try:
             body = _decompressed(await _body(request), request.headers.get("content-encoding", "identity"))

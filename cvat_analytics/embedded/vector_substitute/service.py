@@ -146,14 +146,14 @@ class Service:
                 self._pipeline.start()
                 return
             self._pipeline = new
-        wanted = {
+        listeners = {
             component["address"]: component
             for component in config.of_type("http_server", "prometheus_exporter")
         }
         ended = [
             self._listeners.pop(name)
             for name, listener in list(self._listeners.items())
-            if wanted.get(name) != listener.component or listener.component.type == "prometheus_exporter"
+            if listeners.get(name) != listener.component or listener.component.type == "prometheus_exporter"
         ]
         self._serve(config, sockets)
         await self._close(ended, keep=sockets)

@@ -66,9 +66,9 @@ def _guarded(*, page: bool = False, viewers: bool = False) -> Callable[[Endpoint
     return decorate
 
 
-def _asked_for(found: list[Dashboard], request: Request) -> Dashboard | None:
-    """Return that dashboard among `found` whose uid is in the address."""
-    return next((each for each in found if each.uid == request.path_params["uid"]), None)
+def _asked_for(dashboards: list[Dashboard], request: Request) -> Dashboard | None:
+    """Return that dashboard among `dashboards` whose uid is in the address."""
+    return next((each for each in dashboards if each.uid == request.path_params["uid"]), None)
 
 
 class _Files(StaticFiles):
@@ -130,14 +130,14 @@ class Viewer:
     @_guarded(page=True)
     def dashboard(self, request: Request) -> Response:
         """Show one dashboard."""
-        found = self._dashboards()
-        shown = _asked_for(found, request)
+        dashboards = self._dashboards()
+        shown = _asked_for(dashboards, request)
         if shown is None:
-            return self._message(found, 404, "Not found", "There is no such dashboard.")
-        return HTMLResponse(pages.dashboard(self.config, found, shown), headers=_HEADERS)
+            return self._message(dashboards, 404, "Not found", "There is no such dashboard.")
+        return HTMLResponse(pages.dashboard(self.config, dashboards, shown), headers=_HEADERS)
 
-    def _message(self, found: list[Dashboard], status: int, title: str, text: str) -> Response:
-        return HTMLResponse(pages.message(self.config, found, title, text), status, headers=_HEADERS)
+    def _message(self, dashboards: list[Dashboard], status: int, title: str, text: str) -> Response:
+        return HTMLResponse(pages.message(self.config, dashboards, title, text), status, headers=_HEADERS)
 
     def chart_library(self, request: Request) -> Response:
         """Send the chart library, where it is installed."""
@@ -160,13 +160,13 @@ class Viewer:
     def panel(self, request: Request) -> Response:
         """Answer with the rows of a panel."""
         shown = self._wanted(request)
-        wanted = next((each for each in shown.panels if each.id == request.path_params["id"]), None)
-        if wanted is None:
+        requested = next((each for each in shown.panels if each.id == request.path_params["id"]), None)
+        if requested is None:
             raise InputError(f"dashboard {shown.title!r} has no panel {request.path_params['id']}")
         points = request.query_params.get("points", "")
         width = min(int(points), 10_000) if points.isdecimal() and len(points) < 9 else 1000
         made = self._choice(request, shown)
-        return JSONResponse(data.panel(shown, wanted, made, width, self.clickhouse), headers=_DATA_HEADERS)
+        return JSONResponse(data.panel(shown, requested, made, width, self.clickhouse), headers=_DATA_HEADERS)
 
     @_guarded(page=True)
     def options(self, request: Request) -> Response:
@@ -208,7 +208,7 @@ class Viewer:
     @_guarded(viewers=True)
     def search(self, request: Request) -> Response:
         """Answer with the list of dashboards."""
-        wanted = request.query_params.get("query", "").lower()
+        text = request.query_params.get("query", "").lower()
         if request.query_params.get("type", "dash-db") != "dash-db":
             return JSONResponse([])
         return JSONResponse(
@@ -222,7 +222,7 @@ class Viewer:
                     "folderTitle": self.config.folder,
                 }
                 for each in self._dashboards()
-                if wanted in each.title.lower()
+                if text in each.title.lower()
             ]
         )
 
@@ -267,10 +267,10 @@ class Viewer:
 
     @_guarded()
     def _query(self, request: Request) -> Response:
-        status, found = queries.answer(
+        status, content = queries.answer(
             request.state.body, self.config.datasource.uid, self.clickhouse, datetime.now(UTC)
         )
-        return JSONResponse(found, status, _DATA_HEADERS)
+        return JSONResponse(content, status, _DATA_HEADERS)
 
     def _url(self, each: Dashboard) -> str:
         return f"{self.config.prefix}/d/{each.uid}/{each.file.stem}"

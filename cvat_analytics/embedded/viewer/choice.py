@@ -26,19 +26,19 @@ def read(parameters: Iterable[tuple[str, str]], dashboard: Dashboard, now: datet
 
     Raises InputError for a time that cannot be understood, or a range that ends before it starts.
     """
-    given: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
     for name, value in parameters:
-        given.setdefault(name, []).append(value)
+        by_name.setdefault(name, []).append(value)
     default: Mapping[str, str] = dashboard.model.get("time", {})
-    start = given.get("from", [default.get("from", "now-7d")])[-1]
-    end = given.get("to", [default.get("to", "now")])[-1]
+    start = by_name.get("from", [default.get("from", "now-7d")])[-1]
+    end = by_name.get("to", [default.get("to", "now")])[-1]
     time_range = TimeRange(moment(start, now), moment(end, now))
     if time_range.start >= time_range.end:
         raise InputError(f"time range from {start} to {end}: it ends before it starts")
     # Grafana's own variable: the time zone in which the page shows times
-    values: dict[str, str | Sequence[str]] = {"__timezone": given.get("timezone", ["UTC"])[-1]}
+    values: dict[str, str | Sequence[str]] = {"__timezone": by_name.get("timezone", ["UTC"])[-1]}
     for name, variable in dashboard.variables.items():
-        chosen = given.get(f"var-{name}")
+        chosen = by_name.get(f"var-{name}")
         if chosen is None:
             values[name] = variable.default
         elif ALL in chosen and variable.include_all:

@@ -56,8 +56,10 @@ class ClickHouse:
         source = self.datasource
         if source.authority is None:
             return http.client.HTTPConnection(source.host, self.http_port, timeout=self.timeout)
-        trust = ssl.create_default_context(cadata=source.authority)
-        return http.client.HTTPSConnection(source.host, self.http_port, timeout=self.timeout, context=trust)
+        tls_context = ssl.create_default_context(cadata=source.authority)
+        return http.client.HTTPSConnection(
+            source.host, self.http_port, timeout=self.timeout, context=tls_context
+        )
 
     def _post(self, sql: str) -> str:
         source = self.datasource

@@ -19,15 +19,15 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def panel(
-    shown: Dashboard, wanted: Panel, made: Choice, points: int, clickhouse: ClickHouse
+    shown: Dashboard, asked_panel: Panel, made: Choice, points: int, clickhouse: ClickHouse
 ) -> dict[str, Any]:
     """Return a frame for each query of a panel that is `points` points wide.
 
     Raises InputError for a query that cannot be expanded, QueryError and UnreachableError from ClickHouse.
     """
     interval = max(
-        made.range.interval(wanted.model.get("maxDataPoints") or points),
-        _duration(wanted.model.get("interval")),
+        made.range.interval(asked_panel.model.get("maxDataPoints") or points),
+        _duration(asked_panel.model.get("interval")),
     )
 
     def frame(query: Query) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def panel(
         return {"refId": query.ref_id, "names": result.names, "kinds": result.kinds, "rows": result.rows}
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        frames = list(pool.map(frame, wanted.queries))
+        frames = list(pool.map(frame, asked_panel.queries))
     return {"frames": frames, "interval": interval.total_seconds() * 1000}
 
 
@@ -52,14 +52,14 @@ def options(
 
 def marks(shown: Dashboard, made: Choice, clickhouse: ClickHouse) -> list[dict[str, Any]]:
     """Return each annotation of a dashboard with its marks. Raises as `panel` does."""
-    found = []
+    annotations = []
     for index, model in enumerate(annotation_models(shown)):
         sql = model.get("target", {}).get("rawSql", "")
         query = Query(f"dashboard {shown.title!r}, annotation {model.get('name')!r}", sql)
         result = clickhouse.query(expand(query, shown, made.range, values=made.values))
         rows = [dict(zip(map(str.lower, result.names), row, strict=True)) for row in result.rows]
-        found.append({"index": index, "marks": rows})
-    return found
+        annotations.append({"index": index, "marks": rows})
+    return annotations
 
 
 def annotation_models(shown: Dashboard) -> Sequence[dict[str, Any]]:

@@ -23,9 +23,9 @@ _TYPES = {"time": "time", "number": "number", "text": "string"}
 def answer(body: bytes, uid: str, clickhouse: ClickHouse, now: datetime) -> tuple[int, dict[str, Any]]:
     """Return status and JSON for a request to `/api/ds/query`; `uid` is the only datasource that there is."""
     try:
-        asked = json.loads(body)
-        time_range = TimeRange(moment(str(asked["from"]), now), moment(str(asked["to"]), now))
-        queries = {str(query["refId"]): query for query in asked["queries"]}
+        request = json.loads(body)
+        time_range = TimeRange(moment(str(request["from"]), now), moment(str(request["to"]), now))
+        queries = {str(query["refId"]): query for query in request["queries"]}
         known = all(query["datasource"]["uid"] == uid for query in queries.values())
     except InputError as error:
         return 400, {"message": str(error)}
@@ -43,12 +43,12 @@ def _result(
     try:
         interval = timedelta(milliseconds=int(query.get("intervalMs", 1000)))
         sql = interpolate(str(query["rawSql"]), table(Times(time_range, interval)))
-        found = clickhouse.query(sql)
+        result = clickhouse.query(sql)
     except (CvatAnalyticsError, ValueError, LookupError) as error:
         return {"error": str(error), "errorSource": "downstream", "status": 400, "frames": []}
     fields = [
-        {"name": name, "type": _TYPES[kind]} for name, kind in zip(found.names, found.kinds, strict=True)
+        {"name": name, "type": _TYPES[kind]} for name, kind in zip(result.names, result.kinds, strict=True)
     ]
     schema = {"refId": ref_id, "meta": {"executedQueryString": sql}, "fields": fields}
-    values = [list(column) for column in zip(*found.rows, strict=True)] or [[] for _ in fields]
+    values = [list(column) for column in zip(*result.rows, strict=True)] or [[] for _ in fields]
     return {"status": 200, "frames": [{"schema": schema, "data": {"values": values}}]}

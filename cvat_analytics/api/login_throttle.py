@@ -41,7 +41,7 @@ class _Queue:
     named: Counter[str] = field(default_factory=Counter)
 
     @contextlib.asynccontextmanager
-    async def turn_of(self, name: str) -> AsyncIterator[None]:
+    async def slot_of(self, name: str) -> AsyncIterator[None]:
         """Wait for those who have come under the same name."""
         self.named[name] += 1
         try:
@@ -53,7 +53,7 @@ class _Queue:
                 del self.named[name], self.names[name]
 
 
-class Attempts:
+class LoginThrottle:
     """Counts failed logins by (address, name)."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,7 +62,7 @@ class Attempts:
         self._queues: dict[str, _Queue] = {}
 
     @contextlib.asynccontextmanager
-    async def turn(self, address: str, name: str) -> AsyncIterator[None]:
+    async def slot(self, address: str, name: str) -> AsyncIterator[None]:
         """Wait until a login may be checked. Raises Problem (429) where too many have failed, or too many wait."""
         address, name = _key(address, name)
         queue = self._queues.setdefault(address, _Queue())
@@ -72,9 +72,9 @@ class Attempts:
         try:
             async with contextlib.AsyncExitStack() as held:
                 if name:  # a token or a session names nobody before it is known
-                    await held.enter_async_context(queue.turn_of(name))
+                    await held.enter_async_context(queue.slot_of(name))
                 await held.enter_async_context(queue.slots)
-                if wait := self.wait(address, name):
+                if wait := self.retry_after(address, name):
                     raise _too_many("too many wrong logins", wait)
                 yield
         finally:
@@ -82,7 +82,7 @@ class Attempts:
             if not queue.here:
                 self._queues.pop(address, None)
 
-    def wait(self, address: str, name: str) -> int:
+    def retry_after(self, address: str, name: str) -> int:
         """Return for how many seconds nothing is answered to this address and name; 0 when it may try."""
         recent = self._recent(_key(address, name))
         if len(recent) < ATTEMPTS:
@@ -113,9 +113,9 @@ def _key(address: str, name: str) -> tuple[str, str]:
     A service that listens on `::` sees addresses of IPv4 as `::ffff:192.0.2.1`, all of which would be one /64.
     """
     with contextlib.suppress(ValueError):
-        found = ipaddress.ip_address(address)
-        if isinstance(found, ipaddress.IPv6Address):
-            mapped = found.ipv4_mapped
+        ip = ipaddress.ip_address(address)
+        if isinstance(ip, ipaddress.IPv6Address):
+            mapped = ip.ipv4_mapped
             address = str(mapped or ipaddress.ip_network((address, 64), strict=False))
     return address, name[:_NAME_LENGTH]
 

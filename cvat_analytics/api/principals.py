@@ -21,7 +21,7 @@ class Organization:
 
 
 @dataclass(frozen=True)
-class Caller:
+class Principal:
     """Somebody whose login has been checked."""
 
     key: str
@@ -56,8 +56,8 @@ class Credentials:
 
     def headers(self) -> dict[bytes, bytes]:
         """Return the headers that show them to somebody else, byte for byte."""
-        found = {b"Authorization": self.authorization, b"Cookie": self.cookie}
-        return {name: value.encode("latin-1") for name, value in found.items() if value}
+        headers = {b"Authorization": self.authorization, b"Cookie": self.cookie}
+        return {name: value.encode("latin-1") for name, value in headers.items() if value}
 
     def basic(self) -> tuple[str, str] | None:
         """Return name and password of a basic login (RFC 7617), or None when it is none."""
@@ -89,16 +89,16 @@ def client_address(request: Request) -> str:
     return unquote(request.client.host) if request.client else ""
 
 
-class Directory(Protocol):
+class IdentityProvider(Protocol):
     """Knows people: CVAT, or the users file."""
 
-    def remembered(self, given: Credentials) -> Caller | None:
+    def remembered(self, credentials: Credentials) -> Principal | None:
         """Return whose credentials these are where that has just been asked, at no cost; None for anybody else.
 
         Raises Problem (503) when it cannot be known now.
         """
 
-    async def find(self, given: Credentials) -> Caller | None:
+    async def find(self, credentials: Credentials) -> Principal | None:
         """Return whose credentials these are, or None when they are nobody's.
 
         Raises Problem (503) when it cannot be known now.

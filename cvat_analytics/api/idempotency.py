@@ -24,7 +24,7 @@ KEPT_SECONDS = 86_400.0
 
 
 @dataclass(eq=False)
-class Sending:
+class RequestStamp:
     """What one request puts into its events, and the working time that it reports with them."""
 
     request_id: str
@@ -40,49 +40,49 @@ class Sending:
     expires: float = 0.0
 
 
-class Sendings:
-    """Remembers the first sending of events. `lock` is for `find` and `begin`, so that nothing comes between them."""
+class IdempotencyStore:
+    """Remembers the first request of each event. `lock` is for `find` and `begin`, so that nothing comes between them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.lock = threading.Lock()
         self._clock = clock
-        self._first: OrderedDict[bytes, Sending] = OrderedDict()
+        self._first: OrderedDict[bytes, RequestStamp] = OrderedDict()
         """By event, as it came; the longest not sent are in front."""
 
     def __len__(self) -> int:
         """Return how many events are remembered."""
         return len(self._first)
 
-    def find(self, events: Iterable[bytes]) -> list[Sending | None]:
-        """Return the first sending of each event, None for one that is new. To be called with the lock held."""
+    def find(self, events: Iterable[bytes]) -> list[RequestStamp | None]:
+        """Return the stamp of the first request of each event, None for one that is new. To be called with the lock held."""
         now = self._clock()
-        found = [self._first.get(event) for event in events]
-        alive = [each if each and each.expires > now else None for each in found]
+        stamps = [self._first.get(event) for event in events]
+        alive = [each if each and each.expires > now else None for each in stamps]
         for each in alive:
             if each:
                 each.found_again = True
         return alive
 
-    def begin(self, sendings: Mapping[bytes, Sending]) -> None:
-        """Remember the sending of each event from now on. To be called with the lock held."""
+    def begin(self, stamps: Mapping[bytes, RequestStamp]) -> None:
+        """Remember the stamp of each event from now on. To be called with the lock held."""
         now = self._clock()
-        for event, sending in sendings.items():
-            sending.expires = now + KEPT_SECONDS
-            self._first[event] = sending
+        for event, stamp in stamps.items():
+            stamp.expires = now + KEPT_SECONDS
+            self._first[event] = stamp
             self._first.move_to_end(event)
         while self._first and (len(self._first) > EVENTS or next(iter(self._first.values())).expires <= now):
             self._first.popitem(last=False)
 
-    def stored(self, sendings: Mapping[bytes, Sending]) -> None:
+    def stored(self, stamps: Mapping[bytes, RequestStamp]) -> None:
         """Forget events that are stored, as their sender knows, and the working time that has been reported with them."""
         with self.lock:
-            for event, sending in sendings.items():
+            for event, stamp in stamps.items():
                 self._first.pop(event, None)
-                sending.amounts = {}
+                stamp.amounts = {}
 
-    def not_stored(self, sendings: Mapping[bytes, Sending]) -> None:
+    def not_stored(self, stamps: Mapping[bytes, RequestStamp]) -> None:
         """Forget events that this attempt has not stored; not those of which another attempt may have."""
         with self.lock:
-            for event, sending in sendings.items():
-                if not sending.found_again and self._first.get(event) is sending:
+            for event, stamp in stamps.items():
+                if not stamp.found_again and self._first.get(event) is stamp:
                     del self._first[event]

@@ -10,14 +10,14 @@ from fastapi import Request
 
 from cvat_analytics.api import filters as filtering
 from cvat_analytics.api import queries
-from cvat_analytics.api.callers import Caller
 from cvat_analytics.api.filters import Filters, SomeFilters
+from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import bad_request
 from cvat_analytics.api.service import Service, store_problem
 from cvat_analytics.base.errors import CvatAnalyticsError
 
 
-def in_organization(request: Request, caller: Caller, query: SomeFilters) -> SomeFilters:
+def in_organization(request: Request, principal: Principal, query: SomeFilters) -> SomeFilters:
     """Return `query` for the organization that `request` is made in: `org`, or the header that CVAT's clients send.
 
     Raises Problem: 403 for one that is not the caller's, 400 where two are named.
@@ -25,28 +25,30 @@ def in_organization(request: Request, caller: Caller, query: SomeFilters) -> Som
     header = request.headers.get("x-organization", "")
     if query.org and header and query.org != header:
         raise bad_request("org", "is another organization than the header X-Organization names")
-    return filtering.within(query, caller, query.org or header)
+    return filtering.within(query, principal, query.org or header)
 
 
 def refuse_repeated(request: Request) -> None:
     """Raise Problem (400) for a parameter with two values, of which one would count. Only `scope` may have several."""
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        if name != "scope" and given.setdefault(name, value) != value:
+        if name != "scope" and values.setdefault(name, value) != value:
             raise bad_request(name, "is given more than once. Ask for each value by itself")
 
 
-async def filtered(caller: Caller, service: Service, query: Filters) -> tuple[filtering.Selection, int, int]:
-    """Return what `caller` asks for, with first and last millisecond. Raises Problem where he may not."""
+async def filtered(
+    principal: Principal, service: Service, query: Filters
+) -> tuple[filtering.Selection, int, int]:
+    """Return what `principal` asks for, with first and last millisecond. Raises Problem where he may not."""
     first, last = filtering.time_range(query, datetime.now(timezone.utc))
-    selection = filtering.select(query, caller, first, last)
-    await seen(caller, service, query)
+    selection = filtering.select(query, principal, first, last)
+    await seen(principal, service, query)
     return selection, first, last
 
 
-async def seen(caller: Caller, service: Service, query: Filters) -> None:
-    """Raise Problem (403) for an object of which `caller` may see no event."""
-    if checks := filtering.objects_to_check(query, caller):
+async def seen(principal: Principal, service: Service, query: Filters) -> None:
+    """Raise Problem (403) for an object of which `principal` may see no event."""
+    if checks := filtering.objects_to_check(query, principal):
         await in_thread(queries.refuse_unseen, service.clickhouse, checks, query)
 
 

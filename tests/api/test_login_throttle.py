@@ -4,34 +4,34 @@ from __future__ import annotations
 
 import asyncio
 
-from cvat_analytics.api.attempts import AT_ONCE, ATTEMPTS, WAITING, WINDOW, Attempts
+from cvat_analytics.api.login_throttle import AT_ONCE, ATTEMPTS, WAITING, WINDOW, LoginThrottle
 
 
 def test_attempts_are_counted_by_address_and_name_and_forgotten() -> None:
     now = [0.0]
-    attempts = Attempts(lambda: now[0])
+    throttle = LoginThrottle(lambda: now[0])
     for _ in range(ATTEMPTS):
-        assert attempts.wait("a", "root") == 0
-        attempts.failed("a", "root")
-    assert attempts.wait("a", "root") == WINDOW
-    assert (attempts.wait("a", "other"), attempts.wait("b", "root")) == (0, 0)
+        assert throttle.retry_after("a", "root") == 0
+        throttle.failed("a", "root")
+    assert throttle.retry_after("a", "root") == WINDOW
+    assert (throttle.retry_after("a", "other"), throttle.retry_after("b", "root")) == (0, 0)
     now[0] = WINDOW - 1
-    assert attempts.wait("a", "root") == 1
+    assert throttle.retry_after("a", "root") == 1
     now[0] = WINDOW + 1
-    assert attempts.wait("a", "root") == 0
+    assert throttle.retry_after("a", "root") == 0
 
 
 def test_guesses_that_come_all_at_once_count_as_those_that_come_one_by_one() -> None:
     async def all_at_once() -> tuple[int, int]:
-        attempts = Attempts()
+        throttle = LoginThrottle()
         checked = 0
 
         async def guess() -> None:
             nonlocal checked
-            async with attempts.turn("a", "root"):
+            async with throttle.slot("a", "root"):
                 checked += 1
                 await asyncio.sleep(0)
-                attempts.failed("a", "root")
+                throttle.failed("a", "root")
 
         ends = await asyncio.gather(*(guess() for _ in range(50)), return_exceptions=True)
         return checked, [getattr(end, "status", None) for end in ends].count(429)
@@ -41,13 +41,13 @@ def test_guesses_that_come_all_at_once_count_as_those_that_come_one_by_one() -> 
 
 def test_who_floods_the_service_with_logins_waits_behind_himself_only() -> None:
     async def flood() -> tuple[int, list[int | None], int]:
-        attempts = Attempts()
+        throttle = LoginThrottle()
         running = most = 0
         release = asyncio.Event()
 
         async def login(address: str, name: str) -> None:
             nonlocal running, most
-            async with attempts.turn(address, name):
+            async with throttle.slot(address, name):
                 running, most = running + 1, max(most, running + 1)
                 if address != "b":
                     await release.wait()
@@ -61,34 +61,34 @@ def test_who_floods_the_service_with_logins_waits_behind_himself_only() -> None:
         release.set()
         ends = await asyncio.gather(*flooding, return_exceptions=True)
         await login("2001:db8::1", "ann")
-        return while_flooded, [getattr(end, "status", None) for end in ends if end], len(attempts._queues)
+        return while_flooded, [getattr(end, "status", None) for end in ends if end], len(throttle._queues)
 
     assert asyncio.run(flood()) == (AT_ONCE + 1, [429] * 5, 0)
 
 
 def test_names_that_are_guessed_are_not_remembered_while_somebody_waits() -> None:
     async def remembered() -> int:
-        attempts = Attempts()
-        async with attempts.turn("a", "ann"):
+        throttle = LoginThrottle()
+        async with throttle.slot("a", "ann"):
             for number in range(20):
-                async with attempts.turn("a", f"guess{number}"):
+                async with throttle.slot("a", f"guess{number}"):
                     pass
-            (queue,) = attempts._queues.values()
+            (queue,) = throttle._queues.values()
             return len(queue.names) + len(queue.named)
 
     assert asyncio.run(remembered()) == 2
 
 
 def test_visitors_over_ipv4_are_not_one_where_the_service_listens_on_ipv6() -> None:
-    attempts = Attempts()
+    throttle = LoginThrottle()
     for _ in range(ATTEMPTS):
-        attempts.failed("::ffff:192.0.2.1", "root")
-    assert attempts.wait("::ffff:192.0.2.2", "root") == 0
-    assert attempts.wait("192.0.2.1", "root") > 0
+        throttle.failed("::ffff:192.0.2.1", "root")
+    assert throttle.retry_after("::ffff:192.0.2.2", "root") == 0
+    assert throttle.retry_after("192.0.2.1", "root") > 0
 
 
 def test_a_name_that_nobody_can_have_takes_no_room() -> None:
-    attempts = Attempts()
-    attempts.failed("a", "x" * 10_000)
-    assert attempts.wait("a", "x" * 10_000) == 0
-    assert max(len(name) for _, name in attempts._failures) <= 200
+    throttle = LoginThrottle()
+    throttle.failed("a", "x" * 10_000)
+    assert throttle.retry_after("a", "x" * 10_000) == 0
+    assert max(len(name) for _, name in throttle._failures) <= 200

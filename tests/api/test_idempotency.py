@@ -17,10 +17,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cvat_analytics.api import ingest, sendings
-from cvat_analytics.api.callers import Caller, Organization
+from cvat_analytics.api import idempotency, ingest
+from cvat_analytics.api.idempotency import IdempotencyStore
 from cvat_analytics.api.ingest import ClientEvents, Prepared
-from cvat_analytics.api.sendings import Sendings
+from cvat_analytics.api.principals import Organization, Principal
 from cvat_analytics.api.working_time import Action, Ids, amounts
 from tests.api.harness import Api, running_api
 from tests.clickhouse import Store, free_ports, running
@@ -29,7 +29,7 @@ from tests.vector.conftest import write_configuration
 from tests.vector.running import Substitute, wait_until
 
 BEGIN = datetime(2026, 1, 1, 12, tzinfo=UTC)
-ANNA = Caller("local:anna", 7, "anna")
+ANNA = Principal("local:anna", 7, "anna")
 ORGANIZATION = Organization(1, "first", manages=False)
 
 
@@ -53,7 +53,7 @@ class Service:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self.sendings = Sendings(lambda: self.seconds)
+        self.idempotency = IdempotencyStore(lambda: self.seconds)
         self.requests = 0
         self.rows: set[str] = set()
         """What is stored: equal rows are one."""
@@ -63,7 +63,7 @@ class Service:
         events: list[dict[str, Any]],
         previous: dict[str, Any] | None = None,
         *,
-        caller: Caller = ANNA,
+        principal: Principal = ANNA,
         organization: Organization | None = None,
         late_ms: int = 0,
     ) -> Prepared:
@@ -72,7 +72,9 @@ class Service:
         sent = at(self.requests * 1000)
         given = ClientEvents.model_validate({"events": events, "previous_event": previous, "timestamp": sent})
         now = BEGIN + timedelta(milliseconds=self.requests * 1000 + late_ms)
-        return ingest.prepare(given, caller, organization, f"request-{self.requests}", now, self.sendings)
+        return ingest.prepare(
+            given, principal, organization, f"request-{self.requests}", now, self.idempotency
+        )
 
     def store(self, ready: Prepared, every: int = 1) -> None:
         """Store what is prepared, or only one of `every` rows."""
@@ -141,12 +143,12 @@ def test_whatever_is_lost_each_event_is_stored_once_and_its_working_time_is_repo
         if outcome in ("stored", "answer lost", "partly stored"):
             service.store(ready, 2 if outcome == "partly stored" else 1)
         if outcome == "refused":
-            service.sendings.not_stored(ready.sendings)
+            service.idempotency.not_stored(ready.stamps)
         if outcome == "stored" and batch:
-            service.sendings.stored(ready.sendings)
+            service.idempotency.stored(ready.stamps)
             kept, previous = kept[len(batch) :], batch[-1]
     assert sorted(each["obj_id"] for each in service.stored()) == list(range(len(made)))
-    assert len(service.sendings) == 0
+    assert len(service.idempotency) == 0
     if not late:  # otherwise the clocks differ by something else each time, and so does every pause between two requests
         actions = [
             Action(
@@ -179,7 +181,7 @@ def test_the_working_time_of_events_that_come_again_in_parts_is_reported_with_ea
     first = service.prepare(events)
     part = service.prepare(events[1:])
     assert (part.events, part.reports) == (first.events[1:], first.reports)
-    service.sendings.stored(part.sendings)
+    service.idempotency.stored(part.stamps)
     rest = service.prepare(events[:1])
     assert (rest.events, rest.reports) == (first.events[:1], [])
 
@@ -187,7 +189,7 @@ def test_the_working_time_of_events_that_come_again_in_parts_is_reported_with_ea
 @pytest.mark.parametrize(
     "change",
     [
-        {"caller": Caller("local:bert", 8, "bert")},
+        {"principal": Principal("local:bert", 8, "bert")},
         {"organization": ORGANIZATION},
         {"events": [event(1, 1)]},
         {"events": [event(1, scope="load:job")]},
@@ -215,7 +217,7 @@ def test_what_is_taken_from_no_client_makes_no_other_event() -> None:
 def test_the_same_event_is_a_new_one_once_its_sender_knows_what_became_of_it(told: str) -> None:
     service = Service()
     first = service.prepare([event(1)])
-    getattr(service.sendings, told)(first.sendings)
+    getattr(service.idempotency, told)(first.stamps)
     assert service.prepare([event(1)]).events != first.events
 
 
@@ -223,39 +225,39 @@ def test_an_attempt_that_stores_nothing_says_nothing_about_another() -> None:
     service = Service()
     first = service.prepare([event(1)])
     again = service.prepare([event(1), event(2)])
-    service.sendings.not_stored(again.sendings)
+    service.idempotency.not_stored(again.stamps)
     third = service.prepare([event(1), event(2)])
     assert third.events[0] == first.events[0]
     assert third.events[1] != again.events[1]
     # and one that has not ended yet may be the first
-    service.sendings.not_stored(first.sendings)
+    service.idempotency.not_stored(first.stamps)
     assert service.prepare([event(1)]).events == first.events
 
 
 def test_it_is_forgotten_a_day_after_the_last_attempt() -> None:
     service = Service()
     first = service.prepare([event(1)])
-    service.seconds += sendings.KEPT_SECONDS - 1
+    service.seconds += idempotency.KEPT_SECONDS - 1
     assert service.prepare([event(1)]).events == first.events
-    service.seconds += sendings.KEPT_SECONDS - 1
+    service.seconds += idempotency.KEPT_SECONDS - 1
     assert service.prepare([event(1)]).events == first.events
-    service.seconds += sendings.KEPT_SECONDS + 1
+    service.seconds += idempotency.KEPT_SECONDS + 1
     assert service.prepare([event(1)]).events != first.events
-    service.seconds += sendings.KEPT_SECONDS + 1
+    service.seconds += idempotency.KEPT_SECONDS + 1
     service.prepare([event(2)])
-    assert len(service.sendings) == 1
+    assert len(service.idempotency) == 1
 
 
 def test_no_more_than_so_many_events_are_remembered_and_those_sent_last_stay(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sendings, "EVENTS", 10)
+    monkeypatch.setattr(idempotency, "EVENTS", 10)
     service = Service()
     first = service.prepare([event(number) for number in range(6)])
     service.prepare([event(0)])
     for number in range(6, 14):
         service.prepare([event(number)])
-        assert len(service.sendings) <= 10
+        assert len(service.idempotency) <= 10
     assert service.prepare([event(0)]).events == first.events[:1]
     assert service.prepare([event(1)]).events != first.events[1:2]
 
@@ -264,7 +266,7 @@ def test_what_is_refused_is_not_remembered() -> None:
     service = Service()
     with pytest.raises(Exception, match="payload"):
         service.prepare([event(1), event(2, payload="{")])
-    assert len(service.sendings) == 0
+    assert len(service.idempotency) == 0
 
 
 class LossyVector(QuietServer):
@@ -311,14 +313,14 @@ class _Between(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """Return an engine of its own: others count what there is."""
-    with running(tmp_path_factory.mktemp("sendings-store")) as engine:
+    with running(tmp_path_factory.mktemp("idempotency-store")) as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def lossy(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[LossyVector]:
     """Return what stands before a Vector that inserts into the engine."""
-    root = tmp_path_factory.mktemp("sendings-vector")
+    root = tmp_path_factory.mktemp("idempotency-vector")
     (port,) = free_ports(1)
     config = write_configuration(root, vector_port=port, clickhouse_http_port=store.http_port)
     (password,) = root.rglob("clickhouse_password")
@@ -332,7 +334,7 @@ def lossy(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[Lo
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, store: Store, lossy: LossyVector) -> Iterator[Api]:
-    with running_api(tmp_path_factory.mktemp("sendings-api"), store, lossy.url) as api:
+    with running_api(tmp_path_factory.mktemp("idempotency-api"), store, lossy.url) as api:
         yield api
 
 

@@ -61,7 +61,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ExportStore:
     """The directory in which the exports lie."""
 
     directory: Path

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, time, timedelta
 import click
 
 
-class Moment(click.ParamType[datetime]):
-    """A moment, written as 2026-01-31, 2026-01-31T14:30 or with a zone; UTC where it names none.
+class Timestamp(click.ParamType[datetime]):
+    """A time, written as 2026-01-31, 2026-01-31T14:30 or with a zone; UTC where it names none.
 
     A day means its beginning, or with `end` its end.
     """

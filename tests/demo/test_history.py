@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from cvat_analytics import demo as team
+from cvat_analytics import demo
 from cvat_analytics.pipeline.events import Event
 from tests.store.working_time import reference
 from tests.vector.conftest import Run
@@ -23,7 +23,7 @@ FIELDS = (
 
 @pytest.fixture(scope="module")
 def history() -> list[Event]:
-    return list(team.history(seed=1, end=END))
+    return list(demo.history(seed=1, end=END))
 
 
 def _time(event: Event) -> float:
@@ -33,7 +33,7 @@ def _time(event: Event) -> float:
 def test_events_are_in_order_of_time_and_end_now(history: list[Event]) -> None:
     times = [_time(event) for event in history]
     assert times == sorted(times)
-    assert times[0] >= (END - timedelta(days=team.DAYS + 1)).timestamp()
+    assert times[0] >= (END - timedelta(days=demo.DAYS + 1)).timestamp()
     assert END.timestamp() - 120 < times[-1] < END.timestamp()
 
 
@@ -51,16 +51,16 @@ def test_a_demo_on_another_day_sends_the_same_past(history: list[Event]) -> None
         inside = ((END - timedelta(days=20)).timestamp(), (END - timedelta(hours=3)).timestamp())
         return {json.dumps(event) for event in sent if inside[0] < _time(event) < inside[1]}
 
-    later = list(team.history(seed=1, end=END + timedelta(days=2)))
+    later = list(demo.history(seed=1, end=END + timedelta(days=2)))
     assert events(later) == events(history)
-    assert events(list(team.history(seed=2, end=END))) != events(history)
+    assert events(list(demo.history(seed=2, end=END))) != events(history)
 
 
 @pytest.mark.parametrize("days", range(7))
 def test_every_task_has_a_name_before_anybody_works_on_it(days: int) -> None:
     made: dict[int, float] = {}
     unnamed = []
-    for event in team.history(seed=1, end=END + timedelta(days=days)):
+    for event in demo.history(seed=1, end=END + timedelta(days=days)):
         if event["scope"] == "create:task":
             made.setdefault(event["task_id"], _time(event))
         elif event["job_id"] and event["task_id"] not in made:
@@ -123,7 +123,7 @@ def test_some_are_at_work_now_and_nobody_at_two_desks(history: list[Event]) -> N
 
 
 def test_the_team_goes_on_working() -> None:
-    live = team.live(seed=1, start=END)
+    live = demo.live(seed=1, start=END)
     events = [next(live) for _ in range(3000)]
     times = [_time(event) for event in events]
     assert times == sorted(times)
