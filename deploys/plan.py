@@ -81,7 +81,7 @@ def inventory_file() -> Path:
 def make(inventory_file: Path) -> Plan:
     """Return the plan for the current host. Raises PyinfraError when it cannot be carried out."""
     try:
-        hosts = [inventory.Host(each.name, each.groups, each.data.dict()) for each in context.inventory]  # type: ignore[no-untyped-call]
+        hosts = [inventory.Host(each.name, each.groups, each.data.dict()) for each in context.inventory]
         # pyinfra itself keeps the option from deploy files
         stack = inventory.describe(hosts, inventory_file, preview="--dry" in sys.argv)
         secrets = stack.secrets()

@@ -26,13 +26,13 @@ class Callbacks(BaseStateCallback):
         tell("begun")
 
 
-_state: State = ctx_state.get()  # type: ignore[no-untyped-call]
+_state: State = ctx_state.get()
 _initialise = _state.init
 
 
 def _initialise_and_watch(*arguments: Any, **options: Any) -> None:
     _initialise(*arguments, **options)
-    _state.add_callback_handler(Callbacks())  # type: ignore[no-untyped-call]
+    _state.add_callback_handler(Callbacks())
 
 
 # Callbacks can be added once the state has its hosts, and pyinfra connects to them right after that: there is no later moment

@@ -12,7 +12,7 @@ from typing import Any
 
 import paramiko
 
-LOGIN = {"username": "ops", "password": "in the tests only"}
+LOGIN: dict[str, Any] = {"username": "ops", "password": "in the tests only"}
 
 
 class SSHServer(paramiko.ServerInterface):
@@ -68,18 +68,20 @@ class SSHServer(paramiko.ServerInterface):
         return "password"
 
     def check_auth_password(self, username: str, password: str) -> int:
-        return paramiko.AUTH_SUCCESSFUL if password == LOGIN["password"] else paramiko.AUTH_FAILED
+        return (
+            paramiko.common.AUTH_SUCCESSFUL if password == LOGIN["password"] else paramiko.common.AUTH_FAILED
+        )
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         self.answering.wait(60)
-        return paramiko.OPEN_SUCCEEDED
+        return paramiko.common.OPEN_SUCCEEDED
 
     def check_channel_direct_tcpip_request(self, chanid: int, origin: Any, destination: Any) -> int:
         self.forwarded += 1
         if self.forwarded == self.break_after:
             self.cut()
         self._targets[chanid] = destination
-        return paramiko.OPEN_SUCCEEDED
+        return paramiko.common.OPEN_SUCCEEDED
 
 
 def _relay(far: paramiko.Channel, target: tuple[str, int]) -> None:

@@ -152,7 +152,7 @@ def _increments(engine: Engine, first: int, say: Say) -> dict[int, float]:
     if not histories.refreshable_views(engine):
         return {}
     histories.refresh(engine)
-    costs = {}
+    costs: dict[int, float] = {}
     for count in (1, 1_000, 100_000):
         say(f"the cost of {count} new events")
         first += histories.DAY_SESSIONS if costs else 0
@@ -223,8 +223,8 @@ def _report(
     for pair in queries.PAIRS:
         for span, times in FASTER.get(pair.name, {}).items():
             stock, our = last.query("stock", span, pair.name), last.query("ours", span, pair.ours)
-            value = stock.median_ms / our.median_ms if stock and our else None
-            targets.append(Target(f"{pair.name}, {span}, against stock", value, "at least", times, "x"))
+            ratio = stock.median_ms / our.median_ms if stock and our else None
+            targets.append(Target(f"{pair.name}, {span}, against stock", ratio, "at least", times, "x"))
     targets += [
         Target(f"{span}, {each.name}", each.median_ms, "at most", PANEL_MS, "ms")
         for span, answers in last.ours.items()

@@ -139,8 +139,8 @@ def _connect(
     from pyinfra.api.connect import connect_all, disconnect_all
 
     chosen = [(host.name, dict(host.data)) for host in stack.hosts if host.name in names]
-    hosts = Inventory((chosen, {}))  # type: ignore[no-untyped-call]
-    state = State(hosts, Config())  # type: ignore[no-untyped-call]
+    hosts = Inventory((chosen, {}))
+    state = State(hosts, Config())
     try:
         connect_all(state)
     except Exception as error:

@@ -21,7 +21,7 @@ from cvat_analytics.base.project import ROOT
 from cvat_analytics.credentials import users
 from tests.clickhouse import Store, free_ports
 
-LOCAL_USERS = {"boss": {"admin": True}, "worker": {"id": 4}, "nameless": {}}
+LOCAL_USERS: dict[str, dict[str, Any]] = {"boss": {"admin": True}, "worker": {"id": 4}, "nameless": {}}
 PASSWORD = "password-of-{}"
 
 

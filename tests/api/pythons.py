@@ -24,7 +24,7 @@ def find(version: str) -> Path | None:
     """Return a Python of that version (`3.10`): one on PATH, or one that pyenv or uv has installed."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     managed = Path(os.environ.get("UV_PYTHON_INSTALL_DIR", Path.home() / ".local/share/uv/python"))
-    candidates = [
+    candidates: list[str | Path] = [
         *filter(None, [shutil.which(f"python{version}")]),
         *sorted(pyenv.glob(f"{version}.*/bin/python3")),
         *sorted(managed.glob(f"cpython-{version}.*/bin/python3")),

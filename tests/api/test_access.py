@@ -7,6 +7,7 @@ import csv
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -19,7 +20,7 @@ EVERYTHING = 24
 OWN = {"plain": 10, "owner": 5, "flagged": 4, "loner": 5, "maintainer": 0}
 
 
-def seen(client: httpx.Client, **parameters: object) -> int | str:
+def seen(client: httpx.Client, **parameters: Any) -> int | str:
     """Return how many events a stream has, or the status where it is refused."""
     answer = client.get("/api/events", params={"format": "csv", "include": "all", **parameters})
     if answer.status_code != 200:
@@ -242,7 +243,7 @@ def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a
     api: Api, cvat: FakeCvat
 ) -> None:
     with api.client("loner") as client:
-        client.auth = None
+        client.auth = httpx.Auth()  # none
         client.headers["Authorization"] = "Token token-of-owner"
         assert seen(client) == 15
         asked = dict(cvat.asked)

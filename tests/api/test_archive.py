@@ -24,7 +24,7 @@ from tests.api import pythons
 
 PROGRAM = events_api_archive.program()
 MODULES = sorted(path for path in PROGRAM if path.endswith(".py"))
-OLDEST = tuple(map(int, pythons.OLDEST.split(".")))
+MAJOR, MINOR = map(int, pythons.OLDEST.split("."))
 TARGETS = [Target(python, architecture) for python in pythons.VERSIONS for architecture in MACHINES]
 # import names of what the lock file has
 NEEDED = {
@@ -51,7 +51,7 @@ def published(content: bytes) -> str:
 
 @pytest.mark.parametrize("path", MODULES)
 def test_a_module_is_written_for_the_oldest_python_and_imports_what_is_there(path: str) -> None:
-    tree = ast.parse(PROGRAM[path], path, feature_version=OLDEST)
+    tree = ast.parse(PROGRAM[path], path, feature_version=(MAJOR, MINOR))
     imported = {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     own = {name for name in imported if name.partition(".")[0] == "cvat_analytics"}
@@ -72,7 +72,7 @@ def test_every_supported_system_has_its_python() -> None:
 def test_the_archive_is_complete_for_the_hosts_python_and_processor(target: Target) -> None:
     content = events_api_archive.archive(validate({}, where="defaults"), target.python, target.architecture)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        files = {entry.name: archive.extractfile(entry).read() for entry in archive}
+        files = {entry.name: file.read() for entry in archive if (file := archive.extractfile(entry))}
     metadata = [
         BytesHeaderParser().parsebytes(content)
         for path, content in files.items()

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from cvat_analytics.api.clickhouse import ClickHouse, QueryError
 from cvat_analytics.api.config import ClickHouseConfig
@@ -91,12 +92,13 @@ def test_the_connection_is_closed_whenever_the_caller_of_a_stream_goes_away(
     limit.acquire("ann")
     stream = EventStream(answer, limit, "ann", encoding, "text/csv", "x.csv")
 
-    async def send(message):
+    async def send(message: Message) -> None:
         if message["type"] == gone_at:
             raise OSError("the caller has gone")
 
-    async def receive():
+    async def receive() -> Message:
         await asyncio.Event().wait()
+        raise AssertionError("nothing comes")
 
     with pytest.raises(ClientDisconnect):
         asyncio.run(stream({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send))

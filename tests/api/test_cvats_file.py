@@ -120,7 +120,7 @@ def test_in_steps_and_by_name_it_is_the_same_file(
     period = {"from": first, "to": last}
     assert download(client, **period) == expected
 
-    def scopes(**more: object) -> list[str]:
+    def scopes(**more: Any) -> list[str]:
         page = client.get("/api/events", params=period | {"format": "json"} | more)
         assert page.status_code == 200, page.text
         return [each["scope"] for each in page.json()["events"]]

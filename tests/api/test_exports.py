@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -48,7 +49,7 @@ def rows(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
-def download(client, **parameters: object) -> str:
+def download(client: httpx.Client, **parameters: Any) -> str:
     """Ask for an export, wait, and return the file's text."""
     asked = client.get("/api/events", params=parameters)
     assert asked.status_code == 202, asked.text
@@ -252,7 +253,7 @@ def test_a_cloud_storage_is_refused(as_: Callable[..., httpx.Client]) -> None:
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "arrow"])
 def test_a_stream_and_a_file_of_each_form_hold_the_same(as_: Callable[..., httpx.Client], form: str) -> None:
     client = as_("root")
-    wanted = {"format": form, "user_id": 7, "include": "all"}
+    wanted: dict[str, Any] = {"format": form, "user_id": 7, "include": "all"}
     stream = client.get("/api/events", params=wanted)
     assert stream.status_code == 200
     asked = client.post("/api/events/export", params=wanted).json()["rq_id"]

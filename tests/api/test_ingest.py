@@ -7,7 +7,7 @@ import gzip
 import json
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def test_events_are_corrected_enriched_reported_and_handed_on_at_once(
     as_: Callable[..., httpx.Client], got: FakeVector
 ) -> None:
     ahead = datetime.now(UTC) + timedelta(hours=2)  # the client's clock
-    job = {"job_id": 5, "task_id": 4, "project_id": 3}
+    job: dict[str, Any] = {"job_id": 5, "task_id": 4, "project_id": 3}
     body = {
         "events": [
             client_event(
@@ -204,7 +204,7 @@ def test_one_person_sends_one_large_request_at_a_time(
     head, text = b'{"timestamp": "2026-01-01T12:00:00Z", "events": [], "more": "', b"x" * ingest.LARGE_BODY
     begun, go_on = threading.Event(), threading.Event()
 
-    def slowly():
+    def slowly() -> Iterator[bytes]:
         yield head + text
         begun.set()
         assert go_on.wait(60)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
@@ -21,7 +22,9 @@ from tests.missing import give_up
 
 
 @pytest.fixture(params=pythons.VERSIONS)
-def on_python(request, tmp_path, store: Store, vector: FakeVector) -> Iterator[Api]:
+def on_python(
+    request: pytest.FixtureRequest, tmp_path: Path, store: Store, vector: FakeVector
+) -> Iterator[Api]:
     """Return a service without a CVAT that runs on one of the Pythons."""
     python = pythons.find(request.param) or pythons.install(request.param)
     if python is None:

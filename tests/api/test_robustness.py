@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,7 +27,7 @@ from tests.api.proxy import Proxy, proxy
 from tests.clickhouse import Store
 
 ROWS = 800
-LARGE = {"job_id": 900}
+LARGE: dict[str, Any] = {"job_id": 900}
 """The filter that finds 8 MB of events."""
 
 
@@ -64,13 +65,13 @@ Start = Callable[..., tuple[Api, Proxy]]
 
 
 @pytest.fixture
-def start(tmp_path, large: Store, vector: FakeVector, program: Program) -> Iterator[Start]:
+def start(tmp_path: Path, large: Store, vector: FakeVector, program: Program) -> Iterator[Start]:
     """Return a function that starts a service behind a proxy."""
     from contextlib import ExitStack
 
     with ExitStack() as stack:
 
-        def started(**limits: int) -> tuple[Api, Proxy]:
+        def started(**limits: Any) -> tuple[Api, Proxy]:
             between = stack.enter_context(proxy(large.http_port))
             api = stack.enter_context(
                 running_api(
@@ -152,23 +153,27 @@ def test_few_events_are_sorted_at_once_and_many_or_large_ones_a_day_at_a_time(
         "127.0.0.1", heavy.http_port, heavy.context.settings.database, "admin", heavy.context.secrets["clickhouse_admin"],
         settings=exporting._AS_A_READER | {"max_memory_usage": str(limit_mb * 10**6)},
     )  # fmt: skip
-    asked = []
+    asked: list[str] = []
     clickhouse = ClickHouse(config)
     ask = clickhouse.ask
-    monkeypatch.setattr(
-        clickhouse, "ask", lambda sql, *rest, **named: asked.append(sql) or ask(sql, *rest, **named)
-    )
+
+    def noted(sql: str, *rest: Any, **named: Any) -> Any:
+        asked.append(sql)
+        return ask(sql, *rest, **named)
+
+    monkeypatch.setattr(clickhouse, "ask", noted)
     exports = Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 2**30, 1, 1), clickhouse)
     selection = Selection(("e.job_id = 901",))
     principal = Principal(key="boss", id=None, name="boss", admin=True)
     job = exports.create(principal, selection, queries.FORMATS["csv"], "x.csv", {}, "r")
     deadline = time.monotonic() + 60
-    while (found := exports.get(job.id, principal)).status in ("queued", "started"):
+    while (found := exports.get(job.id, principal)) and found.status in ("queued", "started"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     exports.close()
+    assert found
     assert (found.status, found.message) == ("finished", "")
-    with exports.shelf.file(job.id).open(newline="") as file:
+    with exports.store.file(job.id).open(newline="") as file:
         assert [row["duration"] for row in csv.DictReader(file)] == [str(n) for n in range(HEAVY)]
     orders = [sql.partition("ORDER BY ")[2].partition(" SETTINGS")[0] for sql in asked if "ORDER BY" in sql]
     wanted = [queries.ORDER_AT_ONCE] * bool(small) + [queries.ORDER] * (limit_mb == TIGHT)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_an_export_leaves_room_on_the_disk_while_it_is_written(
     monkeypatch.setattr(export_store.shutil, "disk_usage", left)
     monkeypatch.setattr(export_store.ExportStore, "write", write)
     monkeypatch.setattr(queries, "is_small", lambda *_: True)
-    store = SimpleNamespace(ask=lambda *_, **__: Endless())
+    store: Any = SimpleNamespace(ask=lambda *_, **__: Endless())
     made = Exports(ExportsConfig(tmp_path, timedelta(hours=1), 5, 2**30, 2, 4), store)
     principal = Principal("local:ann", 1, "ann")
     job = made.create(principal, Selection(), queries.FORMATS["csv"], "x.csv", {}, "request")

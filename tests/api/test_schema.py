@@ -58,7 +58,7 @@ def test_nothing_that_may_be_sent_makes_the_service_fail(
         max_examples=25, deadline=None, derandomize=True, database=None,
         suppress_health_check=list(hypothesis.HealthCheck),
     )  # fmt: skip
-    def check(case: schemathesis.Case) -> None:
+    def check(case: schemathesis.Case[Any]) -> None:
         # httpx sends it: schemathesis's own way of sending needs another urllib3 than the one that is installed here
         request = case.as_transport_kwargs(base_url=local_api.url)
         request.pop("cookies", None)

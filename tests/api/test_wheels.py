@@ -87,7 +87,7 @@ def _make_wheel(file: Path) -> None:
 
 
 @pytest.fixture
-def index(tmp_path, monkeypatch) -> Iterator[Index]:
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     """Return the index, which pip is set to."""
     found = Index(tmp_path / "index", tmp_path / "requirements-test.lock")
     (found.root / "files").mkdir(parents=True)
@@ -117,7 +117,7 @@ def index(tmp_path, monkeypatch) -> Iterator[Index]:
 
 
 @pytest.fixture
-def bundle(tmp_path) -> Path:
+def bundle(tmp_path: Path) -> Path:
     return tmp_path / "bundle"
 
 

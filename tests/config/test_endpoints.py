@@ -34,7 +34,7 @@ def reached(
         secrets.init(tmp_path / "secrets.json")
     groups = {"store": ["clickhouse"], "ingest": ["vector"], "front": FRONT}
     hosts = [
-        inventory.Host(name, groups[name], {"address": f"10.0.0.{number}"} | values.get(name, {}))
+        inventory.Host(name, groups[name], {"address": f"10.0.0.{number}"} | dict(values.get(name, {})))
         for number, name in enumerate(groups, 1)
     ]
     stack = inventory.describe(hosts, tmp_path / "hosts.py")

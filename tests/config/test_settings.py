@@ -16,7 +16,7 @@ ONE_HOST = {"clickhouse": ["a"], "vector": ["a"], "grafana": ["a"]}
 THREE_HOSTS = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"]}
 
 
-def mistakes(values: dict) -> list[str]:
+def mistakes(values: dict[str, Any]) -> list[str]:
     with pytest.raises(InputError) as caught:
         validate(values, where="all.py")
     return str(caught.value).splitlines()
@@ -134,7 +134,7 @@ def test_the_port_of_grafana_is_in_its_default_address() -> None:
     assert validate({"grafana_port": 3333}, where="x").grafana_root_url == "http://localhost:3333/analytics/"
 
 
-def build(groups, values):
+def build(groups: dict[str, list[str]], values: dict[str, dict[str, Any]]) -> topology.Topology:
     return topology.build(groups, values, where="hosts.py")
 
 

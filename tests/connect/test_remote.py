@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -76,8 +77,14 @@ def test_a_client_that_goes_away_in_the_middle_of_an_answer_does_not_end_the_con
 ) -> None:
     # paramiko's pipe for select() is what ends it, once in some hundred times: there must be none
     made: list[None] = []
-    make = paramiko.channel.pipe.make_pipe
-    monkeypatch.setattr(paramiko.channel.pipe, "make_pipe", lambda: (made.append(None), make())[1])
+    pipes = importlib.import_module("paramiko.pipe")
+    make = pipes.make_pipe
+
+    def noted() -> object:
+        made.append(None)
+        return make()
+
+    monkeypatch.setattr(pipes, "make_pipe", noted)
     with served(QuietServer(("127.0.0.1", 0), Pages)) as pages, connected(server) as client:
         with remote._forwarded(client, ("127.0.0.1", pages.server_port)) as near:
             for _ in range(20):

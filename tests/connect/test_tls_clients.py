@@ -219,7 +219,10 @@ def test_clickhouse_behind_a_forwarded_port_is_verified_for_its_own_address(ours
 
 
 def test_the_substitute_for_vector_refuses_a_sink_that_cannot_verify(ours: Authority, tmp_path: Path) -> None:
-    hosts = {"a": {"address": "10.0.0.1", "clickhouse_tls": True}, "b": {"address": "10.0.0.2"}}
+    hosts: dict[str, dict[str, Any]] = {
+        "a": {"address": "10.0.0.1", "clickhouse_tls": True},
+        "b": {"address": "10.0.0.2"},
+    }
     apart = topology.build({"clickhouse": ["a"], "vector": ["b"], "grafana": ["a"]}, hosts, where="test")
     context = Context("b", apart, secrets.generate(), Paths(str(tmp_path)), authority=ours)
     for file in render.vector_files(context):

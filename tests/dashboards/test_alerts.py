@@ -411,9 +411,9 @@ def _people(count: int, **changes: Any) -> list[dict[str, Any]]:
     """Return changes of annotations, one a minute and person until noon."""
     noon = MONDAY + timedelta(hours=12)
     agent = json.dumps({"request": {"id": "x", "user_agent": "Mozilla/5.0 (X11)"}})
-    event = {"scope": "create:shapes", "source": "server", "payload": agent} | changes
+    event: dict[str, Any] = {"scope": "create:shapes", "source": "server", "payload": agent} | changes
     return [
-        _event(noon - timedelta(minutes=minute), **({"user_id": person} | event))
+        _event(noon - timedelta(minutes=minute), **{"user_id": person, **event})
         for person in range(1, count + 1)
         for minute in range(20)
     ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.dashboards import ALL, Dashboard, Query, TimeRange, Values, Variable, expand, load
+from cvat_analytics.dashboards import ALL, Dashboard, Query, TimeRange, Variable, expand, load
 
 # the documentation's own example range
 RANGE = TimeRange(
@@ -37,7 +37,7 @@ BOARD = Dashboard(
 )
 
 
-def sql(text: str, *, seconds: float = 60, **values: str | Sequence[str]) -> str:
+def sql(text: str, *, seconds: float = 60, **values: Any) -> str:
     """Return the expansion of `text` on a small dashboard."""
     return expand(
         Query("dashboard 'Board', panel 'P'", text),
@@ -136,7 +136,7 @@ def test_interval_of_a_range(days: float, points: int, expected: timedelta) -> N
         ("a${x}b", {}, "a'1'b"),
     ],
 )
-def test_variables(text: str, values: Values, expected: str) -> None:
+def test_variables(text: str, values: dict[str, Any], expected: str) -> None:
     assert sql(text, **values) == expected
 
 
@@ -150,7 +150,7 @@ def test_variables(text: str, values: Values, expected: str) -> None:
         ({"users": ["1", "2"]}, "a AND f(u, g('x')) IN ('1','2') AND c"),
     ],
 )
-def test_conditional_all(values: Values, expected: str) -> None:
+def test_conditional_all(values: dict[str, Any], expected: str) -> None:
     assert (
         sql("a AND $__conditionalAll(f(u, g('x')) IN (${users:sqlstring}), $users) AND c", **values)
         == expected

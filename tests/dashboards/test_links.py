@@ -25,13 +25,23 @@ def _links(dashboard: Dashboard) -> Iterator[tuple[Any, str, dict[str, str]]]:
 
 
 LINKS = [
-    pytest.param(dashboard, panel, column, link, id=f"{panel.title}-{column}-{link['title']}")
+    (dashboard, panel, column, link)
     for dashboard in DASHBOARDS.values()
     for panel, column, link in _links(dashboard)
 ]
+TO_DASHBOARDS = [link for link in LINKS if link[3]["url"].startswith("/d/")]
+TO_CVAT = [link for link in LINKS if link not in TO_DASHBOARDS]
 
 
-@pytest.mark.parametrize(("dashboard", "panel", "column", "link"), LINKS)
+def each_of(links: list[tuple[Dashboard, Any, str, dict[str, str]]]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        ("dashboard", "panel", "column", "link"),
+        links,
+        ids=[f"{panel.title}-{column}-{link['title']}" for _, panel, column, link in links],
+    )
+
+
+@each_of(LINKS)
 def test_a_link_uses_columns_that_the_panel_has(
     dashboard: Dashboard, panel: Any, column: str, link: dict[str, str]
 ) -> None:
@@ -40,10 +50,7 @@ def test_a_link_uses_columns_that_the_panel_has(
         assert re.search(rf"\b{name}\b", query.sql), name
 
 
-@pytest.mark.parametrize(
-    ("dashboard", "panel", "column", "link"),
-    [each for each in LINKS if each.values[3]["url"].startswith("/d/")],
-)
+@each_of(TO_DASHBOARDS)
 def test_a_link_to_a_dashboard_keeps_time_range_and_filters(
     dashboard: Dashboard, panel: Any, column: str, link: dict[str, str]
 ) -> None:
@@ -69,10 +76,7 @@ def test_a_link_to_a_dashboard_keeps_time_range_and_filters(
     assert kept == shared - fixed
 
 
-@pytest.mark.parametrize(
-    ("dashboard", "panel", "column", "link"),
-    [each for each in LINKS if not each.values[3]["url"].startswith("/d/")],
-)
+@each_of(TO_CVAT)
 def test_a_link_to_cvat_is_one_of_its_pages(
     dashboard: Dashboard, panel: Any, column: str, link: dict[str, str]
 ) -> None:

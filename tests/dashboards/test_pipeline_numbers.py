@@ -186,7 +186,7 @@ def test_what_the_panels_ask_for_is_what_vector_sends(pipeline: Shown, tmp_path:
     known = {name for kind in ("sources", "transforms", "sinks") for name in configuration[kind]}
     for query in pipeline.dashboard.queries:
         if "FROM pipeline_metrics" in query.sql:
-            names, asked = set(), set()
+            names, asked = set[str](), set[str]()
             for column, found in (("name", names), ("component", asked)):
                 for match in re.findall(rf"\b{column} (?:= |IN \()((?:'\w+'(?:, )?)+)", query.sql):
                     found |= set(re.findall(r"'(\w+)'", match))

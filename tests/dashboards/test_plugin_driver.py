@@ -7,7 +7,7 @@ cell, with what ClickHouse answers over HTTP. The plugin around it (Grafana's da
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -70,7 +70,7 @@ def comparable(cell: Any) -> Any:
         return cell
 
 
-def rows(answer: list[Mapping[str, Any]] | list[list[Any]]) -> Counter[str]:
+def rows(answer: Sequence[Mapping[str, Any] | list[Any]]) -> Counter[str]:
     """Return rows without their order, which a query may leave open."""
     return Counter(
         repr([comparable(cell) for cell in (row.values() if isinstance(row, Mapping) else row)])

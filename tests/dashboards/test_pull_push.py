@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.connect.access import Access
@@ -403,7 +403,9 @@ def test_a_new_dashboard_makes_the_folder_that_is_missing(
 
 
 @pytest.fixture
-def invoke(stand_in: tuple[StandIn, Access], files: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def invoke(
+    stand_in: tuple[StandIn, Access], files: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
     """Return a function that runs `cvat-analytics dashboards` on copies of the files with the stand-in."""
     monkeypatch.setattr(command, "DASHBOARDS", files)
     monkeypatch.setattr(command, "reach", lambda directory, inventory: nullcontext(stand_in[1]))

@@ -63,7 +63,8 @@ SEVERAL: dict[str, Sequence[str]] = {
 }
 
 
-ALL_OF_ALL: dict[str, Sequence[str]] = dict.fromkeys(ONE, ALL) | {
+ALL_OF_ALL: dict[str, Sequence[str]] = {
+    **dict.fromkeys(ONE, ALL),
     "request_id": "",
     "event": "",
     "working_time": "computed",
@@ -128,7 +129,7 @@ def test_no_value_can_break_a_query(
     store: Store, values: dict[str, list[str]], texts: dict[str, str], place: int
 ) -> None:
     dashboard, query = QUERIES[place]
-    store.rows(expand(query, dashboard, RANGE, values=_chosen(dashboard, values | texts)))
+    store.rows(expand(query, dashboard, RANGE, values=_chosen(dashboard, {**values, **texts})))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -88,7 +88,7 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
         data = {"fake_responses": responses, "fake_delay": 0, "fake_delay_jitter": 0, **(settings or {})}
         hosts = [(name, (host_settings or {}).get(name, {})) for name in names]
         inventory = Inventory((hosts, data), **{group: (members, {}) for group, members in groups.items()})
-        state = State(inventory, Config(FAIL_PERCENT=0))  # type: ignore[no-untyped-call]
+        state = State(inventory, Config(FAIL_PERCENT=0))
         connect_all(state)
 
         @deploy("everything")

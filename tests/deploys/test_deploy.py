@@ -5,6 +5,7 @@ The fake hosts prove the commands and their order, not their effect: tests/hosts
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyinfra.api.exceptions import PyinfraError
@@ -18,7 +19,7 @@ ADDRESSES = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name i
 
 
 @pytest.fixture(autouse=True)
-def _plugin_archive(monkeypatch):
+def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
@@ -89,13 +90,13 @@ def test_a_host_gets_only_its_own_part(run_deploy: Deploy) -> None:
     assert run.matching(r"/dev/tcp/10\.0\.0\.1/8123.*INSERT", "@fake/b")
 
 
-def refusal(run_deploy, **arguments) -> str:
+def refusal(run_deploy: Deploy, **arguments: Any) -> str:
     with pytest.raises(PyinfraError) as caught:
         run_deploy(**arguments)
     return str(caught.value)
 
 
-def system(**changes: str) -> dict[str, list[str]]:
+def system(**changes: str) -> dict[str | re.Pattern[str], list[str]]:
     from tests.deploys.conftest import DEBIAN_12
 
     lines = dict(line.split("=", 1) for line in DEBIAN_12.splitlines()) | changes
@@ -187,7 +188,8 @@ def test_a_service_that_does_not_come_up_fails_the_run_and_stops_what_depends_on
 
 def installed_before(free: int) -> dict[str | re.Pattern[str], list[str]]:
     """Return the answers of a host whose event table is one of an earlier version, with `free` bytes on its disk."""
-    return system(package="clickhouse-client 26.8.19.9 installed") | {
+    return {
+        **system(package="clickhouse-client 26.8.19.9 installed"),
         re.compile(r"SELECT type FROM system.columns.*table = \W+events\W"): ["Nullable(UInt16)", ANSWERED],
         "SELECT sum(bytes_on_disk)": [str(5 * 2**30), ANSWERED],
         "sum(unreserved_space)": [str(free), ANSWERED],

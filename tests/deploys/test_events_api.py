@@ -15,7 +15,7 @@ UNIT = "cvat-analytics-events-api"
 
 
 @pytest.fixture(autouse=True)
-def _archives(monkeypatch):
+def _archives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 
@@ -81,7 +81,7 @@ def test_a_bundle_without_its_wheels_is_refused_before_any_change(
 def test_a_machine_that_cannot_get_the_wheels_is_refused_before_any_change(
     run_deploy: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def archive(*about):
+    def archive(*about: object) -> bytes:
         raise InputError("no index")
 
     monkeypatch.setattr("cvat_analytics.rendering.events_api_archive.archive", archive)

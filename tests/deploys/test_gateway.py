@@ -14,7 +14,7 @@ ADDRESS = {"grafana_root_url": "https://analytics.example.org/analytics/"}
 
 
 @pytest.fixture(autouse=True)
-def _archives(monkeypatch):
+def _archives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
 
 

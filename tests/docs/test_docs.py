@@ -11,6 +11,7 @@ import pytest
 
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks import smoke
+from cvat_analytics.checks.smoke_case import Case
 from cvat_analytics.config.settings import Settings
 from scripts.cli import main as cli
 from scripts.reference import PAGES
@@ -115,7 +116,7 @@ def test_commands_that_a_page_names_exist_with_their_options(document: Path) -> 
 
 
 @pytest.mark.parametrize("case", smoke.read_cases(), ids=lambda case: case.name)
-def test_every_smoke_case_is_documented(case: smoke.Case) -> None:
+def test_every_smoke_case_is_documented(case: Case) -> None:
     assert case.name in (ROOT / "docs/reference/smoke.md").read_text()
 
 

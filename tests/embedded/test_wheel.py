@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,7 +101,7 @@ def directory(environment: Path, tmp_path: Path) -> Iterator[Path]:
 def test_the_stack_of_the_wheel_runs(environment: Path, directory: Path) -> None:
     program = environment / "bin" / "cvat-analytics"
     # fetching it is the business of the test below: it is large
-    library = {"CVAT_ANALYTICS_ENGINE": str(engine.library())}
+    library: dict[str, Any] = {"CVAT_ANALYTICS_ENGINE": str(engine.library())}
     up = run(program, "up", "--dir", directory, "--port-base", free_row(), "--detach", "--json", **library)
     page = f"{json.loads(up)['viewer']['http']}/public/echarts.js"
     assert "PASS grafana-datasource" in run(program, "smoke", "--dir", directory)
@@ -124,7 +125,7 @@ def test_the_engine_is_fetched_by_its_lock_file_when_it_is_first_needed(
     npm.chmod(0o755)
     ask = "from cvat_analytics.embedded import engine; print(engine.command('x')[2], engine.library())"
     python = environment / "bin" / "python"
-    where = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": f"{npm.parent}:/usr/bin:/bin"}
+    where: dict[str, Any] = {"XDG_CACHE_HOME": str(tmp_path / "cache"), "PATH": f"{npm.parent}:/usr/bin:/bin"}
     (tmp_path / "fail").touch()
     run(python, "-c", ask, exit_code=1, FAIL=str(tmp_path / "fail"), **where)
     assert list((tmp_path / "cache" / "cvat-analytics").iterdir()) == [], "nothing half-done stays"

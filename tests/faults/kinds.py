@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks.pipeline.reloading import answers, marked
 from tests.clickhouse import free_ports
@@ -45,11 +46,15 @@ def _kill_vector(scene: Scene) -> None:
     scene.pause()
 
 
+def _more_than(scene: Scene, taken: int) -> bool:
+    return len(scene.ledger.snapshot()) > taken
+
+
 @fault("kill -9 Vector three times, each as soon as it has answered")
 def _kill_vector_after_answers(scene: Scene) -> None:
     for _ in range(3):
         taken = len(scene.ledger.snapshot())
-        _wait_until(lambda taken=taken: len(scene.ledger.snapshot()) > taken, "Vector acknowledges events")
+        _wait_until(partial(_more_than, scene, taken), "Vector acknowledges events")
         scene.stage.kill("vector")
         scene.stage.start("vector")
 

@@ -82,9 +82,9 @@ class Gateway:
     """A running gateway, and how a browser reaches it."""
 
     context: Context
-    echo: Program | None
-    authorizer: Program | None
     log: Path
+    echo: Program = field(init=False)
+    authorizer: Program = field(init=False)
 
     @property
     def url(self) -> str:
@@ -162,7 +162,7 @@ def nginx(directory: Path, *, grafana_port: int, events_api_port: int, **setting
     process = subprocess.Popen(
         [program, "-c", f"{context.paths.gateway_config}/nginx.conf"], stderr=errors, stdout=errors
     )
-    running = Gateway(context, None, None, log)
+    running = Gateway(context, log)
     try:
         with running.browser() as browser:
             end = time.monotonic() + 60
@@ -209,8 +209,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 @pytest.fixture
 def entrance(running: Gateway) -> Gateway:
     """Return the gateway with an authorizer that lets everybody in and programs that have noted nothing yet."""
-    assert running.echo
-    assert running.authorizer
     running.authorizer.answer, running.echo.answer = lambda request: allowed(), as_json
     running.echo.requests.clear()
     running.authorizer.requests.clear()

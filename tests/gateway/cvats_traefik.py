@@ -141,13 +141,14 @@ def _cvats_own(server_url: str, page: Program, certificate: str, key: str) -> di
         "cvat": f"({_HOSTS}) && (PathPrefix(`/api/`) || PathPrefix(`/static/`) || PathPrefix(`/admin`))",
         "cvat-ui": _HOSTS,
     }
+    encrypted: dict[str, Any] = {"tls": {}}
     urls = {"cvat": server_url, "cvat-ui": f"http://127.0.0.1:{page.port}"}
     return {
         "http": {
             "routers": {
                 f"{name}-{entry}": {"rule": rule, "service": name, "entryPoints": [entry]} | tls
                 for name, rule in rules.items()
-                for entry, tls in (("web", {}), ("websecure", {"tls": {}}))
+                for entry, tls in (("web", {}), ("websecure", encrypted))
             },
             "services": {name: {"loadBalancer": {"servers": [{"url": url}]}} for name, url in urls.items()},
         },

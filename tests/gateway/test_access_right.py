@@ -10,6 +10,7 @@ import configparser
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -193,7 +194,7 @@ def test_nobody_comes_in_while_cvat_cannot_be_asked(
 def test_nobody_comes_in_where_a_page_for_everybody_answers_in_cvats_place(
     tmp_path: Path, store: Store
 ) -> None:
-    def everybody(request):
+    def everybody(request: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         """Answer as CVAT's user interface does for a path that its proxy does not send to the server."""
         if request["path"] == "/api/users/self":
             return 200, {}, json.dumps({"id": 4, "username": "plain", "email": "", "groups": []}).encode()

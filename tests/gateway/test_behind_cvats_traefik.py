@@ -31,12 +31,18 @@ from .test_gateway import PAGE as WANTS_PAGE
 
 
 @dataclass
-class Behind:
-    """A gateway behind CVAT's traefik, and what stands behind the gateway."""
+class Straight:
+    """CVAT's traefik, and what stands behind it."""
 
     proxy: CvatsTraefik
-    gateway: Gateway | None
     grafana: Program
+
+
+@dataclass
+class Behind(Straight):
+    """A gateway behind CVAT's traefik, and what stands behind the gateway."""
+
+    gateway: Gateway
 
 
 def under_cvats_name(proxy: CvatsTraefik) -> dict[str, object]:
@@ -70,7 +76,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory, store: Store, cvat: FakeCva
             ) as gateway,
         ):
             proxy.mount(cvat_env.as_traefik(gateway.context.topology, gateway.authority))
-            yield Behind(proxy, gateway, grafana)
+            yield Behind(proxy, grafana, gateway)
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +96,11 @@ def small(tmp_path_factory: pytest.TempPathFactory, cvat: FakeCvat) -> Iterator[
             **under_cvats_name(proxy),
         ) as gateway,
     ):
-        yield Behind(proxy, gateway, grafana)
+        yield Behind(proxy, grafana, gateway)
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory, cvat: FakeCvat) -> Iterator[Behind]:
+def straight(tmp_path_factory: pytest.TempPathFactory, cvat: FakeCvat) -> Iterator[Straight]:
     """Return a stack without a gateway: traefik asks CVAT and hands on to Grafana; plain HTTP is sent to HTTPS as in CVAT's setup."""
     directory = tmp_path_factory.mktemp("straight")
     with (
@@ -109,10 +115,10 @@ def straight(tmp_path_factory: pytest.TempPathFactory, cvat: FakeCvat) -> Iterat
         values = {"grafana_port": grafana.port, "grafana_root_url": f"{proxy.url}/analytics/"}
         described = topology.build(dict.fromkeys(topology.GROUPS, ("host",)), {"host": values}, where="test")
         proxy.mount(cvat_env.as_traefik(described, None))
-        yield Behind(proxy, None, grafana)
+        yield Straight(proxy, grafana)
 
 
-def look(through, visitor, status):
+def look(through: Straight, visitor: dict[str, str], status: int) -> None:
     """Open a dashboard as `visitor`, who is answered `status`; what Grafana got of it is in its requests."""
     through.grafana.requests.clear()
     with through.proxy.browser() as browser:
@@ -140,7 +146,7 @@ def test_access_through_traefik_and_gateway(
 
 @pytest.mark.parametrize(("visitor", "status", "shown_as"), VISITORS)
 def test_access_through_traefik_alone(
-    straight: Behind, visitor: dict[str, str], status: int, shown_as: tuple[str, str] | None
+    straight: Straight, visitor: dict[str, str], status: int, shown_as: tuple[str, str] | None
 ) -> None:
     look(straight, visitor, status)
     assert [each["path"] for each in straight.grafana.requests] == (
@@ -156,7 +162,7 @@ def test_access_through_traefik_alone(
 
 
 def test_nobody_comes_in_while_cvat_cannot_be_asked(
-    behind: Behind, straight: Behind, cvat: FakeCvat, monkeypatch: pytest.MonkeyPatch
+    behind: Behind, straight: Straight, cvat: FakeCvat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cvat, "fails", 500)
     # a visitor whom nothing is remembered of yet
@@ -184,7 +190,7 @@ def test_what_the_menu_of_cvat_opens_leads_to_the_dashboards_in_one_step(behind:
         assert browser.get("/analytics/", headers=session("flagged")).status_code == 200
 
 
-def test_plain_http_is_sent_to_https_by_cvats_own_redirection_and_no_further(straight: Behind) -> None:
+def test_plain_http_is_sent_to_https_by_cvats_own_redirection_and_no_further(straight: Straight) -> None:
     with straight.proxy.browser(
         follow_redirects=True, cookies={"sessionid": "session-of-flagged"}
     ) as browser:
@@ -294,7 +300,7 @@ def test_traefik_hands_nothing_to_a_gateway_that_cannot_show_the_certificate(
 
 
 def test_a_gateway_with_an_address_of_its_own_is_where_cvats_menu_leads(
-    straight: Behind, cvat: FakeCvat
+    straight: Straight, cvat: FakeCvat
 ) -> None:
     values = {
         "grafana_root_url": "https://analytics.example.org/",

@@ -29,7 +29,7 @@ from .conftest import Program, allowed, as_json, nginx
 PAGE = {"Accept": "text/html,application/xhtml+xml"}
 
 
-def refused(status, headers=None):
+def refused(status: int, headers: dict[str, str] | None = None) -> Callable[..., object]:
     """Return an authorizer that lets nobody in."""
     return lambda request: (status, headers or {}, b"")
 
@@ -267,7 +267,7 @@ def test_what_an_upstream_says_of_security_is_replaced_and_not_repeated(
         "Content-Security-Policy": "default-src 'self'",
     }
 
-    def upstream(request):
+    def upstream(request: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         return allowed() if request["path"] == "/gateway/authorize" else (status, said, b"{}")
 
     entrance.authorizer.answer = entrance.echo.answer = upstream
@@ -318,7 +318,7 @@ def test_grafanas_own_pages_programs_and_links_from_elsewhere_are_let_through(
 
 def test_an_answer_that_breaks_off_does_not_look_complete_behind_the_gateway(tmp_path: Path) -> None:
     class Breaking(socketserver.StreamRequestHandler):
-        def handle(self):
+        def handle(self) -> None:
             while self.rfile.readline().strip():
                 pass
             self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n")
@@ -409,7 +409,7 @@ def test_the_log_has_the_visitor_and_no_credential(entrance: Gateway) -> None:
 CVAT = {"cvat_url": "https://cvat.example.org", "grafana_root_url": "https://cvat.example.org/analytics/"}
 
 
-def rendered(tmp_path, **settings):
+def rendered(tmp_path: Path, **settings: Any) -> str:
     """Return the configuration of a gateway with `settings`."""
     described = topology.build(
         dict.fromkeys(topology.COMPONENTS, ("host",)), {"host": settings}, where="test"

@@ -133,6 +133,7 @@ def test_a_gateway_that_believes_what_visitors_say_is_found_out(entrance: Gatewa
 def test_the_port_without_tls_must_send_on(entrance: Gateway) -> None:
     access = access_to(entrance)
     with Program(lambda request: (301, {"Location": "http://elsewhere/"}, b"")).running() as other:
+        assert access.gateway_http
         there = replace(access, gateway_http=replace(access.gateway_http, port=other.port))
         (case,) = [case for case in GATEWAY if "http" in case.name]
         with pytest.raises(CvatAnalyticsError, match="sends on to http://elsewhere/"):

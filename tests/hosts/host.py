@@ -8,6 +8,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import paramiko
 from docker.models.containers import Container
@@ -78,7 +79,7 @@ class Host:
         api = self.container.client.api
         execution = api.exec_create(self.container.id, ["sh", "-c", script])["Id"]
         # Container.exec_run never closes its connection
-        stream = api.exec_start(execution, socket=True)
+        stream: Any = api.exec_start(execution, socket=True)
         try:
             output = b"".join(data for _, data in frames_iter(stream, tty=False))
         finally:

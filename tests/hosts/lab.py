@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import docker
 import paramiko
@@ -57,6 +58,7 @@ class Lab:
         name = f"{system}-{self.run_id}-{len(self.hosts) + 1}"
         address = self.lan.next_address()
         api = self.client.api
+        own_address: Any = {self.lan.network.name: api.create_endpoint_config(ipv4_address=address)}
         container = api.create_container(
             image.ensure(self.client, system),
             command=["/usr/local/sbin/boot"],
@@ -65,9 +67,7 @@ class Lab:
             labels={LABEL: str(os.getpid())},
             environment={"KEEP_DEFAULT_ROUTE": "yes"} if self.outbound else {},
             stop_signal="SIGRTMIN+3",  # an orderly shutdown (systemd(1), "Signals")
-            networking_config=api.create_networking_config(
-                {self.lan.network.name: api.create_endpoint_config(ipv4_address=address)}
-            ),
+            networking_config=api.create_networking_config(own_address),
             host_config=api.create_host_config(
                 network_mode=self.lan.network.name,
                 # mounts; routes; seeing which program holds a port

@@ -186,10 +186,10 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
     # how it is, is asked of the front door itself
     assert problems(path) == dict.fromkeys(COMPONENTS, ("running", ""))
     host.run("systemctl stop cvat-analytics-events-api")
-    found = problems(path)
-    assert found["events_api"][0] == "stopped"
-    assert found["gateway"][0] == "failing"
-    assert "lets nobody in (HTTP 503): the events API" in found["gateway"][1]
+    now = problems(path)
+    assert now["events_api"][0] == "stopped"
+    assert now["gateway"][0] == "failing"
+    assert "lets nobody in (HTTP 503): the events API" in now["gateway"][1]
     host.run("systemctl start cvat-analytics-events-api")
 
     # the right is taken away, the firewall is taken down

@@ -27,7 +27,7 @@ def test_alerts_are_turned_on_and_off_by_one_line(
     path = inventory(host, alerts=True, **MAIL)
     refused = cvat_analytics("deploy", "--inventory", path)
     assert (refused.exit_code, "secrets set smtp_password" in refused.text) == (2, True)
-    give = [PROGRAM, "secrets", "set", "smtp_password", "--inventory", path]
+    give: list[str | Path] = [PROGRAM, "secrets", "set", "smtp_password", "--inventory", path]
     subprocess.run(give, input="mail;pass#1\n", text=True, check=True, capture_output=True)
     outcome = deploy(path, "-v", "--diff")
     assert "mail;pass#1" not in outcome.text

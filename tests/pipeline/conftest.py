@@ -7,7 +7,7 @@ import itertools
 import json
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -71,7 +71,12 @@ class Day:
         `ending`: `.gz` for members as Vector wrote them before, `.zst` for a file that is packed.
         """
         path = self.directory / f"events-{self.day + timedelta(days=days)}T{hour:02}.jsonl{ending}"
-        pack = {"": bytes, ".gz": gzip.compress, ".zst": zstd.compress}[ending]
+        packers: dict[str, Callable[[bytes], bytes]] = {
+            "": bytes,
+            ".gz": gzip.compress,
+            ".zst": zstd.compress,
+        }
+        pack = packers[ending]
         packed = [pack(b"".join(line(each) + b"\n" for each in member)) for member in members]
         if torn:
             packed[-1] = packed[-1][:torn]

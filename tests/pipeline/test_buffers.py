@@ -89,11 +89,14 @@ def test_a_refused_batch_is_told_set_aside_and_accounted_for(running: stack.Stac
         send(access, "a1", "a2", "poison", "a3")
         post(access, b"poison")
         began = time.monotonic()
-        told = until(
-            lambda: (found := refusals(running)).keys() == {"events", "dead_letters"} and found,
-            "both sinks are named",
-            TOLD,
-        )
+        told: dict[str, Any] = {}
+
+        def all_named() -> bool:
+            told.clear()
+            told.update(refusals(running))
+            return told.keys() == {"events", "dead_letters"}
+
+        until(all_named, "both sinks are named", TOLD)
         print(f"named after {time.monotonic() - began:.0f} s")
         send(access, "b1")
         assert told["events"]["statuses"] == "500"

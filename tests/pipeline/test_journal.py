@@ -9,8 +9,9 @@ import json
 import os
 import random
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,10 @@ def member(events: Sequence[bytes]) -> bytes:
     return gzip.compress(b"".join(line + b"\n" for line in events), 1)
 
 
+def opening(content: bytes) -> AbstractContextManager[journal.Stream]:
+    return nullcontext(io.BytesIO(content))
+
+
 def plain(events: Sequence[bytes]) -> bytes:
     return b"".join(line + b"\n" for line in events)
 
@@ -47,9 +52,7 @@ def plain(events: Sequence[bytes]) -> bytes:
 def read(*parts: bytes, ending: str = ".gz") -> tuple[list[bytes], list[Damage]]:
     """Read the journal of an hour that lies there in these parts."""
     name, begin = "events-2026-01-31T10.jsonl", datetime(2026, 1, 31, 10, tzinfo=UTC)
-    opened = [
-        journal.Part(name + ending, len(part), lambda p=part: nullcontext(io.BytesIO(p))) for part in parts
-    ]
+    opened = [journal.Part(name + ending, len(part), partial(opening, part)) for part in parts]
     damages: list[Damage] = []
     file = journal.File(name, begin, begin + timedelta(hours=1), tuple(opened))
     return [line for block in file.blocks(damages.append) for line in block.lines], damages
@@ -318,7 +321,7 @@ def test_a_file_that_is_removed_after_it_was_found_is_told(tmp_path: Path) -> No
 def test_what_is_no_journal_is_refused(tmp_path: Path, name: str, content: bytes, message: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InputError, match=message):
-        [journal.refuse_foreign(file) for file in journal.find(tmp_path)]
+        list(map(journal.refuse_foreign, journal.find(tmp_path)))
 
 
 @pytest.mark.parametrize(

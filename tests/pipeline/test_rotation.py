@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,9 +71,14 @@ def stored(running: stack.Stack, mark: str, expected: int) -> int:
     return found
 
 
+def nowhere() -> Any:
+    """Reach what is never asked."""
+    return nullcontext()
+
+
 def rotate(running: stack.Stack, *arguments: str) -> tuple[int, str]:
     # in a process of its own, as the parts that it starts outlive it
-    command = [PROGRAM, "secrets", "rotate", *arguments, "--dir", running.directory]
+    command: list[str | Path] = [PROGRAM, "secrets", "rotate", *arguments, "--dir", running.directory]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
@@ -161,7 +167,7 @@ def test_a_change_that_is_cut_off_is_completed_by_the_next_run(
     secrets.init(path)
     old = secrets.load(path)["clickhouse_vector"]
     store = _Store(path, monkeypatch, fail_at)
-    change = rotation.Rotation("vector", path, store.apply, lambda: nullcontext(None), lambda text: None)  # type: ignore[arg-type,return-value]
+    change = rotation.Rotation("vector", path, store.apply, nowhere, lambda text: None)
     with pytest.raises(CvatAnalyticsError, match="a step failed"):
         change.run()
     assert change.begun
@@ -183,16 +189,14 @@ def test_a_password_that_does_not_come_into_force_is_told(
     secrets.init(path)
     monkeypatch.setattr(rotation, "PATIENCE", 0.0)
     monkeypatch.setattr(rotation, "login", lambda access, user, password: 403)
-    change = rotation.Rotation("vector", path, lambda: None, lambda: nullcontext(None), lambda text: None)  # type: ignore[arg-type,return-value]
+    change = rotation.Rotation("vector", path, lambda: None, nowhere, lambda text: None)
     with pytest.raises(CvatAnalyticsError, match="does not accept the new password of vector"):
         change.run()
     assert secrets.load(path)["clickhouse_vector"] != secrets.load(path)["clickhouse_vector_next"]
 
 
 def test_a_clickhouse_that_cannot_have_two_passwords_is_refused(tmp_path: Path) -> None:
-    change = rotation.Rotation(
-        "vector", tmp_path / "none", lambda: None, lambda: nullcontext(None), lambda text: None
-    )  # type: ignore[arg-type,return-value]
+    change = rotation.Rotation("vector", tmp_path / "none", lambda: None, nowhere, lambda text: None)
     change.refuse_old("26.8.19.9")
     with pytest.raises(InputError, match="is not known to accept two passwords"):
         change.refuse_old("25.8.1.1")

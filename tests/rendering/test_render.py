@@ -22,8 +22,8 @@ THREE = {"clickhouse": ["a"], "vector": ["b"], "grafana": ["c"]}
 ADDRESSES = {"a": "10.0.0.1", "b": "fd00::2", "c": "10.0.0.3"}
 
 
-def context(groups=ONE, host="a", **values) -> Context:
-    own = {
+def context(groups: dict[str, list[str]] = ONE, host: str = "a", **values: Any) -> Context:
+    own: dict[str, dict[str, Any]] = {
         name: {"address": ADDRESSES[name], **values}
         for name in sorted({h for hosts in groups.values() for h in hosts})
     }
@@ -50,7 +50,7 @@ def test_every_file_parses(groups: dict[str, list[str]], values: dict[str, Any])
                 assert yaml.safe_load(file.content)
             elif path.endswith(".ini") or ".service.d/" in path:
                 parser = configparser.RawConfigParser(strict=False)
-                parser.optionxform = str
+                parser.optionxform = str  # type: ignore[method-assign,assignment]  # as its documentation says
                 parser.read_string(file.content)
 
 
@@ -74,7 +74,7 @@ def test_files_with_a_readable_secret_are_for_root_alone() -> None:
 def test_changing_a_port_changes_every_file_that_refers_to_it() -> None:
     at_first = context(THREE)
 
-    def changed_to(**values: int) -> dict[str, RenderedFile]:
+    def changed_to(**values: Any) -> dict[str, RenderedFile]:
         # with the same passwords: by chance a number stands in the hash of a new one
         return files(replace(context(THREE, **values), secrets=at_first.secrets))
 

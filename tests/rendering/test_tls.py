@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import tomllib
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def files(
 ) -> dict[str, RenderedFile]:
     """Return every file of `host` by its path."""
     context = Context(host, described(groups, **settings), secrets.generate(), authority=authority)
-    parts = {
+    parts: dict[str, Callable[[Context], list[RenderedFile]]] = {
         "clickhouse": render.clickhouse_files,
         "vector": render.vector_files,
         "grafana": render.grafana_files,
@@ -169,7 +170,7 @@ def test_grafana_and_vector_get_certificates_for_each_way_to_them(authority: Aut
 def test_a_certificate_of_the_operators_own_is_shown_in_the_place_of_the_authoritys(
     authority: Authority, tmp_path: Path
 ) -> None:
-    own = {f"vector_tls_{name}": tmp_path / name for name in ("certificate", "key")}
+    own: dict[str, Any] = {f"vector_tls_{name}": tmp_path / name for name in ("certificate", "key")}
     for file in own.values():
         file.write_text(f"the {file.name}\n")
     made = files(authority, "b", vector_tls=True, **own)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -140,13 +140,14 @@ def test_filters_reach_the_tables_below(store: Store) -> None:
     events = [made(dice) for _ in range(300)]
     store.insert(events)
     for _ in range(2):
-        for where, holds in {
+        conditions: dict[str, Callable[[Any], bool]] = {
             "hour >= '2025-03-01 00:00:00'": lambda key: key[0] >= "2025-03-01 00:00:00",
             "user_id = 1 AND scope IN ('save:job', '')": lambda key: (
                 key[3] == 1 and key[1] in ("save:job", "")
             ),
             "job_id IS NULL": lambda key: key[7] is None,
-        }.items():
+        }
+        for where, holds in conditions.items():
             expected = {key: counts for key, counts in counted(events).items() if holds(key)}
             assert read(store, where) == expected, where
         settle(store)

@@ -7,6 +7,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import clickhouse_connect
 import pytest
@@ -90,9 +91,9 @@ def test_a_limit_moves_between_its_ends_only(
         assert float(found["data"][0][0]) == value
     said = answer(engine, f"SELECT 1 SETTINGS {name} = {least}", user)
     assert not re.search(REFUSED, said)  # a single byte is allowed, and not enough
-    for value in ("0", "0.5", "-1", str(most + 1), str(most * 1000)):
+    for text in ("0", "0.5", "-1", str(most + 1), str(most * 1000)):
         with pytest.raises(AssertionError, match=REFUSED + "|CANNOT_CONVERT_TYPE|CANNOT_PARSE"):
-            engine.post(f"SELECT 1 SETTINGS {name} = {value}", user=user)
+            engine.post(f"SELECT 1 SETTINGS {name} = {text}", user=user)
 
 
 @pytest.mark.parametrize(("user", "name", "value"), FIXED)
@@ -140,7 +141,8 @@ def test_the_driver_of_our_commands_and_of_cvat_sends_nothing_that_is_refused(
     engine: Store, user: str
 ) -> None:
     """clickhouse-connect asks for the settings that it may change and then sends some with every query."""
-    for chosen in ({}, {"autogenerate_session_id": False}):
+    choices: list[dict[str, Any]] = [{}, {"autogenerate_session_id": False}]
+    for chosen in choices:
         client = clickhouse_connect.get_client(
             host="127.0.0.1",
             port=engine.http_port,

@@ -127,10 +127,8 @@ class Target:
         lost, extra = self.sent.tags - found, found - self.sent.tags
         assert (list(lost.items())[:10], list(extra.items())[:10]) == ([], []), f"of {self.sent.tags.total()}"
         assert self.client.query("SELECT count() FROM seen").result_rows[0][0] == self.sent.rows
-        reasons = self.client.query(
-            "SELECT reason, count() FROM cvat.events_dead_letter GROUP BY reason"
-        ).result_rows
-        assert "internal error" not in dict(reasons)
+        reasons = self.client.query("SELECT DISTINCT reason FROM cvat.events_dead_letter").result_rows
+        assert ("internal error",) not in reasons
 
 
 def plain(body: bytes, headers: dict[str, str]) -> bytes:

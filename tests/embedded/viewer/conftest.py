@@ -73,8 +73,8 @@ def write_configuration(context: Context) -> Path:
             path.write_text(file.content)
     credentials = Path(context.paths.grafana_credentials)
     credentials.mkdir(parents=True, exist_ok=True)
-    for file in Path(context.paths.secrets, "grafana-server").iterdir():
-        (credentials / file.name).write_text(file.read_text() + "\n")
+    for secret in Path(context.paths.secrets, "grafana-server").iterdir():
+        (credentials / secret.name).write_text(secret.read_text() + "\n")
     return Path(context.paths.grafana_config) / "cvat-analytics.ini"
 
 

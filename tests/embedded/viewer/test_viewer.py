@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -249,12 +249,13 @@ def test_dashboards(grafana: GrafanaApi, viewer: Viewer) -> None:
 @pytest.mark.parametrize("login", [None, ("admin", "admin"), ("root", "")], ids=str)
 def test_endpoints_need_the_right_login(viewer: Viewer, login: tuple[str, str] | None) -> None:
     with api(viewer, login) as grafana:
-        for call in (
+        calls: list[Callable[[], object]] = [
             lambda: grafana.datasource.get_datasource_by_uid(DATASOURCE_UID),
             lambda: grafana.datasource.health(DATASOURCE_UID),
             lambda: grafana.search.search_dashboards(type_="dash-db"),
             lambda: grafana.dashboard.get_dashboard("EIGSTDAVz"),
-        ):
+        ]
+        for call in calls:
             with pytest.raises(GrafanaUnauthorizedError):
                 call()
 

@@ -49,7 +49,7 @@ def _ids() -> st.SearchStrategy[Ids]:
     )
 
 
-def _sometimes(often: object, *rarely: object) -> st.SearchStrategy[object]:
+def _sometimes[T](often: T, *rarely: T) -> st.SearchStrategy[T]:
     return st.sampled_from([*[often] * 2 * len(rarely), *rarely])
 
 

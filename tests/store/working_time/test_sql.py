@@ -69,7 +69,8 @@ def read(store: Store, zone: str = "UTC") -> dict[int | None, Table]:
         )
     result: dict[int | None, Table] = defaultdict(dict)
     for *numbers, day, computed, reported, events in json.loads(store.post(sql, user="grafana"))["data"]:
-        key = Key(*(None if each is None else int(each) for each in numbers), date.fromisoformat(day))
+        user, org, project, task, job = (None if each is None else int(each) for each in numbers)
+        key = Key(user, org, project, task, job, date.fromisoformat(day))
         assert key not in result[key.user_id], f"two rows for {key}"
         amounts = Amounts(int(computed), int(reported), int(events))
         if amounts != Amounts():
