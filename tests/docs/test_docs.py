@@ -129,3 +129,12 @@ def test_every_table_and_view_is_documented() -> None:
     dropped = {"events_dead_letter_other"}  # there only while a migration runs
     assert "working_time" in names
     assert sorted(name for name in names - dropped if not re.search(rf"`{name}[`(]", page)) == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=NAMES)
+def test_files_that_a_page_names_exist(document: Path) -> None:
+    folders = "benchmarks|clickhouse|cvat_analytics|deploys|grafana|scripts|templates|tests"
+    named = re.findall(rf"`((?:{folders})/[\w./-]*)[`:]", document.read_text())
+    assert [
+        name for name in named if not re.search("NAME|NNNN|results", name) and not (ROOT / name).exists()
+    ] == []
