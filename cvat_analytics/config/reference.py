@@ -61,7 +61,7 @@ def settings_page() -> str:
         "# Settings\n",
         "Every setting stands in `inventory/group_data/all.py` with its default; a host may have its own value in",
         "`inventory/hosts.py`. Change a line, run `make deploy`: everything that depends on it follows, on all hosts.",
-        "Durations are written as `500ms`, `30s`, `15m`, `12h`, `90d`, `2w` or `1y`, sizes as `512MiB` or `2GiB`.",
+        "In brackets stands the default. Durations are written as `500ms`, `30s`, `15m`, `12h`, `90d`, `2w` or `1y`, sizes as `512MiB` or `2GiB`.",
         "This page is written from the settings model (`make docs`).\n",
     ]
     for heading, names in sections().items():
@@ -69,7 +69,12 @@ def settings_page() -> str:
         for name in names:
             field = Settings.model_fields[name]
             default = " ".join(as_written(field.default, name).split())
-            parts.append(f"**`{name}`** (default `{default}`)  \n{field.description}\n")
+            # as a link from where the page stands, docs/reference/
+            description = re.sub(
+                r"\bdocs/([\w-]+)/([\w-]+)\.md", r"[\2](../\1/\2.md)", field.description or ""
+            )
+            parts.append(f"- **`{name}`** (`{default}`): {description}")
+        parts.append("")
     return "\n".join(parts)
 
 

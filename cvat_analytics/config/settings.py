@@ -281,7 +281,7 @@ class Settings(BaseModel):
     # When somebody is told that something is wrong
     alerts: bool = Field(
         False,
-        description="Have Grafana watch the pipeline and tell of it when something is wrong (docs/reference/alerts.md).",
+        description="Have Grafana watch the pipeline and tell of it when something is wrong (docs/how-to/turn-on-alerts.md).",
     )
     alert_emails: tuple[MailAddress, ...] = Field(
         (), description="E-mail addresses that alerts go to; they need `smtp_host`."

@@ -217,7 +217,7 @@ time_zone = "UTC"
 
 # --- When somebody is told that something is wrong ---
 
-# Have Grafana watch the pipeline and tell of it when something is wrong (docs/reference/alerts.md).
+# Have Grafana watch the pipeline and tell of it when something is wrong (docs/how-to/turn-on-alerts.md).
 alerts = False
 
 # E-mail addresses that alerts go to; they need `smtp_host`.
