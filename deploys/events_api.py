@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cvat_analytics.credentials import users
 from cvat_analytics.rendering import events_api, events_api_archive, events_api_wheels
 from cvat_analytics.rendering.files import RenderedFile, fingerprint
 from deploys import operations, package_operations
@@ -43,4 +44,4 @@ def _python(plan: Plan) -> str:
 
 
 def _files(plan: Plan) -> list[RenderedFile]:
-    return events_api.files(plan.context, plan.directory / events_api.USERS_FILE)
+    return events_api.files(plan.context, plan.directory / users.FILE_NAME)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -17,12 +16,11 @@ from cvat_analytics.checks import health
 from cvat_analytics.connect import remote
 from cvat_analytics.connect.remote import ReachedHost
 from cvat_analytics.connect.shell import Shell
-from cvat_analytics.embedded import stack
+from cvat_analytics.embedded import starting
 from cvat_analytics.operate.buffers import SINKS, Buffers, Kept, Place
 from cvat_analytics.rendering.files import UNITS, Paths
-from scripts.reach import target_options
 from scripts.replay import run
-from scripts.target import DEFAULT_DIRECTORY
+from scripts.target import Target, target_options
 
 _STARTING = 60.0
 """Seconds for Vector to answer after it was started."""
@@ -44,9 +42,9 @@ def buffer() -> None:
 @host_option
 @target_options
 @json_option
-def list_(host: str, directory: Path | None, inventory: Path | None, as_json: bool) -> None:
+def list_(host: str, target: Target, as_json: bool) -> None:
     """List the buffers that were set aside, and what has become of them."""
-    with _buffers(host, directory, inventory) as (buffers, _):
+    with _buffers(host, target) as (buffers, _):
         kept = buffers.kept()
     if as_json:
         click.echo(json.dumps([asdict(each) for each in kept], default=lambda moment: moment.isoformat()))
@@ -64,9 +62,7 @@ def list_(host: str, directory: Path | None, inventory: Path | None, as_json: bo
 @click.option("--dry-run", is_flag=True, help="Change nothing; say what would be done.")
 @yes_option
 @target_options
-def set_aside(
-    sink: str, host: str, dry_run: bool, yes: bool, directory: Path | None, inventory: Path | None
-) -> None:
+def set_aside(sink: str, host: str, dry_run: bool, yes: bool, target: Target) -> None:
     """Set aside what waits in a sink (events or dead_letters) whose batch ClickHouse refuses again and again.
 
     Vector is stopped for a moment, its buffer moved away and kept, and Vector started: what comes from now on flows at once. The events
@@ -82,7 +78,7 @@ def set_aside(
         raise InputError(
             f"{sink!r}: is no sink with a buffer on disk; those are {' and '.join(SINKS)}. In the others nothing waits for ever"
         )
-    with _buffers(host, directory, inventory) as (buffers, place):
+    with _buffers(host, target) as (buffers, place):
         planned, refused = buffers.plan(sink)
         if refused:
             click.echo(
@@ -98,22 +94,22 @@ def set_aside(
         click.echo(f"{moved.name}: is set aside; what comes now flows.")
         if sink != "events":
             click.echo(
-                f"When the cause is mended, its dead letters come back by `cvat-analytics buffer put-back {moved.name}`."
+                f"When the cause is mended, its dead letters come back by `{target.hint('buffer', 'put-back', moved.name)}`."
             )
             return
         replay, everything = buffers.replay(moved)
-        outcome = run(replay, dry=False)
+        outcome = run(replay, target, dry=False)
         buffers.inserted(moved, everything=everything and not outcome.unreadable)
         if not everything or outcome.unreadable:
             click.echo(
                 f"The journal does not have everything that waited since {moved.since:%Y-%m-%d %H:%M} UTC. The buffer has: when the cause is mended, "
-                f"`cvat-analytics buffer put-back {moved.name}`."
+                f"`{target.hint('buffer', 'put-back', moved.name)}`."
                 if moved.since
                 else "Not all of the journal could be read."
             )
             sys.exit(1)
         click.echo(
-            f"Everything that waited is stored or a dead letter. `cvat-analytics buffer purge {moved.name}` makes room."
+            f"Everything that waited is stored or a dead letter. `{target.hint('buffer', 'purge', moved.name)}` makes room."
         )
 
 
@@ -122,13 +118,13 @@ def set_aside(
 @host_option
 @yes_option
 @target_options
-def put_back(name: str, host: str, yes: bool, directory: Path | None, inventory: Path | None) -> None:
+def put_back(name: str, host: str, yes: bool, target: Target) -> None:
     """Give a buffer that was set aside back to Vector, when what was refused will be taken.
 
     The buffer that Vector has in its place then is kept in turn, with whatever waits in it: put it back next, once this one is empty.
     An event that is stored already is stored once.
     """
-    with _buffers(host, directory, inventory) as (buffers, place):
+    with _buffers(host, target) as (buffers, place):
         kept = buffers.named(name)
         if not yes:
             click.confirm(
@@ -136,7 +132,7 @@ def put_back(name: str, host: str, yes: bool, directory: Path | None, inventory:
                 abort=True,
             )
         present = buffers.put_back(name)
-    click.echo(f"{name}: Vector delivers it now; see `cvat-analytics status`.")
+    click.echo(f"{name}: Vector delivers it now; see `{target.hint('status')}`.")
     if present:
         click.echo(
             f"What Vector had in its place is kept as {present.name}: put it back when this one is empty."
@@ -148,9 +144,9 @@ def put_back(name: str, host: str, yes: bool, directory: Path | None, inventory:
 @host_option
 @yes_option
 @target_options
-def purge(name: str, host: str, yes: bool, directory: Path | None, inventory: Path | None) -> None:
+def purge(name: str, host: str, yes: bool, target: Target) -> None:
     """Remove a buffer that was set aside for good."""
-    with _buffers(host, directory, inventory) as (buffers, place):
+    with _buffers(host, target) as (buffers, place):
         kept = buffers.named(name)
         only = "" if kept.state == "inserted" else ", which has what is nowhere else: it was not put back"
         if not yes:
@@ -175,22 +171,22 @@ def _say(buffer: Kept, place: Place) -> None:
 
 
 @contextmanager
-def _buffers(host: str, directory: Path | None, inventory: Path | None) -> Iterator[tuple[Buffers, Place]]:
+def _buffers(host: str, target: Target) -> Iterator[tuple[Buffers, Place]]:
     """Yield the buffers of the Vector that the options name, and where it is."""
-    if not inventory:
+    if not target.inventory:
         if host:
             raise InputError("--host is for deployed stacks: an embedded one has one Vector")
-        running = stack.find(directory or DEFAULT_DIRECTORY)
+        running = target.embedded()
         here = Place(
             str(running.directory),
             Shell("this machine", {}, None),
             running.paths.vector_data,
             stop=lambda: running.processes.stop("vector"),
-            start=lambda: stack.start(running, ["vector"]),
+            start=lambda: starting.start(running, ["vector"]),
         )
         yield Buffers(running.access(), here), here
         return
-    with remote.reach_hosts(inventory) as (described, access, hosts):
+    with remote.reach_hosts(target.inventory) as (described, access, hosts):
         names = described.topology.groups["vector"]
         if host and host not in names:
             raise InputError(f"--host {host}: has no Vector; {', '.join(names)} have")

@@ -12,10 +12,8 @@ from cvat_analytics.base.files import write_atomically
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config import topology
 from cvat_analytics.credentials.certificates import Authority
-from cvat_analytics.embedded import stack
 from cvat_analytics.gateway import cvat_env as library
-from scripts.reach import target_options
-from scripts.target import DEFAULT_DIRECTORY
+from scripts.target import Target, target_options
 
 _NAME = "CLICKHOUSE_PASSWORD"
 
@@ -40,7 +38,7 @@ _NAME = "CLICKHOUSE_PASSWORD"
 @target_options
 def cvat_env(
     form: str, off: bool, cvat_compose: Path | None, show_password: bool, password_file: Path | None,
-    directory: Path | None, inventory: Path | None,
+    target: Target,
 ) -> None:  # fmt: skip
     """Print what the CVAT side has to be told: the address of Vector, of ClickHouse for its exports, of the dashboards.
 
@@ -54,7 +52,7 @@ def cvat_env(
         )
     if cvat_compose and form != "compose":
         raise click.UsageError("--cvat-compose goes with --format compose")
-    described, password, authority = _described(directory, inventory)
+    described, password, authority = _described(target)
     env = library.environment(described, authority is None)
     values = library.OFF if off else env.values
     if form == "traefik":
@@ -78,14 +76,12 @@ def cvat_env(
         click.echo(f"Note: {note}.", err=True)
 
 
-def _described(
-    directory: Path | None, inventory: Path | None
-) -> tuple[topology.Topology, Callable[[], str], Authority | None]:
+def _described(target: Target) -> tuple[topology.Topology, Callable[[], str], Authority | None]:
     """Return the stack's topology, what reads the password, and its authority; an embedded stack has none."""
-    if inventory:
-        deployed = inventories.load(inventory)
+    if target.inventory:
+        deployed = inventories.load(target.inventory)
         return deployed.topology, lambda: deployed.secrets()["clickhouse_cvat"], deployed.authority
-    context = stack.find(directory or DEFAULT_DIRECTORY).context()
+    context = target.embedded().context()
     return context.topology, lambda: context.secrets["clickhouse_cvat"], None
 
 

@@ -13,8 +13,7 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.dashboards import DASHBOARDS, engine, exchange, lint
 from cvat_analytics.dashboards.grafana import Grafana
 from cvat_analytics.dashboards.places import Refusal
-from scripts.reach import reach, target_options
-from scripts.target import DEFAULT_DIRECTORY
+from scripts.target import DEFAULT_DIRECTORY, Target, target_options
 
 
 @click.group()
@@ -25,13 +24,13 @@ def dashboards() -> None:
 @dashboards.command()
 @click.argument("name", required=False)
 @target_options
-def pull(name: str | None, directory: Path | None, inventory: Path | None) -> None:
+def pull(name: str | None, target: Target) -> None:
     """Bring what was edited in Grafana into the files, tidy, and say what changed.
 
     NAME is a file's name, or a dashboard's title or uid; without it all files are brought up to date. A dashboard that was
     made in Grafana becomes a new file. What breaks a rule of `lint` is not written: exit code 2.
     """
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         here = exchange.site_of(access.grafana.settings)
         outcomes = list(exchange.pull(Grafana(access), here, name, DASHBOARDS, _refusal(access)))
     _report(outcomes, "as in Grafana already", "updated")
@@ -42,13 +41,13 @@ def pull(name: str | None, directory: Path | None, inventory: Path | None) -> No
 @dashboards.command()
 @click.argument("name", required=False)
 @target_options
-def push(name: str | None, directory: Path | None, inventory: Path | None) -> None:
+def push(name: str | None, target: Target) -> None:
     """Put the files into Grafana, without a restart, where it has something else, and say what changed.
 
     NAME is a file's name, or a dashboard's title or uid; without it all are put. What was edited in Grafana and not pulled
     is overwritten (Grafana keeps it among the dashboard's versions). What breaks a rule of `lint` is not sent: exit code 2.
     """
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         here = exchange.site_of(access.grafana.settings)
         outcomes = list(exchange.push(Grafana(access), here, name, DASHBOARDS, _refusal(access)))
     _report(outcomes, "Grafana has it already", "put into Grafana")
@@ -57,9 +56,9 @@ def push(name: str | None, directory: Path | None, inventory: Path | None) -> No
 @dashboards.command()
 @click.argument("name", required=False)
 @target_options
-def diff(name: str | None, directory: Path | None, inventory: Path | None) -> None:
+def diff(name: str | None, target: Target) -> None:
     """Show what Grafana has other than the files, by dashboard, panel and field. Exit code 1 when something differs."""
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         here = exchange.site_of(access.grafana.settings)
         outcomes = list(exchange.diff(Grafana(access), here, name, DASHBOARDS))
     _report(outcomes, "the same", "differs (first the file, then Grafana)")
@@ -69,20 +68,19 @@ def diff(name: str | None, directory: Path | None, inventory: Path | None) -> No
 @dashboards.command("lint")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @target_options
-def lint_(files: tuple[Path, ...], directory: Path | None, inventory: Path | None) -> None:
+def lint_(files: tuple[Path, ...], target: Target) -> None:
     """Check dashboard files; without FILES all in git. Exit code 1 when something is found.
 
     Queries are put to the ClickHouse of --dir or --inventory, or of the embedded stack if one runs here; without any, only
     their syntax is checked.
     """
     paths = files or tuple(sorted(DASHBOARDS.glob("*.json")))
-    asked_for = directory is not None or inventory is not None
     try:
-        with reach(directory, inventory) as access:
+        with target.reach() as access:
             findings = lint.lint(paths, engine.refusal(access))
         how = "queries accepted by ClickHouse"
     except CvatAnalyticsError:
-        if asked_for:
+        if target.is_given:
             raise
         findings = lint.lint(paths)
         how = f"queries' syntax only: no stack runs in {DEFAULT_DIRECTORY}"

@@ -14,13 +14,11 @@ from typing import Any
 import click
 
 from cvat_analytics.connect import remote
-from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import originals
 from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry
 from cvat_analytics.rendering.files import Paths
-from scripts.reach import reach, target_options
-from scripts.target import DEFAULT_DIRECTORY
+from scripts.target import Target, target_options
 from scripts.timestamp_option import Timestamp
 
 _SHOWN = 100
@@ -74,11 +72,11 @@ def dead_letters() -> None:
 @json_option
 def list_(
     reason: str, since: datetime | None, until: datetime | None, contains: str, limit: int,
-    directory: Path | None, inventory: Path | None, as_json: bool,
+    target: Target, as_json: bool,
 ) -> None:  # fmt: skip
     """Count dead letters by reason, and list the newest ones."""
     choice = Choice(reason, since, until, contains)
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         source = DeadLetters(access)
         reasons = source.reasons(choice)
         letters = source.letters(choice, limit, _SHOWN) if limit else []
@@ -111,13 +109,13 @@ def list_(
 @click.argument("id")
 @target_options
 @json_option
-def show(id: str, directory: Path | None, inventory: Path | None, as_json: bool) -> None:
+def show(id: str, target: Target, as_json: bool) -> None:
     """Show one dead letter with its whole original. The beginning of an id is enough.
 
     Of a large original the table has the beginning; the whole is read from the file beside Vector's journal that the letter
     names. Exit code 1 when it is not there any more: then the beginning is shown.
     """
-    with _opened(directory, inventory) as source:
+    with _opened(target) as source:
         letter = source.letter(id)
         whole, missing = letter.original.encode(), ""
         if letter.file:
@@ -148,7 +146,7 @@ def show(id: str, directory: Path | None, inventory: Path | None, as_json: bool)
 @json_option
 def retry(
     ids: tuple[str, ...], reason: str, since: datetime | None, until: datetime | None, contains: str,
-    directory: Path | None, inventory: Path | None, as_json: bool,
+    target: Target, as_json: bool,
 ) -> None:  # fmt: skip
     """Send dead letters through Vector again, after what was wrong has been mended: all, or those chosen.
 
@@ -157,7 +155,7 @@ def retry(
     when some have failed again, or the whole of some is not there any more: those stay as they are.
     """
     choice = Choice(reason, since, until, contains, ids)
-    with _opened(directory, inventory) as source:
+    with _opened(target) as source:
         total, _ = _chosen(source, choice)
         with click.progressbar(
             length=total, label="Sending again", file=sys.stderr if as_json else None
@@ -193,13 +191,13 @@ def retry(
 @json_option
 def purge(
     ids: tuple[str, ...], reason: str, since: datetime | None, until: datetime | None, contains: str, everything: bool, yes: bool,
-    directory: Path | None, inventory: Path | None, as_json: bool,
+    target: Target, as_json: bool,
 ) -> None:  # fmt: skip
     """Remove dead letters for good: those of a reason, of a range of time, with a text, or with these ids."""
     choice = Choice(reason, since, until, contains, ids)
     if everything == (choice != Choice()):
         raise click.UsageError("say which: --reason, --since, --until, --contains, or ids; or --all")
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         source = DeadLetters(access)
         total, last = _chosen(source, choice)
         if last is not None:
@@ -210,17 +208,17 @@ def purge(
 
 
 @contextmanager
-def _opened(directory: Path | None, inventory: Path | None) -> Iterator[DeadLetters]:
+def _opened(target: Target) -> Iterator[DeadLetters]:
     """Yield the dead letters of the stack that the options name, with what has the whole of large ones."""
-    if inventory:
-        with remote.reach_hosts(inventory) as (described, access, hosts):
+    if target.inventory:
+        with remote.reach_hosts(target.inventory) as (described, access, hosts):
             place = f"{Paths().vector_data}/journal"
             places = [
                 originals.on_host(hosts[host].shell, place) for host in described.topology.groups["vector"]
             ]
             yield DeadLetters(access, originals.Originals(places))
     else:
-        running = stack.find(directory or DEFAULT_DIRECTORY)
+        running = target.embedded()
         beside = originals.in_directory(Path(running.paths.vector_data) / "journal")
         yield DeadLetters(running.access(), originals.Originals([beside]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ import click
 
 from cvat_analytics.connect.access import Access
 from cvat_analytics.demo import DAYS, history, live
-from cvat_analytics.embedded import stack
+from cvat_analytics.embedded import stack, starting
 from cvat_analytics.pipeline import events
 from cvat_analytics.store import working_time_report
 from scripts.smoke import report
@@ -50,7 +51,7 @@ def demo(directory: Path, port_base: int | None, once: bool, live: bool) -> None
     """Start the embedded stack, send four weeks of an annotation team as CVAT would, test it, and say where to look."""
     begin = time.monotonic()
     click.echo("Starting ClickHouse, Vector and the dashboards ...")
-    running = stack.up(directory, port_base)
+    running = starting.up(directory, port_base)
     access = running.access()
     click.echo(f"  ready after {time.monotonic() - begin:.1f} s")
     now = datetime.now(UTC)
@@ -117,7 +118,7 @@ def _say_where_to_look(running: stack.Stack, directory: Path) -> None:
 Look at the dashboards:  {description["viewer"]["http"]}
 Send an event:           curl -sS {vector}/ -H 'Content-Type: application/json' \\
                            -d '[{{"scope": "load:cvat", "source": "client", "timestamp": "'$(date +%s)'", "user_id": 1}}]'
-Query the events:        curl -sS '{clickhouse["http"]}/?database={clickhouse["database"]}' --netrc-file {directory}/netrc \\
+Query the events:        curl -sS '{clickhouse["http"]}/?database={clickhouse["database"]}' --netrc-file {shlex.quote(str(directory / "netrc"))} \\
                            --data-binary 'SELECT scope, count() FROM events GROUP BY scope ORDER BY 2 DESC'
 Point a CVAT server at it: DJANGO_LOG_SERVER_HOST={vector.split("//")[1].split(":")[0]} DJANGO_LOG_SERVER_PORT={vector.rsplit(":", 1)[1]}
 """)

@@ -24,6 +24,7 @@ from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import cvat_env, gateway
 from cvat_analytics.store import deployments
 from deploys.report import FILE
+from scripts import hints
 from scripts.target import inventory_option
 
 
@@ -63,7 +64,7 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     _tell_of_cvat(outcome, stack, inventory)
     for host in stack.topology.groups["gateway"]:
         click.echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
-    click.echo(f"Prove that it works: cvat-analytics smoke --inventory {inventory}")
+    click.echo(f"Prove that it works: {hints.command('smoke', '--inventory', inventory)}")
 
 
 def _tell_of_authority(stack: inventories.Stack, dry: bool) -> None:
@@ -79,7 +80,7 @@ def _tell_of_authority(stack: inventories.Stack, dry: bool) -> None:
 
 def _tell_of_cvat(outcome: Outcome, stack: inventories.Stack, inventory: Path) -> None:
     """Say which settings and files of CVAT's have changed, and by which command its side gets them."""
-    command = f"cvat-analytics cvat-env --inventory {shlex.quote(str(inventory))}"
+    command = hints.command("cvat-env", "--inventory", inventory)
     if outcome.told:
         click.echo(
             f"Tell CVAT, in the environment of its server and workers (docs/how-to/connect-cvat.md; all of it: `{command}`):"
@@ -157,7 +158,7 @@ def refuse_pending(inventory: Path) -> None:
     ]
     if names:
         raise InputError(
-            f"the hosts are not as {inventory} says ({', '.join(names)}). Run `cvat-analytics deploy --inventory {inventory}` first"
+            f"the hosts are not as {inventory} says ({', '.join(names)}). Run `{hints.command('deploy', '--inventory', inventory)}` first"
         )
 
 

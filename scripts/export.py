@@ -13,7 +13,7 @@ from cvat_analytics.api.filters import Selection
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.operate import exporting
-from scripts.reach import reach, target_options
+from scripts.target import Target, target_options
 
 FORMATS = ("csv", "jsonl", "parquet")
 
@@ -49,8 +49,7 @@ FORMATS = ("csv", "jsonl", "parquet")
     help="`all`: exceptions too, and events of whatever source; CVAT's own export leaves them out. Not needed with --scope and --request-id.",
 )
 def export(
-    directory: Path | None,
-    inventory: Path | None,
+    target: Target,
     output: str,
     form: str | None,
     scope: tuple[str, ...],
@@ -65,7 +64,7 @@ def export(
     )
     path = Path(output)
     form = form or _form(path)
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         if output == "-":
             if sys.stdout.isatty() and form == "parquet":
                 raise InputError("--output: parquet is nothing for a terminal; give a file")

@@ -9,7 +9,7 @@ import click
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE
 from cvat_analytics.importing import copying, files, stock, tables
-from scripts.reach import reach, target_options
+from scripts.target import Target, target_options
 
 
 @click.command("import")
@@ -40,8 +40,7 @@ def import_(
     table: str,
     dump: Path | None,
     leave_out: tuple[str, ...],
-    directory: Path | None,
-    inventory: Path | None,
+    target: Target,
 ) -> None:
     """Import events from another ClickHouse (--from) or a dump (--file), and compare both sides month by month.
 
@@ -51,8 +50,8 @@ def import_(
     """
     if bool(url) == bool(dump):
         raise click.UsageError("give either --from or --file")
-    with reach(directory, inventory) as access:
-        target = _target(access)
+    with target.reach() as access:
+        destination = _destination(access)
         if url:
             password = password_file.read_text().rstrip("\r\n") if password_file else ""
             source = tables.find(
@@ -63,20 +62,20 @@ def import_(
                 leave_out,
                 "See --database, --table",
             )
-            tables.refuse_itself(source, target)
+            tables.refuse_itself(source, destination)
             key = f"{url} {database}.{table}"
         elif dump:
             described = files.read(dump, leave_out)
             with click.progressbar(length=described.size, label="Reading the dump") as bar:
-                source = files.load(described, target.client, target.database, bar.update)
+                source = files.load(described, destination.client, destination.database, bar.update)
             key = source.name
-        copy = copying.plan(source, target, key, access.clickhouse.settings.events_retention)
+        copy = copying.plan(source, destination, key, access.clickhouse.settings.events_retention)
         report(copy, "Copying")
         if dump:
             files.drop(source)
 
 
-def _target(access: Access) -> tables.Table:
+def _destination(access: Access) -> tables.Table:
     # admin: the only user who may read the events as well as insert them, and make the tables that resuming needs
     client = access.client()
     target = tables.find(client, access.database, "events", STORE, fix="Deploy the stack first")

@@ -9,6 +9,7 @@ import click
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
+from scripts import hints
 
 
 @click.command()
@@ -27,4 +28,4 @@ def init(directory: Path) -> None:
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / "inventory" / file, directory / file)
     click.echo(f"Write your server into {directory / files[0]}, look through {directory / files[1]}, then:")
-    click.echo(f"  cvat-analytics deploy --inventory {directory / files[0]} --dry")
+    click.echo(f"  {hints.command('deploy', '--inventory', directory / files[0], '--dry')}")

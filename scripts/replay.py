@@ -13,13 +13,11 @@ import click
 
 from cvat_analytics.connect import remote
 from cvat_analytics.connect.access import Access
-from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import journal, refused_rows
 from cvat_analytics.pipeline import replay as library
 from cvat_analytics.pipeline.replay_store import Outcome
 from cvat_analytics.rendering.files import Paths
-from scripts.reach import reach, target_options
-from scripts.target import DEFAULT_DIRECTORY
+from scripts.target import Target, target_options
 from scripts.timestamp_option import Timestamp
 
 _DAMAGES_SHOWN = 20
@@ -65,8 +63,7 @@ def replay(
     by: library.Kind,
     copied: Path | None,
     dry_run: bool,
-    directory: Path | None,
-    inventory: Path | None,
+    target: Target,
 ) -> None:
     """Put events from the journal back into ClickHouse: those of a range of time that are missing there.
 
@@ -82,7 +79,7 @@ def replay(
     wrong range or a journal that is none.
     """
     period = library.Range(since, until, by)
-    with _opened(directory, inventory, copied) as (access, journals):
+    with _opened(target, copied) as (access, journals):
         sources = [(source, files_there, period.files(files_there)) for source, files_there in journals]
         for _, _, files in sources:
             for file in files:
@@ -94,36 +91,34 @@ def replay(
                     f"{source}: has nothing of that range; its files are of {files_there[0].begin:%Y-%m-%d %H:%M} to {files_there[-1].end:%Y-%m-%d %H:%M}."
                 )
                 continue
-            outcome = run(library.Replay(access, source, files, period), dry_run)
+            outcome = run(library.Replay(access, source, files, period), target, dry_run)
             damaged = damaged or bool(outcome.unreadable)
     sys.exit(1 if damaged else 0)
 
 
 @contextmanager
-def _opened(
-    directory: Path | None, inventory: Path | None, copied: Path | None
-) -> Iterator[tuple[Access, list[Journal]]]:
+def _opened(target: Target, copied: Path | None) -> Iterator[tuple[Access, list[Journal]]]:
     """Yield the way to the stack, and the journals to read: the copy, or one beside each Vector."""
     with contextlib.ExitStack() as opened:
         journals: list[Journal]
         if copied:
             journals = [(str(copied.absolute()), journal.find(copied))]
-            access = opened.enter_context(reach(directory, inventory))
-        elif inventory:
-            described, access, hosts = opened.enter_context(remote.reach_hosts(inventory))
+            access = opened.enter_context(target.reach())
+        elif target.inventory:
+            described, access, hosts = opened.enter_context(remote.reach_hosts(target.inventory))
             place = f"{Paths().vector_data}/journal"
             journals = [
                 (f"{host}:{place}", journal.find_on_host(hosts[host].shell, place))
                 for host in described.topology.groups["vector"]
             ]
         else:
-            access = opened.enter_context(reach(directory, inventory))
-            place = f"{stack.find(directory or DEFAULT_DIRECTORY).paths.vector_data}/journal"
+            access = opened.enter_context(target.reach())
+            place = f"{target.embedded().paths.vector_data}/journal"
             journals = [(place, journal.find(Path(place)))]
         yield access, journals
 
 
-def run(replay: library.Replay, dry: bool) -> Outcome:
+def run(replay: library.Replay, target: Target, dry: bool) -> Outcome:
     """Run a replay and show how far it is and what has come of it."""
     verb = "Reading" if dry else "Replaying"
     with click.progressbar(length=replay.size, label=f"{verb} {len(replay.files)} files") as bar:
@@ -148,7 +143,7 @@ def run(replay: library.Replay, dry: bool) -> Outcome:
     if outcome.refused:
         click.echo(
             f"{outcome.refused:,} that ClickHouse refuses are dead letters now, each with its words "
-            f"(cvat-analytics dead-letters list --reason '{refused_rows.REASON}')."
+            f"({target.hint('dead-letters', 'list', '--reason', refused_rows.REASON)})."
         )
     click.echo(
         f"{outcome.read:,} events read, {outcome.inserted:,} {'would be inserted' if dry else 'inserted'}, {outcome.there:,} "

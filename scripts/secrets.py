@@ -10,13 +10,10 @@ import click
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import inventory as inventories
-from cvat_analytics.connect import remote
 from cvat_analytics.credentials import secrets as library
-from cvat_analytics.embedded import stack
 from cvat_analytics.operate import rotation
-from scripts import deploy
-from scripts.reach import target_options
-from scripts.target import DEFAULT_DIRECTORY, inventory_option
+from scripts import hints
+from scripts.target import Target, inventory_option, target_options
 
 
 @click.group()
@@ -45,14 +42,16 @@ def set_(name: str, inventory: Path) -> None:
     piped = not sys.stdin.isatty()
     value = sys.stdin.readline().rstrip("\n") if piped else click.prompt(name, hide_input=True, err=True)
     library.give(path, name, value)
-    click.echo(f"{path}: has {name} now. `cvat-analytics deploy` brings it to the hosts.")
+    click.echo(
+        f"{path}: has {name} now. `{hints.command('deploy', '--inventory', inventory)}` brings it to the hosts."
+    )
 
 
 @secrets.command()
 @click.argument("user", type=click.Choice(rotation.USERS))
 @click.option("--finish", is_flag=True, help="For cvat: let ClickHouse forget the old password now.")
 @target_options
-def rotate(user: str, finish: bool, directory: Path | None, inventory: Path | None) -> None:
+def rotate(user: str, finish: bool, target: Target) -> None:
     """Give a user of ClickHouse a new password while events flow; no event is lost and nothing has to be stopped.
 
     ClickHouse accepts both passwords until nobody uses the old one any more. That of `cvat` is used by the CVAT server: both
@@ -61,12 +60,11 @@ def rotate(user: str, finish: bool, directory: Path | None, inventory: Path | No
     """
     if finish and user != "cvat":
         raise click.UsageError("--finish is for cvat only; the others are finished by themselves")
-    change = _change(user, directory, inventory)
+    change = _change(user, target)
     if finish and not change.begun:
         raise InputError(
-            "there is no change of the password of cvat to finish: begin one with `cvat-analytics secrets rotate cvat`"
+            f"there is no change of the password of cvat to finish: begin one with `{target.hint('secrets', 'rotate', 'cvat')}`"
         )
-    place = f"--inventory {inventory}" if inventory else f"--dir {directory or DEFAULT_DIRECTORY}"
     if change.run(finish=finish or user != "cvat"):
         click.echo(
             f"{change.path}: {user} has a new password, and the old one is not valid any more. Keep a copy of the file."
@@ -74,25 +72,30 @@ def rotate(user: str, finish: bool, directory: Path | None, inventory: Path | No
     else:
         click.echo(
             f"ClickHouse accepts a new password of cvat beside the old one. Now set CLICKHOUSE_PASSWORD on the CVAT side "
-            f"(`cvat-analytics cvat-env {place} --show-password`), restart its server and workers, then run "
-            f"`cvat-analytics secrets rotate cvat --finish {place}`."
+            f"(`{target.hint('cvat-env', '--show-password')}`), restart its server and workers, then run "
+            f"`{target.hint('secrets', 'rotate', 'cvat', '--finish')}`."
         )
 
 
-def _change(user: str, directory: Path | None, inventory: Path | None) -> rotation.Rotation:
+def _change(user: str, target: Target) -> rotation.Rotation:
+    # a change takes nearly all of the library, the other commands here nothing of it
+    from cvat_analytics.connect import remote
+    from cvat_analytics.embedded import starting
+    from scripts import deploy
 
     def say(text: str) -> None:
         click.echo(text, err=True)
 
-    if not inventory:
-        running = stack.find(directory or DEFAULT_DIRECTORY)
+    if not target.inventory:
+        running = target.embedded()
         return rotation.Rotation(
             user,
             running.directory / "secrets.json",
-            lambda: stack.up(running.directory),
+            lambda: starting.up(running.directory),
             lambda: nullcontext(running.access()),
             say,
         )
+    inventory = target.inventory
     described = inventories.load(inventory)
     change = rotation.Rotation(
         user,

@@ -5,25 +5,24 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
 from cvat_analytics.checks.smoke import Result, run
 from cvat_analytics.connect.access import Access
-from scripts.reach import reach, target_options
+from scripts.target import Target, target_options
 
 
 @click.command()
 @target_options
 @click.option("--json", "as_json", is_flag=True, help="Print the results as one JSON array.")
-def smoke(directory: Path | None, inventory: Path | None, as_json: bool) -> None:
+def smoke(target: Target, as_json: bool) -> None:
     """Prove that a stack works: send events, read them back, and check rights, schema and dashboards.
 
     Each check is one line: PASS or FAIL. What this stack has nothing of is named on standard error. Exit code 1 when one
     fails, 3 when a host cannot be reached, or no longer. What is sent is removed again.
     """
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         failed = report(access, as_json)
     sys.exit(1 if failed else 0)
 

@@ -6,7 +6,6 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
@@ -14,27 +13,25 @@ from cvat_analytics.checks import status as library
 from cvat_analytics.checks.flow import RECENT_MINUTES, Flow, Port, Refusal, Sources
 from cvat_analytics.checks.status import Report
 from cvat_analytics.connect import remote
-from cvat_analytics.embedded import stack
 from cvat_analytics.embedded import status as embedded
-from scripts.reach import target_options
-from scripts.target import DEFAULT_DIRECTORY
+from scripts.target import Target, target_options
 
 
 @click.command()
 @target_options
 @click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
-def status(directory: Path | None, inventory: Path | None, as_json: bool) -> None:
+def status(target: Target, as_json: bool) -> None:
     """Say which parts of a stack do their work and why not, what arrives at which port, what waits, and what was refused.
 
     Exit code 1 when a part does not do its work, or ClickHouse refuses what a sink of Vector's wants to insert. The JSON object has
     each part's state by its name, and more.
     """
     logs = None
-    if inventory:
-        with remote.reach_hosts(inventory) as (described, access, hosts):
+    if target.inventory:
+        with remote.reach_hosts(target.inventory) as (described, access, hosts):
             report = library.of_hosts(described, access, hosts)
     else:
-        running = stack.find(directory or DEFAULT_DIRECTORY)
+        running = target.embedded()
         report, logs = embedded.report(running), running.processes
     if as_json:
         click.echo(json.dumps(_plain(report), default=lambda moment: moment.isoformat()))
@@ -47,7 +44,6 @@ def status(directory: Path | None, inventory: Path | None, as_json: bool) -> Non
             if part.problem:
                 click.echo(f"            {part.problem}")
         if report.flow:
-            target = f"--inventory {inventory}" if inventory else f"--dir {directory or DEFAULT_DIRECTORY}"
             _show(report.flow, target)
         for problem in report.problems:
             click.echo(problem, err=True)
@@ -63,7 +59,7 @@ def _plain(report: Report) -> dict[str, object]:
     }
 
 
-def _show(flow: Flow, target: str) -> None:
+def _show(flow: Flow, target: Target) -> None:
     last = f"the last one {_ago(flow.last_event)}" if flow.last_event else "none in 30 days"
     click.echo(
         f"\nevents      {flow.recent_events:,} in the last {RECENT_MINUTES} minutes, {last}{_delay(flow)}"
@@ -79,7 +75,7 @@ def _show(flow: Flow, target: str) -> None:
         )
     if flow.journal_bytes is not None:
         click.echo(f"journal     {_size(flow.journal_bytes)}")
-    more = "  (cvat-analytics dead-letters list)" if flow.dead_letters else ""
+    more = f"  ({target.hint('dead-letters', 'list')})" if flow.dead_letters else ""
     click.echo(f"refused     {flow.dead_letters:,} dead letters in the last day{more}")
     for refusal in flow.refusals:
         for line in _refusal(refusal, target):
@@ -123,7 +119,7 @@ def _sources(sources: Sources) -> list[str]:
     return lines
 
 
-def _refusal(refusal: Refusal, target: str) -> list[str]:
+def _refusal(refusal: Refusal, target: Target) -> list[str]:
     """Return which sink is refused, and what to do about it."""
     words = refusal.words or "its words are in its log, /var/log/clickhouse-server/clickhouse-server.err.log"
     where = f" of {refusal.host}" if refusal.host else ""
@@ -136,7 +132,7 @@ def _refusal(refusal: Refusal, target: str) -> list[str]:
         f"REFUSED     {refusal.sink}{where}: by ClickHouse since {refusal.since:%Y-%m-%d %H:%M:%S} UTC, {refusal.times:,} times "
         f"(HTTP {refusal.statuses}): {words}",
         "            everything behind it waits on disk. Where a deploy does not mend it:",
-        f"            cvat-analytics buffer set-aside {refusal.sink} {target}",
+        f"            {target.hint('buffer', 'set-aside', refusal.sink)}",
     ]
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from cvat_analytics.importing import stock as library
 from scripts.import_ import report
-from scripts.reach import reach, target_options
+from scripts.target import Target, target_options
 
 
 @click.group()
@@ -18,25 +16,25 @@ def stock() -> None:
 
 @stock.command()
 @target_options
-def convert(directory: Path | None, inventory: Path | None) -> None:
+def convert(target: Target) -> None:
     """Put this stack's event table in the place of the stock one, and copy all events into it.
 
     New events go into the new table from the first moment. The stock table stays as `events_stock` until `confirm`. Can be
     interrupted and repeated.
     """
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         report(library.convert(access), "Converting")
     click.echo(
-        "The stock table is kept as `events_stock`. Deploy the stack, look at your dashboards, then run `cvat-analytics stock "
-        "confirm` to drop it, or `cvat-analytics stock rollback` to return to it."
+        "The stock table is kept as `events_stock`. Deploy the stack, look at your dashboards, then run "
+        f"`{target.hint('stock', 'confirm')}` to drop it, or `{target.hint('stock', 'rollback')}` to return to it."
     )
 
 
 @stock.command()
 @target_options
-def rollback(directory: Path | None, inventory: Path | None) -> None:
+def rollback(target: Target) -> None:
     """Put the stock table back into its place, with the events that have arrived in the meantime."""
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         arrived = library.rollback(access, lambda rows: None)
     click.echo(
         f"The stock table is `events` again; {arrived:,} events that had arrived in the meantime are in it."
@@ -46,9 +44,9 @@ def rollback(directory: Path | None, inventory: Path | None) -> None:
 @stock.command()
 @target_options
 @click.option("--yes", is_flag=True, help="Do not ask before the stock table is dropped.")
-def confirm(directory: Path | None, inventory: Path | None, yes: bool) -> None:
+def confirm(target: Target, yes: bool) -> None:
     """Drop the stock table that `convert` has kept, after comparing both once more. This cannot be undone."""
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         report(library.conversion(access), "Copying what is left")
         if not yes:
             click.confirm(f"Drop the table {access.database}.{library.ASIDE} for good?", abort=True)

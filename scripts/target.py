@@ -1,14 +1,85 @@
-"""The options `--dir` and `--inventory`, by which a command is told which stack it is about."""
+"""The options `--dir` and `--inventory`, by which a command is told which stack it is about, and the way to that stack.
+
+Every command imports this module: it loads the rest of the library only where a stack is really reached.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from cvat_analytics.embedded import stack
+from scripts import hints
+
+if TYPE_CHECKING:
+    from cvat_analytics.connect.access import Access
+
 DEFAULT_DIRECTORY = Path(".cvat-analytics")
+
+
+@dataclass(frozen=True)
+class Target:
+    """The stack that a command is about: a deployed one with an `inventory`, otherwise an embedded one."""
+
+    directory: Path | None = None
+    inventory: Path | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Return whether an option names it, so that it is not merely the default."""
+        return bool(self.directory or self.inventory)
+
+    @property
+    def options(self) -> tuple[str, str]:
+        """Return the option that names it, for another command."""
+        if self.inventory:
+            return "--inventory", str(self.inventory)
+        return "--dir", str(self.directory or DEFAULT_DIRECTORY)
+
+    def hint(self, *words: object) -> str:
+        """Return a command about this stack for pasting."""
+        return hints.command(*words, *self.options)
+
+    def embedded(self) -> stack.Stack:
+        """Return the embedded stack. Raises InputError when there is none."""
+        return stack.find(self.directory or DEFAULT_DIRECTORY)
+
+    def reach(self) -> AbstractContextManager[Access]:
+        """Return the way to the running stack. Raises InputError when there is none, UnreachableError when a host is away."""
+        if self.inventory:
+            from cvat_analytics.connect import remote
+
+            return remote.reach(self.inventory)
+        return nullcontext(self.embedded().access())
+
+
+def target_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add `--dir` and `--inventory`, of which one names the stack that the command is about; it gets a `target`."""
+
+    @functools.wraps(function)
+    def command(*arguments: Any, directory: Path | None, inventory: Path | None, **options: Any) -> None:
+        if directory and inventory:
+            raise click.UsageError("give either --dir or --inventory, not both")
+        function(*arguments, target=_remembered(Target(directory, inventory)), **options)
+
+    embedded = click.option(
+        "--dir",
+        "directory",
+        type=click.Path(path_type=Path, file_okay=False),
+        help=f"Directory of an embedded stack.  [default: {DEFAULT_DIRECTORY}]",
+    )
+    deployed = click.option(
+        "--inventory",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Inventory file of a deployed stack; it is reached over its hosts' SSH.",
+    )
+    return embedded(deployed(command))
 
 
 def directory_option[F: Callable[..., Any]](function: F) -> F:
@@ -19,6 +90,7 @@ def directory_option[F: Callable[..., Any]](function: F) -> F:
         type=click.Path(path_type=Path, file_okay=False),
         default=DEFAULT_DIRECTORY,
         show_default=True,
+        callback=lambda _, __, value: _remembered(Target(directory=value)).directory,
         help="Directory of the embedded stack.",
     )(function)
 
@@ -30,5 +102,12 @@ def inventory_option[F: Callable[..., Any]](function: F) -> F:
         type=click.Path(path_type=Path, dir_okay=False),
         default=Path("inventory/hosts.py"),
         show_default=True,
+        callback=lambda _, __, value: _remembered(Target(inventory=value)).inventory,
         help="Inventory file; its group_data/ holds the settings.",
     )(function)
+
+
+def _remembered(target: Target) -> Target:
+    """Return `target`, kept for hints in the message of an error, which does not know it (cli.py)."""
+    click.get_current_context().find_root().obj = target
+    return target

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from cvat_analytics.embedded import stack
+from cvat_analytics.embedded import stack, starting
+from scripts import hints
 from scripts.target import directory_option
 
 
@@ -27,7 +28,7 @@ from scripts.target import directory_option
 )
 def up(directory: Path, port_base: int | None, detach: bool, as_json: bool) -> None:
     """Start the embedded stack, or what is missing of it. No root and no hosts are needed."""
-    running = stack.up(directory, port_base, lambda text: click.echo(text, err=True))
+    running = starting.up(directory, port_base, lambda text: click.echo(text, err=True))
     description = running.describe()
     if as_json:
         click.echo(json.dumps(description))
@@ -35,7 +36,7 @@ def up(directory: Path, port_base: int | None, detach: bool, as_json: bool) -> N
         show(description)
     if detach:
         if not as_json:
-            click.echo(f"Stop it with: cvat-analytics down --dir {directory}")
+            click.echo(f"Stop it with: {hints.command('down', '--dir', directory)}")
         return
     wait_for_interrupt()
     stack.down(directory)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 import click
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config import inventory as inventories
-from cvat_analytics.config.settings import Settings
 from cvat_analytics.credentials import users as library
 from cvat_analytics.credentials.users import User, Users
 from cvat_analytics.embedded import stack
-from cvat_analytics.rendering import events_api
-from scripts.reach import target_options
-from scripts.target import DEFAULT_DIRECTORY
+from scripts.target import Target, target_options
+
+if TYPE_CHECKING:
+    from cvat_analytics.config.settings import Settings
 
 
 @click.group()
@@ -31,16 +30,20 @@ def users() -> None:
 class _File:
     """The users file of the stack that the options name."""
 
-    def __init__(self, directory: Path | None, inventory: Path | None) -> None:
-        self._stack = None if inventory else stack.find(directory or DEFAULT_DIRECTORY)
-        self._inventory = inventory
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._stack = None if target.inventory else target.embedded()
         self._settings: Settings | None = None
         self._gateway = False
         if self._stack:
             self.path = stack.users_file(self._stack.directory)
-        elif inventory:
-            described = inventories.load(inventory)
-            self.path = described.secrets_file.with_name(events_api.USERS_FILE)
+        elif target.inventory:
+            from cvat_analytics.config import (
+                inventory as inventories,  # settings, which an embedded stack's list does without
+            )
+
+            described = inventories.load(target.inventory)
+            self.path = described.secrets_file.with_name(library.FILE_NAME)
             for host in described.topology.groups["gateway"] or described.topology.groups["events_api"]:
                 self._settings = described.topology.settings[host]
             self._gateway = bool(described.topology.groups["gateway"])
@@ -53,14 +56,16 @@ class _File:
         library.save(self.path, changed)
         click.echo(f"{self.path}: {done}.")
         if self._stack:
-            stack.apply_users(self._stack)
+            from cvat_analytics.embedded import starting  # what renders files, which only a change takes
+
+            starting.apply_users(self._stack)
             return
         if self._settings is None:
             click.echo("Nothing asks these users: the inventory has no host in the group 'events_api'.")
         elif self._asks_cvat:
             click.echo("Nothing asks these users: 'cvat_url' is set, so CVAT says who may log in.")
         else:
-            click.echo(f"In force after: cvat-analytics deploy --inventory {self._inventory}")
+            click.echo(f"In force after: {self._target.hint('deploy')}")
 
     @property
     def _asks_cvat(self) -> bool:
@@ -101,12 +106,11 @@ def add(
     admin: bool,
     id_: int | None,
     email: str,
-    directory: Path | None,
-    inventory: Path | None,
+    target: Target,
 ) -> None:
     """Add a user. The password is asked for, or read from a pipe; it never stands in a command line."""
-    file = _File(directory, inventory)
-    if name == events_api.ADMIN:
+    file = _File(target)
+    if name == library.ADMIN:
         raise InputError(f"user {name!r}: is the stack's own administrator. Use another name")
     user = User(name, "", analytics, admin, id_, email)
     known = library.add(file.read(), user)
@@ -133,8 +137,7 @@ def change(
     id_: int | None,
     no_id: bool,
     email: str | None,
-    directory: Path | None,
-    inventory: Path | None,
+    target: Target,
 ) -> None:
     """Change what a user may see, and which events are theirs. Their password stays; what is not given stays too."""
     if no_id and id_ is not None:
@@ -147,7 +150,7 @@ def change(
         raise click.UsageError(
             f"nothing to change: say what shall be so of {name} with --analytics, --admin (or --no-analytics, --no-admin), --id or --email"
         )
-    file = _File(directory, inventory)
+    file = _File(target)
     known = _known(file, name)
     changed = library.change(known, name, changes)
     if changed == known:
@@ -160,38 +163,40 @@ def change(
 
 @users.command("list")
 @target_options
-def list_(directory: Path | None, inventory: Path | None) -> None:
+def list_(target: Target) -> None:
     """List the users and what each of them may."""
-    known = _File(directory, inventory).read()
+    known = _File(target).read()
     for name in sorted(known):
         user = known[name]
         click.echo(f"{name:<24} sees {_sees(user)}{f'; {user.email}' if user.email else ''}")
     if not known:
-        click.echo("Nobody but the stack's own administrator. Add one with `cvat-analytics users add NAME`.")
+        click.echo(
+            f"Nobody but the stack's own administrator. Add one with `{target.hint('users', 'add', 'NAME')}`."
+        )
 
 
 @users.command()
 @click.argument("name")
 @target_options
-def remove(name: str, directory: Path | None, inventory: Path | None) -> None:
+def remove(name: str, target: Target) -> None:
     """Remove a user."""
-    file = _File(directory, inventory)
+    file = _File(target)
     file.write(library.remove(_known(file, name), name), f"{name} may not log in any more")
 
 
 @users.command("set-password")
 @click.argument("name")
 @target_options
-def set_password(name: str, directory: Path | None, inventory: Path | None) -> None:
+def set_password(name: str, target: Target) -> None:
     """Change a user's password. It is asked for, or read from a pipe."""
-    file = _File(directory, inventory)
+    file = _File(target)
     known = _known(file, name)
     file.write(library.set_password(known, name, _password(name)), f"{name} has a new password")
 
 
 def _known(file: _File, name: str) -> Users:
     """Return the users of whom `name` is one; says so before a password is asked for when none is."""
-    if name == events_api.ADMIN:
+    if name == library.ADMIN:
         raise InputError(
             f"user {name!r}: is the stack's own administrator, whose password is `events_api_admin` in the file with the "
             "passwords. Change it there and deploy"

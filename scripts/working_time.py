@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import click
 
 from cvat_analytics.config.types import parse_duration
 from cvat_analytics.store import working_time_report
-from scripts.reach import reach, target_options
+from scripts.target import Target, target_options
 
 
 class Day(click.ParamType[date]):
@@ -48,9 +47,9 @@ def working_time() -> None:
 @click.option(
     "--since", type=Day(), help="Compute every day from this one on anew, not only what has changed."
 )
-def refresh(directory: Path | None, inventory: Path | None, since: date | None) -> None:
+def refresh(target: Target, since: date | None) -> None:
     """Make the computed working time exact at once, instead of within the configured delay."""
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         total = 0
         for remaining in working_time_report.refresh(access, since):
             total = max(total, remaining)
@@ -67,8 +66,7 @@ def refresh(directory: Path | None, inventory: Path | None, since: date | None) 
     "--at-least", type=Duration(), default="1m", show_default=True, help="Smallest difference to show."
 )
 def compare(
-    directory: Path | None,
-    inventory: Path | None,
+    target: Target,
     since: date | None,
     until: date | None,
     user: int | None,
@@ -76,7 +74,7 @@ def compare(
 ) -> None:
     """Show where computed and reported working time differ per user and job, by how much, and the likeliest reason."""
     today = datetime.now(UTC).date()
-    with reach(directory, inventory) as access:
+    with target.reach() as access:
         differences = working_time_report.compare(
             access, since or today - timedelta(days=30), until or today, at_least, user
         )

@@ -15,7 +15,7 @@ from selenium import webdriver
 from cvat_analytics import dashboards
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks.smoke import run
-from cvat_analytics.embedded import stack
+from cvat_analytics.embedded import stack, starting
 from cvat_analytics.store import working_time_report
 from scripts.demo import go_on, send_history
 from tests.browser import Page, chromium
@@ -62,7 +62,7 @@ def main() -> None:
     """Start a stack, fill it, and write one picture for each dashboard."""
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="screenshots-") as directory:
-        running = stack.up(Path(directory))
+        running = starting.up(Path(directory))
         try:
             now = datetime.now(UTC)
             send_history(running.access(), now)

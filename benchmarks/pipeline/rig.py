@@ -18,7 +18,7 @@ from clickhouse_connect.driver.client import Client
 
 from benchmarks.pipeline.reloading import answers, marked
 from benchmarks.report import BenchmarkError
-from cvat_analytics.embedded import stack
+from cvat_analytics.embedded import stack, starting
 from cvat_analytics.rendering.files import Paths
 
 PATIENCE = 300.0
@@ -146,7 +146,7 @@ class Rig:
         try:
             yield
         finally:
-            stack.start(self.running, ("clickhouse",))
+            starting.start(self.running, ("clickhouse",))
             self.client = _client(self.running)
 
 
@@ -160,7 +160,7 @@ def _client(running: stack.Stack) -> Client:
 def rig() -> Iterator[Rig]:
     """Run a stack for a while."""
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        running = stack.up(Path(name) / "stack")
+        running = starting.up(Path(name) / "stack")
         try:
             for part in set(stack.PARTS) - {"clickhouse", "vector"}:
                 running.processes.stop(part)

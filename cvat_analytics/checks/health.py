@@ -14,7 +14,6 @@ from typing import Literal
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.config.endpoints import Endpoint
 from cvat_analytics.connect.access import Access
-from cvat_analytics.credentials.certificates import RENEW_BEFORE
 from cvat_analytics.rendering.files import UNITS
 
 State = Literal["stopped", "not answering", "failing", "running"]
@@ -92,6 +91,9 @@ def _soon(answer: _Answer) -> str:
     """
     if not answer.valid:
         return ""
+    # with the library that makes certificates, which a stack without TLS can do without
+    from cvat_analytics.credentials.certificates import RENEW_BEFORE
+
     begins, ends = answer.valid
     left = ends - datetime.now(UTC)
     if left >= min(RENEW_BEFORE, (ends - begins) / 4):

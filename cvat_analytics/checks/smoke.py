@@ -26,8 +26,8 @@ from cvat_analytics.checks import smoke_case
 from cvat_analytics.checks.smoke_case import Skipped, component, read_cases
 from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.connect.clickhouse_errors import error_text
+from cvat_analytics.credentials import users
 from cvat_analytics.dashboards.grafana import VIEWER
-from cvat_analytics.rendering import events_api
 from cvat_analytics.store import migrations, rebuild
 
 _FAILURES = (
@@ -186,7 +186,7 @@ def _export(access: Access, marker: str) -> str:
     now = datetime.now(UTC).isoformat()
     # different, or they would be one event sent again; of one moment, or there would be working time between them
     sent = [{"scope": "debug:info", "timestamp": now, "obj_id": number} for number in range(1, 4)]
-    login = (events_api.ADMIN, access.secrets["events_api_admin"])
+    login = (users.ADMIN, access.secrets["events_api_admin"])
     conditions = {"request_id": marker}
     with httpx.Client(base_url=endpoint.url, auth=login, timeout=15, trust_env=False) as client:
 

@@ -9,14 +9,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import topology
 from cvat_analytics.config.settings import COMPONENTS
 from cvat_analytics.config.topology import Topology
 from cvat_analytics.credentials import secrets
-from cvat_analytics.credentials.certificates import Authority
+
+if TYPE_CHECKING:
+    from cvat_analytics.credentials.certificates import Authority
 
 # How to reach a host is pyinfra's business (its connectors' data keys and its global arguments)
 _CONNECTOR_PREFIXES = ("_", "ssh_", "docker_", "podman_", "chroot_", "local_", "fake_")
@@ -44,6 +46,9 @@ class Stack:
     @property
     def authority(self) -> Authority:
         """Return the stack's own authority, whose files may not exist yet."""
+        # with the library that makes certificates, which most commands can do without
+        from cvat_analytics.credentials.certificates import Authority
+
         return Authority(self.secrets_file.parent / "certificates", self.preview)
 
     @property

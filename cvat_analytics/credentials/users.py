@@ -10,19 +10,21 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-import argon2
+from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 
-MINIMUM_LENGTH = 10
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
 
-# OWASP's second choice of parameters: a login costs 19 MiB and some 30 ms, and fits beside everything else on a small host
-HASHER = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-_NOBODY = HASHER.hash("nobody has this password")
+ADMIN = "admin"
+"""The user that is always there where no CVAT is asked; its password is the secret `events_api_admin`."""
+FILE_NAME = "users.json"
+"""Name of the users file, which lies beside the passwords."""
+MINIMUM_LENGTH = 10
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,21 @@ class User:
 
 
 Users = Mapping[str, User]
+
+
+@cache
+def hasher() -> PasswordHasher:
+    """Return what makes and checks hashes. Who only lists users does without its library."""
+    from argon2 import PasswordHasher
+
+    # OWASP's second choice of parameters: a login costs 19 MiB and some 30 ms, and fits beside everything else on a small host
+    return PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+
+
+@cache
+def _nobody() -> str:
+    """Return a hash that no password has."""
+    return hasher().hash("nobody has this password")
 
 
 def load(path: Path) -> Users:
@@ -75,7 +92,7 @@ def hash_password(password: str) -> str:
     """Return the hash of a password. Raises InputError when it is too short to be one."""
     if len(password) < MINIMUM_LENGTH:
         raise InputError(f"the password is too short: use at least {MINIMUM_LENGTH} characters")
-    return HASHER.hash(password)
+    return hasher().hash(password)
 
 
 def add(users: Users, user: User) -> Users:
@@ -131,9 +148,11 @@ def find(users: Users, name: str) -> User:
 
 def check(users: Users, name: str, password: str) -> User | None:
     """Return the user whose name and password these are, or None. Takes as long for a name that is not there."""
-    user = users.get(name)
+    from argon2.exceptions import InvalidHashError, VerificationError
+
+    user, nobody = users.get(name), _nobody()
     try:
-        HASHER.verify(user.hash if user else _NOBODY, password)
-    except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+        hasher().verify(user.hash if user else nobody, password)
+    except (VerificationError, InvalidHashError):
         return None
     return user

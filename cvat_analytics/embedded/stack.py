@@ -1,7 +1,8 @@
-"""The whole stack on one machine without root: the deploy's own configuration and SQL, below one directory.
+"""The whole stack on one machine without root: where it is, what it is made of, how it is reached, and how it is.
 
 ClickHouse is the real engine. Vector and Grafana are the real ones where they are installed; otherwise two
-substitutes stand for them, which are conveniences and prove nothing about what they replace.
+substitutes stand for them, which are conveniences and prove nothing about what they replace. What starts it is in
+`starting`. Commands that only ask import this module, so that it loads no library before a call needs one.
 """
 
 from __future__ import annotations
@@ -9,42 +10,29 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
-import socket
-import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import jinja2
+from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.base.files import write_atomically
-from cvat_analytics.base.project import ROOT
-from cvat_analytics.checks.health import State
-from cvat_analytics.config import limits, topology
-from cvat_analytics.config.endpoints import Endpoint, listening
-from cvat_analytics.connect.access import Access, pairs
-from cvat_analytics.credentials import secrets
-from cvat_analytics.embedded import engine
-from cvat_analytics.embedded.processes import Part, Processes, is_ready
-from cvat_analytics.rendering import events_api, render
-from cvat_analytics.rendering.context import Context
-from cvat_analytics.rendering.files import Paths, RenderedFile, fingerprint
-from cvat_analytics.store import deployments, migrations, rebuild
+from cvat_analytics.credentials import secrets, users
+from cvat_analytics.embedded.processes import Processes, is_ready
+from cvat_analytics.rendering.files import Paths
+
+if TYPE_CHECKING:
+    from cvat_analytics.checks.health import State
+    from cvat_analytics.config.settings import Settings
+    from cvat_analytics.connect.access import Access
+    from cvat_analytics.rendering.context import Context
 
 HOST = "embedded"
 PARTS = ("clickhouse", "vector", "events_api", "viewer")
 PORTS = (
     "clickhouse_http_port", "clickhouse_native_port", "vector_port", "grafana_port", "events_api_port", "vector_large_port",
 )  # fmt: skip
-COMPONENTS = (*topology.GROUPS, "events_api")
-FIRST_PORT, LAST_PORT, PORT_STEP = 18100, 18990, 10
-START_TIMEOUT = 60.0
-_PACKAGE_FILES = Path(__file__).parent / "package_files"
 
 
 @dataclass(frozen=True)
@@ -66,10 +54,15 @@ class Stack:
 
     def context(self) -> Context:
         """Return what its templates are rendered with."""
+        from cvat_analytics.config import topology
+        from cvat_analytics.rendering.context import Context
+
         values: dict[str, Any] = {name: self.port_base + offset for offset, name in enumerate(PORTS)}
         values["grafana_root_url"] = f"http://127.0.0.1:{values['grafana_port']}/"
         described = topology.build(
-            dict.fromkeys(COMPONENTS, (HOST,)), {HOST: values}, where=str(self.directory)
+            dict.fromkeys((*topology.GROUPS, "events_api"), (HOST,)),
+            {HOST: values},
+            where=str(self.directory),
         )
         file = self.directory / "secrets.json"
         if file.exists():
@@ -79,6 +72,9 @@ class Stack:
 
     def access(self) -> Access:
         """Return how to reach it."""
+        from cvat_analytics.config.endpoints import Endpoint, listening
+        from cvat_analytics.connect.access import Access
+
         context = self.context()
 
         def endpoint(component: str) -> Endpoint:
@@ -94,6 +90,8 @@ class Stack:
 
     def describe(self) -> dict[str, Any]:
         """Return the stack as the JSON object that `up --json` prints (docs/reference/commands.md)."""
+        from cvat_analytics.config.topology import LOOPBACK
+
         access = self.access()
         settings = access.clickhouse.settings
         pids = {name: self.processes.pid(name) for name in PARTS}
@@ -108,8 +106,8 @@ class Stack:
             "vector": {"http": access.vector.url},
             "viewer": {"http": access.grafana.url},
             "events_api": {
-                "http": f"http://{topology.LOOPBACK}:{settings.events_api_port}",
-                "user": events_api.ADMIN,
+                "http": f"http://{LOOPBACK}:{settings.events_api_port}",
+                "user": users.ADMIN,
                 "password": access.secrets["events_api_admin"],
             },
             "pids": {name: pid for name, pid in pids.items() if pid},
@@ -123,100 +121,64 @@ def find(directory: Path) -> Stack:
         return Stack(directory.absolute(), int(state["port_base"]))
     except FileNotFoundError:
         raise InputError(
-            f"{directory}: there is no stack. Start one with `cvat-analytics up --dir {directory}`"
+            f"{directory}: there is no stack. Start one with `cvat-analytics up --dir {shlex.quote(str(directory))}`"
         ) from None
     except (ValueError, KeyError):
         raise InputError(
-            f"{directory}/stack.json: is damaged. Remove it and run `cvat-analytics up` again; the data stays"
+            f"{directory}/stack.json: is damaged. Remove it and run `cvat-analytics up --dir {shlex.quote(str(directory))}` again; the data stays"
         ) from None
-
-
-def up(
-    directory: Path, port_base: int | None = None, tell: Callable[[str], object] = lambda text: None
-) -> Stack:
-    """Start the stack in `directory`, or what is missing of it, and return it when every part is ready.
-
-    `tell` is told what takes long.
-
-    Raises InputError when a port is taken, the directory is not usable, or the engine is not installed;
-    CvatAnalyticsError when a part does not come up.
-    """
-    directory = directory.absolute()
-    if port_base is not None and not 1024 <= port_base <= 65535 - len(PORTS):
-        raise InputError(f"--port-base {port_base}: choose a number between 1024 and {65535 - len(PORTS)}")
-    with _locked(directory):
-        known = find(directory).port_base if (directory / "stack.json").exists() else None
-        if known is not None and port_base not in (None, known):
-            _stop(Stack(directory, known))
-        with (
-            _free_ports()
-            if port_base is None and known is None
-            else nullcontext(port_base or known or 0) as base
-        ):
-            return start(Stack(directory, base), tell=tell)
-
-
-def start(
-    stack: Stack, names: Sequence[str] = PARTS, tell: Callable[[str], object] = lambda text: None
-) -> Stack:
-    """Write the files of `stack`, start what of its parts `names` does not run, and return it when they are ready.
-
-    Raises as `up`, which makes the stack and lets nobody else start it meanwhile.
-    """
-    directory = stack.directory
-    _refuse_taken_ports(stack, names)
-    secrets.init(directory / "secrets.json")
-    context = stack.context()
-    parts = {part.name: part for part in _parts(stack, context, _write_files(context))}
-    _write(RenderedFile(f"{directory}/netrc", _netrc(context)))
-    processes = stack.processes
-    # what had ended and is started again as it was is no change
-    changes = sum(processes.applied(name) not in ("", parts[name].applied) for name in names)
-    write_atomically(directory / "stack.json", json.dumps({"port_base": stack.port_base}))
-    for name in names:
-        processes.ensure(parts[name], START_TIMEOUT)
-        if name == "clickhouse":
-            changes += _migrate(stack.access(), tell)
-    if changes and "clickhouse" in names:
-        deployments.record(stack.access(), [HOST], changes)
-    return stack
 
 
 def users_file(directory: Path) -> Path:
     """Return the file with the users of the events API, of the stack in `directory`."""
-    return directory / events_api.USERS_FILE
-
-
-def apply_users(stack: Stack) -> None:
-    """Give a changed users file to the events API, which sees it at once."""
-    with _locked(stack.directory):
-        _write_files(stack.context())
+    return directory / users.FILE_NAME
 
 
 def down(directory: Path) -> list[str]:
     """Stop the stack in `directory` and return the names of the parts that ran. The data stays."""
-    with _locked(directory.absolute()):
-        return _stop(find(directory))
+    with locked(directory.absolute()):
+        return stop(find(directory))
 
 
 def status(directory: Path) -> dict[str, State]:
     """Return for each part `running`, `not answering` or `stopped`."""
     stack = find(directory)
-    ready = {part.name: part.ready_url for part in _parts(stack, stack.context(), {})}
+    settings = stack.context().settings
     states: dict[str, State] = {}
     for name in PARTS:
         running = stack.processes.pid(name) is not None
-        states[name] = "stopped" if not running else "running" if is_ready(ready[name]) else "not answering"
+        states[name] = (
+            "stopped"
+            if not running
+            else "running"
+            if is_ready(ready_url(name, settings))
+            else "not answering"
+        )
     return states
 
 
-def _stop(stack: Stack) -> list[str]:
+def ready_url(part: str, settings: Settings) -> str:
+    """Return where a part answers 200 as soon as it is ready."""
+    port, path = {
+        "clickhouse": (settings.clickhouse_http_port, "/ping"),
+        "vector": (settings.vector_port, "/ping"),
+        "events_api": (settings.events_api_port, "/health"),
+        "viewer": (settings.grafana_port, "/api/health"),
+    }[part]
+    return f"http://127.0.0.1:{port}{path}"
+
+
+def stop(stack: Stack) -> list[str]:
     """Stop the parts, the producers' side first, so that nothing in flight meets a closed door."""
     return [name for name in ("events_api", "vector", "viewer", "clickhouse") if stack.processes.stop(name)]
 
 
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def locked(directory: Path) -> Iterator[None]:
     """Let one `up` or `down` at a time work in `directory`."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -228,181 +190,3 @@ def _locked(directory: Path) -> Iterator[None]:
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((topology.LOOPBACK, port))
-        except OSError:
-            return False
-    return True
-
-
-@contextmanager
-def _free_ports() -> Iterator[int]:
-    """Yield the first of enough free ports in a row; nobody else chooses any until the caller has taken them."""
-    with (Path(tempfile.gettempdir()) / f"cvat-analytics-ports-{os.getuid()}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        for base in range(FIRST_PORT, LAST_PORT, PORT_STEP):
-            if all(_is_free(base + offset) for offset in range(len(PORTS))):
-                yield base
-                return
-    raise InputError(f"no free ports between {FIRST_PORT} and {LAST_PORT}. Give others with --port-base")
-
-
-def _refuse_taken_ports(stack: Stack, names: Sequence[str]) -> None:
-    holders = {
-        "clickhouse_http_port": "clickhouse",
-        "clickhouse_native_port": "clickhouse",
-        "vector_port": "vector",
-        "grafana_port": "viewer",
-        "events_api_port": "events_api",
-        "vector_large_port": "vector",
-    }
-    for offset, name in enumerate(PORTS):
-        port, holder = stack.port_base + offset, holders[name]
-        if holder in names and stack.processes.pid(holder) is None and not _is_free(port):
-            raise InputError(
-                f"port {port} ({name}) is in use by another program. Stop it, or give other ports with --port-base"
-            )
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _write_files(context: Context) -> dict[str, str]:
-    """Write the configuration and return, for each part, what stands for it."""
-    paths, variables = context.paths, context.variables()
-    package = [
-        RenderedFile(
-            f"{paths.clickhouse_config}/{name}",
-            jinja2.Template((_PACKAGE_FILES / name).read_text()).render(variables),
-        )
-        for name in ("config.xml", "users.xml")
-    ]
-    if not shutil.which("clickhouse"):
-        package += [
-            RenderedFile(
-                f"{paths.clickhouse_config}/{kind}.d/zz-engine.xml",
-                (_PACKAGE_FILES / f"engine_{kind}.xml").read_text(),
-            )
-            for kind in ("config", "users")
-        ]
-    files = {
-        "clickhouse": [*package, *render.clickhouse_files(context)],
-        "vector": render.vector_files(context),
-        "events_api": events_api.files(context, users_file(Path(paths.root))),
-        "viewer": render.grafana_files(context),
-    }
-    for part in files.values():
-        for file in part:
-            _write(file)
-            if file.path.startswith(paths.secrets) and file.path.count("/") > paths.secrets.count("/") + 1:
-                # what LoadCredential= does on a host
-                unit, name = file.path.split("/")[-2:]
-                _write(
-                    RenderedFile(f"{paths.root}/credentials/{unit}.service/{name}", file.content, mode="600")
-                )
-    for directory in (
-        paths.clickhouse_data,
-        paths.vector_data,
-        paths.grafana_data,
-        paths.grafana_logs,
-        paths.grafana_plugins,
-        paths.events_api_data,
-    ):
-        Path(directory).mkdir(parents=True, exist_ok=True)
-    # the library, unlike a server, does not look whether its users have changed
-    users = "" if shutil.which("clickhouse") else f"{paths.clickhouse_config}/users.d/"
-    return {
-        name: fingerprint(
-            *(file for file in part if file.effect == "restart" or (users and file.path.startswith(users)))
-        )
-        for name, part in files.items()
-    }
-
-
-def _netrc(context: Context) -> str:
-    """Return the administrator's login in the form that curl reads, so that no password stands in a command line."""
-    return f"machine {topology.LOOPBACK} login admin password {context.secrets['clickhouse_admin']}\n"
-
-
-def _write(file: RenderedFile) -> None:
-    path = Path(file.path)
-    if not path.exists() or path.read_text() != file.content:
-        write_atomically(path, file.content)
-
-
-def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part]:
-    paths, settings = stack.paths, context.settings
-    config = f"{paths.clickhouse_config}/config.xml"
-    vector_config = f"{paths.vector_config}/vector.toml"
-    grafana_config = f"{paths.grafana_config}/cvat-analytics.ini"
-    here = f"http://{topology.LOOPBACK}"
-    vector, grafana = shutil.which("vector"), shutil.which("grafana")
-    substitute = [sys.executable, "-m"]
-    return [
-        Part(
-            "clickhouse",
-            engine.command(config),
-            f"{here}:{settings.clickhouse_http_port}/ping",
-            applied.get("clickhouse", ""),
-        ),
-        Part(
-            "vector",
-            [vector, "--config", vector_config]
-            if vector
-            else [*substitute, "cvat_analytics.embedded.vector_substitute", "--config", vector_config],
-            f"{here}:{settings.vector_port}/ping",
-            applied.get("vector", ""),
-            limits.VECTOR_ENVIRONMENT | {"VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10"},
-        ),
-        Part(
-            "events_api",
-            [*substitute, "cvat_analytics.api", "--config", f"{paths.events_api_config}/events-api.ini"],
-            f"{here}:{settings.events_api_port}/health",
-            applied.get("events_api", ""),
-        ),
-        Part(
-            "viewer",
-            [grafana, "server", "--homepath", str(Path(grafana).resolve().parent.parent), "--config", grafana_config]
-            if grafana
-            else [
-                *substitute, "cvat_analytics.embedded.viewer", "--config", grafana_config,
-                "--clickhouse-http-port", str(settings.clickhouse_http_port), "--no-login",
-            ],
-            f"{here}:{settings.grafana_port}/api/health",
-            applied.get("viewer", ""),
-        ),
-    ]  # fmt: skip
-
-
-def _migrate(access: Access, tell: Callable[[str], object]) -> int:
-    """Bring the database to the checkout's scripts and the settings' retention, as the deploy does on a host.
-
-    Return the number of changes. `tell` is told what takes long.
-    """
-    database, settings = access.database, access.clickhouse.settings
-    client = access.client()
-    for statement in migrations.bootstrap(database):
-        client.command(statement)
-    client.database = database
-    scripts = migrations.read(ROOT / "clickhouse")
-    applied = pairs(client, migrations.applied_query(database))
-    migrations.refuse_stock_table(database, applied, pairs(client, migrations.engines_query(database)))
-    pending = migrations.pending(scripts, applied)
-    rebuilt = rebuild.pending(scripts, applied)
-    if rebuilt:
-        for statement in rebuild.steps(scripts, database, rebuild.asking(client), tell):
-            client.command(statement)
-    migrations.apply(pending, database, client.command)
-    changes = migrations.retention(settings, pairs(client, migrations.engines_query(database)))
-    changes += migrations.working_time(
-        settings, pairs(client, migrations.working_time_query(database)), scripts
-    )
-    for statement in changes:
-        client.command(statement)
-    return rebuilt + len(pending) + len(changes)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.config import limits, query_limits
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.config.topology import LOOPBACK, Topology
-from cvat_analytics.credentials.certificates import Authority, Pair
 from cvat_analytics.credentials.secrets import ACCEPTED, NAMES, Secrets
-from cvat_analytics.rendering import alerts, certificates, memory
+from cvat_analytics.rendering import alerts, memory
 from cvat_analytics.rendering.files import Paths
+
+if TYPE_CHECKING:
+    from cvat_analytics.credentials.certificates import Authority, Pair
 
 DEAD_LETTER_BUFFER_BYTES = limits.SMALLEST_BUFFER
 """The disk buffer of dead letters: the smallest one that Vector takes."""
@@ -45,6 +47,9 @@ class Context:
 
     def certificate(self, component: str) -> Pair:
         """Return the certificate of the stack's authority that `component` shows on this host."""
+        # with the library that makes certificates, which most commands can do without
+        from cvat_analytics.rendering import certificates
+
         return certificates.certificate(self.signing(), self.topology, self.host, component)
 
     def variables(self) -> dict[str, Any]:

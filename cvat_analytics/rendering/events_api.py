@@ -9,17 +9,13 @@ from typing import Any
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.endpoints import EVERYWHERE
 from cvat_analytics.credentials import users
-from cvat_analytics.credentials.users import User, Users
+from cvat_analytics.credentials.users import ADMIN, User, Users
 from cvat_analytics.rendering import tls
 from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import UNITS, RenderedFile
 from cvat_analytics.rendering.render import render
 
 UNIT = UNITS["events_api"]
-ADMIN = "admin"
-"""The user that is always there where no CVAT is asked; its password is the secret `events_api_admin`."""
-USERS_FILE = "users.json"
-"""Name of the users file, which lies beside the passwords."""
 
 
 def all_users(context: Context, file: Path) -> Users:
@@ -32,7 +28,7 @@ def all_users(context: Context, file: Path) -> Users:
     password = context.secrets["events_api_admin"].encode()
     # Always the same for the same password, so that a second deploy changes nothing; the password is random and long
     salt = sha256(b"events API\0" + password).digest()[:16]
-    return users.add(known, User(ADMIN, users.HASHER.hash(password, salt=salt), analytics=True, admin=True))
+    return users.add(known, User(ADMIN, users.hasher().hash(password, salt=salt), analytics=True, admin=True))
 
 
 def ingest_host(context: Context) -> str:

@@ -94,7 +94,7 @@ def test_a_time_that_is_none_is_refused_with_how_to_write_one() -> None:
 def test_a_file_whose_name_says_another_form_is_not_written(
     access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
 ) -> None:
-    monkeypatch.setattr("scripts.export.reach", lambda directory, inventory: nullcontext(access))
+    monkeypatch.setattr("scripts.target.Target.reach", lambda target: nullcontext(access))
     outcome = CliRunner().invoke(cli, ["export", "-o", str(tmp_path / name), "--to", "1980-01-01"])
     assert (outcome.exit_code, (tmp_path / name).exists()) == (code, code == 0), outcome.output
     assert ("End it in .csv, .jsonl, .parquet, or give --format" in outcome.output) == (code == 2)
@@ -107,11 +107,11 @@ def test_a_file_whose_name_says_another_form_is_not_written(
 @pytest.fixture
 def embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the directory of a stack that does not run."""
-    from cvat_analytics.embedded import stack
+    from cvat_analytics.embedded import starting
 
     (tmp_path / "stack.json").write_text('{"port_base": 19990}')
     secrets.init(tmp_path / "secrets.json")
-    monkeypatch.setattr(stack, "apply_users", lambda found: None)
+    monkeypatch.setattr(starting, "apply_users", lambda found: None)
     return tmp_path
 
 
@@ -122,7 +122,7 @@ def run(*arguments: str, typed: str = "") -> tuple[int, str]:
 
 def test_users_are_added_listed_changed_and_removed(embedded: Path) -> None:
     where = ("--dir", str(embedded))
-    file = embedded / events_api.USERS_FILE
+    file = embedded / users.FILE_NAME
     assert run("add", "anna", "--analytics", "--id", "7", *where, typed="first password\n")[0] == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "first password" not in file.read_text()
@@ -168,22 +168,22 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
 ) -> None:
     code, text = run(*arguments, "--dir", str(embedded), typed=typed)
     assert (code, message in text) == (2, True)
-    assert not (embedded / events_api.USERS_FILE).exists()
+    assert not (embedded / users.FILE_NAME).exists()
 
 
 def test_two_users_cannot_be_one_person_by_a_mistyped_id(embedded: Path) -> None:
     where = ("--dir", str(embedded))
     assert run("add", "anna", "--id", "7", *where, typed="first password\n")[0] == 0
-    before = users.load(embedded / events_api.USERS_FILE)
+    before = users.load(embedded / users.FILE_NAME)
     code, text = run("add", "carl", "--id", "7", *where, typed="first password\n")
     assert (code, "the id 7 is that of 'anna'" in text) == (2, True)
     code, text = run("add", "anna", *where, typed="first password\n")
     assert (code, "anything else with `users change`" in text) == (2, True)
-    assert users.load(embedded / events_api.USERS_FILE) == before
+    assert users.load(embedded / users.FILE_NAME) == before
     assert run("add", "carl", *where, typed="first password\n")[0] == 0
     code, text = run("change", "carl", "--id", "7", *where)
     assert (code, "the id 7 is that of 'anna'" in text) == (2, True)
-    assert users.load(embedded / events_api.USERS_FILE)["carl"].id is None
+    assert users.load(embedded / users.FILE_NAME)["carl"].id is None
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_two_users_cannot_be_one_person_by_a_mistyped_id(embedded: Path) -> None
 def test_a_user_is_changed_in_what_is_asked_for_and_keeps_his_password(
     embedded: Path, options: list[str], fields: dict[str, Any], sees: str
 ) -> None:
-    file, where = embedded / events_api.USERS_FILE, ("--dir", str(embedded))
+    file, where = embedded / users.FILE_NAME, ("--dir", str(embedded))
     before = users.User(
         "anna", users.hash_password("first password"), analytics=True, id=7, email="anna@example.org"
     )

@@ -27,7 +27,7 @@ from typing import Any
 from benchmarks import machine
 from cvat_analytics.checks import flow
 from cvat_analytics.config.topology import Topology
-from cvat_analytics.embedded import stack
+from cvat_analytics.embedded import stack, starting
 from cvat_analytics.pipeline import journal
 from cvat_analytics.pipeline.journal_text import Damage
 from cvat_analytics.pipeline.refused_rows import REASON
@@ -69,7 +69,7 @@ class Embedded:
     def __init__(self, directory: Path, *, mount: bool = True) -> None:
         self.disk = _mount(directory / "var" / "lib" / "vector") if mount else "limit"
         try:
-            plain = stack.up(directory)
+            plain = starting.up(directory)
         except BaseException:
             self._unmount(directory / "var" / "lib" / "vector")
             raise
@@ -106,7 +106,7 @@ class Embedded:
 
     def start(self, *parts: str) -> None:
         """Start what of `parts` does not run, with the settings as they are now."""
-        stack.start(self._stack, parts or PARTS)
+        starting.start(self._stack, parts or PARTS)
 
     def kill(self, part: str) -> None:
         """End `part` as the kernel's OOM killer does."""

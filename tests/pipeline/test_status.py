@@ -24,6 +24,7 @@ from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import stack
 from scripts.cli import main
 from scripts.status import _delay, _port, _refusal, _sources
+from scripts.target import Target
 
 
 def measured(
@@ -202,13 +203,13 @@ def test_whose_browsers_are_not_heard_is_said() -> None:
 def test_a_refused_sink_is_said_with_the_command_that_helps() -> None:
     since = datetime(2026, 11, 1, 8, tzinfo=UTC)
     refusal = flow.Refusal("events", "one", since, 1234, 0, "500", "No space", None)
-    first, *_, last = _refusal(refusal, "--inventory hosts.py")
+    first, *_, last = _refusal(refusal, Target(inventory=Path("hosts.py")))
     assert (
         "events of one: by ClickHouse since 2026-11-01 08:00:00 UTC, 1,234 times (HTTP 500): No space"
         in first
     )
     assert last.strip() == "cvat-analytics buffer set-aside events --inventory hosts.py"
-    everything = _refusal(replace(refusal, sink="everything", host=""), "--dir x")
+    everything = _refusal(replace(refusal, sink="everything", host=""), Target())
     assert "everything that Vector inserts" in everything[0]
 
 

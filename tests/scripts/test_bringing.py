@@ -237,9 +237,9 @@ def test_a_deployed_password_changes_in_three_deploys(
         )
 
     monkeypatch.setattr("scripts.secrets.inventories.load", lambda path: described)
-    monkeypatch.setattr("scripts.secrets.remote.reach", lambda path: nullcontext(None))
-    monkeypatch.setattr("scripts.secrets.deploy.bring", bring)
-    monkeypatch.setattr("scripts.secrets.deploy.refuse_pending", lambda path: calls.append("look"))
+    monkeypatch.setattr("cvat_analytics.connect.remote.reach", lambda path: nullcontext(None))
+    monkeypatch.setattr("scripts.deploy.bring", bring)
+    monkeypatch.setattr("scripts.deploy.refuse_pending", lambda path: calls.append("look"))
     monkeypatch.setattr(
         rotation, "login", lambda access, user, password: 200 if password in accepted else 403
     )

@@ -33,7 +33,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cvat_analytics.config import limits
-from cvat_analytics.embedded import stack
+from cvat_analytics.embedded import stack, starting
 
 # the stack's processes outlive whoever starts them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -142,7 +142,7 @@ def plain(body: bytes, headers: dict[str, str]) -> bytes:
 @pytest.fixture(scope="module")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     directory = tmp_path_factory.mktemp("fuzz") / "stack"
-    running = stack.up(directory)
+    running = starting.up(directory)
     for part in set(stack.PARTS) - {"clickhouse", "vector"}:
         running.processes.stop(part)
     client = running.access().client()
