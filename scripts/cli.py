@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from cvat_analytics.base.errors import CvatAnalyticsError
+from scripts import hints
 
 COMMANDS = (
     "init", "demo", "up", "down", "status", "smoke", "working-time", "dashboards", "replay", "dead-letters", "buffer", "cvat-env", "deploy", "bundle", "secrets", "import", "stock", "export", "users", "certificates",
@@ -44,7 +45,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CvatAnalyticsError as error:
-            for line in str(error).splitlines():
+            for line in hints.pasteable(str(error)).splitlines():
                 click.echo(f"cvat-analytics: {line}" if not line.startswith(" ") else line, err=True)
             sys.exit(error.exit_code)
 

@@ -13,6 +13,7 @@ from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config import topology
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.gateway import cvat_env as library
+from scripts import hints
 from scripts.target import Target, target_options
 
 _NAME = "CLICKHOUSE_PASSWORD"
@@ -73,7 +74,7 @@ def cvat_env(
         _write_password(password_file, password())
         click.echo(f"{password_file}: has the password now.", err=True)
     for note in () if off else env.notes:
-        click.echo(f"Note: {note}.", err=True)
+        click.echo(f"Note: {hints.pasteable(note)}.", err=True)
 
 
 def _described(target: Target) -> tuple[topology.Topology, Callable[[], str], Authority | None]:

@@ -13,6 +13,7 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.dashboards import DASHBOARDS, engine, exchange, lint
 from cvat_analytics.dashboards.grafana import Grafana
 from cvat_analytics.dashboards.places import Refusal
+from scripts import hints
 from scripts.target import DEFAULT_DIRECTORY, Target, target_options
 
 
@@ -108,7 +109,7 @@ def _report(outcomes: Iterable[exchange.Outcome], same: str, changed: str) -> No
         for line in outcome.lines:
             click.echo(f"  {line}")
         for finding in outcome.findings:
-            click.echo(f"cvat-analytics: {finding}", err=True)
+            click.echo(f"cvat-analytics: {hints.pasteable(str(finding))}", err=True)
             refused = True
     if refused:
         sys.exit(2)

@@ -53,7 +53,7 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
         _tell_of_authority(stack, dry)
     for host in stack.topology.groups["gateway"]:
         if note := gateway.port_note(stack.topology.settings[host]):
-            click.echo(f"Note: host {host}: {note}.", err=True)
+            click.echo(f"Note: host {host}: {hints.pasteable(note)}.", err=True)
     if dry:
         _show_plan(outcome.result["plan"])
         return
@@ -168,7 +168,7 @@ def _record(inventory: Path, changed: list[dict[str, Any]]) -> None:
         with remote.reach(inventory) as access:
             deployments.record(access, [host for step in changed for host in step["success"]], len(changed))
     except CvatAnalyticsError as error:
-        click.echo(f"Note: the dashboards will not show this deploy: {error}", err=True)
+        click.echo(f"Note: the dashboards will not show this deploy: {hints.pasteable(str(error))}", err=True)
 
 
 def _ensure_secrets(stack: inventories.Stack, dry: bool) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import sys
 from pathlib import Path
 
+import click
+
 NAME = "cvat-analytics"
+_HINT = re.compile(rf"`{NAME} ([a-z][^`]*)`")
 
 
 def program() -> str:
@@ -24,3 +28,25 @@ def program() -> str:
 def command(*words: object) -> str:
     """Return a command of this program for pasting, as in `command("down", "--dir", directory)`."""
     return f"{program()} {shlex.join(map(str, words))}"
+
+
+def pasteable(text: str) -> str:
+    """Return a text of the library with its commands for pasting: `cvat-analytics WORDS` in backticks.
+
+    The library knows neither how this program was started nor by which option it was told of its stack.
+    """
+    return _HINT.sub(lambda hint: f"`{program()} {hint[1]}{_stack(hint[1])}`", text)
+
+
+def _stack(words: str) -> str:
+    """Return the option that names the stack of this run (target.py keeps it) where the command of `words` takes it and has none."""
+    context = click.get_current_context(silent=True)
+    if context is None or (root := context.find_root()).obj is None:
+        return ""
+    command: click.Command | None = root.command
+    for word in words.split():
+        if isinstance(command, click.Group):
+            command = command.get_command(root, word)
+    option, value = root.obj.options
+    missing = command and option not in words and any(option in each.opts for each in command.params)
+    return f" {option} {shlex.quote(value)}" if missing else ""

@@ -14,6 +14,7 @@ from cvat_analytics.checks.flow import RECENT_MINUTES, Flow, Port, Refusal, Sour
 from cvat_analytics.checks.status import Report
 from cvat_analytics.connect import remote
 from cvat_analytics.embedded import status as embedded
+from scripts import hints
 from scripts.target import Target, target_options
 
 
@@ -42,11 +43,11 @@ def status(target: Target, as_json: bool) -> None:
                 f"{part.name:<11} {part.state:<14} {part.version:<18} {part.address:<30} {part.host}{log}".rstrip()
             )
             if part.problem:
-                click.echo(f"            {part.problem}")
+                click.echo(f"            {hints.pasteable(part.problem)}")
         if report.flow:
             _show(report.flow, target)
         for problem in report.problems:
-            click.echo(problem, err=True)
+            click.echo(hints.pasteable(problem), err=True)
     sys.exit(0 if report.fine else 1)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import json
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config import topology
+from cvat_analytics.config import inventory_file, topology
+from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.config.settings import COMPONENTS
 from cvat_analytics.config.topology import Topology
 from cvat_analytics.credentials import secrets
@@ -22,15 +20,6 @@ if TYPE_CHECKING:
 
 # How to reach a host is pyinfra's business (its connectors' data keys and its global arguments)
 _CONNECTOR_PREFIXES = ("_", "ssh_", "docker_", "podman_", "chroot_", "local_", "fake_")
-
-
-@dataclass(frozen=True)
-class Host:
-    """A host as the inventory has it: its groups, and its data with that of its groups merged in."""
-
-    name: str
-    groups: Sequence[str]
-    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -75,17 +64,7 @@ def load(path: Path) -> Stack:
         raise InputError(
             f"inventory {path}: there is no such file. Copy inventory/hosts.py and put your hosts there"
         )
-    # pyinfra itself reads it, in a process of its own: its command line replaces Python's sockets and threads
-    command = [sys.executable, "-m", "pyinfra", str(path.absolute()), "debug-inventory", "--json"]
-    answer = subprocess.run(command, cwd=path.absolute().parent, capture_output=True, text=True, check=False)
-    try:
-        hosts = [Host(host["name"], host["groups"], host["data"]) for host in json.loads(answer.stdout)]
-    except ValueError:
-        reason = next(
-            (line for line in reversed(answer.stderr.splitlines()) if "Error" in line), "it is not usable"
-        )
-        raise InputError(f"inventory {path}: {reason.strip()}") from None
-    return describe(hosts, path)
+    return describe(inventory_file.read(path), path)
 
 
 def describe(hosts: Sequence[Host], path: Path, *, preview: bool = False) -> Stack:
