@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlencode
 
 from selenium import webdriver
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.missing import give_up
-
-TIMEOUT = 60
-"""Seconds that a page may take to become what a test waits for."""
+from tests.waiting import PATIENCE, until
 
 
 @contextmanager
@@ -47,8 +45,8 @@ def chromium(width: int = 1600, height: int = 1000) -> Iterator[webdriver.Chrome
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     browser.set_window_size(width, height)
-    browser.set_page_load_timeout(TIMEOUT)
-    browser.set_script_timeout(TIMEOUT)
+    browser.set_page_load_timeout(PATIENCE)
+    browser.set_script_timeout(PATIENCE)
     try:
         yield browser
     finally:
@@ -72,9 +70,13 @@ class Page:
         self.settle()
 
     def settle(self) -> None:
-        """Wait until all that was asked for is drawn."""
-        busy = "return document.querySelector('#dashboard, .panel[aria-busy=\"true\"]')?.getAttribute('aria-busy')"
-        self.wait(lambda: self.run(busy) == "false")
+        """Wait until all that was asked for is drawn: the dashboard says so, and no panel that is shown is still at work."""
+        busy = """
+            const shown = [...document.querySelectorAll('.panel')].filter((panel) => !panel.closest('[hidden]'));
+            return [document.getElementById('dashboard'), ...shown]
+                .filter((each) => each?.getAttribute('aria-busy') !== 'false')
+                .map((each) => each?.id)"""
+        self.wait(lambda: self.run(busy), "all is drawn", lambda working: not working)
 
     def frames(self) -> None:
         """Let the browser draw twice: what follows the size of the window is told of it once it has been drawn (ResizeObserver)."""
@@ -82,9 +84,18 @@ class Page:
             "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(done))"
         )
 
-    def wait(self, condition: Any) -> Any:
-        """Wait until `condition` holds and return what it returned."""
-        return WebDriverWait(self.browser, TIMEOUT, poll_frequency=0.03).until(lambda _: condition())
+    def wait[T](
+        self, look: Callable[[], T], what: str = "the page is as expected", good: Callable[[T], object] = bool
+    ) -> T:
+        """Wait until what `look` sees on the page is `good`, and return it."""
+        return until(
+            look,
+            what,
+            good,
+            despite=(NoSuchElementException, StaleElementReferenceException),
+            pause=0.03,
+            told=lambda: f"{self.browser.current_url}\n{self.browser.get_log('browser')}",
+        )
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Return what JavaScript returns."""

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -31,6 +30,7 @@ from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.rendering.render import clickhouse_files
 from cvat_analytics.store import migrations
+from tests.waiting import until
 
 PACKAGE_FILES = ROOT / "cvat_analytics" / "embedded" / "package_files"
 
@@ -206,11 +206,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"the engine did not start:\n{log.read_text()[-3000:]}")
+    def tail() -> str:
+        return log.read_text()[-3000:]
+
+    def answers() -> bool:
+        assert process.poll() is None, f"the engine did not start:\n{tail()}"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=10):
+            return True
+
+    until(answers, "the engine answers", despite=OSError, told=tail)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+
+from tests.waiting import until
 
 START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=2)
 """When the events begin; all lie within the last 30 days."""
@@ -59,11 +60,10 @@ EVENTS = [
 ]
 
 
-def wait_for(client: httpx.Client, query_id: str, seconds: float = 60) -> httpx.Response:
+def wait_for(client: httpx.Client, query_id: str) -> httpx.Response:
     """Ask until an export is not on its way any more, and return that answer."""
-    deadline = time.monotonic() + seconds
-    while True:
-        answer = client.get("/api/events", params={"query_id": query_id})
-        if answer.status_code != 202 or time.monotonic() > deadline:
-            return answer
-        time.sleep(0.05)
+    return until(
+        lambda: client.get("/api/events", params={"query_id": query_id}),
+        f"the export {query_id} is done",
+        lambda answer: answer.status_code != 202,
+    )

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import httpx
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.credentials import users
 from tests.clickhouse import Store, free_ports
+from tests.waiting import PATIENCE, until
 
 LOCAL_USERS: dict[str, dict[str, Any]] = {"boss": {"admin": True}, "worker": {"id": 4}, "nameless": {}}
 PASSWORD = "password-of-{}"
@@ -87,7 +87,7 @@ class Api:
     def client(self, name: str = "", **options: Any) -> httpx.Client:
         """Return a client that logs in as `name`."""
         login = (name, PASSWORD.format(name)) if name else None
-        return httpx.Client(base_url=self.url, auth=login, timeout=60, trust_env=False, **options)
+        return httpx.Client(base_url=self.url, auth=login, timeout=PATIENCE, trust_env=False, **options)
 
     def start(self) -> None:
         """Start the process and wait until it answers."""
@@ -97,14 +97,19 @@ class Api:
                 cwd=self.directory, stdout=log, stderr=log,
                 env=os.environ | {"PYTHONPATH": str(self.program.directory)},
             )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if httpx.get(f"{self.url}/health", timeout=1, trust_env=False).status_code == 200:
-                    return
-            except httpx.HTTPError:
-                time.sleep(0.05)
-        raise AssertionError(f"the API did not start:\n{self.log[-3000:]}")
+
+        def health() -> int:
+            assert self.process
+            assert self.process.poll() is None, f"the API did not start:\n{self.log[-3000:]}"
+            return httpx.get(f"{self.url}/health", timeout=10, trust_env=False).status_code
+
+        until(
+            health,
+            "the API is well",
+            lambda status: status == 200,
+            despite=httpx.HTTPError,
+            told=lambda: self.log[-3000:],
+        )
 
     def stop(self) -> int:
         """Stop it as systemd does, and return how it ended."""

@@ -7,7 +7,6 @@ import io
 import json
 import shutil
 import subprocess
-import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,6 +20,7 @@ from backports import zstd
 from tests.api.data import AWKWARD, EVENTS, START, wait_for
 from tests.api.harness import Api
 from tests.missing import give_up
+from tests.waiting import until
 
 HEADER = [
     "scope",
@@ -403,12 +403,8 @@ def test_the_three_lines_with_curl(api: Api, tmp_path: Path) -> None:
         return done.stdout
 
     query_id = json.loads(curl(f"{api.url}/api/events?job_id=100&filename=x.csv"))["query_id"]
-    deadline, status = time.monotonic() + 60, "202"
-    while status == "202" and time.monotonic() < deadline:
-        status = curl(
-            "-o", str(tmp_path / "none"), "-w", "%{http_code}", f"{api.url}/api/events?query_id={query_id}"
-        )
-    assert status == "201"
+    asked = ("-o", str(tmp_path / "none"), "-w", "%{http_code}", f"{api.url}/api/events?query_id={query_id}")
+    until(lambda: curl(*asked), "the file is made", lambda status: status == "201")
     curl(
         "-O", "-J", "--output-dir", str(tmp_path), f"{api.url}/api/events?query_id={query_id}&action=download"
     )

@@ -26,7 +26,8 @@ from tests.api.harness import Api, running_api
 from tests.clickhouse import Store, free_ports, running
 from tests.serving import QuietServer, served
 from tests.vector.conftest import write_configuration
-from tests.vector.running import Substitute, wait_until
+from tests.vector.running import Substitute
+from tests.waiting import until
 
 BEGIN = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ANNA = Principal("local:anna", 7, "anna")
@@ -387,7 +388,7 @@ def wait_for_all(store: Store, service: Api, lossy: LossyVector) -> None:
     page = Page(service, "boss", marker)
     page.work(1)
     assert page.save().status_code == 201
-    wait_until(lambda: stored(store, marker)[0] == 1, "the last event is readable")
+    until(lambda: stored(store, marker)[0], "the last event is readable", lambda seen: seen == 1)
 
 
 @pytest.mark.parametrize(
@@ -452,7 +453,7 @@ def test_who_goes_away_before_the_answer_and_sends_again_stores_once(
         assert lossy.here.acquire(timeout=20)
     finally:
         lossy.go_on.set()
-    wait_until(lambda: service.log.count("method=POST") > ended, "the request has ended")
+    until(lambda: service.log.count("method=POST") > ended, "the request has ended")
     lossy.mode = ""
     assert page.save().status_code == 201
     assert lossy.requests[-1] == lossy.requests[-2]

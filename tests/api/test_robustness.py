@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -25,6 +24,7 @@ from tests.api.data import wait_for
 from tests.api.harness import Api, FakeVector, Program, running_api
 from tests.api.proxy import Proxy, proxy
 from tests.clickhouse import Store
+from tests.waiting import PATIENCE, until
 
 ROWS = 800
 LARGE: dict[str, Any] = {"job_id": 900}
@@ -99,7 +99,7 @@ def begun(client: httpx.Client, between: Proxy) -> str:
     """Return an export that is held half-way."""
     between.hold()
     query_id = client.get("/api/events", params=LARGE).json()["query_id"]
-    assert between.held.acquire(timeout=30)
+    assert between.held.acquire(timeout=PATIENCE)
     return str(query_id)
 
 
@@ -166,10 +166,11 @@ def test_few_events_are_sorted_at_once_and_many_or_large_ones_a_day_at_a_time(
     selection = Selection(("e.job_id = 901",))
     principal = Principal(key="boss", id=None, name="boss", admin=True)
     job = exports.create(principal, selection, queries.FORMATS["csv"], "x.csv", {}, "r")
-    deadline = time.monotonic() + 60
-    while (found := exports.get(job.id, principal)) and found.status in ("queued", "started"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    found = until(
+        lambda: exports.get(job.id, principal),
+        "the export is done",
+        lambda export: not export or export.status not in ("queued", "started"),
+    )
     exports.close()
     assert found
     assert (found.status, found.message) == ("finished", "")
@@ -208,7 +209,7 @@ def test_a_stream_that_breaks_off_does_not_look_complete(start: Start) -> None:
         client.stream("GET", "/api/events", params={"format": "csv", **LARGE}) as answer,
     ):
         assert answer.status_code == 200
-        assert between.held.acquire(timeout=30)
+        assert between.held.acquire(timeout=PATIENCE)
         between.cut()
         with pytest.raises(httpx.RemoteProtocolError, match="incomplete"):
             answer.read()
@@ -223,8 +224,8 @@ def test_a_stream_whose_caller_goes_away_is_stopped(start: Start) -> None:
         for _ in range(4):  # more than may run at the same time: each gives its turn back
             with client.stream("GET", "/api/events", params={"format": "csv", **LARGE}) as answer:
                 assert answer.status_code == 200
-                assert between.held.acquire(timeout=30)
-            assert between.left.acquire(timeout=30)
+                assert between.held.acquire(timeout=PATIENCE)
+            assert between.left.acquire(timeout=PATIENCE)
     assert "Traceback" not in api.log
 
 
@@ -236,12 +237,13 @@ def test_an_export_that_is_removed_is_stopped(start: Start) -> None:
         assert request["status"] == "started"
         assert request["progress"] is None or 0 <= request["progress"] <= 1
         assert client.post(f"/api/requests/{query_id}/cancel").status_code == 200
-        assert between.left.acquire(timeout=30)
+        assert between.left.acquire(timeout=PATIENCE)
         assert client.get("/api/events", params={"query_id": query_id}).status_code == 404
-        deadline = time.monotonic() + 20
-        while (api.directory / "exports" / query_id).exists() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert list((api.directory / "exports").iterdir()) == []
+        until(
+            lambda: list((api.directory / "exports").iterdir()),
+            "nothing is left of it",
+            lambda left: not left,
+        )
 
 
 def test_nobody_can_have_more_than_his_share(start: Start) -> None:
@@ -257,7 +259,7 @@ def test_nobody_can_have_more_than_his_share(start: Start) -> None:
         # somebody else is not made to wait
         assert other.get("/api/events").status_code == 202
         assert client.delete(f"/api/requests/{first}").status_code == 204
-        assert between.held.acquire(timeout=30)
+        assert between.held.acquire(timeout=PATIENCE)
         between.release()
         assert wait_for(client, second).status_code == 201
         assert client.get("/api/events", params=LARGE).status_code == 202
@@ -323,10 +325,11 @@ def test_a_finished_export_is_forgotten_after_its_time(start: Start) -> None:
     api, _ = start(keep_seconds=1)
     with api.client("boss") as client:
         query_id = client.get("/api/events").json()["query_id"]
-        deadline = time.monotonic() + 30
-        while client.get("/api/events", params={"query_id": query_id}).status_code != 404:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(
+            lambda: client.get("/api/events", params={"query_id": query_id}).status_code,
+            "it is forgotten",
+            lambda status: status == 404,
+        )
         assert list((api.directory / "exports").iterdir()) == []
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import time
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ with warnings.catch_warnings():
 
 from tests.api.data import START
 from tests.api.harness import Api
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -43,12 +43,11 @@ def test_an_export_in_three_steps(sdk: ApiClient) -> None:
     )
     assert asked.status == 202
     query_id = json.loads(asked.data)["query_id"]
-    for _ in range(1200):
-        _, answer = sdk.events_api.list(query_id=query_id, _parse_response=False)
-        if (answer.status, answer.data) == (201, b""):
-            break
-        time.sleep(0.05)
-    assert (answer.status, answer.data) == (201, b"")
+    until(
+        lambda: sdk.events_api.list(query_id=query_id, _parse_response=False)[1],
+        "the file is made",
+        lambda answer: (answer.status, answer.data) == (201, b""),
+    )
     _, file = sdk.events_api.list(query_id=query_id, action="download", _parse_response=False)
     assert (file.status, len(rows(file.data))) == (200, 15)
     assert file.headers["content-disposition"] == 'attachment; filename="x.csv"'
@@ -57,11 +56,11 @@ def test_an_export_in_three_steps(sdk: ApiClient) -> None:
 def test_an_export_of_the_newer_form(sdk: ApiClient) -> None:
     asked, answer = sdk.events_api.create_export(job_id=100, filename="x.csv", location="local")
     assert answer.status == 202
-    for _ in range(1200):
-        request, _ = sdk.requests_api.retrieve(asked.rq_id)
-        if request.status.value in ("finished", "failed"):
-            break
-        time.sleep(0.05)
+    request, _ = until(
+        lambda: sdk.requests_api.retrieve(asked.rq_id),
+        "the export is done",
+        lambda found: found[0].status.value in ("finished", "failed"),
+    )
     assert (request.status.value, request.progress, request.owner.username) == ("finished", 1, "owner")
     assert request.operation.type == "export:events"
     login = {"Authorization": sdk.configuration.get_basic_auth_token()}

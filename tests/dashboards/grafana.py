@@ -6,7 +6,6 @@ import copy
 import json
 import shutil
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from cvat_analytics.rendering import render
 from cvat_analytics.rendering.context import Context
 from tests.clickhouse import way_to
 from tests.dashboards.grafana_stand_in import StandIn, serving
+from tests.waiting import PATIENCE, until
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -58,17 +58,16 @@ def _real(context: Context) -> Iterator[tuple[str, int]]:
         yield address
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
 
 
 def _wait(url: str) -> None:
-    for _ in range(600):
-        try:
-            with urllib.request.urlopen(url, timeout=1):
-                return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(f"Grafana did not answer at {url}")
+    until(
+        lambda: urllib.request.urlopen(url, timeout=10).close(),
+        "Grafana answers",
+        lambda _: True,
+        despite=OSError,
+    )
 
 
 def edit(grafana: Grafana, uid: str, change: Change) -> None:

@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import getpass
 import grp
-import http.client
 import os
 import shutil
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.embedded import engine
 from cvat_analytics.rendering.files import RenderedFile
 from deploys import operations
-from tests import missing
+from tests import missing, tls_port
 from tests.clickhouse import free_ports
+from tests.waiting import until
 
 PROGRAM = Path(__file__).parents[1] / "hosts" / "programs" / "clickhouse_server.py"
 PACKAGE_FILES = Path(engine.__file__).parent / "package_files"
@@ -111,28 +109,20 @@ class Store:
     def login(self, password: str) -> int:
         """Return the status of the answer to that login, 0 when there is none."""
         trust = ssl.create_default_context(cafile=self.authority.certificate_file)
-        connection = http.client.HTTPSConnection("127.0.0.1", self.https, timeout=10, context=trust)
-        try:
-            headers = {"X-ClickHouse-User": "cvat", "X-ClickHouse-Key": password}
-            connection.request("GET", "/?query=SELECT%201", headers=headers)
-            return connection.getresponse().status
-        except (OSError, http.client.HTTPException):
-            return 0
-        finally:
-            connection.close()
+        return tls_port.login("127.0.0.1", self.https, password, trust)
 
     def shown(self) -> int:
         """Return the serial number of the certificate that is shown."""
-        text = ssl.get_server_certificate(("127.0.0.1", self.https), timeout=10)
-        return x509.load_pem_x509_certificate(text.encode()).serial_number
+        return tls_port.shown("127.0.0.1", self.https)
 
-    def eventually(self, check: Callable[[], bool]) -> None:
-        """Wait until `check` succeeds."""
-        deadline = time.monotonic() + 60
-        while not check():
+    def until(self, look: Callable[[], int], expected: int) -> None:
+        """Wait until `look` sees what is expected."""
+
+        def seen() -> int:
             assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.2)
+            return look()
+
+        until(seen, f"{expected}", expected.__eq__, told=self.log.read_text)
 
 
 @pytest.fixture
@@ -144,7 +134,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
         missing.give_up(str(error))
     running = Store(tmp_path)
     try:
-        running.eventually(lambda: running.login("first") == 200)
+        running.until(lambda: running.login("first"), 200)
         yield running
     finally:
         running.process.terminate()
@@ -153,16 +143,17 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 def test_a_password_an_address_and_a_certificate_are_taken_up_by_the_process_that_runs(store: Store) -> None:
     store.users("second", "127.0.0.1")
-    store.eventually(lambda: store.login("second") == 200)
+    store.until(lambda: store.login("second"), 200)
     assert store.login("first") == 403
     store.users("second", "192.0.2.7")
-    store.eventually(lambda: store.login("second") == 403)
+    store.until(lambda: store.login("second"), 403)
     store.users("second", "127.0.0.1")
-    store.eventually(lambda: store.login("second") == 200)
+    store.until(lambda: store.login("second"), 200)
     before = store.serial
     assert store.shown() == before
     store.renew("two")
-    store.eventually(lambda: store.shown() == store.serial != before)
+    assert store.serial != before
+    store.until(store.shown, store.serial)
     assert store.login("second") == 200
     # the one process all the while, which says what it did
     assert store.process.poll() is None

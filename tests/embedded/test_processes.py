@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from cvat_analytics.embedded.processes import Part, Processes
 from tests.clickhouse import free_ports
+from tests.waiting import PATIENCE, until
 
 FIRST_THREAD_ENDS = """
 import ctypes, http.server, sys, threading
@@ -24,14 +24,14 @@ def test_a_process_whose_first_thread_is_dead_runs_until_it_is_stopped(tmp_path:
     (port,) = free_ports(1)
     processes = Processes(tmp_path)
     command = [sys.executable, "-c", FIRST_THREAD_ENDS, str(port)]
-    processes.ensure(Part("part", command, f"http://127.0.0.1:{port}/", "1"), timeout=60)
+    processes.ensure(Part("part", command, f"http://127.0.0.1:{port}/", "1"), timeout=PATIENCE)
     pid = processes.pid("part")
     state = Path(f"/proc/{pid}/stat")
-    deadline = time.monotonic() + 60
-    while (seen := state.read_text().rpartition(")")[2].split()[0]) != "Z" and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert (seen, processes.pid("part")) == ("Z", pid), (
-        "the threads that are left hold its files and its port"
+    until(
+        lambda: state.read_text().rpartition(")")[2].split()[0],
+        "its first thread is dead",
+        lambda letter: letter == "Z",
     )
+    assert processes.pid("part") == pid, "the threads that are left hold its files and its port"
     assert processes.stop("part")
     assert processes.pid("part") is None

@@ -14,6 +14,7 @@ from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import events
 from cvat_analytics.store import migrations
 from cvat_analytics.store.migrations import Script
+from tests.waiting import until
 
 FORMER = Script("init.sql", "once", (Path(__file__).parents[1] / "store" / "former" / "init.sql").read_text())
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
@@ -52,8 +53,9 @@ def test_a_stack_of_an_earlier_version_is_rebuilt_and_takes_greater_numbers(dire
         access.vector.host,
         access.vector.port,
     )
-    deadline = time.monotonic() + 60
     query = "SELECT count(), max(count) FROM events FINAL WHERE source != 'client'"
-    while (found := client.query(query).result_rows[0]) != (3001, 90_007) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert found == (3001, 90_007)
+    until(
+        lambda: client.query(query).result_rows[0],
+        "the event is there",
+        lambda found: found == (3001, 90_007),
+    )

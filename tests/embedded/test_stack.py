@@ -19,6 +19,7 @@ from cvat_analytics import demo
 from cvat_analytics.embedded import processes, stack
 from cvat_analytics.pipeline import events
 from tests.clickhouse import free_row
+from tests.waiting import until
 
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 
@@ -77,10 +78,12 @@ def send(directory: Path, marker: str, number: int = 1) -> None:
         for n in range(number)
     ]
     events.send(batch, *access.vector.address)
-    deadline = time.monotonic() + 60
-    while count(directory, marker) < before + number and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert count(directory, marker) == before + number
+    arrived(directory, marker, before + number)
+
+
+def arrived(directory: Path, marker: str, number: int) -> None:
+    """Wait until `number` events can be read."""
+    until(lambda: count(directory, marker), f"{number} events", lambda found: found == number)
 
 
 def test_up_smoke_down_and_up_again_with_the_data(directory: Path) -> None:
@@ -112,8 +115,7 @@ def test_a_killed_part_is_revived_alone_and_nothing_is_lost(directory: Path, par
     first = up(directory)
     send(directory, "before", 3)
     os.kill(first["pids"][part], signal.SIGKILL)
-    while is_running(first["pids"][part]):
-        time.sleep(0.01)
+    until(lambda: not is_running(first["pids"][part]), "it has ended")
     assert json.loads(command("status", "--dir", directory, "--json", exit_code=1))[part] == "stopped"
 
     second = up(directory)
@@ -132,10 +134,7 @@ def test_events_accepted_while_clickhouse_is_down_arrive_when_it_is_back(directo
         *access.vector.address,
     )
     up(directory)
-    deadline = time.monotonic() + 60
-    while count(directory, "early") < 1 and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert count(directory, "early") == 1
+    arrived(directory, "early", 1)
 
 
 def test_ports_can_be_given_and_moved(directory: Path) -> None:
@@ -212,7 +211,7 @@ def test_a_data_directory_in_use_by_another_clickhouse_is_refused(directory: Pat
     config = directory / "etc" / "clickhouse-server" / "config.xml"
     done = subprocess.run(
         [sys.executable, "-m", "cvat_analytics.embedded.engine", f"--config-file={config}"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 2
     assert "another ClickHouse is using it" in done.stderr

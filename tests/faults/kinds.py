@@ -12,6 +12,7 @@ from tests.faults import proxy
 from tests.faults.client import TIMEOUT as CLIENT_TIMEOUT
 from tests.faults.client import is_malformed
 from tests.faults.harness import Fault, Scene
+from tests.waiting import until
 
 MEET = 60.0
 """Seconds within which a request of Vector's must have met a fault of the proxy: its longest pause between tries is 30."""
@@ -54,7 +55,7 @@ def _more_than(scene: Scene, taken: int) -> bool:
 def _kill_vector_after_answers(scene: Scene) -> None:
     for _ in range(3):
         taken = len(scene.ledger.snapshot())
-        _wait_until(partial(_more_than, scene, taken), "Vector acknowledges events")
+        until(partial(_more_than, scene, taken), "Vector acknowledges events")
         scene.stage.kill("vector")
         scene.stage.start("vector")
 
@@ -120,7 +121,7 @@ def _full_disk(scene: Scene) -> None:
     with scene.stage.full_disk():
         # the client sends when it has gathered enough, which on a busy machine may be later than the fault would last
         refused = scene.ledger.refused
-        _wait_until(lambda: scene.ledger.refused > refused, "a request meets the full disk")
+        until(lambda: scene.ledger.refused > refused, "a request meets the full disk")
         scene.pause()
 
 
@@ -165,14 +166,7 @@ def _cut_requests(scene: Scene) -> None:
 
 def _wait_for_requests(scene: Scene) -> None:
     hits = scene.ledger.hits
-    _wait_until(lambda: scene.ledger.hits > hits, "the client meets its bad network")
-
-
-def _wait_until(condition: Callable[[], bool], what: str, seconds: float = MEET) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.002)
+    until(lambda: scene.ledger.hits > hits, "the client meets its bad network")
 
 
 @fault("Vector reloads a changed configuration")
@@ -185,12 +179,12 @@ def _reload(scene: Scene) -> None:
     try:
         stage.vector_config.write_text(marked(changed, port))
         stage.reload_vector()
-        _wait_until(lambda: answers(port), "the new configuration's port answers")
+        until(lambda: answers(port), "the new configuration's port answers")
         scene.pause()
     finally:
         stage.vector_config.write_text(text)
         stage.reload_vector()
-        _wait_until(lambda: not answers(port), "the port of the changed configuration is closed again")
+        until(lambda: not answers(port), "the port of the changed configuration is closed again")
 
 
 @fault("Vector is asked to reload a broken configuration")
@@ -204,7 +198,7 @@ def _reload_broken(scene: Scene) -> None:
         stage.reload_vector()
         taken = len(scene.ledger.snapshot())
         scene.pause()
-        _wait_until(lambda: len(scene.ledger.snapshot()) > taken, "the old configuration takes events")
+        until(lambda: len(scene.ledger.snapshot()) > taken, "the old configuration takes events")
         assert not answers(port), "a configuration that is broken is at work"
     finally:
         stage.vector_config.write_text(text)
@@ -291,18 +285,18 @@ def _away(scene: Scene) -> None:
 @fault(REFUSED)
 def _refused(scene: Scene) -> None:
     stage = scene.stage
-    _wait_until(lambda: bool(scene.ledger.snapshot()), "a first event is acknowledged")
+    until(scene.ledger.snapshot, "a first event is acknowledged")
     # an event that is to come and is a good one
     poison = max(scene.ledger.snapshot()) + 101
     poison += is_malformed(poison)
     stage.sql(f"ALTER TABLE events ADD CONSTRAINT IF NOT EXISTS poison CHECK ifNull(obj_id, 0) != {poison}")
     try:
-        _wait_until(lambda: poison in scene.ledger.snapshot(), "the event is acknowledged")
-        _wait_until(lambda: "events" in stage.refused(), "`status` names the sink", 2 * TOLD)
+        until(lambda: poison in scene.ledger.snapshot(), "the event is acknowledged")
+        until(lambda: "events" in stage.refused(), "`status` names the sink", patience=2 * TOLD)
         scene.pause()
         stage.set_aside("events")
         later = len(scene.ledger.snapshot())
-        _wait_until(lambda: len(scene.ledger.snapshot()) > later, "events are taken")
+        until(lambda: len(scene.ledger.snapshot()) > later, "events are taken")
     finally:
         stage.sql("ALTER TABLE events DROP CONSTRAINT IF EXISTS poison")
     # until then it is a dead letter

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 from cvat_analytics.pipeline.journal_text import Damage, Lines
 from tests.faults.account import Found, Kept
 from tests.hosts.host import Host
+from tests.waiting import until
 
 UNITS = {"vector": "vector", "clickhouse": "clickhouse-server"}
 READY = {"vector": ("8282", "/ping"), "clickhouse": ("8123", "/ping")}
@@ -74,7 +73,9 @@ class OnHost:
     def _wait_for(self, part: str, seconds: float) -> None:
         port, path = READY[part]
         address = self._host.ip if part == "vector" else "127.0.0.1"
-        deadline = time.monotonic() + seconds
-        while self._host.run(f"curl -fsS -m 2 http://{address}:{port}{path}", check=False).exit_code:
-            assert time.monotonic() < deadline, f"{part} does not answer after {seconds:.0f} s"
-            time.sleep(0.2)
+        until(
+            lambda: self._host.run(f"curl -fsS -m 2 http://{address}:{port}{path}", check=False),
+            f"{part} answers",
+            lambda result: not result.exit_code,
+            patience=seconds,
+        )

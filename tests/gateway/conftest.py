@@ -10,7 +10,6 @@ import json
 import shutil
 import ssl
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from tests.clickhouse import Store, free_ports
 from tests.clickhouse import running as running_store
 from tests.missing import give_up
 from tests.serving import served
+from tests.waiting import PATIENCE, until
 
 
 @dataclass
@@ -100,15 +100,15 @@ class Gateway:
         """Return a client at `address` that trusts this stack's authority and nothing else."""
         tls_context = ssl.create_default_context(cafile=str(self.authority.certificate_file))
         transport = httpx.HTTPTransport(verify=tls_context, local_address=address)
-        return httpx.Client(base_url=self.url, transport=transport, timeout=20, **options)
+        return httpx.Client(base_url=self.url, transport=transport, timeout=PATIENCE, **options)
 
     def logged(self, line: str) -> str:
         """Wait until the log has a line with `line` in it, which nginx writes after the answer, and return the last of them."""
-        end = time.monotonic() + 60
-        while not (found := [each for each in self.log.read_text().splitlines() if line in each]):
-            assert time.monotonic() < end, f"{line}: not in {self.log.read_text()}"
-            time.sleep(0.02)
-        return found[-1]
+        return until(
+            lambda: [each for each in self.log.read_text().splitlines() if line in each],
+            f"{line} is logged",
+            told=self.log.read_text,
+        )[-1]
 
 
 def allowed(name: str = "ann", role: str = "Viewer") -> tuple[int, dict[str, str], bytes]:
@@ -165,15 +165,12 @@ def nginx(directory: Path, *, grafana_port: int, events_api_port: int, **setting
     running = Gateway(context, log)
     try:
         with running.browser() as browser:
-            end = time.monotonic() + 60
-            while True:
-                try:
-                    browser.get("/")
-                    break
-                except httpx.TransportError:
-                    assert process.poll() is None, (directory / "errors.log").read_text()
-                    assert time.monotonic() < end, "the gateway did not start within 60 s"
-                    time.sleep(0.05)
+
+            def answers() -> httpx.Response:
+                assert process.poll() is None, (directory / "errors.log").read_text()
+                return browser.get("/")
+
+            until(answers, "the gateway answers", lambda _: True, despite=httpx.TransportError)
         yield running
     finally:
         process.terminate()

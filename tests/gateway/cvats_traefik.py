@@ -11,7 +11,6 @@ import shutil
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.gateway import traefik
 from tests.clickhouse import free_ports
 from tests.missing import give_up
+from tests.waiting import PATIENCE, until
 
 from .conftest import Program
 
@@ -63,7 +63,7 @@ class CvatsTraefik:
         """Return a client at `address` that trusts what CVAT's proxy presents."""
         tls_context = ssl.create_default_context(cafile=str(self.authority_file))
         transport = httpx.HTTPTransport(local_address=address, verify=tls_context)
-        return httpx.Client(base_url=self.url, transport=transport, timeout=20, **options)
+        return httpx.Client(base_url=self.url, transport=transport, timeout=PATIENCE, **options)
 
     def mount(self, rule: str) -> None:
         """Give it this stack's rule in the place of CVAT's own, and wait until it goes by it."""
@@ -86,16 +86,14 @@ class CvatsTraefik:
         self._wait(lambda answer: answer.status_code == 418, path)
 
     def _wait(self, ready: Any, path: str) -> None:
-        end = time.monotonic() + 60
         with self.browser() as browser:
-            while True:
-                try:
-                    if ready(browser.get(path)):
-                        return
-                except httpx.TransportError:
-                    pass
-                assert time.monotonic() < end, self.log
-                time.sleep(0.05)
+            until(
+                lambda: browser.get(path),
+                f"{path} is as it is to be",
+                ready,
+                despite=httpx.TransportError,
+                told=lambda: self.log,
+            )
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cvat_analytics.pipeline import events
+from tests.waiting import until
 
 from .command import cvat_analytics, deploy
 from .conftest import HostFactory
@@ -33,9 +34,7 @@ def test_a_refused_batch_is_set_aside(host_factory: HostFactory, inventory: Call
     send("before")
     sql(host, "ALTER TABLE cvat.events ADD CONSTRAINT poison CHECK ifNull(obj_name, '') != 'poison'")
     send("waits", "poison")
-    deadline = time.monotonic() + 2 * TOLD
-    while refused() != ["events"]:
-        assert time.monotonic() < deadline, cvat_analytics("status", "--inventory", path).text
+    until(refused, "`status` names the sink", lambda sinks: sinks == ["events"], patience=2 * TOLD)
     status = cvat_analytics("status", "--inventory", path)
     assert status.exit_code == 1
     assert f"cvat-analytics buffer set-aside events --inventory {path}" in status.output
@@ -50,11 +49,12 @@ def test_a_refused_batch_is_set_aside(host_factory: HostFactory, inventory: Call
     assert done.exit_code == 0, done.text
     assert "1 that ClickHouse refuses are dead letters now" in done.output
     send("last")
-    deadline = time.monotonic() + 60
     query = "SELECT arrayStringConcat(arraySort(groupArray(obj_name)), ' ') FROM cvat.events FINAL WHERE obj_name != ''"
-    while sql(host, query) != "before last later waits":
-        assert time.monotonic() < deadline, sql(host, query)
-        time.sleep(0.5)
+    until(
+        lambda: sql(host, query),
+        "what waited and what comes",
+        lambda found: found == "before last later waits",
+    )
     sql(host, "ALTER TABLE cvat.events DROP CONSTRAINT poison")
     retry = cvat_analytics("dead-letters", "retry", "--inventory", path)
     assert retry.exit_code == 0, retry.text

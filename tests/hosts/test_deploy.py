@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
+
 from . import packages
 from .command import PROGRAM, cvat_analytics, deploy, smoke
 from .conftest import HostFactory
@@ -68,10 +70,18 @@ def tell_the_grafana_stand_in(host: Host, path: Path) -> None:
         f"sed -i '/STANDIN/d' /etc/default/grafana-server; echo CVAT_STANDIN_CLICKHOUSE_HTTP_PORT={port} "
         ">> /etc/default/grafana-server; systemctl restart grafana-server"
     )
-    deadline = time.monotonic() + 120
-    while values.get("grafana_port", 3000) not in listening(host):
-        assert time.monotonic() < deadline, host.journal("grafana-server")
-        time.sleep(0.5)
+    listens(host, values.get("grafana_port", 3000))
+
+
+def listens(host: Host, *ports: int) -> None:
+    """Wait until all of `ports` are listened on."""
+    until(
+        lambda: listening(host),
+        f"ports {ports}",
+        set(ports).issubset,
+        patience=180,
+        told=lambda: [host.journal(unit) for unit in UNITS],
+    )
 
 
 @pytest.mark.parametrize("system", ["bookworm", "trixie"])
@@ -238,16 +248,12 @@ def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
     path = inventory(host)
     deploy(path)
     host.reboot()
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and not {8123, 8282, 3000} <= set(listening(host)):
-        time.sleep(0.5)
+    listens(host, 8123, 8282, 3000)
     smoke(path)
 
     host.run("systemctl mask --now clickhouse-server")
     host.reboot()
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and 8282 not in listening(host):
-        time.sleep(0.5)
+    listens(host, 8282)
     event = json.dumps(
         [{"scope": "load:cvat", "source": "client", "timestamp": str(time.time()), "user_name": "early"}]
     )
@@ -256,13 +262,8 @@ def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
     )
     assert sent.output == "200"
     host.run("systemctl unmask clickhouse-server && systemctl start clickhouse-server")
-    deadline = time.monotonic() + 180
-    while (
-        time.monotonic() < deadline
-        and sql(host, "SELECT count() FROM cvat.events WHERE user_name = 'early'") != "1"
-    ):
-        time.sleep(0.5)
-    assert sql(host, "SELECT count() FROM cvat.events FINAL WHERE user_name = 'early'") == "1"
+    query = "SELECT count() FROM cvat.events FINAL WHERE user_name = 'early'"
+    until(lambda: sql(host, query), "the early event", lambda found: found == "1", patience=180)
 
 
 def test_what_somebody_changed_by_hand_is_put_right(host_factory: HostFactory, inventory: Inventory) -> None:

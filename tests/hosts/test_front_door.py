@@ -9,11 +9,11 @@ import json
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from cvat_analytics.config.settings import COMPONENTS
+from tests.waiting import until
 
 from . import image
 from .command import PROGRAM, cvat_analytics, deploy, smoke
@@ -84,10 +84,11 @@ def export(inventory: Path, host: Host, filters: str, who: str) -> tuple[str, st
     status, body = curl(inventory, f"{events}?{filters}", who=who)
     assert status == 202, body
     query = json.loads(body)["query_id"]
-    deadline = time.monotonic() + 120
-    while (status := curl(inventory, f"{events}?query_id={query}", who=who)[0]) == 202:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    status = until(
+        lambda: curl(inventory, f"{events}?query_id={query}", who=who)[0],
+        "the file is made",
+        lambda found: found != 202,
+    )
     assert status == 201
     status, file = curl(inventory, f"{events}?query_id={query}&action=download", who=who)
     assert status == 200, file

@@ -295,7 +295,7 @@ def test_pyinfra_reaches_the_hosts_of_a_written_inventory(
     )
     program = Path(sys.executable).with_name("pyinfra")
     done = subprocess.run(
-        [program, "-y", path, deploy], capture_output=True, text=True, timeout=120, cwd=tmp_path
+        [program, "-y", path, deploy], capture_output=True, text=True, timeout=600, cwd=tmp_path
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

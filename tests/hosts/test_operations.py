@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.pipeline import events
+from tests.waiting import PATIENCE, until
 
 from .command import cvat_analytics, deploy
 from .conftest import HostFactory
@@ -58,18 +59,18 @@ def producing(host: Host, port: int) -> Iterator[Producer]:
         yield producer
     finally:
         producer.stop.set()
-        thread.join(30)
+        thread.join(PATIENCE)
 
 
 def stored(host: Host, expected: int) -> tuple[int, int]:
     """Return how many events are stored, as rows that a reader sees and as different ones, once there are as many as expected."""
     query = f"SELECT count(), uniqExact(obj_id) FROM cvat.events FINAL WHERE org_slug = '{SLUG}'"
-    deadline = time.monotonic() + 120
-    while True:
-        rows, different = (int(number) for number in sql(host, query).split())
-        if rows >= expected or time.monotonic() > deadline:
-            return rows, different
-        time.sleep(0.2)
+    rows, different = until(
+        lambda: [int(number) for number in sql(host, query).split()],
+        f"{expected} rows",
+        lambda found: found[0] >= expected,
+    )
+    return rows, different
 
 
 def passwords(inventory: Path) -> dict[str, str]:

@@ -7,19 +7,17 @@ server then reloads them is shown with `--packages vendor` only.
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import ssl
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography import x509
+from tests.tls_port import login, shown
+from tests.waiting import until
 
 from .command import cvat_analytics, deploy
 from .conftest import HostFactory
-from .host import Host
 from .lab import Lab
 from .programs import clickhouse_server
 
@@ -28,36 +26,6 @@ UNIT = "clickhouse-server"
 USERS = "/etc/clickhouse-server/users.d/cvat-analytics.xml"
 ELSEWHERE = "192.0.2.7"
 TLS_PORTS = {"clickhouse": 8443, "ClickHouse's native": 9440, "vector": 8282, "grafana": 3000}
-
-
-def eventually(check: Callable[[], bool], host: Host) -> None:
-    """Wait until `check` succeeds: a server looks at its files every two seconds."""
-    deadline = time.monotonic() + 120
-    while not check():
-        assert time.monotonic() < deadline, host.journal(UNIT)
-        time.sleep(0.3)
-
-
-def login(host: Host, password: str, tls_context: ssl.SSLContext) -> int:
-    """Return the status of ClickHouse's answer to the user `cvat` from this machine, 0 when there is none."""
-    connection = http.client.HTTPSConnection(host.ip, 8443, timeout=10, context=tls_context)
-    try:
-        headers = {"X-ClickHouse-User": "cvat", "X-ClickHouse-Key": password}
-        connection.request("GET", "/?query=SELECT%201", headers=headers)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()
-
-
-def shown(host: Host, port: int) -> int:
-    """Return the serial number of the certificate that a port shows, 0 when it shows none."""
-    try:
-        text = ssl.get_server_certificate((host.ip, port), timeout=10)
-    except OSError:
-        return 0
-    return x509.load_pem_x509_certificate(text.encode()).serial_number
 
 
 def test_a_running_server_takes_up_a_password_an_address_and_a_certificate(
@@ -83,33 +51,41 @@ def test_a_running_server_takes_up_a_password_an_address_and_a_certificate(
 
     # a password
     old = password()
-    assert login(host, old, tls_context) == 200
+    assert login(host.ip, 8443, old, tls_context) == 200
     rotated = cvat_analytics("secrets", "rotate", "cvat", "--inventory", path)
     assert rotated.exit_code == 0, rotated.text
     new = password()
-    assert [login(host, each, tls_context) for each in (old, new)] == [200, 200]
+    assert [login(host.ip, 8443, each, tls_context) for each in (old, new)] == [200, 200]
     rotated = cvat_analytics("secrets", "rotate", "cvat", "--finish", "--inventory", path)
     assert rotated.exit_code == 0, rotated.text
-    assert [login(host, each, tls_context) for each in (old, new)] == [403, 200]
+    assert [login(host.ip, 8443, each, tls_context) for each in (old, new)] == [403, 200]
     assert host.units(UNIT) == unit, host.journal(UNIT)
 
     # an address that may log in no more, and then may again
     for allowed, status in ((ELSEWHERE, 403), (here, 200)):
         deploy(inventory(host, clickhouse_allowed_addresses=[allowed], **settings))
-        eventually(lambda status=status: login(host, new, tls_context) == status, host)  # type: ignore[misc]
+        until(
+            lambda: login(host.ip, 8443, new, tls_context),
+            f"who may log in from {allowed} only",
+            status.__eq__,
+            told=lambda: host.journal(UNIT),
+        )
     assert host.units(UNIT) == unit, host.journal(UNIT)
 
     # certificates: ClickHouse's without a restart, the others' with one
-    before = {name: shown(host, port) for name, port in TLS_PORTS.items()}
+    before = {name: shown(host.ip, port) for name, port in TLS_PORTS.items()}
     assert 0 not in before.values()
     for file in certificates.glob("*.pem"):
         if not file.name.startswith("ca"):
             file.unlink()
     deploy(path)
-    eventually(
-        lambda: all(shown(host, port) not in (0, before[name]) for name, port in TLS_PORTS.items()), host
+    until(
+        lambda: {name: shown(host.ip, port) for name, port in TLS_PORTS.items()},
+        "other certificates are shown",
+        lambda now: all(now[name] not in (0, before[name]) for name in TLS_PORTS),
+        told=lambda: host.journal(UNIT),
     )
-    assert login(host, new, tls_context) == 200
+    assert login(host.ip, 8443, new, tls_context) == 200
     assert host.units(UNIT) == unit, host.journal(UNIT)
 
     # files as earlier versions left them, dated 1970, get their time, and keep it

@@ -29,7 +29,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
     directory = tmp_path_factory.mktemp("stack")
     # in a process of its own, as the parts outlive the one that starts them
     subprocess.run(
-        [PROGRAM, "up", "--dir", directory, "--detach"], check=True, capture_output=True, timeout=120
+        [PROGRAM, "up", "--dir", directory, "--detach"], check=True, capture_output=True, timeout=600
     )
     yield stack.find(directory)
     stack.down(directory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,6 +22,7 @@ from cvat_analytics.embedded import stack
 from cvat_analytics.operate.buffers import Buffers, Kept, Place
 from cvat_analytics.pipeline import events
 from scripts.cli import main
+from tests.waiting import until
 
 # the stack's processes outlive whoever starts them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -31,14 +32,6 @@ TOLD = 120.0
 
 def invoke(running: stack.Stack, *arguments: str) -> Result:
     return CliRunner().invoke(main, [*arguments, "--dir", str(running.directory)])
-
-
-def until[T](look: Callable[[], T], what: str, seconds: float = 120) -> T:
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.2)
-    return found
 
 
 @contextmanager
@@ -88,16 +81,12 @@ def test_a_refused_batch_is_told_set_aside_and_accounted_for(running: stack.Stac
     with refusing(access):
         send(access, "a1", "a2", "poison", "a3")
         post(access, b"poison")
-        began = time.monotonic()
-        told: dict[str, Any] = {}
-
-        def all_named() -> bool:
-            told.clear()
-            told.update(refusals(running))
-            return told.keys() == {"events", "dead_letters"}
-
-        until(all_named, "both sinks are named", TOLD)
-        print(f"named after {time.monotonic() - began:.0f} s")
+        told = until(
+            lambda: refusals(running),
+            "both sinks are named",
+            lambda named: named.keys() == {"events", "dead_letters"},
+            patience=2 * TOLD,
+        )
         send(access, "b1")
         assert told["events"]["statuses"] == "500"
         assert told["events"]["times"] >= 1
@@ -114,13 +103,14 @@ def test_a_refused_batch_is_told_set_aside_and_accounted_for(running: stack.Stac
         assert (result.exit_code, result.exception) == (0, None), result.output
         assert "1 that ClickHouse refuses are dead letters now" in result.output
         send(access, "c1")
-        until(lambda: stored(access) == ["a1", "a2", "a3", "b1", "c1"], "what waited and what comes")
+        expected = ["a1", "a2", "a3", "b1", "c1"]
+        until(lambda: stored(access), "what waited and what comes", lambda found: found == expected)
         result = invoke(running, "buffer", "set-aside", "dead_letters", "--yes")
         assert result.exit_code == 0, result.output
         until(
-            lambda: not refusals(running),
+            lambda: refusals(running),
             "nothing is refused any more, though no letter has been delivered",
-            60,
+            lambda named: not named,
         )
     kept = {each["sink"]: each for each in json.loads(invoke(running, "buffer", "list", "--json").stdout)}
     assert {sink: each["state"] for sink, each in kept.items()} == {
@@ -129,14 +119,14 @@ def test_a_refused_batch_is_told_set_aside_and_accounted_for(running: stack.Stac
     }
     assert letters(access) == 0
     assert invoke(running, "buffer", "put-back", kept["dead_letters"]["name"], "--yes").exit_code == 0
-    until(lambda: letters(access) == 1, "the dead letter")
+    until(lambda: letters(access), "the dead letter", lambda count: count == 1)
     retry = invoke(running, "dead-letters", "retry", "--reason", "refused by ClickHouse")
     assert retry.exit_code == 0, retry.output
     assert stored(access) == ["a1", "a2", "a3", "b1", "c1", "poison"]
     assert len(json.loads(invoke(running, "buffer", "list", "--json").stdout)) == 2
     for each in json.loads(invoke(running, "buffer", "list", "--json").stdout):
         assert invoke(running, "buffer", "purge", each["name"], "--yes").exit_code == 0
-    until(lambda: not refusals(running), "nothing is refused any more", 60)
+    until(lambda: refusals(running), "nothing is refused any more", lambda named: not named)
     assert invoke(running, "status").exit_code == 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from cvat_analytics.pipeline import dead_letters_retry
 from cvat_analytics.pipeline.dead_letters import MARK, Choice, DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry, bodies
 from scripts.cli import main
+from tests.waiting import PATIENCE, until
 
 # recent: what is older than the retention is gone at once
 NEXT = datetime.now(UTC).date() - timedelta(days=1)
@@ -60,12 +60,11 @@ def letters(access: Access) -> list[str]:
 def stored(access: Access, expected: int) -> int:
     """Return how many of the events sent again are readable, as soon as there are as many as expected."""
     query = "SELECT count() FROM cvat.events FINAL WHERE toYYYYMM(timestamp) = 202412"
-    deadline = time.monotonic() + 60
-    while (
-        found := int(access.client().query(query).result_rows[0][0])
-    ) != expected and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return found
+    return until(
+        lambda: int(access.client().query(query).result_rows[0][0]),
+        f"{expected} events",
+        lambda found: found == expected,
+    )
 
 
 def command(running: stack.Stack, *arguments: object) -> tuple[int, str]:
@@ -261,18 +260,18 @@ def large(number: int, moment: str) -> bytes:
 
 
 def send(access: Access, body: bytes) -> None:
-    connection = access.vector.connection(timeout=60)
+    connection = access.vector.connection(timeout=PATIENCE)
     connection.request("POST", "/", body, {"Content-Type": "application/json"})
     assert connection.getresponse().status == 200
     connection.close()
 
 
 def wait_for_letters(running: stack.Stack, count: int) -> list[dict[str, Any]]:
-    deadline = time.monotonic() + 60
-    while len(found := answer(running, "list")["letters"]) != count:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
-    return list(found)
+    return until(
+        lambda: list(answer(running, "list")["letters"]),
+        f"{count} letters",
+        lambda found: len(found) == count,
+    )
 
 
 def test_of_a_large_letter_the_whole_is_shown_and_sent_again(

@@ -32,7 +32,7 @@ def test_starting_a_new_stack_is_one_mark_and_starting_it_again_none(
     assert before[0][:2] == (version, stack.HOST)
     assert before[0][2] > 5, "every script of the schema"
     subprocess.run(
-        [PROGRAM, "up", "--dir", running.directory, "--detach"], check=True, capture_output=True, timeout=120
+        [PROGRAM, "up", "--dir", running.directory, "--detach"], check=True, capture_output=True, timeout=600
     )
     assert marks(access) == before
 

@@ -21,6 +21,7 @@ from cvat_analytics.embedded import stack
 from cvat_analytics.operate import rotation
 from cvat_analytics.pipeline import events
 from tests.pipeline.conftest import PROGRAM
+from tests.waiting import PATIENCE, until
 
 
 def passwords(running: stack.Stack) -> dict[str, str]:
@@ -58,17 +59,16 @@ def flow(running: stack.Stack) -> Iterator[tuple[str, list[int]]]:
         yield mark, acknowledged
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(PATIENCE)
 
 
 def stored(running: stack.Stack, mark: str, expected: int) -> int:
     query = f"SELECT count() FROM cvat.events FINAL WHERE org_slug = '{mark}'"
-    deadline = time.monotonic() + 60
-    while (
-        found := int(running.access().client().query(query).result_rows[0][0])
-    ) < expected and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return found
+    return until(
+        lambda: int(running.access().client().query(query).result_rows[0][0]),
+        f"{expected} events",
+        lambda found: found >= expected,
+    )
 
 
 def nowhere() -> Any:
@@ -79,7 +79,7 @@ def nowhere() -> Any:
 def rotate(running: stack.Stack, *arguments: str) -> tuple[int, str]:
     # in a process of its own, as the parts that it starts outlive it
     command: list[str | Path] = [PROGRAM, "secrets", "rotate", *arguments, "--dir", running.directory]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -115,7 +115,7 @@ def test_what_reads_goes_on_with_its_new_password(running: stack.Stack) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert smoke.returncode == 0, smoke.stdout + smoke.stderr
 

@@ -18,6 +18,7 @@ from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.store import migrations, rebuild
 from tests.clickhouse import Store, engine, running
 from tests.store import former_table as former
+from tests.waiting import until
 
 HISTORY = 600
 KEEP = "TTL toDateTime(timestamp) + toIntervalSecond(315360000)"
@@ -231,9 +232,8 @@ class Ingest:
 
     def end(self) -> None:
         """Return when the last events are acknowledged by both."""
-        acknowledged, deadline = self.acknowledged, time.monotonic() + 120
-        while self.acknowledged == acknowledged and time.monotonic() < deadline:
-            time.sleep(0.01)
+        acknowledged = self.acknowledged
+        until(lambda: self.acknowledged, "more are acknowledged", lambda now: now > acknowledged)
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -268,9 +268,7 @@ def test_nobody_misses_an_event_although_the_rebuild_dies_after_each_step(store:
             seen = ingest.reads
             store.post(statement, database="dying")
             died.append(statement.split()[0])
-            deadline = time.monotonic() + 60
-            while ingest.reads < seen + 3 and time.monotonic() < deadline:
-                time.sleep(0.01)
+            until(lambda: ingest.reads, "three more looks", lambda reads: reads >= seen + 3, pause=0.01)  # noqa: B023
         ingest.end()
     assert ingest.lost == []
     assert ingest.acknowledged > 100

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from collections.abc import Iterator
+from urllib.parse import urlencode
 
 import pytest
 
 from tests.clickhouse import Store, running
+from tests.waiting import until
 
 LOG = """CREATE TABLE system.query_log (event_date Date, event_time DateTime, user LowCardinality(String), query String,
 exception_code Int32, exception String, more Array(String),
@@ -89,6 +93,44 @@ def test_the_words_are_clickhouse_s_own(store: Store) -> None:
     finally:
         store.post("DROP TABLE system.query_log SYNC")
     assert found == {"events": "Too large (at row 1)", "dead_letters": "the other sink"}
+
+
+def gone_away(store: Store) -> None:
+    """Ask for much, and go away with a reset when it begins to come."""
+    options = {"user": "admin", "password": store.context.secrets["clickhouse_admin"]}
+    query = "SELECT repeat('x', 1000) FROM numbers(10000000)"
+    with socket.create_connection(("127.0.0.1", store.http_port)) as connection:
+        connection.sendall(
+            f"GET /?{urlencode(options | {'query': query})} HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def test_a_client_that_went_away_is_not_what_is_answered(store: Store) -> None:
+    store.post("TRUNCATE TABLE pipeline_metrics")
+    heard(store)
+    counted(store, "events", "500", 1, 2, 3)
+    store.post("ALTER TABLE events ADD CONSTRAINT poison CHECK scope != 'poison'")
+    try:
+        with pytest.raises(AssertionError, match="VIOLATED_CONSTRAINT"):
+            store.post('INSERT INTO events FORMAT JSONEachRow\n{"scope": "poison"}', user="vector")
+    finally:
+        store.post("ALTER TABLE events DROP CONSTRAINT poison")
+    words = refused(store)["events"]
+    assert words.startswith("Constraint")
+
+    def noticed() -> bool:
+        """Go away once more, and return whether ClickHouse has noted one in a later second than the refusal."""
+        gone_away(store)
+        query = (
+            "SELECT maxIf(last_error_time, code IN (209, 210)) > maxIf(last_error_time, name = 'VIOLATED_CONSTRAINT') "
+            "FROM system.errors WHERE NOT remote FORMAT TSV"
+        )
+        return store.post(query).strip() == "1"
+
+    until(noticed, "ClickHouse notes that a client went away")
+    assert refused(store)["events"] == words
 
 
 def test_words_are_bounded_and_nobody_needs_a_right_on_the_system_s_tables(store: Store) -> None:

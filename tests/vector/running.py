@@ -9,8 +9,7 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +18,11 @@ from benchmarks.pipeline.reloading import answers, marked
 from cvat_analytics.config import limits
 from tests.clickhouse import free_ports
 from tests.vector.conftest import write_configuration
+from tests.waiting import PATIENCE, until
 
 PROGRAMS = {"substitute": [sys.executable, "-m", "cvat_analytics.embedded.vector_substitute"]}
 if installed := shutil.which("vector"):
     PROGRAMS["vector"] = [installed]
-
-
-def wait_until(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Wait until `condition` holds; fail with `what` was waited for."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.02)
 
 
 @dataclass
@@ -56,10 +48,7 @@ class Substitute:
             # as the unit has them
             limit = limits.VECTOR_ENVIRONMENT | {"VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10"}
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=os.environ | limit)
-        try:
-            wait_until(self.ready, "it answers")
-        except AssertionError as error:
-            raise AssertionError(f"{error}; its log: {self.log}") from None
+        until(self.ready, "it answers", told=lambda: self.log)
 
     def ready(self) -> bool:
         assert self.process
@@ -76,7 +65,7 @@ class Substitute:
         text = self.config.read_text()
         self.config.write_text(marked(text, port))
         self.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: answers(port), "the new configuration is at work")
+        until(lambda: answers(port), "the new configuration is at work")
         self.config.write_text(text)
 
     def request(
@@ -87,9 +76,9 @@ class Substitute:
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:
         connection = (
-            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=60, context=self.tls)
+            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=self.tls)
             if self.tls
-            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         )
         try:
             connection.request(method, path, body, dict(headers or {}))

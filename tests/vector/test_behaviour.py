@@ -20,7 +20,8 @@ from cvat_analytics.pipeline import events
 from tests.clickhouse import free_ports
 from tests.vector.conftest import write_configuration
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
-from tests.vector.running import PROGRAMS, Substitute, substitute, wait_until
+from tests.vector.running import PROGRAMS, Substitute, substitute
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module", params=PROGRAMS)
@@ -63,15 +64,19 @@ def test_what_is_no_event_becomes_a_dead_letter_and_is_answered_200(
     body = f"[{event(name)}, {event('bad', task_id=-1)}]"
     assert vector.request("POST", body=body)[0] == 200
     assert vector.request("POST", body=b"<html>")[0] == 200
-    wait_until(lambda: len(clickhouse.rows("events_dead_letter")) == before + 2, "two dead letters")
+    until(
+        lambda: len(clickhouse.rows("events_dead_letter")),
+        "two dead letters",
+        lambda seen: seen == before + 2,
+    )
     reasons = {letter["reason"] for letter in clickhouse.rows("events_dead_letter")[before:]}
     assert reasons == {"bad task_id", "not JSON"}
-    wait_until(lambda: name in names(clickhouse), "the neighbour")
+    until(lambda: names(clickhouse), "the neighbour", lambda seen: name in seen)
 
 
 def test_the_insert_has_what_the_store_relies_on(vector: Substitute, clickhouse: FakeClickHouse) -> None:
     post(vector, f"insert by {vector.program}")
-    wait_until(lambda: f"insert by {vector.program}" in names(clickhouse), "the row")
+    until(lambda: names(clickhouse), "the row", lambda seen: f"insert by {vector.program}" in seen)
     asked = clickhouse.requests[-1]
     assert asked["query"] == "INSERT INTO events FORMAT JSONEachRow"
     assert (asked["async_insert"], asked["input_format_skip_unknown_fields"]) == ("0", "0")
@@ -100,7 +105,7 @@ def test_whatever_clickhouse_answers_the_batch_is_sent_until_it_is_taken(
     asked = len(clickhouse.requests)
     clickhouse.answers += [answer]
     post(vector, name)
-    wait_until(lambda: name in names(clickhouse), "the row")
+    until(lambda: names(clickhouse), "the row", lambda seen: name in seen)
     assert not clickhouse.answers
     assert len(clickhouse.requests) == asked + 2, "refused once, then taken"
     assert names(clickhouse).count(name) == 1
@@ -119,7 +124,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(program: str, tmp_path: Path) 
             vector.start()
         with fake_clickhouse(port) as clickhouse:
             clickhouse.answers += [(503, "busy")]
-            wait_until(lambda: set(accepted) <= set(names(clickhouse)), "all rows")
+            until(lambda: set(names(clickhouse)), "all rows", lambda seen: set(accepted) <= seen)
             assert sorted(names(clickhouse)) == sorted(accepted)
 
 
@@ -130,7 +135,7 @@ def test_a_stop_with_clickhouse_away_keeps_what_waits(program: str, tmp_path: Pa
         vector.stop()
         with fake_clickhouse(port) as clickhouse:
             vector.start()
-            wait_until(lambda: names(clickhouse) == ["waiting"], "the row")
+            until(lambda: names(clickhouse), "the row", lambda seen: seen == ["waiting"])
 
 
 def test_the_port_moves_without_a_loss(program: str, tmp_path: Path) -> None:
@@ -146,9 +151,9 @@ def test_the_port_moves_without_a_loss(program: str, tmp_path: Path) -> None:
         post(vector, "to the new port")
         write_configuration(tmp_path, vector_port=new, **here)
         vector.reload()
-        wait_until(lambda: not answers(old), "the old port is closed")
+        until(lambda: not answers(old), "the old port is closed")
         post(vector, "last")
-        wait_until(lambda: "last" in names(clickhouse), "the last row")
+        until(lambda: names(clickhouse), "the last row", lambda seen: "last" in seen)
         assert {"before the move", "to the old port", "to the new port"} <= set(names(clickhouse))
 
 
@@ -176,7 +181,7 @@ def test_a_configuration_that_cannot_be_had_leaves_the_old_one_at_work(
         vector.process.send_signal(signal.SIGHUP)
         for number in range(5):
             post(vector, f"{program}, {damage} {number}")
-        wait_until(lambda: f"{program}, {damage} 4" in names(clickhouse), "the row")
+        until(lambda: names(clickhouse), "the row", lambda seen: f"{program}, {damage} 4" in seen)
         # a good one is taken up after it
         vector.config.write_text(text)
         vector.reload()
@@ -207,7 +212,7 @@ def _tls_and_a_password(program: str, clickhouse: FakeClickHouse, tmp_path: Path
         for given, status in ((None, 401), ("Basic bm9ib2R5Og==", 401), (f"Basic {login}", 200)):
             headers = {"Authorization": given} if given else {}
             assert vector.request("POST", body=event(f"as {given}"), headers=headers)[0] == status
-        wait_until(lambda: f"as Basic {login}" in names(clickhouse), "the row")
+        until(lambda: names(clickhouse), "the row", lambda seen: f"as Basic {login}" in seen)
         assert "as None" not in names(clickhouse)
         events.send(
             [json.loads(event("client"))], "127.0.0.1", port, login=("cvat", "in gest"), tls=tls_context
@@ -216,7 +221,7 @@ def _tls_and_a_password(program: str, clickhouse: FakeClickHouse, tmp_path: Path
             UnreachableError, match=r"https://127.0.0.1:\d+ did not accept events \(it answered HTTP 401\)"
         ):
             events.send([{}], "127.0.0.1", port, login=("cvat", "wrong"), tls=tls_context)
-        wait_until(lambda: "client" in names(clickhouse), "the row")
+        until(lambda: names(clickhouse), "the row", lambda seen: "client" in seen)
     finally:
         vector.stop()
 
@@ -246,9 +251,13 @@ def test_what_is_counted_is_stored_and_shown_to_prometheus(program: str, tmp_pat
             ("buffer_size_events", "events", ""): 0,
             ("buffer_max_size_bytes", "events", ""): 2**30,
         }
-        wait_until(lambda: expected.items() <= latest().items(), "metrics of the events", 120)
+        until(lambda: latest().items(), "metrics of the events", lambda seen: expected.items() <= seen)
         assert latest()["http_client_responses_total", "events", "200"] >= 1
-        wait_until(lambda: any(name == "filesystem_free_bytes" for name, _, _ in latest()), "the disk's")
+        until(
+            lambda: {name for name, _, _ in latest()},
+            "the disk's",
+            lambda names: "filesystem_free_bytes" in names,
+        )
         connection = http.client.HTTPConnection("127.0.0.1", page, timeout=60)
         connection.request("GET", "/metrics")
         shown = connection.getresponse().read().decode()

@@ -17,7 +17,6 @@ import random
 import re
 import socket
 import threading
-import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from hypothesis import strategies as st
 
 from cvat_analytics.config import limits
 from cvat_analytics.embedded import stack, starting
+from tests.waiting import until
 
 # the stack's processes outlive whoever starts them
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -115,11 +115,13 @@ class Target:
             sentinels = [tagged({"scope": "x", "timestamp": 1}), tagged({"scope": "x"})]
             self.post(f"[{','.join(sentinels)}{padding}]".encode(), {}, 2)
             want += [match.group().decode() for each in sentinels for match in TAG.finditer(each.encode())]
-        deadline = time.monotonic() + 120
         query = "SELECT count() FROM seen ARRAY JOIN tags AS tag WHERE tag IN {tags:Array(String)}"
-        while self.client.query(query, parameters={"tags": want}).result_rows[0][0] < 4:
-            assert time.monotonic() < deadline, f"not delivered:\n{self.log.read_text()[-3000:]}"
-            time.sleep(0.1)
+        until(
+            lambda: self.client.query(query, parameters={"tags": want}).result_rows[0][0],
+            "all four are delivered",
+            lambda count: count == 4,
+            told=lambda: self.log.read_text()[-3000:],
+        )
         rows = self.client.query(
             "SELECT tag, count() FROM seen ARRAY JOIN tags AS tag GROUP BY tag"
         ).result_rows

@@ -22,7 +22,8 @@ from cvat_analytics.pipeline import originals
 from cvat_analytics.pipeline.originals import Originals
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.large_client import event, left
-from tests.vector.running import PROGRAMS, Substitute, substitute, wait_until
+from tests.vector.running import PROGRAMS, Substitute, substitute
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module", params=list(PROGRAMS))
@@ -74,9 +75,14 @@ def test_cvats_queue_becomes_empty_whatever_it_holds(
     assert max(size for size, _, _ in answers) > 40_000_000
     expected = [event(f"event {number}", count) for number, count in enumerate([0, *shapes, 0])]
     too_large = expected.pop(1 + shapes.index(1_900_000))
-    wait_until(lambda: len(digests(clickhouse.rows())) == len(expected), "all events", 300)
+    until(
+        lambda: len(digests(clickhouse.rows())),
+        "all events",
+        lambda seen: seen == len(expected),
+        patience=300,
+    )
     assert digests(clickhouse.rows()) == digests(expected)
-    wait_until(lambda: clickhouse.rows("events_dead_letter"), "the dead letter", 300)
+    until(lambda: clickhouse.rows("events_dead_letter"), "the dead letter", patience=300)
     letter = clickhouse.rows("events_dead_letter")[0]
     assert (letter["reason"], letter["message"]) == ("too large", "an event may have up to 32 MiB")
     found = Originals([originals.in_directory(journal(vector))])
@@ -99,7 +105,7 @@ def test_what_is_too_large_for_any_event_is_answered_200_and_kept_whole(
         letters = clickhouse.rows("events_dead_letter")
         return [letter for letter in letters if letter["original_sha256"] == sha256]
 
-    wait_until(arrived, "the dead letter", 300)
+    until(arrived, "the dead letter", patience=300)
     (letter,) = arrived()
     assert len(letter["original"]) == limits.LETTER
     found = Originals([originals.in_directory(journal(vector))])
@@ -127,7 +133,7 @@ def test_bytes_that_are_no_text_are_kept_as_they_are(vector: Substitute, clickho
     assert vector.request("POST", "/", body)[0] == 200
     sha256 = hashlib.sha256(body).hexdigest()
     found = Originals([originals.in_directory(journal(vector))])
-    wait_until(
+    until(
         lambda: sha256 in [letter["original_sha256"] for letter in clickhouse.rows("events_dead_letter")],
         "the dead letter",
     )
@@ -160,5 +166,5 @@ def test_many_large_requests_at_a_time_lose_nothing(vector: Substitute, clickhou
         rows = [row for row in clickhouse.rows() if row["obj_name"].startswith("at a time")]
         return digests(rows)
 
-    wait_until(lambda: len(arrived()) == len(events), "all events", 300)
+    until(lambda: len(arrived()), "all events", lambda seen: seen == len(events), patience=300)
     assert arrived() == digests(events)

@@ -17,7 +17,8 @@ from benchmarks.pipeline.reloading import answers
 from tests.clickhouse import free_ports
 from tests.vector.conftest import write_configuration
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
-from tests.vector.running import substitute, wait_until
+from tests.vector.running import substitute
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_the_port_moves_without_a_loss(clickhouse: FakeClickHouse, tmp_path: Pat
         vector.port = new
         for number in range(3):
             assert vector.request("POST", body=event(f"to the new port {number}"))[0] == 200
-        wait_until(lambda: "to the new port 2" in names(clickhouse), "the last row")
+        until(lambda: names(clickhouse), "the last row", lambda seen: "to the new port 2" in seen)
         assert {"before the move", "to the old port"} <= set(names(clickhouse))
         write_configuration(
             tmp_path, vector_port=new, vector_extra_ports=[old], **here, vector_buffer_size="300MiB"
@@ -70,7 +71,7 @@ def test_the_port_moves_without_a_loss(clickhouse: FakeClickHouse, tmp_path: Pat
             'vector_component_sent_events_total{component_id="journal"}': 5,
             'vector_buffer_max_size_bytes{component_id="events"}': 300 * 2**20,
         }
-        wait_until(lambda: expected.items() <= metrics(page).items(), "a sample of all that")
+        until(lambda: metrics(page).items(), "a sample of all that", lambda seen: expected.items() <= seen)
         # while a port is handed over, its requests may still be counted as those of the source before
         vector.port = old
         assert vector.request("POST", body=event("once more to the old port"))[0] == 200
@@ -83,10 +84,10 @@ def test_the_port_moves_without_a_loss(clickhouse: FakeClickHouse, tmp_path: Pat
             found = metrics(page)
             return [found.get(each, 0) for each in both]
 
-        wait_until(lambda: sum(received()) == 6 and received()[1] >= 1, "each port is counted by itself")
+        until(received, "each port is counted by itself", lambda seen: sum(seen) == 6 and seen[1] >= 1)
         write_configuration(tmp_path, vector_port=new, **here)
         vector.reload()
-        wait_until(lambda: not answers(old), "the old port is closed")
+        until(lambda: not answers(old), "the old port is closed")
 
 
 DAMAGE = {
@@ -113,10 +114,10 @@ def test_what_cannot_be_had_leaves_the_old_configuration_at_work(
         vector.config.write_text(text.replace(old, new.replace("TAKEN", str(clickhouse.port)), 1))
         assert vector.process
         vector.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: reason in vector.log, "it says why not")
+        until(lambda: vector.log, "it says why not", lambda seen: reason in seen)
         name = f"after {reason}"
         assert vector.request("POST", body=event(name))[0] == 200
-        wait_until(lambda: name in names(clickhouse), "the row")
+        until(lambda: names(clickhouse), "the row", lambda seen: name in seen)
 
 
 def test_a_full_buffer_is_answered_503_until_there_is_room(tmp_path: Path) -> None:
@@ -132,15 +133,15 @@ def test_a_full_buffer_is_answered_503_until_there_is_room(tmp_path: Path) -> No
         assert set(answers[kept:]) == {503}
         assert b"is full" in vector.request("POST", body=event("more"))[1]
         clickhouse.answers.clear()
-        wait_until(lambda: len(names(clickhouse)) == kept, "what was answered 200")
-        wait_until(lambda: vector.request("POST", body=event("later"))[0] == 200, "room")
-        wait_until(lambda: "later" in names(clickhouse), "the row")
+        until(lambda: len(names(clickhouse)), "what was answered 200", lambda seen: seen == kept)
+        until(lambda: vector.request("POST", body=event("later"))[0], "room", lambda seen: seen == 200)
+        until(lambda: names(clickhouse), "the row", lambda seen: "later" in seen)
 
 
 def test_its_metrics_are_stored_and_leave_the_events_alone(tmp_path: Path) -> None:
     with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port) as vector:
         assert vector.request("POST", body=event("first"))[0] == 200
-        wait_until(lambda: names(clickhouse) == ["first"], "the row")
+        until(lambda: names(clickhouse), "the row", lambda seen: seen == ["first"])
         write_configuration(tmp_path, vector_port=vector.port, clickhouse_http_port=clickhouse.port)
         vector.reload()
 
@@ -158,11 +159,15 @@ def test_its_metrics_are_stored_and_leave_the_events_alone(tmp_path: Path) -> No
             ("buffer_size_events", "events", "{}"): 0,
         }
         # the row is there before the sink has heard that it is: a sample may be of before or after
-        wait_until(lambda: expected.items() <= latest().items(), "metrics of the event")
-        wait_until(lambda: any(name == "filesystem_free_bytes" for name, _, _ in latest()), "the disk's")
+        until(lambda: latest().items(), "metrics of the event", lambda seen: expected.items() <= seen)
+        until(
+            lambda: {name for name, _, _ in latest()},
+            "the disk's",
+            lambda names: "filesystem_free_bytes" in names,
+        )
         written = sum(file.stat().st_size for file in (tmp_path / "var/lib/vector/journal").iterdir())
         assert written > 0
-        wait_until(
+        until(
             lambda: latest().get(("journal_size_bytes", "journal", "{}"), 0) >= written, "the journal's size"
         )
         assert {key for row in clickhouse.rows("pipeline_metrics") for key in row} == {

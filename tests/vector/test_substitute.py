@@ -26,7 +26,8 @@ from cvat_analytics.pipeline import events, journal
 from cvat_analytics.pipeline.journal_text import Damage
 from tests.clickhouse import free_ports
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
-from tests.vector.running import Substitute, substitute, wait_until
+from tests.vector.running import Substitute, substitute
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def test_a_session_sent_by_cvats_client_arrives_and_is_in_the_journal(
     people = demo.live(seed=7, start=datetime.now(UTC) - timedelta(hours=1))
     session = [event | {"user_id": event["user_id"] + 900} for event in islice(people, 200)]
     events.send(session, "127.0.0.1", vector.port)
-    wait_until(
+    until(
         lambda: sum((row["user_id"] or 0) >= 900 for row in clickhouse.rows()) >= len(session),
         "all rows",
     )
@@ -72,7 +73,7 @@ def test_a_session_sent_by_cvats_client_arrives_and_is_in_the_journal(
 
 def test_the_insert_is_the_one_that_vector_makes(vector: Substitute, clickhouse: FakeClickHouse) -> None:
     vector.request("POST", body=json.dumps([event("insert")]))
-    wait_until(lambda: stored(clickhouse, "insert"), "the row")
+    until(lambda: stored(clickhouse, "insert"), "the row")
     assert clickhouse.requests[-1] == {
         "database": "cvat",
         "query": "INSERT INTO events FORMAT JSONEachRow",
@@ -90,13 +91,13 @@ def test_what_is_no_event_becomes_a_dead_letter_and_is_answered_200(
     body = json.dumps([event("neighbour"), event("bad", task_id=-1)])
     assert vector.request("POST", body=body) == (200, b"")
     assert vector.request("POST", body=b"caf\xe9 <html>") == (200, b"")
-    wait_until(lambda: len(clickhouse.rows("events_dead_letter")) == 2, "two dead letters")
+    until(lambda: len(clickhouse.rows("events_dead_letter")), "two dead letters", lambda seen: seen == 2)
     letters = {letter["reason"]: letter["original"] for letter in clickhouse.rows("events_dead_letter")}
     assert letters == {
         "bad task_id": json.dumps(event("bad", task_id=-1)),
         "not JSON": "caf\N{REPLACEMENT CHARACTER} <html>",
     }
-    wait_until(lambda: stored(clickhouse, "neighbour"), "the neighbour")
+    until(lambda: stored(clickhouse, "neighbour"), "the neighbour")
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_content_encodings(
 ) -> None:
     body = compress(json.dumps(event(f"encoding {encoding}")).encode())
     assert vector.request("POST", body=body, headers={"Content-Encoding": encoding})[0] == 200
-    wait_until(lambda: stored(clickhouse, f"encoding {encoding}"), "the row")
+    until(lambda: stored(clickhouse, f"encoding {encoding}"), "the row")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def test_whatever_clickhouse_answers_the_batch_is_sent_until_it_is_taken(
     clickhouse.answers += [answer]
     name = f"kept {answer}"
     vector.request("POST", body=json.dumps(event(name)))
-    wait_until(lambda: stored(clickhouse, name) == [name], "the row")
+    until(lambda: stored(clickhouse, name), "the row", lambda seen: seen == [name])
     assert not clickhouse.answers
     assert "cannot deliver, trying again in" in vector.log
     assert f"HTTP {answer[0]} {answer[1]}".rstrip() in vector.log
@@ -169,7 +170,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
                 names = [f"{round_} {number} {index}" for index in range(10)]
                 assert vector.request("POST", body=json.dumps([event(name) for name in names]))[0] == 200
                 accepted += names
-            wait_until(partial(tried, vector, round_ + 1), "a batch in flight")
+            until(partial(tried, vector, round_ + 1), "a batch in flight")
             vector.kill()
             torn = max(tmp_path.glob("var/lib/vector/substitute/events/*.jsonl"))
             with torn.open("ab") as file:
@@ -177,7 +178,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
             vector.start()
         with fake_clickhouse(port) as clickhouse:
             clickhouse.answers += [(503, "busy")]
-            wait_until(lambda: len(clickhouse.rows()) >= len(accepted), "all rows")
+            until(lambda: len(clickhouse.rows()), "all rows", lambda seen: seen >= len(accepted))
             # killed between the insert and its acknowledgement: the same batch is sent again, which is recognised
             vector.kill()
             lines = torn.read_bytes().splitlines(keepends=True)
@@ -186,7 +187,7 @@ def test_kill_9_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
             (torn.parent / "position.json").write_text(json.dumps([int(torn.stem), end - last, end]))
             vector.start()
             assert vector.request("POST", body=json.dumps(event("last")))[0] == 200
-            wait_until(lambda: "last" in stored(clickhouse, ""), "the last row")
+            until(lambda: stored(clickhouse, ""), "the last row", lambda seen: "last" in seen)
             assert stored(clickhouse, "") == sorted([*accepted, "last"])
 
 
@@ -204,7 +205,7 @@ def test_sigterm_with_clickhouse_away_keeps_what_waits(tmp_path: Path) -> None:
         assert vector.stop() == 0
         with fake_clickhouse(port) as clickhouse:
             vector.start()
-            wait_until(lambda: stored(clickhouse, "") == ["waiting"], "the row")
+            until(lambda: stored(clickhouse, ""), "the row", lambda seen: seen == ["waiting"])
 
 
 def test_a_disk_that_takes_nothing_is_answered_503_and_recovers(tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_a_disk_that_takes_nothing_is_answered_503_and_recovers(tmp_path: Path) 
             events.send([event("later")], "127.0.0.1", vector.port)
         place.unlink()
         assert vector.request("POST", body=json.dumps(event("later")))[0] == 200
-        wait_until(lambda: stored(clickhouse, "") == ["later"], "the row")
+        until(lambda: stored(clickhouse, ""), "the row", lambda seen: seen == ["later"])
 
 
 def test_a_write_to_the_journal_that_the_disk_cuts_off_is_answered_503_and_the_next_follows_it(
@@ -243,7 +244,7 @@ def test_a_write_to_the_journal_that_the_disk_cuts_off_is_answered_503_and_the_n
         ]
         assert [json.loads(line)["obj_name"] for line in kept] == ["first", "third"]
         assert [damage.expected for damage in damages] == [True]
-        wait_until(lambda: stored(clickhouse, "") == ["first", "third"], "the rows")
+        until(lambda: stored(clickhouse, ""), "the rows", lambda seen: seen == ["first", "third"])
 
 
 def test_an_occupied_port_is_one_message(vector: Substitute) -> None:

@@ -68,7 +68,7 @@ def test_a_dashboard_loads_and_all_of_it_is_drawn(page: Page, dashboard: Any) ->
     try:
         for width in (1280, 1920):
             page.browser.set_window_size(width, 1000)
-            page.wait(lambda width=width: page.run("return innerWidth") == width)
+            page.wait(lambda: page.run("return innerWidth"), "the window is so wide", width.__eq__)
             page.frames()
             assert (width, page.run(wide)) == (width, [])
     finally:
@@ -109,8 +109,11 @@ def test_a_filter_narrows_the_table_and_is_in_the_address(page: Page) -> None:
 def test_filters_depend_on_each_other_and_all_takes_the_choice_away(page: Page) -> None:
     page.open(MANAGEMENT, **TIMES, **{"var-tasks": "2"})
     page.find('[data-variable="jobs"]').click()
-    page.wait(lambda: len(page.all(".popup .options label")) == 3)
-    assert [each.text.split(" ")[0] for each in page.all(".popup .options label")] == ["All", "4", "3"]
+    page.wait(
+        lambda: [each.text.split(" ")[0] for each in page.all(".popup .options label")],
+        "the jobs of the task",
+        lambda jobs: jobs == ["All", "4", "3"],
+    )
     page.find(".popup input[type=search]").send_keys(Keys.ESCAPE)
     page.wait(lambda: not page.all(".popup"))
     page.find('[data-variable="tasks"]').click()

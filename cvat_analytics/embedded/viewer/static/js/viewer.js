@@ -84,6 +84,7 @@ class View {
     root.setAttribute('aria-busy', 'true');
     const round = (this.round = {});
     await this.loadAnnotations();
+    if (round !== this.round) return; // chosen anew meanwhile: the panels are that round's
     await Promise.all(this.panels.map((panel) => panel.load()));
     if (round !== this.round) return;
     root.setAttribute('aria-busy', 'false');
