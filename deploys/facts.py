@@ -21,6 +21,14 @@ def _quoted(values: Sequence[str]) -> str:
     return " ".join(shlex.quote(value) for value in values)
 
 
+def _installed(line: str) -> dict[str, str]:
+    """Return name and version of an installed package; of others that dpkg knows there is no version, or nothing but their settings."""
+    match line.split():
+        case [name, version, "installed"]:
+            return {name: version}
+    return {}
+
+
 @dataclass(frozen=True)
 class HostState:
     """A host before the deploy. Sizes are bytes."""
@@ -73,17 +81,18 @@ true"""
 
     def process(self, output: Iterable[str]) -> HostState:
         single: dict[str, str] = {}
-        packages, listeners = {}, {}
+        packages: dict[str, str] = {}
+        listeners: dict[int, str] = {}
         for line in output:
             key, _, value = line.partition("=")
             if key == "package":
-                name, version, status = value.split()
-                if status == "installed":
-                    packages[name] = version
+                packages |= _installed(value)
             elif key == "listener":
                 address, _, users = value.partition(" ")
                 program = users.split('"')[1] if '"' in users else ""
-                listeners[int(address.rpartition(":")[2])] = program
+                port = int(address.rpartition(":")[2])
+                # a port has a line for each address, and not in all of them its program
+                listeners[port] = listeners.get(port) or program
             else:
                 single[key] = value.strip()
         return HostState(
@@ -117,8 +126,10 @@ class PackageVersions(FactBase[dict[str, str]]):
         return f"dpkg-query -W -f '${{Package}} ${{Version}} ${{db:Status-Status}}\\n' {_quoted(packages)} 2>/dev/null; true"
 
     def process(self, output: Iterable[str]) -> dict[str, str]:
-        rows = (line.split() for line in output)
-        return {row[0]: row[1] for row in rows if len(row) == 3 and row[2] == "installed"}
+        versions: dict[str, str] = {}
+        for line in output:
+            versions |= _installed(line)
+        return versions
 
 
 class KeyFingerprints(FactBase[list[str]]):
@@ -207,7 +218,7 @@ true"""
         for line in output:
             word, _, rest = line.partition(" ")
             if word == "error":
-                return Offer({}, rest)
+                return Offer({}, rest or "apt-get failed and said nothing")
             name, version = rest.split()
             versions.setdefault(name, []).append(version)
         return Offer(versions)
