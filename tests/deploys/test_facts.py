@@ -160,8 +160,7 @@ def test_every_fact_is_tested_here() -> None:
         if isinstance(value, type) and issubclass(value, FactBase) and value is not FactBase
     }
     tested = {
-        parameters.values[0].__class__.__name__  # type: ignore[union-attr]
-        for parameters in test_an_output_is_read.pytestmark[0].args[1]  # type: ignore[attr-defined]
+        parameters.values[0].__class__.__name__ for parameters in test_an_output_is_read.pytestmark[0].args[1]
     }
     assert own == tested
 
