@@ -111,7 +111,7 @@ def free_row() -> int:
             for offset, each in enumerate(row):
                 each.bind(
                     ("127.0.0.1", base + offset)
-                )  # refused where anybody has it, whether he listens or not
+                )  # refused where anybody has it, whether they listen or not
         except OSError:
             for each in row:
                 each.close()

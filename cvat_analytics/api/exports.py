@@ -102,7 +102,7 @@ class Exports:
             return self._jobs[job.id]
 
     def get(self, job_id: str, principal: Principal) -> Job | None:
-        """Return the caller's export of that id; None for one that is not there, not his, or forgotten."""
+        """Return the caller's export of that id; None for one that is not there, not theirs, or forgotten."""
         with self._lock:
             self.forget_expired()
             job = self._jobs.get(job_id)

@@ -153,7 +153,7 @@ def within(filters: SomeFilters, principal: Principal, slug: str) -> SomeFilters
 
 
 def select(filters: Filters, principal: Principal, first_ms: int, last_ms: int) -> Selection:
-    """Return the conditions for what `principal` wants. Raises Problem (403) for what he may not see."""
+    """Return the conditions for what `principal` wants. Raises Problem (403) for what they may not see."""
     selection = rights(filters, principal)
     for name in ("org_id", *OBJECTS, "user_id"):
         if (value := getattr(filters, name)) is not None:
@@ -175,30 +175,30 @@ def select(filters: Filters, principal: Principal, first_ms: int, last_ms: int) 
 
 
 def rights(filters: Filters, principal: Principal) -> Selection:
-    """Return the conditions that keep `principal` to what he may see.
+    """Return the conditions that keep `principal` to what they may see.
 
-    An administrator sees everything, an organization's owner or maintainer the organization, everybody himself.
+    An administrator sees everything, an organization's owner or maintainer the organization, everybody their own events.
     Raises Problem (403) when a filter asks for what is outside.
     """
     if principal.admin:
         return Selection()
-    himself = filters.user_id is not None and filters.user_id == principal.id
+    is_self = filters.user_id is not None and filters.user_id == principal.id
     if filters.org_id is not None:
         organization = principal.organization(id=filters.org_id)
         if organization is None:
             raise Problem(403, f"org_id: you are not in the organization {filters.org_id}")
         if organization.manages:
             return Selection()
-        if filters.user_id is not None and not himself:
+        if filters.user_id is not None and not is_self:
             raise Problem(
                 403, f"user_id: in the organization {filters.org_id} you may see your own events only"
             )
         return _own(principal)
-    if filters.user_id is not None and not himself:
+    if filters.user_id is not None and not is_self:
         if not principal.managed:
             raise Problem(403, "user_id: you may see your own events only")
         return _managed(principal)
-    if himself or not principal.managed:
+    if is_self or not principal.managed:
         return _own(principal)
     own, managed = _own(principal), _managed(principal)
     return Selection((f"({own.where} OR {managed.where})",), {**own.parameters, **managed.parameters})
@@ -217,7 +217,7 @@ def _managed(principal: Principal) -> Selection:
 def objects_to_check(filters: Filters, principal: Principal) -> dict[str, Selection]:
     """Return for each object that is asked for what finds one event of it that `principal` may see.
 
-    An object of which he sees no event is refused whether it exists or not, so that nobody learns which do.
+    An object of which they see no event is refused whether it exists or not, so that nobody learns which do.
     """
     if principal.admin:
         return {}

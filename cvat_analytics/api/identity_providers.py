@@ -71,7 +71,7 @@ class CvatUsers:
     ) -> tuple[Organization, ...]:
         """Return the organizations in which the caller may act, with the role in each (CVAT's `/api/memberships`).
 
-        An administrator may in each that CVAT shows him, member or not.
+        An administrator may in each that CVAT shows them, member or not.
         """
         roles = {
             int(each["organization"]): str(each["role"])

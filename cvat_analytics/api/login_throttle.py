@@ -2,7 +2,7 @@
 
 A login that has to be checked costs argon2's memory and time, or a question to CVAT. Each address has only a few checks
 at a time and each name one, so that guesses sent all at once count as those sent one by one, and whoever floods the service
-waits behind himself and nobody else.
+waits behind their own and nobody else's.
 """
 
 from __future__ import annotations

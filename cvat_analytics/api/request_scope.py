@@ -39,7 +39,7 @@ def refuse_repeated(request: Request) -> None:
 async def filtered(
     principal: Principal, service: Service, query: Filters
 ) -> tuple[filtering.Selection, int, int]:
-    """Return what `principal` asks for, with first and last millisecond. Raises Problem where he may not."""
+    """Return what `principal` asks for, with first and last millisecond. Raises Problem where they may not."""
     first, last = filtering.time_range(query, datetime.now(timezone.utc))
     selection = filtering.select(query, principal, first, last)
     await seen(principal, service, query)

@@ -1,6 +1,6 @@
 """A CVAT of which only those endpoints exist that the events API and the gateway ask.
 
-`/api/users/self`, `/api/memberships`, `/api/organizations` (who is asking) and `/analytics` (may he see the dashboards:
+`/api/users/self`, `/api/memberships`, `/api/organizations` (who is asking) and `/analytics` (may they see the dashboards:
 200, 401 or 403, without a body). It answers to basic logins, session cookies, tokens and access tokens as CVAT does.
 
     python -m tests.api.fake_cvat --port 8080
@@ -22,7 +22,7 @@ PASSWORD = "password-of-{}"
 
 @dataclass(frozen=True)
 class Person:
-    """Somebody that this CVAT knows. His password is `password-of-NAME`, his session `session-of-NAME`, his token `token-of-NAME`."""
+    """Somebody that this CVAT knows. Their password is `password-of-NAME`, their session `session-of-NAME`, their token `token-of-NAME`."""
 
     id: int
     name: str
@@ -33,7 +33,7 @@ class Person:
     """Role in each organization, by its id."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return what CVAT says of him to himself."""
+        """Return what CVAT tells them of themselves."""
         return {
             "url": f"http://localhost/api/users/{self.id}",
             "id": self.id,

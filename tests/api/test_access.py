@@ -49,10 +49,10 @@ def seen(client: httpx.Client, **parameters: Any) -> int | str:
         ("owner", {"org_id": 1, "job_id": 200}, 403),
         ("maintainer", {}, 15),
         ("maintainer", {"org_id": 1, "task_id": 11}, 5),
-        # in the second organization he is a worker
+        # in the second organization this one is a worker
         ("maintainer", {"org_id": 2}, 0),
         ("maintainer", {"org_id": 2, "user_id": 3}, 403),
-        # a worker: himself, whatever else he asks for
+        # a worker: their own, whatever else is asked for
         ("plain", {}, OWN["plain"]),
         ("plain", {"org_id": 1}, OWN["plain"]),
         ("plain", {"user_id": 4}, OWN["plain"]),
@@ -80,7 +80,7 @@ def test_everybody_sees_what_is_his_and_nothing_else(
 ) -> None:
     client = as_(name)
     assert seen(client, **parameters) == expected
-    parameters = {"include": "all", **parameters}  # everything, of what he may see
+    parameters = {"include": "all", **parameters}  # everything, of what they may see
     asked = client.get("/api/events", params=parameters)
     if isinstance(expected, int) and expected in (401, 403):
         assert asked.status_code == expected
@@ -270,7 +270,7 @@ def test_passwords_cannot_be_guessed_at_speed(local_api: Api) -> None:
         assert sorted(guessing.map(guess, ["boss"] * 11, range(11))) == [401] * 10 + [429]
         assert client.get("/api/requests", auth=("boss", "password-of-boss")).status_code == 429
         assert client.get("/api/requests", auth=("worker", "password-of-worker")).status_code == 200
-        # whoever has just proved who he is is not locked out by somebody else's guesses
+        # whoever has just proved their name is not locked out by somebody else's guesses
         assert sorted(guessing.map(guess, ["worker"] * 11, range(11))) == [401] * 10 + [429]
         assert client.get("/api/requests", auth=("worker", "password-of-worker")).status_code == 200
 

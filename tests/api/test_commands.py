@@ -218,7 +218,7 @@ def test_a_user_is_changed_in_what_is_asked_for_and_keeps_his_password(
 
 
 LINK = 'grafana_root_url = "https://analytics.example.org/analytics/"\n'
-HIS = [
+THEIRS = [
     "Their link: https://analytics.example.org/analytics/",
     "Their events: https://analytics.example.org/api/events/docs",
 ]
@@ -231,13 +231,13 @@ HIS = [
             ("events_api", "gateway"),
             LINK,
             ["--analytics"],
-            ["In force after: cvat-analytics deploy --inventory {}", *HIS],
+            ["In force after: cvat-analytics deploy --inventory {}", *THEIRS],
         ),
         (
             ("events_api", "gateway"),
             LINK,
             [],
-            ["In force after: cvat-analytics deploy --inventory {}", HIS[1]],
+            ["In force after: cvat-analytics deploy --inventory {}", THEIRS[1]],
         ),
         (("events_api",), "", ["--analytics"], ["In force after: cvat-analytics deploy --inventory {}"]),
         (
@@ -271,7 +271,7 @@ def test_who_adds_a_user_of_hosts_is_told_what_is_still_to_do_and_what_to_hand_o
     )
     assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory)])
     code, text = run("change", "anna", "--analytics", "--inventory", str(inventory))
-    shown = [HIS[0], HIS[1]] if HIS[1] in said else []
+    shown = [THEIRS[0], THEIRS[1]] if THEIRS[1] in said else []
     assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory), *shown])
     code, text = run("remove", "anna", "--inventory", str(inventory))
     assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory)])

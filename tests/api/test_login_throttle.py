@@ -1,4 +1,4 @@
-"""Guesses at passwords, and floods of logins: counted by address and name, each waits behind himself only."""
+"""Guesses at passwords, and floods of logins: counted by address and name, each waits behind their own only."""
 
 from __future__ import annotations
 

@@ -102,9 +102,9 @@ def test_the_clients_own_way_to_make_and_download_a_file(api: Api, tmp_path: Pat
         client.config.status_check_period = 0.05
         endpoint = client.api_client.events_api.create_export_endpoint
         path = Downloader(client).prepare_and_download_file_from_endpoint(
-            endpoint, tmp_path, query_params={"user_id": 4, "filename": "his events.csv"}
+            endpoint, tmp_path, query_params={"user_id": 4, "filename": "their events.csv"}
         )
-        assert (path.name, len(rows(path.read_bytes()))) == ("his events.csv", 10)
+        assert (path.name, len(rows(path.read_bytes()))) == ("their events.csv", 10)
         # it takes the bytes as they come: they must not be compressed
         assert path.read_bytes().startswith(b"scope,obj_name")
         client.api_client.rest_client.pool_manager.clear()

@@ -100,7 +100,7 @@ def test_ini_behind_the_gateway_has_only_documented_keys(tmp_path: Path) -> None
     behind = Context(made.host, replace(made.topology, groups=groups), made.secrets, made.paths)
     ini = _ini({"/".join(file.path.split("/")[-2:]): file for file in render.grafana_files(behind)})
     assert {section: set(ini[section]) for section in ini.sections()} == INI_KEYS | GATEWAY_KEYS
-    # whoever reaches Grafana itself could call himself what he likes: only the gateway may
+    # whoever reaches Grafana itself could take any name: only the gateway may
     # and not Grafana, which connects from 127.0.0.1 where one of its editors has it send something to itself
     assert ini["auth.proxy"]["whitelist"] == "127.0.0.2"
     # 0: none (conf/defaults.ini)

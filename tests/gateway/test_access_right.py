@@ -80,7 +80,7 @@ VISITORS = [
         id="made-up headers of proxies",
     ),
 ]
-"""Who asks a stack beside a CVAT, with which status he is answered, and as whom Grafana sees him."""
+"""Who asks a stack beside a CVAT, with which status that is answered, and as whom Grafana sees them."""
 
 
 @pytest.fixture(scope="module")

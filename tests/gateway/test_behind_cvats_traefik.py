@@ -65,7 +65,7 @@ def behind(tmp_path_factory: pytest.TempPathFactory, store: Store, cvat: FakeCva
         served(FakeVector()) as vector,
         pytest.MonkeyPatch.context() as patch,
     ):
-        # where the host's administrator has put the authority of his CVAT
+        # where the host's administrator has put the authority of their CVAT
         patch.setenv("SSL_CERT_FILE", str(proxy.authority_file))
         stack = under_cvats_name(proxy)
         with (

@@ -33,7 +33,7 @@ LISTEN = """
     while True:
         kept += [key.fileobj.accept()[0] for key, _ in selector.select()]
 """
-# What a visitor does: as many connections as he gets, all at once; prints their number
+# What a visitor does: as many connections as possible, all at once; prints their number
 CONNECT = """
     import socket, sys
     source, port, count, patience = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])

@@ -344,7 +344,7 @@ def test_an_answer_that_breaks_off_does_not_look_complete_behind_the_gateway(tmp
     ("path", "headers"),
     [
         ("", {"Upgrade": "h2c", "Connection": "Upgrade, HTTP2-Settings", "HTTP2-Settings": "AA"}),
-        # Grafana Live: whoever had such a connection could lose his right and keep it
+        # Grafana Live: whoever had such a connection could lose the right and keep it
         ("api/live/ws", {"Upgrade": "websocket", "Connection": "Upgrade"}),
     ],
 )

@@ -113,7 +113,7 @@ def proxy(port: int) -> Iterator[tuple[int, list[int]]]:
     listener = socket.create_server(("127.0.0.1", 0))
 
     def carry(near: socket.socket) -> None:
-        # whoever asked may go before he has read everything, which resets the connection: any of these calls may meet that
+        # whoever asked may go before having read everything, which resets the connection: any of these calls may meet that
         with contextlib.suppress(OSError), near, socket.create_connection(("127.0.0.1", port)) as far:
 
             def forth() -> None:

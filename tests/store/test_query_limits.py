@@ -1,4 +1,4 @@
-"""Nobody lifts a limit of his profile: not with 0, not above or below its ends, not by naming another profile."""
+"""Nobody lifts a limit of their profile: not with 0, not above or below its ends, not by naming another profile."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_limit_that_may_not_be_changed_stays(engine: Store, user: str, name: s
 @pytest.mark.parametrize("user", READERS)
 @pytest.mark.parametrize("profile", ["default", "cvat_reader", "cvat_export", "cvat_server", "cvat_writer"])
 def test_another_profile_lifts_no_reader_s_limit(engine: Store, user: str, profile: str) -> None:
-    """ClickHouse lets everybody name any profile: what he had stays, and what he may change does not become more."""
+    """ClickHouse lets everybody name any profile: what they had stays, and what they may change does not become more."""
     mine = {**limits(profiles()[READERS[user]]), "readonly": "1"}
     asked = f"SELECT {', '.join(f'getSetting({name!r})' for name in mine)} SETTINGS profile = '{profile}'"
     said = answer(engine, asked, user)

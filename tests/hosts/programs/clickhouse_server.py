@@ -13,7 +13,7 @@ itself: on the ports and the listen addresses of the configuration, with the cer
 user clickhouse. So it proves our files, their owners and times, and our clients; it proves nothing about ClickHouse's own
 TLS.
 
-Whoever connects stays known to the engine: as the `X-Forwarded-For` of his request, which it is told to believe. On the
+Whoever connects stays known to the engine: as the `X-Forwarded-For` of their request, which it is told to believe. On the
 native port there is no such thing: a login there seems to come from this host.
 """
 

@@ -100,7 +100,7 @@ def arrival(events: Sequence[Event], dice: random.Random) -> list[Block]:
 
 
 def part(blocks: Iterable[Block], user_id: int | None) -> list[Block]:
-    """Return what arrives for one user, and all refreshes that can matter to him."""
+    """Return what arrives for one user, and all refreshes that can matter to them."""
     result: list[Block] = []
     for block in blocks:
         events = [event for event in block.events if event.user_id == user_id]
