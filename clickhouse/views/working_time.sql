@@ -53,6 +53,7 @@ INSERT INTO working_time_days
 -- some days reads those days. What was computed for one UTC day of a user (`source_day`) may lie in others too, since a span
 -- can reach over midnight. It is replaced as a whole: what is no longer there comes back with nothing in it, and
 -- `source_rows` is how many rows there must be, so that one that got lost in a crash is known (there is always at least one).
+-- `slots` has the same numbers per quarter of an hour of the day, counted from 0, for ranges of time that cut the day.
 CREATE TABLE IF NOT EXISTS working_time_by_day
 (
     day Date,
@@ -66,6 +67,7 @@ CREATE TABLE IF NOT EXISTS working_time_by_day
     computed_ms UInt64,
     reported_ms UInt64,
     events UInt64,
+    slots Array(Tuple(slot UInt8, computed_ms UInt64, reported_ms UInt64, events UInt64)),
     source_rows UInt64,
     computed_at DateTime64(3, 'Etc/UTC'),
     INDEX local_day local_day TYPE minmax GRANULARITY 1
@@ -85,6 +87,7 @@ SELECT
     sum(computed_ms) AS computed_ms,
     sum(reported_ms) AS reported_ms,
     sum(events) AS events,
+    arraySort(groupArrayArray(slots)) AS slots,
     count() OVER (PARTITION BY user_id, source_day) AS source_rows,
     max(max(at)) OVER (PARTITION BY user_id, source_day) AS computed_at
 FROM
@@ -96,18 +99,19 @@ FROM
         toDate(toTimeZone(toDateTime(row.slot * 900, 'UTC'), time_zone)) AS local_day,
         row.org_id AS org_id, row.project_id AS project_id, row.task_id AS task_id, row.job_id AS job_id,
         row.computed_ms AS computed_ms, row.reported_ms AS reported_ms, row.events AS events,
+        [(toUInt8(row.slot % 96), row.computed_ms, row.reported_ms, row.events)] AS slots,
         results.computed_at AS at
     FROM {{ results }} AS results
     ARRAY JOIN by_slot AS row
 
     UNION ALL
 
-    SELECT day, user_id, day, day, NULL, NULL, NULL, NULL, 0, 0, 0, computed_at
+    SELECT day, user_id, day, day, NULL, NULL, NULL, NULL, 0, 0, 0, [], computed_at
     FROM {{ results }}
 
     UNION ALL
 
-    SELECT day, user_id, source_day, local_day, org_id, project_id, task_id, job_id, 0, 0, 0, toDateTime64(0, 3)
+    SELECT day, user_id, source_day, local_day, org_id, project_id, task_id, job_id, 0, 0, 0, [], toDateTime64(0, 3)
     FROM working_time_by_day
     WHERE (ifNull(user_id, 0), isNull(user_id), source_day) IN (SELECT ifNull(user_id, 0), isNull(user_id), day FROM {{ results }})
 )
@@ -116,13 +120,27 @@ GROUP BY day, user_id, source_day, local_day, org_id, project_id, task_id, job_i
 
 DROP VIEW IF EXISTS working_time_results_by_day;
 
+-- tables that were made before there was this column
+ALTER TABLE working_time_by_day ADD COLUMN IF NOT EXISTS slots Array(Tuple(slot UInt8, computed_ms UInt64, reported_ms UInt64, events UInt64)) AFTER events;
+
 CREATE MATERIALIZED VIEW working_time_results_by_day TO working_time_by_day
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 {{ by_day("working_time_results") }};
 
--- What was computed before there was this table.
+-- What was computed before there was this table, or its column `slots`: a moment later than it was computed, so that it takes
+-- the place of what is there.
 INSERT INTO working_time_by_day
-{{ by_day("(SELECT * FROM working_time_results FINAL WHERE (ifNull(user_id, 0), isNull(user_id), day, computed_at) NOT IN (SELECT ifNull(user_id, 0), isNull(user_id), source_day, computed_at FROM working_time_by_day))") }};
+{{ by_day("(
+    SELECT user_id, day, computed_at + toIntervalMillisecond(1) AS computed_at, by_slot
+    FROM working_time_results AS made FINAL
+    LEFT JOIN
+    (
+        SELECT user_id, source_day, max(computed_at) AS known_at, countIf(empty(slots) AND (computed_ms > 0 OR reported_ms > 0 OR events > 0)) AS incomplete
+        FROM working_time_by_day FINAL
+        GROUP BY user_id, source_day
+    ) AS known ON made.user_id <=> known.user_id AND made.day = known.source_day
+    WHERE known_at < computed_at OR incomplete > 0
+)") }};
 
 -- 2. Which days are not what the events say, or may not be yet. A touched day can change later ones: the next one with
 -- events (whose first event has a new one before it), and all days that its events reach into.
@@ -354,6 +372,39 @@ SELECT
 FROM working_time_by_day FINAL
 WHERE working_time_by_day.computed_ms > 0 OR working_time_by_day.reported_ms > 0 OR working_time_by_day.events > 0
 GROUP BY user_id, org_id, project_id, task_id, job_id, local_day;
+
+-- Any range of time: the quarters of an hour that begin in it, `since` included and `until` not. Ranges that follow one another
+-- add up to the whole, in whichever time zone somebody has chosen them. Whole days (UTC) are read as such; only of the days
+-- that the range cuts are the quarters asked for.
+CREATE OR REPLACE VIEW working_time_in_range AS
+WITH
+    intDiv(toUnixTimestamp64Milli({since:DateTime64(3)}) + 899999, 900000) AS first_slot,
+    intDiv(toUnixTimestamp64Milli({until:DateTime64(3)}) + 899999, 900000) AS end_slot,
+    toDate(0) + intDiv(first_slot + 95, 96) AS first_whole,
+    toDate(0) + intDiv(end_slot, 96) AS end_whole
+SELECT user_id, org_id, project_id, task_id, job_id, local_day, computed_ms, reported_ms, events
+FROM working_time_by_day FINAL
+WHERE day >= first_whole AND day < end_whole
+
+UNION ALL
+
+SELECT
+    user_id, org_id, project_id, task_id, job_id, local_day,
+    arraySum(chosen.computed_ms) AS computed_ms, arraySum(chosen.reported_ms) AS reported_ms, arraySum(chosen.events) AS events
+FROM
+(
+    WITH
+        intDiv(toUnixTimestamp64Milli({since:DateTime64(3)}) + 899999, 900000) AS first_slot,
+        intDiv(toUnixTimestamp64Milli({until:DateTime64(3)}) + 899999, 900000) AS end_slot,
+        toDate(0) + intDiv(first_slot + 95, 96) AS first_whole,
+        toDate(0) + intDiv(end_slot, 96) AS end_whole
+    SELECT
+        user_id, org_id, project_id, task_id, job_id, local_day,
+        arrayFilter(each -> toUInt32(day) * 96 + each.slot >= first_slot AND toUInt32(day) * 96 + each.slot < end_slot, slots) AS chosen
+    FROM working_time_by_day FINAL
+    WHERE day >= toDate(0) + intDiv(first_slot, 96) AND day <= toDate(0) + intDiv(end_slot - 1, 96)
+        AND NOT (day >= first_whole AND day < end_whole)
+);
 
 -- The same per quarter of an hour, for hours and for days in any time zone.
 CREATE OR REPLACE VIEW working_time_slots AS

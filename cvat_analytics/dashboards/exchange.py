@@ -36,17 +36,18 @@ class Site:
     language: str
     table: languages.Table
     cvat_url: str
+    time_zone: str
 
     def deployed(self, model: Model) -> dict[str, Any]:
         """Return a file's dashboard as this site has it."""
-        return languages.translate(site.with_cvat_url(model, self.cvat_url), self.table)
+        return languages.translate(site.for_site(model, self.cvat_url, self.time_zone), self.table)
 
     def original(self, model: Model, reference: Model) -> dict[str, Any]:
         """Return what this site has as the file would have it; `reference` is the file so far."""
         # one translation may stand for two texts: what the file itself has is meant
         table = languages.inverted(self.table)
         table |= {self.table[text]: text for text in languages.texts(reference) if text in self.table}
-        return site.without_cvat_url(languages.translate(model, table), reference)
+        return site.from_site(languages.translate(model, table), reference)
 
     def foreign(self, file: Path, model: Model) -> list[Finding]:
         """Return what of a dashboard that came back is not English."""
@@ -64,7 +65,8 @@ class Site:
 
 def site_of(settings: Settings) -> Site:
     """Return the site that the settings describe. Raises InputError for a language's file that cannot be used."""
-    return Site(settings.grafana_language, languages.read(settings.grafana_language), settings.cvat_url)
+    table = languages.read(settings.grafana_language)
+    return Site(settings.grafana_language, table, settings.cvat_url, settings.time_zone)
 
 
 @dataclass(frozen=True)

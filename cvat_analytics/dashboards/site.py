@@ -1,6 +1,7 @@
-"""What a site's settings change in a dashboard: whether and where its ids link to CVAT.
+"""What a site's settings change in a dashboard: whether and where its ids link to CVAT, and whose days are counted.
 
-The files in git have links that begin with `${cvat_url}`, a hidden constant. A site without the setting gets neither.
+The files in git have links that begin with `${cvat_url}`, a hidden constant; a site without the setting gets neither. Titles
+name the zone of the days with `${time_zone}`, another one.
 """
 
 from __future__ import annotations
@@ -11,18 +12,21 @@ from typing import Any
 
 from cvat_analytics.dashboards.places import panels
 
-VARIABLE = "cvat_url"
-_PREFIX = f"${{{VARIABLE}}}"
+_URL, _ZONE = "cvat_url", "time_zone"
+_PREFIX = f"${{{_URL}}}"
 
 
-def with_cvat_url(dashboard: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """Return `dashboard` with its links to CVAT leading to `url` (ends with a slash); without them where it is empty."""
+def for_site(dashboard: Mapping[str, Any], url: str, time_zone: str) -> dict[str, Any]:
+    """Return `dashboard` with its days said to be those of `time_zone`, and its links to CVAT leading to `url`.
+
+    `url` ends with a slash; where it is empty, the links go.
+    """
     made: dict[str, Any] = deepcopy(dict(dashboard))
     variables = made.get("templating", {}).get("list", [])
-    for variable in [each for each in variables if each["name"] == VARIABLE]:
-        if url:
-            variable.update(query=url, current={"text": url, "value": url})
-        else:
+    for variable in list(variables):
+        if value := {_URL: url, _ZONE: time_zone}.get(variable["name"]):
+            variable.update(query=value, current={"text": value, "value": value})
+        elif variable["name"] == _URL:
             variables.remove(variable)
     if not url:
         for panel in panels(made):
@@ -34,13 +38,13 @@ def with_cvat_url(dashboard: Mapping[str, Any], url: str) -> dict[str, Any]:
     return made
 
 
-def without_cvat_url(dashboard: Mapping[str, Any], original: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `dashboard`, as a site has it, in the form for git: with the links and the variable of `original` back in place."""
+def from_site(dashboard: Mapping[str, Any], original: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `dashboard`, as a site has it, in the form for git: with the links and the variables of `original` back in place."""
     made: dict[str, Any] = deepcopy(dict(dashboard))
     for position, variable in enumerate(original.get("templating", {}).get("list", [])):
-        if variable["name"] == VARIABLE:
+        if variable["name"] in (_URL, _ZONE):
             variables = made.setdefault("templating", {}).setdefault("list", [])
-            variables[:] = [each for each in variables if each["name"] != VARIABLE]
+            variables[:] = [each for each in variables if each["name"] != variable["name"]]
             variables.insert(position, deepcopy(variable))
     same = {panel["id"]: panel for panel in panels(made)}
     for panel in panels(original):

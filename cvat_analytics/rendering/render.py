@@ -164,10 +164,12 @@ def _grafana_s(context: Context, template: str, target: str) -> RenderedFile:
 
 
 def dashboards(settings: Settings) -> dict[str, str]:
-    """Return the dashboards by file name, in the language and with the links to CVAT that the settings want."""
+    """Return the dashboards by file name, in the language, with the links to CVAT and the days that the settings want."""
     table = languages.read(settings.grafana_language)
     return {
-        board.file.name: tidy(languages.translate(site.with_cvat_url(board.model, settings.cvat_url), table))
+        board.file.name: tidy(
+            languages.translate(site.for_site(board.model, settings.cvat_url, settings.time_zone), table)
+        )
         for board in load(ROOT / "grafana" / "dashboards")
     }
 

@@ -57,8 +57,8 @@ def test_uids_and_titles_are_those_of_bookmarks() -> None:
                 ("timeseries", "User activity"),
                 ("timeseries", "Overall activity"),
                 ("table", "Working time"),
-                ("status-history", "Working hours by day"),
-                ("timeseries", "Jobs completed"),
+                ("status-history", "Working hours by day (${time_zone})"),
+                ("timeseries", "Jobs completed (${time_zone})"),
             ],
         ),
         (
@@ -135,6 +135,7 @@ def test_other_choices(dashboards: dict[str, Dashboard]) -> None:
         ("All events", "textbox", "Request id", ""),
         ("All events", "textbox", "Event", ""),
         ("Management", "custom", "Working time", "computed"),
+        ("Management", "constant", "time_zone", "UTC"),
         *((title, "constant", "cvat_url", "") for title in ("All events", "Management", "Monitoring")),
     }
 
@@ -271,7 +272,7 @@ def test_what_would_count_all_events_reads_what_is_counted_beforehand(dashboard:
         if panel.title in LONG:
             assert "event_counts" in tables, panel.title
         if panel.title.startswith("Working"):
-            assert tables & {"working_time_by_day", "events"} == {"working_time_by_day"}, panel.title
+            assert tables & {"working_time_in_range", "events"} == {"working_time_in_range"}, panel.title
     variables = [variable.query for variable in dashboard.variables.values() if variable.query]
     heavy = [
         query.where

@@ -153,24 +153,28 @@ def test_dashboards_are_rendered_in_the_language_of_the_settings() -> None:
 @pytest.mark.parametrize("url", ["", "https://cvat.example.org/"])
 @every_dashboard
 def test_links_to_cvat_are_there_when_the_settings_say_where_it_is(dashboard: Dashboard, url: str) -> None:
-    made = site.with_cvat_url(dashboard.model, url)
+    made = site.for_site(dashboard.model, url, "Asia/Tokyo")
     text = json.dumps(made)
     has_links = "${cvat_url}" in json.dumps(dashboard.model)
     assert ("${cvat_url}" in text) == (bool(url) and has_links)
     constant = [each for each in made.get("templating", {"list": []})["list"] if each["name"] == "cvat_url"]
     assert [each["query"] for each in constant] == ([url] if url and has_links else [])
+    zones = [
+        each["query"] for each in made.get("templating", {"list": []})["list"] if each["name"] == "time_zone"
+    ]
+    assert zones == (["Asia/Tokyo"] if "${time_zone}" in json.dumps(dashboard.model) else [])
     assert '"value": []' not in text
     assert '"properties": []' not in text
-    assert site.without_cvat_url(made, dashboard.model) == dashboard.model
+    assert site.from_site(made, dashboard.model) == dashboard.model
 
 
 @pytest.mark.parametrize("url", ["", "https://cvat.example.org/"])
 def test_links_in_a_collapsed_row_are_links_as_well(url: str) -> None:
     (model,) = (dashboard.model for dashboard in DASHBOARDS if dashboard.title == "Management")
     row = {"id": 99, "type": "row", "title": "Row", "panels": model["panels"]}
-    made = site.with_cvat_url(collapsed := {**model, "panels": [row]}, url)
-    assert made["panels"][0]["panels"] == site.with_cvat_url(model, url)["panels"]
-    assert site.without_cvat_url(made, collapsed) == collapsed
+    made = site.for_site(collapsed := {**model, "panels": [row]}, url, "Asia/Tokyo")
+    assert made["panels"][0]["panels"] == site.for_site(model, url, "Asia/Tokyo")["panels"]
+    assert site.from_site(made, collapsed) == collapsed
 
 
 def test_defaults_need_neither(tmp_path: Path) -> None:

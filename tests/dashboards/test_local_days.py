@@ -47,8 +47,8 @@ def _rows(store: Store, dashboard: Dashboard, title: str, time_range: TimeRange)
 @pytest.mark.parametrize(
     ("start", "end", "hours"),
     [
-        (timedelta(0), timedelta(minutes=2), [60 / 3600, 60 / 3600]),
-        (timedelta(0), timedelta(seconds=30), [60 / 3600]),
+        (timedelta(minutes=-14), timedelta(minutes=2), [60 / 3600, 60 / 3600]),
+        (timedelta(minutes=-14), timedelta(minutes=1), [60 / 3600]),
         (timedelta(minutes=1), timedelta(minutes=2), [60 / 3600]),
     ],
     ids=["both days", "the day before", "the day after"],
@@ -62,7 +62,7 @@ def test_a_night_is_divided_at_the_local_midnight(
     hours: list[float],
 ) -> None:
     time_range = TimeRange(BEGIN + start, BEGIN + end)
-    rows = _rows(store, dashboards["Management"], "Working hours by day", time_range)
+    rows = _rows(store, dashboards["Management"], "Working hours by day (${time_zone})", time_range)
     assert [row[2] for row in rows] == pytest.approx(hours)
     (row,) = _rows(store, dashboards["Management"], "Working time", time_range)
     assert row[7] == pytest.approx(sum(hours))
@@ -71,9 +71,10 @@ def test_a_night_is_divided_at_the_local_midnight(
 def test_local_days_are_marked_where_they_are(
     store: Store, dashboards: dict[str, Dashboard], tokyo: str
 ) -> None:
-    time_range = TimeRange(BEGIN, BEGIN + timedelta(minutes=2))
-    rows = _rows(store, dashboards["Management"], "Working hours by day", time_range)
+    time_range = TimeRange(BEGIN - timedelta(minutes=14), BEGIN + timedelta(minutes=2))
+    rows = _rows(store, dashboards["Management"], "Working hours by day (${time_zone})", time_range)
     # written in the zone of the column, Tokyo: noon of the day around which the cell is drawn
     assert [row[0] for row in rows] == ["2026-03-04 12:00:00", "2026-03-05 12:00:00"]
-    jobs = _rows(store, dashboards["Management"], "Jobs completed", time_range)
+    time_range = TimeRange(BEGIN, BEGIN + timedelta(minutes=2))
+    jobs = _rows(store, dashboards["Management"], "Jobs completed (${time_zone})", time_range)
     assert jobs == [["2026-03-04 23:59:00", "unknown", 1], ["2026-03-05 00:00:00", "unknown", 1]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from statistics import fmean
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests.dashboards.shown import Shown, beginning, bucket, buckets, names, pay
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 QUARTER = timedelta(minutes=15)
+QUARTER_MS = QUARTER // timedelta(milliseconds=1)
 
 CHOICES: list[dict[str, Sequence[str]]] = [
     {},
@@ -177,7 +178,8 @@ def test_working_hours_by_day(management: Shown, kind: str) -> None:
         if (worked if kind == "computed" else reported) and key[1] != label.get(None)
     }
     assert {
-        (row["time"], row["user"]): row["hours"] for row in management.rows("Working hours by day")
+        (row["time"], row["user"]): row["hours"]
+        for row in management.rows("Working hours by day (${time_zone})")
     } == expected
 
 
@@ -186,14 +188,18 @@ def _ids(event: Event) -> tuple[int | None, ...]:
 
 
 def _sums(shown: Shown, key_of: Any) -> dict[Any, tuple[float, float, int]]:
-    """Return milliseconds worked, milliseconds reported and events by `key_of(event, day)`, by CVAT's rule."""
-    sums: dict[Any, list[float]] = defaultdict(lambda: [0, 0, 0])
+    """Return milliseconds worked, milliseconds reported and events by `key_of(event, day)`, by CVAT's rule.
 
-    def add(event: Event, at: Event, *numbers: float) -> None:
-        """Add to the bucket of `event` on the day of `at`."""
-        day = time_of(at).date()
-        if shown.range.start.date() <= day <= shown.range.end.date() and shown.fits(event):
-            key = key_of(event, day)
+    The quarters of an hour that begin in the range count, as a whole.
+    """
+    sums: dict[Any, list[float]] = defaultdict(lambda: [0, 0, 0])
+    first, last = (shown.range.start.timestamp() * 1000, shown.range.end.timestamp() * 1000)
+
+    def add(event: Event, at_ms: float, *numbers: float) -> None:
+        """Add to the bucket of `event` on the day of that quarter of an hour."""
+        slot = at_ms // QUARTER_MS * QUARTER_MS
+        if first <= slot < last and shown.fits(event):
+            key = key_of(event, datetime.fromtimestamp(slot / 1000, UTC).date())
             sums[key] = [a + b for a, b in zip(sums[key], numbers, strict=True)]
 
     for user in {event["user_id"] for event in shown.events}:
@@ -202,13 +208,16 @@ def _sums(shown: Shown, key_of: Any) -> dict[Any, tuple[float, float, int]]:
         for event in sorted((event for event in mine if event["source"] == "client"), key=time_of):
             begin = time_of(event).timestamp() * 1000
             end = begin + (event["duration"] if event["scope"] == "change:frame" else 0)
-            pause = begin - furthest if 0 < begin - furthest < 100_000 else 0
-            add(previous or event, event, pause + max(end - max(begin, furthest), 0), 0, 0)
-            add(event, event, 0, 0, 1)
+            position = furthest if begin - furthest < 100_000 else begin
+            while position < end:
+                until = min(end, position // QUARTER_MS * QUARTER_MS + QUARTER_MS)
+                add(previous or event, position, until - position, 0, 0)
+                position = until
+            add(event, begin, 0, 0, 1)
             furthest, previous = max(furthest, end), event
         for event in mine:
             if event["scope"] == "send:working_time" and event["duration"]:
-                add(event, event, 0, event["duration"], 0)
+                add(event, time_of(event).timestamp() * 1000, 0, event["duration"], 0)
     return {key: (worked, reported, int(count)) for key, (worked, reported, count) in sums.items()}
 
 
@@ -219,7 +228,7 @@ def test_jobs_completed(management: Shown) -> None:
         if _job_change(event) == ("state", "completed"):
             day = max(bucket(time_of(event), DAY), text(RANGE.start)[:19])  # the first one is cut
             expected[day, _stage(management.events, event)].add(event["job_id"])
-    rows = management.rows("Jobs completed")
+    rows = management.rows("Jobs completed (${time_zone})")
     found = {(row["time"], row["stage"]): row["jobs"] for row in rows}
     assert len(found) == len(rows)
     assert found == {key: len(jobs) for key, jobs in expected.items()}

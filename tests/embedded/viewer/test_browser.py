@@ -258,7 +258,7 @@ def test_the_tabs_keep_time_range_and_filters(page: Page) -> None:
 def test_the_heat_map_has_a_cell_for_each_day_worked(page: Page, store: Store) -> None:
     store.refresh()
     page.open(MANAGEMENT, **TIMES)
-    panel = page.panel("Working hours by day")
+    panel = page.panel("Working hours by day (UTC)")
     (series,) = page.chart(panel)["series"]
     worked = store.rows(
         "SELECT user_id, day, sum(computed_ms) / 3600000 AS hours FROM working_time "

@@ -62,6 +62,11 @@ def read(store: Store, zone: str = "UTC") -> dict[int | None, Table]:
     ids = "user_id, org_id, project_id, task_id, job_id"
     if zone == "UTC":
         sql = f"SELECT {ids}, day, computed_ms, reported_ms, events FROM working_time"
+        torn = (
+            "SELECT * FROM working_time_by_day FINAL WHERE (computed_ms, reported_ms, events) "
+            "!= (arraySum(slots.computed_ms), arraySum(slots.reported_ms), arraySum(slots.events))"
+        )
+        assert store.rows(torn) == [], "a day is the sum of its quarters of an hour"
     else:
         sql = (
             f"SELECT {ids}, toDate(slot, '{zone}') AS day, sum(computed_ms), sum(reported_ms), sum(events) "
