@@ -36,7 +36,7 @@ class Right(Protocol):
 
 
 class CvatRight:
-    """Asks CVAT's `/analytics` with the visitor's own credentials: 200 for whoever has the right (docs/how-to/let-people-in.md)."""
+    """Asks CVAT's `/analytics` with the visitor's own credentials: 200 for whoever has the right (docs/reference/access.md)."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx.AsyncClient(
@@ -70,7 +70,7 @@ class CvatRight:
             raise Problem(
                 503,
                 "/analytics of the CVAT in 'cvat_server_url' answers strangers too, so it is not CVAT's server that decides. "
-                "Send that path to CVAT's server (docs/how-to/let-people-in.md)",
+                "Send that path to CVAT's server (docs/reference/access.md)",
             )
         self._proven = time.monotonic()
 

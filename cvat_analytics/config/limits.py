@@ -1,4 +1,4 @@
-"""How large a request, an event and a dead letter may be: each fact once, for templates, clients and docs/why/pipeline.md.
+"""How large a request, an event and a dead letter may be: each fact once, for templates, clients and docs/reference/pipeline.md.
 
 Vector's disk buffer takes a record of up to 128 MiB and drops a larger one although it has answered 200. What of several
 requests is ready at the same moment passes a transform together and becomes one record (`ready_arrays` in Vector's

@@ -89,7 +89,7 @@ class Stack:
         )
 
     def describe(self) -> dict[str, Any]:
-        """Return the stack as the JSON object that `up --json` prints (docs/reference/commands.md)."""
+        """Return the stack as the JSON object that `up --json` prints (docs/reference/embedded.md)."""
         from cvat_analytics.config.topology import LOOPBACK
 
         access = self.access()

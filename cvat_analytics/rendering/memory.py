@@ -8,7 +8,7 @@ from cvat_analytics.config.settings import Settings
 
 GIB = 2**30
 VECTOR_NEEDS = 3 * GIB // 2
-"""What Vector has taken at most for one request of the largest size, with room for its neighbours (docs/why/pipeline.md)."""
+"""What Vector has taken at most for one request of the largest size, with room for its neighbours (docs/reference/pipeline.md)."""
 
 
 @dataclass(frozen=True)

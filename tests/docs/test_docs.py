@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 from pathlib import Path
@@ -151,3 +152,24 @@ def test_files_that_a_page_names_exist(document: Path) -> None:
     assert [
         name for name in named if not re.search("NAME|NNNN|results", name) and not (ROOT / name).exists()
     ] == []
+
+
+def test_every_folder_and_room_says_what_lives_there() -> None:
+    tracked = [Path(file) for file in _tracked()]
+    folders = {path.parts[0] for path in tracked if len(path.parts) > 1 and not path.parts[0].startswith(".")}
+    rooms = {
+        "/".join(path.parts[:2])
+        for path in tracked
+        if path.parts[0] == "cvat_analytics" and len(path.parts) > 2
+    }
+    silent = [
+        folder
+        for folder in folders | rooms
+        if not (ROOT / folder / "README.md").is_file() and not _docstring(ROOT / folder)
+    ]
+    assert sorted(silent) == []
+
+
+def _docstring(folder: Path) -> str | None:
+    package = folder / "__init__.py"
+    return ast.get_docstring(ast.parse(package.read_text())) if package.is_file() else None

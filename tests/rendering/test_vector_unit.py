@@ -23,7 +23,9 @@ def test_the_largest_request_has_room_on_every_host(host: int, limit: float) -> 
     )
     values = dict(re.findall(r"^(Memory\w+)=(\d+)$", unit, re.MULTILINE))
     assert values == {"MemoryMax": str(int(limit * GIB)), "MemoryHigh": str(int(limit * GIB) * 4 // 5)}
-    assert int(values["MemoryHigh"]) > 9 * limits.VECTOR_BODY, "what was measured (docs/why/pipeline.md)"
+    assert int(values["MemoryHigh"]) > 9 * limits.VECTOR_BODY, (
+        "what was measured (docs/reference/pipeline.md)"
+    )
     assert int(values["MemoryMax"]) >= VECTOR_NEEDS
 
 
