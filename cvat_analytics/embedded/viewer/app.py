@@ -201,64 +201,9 @@ class Viewer:
         return JSONResponse({"database": "ok", "version": VERSION, "commit": "a substitute for Grafana"})
 
     @_guarded(viewers=True)
-    def frontend_settings(self, request: Request) -> Response:
-        """Answer with the version, where grafana-client looks for it."""
-        return JSONResponse({"buildInfo": {"version": VERSION, "edition": "a substitute for Grafana"}})
-
-    @_guarded(viewers=True)
     def search(self, request: Request) -> Response:
         """Answer with the list of dashboards."""
-        text = request.query_params.get("query", "").lower()
-        if request.query_params.get("type", "dash-db") != "dash-db":
-            return JSONResponse([])
-        return JSONResponse(
-            [
-                {
-                    "uid": each.uid,
-                    "title": each.title,
-                    "type": "dash-db",
-                    "url": self._url(each),
-                    "tags": each.model.get("tags", []),
-                    "folderTitle": self.config.folder,
-                }
-                for each in self._dashboards()
-                if text in each.title.lower()
-            ]
-        )
-
-    @_guarded(viewers=True)
-    def dashboard_model(self, request: Request) -> Response:
-        """Answer with one dashboard's JSON."""
-        shown = _asked_for(self._dashboards(), request)
-        if shown is None:
-            return JSONResponse({"message": "Dashboard not found"}, 404)
-        meta = {
-            "provisioned": True,
-            "slug": shown.file.stem,
-            "url": self._url(shown),
-            "folderTitle": self.config.folder,
-        }
-        return JSONResponse({"dashboard": dict(shown.model), "meta": meta})
-
-    @_guarded()
-    def datasource(self, request: Request) -> Response:
-        """Answer with the datasource, without its password."""
-        if request.path_params["uid"] != self.config.datasource.uid:
-            return JSONResponse({"message": "Data source not found"}, 404)
-        return JSONResponse(
-            {**self.config.datasource.model, "readOnly": True, "secureJsonFields": {"password": True}}
-        )
-
-    @_guarded()
-    def datasource_health(self, request: Request) -> Response:
-        """Answer whether the datasource can be queried."""
-        if request.path_params["uid"] != self.config.datasource.uid:
-            return JSONResponse({"message": "Data source not found"}, 404)
-        try:
-            self.clickhouse.query("SELECT 1")
-        except CvatAnalyticsError as error:
-            return JSONResponse({"status": "ERROR", "message": str(error)}, 400)
-        return JSONResponse({"status": "OK", "message": "Data source is working"})
+        return JSONResponse([{"uid": each.uid, "title": each.title} for each in self._dashboards()])
 
     async def query(self, request: Request) -> Response:
         """Answer queries of the datasource, as Grafana's backend gets them from a browser."""
@@ -271,9 +216,6 @@ class Viewer:
             request.state.body, self.config.datasource.uid, self.clickhouse, datetime.now(UTC)
         )
         return JSONResponse(content, status, _DATA_HEADERS)
-
-    def _url(self, each: Dashboard) -> str:
-        return f"{self.config.prefix}/d/{each.uid}/{each.file.stem}"
 
     def broken(self, request: Request, error: Exception) -> Response:
         """Answer when the dashboard files cannot be used, or a question makes no sense."""
@@ -292,11 +234,7 @@ class Viewer:
             Route("/d/{uid}", self.dashboard),
             Route("/d/{uid}/{slug}", self.dashboard),
             Route("/api/health", self.health),
-            Route("/api/frontend/settings", self.frontend_settings),
             Route("/api/search", self.search),
-            Route("/api/dashboards/uid/{uid}", self.dashboard_model),
-            Route("/api/datasources/uid/{uid}", self.datasource),
-            Route("/api/datasources/uid/{uid}/health", self.datasource_health),
             Route("/api/ds/query", self.query, methods=["POST"]),
             Route("/data/{uid}", self.view),
             Route("/data/{uid}/panels/{id:int}", self.panel),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,11 @@ from cvat_analytics.dashboards import DATASOURCE_TYPE
 class Datasource:
     """The ClickHouse that Grafana would read."""
 
-    name: str
     uid: str
     host: str
     database: str
     username: str
     password: str = field(repr=False)
-    model: Mapping[str, Any] = field(repr=False)
-    """The provisioning entry without its secrets."""
     authority: str | None = None
     """Who has signed ClickHouse's certificate (PEM), where it is reached through TLS."""
 
@@ -51,7 +47,6 @@ class Config:
     """From where that header is believed."""
     datasource: Datasource
     dashboards: Path
-    folder: str
     home: str
     """File name of the dashboard that opens first."""
 
@@ -88,7 +83,6 @@ def read(path: Path) -> Config:
             proxy_addresses=frozenset(each.strip() for each in gateway.get("whitelist", "").split(",")),
             datasource=_datasource(_only(provisioning / "datasources", "datasources")),
             dashboards=Path(provider["options"]["path"]),
-            folder=provider.get("folder", ""),
             home=Path(ini.get("dashboards", "default_home_dashboard_path", fallback="")).name,
         )
     except (OSError, configparser.Error, yaml.YAMLError, LookupError, ValueError, TypeError) as error:
@@ -116,15 +110,13 @@ def _datasource(entry: dict[str, Any]) -> Datasource:
         raise ValueError(
             f"datasource {entry['name']!r} is of type {entry['type']}; the viewer reads {DATASOURCE_TYPE} only"
         )
-    secret = entry.pop("secureJsonData")
+    secret = entry["secureJsonData"]
     settings = entry["jsonData"]
     return Datasource(
-        name=entry["name"],
         uid=entry["uid"],
         host=settings["host"],
         database=settings["defaultDatabase"],
         username=settings["username"],
         password=expand(secret["password"]),
-        model=entry,
         authority=expand(secret["tlsCACert"]) if settings.get("secure") else None,
     )

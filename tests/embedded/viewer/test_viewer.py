@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 import httpx
 import pytest
 from grafana_client import GrafanaApi
-from grafana_client.client import GrafanaClientError, GrafanaUnauthorizedError
+from grafana_client.client import GrafanaUnauthorizedError
 
-from cvat_analytics.dashboards import DATASOURCE_UID, load
+from cvat_analytics.dashboards import load
 from cvat_analytics.embedded.viewer import config, pages
 from cvat_analytics.embedded.viewer.app import Viewer as Application
 from cvat_analytics.embedded.viewer.clickhouse import ClickHouse
@@ -203,57 +203,24 @@ def test_without_the_chart_library_pages_say_so(
 # Grafana's endpoints
 
 
-@pytest.fixture
-def grafana(viewer: Viewer) -> Iterator[GrafanaApi]:
-    with api(viewer, viewer.login) as client:
-        yield client
-
-
 def test_health_needs_no_login(viewer: Viewer) -> None:
     for prefix in ("", "/analytics"):
         answer = get(f"{viewer.url}{prefix}/api/health")
-        assert (answer.status, '"database":"ok"' in answer.text) == (200, True)
+        assert (answer.status, '"version":"13.2.0-viewer"' in answer.text) == (200, True)
 
 
-def test_version_is_not_a_grafana(grafana: GrafanaApi) -> None:
-    assert grafana.connect()["version"] == "13.2.0-viewer"
-
-
-def test_datasource(grafana: GrafanaApi, viewer: Viewer) -> None:
-    found = grafana.datasource.get_datasource_by_uid(DATASOURCE_UID)
-    assert found["uid"] == DATASOURCE_UID
-    assert found["jsonData"]["port"] == viewer.context.settings.clickhouse_native_port
-    assert found["secureJsonFields"] == {"password": True}
-    assert viewer.context.secrets["clickhouse_grafana"] not in str(found)
-    assert grafana.datasource.health(DATASOURCE_UID) == {"status": "OK", "message": "Data source is working"}
-    assert grafana.datasource.health_inquiry(DATASOURCE_UID).success
-    for call in (grafana.datasource.get_datasource_by_uid, grafana.datasource.health):
-        with pytest.raises(GrafanaClientError, match="Data source not found"):
-            call("nobody")
-
-
-def test_dashboards(grafana: GrafanaApi, viewer: Viewer) -> None:
-    found = grafana.search.search_dashboards(type_="dash-db")
-    assert [(each["uid"], each["title"], each["url"]) for each in found] == [
-        (each.uid, each.title, f"/analytics/d/{each.uid}/{each.file.stem}") for each in DASHBOARDS
-    ]
-    assert [each["title"] for each in grafana.search.search_dashboards(query="MANAGE")] == ["Management"]
-    assert grafana.search.search_dashboards(type_="dash-folder") == []
-    for dashboard in load(Path(viewer.context.paths.dashboards)):
-        answer = grafana.dashboard.get_dashboard(dashboard.uid)
-        assert (answer["dashboard"], answer["meta"]["provisioned"]) == (dashboard.model, True)
-    with pytest.raises(GrafanaClientError, match="Dashboard not found"):
-        grafana.dashboard.get_dashboard("nobody")
+def test_dashboards(viewer: Viewer) -> None:
+    with api(viewer, viewer.login) as grafana:
+        found = grafana.search.search_dashboards(type_="dash-db")
+    assert [(each["uid"], each["title"]) for each in found] == [(each.uid, each.title) for each in DASHBOARDS]
 
 
 @pytest.mark.parametrize("login", [None, ("admin", "admin"), ("root", "")], ids=str)
 def test_endpoints_need_the_right_login(viewer: Viewer, login: tuple[str, str] | None) -> None:
     with api(viewer, login) as grafana:
         calls: list[Callable[[], object]] = [
-            lambda: grafana.datasource.get_datasource_by_uid(DATASOURCE_UID),
-            lambda: grafana.datasource.health(DATASOURCE_UID),
+            lambda: grafana.client.POST("/ds/query", json={}),
             lambda: grafana.search.search_dashboards(type_="dash-db"),
-            lambda: grafana.dashboard.get_dashboard("EIGSTDAVz"),
         ]
         for call in calls:
             with pytest.raises(GrafanaUnauthorizedError):
