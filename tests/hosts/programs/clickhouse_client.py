@@ -1,4 +1,4 @@
-"""Stand in for clickhouse-client on a test host: same options, output and exit codes, but HTTP underneath.
+"""Stand in for clickhouse-client on a test host: the options that are used, output and exit codes, but HTTP underneath.
 
 The engine library brings no client program. The native port is tried first, so that a login file with a wrong port
 fails as it would with the real client; then the statements go, one by one, to the HTTP port of the deployed
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import os
 import socket
 import sys
 import urllib.parse
@@ -23,7 +22,6 @@ from sqlglot.dialects.clickhouse import ClickHouse
 from sqlglot.tokens import TokenType
 
 SERVER_CONFIG = Path("/etc/clickhouse-server/config.xml")
-CLIENT_CONFIGS = (Path("~/.clickhouse-client/config.xml"), Path("/etc/clickhouse-client/config.xml"))
 NETWORK_ERROR, UNRECOGNIZED_ARGUMENTS, CANNOT_OPEN_FILE = 210, 552, 76
 
 
@@ -43,45 +41,26 @@ class Parser(argparse.ArgumentParser):
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
-    """Return the command line on top of the client's configuration file."""
+    """Return the command line, and what the client's configuration file says of the login."""
     parser = Parser(prog="clickhouse-client", allow_abbrev=False)
-    parser.add_argument("--config-file", "-C", type=Path)
-    for name in ("host", "port", "user", "password", "database", "format"):
-        parser.add_argument(f"--{name}")
-    parser.add_argument("--query", "-q", action="append", default=[])
-    parser.add_argument("--queries-file", type=Path, action="append", default=[])
-    parser.add_argument("--multiquery", "-n", action="store_true")
-    known, rest = parser.parse_known_args(arguments)
-    known.parameters = {}
-    for argument in rest:
-        name, equals, value = argument.removeprefix("--").partition("=")
-        if not (argument.startswith("--param_") and equals):
-            parser.error(f"Unrecognized option '{argument}'")
-        known.parameters[name] = value
-    default = next((path.expanduser() for path in CLIENT_CONFIGS if path.expanduser().is_file()), None)
-    configuration = known.config_file or default
-    values = {}
-    if configuration:
-        try:
-            values = {
-                element.tag: (element.text or "").strip() for element in ET.parse(configuration).getroot()
-            }
-        except OSError as error:
-            raise ClientError(CANNOT_OPEN_FILE, f"Code: {CANNOT_OPEN_FILE}. DB::Exception: {error}") from None
-    for name, default_value in {
-        "host": "localhost",
-        "port": "9000",
-        "user": "default",
-        "password": "",
-        "database": "",
-    }.items():
-        setattr(known, name, getattr(known, name) or values.get(name) or default_value)
+    parser.add_argument("--config-file", type=Path, required=True)
+    parser.add_argument("--database")
+    parser.add_argument("--query")
+    parser.add_argument("--multiquery", action="store_true")
+    known = parser.parse_args(arguments)
+    try:
+        values = {element.tag: element.text or "" for element in ET.parse(known.config_file).getroot()}
+    except OSError as error:
+        raise ClientError(CANNOT_OPEN_FILE, f"Code: {CANNOT_OPEN_FILE}. DB::Exception: {error}") from None
+    for name in ("host", "port", "user", "password"):
+        setattr(known, name, values[name].strip())
+    known.database = known.database or values["database"].strip()
     return known
 
 
 def http_port() -> int:
     """Return the deployed HTTP port: the last one in config.xml and config.d."""
-    port = os.environ.get("CVAT_STANDIN_CLICKHOUSE_HTTP_PORT", "8123")
+    port = "8123"
     try:
         for file in (SERVER_CONFIG, *sorted((SERVER_CONFIG.parent / "config.d").glob("*.xml"))):
             root = ET.parse(file).getroot()
@@ -108,25 +87,17 @@ def statements(text: str) -> Iterator[str]:
         yield text[start:].strip()
 
 
-def wants_data(statement: str) -> bool:
-    """Return whether the rows of an INSERT come from the standard input."""
-    words = statement.upper().split()
-    return words[0] == "INSERT" and "FORMAT" in words[-2:] and "SELECT" not in words
-
-
-def run(statement: str, data: bytes, given: argparse.Namespace, session: str) -> None:
+def run(statement: str, given: argparse.Namespace, session: str) -> None:
     """Send one statement and copy its answer to the standard output. Raises ClientError on an exception."""
-    query = {"wait_end_of_query": "1", "session_id": session, "session_timeout": "60", **given.parameters}
-    if given.database:
-        query["database"] = given.database
-    if given.format:
-        query["default_format"] = given.format
+    query = {
+        "wait_end_of_query": "1", "session_id": session, "session_timeout": "60", "database": given.database,
+    }  # fmt: skip
     connection = http.client.HTTPConnection(given.host, http_port(), timeout=300)
     try:
         connection.request(
             "POST",
             "/?" + urllib.parse.urlencode(query),
-            body=statement.encode() + (b"\n" + data if data else b""),
+            body=statement.encode(),
             headers={"X-ClickHouse-User": given.user, "X-ClickHouse-Key": given.password},
         )
         response = connection.getresponse()
@@ -148,7 +119,7 @@ def run(statement: str, data: bytes, given: argparse.Namespace, session: str) ->
 
 
 def main(arguments: list[str]) -> int:
-    """Run the statements of --query, of --queries-file, else of the standard input, until one fails."""
+    """Run the statements of --query, else of the standard input, until one fails."""
     try:
         given = options(arguments)
         try:
@@ -160,13 +131,9 @@ def main(arguments: list[str]) -> int:
         except OSError as error:
             text = f"Code: {NETWORK_ERROR}. DB::NetException: {error} ({given.host}:{given.port}). (NETWORK_ERROR)"
             raise ClientError(NETWORK_ERROR, text) from None
-        texts = [*given.query, *(path.read_text() for path in given.queries_file)] or [sys.stdin.read()]
-        from_input = not (given.query or given.queries_file)
         session = str(uuid.uuid4())
-        for text in texts:
-            for statement in statements(text):
-                data = b"" if from_input or not wants_data(statement) else sys.stdin.buffer.read()
-                run(statement, data, given, session)
+        for statement in statements(given.query or sys.stdin.read()):
+            run(statement, given, session)
     except ClientError as error:
         print(error, file=sys.stderr)
         return error.exit_code
