@@ -66,7 +66,8 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     """
     monkeypatch.setattr("sys.argv", ["pyinfra", str(tmp_path / "hosts.py"), "deploy.py"])
     secrets.init(tmp_path / "secrets.json")
-    monkeypatch.setattr("cvat_analytics.rendering.events_api_archive.archive", lambda *about: b"archive")
+    for archive in ("events_api_archive", "plugin"):
+        monkeypatch.setattr(f"cvat_analytics.rendering.{archive}.archive", lambda *about: b"archive")
 
     def run(
         groups: dict[str, list[str]] | None = None,

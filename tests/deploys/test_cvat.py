@@ -17,11 +17,6 @@ NOTE = "/var/lib/cvat-analytics/cvat-environment"
 SETTINGS = {"vector_listen_address": "10.0.0.5", "vector_port": 9282}
 
 
-@pytest.fixture(autouse=True)
-def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
-
-
 class Report:
     """What the deploys of a test have reported (deploys/report.py)."""
 

@@ -18,11 +18,6 @@ THREE = {"clickhouse": ["@fake/a"], "vector": ["@fake/b"], "grafana": ["@fake/c"
 ADDRESSES = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)}
 
 
-@pytest.fixture(autouse=True)
-def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
-
-
 def test_everything_is_installed_before_anything_is_configured_and_configured_before_anything_starts(
     run_deploy: Deploy,
 ) -> None:

@@ -16,11 +16,6 @@ PASSWORD = "/etc/cvat-analytics/secrets/grafana-server/smtp_password"
 MAIL = {"alert_emails": ["ops@example.org"], "smtp_host": "mail.example.org:587", "smtp_user": "grafana"}
 
 
-@pytest.fixture(autouse=True)
-def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
-
-
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Return the files that a deploy sends, by path."""

@@ -21,11 +21,6 @@ OWN = {"@fake/store": {"address": "10.0.0.1"}, "@fake/rest": {"address": "10.0.0
 TLS = {"clickhouse_tls": True, "vector_tls": True, "grafana_tls": True}
 
 
-@pytest.fixture(autouse=True)
-def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
-
-
 def test_what_runs_beside_clickhouse_s_clients_asks_through_tls_and_verifies(
     run_deploy: Deploy, tmp_path: Path
 ) -> None:

@@ -14,11 +14,6 @@ EVERYTHING = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", 
 UNIT = "cvat-analytics-events-api"
 
 
-@pytest.fixture(autouse=True)
-def _archives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
-
-
 def test_it_is_unpacked_before_it_is_configured_and_started_after_the_store(run_deploy: Deploy) -> None:
     run = run_deploy(groups=EVERYTHING)
     assert run.failed == set()

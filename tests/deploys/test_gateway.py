@@ -13,11 +13,6 @@ EVERYTHING = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", 
 ADDRESS = {"grafana_root_url": "https://analytics.example.org/analytics/"}
 
 
-@pytest.fixture(autouse=True)
-def _archives(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
-
-
 def test_nginx_of_the_distribution_is_kept_from_starting_and_ours_starts_last(run_deploy: Deploy) -> None:
     run = run_deploy(groups=EVERYTHING, settings=ADDRESS)
     assert run.failed == set()

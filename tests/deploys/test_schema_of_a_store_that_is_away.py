@@ -16,11 +16,6 @@ from tests.deploys.conftest import Deploy
 ANSWER = "events\tReplacingMergeTree ORDER BY x\\'\\t\napplied\ninit.sql\t9a3b\nrule\nthreshold_ms\t100000"
 
 
-@pytest.fixture(autouse=True)
-def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
-
-
 def asked(tmp_path: Path, unit: str, silences: int) -> tuple[SchemaState | None, int]:
     """Ask for the schema of a server that does not answer so often, whose unit is in the state `unit`; return also how often."""
     for name, text in {

@@ -19,11 +19,6 @@ from tests.deploys.conftest import Deploy
 from tests.vector.conftest import context
 
 
-@pytest.fixture(autouse=True)
-def _plugin_archive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cvat_analytics.rendering.plugin.archive", lambda settings, architecture: b"archive")
-
-
 def host_context(**settings: object) -> Context:
     stack = context(Path("/"), **settings)
     return Context(stack.host, stack.topology, stack.secrets)
