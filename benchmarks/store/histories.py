@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.report import BenchmarkError
 from benchmarks.store.engine import Engine
+from cvat_analytics.store import event_columns
 
 SQL = Path(__file__).parent
 STOCK = "stock.events"
@@ -16,10 +17,7 @@ SESSION_EVENTS = 1000
 DAY_SESSIONS = 77
 """How many annotators work on a weekday, each in one session."""
 
-COLUMNS = (
-    "scope, obj_name, obj_id, obj_val, source, timestamp, count, duration, project_id, task_id, job_id, "
-    "user_id, user_name, user_email, org_id, org_slug, payload, access_token_id"
-)
+COLUMNS = ", ".join(event_columns.COLUMNS)
 ARRIVAL = (
     "fromUnixTimestamp64Milli(toInt64((intDiv(toUnixTimestamp64Milli(timestamp), 2000) AS batch) * 2000 "
     "+ 2300 + cityHash64(batch) % 1000), 'Etc/UTC')"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cvat_analytics.pipeline.events import Event
+from cvat_analytics.store.event_columns import COLUMNS, OPTIONAL
 
 THRESHOLD = 100.0
 """Seconds without an event after which CVAT counts no working time."""
@@ -65,17 +66,11 @@ class Author:
     def event(self, scope: str, source: str, payload: dict[str, Any], fields: dict[str, Any]) -> Event:
         """Return an event of now, with all columns."""
         return {
+            **{name: None for name in COLUMNS if name not in OPTIONAL},
             "scope": scope,
-            "obj_name": None,
-            "obj_id": None,
-            "obj_val": None,
             "source": source,
             "timestamp": f"{self.now:.6f}",
-            "count": None,
             "duration": 0,
-            "project_id": None,
-            "task_id": None,
-            "job_id": None,
             "user_id": self.user_id,
             "user_name": self.name,
             "user_email": self.email,

@@ -17,31 +17,13 @@ import httpx
 import pytest
 from backports import zstd
 
+from cvat_analytics.store.event_columns import COLUMNS
 from tests.api.data import AWKWARD, EVENTS, START, wait_for
 from tests.api.harness import Api
 from tests.missing import give_up
 from tests.waiting import until
 
-HEADER = [
-    "scope",
-    "obj_name",
-    "obj_id",
-    "obj_val",
-    "source",
-    "timestamp",
-    "count",
-    "duration",
-    "project_id",
-    "task_id",
-    "job_id",
-    "user_id",
-    "user_name",
-    "user_email",
-    "org_id",
-    "org_slug",
-    "payload",
-    "access_token_id",
-]
+HEADER = list(COLUMNS)
 BEGIN = (START - timedelta(days=1)).isoformat()
 
 

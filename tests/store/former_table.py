@@ -8,15 +8,13 @@ from typing import Any
 
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations, rebuild
+from cvat_analytics.store.event_columns import COLUMNS
 from cvat_analytics.store.migrations import Script
 from tests.clickhouse import Store
 
 INIT = Script("init.sql", "once", (Path(__file__).parent / "former" / "init.sql").read_text())
 SCRIPTS = migrations.read(ROOT / "clickhouse")
-SHOWN = (
-    "scope, obj_name, obj_id, obj_val, source, timestamp, count, duration, project_id, task_id, job_id, user_id, user_name, user_email, "
-    "org_id, org_slug, payload, access_token_id"
-)
+SHOWN = ", ".join(COLUMNS)
 DERIVED = {
     "completed_jobs": "timestamp, user_id, org_id, project_id, task_id, job_id FROM {}.completed_jobs SETTINGS final = 1",
     "working_time_days": "user_id, day, max(furthest_ms), argMaxMerge(last_event), sum(client_events) FROM {}.working_time_days GROUP BY user_id, day",
