@@ -17,6 +17,7 @@ import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from logstash_async.constants import constants
@@ -75,6 +76,29 @@ def waiting(queue: str) -> int:
     return int(count)
 
 
+def connected(host: str, port: int, queue: str) -> tuple[logging.Logger, AsynchronousLogstashHandler]:
+    """Return the logger that CVAT gives its events to, and what sends them."""
+    transport = HttpTransport(host, port, timeout=TIMEOUT, ssl_enable=False, ssl_verify=False)
+    handler = AsynchronousLogstashHandler(host, port, database_path=queue, transport=transport)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("vector")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    # the library's own complaints about refused requests are what is wanted here, not news
+    logging.getLogger("LogProcessingWorker").setLevel(logging.CRITICAL)
+    return logger, handler
+
+
+def finish(handler: AsynchronousLogstashHandler, left: Callable[[], int]) -> None:
+    """Send until nothing is `left`."""
+    worker = AsynchronousLogstashHandler._worker_thread
+    while worker is not None and (not worker._queue.empty() or left()):
+        handler.flush()
+        time.sleep(0.1)
+    handler.close()
+
+
 def main() -> int:
     """Send events until told to stop."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -88,29 +112,14 @@ def main() -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
-    transport = HttpTransport(options.host, options.port, timeout=TIMEOUT, ssl_enable=False, ssl_verify=False)
-    handler = AsynchronousLogstashHandler(
-        options.host, options.port, database_path=options.queue, transport=transport
-    )
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("vector")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(handler)
-    # the library's own complaints about refused requests are what is wanted here, not news
-    logging.getLogger("LogProcessingWorker").setLevel(logging.CRITICAL)
-
+    logger, handler = connected(options.host, options.port, options.queue)
     counter = os.open(options.count, os.O_WRONLY | os.O_CREAT, 0o600)
     began, made, parent = time.monotonic(), 0, os.getppid()
     while os.getppid() == parent and not stop.wait(max(0.0, began + made / options.rate - time.monotonic())):
         logger.info(json.dumps(make(options.first + made)))
         made += 1
         os.pwrite(counter, b"%012d" % made, 0)
-    worker = AsynchronousLogstashHandler._worker_thread
-    while worker is not None and (not worker._queue.empty() or waiting(options.queue)):
-        handler.flush()
-        time.sleep(0.1)
-    handler.close()
+    finish(handler, lambda: waiting(options.queue))
     return 0
 
 

@@ -10,17 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sqlite3
 import time
 from typing import Any
 
 import requests
 from logstash_async.constants import constants
-from logstash_async.handler import AsynchronousLogstashHandler
-from logstash_async.transport import HttpTransport
 
-from tests.faults.client import TIMEOUT
+from tests.faults.client import connected, finish
 
 # What CVAT sets
 constants.QUEUED_EVENTS_BATCH_SIZE = 50
@@ -76,24 +73,10 @@ def main() -> None:
     parser.add_argument("--shapes", type=int, nargs="+", required=True)
     options = parser.parse_args()
     requests.Session = Timed  # type: ignore[misc]
-    transport = HttpTransport("127.0.0.1", options.port, timeout=TIMEOUT, ssl_enable=False, ssl_verify=False)
-    handler = AsynchronousLogstashHandler(
-        "127.0.0.1", options.port, database_path=options.queue, transport=transport
-    )
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("vector")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.addHandler(handler)
-    # the library's own complaints about requests without an answer are printed above
-    logging.getLogger("LogProcessingWorker").setLevel(logging.CRITICAL)
+    logger, handler = connected("127.0.0.1", options.port, options.queue)
     for number, shapes in enumerate([0, *options.shapes, 0]):
         logger.info(json.dumps(event(f"event {number}", shapes)))
-    worker = AsynchronousLogstashHandler._worker_thread
-    while worker is not None and (not worker._queue.empty() or left(options.queue)):
-        handler.flush()
-        time.sleep(0.1)
-    handler.close()
+    finish(handler, lambda: left(options.queue))
 
 
 if __name__ == "__main__":
