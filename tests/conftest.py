@@ -1,15 +1,20 @@
 """Options of the whole test suite."""
 
 import shutil
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
 
 from benchmarks import machine
+from tests import lanes
+from tests.clickhouse import Store, running
+from tests.lanes import pytest_collection_modifyitems as pytest_collection_modifyitems
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add where the host tests get their packages from, and how long to fuzz."""
+    """Add the lanes, where the host tests get their packages from, and how long to fuzz."""
+    lanes.pytest_addoption(parser)
     parser.addoption(
         "--packages",
         choices=("standin", "vendor"),
@@ -21,6 +26,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="request bodies that tests/vector/test_fuzz.py sends, made with a new seed; 0: until interrupted",
     )
+
+
+@pytest.fixture(scope="session")
+def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Return the engine on which tests that share one have their databases (`Store.another`)."""
+    with running(tmp_path_factory.mktemp("engine")) as store:
+        yield store
 
 
 def pytest_report_header() -> list[str]:

@@ -1,0 +1,85 @@
+"""Two lanes of tests: the fast one, of a few minutes, and the long ones, which boot hosts, start whole stacks or browsers.
+
+`pytest --fast` leaves the long ones out, `pytest --long` runs nothing else, and without either there is no lane.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pytest
+
+HOSTS = "tests/hosts/"
+LONG = (
+    HOSTS,
+    "tests/faults/test_short_run.py",
+    # whole stacks
+    "tests/embedded/test_stack.py",
+    "tests/embedded/test_wheel.py",
+    "tests/embedded/test_rebuild_of_old_data.py",
+    "tests/pipeline/test_buffers.py",
+    "tests/pipeline/test_dead_letters.py",
+    "tests/pipeline/test_deployments.py",
+    "tests/pipeline/test_refused_rows.py",
+    "tests/pipeline/test_replay.py",
+    "tests/pipeline/test_rotation.py",
+    "tests/pipeline/test_status.py",
+    "tests/vector/test_fuzz.py",
+    # browsers
+    "tests/embedded/viewer/test_browser.py",
+    "tests/embedded/viewer/test_panels.py",
+    "tests/api/test_schema.py::test_the_documentation_is_shown_and_asks_nobody_else",
+    # every state of every query, kills, much data, environments that are installed
+    "tests/api/test_pythons.py",
+    "tests/api/test_robustness.py",
+    "tests/api/test_wheels.py",
+    "tests/dashboards/test_long_payloads.py",
+    "tests/dashboards/test_plugin_driver.py",
+    "tests/dashboards/test_queries.py",
+    "tests/gateway/test_behind_cvats_traefik.py",
+    "tests/importing/test_names_of_people.py",
+    "tests/importing/test_stock.py",
+    "tests/store/test_rebuild.py",
+    "tests/store/working_time/test_sql.py",
+    "tests/vector/test_large_requests.py",
+)
+"""Where the tests of the long lane are: folders, files, single tests. Everything else is in the fast one."""
+
+
+def is_long(test: str) -> bool:
+    """Return whether a test, named as pytest names it, is in the long lane."""
+    return test.startswith(LONG)
+
+
+def in_order(tests: Sequence[str]) -> list[int]:
+    """Return the places of `tests` in the order in which two workers are through soonest.
+
+    Each begins with half of them (pytest-xdist's worksteal) and takes over from the other's end when it is through: hosts come
+    first in one half, the other long ones in the other, and what is short is at both ends.
+    """
+    hosts = [place for place, test in enumerate(tests) if test.startswith(HOSTS)]
+    others = [place for place, test in enumerate(tests) if is_long(test) and not test.startswith(HOSTS)]
+    short = [place for place, test in enumerate(tests) if not is_long(test)]
+    beside_hosts = max(0, len(tests) // 2 - len(hosts))
+    return [*hosts, *short[:beside_hosts], *others, *short[beside_hosts:]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the lanes."""
+    lanes = parser.getgroup("lanes")
+    lanes.addoption(
+        "--fast", action="store_true", help="leave out the long tests: hosts, whole stacks, browsers"
+    )
+    lanes.addoption("--long", action="store_true", help="run the long tests only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is in the other lane, and put the rest in order."""
+    tests = [item.nodeid for item in items]
+    wanted = {long for long, option in ((False, "--long"), (True, "--fast")) if not config.getoption(option)}
+    left_out = [item for item in items if is_long(item.nodeid) not in wanted]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+    places = in_order(tests) if "PYTEST_XDIST_WORKER" in os.environ else range(len(items))
+    items[:] = [items[place] for place in places if is_long(tests[place]) in wanted]

@@ -1,0 +1,96 @@
+"""No test is in neither lane, none in both, and the order leaves none out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_analytics.base.project import ROOT
+from tests import lanes
+
+
+@dataclass
+class Item:
+    """What is known of a test here."""
+
+    nodeid: str
+
+
+@dataclass
+class Config:
+    """The options of a run, and what it left out."""
+
+    options: tuple[str, ...]
+    left_out: list[Any] = field(default_factory=list)
+
+    @property
+    def hook(self) -> Config:
+        return self
+
+    def getoption(self, name: str) -> bool:
+        return name in self.options
+
+    def pytest_deselected(self, items: list[Any]) -> None:
+        self.left_out += items
+
+
+def everything() -> Iterator[str]:
+    for file in sorted((ROOT / "tests").rglob("test_*.py")):
+        for number in range(3):
+            yield f"{file.relative_to(ROOT)}::test_{number}"
+    yield from (name for name in lanes.LONG if "::" in name)
+
+
+def run(*options: str) -> list[str]:
+    config, items = Config(options), [Item(name) for name in everything()]
+    before = len(items)
+    lanes.pytest_collection_modifyitems(config, items)  # type: ignore[arg-type]
+    assert len(items) + len(config.left_out) == before
+    return [item.nodeid for item in items]
+
+
+@pytest.mark.parametrize("worker", ["", "gw0"])
+def test_each_test_is_in_one_lane(monkeypatch: pytest.MonkeyPatch, worker: str) -> None:
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    if worker:
+        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+    fast, long, both = run("--fast"), run("--long"), run()
+    assert sorted([*fast, *long]) == sorted(both) == sorted(everything())
+    assert [name for name in fast if name.startswith("tests/hosts/")] == []
+    assert long
+
+
+def test_what_is_long_begins_in_each_half(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    tests = run()
+    half = len(tests) // 2
+    for begin, end in ((0, half), (half, len(tests))):
+        kinds = [lanes.is_long(name) for name in tests[begin:end]]
+        assert kinds == sorted(kinds, reverse=True)
+        assert set(kinds) == {True, False}
+
+
+@pytest.mark.parametrize("name", lanes.LONG)
+def test_what_is_long_is_there(name: str) -> None:
+    path, _, test = name.partition("::")
+    assert (ROOT / path).exists(), f"{path} has moved: name it in tests/lanes.py as it is called now"
+    assert not test or f"def {test}(" in Path(ROOT / path).read_text()
+
+
+def test_the_whole_suite_has_no_lane() -> None:
+    last = (ROOT / "tests" / "run").read_text().splitlines()[-1]
+    assert last == '"$bin/pytest" -n 2 --dist worksteal'
+
+
+def test_no_two_files_are_called_alike() -> None:
+    """Python would take one for the other, and nothing of the whole suite could be collected."""
+    names = [
+        file.name
+        for file in (ROOT / "tests").rglob("test_*.py")
+        if not (file.parent / "__init__.py").exists()
+    ]
+    assert sorted(set(names)) == sorted(names)
