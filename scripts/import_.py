@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import click
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE
 from cvat_analytics.importing import copying, files, stock, tables
+from cvat_analytics.importing.strict import PIPELINE, TimeFormat
 from scripts.target import Target, target_options
 
 
@@ -31,6 +34,21 @@ from scripts.target import Target, target_options
 @click.option(
     "--leave-out", multiple=True, metavar="COLUMN", help="Do without this unknown column. May be repeated."
 )
+@click.option(
+    "--time-format",
+    default="",
+    metavar="FORMAT",
+    help="How the file writes its times, as strftime has it: '%d.%m.%Y %H:%M:%S'.",
+)
+@click.option(
+    "--time-zone", default="UTC", show_default=True, help="Zone of the file's times that name none."
+)
+@click.option(
+    "--encoding",
+    default=files.UTF_8,
+    show_default=True,
+    help="How the file's text is encoded, such as cp932.",
+)
 @target_options
 def import_(
     url: str | None,
@@ -40,6 +58,9 @@ def import_(
     table: str,
     dump: Path | None,
     leave_out: tuple[str, ...],
+    time_format: str,
+    time_zone: str,
+    encoding: str,
     target: Target,
 ) -> None:
     """Import events from another ClickHouse (--from) or a dump (--file), and compare both sides month by month.
@@ -50,6 +71,9 @@ def import_(
     """
     if bool(url) == bool(dump):
         raise click.UsageError("give either --from or --file")
+    times = TimeFormat(time_format, time_zone)
+    if url and (times != PIPELINE or encoding != files.UTF_8):
+        raise click.UsageError("--time-format, --time-zone and --encoding are about a --file")
     with target.reach() as access:
         destination = _destination(access)
         if url:
@@ -65,7 +89,7 @@ def import_(
             tables.refuse_itself(source, destination)
             key = f"{url} {database}.{table}"
         elif dump:
-            described = files.read(dump, leave_out)
+            described = files.read(dump, leave_out, _codec(encoding), times)
             with click.progressbar(length=described.size, label="Reading the dump") as bar:
                 source = files.load(described, destination.client, destination.database, bar.update)
             key = source.name
@@ -73,6 +97,15 @@ def import_(
         report(copy, "Copying")
         if dump:
             files.drop(source)
+
+
+def _codec(encoding: str) -> str:
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError:
+        raise InputError(
+            f"--encoding {encoding}: is no encoding that Python knows. Name it as in cp1252, cp932 or utf-16"
+        ) from None
 
 
 def _destination(access: Access) -> tables.Table:
@@ -103,5 +136,7 @@ def report(copy: copying.Copy, label: str) -> None:
             + ("" if month.complete else "  INCOMPLETE")
         )
     copy.refuse_incomplete(months)
+    if note := copy.melted(months):
+        click.echo(f"Note: {note}.")
     if months:
         click.echo("All events of the source are stored. An event that the source has twice is stored once.")

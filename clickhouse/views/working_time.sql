@@ -1,4 +1,4 @@
--- Working time by the rule that CVAT itself uses (docs/working-time.md).
+-- Working time by the rule that CVAT itself uses (docs/why/working-time.md).
 -- A person's client events in order of time: a pause of less than the threshold after the furthest end so far counts,
 -- so does what an event adds beyond that end. Only some scopes have a duration of their own. The time that an event adds
 -- belongs to the job, task and project of the event before it.

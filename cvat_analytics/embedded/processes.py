@@ -43,7 +43,11 @@ class Processes:
         """Return the process id of the part `name`, or None when it does not run."""
         note = self._note(name)
         pid = int(note.get("pid", 0))
-        return pid if pid and _started(pid) == note.get("started") else None
+        # ticks are counted since the machine's start: after another one they are of a process of somebody else's
+        known = (
+            _started(pid) == note.get("started") and note.get("boot", _boot()) == _boot() if pid else False
+        )
+        return pid if known else None
 
     def applied(self, name: str) -> str:
         """Return what the part `name` was last started with, empty when it never was."""
@@ -71,7 +75,12 @@ class Processes:
                 start_new_session=True,
                 env=os.environ | part.environment,
             )
-        note = {"pid": process.pid, "started": _started(process.pid), "applied": part.applied}
+        note = {
+            "pid": process.pid,
+            "started": _started(process.pid),
+            "boot": _boot(),
+            "applied": part.applied,
+        }
         write_atomically(self._run / f"{part.name}.json", json.dumps(note))
         deadline = time.monotonic() + timeout
         while not is_ready(part.ready_url):
@@ -118,6 +127,11 @@ class Processes:
         except FileNotFoundError:
             lines = []
         return "\n".join([f"Its log {self.log(name)} ends with:", *lines])
+
+
+def _boot() -> str:
+    """Return which start of the machine this is (random(4))."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
 def _started(pid: int) -> str | None:

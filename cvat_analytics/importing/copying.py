@@ -132,6 +132,23 @@ class Copy:
             progress(part.rows)
         return totals
 
+    def melted(self, months: Iterable[Month]) -> str:
+        """Return how many rows of the source are the same event as another row, and the likely reason; empty when none is."""
+        counted = list(months)
+        rows = sum(month.source_rows for month in counted)
+        again = rows - sum(month.source_events for month in counted)
+        if not again:
+            return ""
+        seconds = self.source.query(
+            f"SELECT countIf(toUnixTimestamp64Milli(toDateTime64(timestamp, 3)) % 60000 != 0) FROM {self.source.sql_name}"
+        )
+        reason = (
+            ""
+            if seconds[0][0]
+            else ". All times are whole minutes: where they were cut, different events are one now"
+        )
+        return f"{again:,} of {rows:,} rows have the same values as another row{reason}"
+
     def refuse_incomplete(self, months: Iterable[Month]) -> None:
         """Raise CvatAnalyticsError when something is missing, having seen to it that the next run copies it."""
         missing = [month for month in months if not month.complete]

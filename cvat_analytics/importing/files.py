@@ -2,11 +2,13 @@
 
 The dump is first loaded whole into a table of its own beside the events, so that a truncated or damaged one leaves no
 trace in them, and so that both sides can be counted. CSV is loaded in chunks, each of which is there whole or not at
-all; an interrupted load goes on after the last one.
+all; an interrupted load goes on after the last one. Nothing is guessed (strict.py): the first value that is none is
+named by its line, and the dump is refused.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -23,7 +25,9 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.config import limits
 from cvat_analytics.connect.clickhouse_errors import STORE, error_text, explained, problem
+from cvat_analytics.importing import strict
 from cvat_analytics.importing.columns import match
+from cvat_analytics.importing.strict import PIPELINE, TimeFormat
 from cvat_analytics.importing.tables import Table
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
@@ -33,10 +37,15 @@ _BLOCK = 2**20
 _CSV_SETTINGS = INSERT_SETTINGS | {
     # one block, hence one part: whole or not at all
     "max_insert_block_size": 1_000_000,
-    "date_time_input_format": "best_effort",
-    "input_format_csv_empty_as_default": 1,
+    # the rows keep their order, and have its numbers
     "input_format_parallel_parsing": 0,
+    "max_insert_threads": 1,
+    "max_threads": 1,
+    # spaces around a value are part of it
+    "input_format_csv_trim_whitespaces": 0,
 }
+_DELIMITERS = ",;\t"
+UTF_8 = "utf-8"
 # what ClickHouse says when the data, not the server, is at fault
 _DATA_ERRORS = {
     "CANNOT_PARSE_INPUT_ASSERTION_FAILED", "CANNOT_PARSE_TEXT", "CANNOT_PARSE_NUMBER", "CANNOT_PARSE_DATETIME",
@@ -52,8 +61,11 @@ class Dump:
 
     path: Path
     format: str
-    found: tuple[str, ...]
+    header: tuple[str, ...]
     columns: dict[str, str]
+    delimiter: str = ","
+    encoding: str = UTF_8
+    times: TimeFormat = PIPELINE
 
     @property
     def size(self) -> int:
@@ -62,15 +74,17 @@ class Dump:
 
     @property
     def fingerprint(self) -> str:
-        """Return a word that stands for the file, wherever it lies: its size, its beginning and its end."""
+        """Return a word that stands for the file and how it is read, wherever it lies: its size, its beginning and its end."""
         with self.path.open("rb") as file:
-            digest = sha256(f"{self.size}".encode() + file.read(_BLOCK))
+            digest = sha256(f"{self.size} {self.encoding} {self.times}".encode() + file.read(_BLOCK))
             file.seek(max(0, self.size - _BLOCK))
             digest.update(file.read())
         return digest.hexdigest()[:16]
 
 
-def read(path: Path, leave_out: tuple[str, ...] = ()) -> Dump:
+def read(
+    path: Path, leave_out: tuple[str, ...] = (), encoding: str = UTF_8, times: TimeFormat = PIPELINE
+) -> Dump:
     """Return what `path` is, from its beginning. Raises InputError when it is no dump of CVAT's events."""
     where = f"file {path}"
     try:
@@ -80,26 +94,40 @@ def read(path: Path, leave_out: tuple[str, ...] = ()) -> Dump:
         raise InputError(f"{where}: cannot be read ({error.strerror})") from None
     if not head:
         raise InputError(f"{where}: is empty, without even a header: the dump is truncated")
-    names = _header(head)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and encoding == UTF_8:
+        raise InputError(f"{where}: is UTF-16. Say so with --encoding utf-16")
+    names, delimiter = _header(head, encoding)
     if names:
-        return Dump(path, "CSV", tuple(names), match(dict.fromkeys(names, ""), where, leave_out))
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise InputError(f"{where}: has the column {twice[0]!r} twice")
+        columns = match(dict.fromkeys(names, ""), where, leave_out)
+        return Dump(path, "CSV", tuple(names), columns, delimiter, encoding, times)
     types = _native_columns(path)
     if not types:
         raise InputError(
             f"{where}: is neither CSV with a header line nor ClickHouse's Native format, or is cut off within its beginning. "
             "Unpack it if it is compressed; a dump is made with `SELECT * FROM cvat.events FORMAT CSVWithNames` (or Native)"
         )
+    if times != PIPELINE or encoding != UTF_8:
+        raise InputError(
+            f"{where}: is in ClickHouse's Native format, which has its times as numbers and its texts as they are: leave out "
+            "--time-format, --time-zone and --encoding"
+        )
     return Dump(path, "Native", tuple(types), match(types, where, leave_out))
 
 
-def _header(head: bytes) -> list[str]:
-    """Return the column names if `head` begins with a line of them, else nothing."""
-    line = head.split(b"\n", 1)[0].removeprefix(b"\xef\xbb\xbf")
-    try:
-        names = next(csv.reader([line.decode().rstrip("\r")]), [])
-    except (UnicodeDecodeError, csv.Error):
-        return []
-    return names if len(names) > 1 and all(name.isidentifier() for name in names) else []
+def _header(head: bytes, encoding: str) -> tuple[list[str], str]:
+    """Return the column names if `head` begins with a line of them, else none; and what stands between them."""
+    line = head.decode(encoding, "ignore").split("\n", 1)[0].removeprefix("\ufeff").rstrip("\r")
+    for delimiter in _DELIMITERS:
+        try:
+            names = next(csv.reader([line], delimiter=delimiter), [])
+        except csv.Error:
+            continue
+        if len(names) > 1 and all(name.isidentifier() for name in names):
+            return names, delimiter
+    return [], ","
 
 
 def _native_columns(path: Path) -> dict[str, str]:
@@ -165,9 +193,13 @@ def load(dump: Dump, client: Client, database: str, progress: Callable[[int], ob
     fields = ", ".join(f"`{name}` {COLUMNS[name]}" for name in dump.columns)
     engine = "ENGINE = MergeTree ORDER BY timestamp SETTINGS non_replicated_deduplication_window = 0"
     with explained(STORE):
-        client.command(f"CREATE TABLE IF NOT EXISTS {loading.sql_name} ({fields}, first_row UInt64) {engine}")
+        client.command(
+            f"CREATE TABLE IF NOT EXISTS {loading.sql_name} "
+            f"({fields}, first_row UInt64, row UInt64, wrong Array(Tuple(String, String))) {engine}"
+        )
         try:
             (_load_csv if dump.format == "CSV" else _load_native)(dump, loading, progress)
+            _refuse_wrong(dump, loading)
         except InputError:
             drop(loading)
             raise
@@ -183,46 +215,126 @@ def drop(table: Table) -> None:
     )
 
 
+def _refuse_wrong(dump: Dump, table: Table) -> None:
+    """Raise InputError for the first value of the dump that is none, if there is one."""
+    first = table.query(
+        f"SELECT row, wrong[1].1, wrong[1].2 FROM {table.sql_name} WHERE wrong != [] ORDER BY row LIMIT 1"
+    )
+    for row, ours, text in first:
+        rows = int(table.query(f"SELECT count() FROM {table.sql_name} WHERE wrong != []")[0][0])
+        more = f" So have {rows - 1} other rows something wrong." if rows > 1 else ""
+        place = f"line {_line_of(dump, int(row))}" if dump.format == "CSV" else f"row {row}"
+        raise InputError(
+            f"file {dump.path}: {place}, column {dump.columns[ours]}: {strict.explain(ours, text, dump.times)}.{more} Nothing has been imported"
+        )
+
+
+def _line_of(dump: Dump, row: int) -> int:
+    """Return the number of the line in which a row begins."""
+    number, quoted = 0, False
+    for line, text in enumerate(_lines(dump), 1):
+        if not quoted:
+            number += 1
+        if number == row + 1:  # the header is the first
+            return line
+        quoted ^= text.count(b'"') % 2 == 1
+    return number
+
+
+def _lines(dump: Dump) -> Iterator[bytes]:
+    """Yield the lines of a CSV file in UTF-8, the header first. Raises InputError where the file is not in its encoding."""
+    if dump.encoding == UTF_8:
+        with dump.path.open("rb") as file:
+            yield from file
+        return
+    number = 0
+    try:
+        with dump.path.open(encoding=dump.encoding, newline="\n") as text:
+            for number, line in enumerate(text, 1):  # noqa: B007 - for the message
+                yield line.encode()
+    except UnicodeError as error:
+        raise InputError(
+            f"file {dump.path}: line {number + 1} is not {dump.encoding} ({error.reason if isinstance(error, UnicodeDecodeError) else error}). "
+            "Say how the file is encoded with --encoding. Nothing has been imported"
+        ) from None
+
+
 def _load_csv(dump: Dump, table: Table, progress: Callable[[int], object]) -> None:
-    there = {int(row) for (row,) in table.query(f"SELECT DISTINCT first_row FROM {table.sql_name}")}
-    with dump.path.open("rb") as file:
-        progress(len(file.readline()))
-        for first_row, rows, block in _csv_chunks(file, dump):
-            if first_row not in there:
-                try:
-                    table.client.command(_insert(dump, table, first_row), data=block, settings=_CSV_SETTINGS)
-                except ClickHouseError as error:
-                    raise _damaged(dump, error, f"rows {first_row} to {first_row + rows - 1}") from None
-            progress(len(block))
+    present = {int(row) for (row,) in table.query(f"SELECT DISTINCT first_row FROM {table.sql_name}")}
+    lines = _lines(dump)
+    progress(len(next(lines)))
+    settings = _CSV_SETTINGS | {"format_csv_delimiter": _delimiter(dump)}
+    for first_row, rows, block in _csv_chunks(lines, dump):
+        if first_row not in present:
+            try:
+                data = _with_commas(block) if dump.delimiter == "\t" else block
+                table.client.command(_insert(dump, table, first_row), data=data, settings=settings)
+            except ClickHouseError as error:
+                raise _damaged(dump, error, f"rows {first_row} to {first_row + rows - 1}") from None
+        progress(len(block))
+
+
+def _delimiter(dump: Dump) -> str:
+    """Return what stands between values when ClickHouse reads them, whose CSV knows no tab."""
+    return "," if dump.delimiter == "\t" else dump.delimiter
+
+
+def _with_commas(block: bytes) -> bytes:
+    rows = csv.reader(io.StringIO(block.decode(errors="surrogateescape"), newline=""), delimiter="\t")
+    written = io.StringIO(newline="")
+    csv.writer(written).writerows(rows)
+    return written.getvalue().encode(errors="surrogateescape")
 
 
 def _insert(dump: Dump, table: Table, first_row: int) -> str:
     """Return the statement that inserts what follows it, columns matched by their names in the dump."""
     ours = {theirs: ours for ours, theirs in dump.columns.items()}
+    is_csv = dump.format == "CSV"
     structure = ", ".join(
-        f"`{name}` {_nullable(COLUMNS[ours[name]]) if name in ours else 'String'}"
-        for name in dump.found
-        if name in ours or dump.format == "CSV"
+        f"`{name}` {_read_as(ours[name], is_csv) if name in ours else 'String'}"
+        for name in dump.header
+        if name in ours or is_csv
     )
     names = ", ".join(f"`{name}`" for name in dump.columns)
-    values = ", ".join(f"`{name}`" for name in dump.columns.values())
+    values = [
+        strict.value(column, f"`{name}`", dump.times) if is_csv else f"`{name}`"
+        for column, name in dump.columns.items()
+    ]
+    checks = {
+        column: strict.problem(column, f"`{name}`", dump.times) if is_csv else strict.not_text(f"`{name}`")
+        for column, name in dump.columns.items()
+        if is_csv or "String" in COLUMNS[column]
+    }
+    wrong = ", ".join(
+        f"if({check}, [('{column}', ifNull(`{dump.columns[column]}`, ''))], [])"
+        for column, check in checks.items()
+    )
     return (
-        f"INSERT INTO {table.sql_name} ({names}, first_row) SELECT {values}, {first_row} "
+        f"INSERT INTO {table.sql_name} ({names}, first_row, row, wrong) SELECT {', '.join(values)}, {first_row}, "
+        f"{first_row} + rowNumberInAllBlocks(), arrayConcat(CAST([], 'Array(Tuple(String, String))'), {wrong}) "
         f"FROM input('{structure.replace("'", "''")}') FORMAT {dump.format}"
     )
 
 
-def _nullable(kind: str) -> str:
-    """Return the type that tells an absent value; one that must be there is refused when it is stored."""
-    return f"Nullable({kind})" if kind.startswith("DateTime64") else kind
+def _read_as(column: str, is_csv: bool) -> str:
+    """Return the type as which a column is read: in CSV numbers and times as texts, which are looked at first."""
+    return COLUMNS[column] if not is_csv or "String" in COLUMNS[column] else "Nullable(String)"
 
 
-def _csv_chunks(file: BinaryIO, dump: Dump) -> Iterator[tuple[int, int, bytes]]:
-    """Yield for each chunk of whole rows the number of its first row, of its rows, and its text."""
+def _csv_chunks(file: Iterator[bytes], dump: Dump) -> Iterator[tuple[int, int, bytes]]:
+    """Yield for each chunk of whole rows the number of its first row, of its rows, and its text. Empty lines at the end are none."""
     lines: list[bytes] = []
     first_row, rows, size = 1, 0, 0
     begin, row_size, quoted = 0, 0, False
+    blank = 0
     for line in file:
+        if not quoted and not line.strip(b"\r\n"):
+            blank += 1
+            continue
+        if blank:
+            raise InputError(
+                f"file {dump.path}: has an empty line before row {first_row + rows}. Nothing has been imported; remove it"
+            )
         if not quoted:
             begin, row_size = len(lines), 0
         lines.append(line)
@@ -247,8 +359,10 @@ def _csv_chunks(file: BinaryIO, dump: Dump) -> Iterator[tuple[int, int, bytes]]:
         raise _truncated(dump, first_row + rows)
     if lines:
         last = b"".join(lines[begin:])
-        fields = next(csv.reader(io.StringIO(last.decode(errors="replace"), newline="")), [])
-        if not last.endswith(b"\n") or len(fields) < len(dump.found):
+        fields = next(
+            csv.reader(io.StringIO(last.decode(errors="replace"), newline=""), delimiter=dump.delimiter), []
+        )
+        if not last.endswith(b"\n") or len(fields) < len(dump.header):
             raise _truncated(dump, first_row + rows - 1)
         yield first_row, rows, b"".join(lines)
 

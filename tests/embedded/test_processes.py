@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -35,3 +36,22 @@ def test_a_process_whose_first_thread_is_dead_runs_until_it_is_stopped(tmp_path:
     assert processes.pid("part") == pid, "the threads that are left hold its files and its port"
     assert processes.stop("part")
     assert processes.pid("part") is None
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_process_of_another_start_of_the_machine_is_somebody_else_s(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    processes = Processes(tmp_path)
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+    processes.ensure(Part("part", command, f"http://127.0.0.1:{port}/", "1"), timeout=PATIENCE)
+    pid = processes.pid("part")
+    note = tmp_path / "run" / "part.json"
+    mine = note.read_text()
+    try:
+        note.write_text(json.dumps(json.loads(mine) | {"boot": "00000000-0000-0000-0000-000000000000"}))
+        assert processes.pid("part") is None
+        assert not processes.stop("part"), "same id and same ticks, but it is not the one that was noted"
+        assert Path(f"/proc/{pid}").exists()
+    finally:
+        note.write_text(mine)
+        assert processes.stop("part")

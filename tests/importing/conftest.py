@@ -39,8 +39,7 @@ def run(access: Access, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
     """Return what runs a command on the store and returns its exit code and all it printed."""
 
     def run(*arguments: object) -> tuple[int, str]:
-        for module in ("import_", "stock"):
-            monkeypatch.setattr(f"scripts.{module}.reach", lambda *_: nullcontext(access))
+        monkeypatch.setattr("scripts.target.Target.reach", lambda target: nullcontext(access))
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception

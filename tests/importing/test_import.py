@@ -391,7 +391,7 @@ def cut_rows(text: bytes) -> bytes:
         (lambda text: text[:-2], "ends in the middle of row 300: the dump is truncated"),
         (cut_rows, "ends in the middle of row 300: the dump is truncated"),
         (lambda text: text + b'load:job,"', "ends in the middle of row 301: the dump is truncated"),
-        (lambda text: text.replace(b"+00:00,", b"x,", 1), "rows 1 to 300 cannot be read"),
+        (lambda text: text.replace(b"+00:00,", b"x,", 1), "column timestamp: '202"),
         (lambda text: text.replace(b"scope,", b"scop,", 1), "lacks the column scope; it has scop, obj_name"),
         (lambda text: text.replace(b",payload", b"", 1), "lacks the column payload"),
         (lambda text: text.split(b"\r\n", 1)[1], "is neither CSV with a header line nor"),
