@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from cvat_analytics.base.clickhouse_text import exception_text
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 
 STORE = "the stack's ClickHouse"
@@ -14,9 +14,7 @@ STORE = "the stack's ClickHouse"
 
 def error_text(error: Exception) -> str:
     """Return what an error says in one line, of ClickHouse's only what the server itself said."""
-    text = " ".join(str(error).split())
-    match = re.search(r"DB::\w*Exception: (.*?)(?: \(version | \(for url |: While executing |$)", text)
-    return (match[1] if match else text)[:300].rstrip(". ")
+    return exception_text(str(error))[:300].rstrip(". ")
 
 
 def _complaints() -> tuple[type[Exception], ...]:
