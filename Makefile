@@ -45,8 +45,8 @@ deploy: setup ## deploy to the hosts of the inventory (ARGS=--dry shows what wou
 test: setup .venv/.dev ## run every check and test, real hosts included
 	@tests/run $(ARGS)
 
-check: .venv/.dev ## formatting, lint, types
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && \
+check: .venv/.dev ## formatting, lint, types, dependencies
+	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/deptry . && $(BIN)/mypy && \
 	  $(BIN)/mypy --python-version 3.10 -p cvat_analytics.api -m cvat_analytics.credentials.users
 
 wheel: setup ## build the wheel into dist/
