@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import statistics
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.report import BenchmarkError
+from cvat_analytics.connect.http import http_client
 from tests.clickhouse import Store
 
 
@@ -55,7 +53,7 @@ class Engine:
     def ask(self, sql: str, *, user: str = "admin", **settings: object) -> Answer:
         """Return the answer to one statement. Raises BenchmarkError with ClickHouse's message."""
         context = self.store.context
-        options = {
+        options: dict[str, Any] = {
             "user": user,
             "password": context.secrets[f"clickhouse_{user}"],
             "database": context.settings.database,
@@ -63,16 +61,16 @@ class Engine:
             "wait_end_of_query": 1,
             **settings,
         }
-        url = f"http://127.0.0.1:{self.store.http_port}/?{urllib.parse.urlencode(options)}"
-        began = time.perf_counter()
-        try:
-            with urllib.request.urlopen(url, data=sql.encode(), timeout=900) as answer:
-                text = answer.read().decode()
-                seconds = time.perf_counter() - began
-                summary = json.loads(answer.headers.get("X-ClickHouse-Summary") or "{}")
-        except urllib.error.HTTPError as error:
-            raise BenchmarkError(f"{error.read().decode()[:500]}\n\n{sql[:2000]}") from None
-        return Answer(text, seconds, int(summary.get("read_rows", 0)), int(summary.get("read_bytes", 0)))
+        with http_client(f"http://127.0.0.1:{self.store.http_port}", timeout=900) as asking:
+            began = time.perf_counter()
+            answer = asking.post("/", params=options, content=sql)
+            seconds = time.perf_counter() - began
+        if answer.is_error:
+            raise BenchmarkError(f"{answer.text[:500]}\n\n{sql[:2000]}")
+        summary = json.loads(answer.headers.get("X-ClickHouse-Summary") or "{}")
+        return Answer(
+            answer.text, seconds, int(summary.get("read_rows", 0)), int(summary.get("read_bytes", 0))
+        )
 
     def value(self, sql: str) -> str:
         """Return the one value that a query finds."""

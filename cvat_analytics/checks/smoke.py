@@ -6,7 +6,6 @@ Most checks are cases (smoke_case.py). The rest asks the parts about themselves.
 from __future__ import annotations
 
 import csv
-import http.client
 import io
 import time
 import uuid
@@ -17,7 +16,6 @@ from typing import Any
 
 import httpx
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from grafana_client.client import GrafanaException
 
 from cvat_analytics import dashboards
 from cvat_analytics.base.errors import CvatAnalyticsError
@@ -26,16 +24,15 @@ from cvat_analytics.checks import smoke_case
 from cvat_analytics.checks.smoke_case import Skipped, component, read_cases
 from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.connect.clickhouse_errors import error_text
+from cvat_analytics.connect.http import http_client
 from cvat_analytics.credentials import users
-from cvat_analytics.dashboards.grafana import VIEWER
+from cvat_analytics.dashboards.grafana import VIEWER, complaint
 from cvat_analytics.store import migrations, rebuild
 
 _FAILURES = (
     CvatAnalyticsError,
     ClickHouseError,
-    GrafanaException,
     OSError,
-    http.client.HTTPException,
     httpx.HTTPError,
 )
 _EVENTS = "/api/events"
@@ -120,33 +117,42 @@ def _dashboards(access: Access) -> Iterator[Result]:
 
 def _grafana(access: Access) -> Iterator[Result]:
     """Ask Grafana for what it reads through its datasource, and whether it has the dashboards."""
-    grafana = access.grafana_api(timeout=30)
 
     def datasource() -> str:
         # its health is a ping, which comes back while each query is refused
         who = "Grafana"
-        if str(grafana.client.GET("/health").get("version", "")).endswith(VIEWER):
+        if str(_json(grafana.get("/api/health")).get("version", "")).endswith(VIEWER):
             who = "the embedded viewer, which stands in for Grafana, its plugin and the plugin's driver here,"
         events, seconds = _through_grafana(grafana)
         return f"{who} reads {events:.0f} events of the last hour through its datasource, in a query that may take {seconds:g} s"
 
     def provisioned() -> str:
-        present = {item["uid"] for item in grafana.search.search_dashboards(type_="dash-db")}
+        present = {item["uid"] for item in _json(grafana.get("/api/search", params={"type": "dash-db"}))}
         missing = [dashboard.title for dashboard in dashboards.load() if dashboard.uid not in present]
         if missing:
             raise CvatAnalyticsError(f"Grafana lacks the dashboards {', '.join(missing)}")
         return f"Grafana has all {len(dashboards.load())} dashboards"
 
-    yield _check(
-        "grafana-datasource",
-        "see Grafana's log, and whether the plugin is installed. Code 452: its driver asks for more than users.d allows; deploy again",
-        datasource,
-    )
-    yield _check("grafana-dashboards", "see Grafana's log for its provisioning", provisioned)
-    grafana.client.s.close()
+    with access.grafana_client(timeout=30) as grafana:
+        yield _check(
+            "grafana-datasource",
+            "see Grafana's log, and whether the plugin is installed. Code 452: its driver asks for more than users.d allows; deploy again",
+            datasource,
+        )
+        yield _check("grafana-dashboards", "see Grafana's log for its provisioning", provisioned)
 
 
-def _through_grafana(grafana: Any) -> tuple[float, float]:
+def _json(answer: httpx.Response, also: int = 200) -> Any:
+    """Return what Grafana has answered, with the status `also` too. Raises CvatAnalyticsError when that is a refusal, or not JSON."""
+    try:
+        if answer.is_success or answer.status_code == also:
+            return answer.json()
+    except ValueError:
+        pass
+    raise CvatAnalyticsError(f"Grafana answers {complaint(answer)}")
+
+
+def _through_grafana(grafana: httpx.Client) -> tuple[float, float]:
     """Return what a query that Grafana's backend runs has found: events, and how long it may take. Raises CvatAnalyticsError."""
     query = {
         "refId": "A",
@@ -159,13 +165,9 @@ def _through_grafana(grafana: Any) -> tuple[float, float]:
         "rawSql": "SELECT count() AS events, toFloat64(getSetting('max_execution_time')) AS seconds\n"
         "FROM events\nWHERE $__timeFilter_ms(timestamp)",
     }
-    try:
-        answer = grafana.client.POST("/ds/query", json={"queries": [query], "from": "now-1h", "to": "now"})
-    except GrafanaException as error:
-        # the reason is with the query, not with the request
-        answer = error.response if isinstance(error.response, dict) else {}
-        if "results" not in answer:
-            raise
+    response = grafana.post("/api/ds/query", json={"queries": [query], "from": "now-1h", "to": "now"})
+    # of a bad request the reason is with the query
+    answer = _json(response, also=400)
     result = answer.get("results", {}).get("A", {})
     if "error" in result:
         raise CvatAnalyticsError(f"Grafana's datasource refuses a query: {str(result['error'])[:300]}")
@@ -188,17 +190,17 @@ def _export(access: Access, marker: str) -> str:
     sent = [{"scope": "debug:info", "timestamp": now, "obj_id": number} for number in range(1, 4)]
     login = (users.ADMIN, access.secrets["events_api_admin"])
     conditions = {"request_id": marker}
-    with httpx.Client(base_url=endpoint.url, auth=login, timeout=15, trust_env=False) as client:
+    with http_client(endpoint.url, endpoint.tls(), timeout=15, login=login) as asking:
 
         def until(path: str, parameters: dict[str, str], done: Callable[[httpx.Response], bool]) -> None:
             end = time.monotonic() + 15
-            while not done(answer := client.get(path, params=parameters)):
+            while not done(answer := asking.get(path, params=parameters)):
                 if not answer.is_success or time.monotonic() > end:
                     raise CvatAnalyticsError(f"HTTP {answer.status_code} from {path}: {answer.text[:200]}")
                 time.sleep(0.2)
 
         begin = time.monotonic()
-        answer = client.post(
+        answer = asking.post(
             _EVENTS, json={"timestamp": now, "events": sent}, headers={"X-Request-Id": marker}
         )
         if answer.status_code != 201:
@@ -209,13 +211,13 @@ def _export(access: Access, marker: str) -> str:
             _EVENTS, conditions | {"format": "jsonl"}, lambda found: len(found.text.splitlines()) >= len(sent)
         )
         readable = time.monotonic() - begin
-        answer = client.get(_EVENTS, params=conditions)
+        answer = asking.get(_EVENTS, params=conditions)
         if answer.status_code != 202:
             raise CvatAnalyticsError(f"it makes no export: HTTP {answer.status_code} {answer.text[:200]}")
         query = {"query_id": answer.json()["query_id"]}
         until(_EVENTS, query, lambda found: found.status_code == 201)
-        file = client.get(_EVENTS, params=query | {"action": "download"}).raise_for_status().text
-        client.delete(f"/api/requests/{query['query_id']}")
+        file = asking.get(_EVENTS, params=query | {"action": "download"}).raise_for_status().text
+        asking.delete(f"/api/requests/{query['query_id']}")
     rows = [row["obj_id"] for row in csv.DictReader(io.StringIO(file, newline=""))]
     if sorted(rows) != ["1", "2", "3"]:
         raise CvatAnalyticsError(f"the export has not the three events that were sent, but {rows}")

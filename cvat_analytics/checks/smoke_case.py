@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.config.endpoints import Endpoint
 from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.http import http_client
 from cvat_analytics.pipeline import events
 
 CASES = Path(__file__).parent / "smoke_cases"
@@ -89,7 +90,7 @@ def _read_case(folder: Path) -> Case:
 def run(access: Access, case: Case, marker: str) -> str:
     """Carry out a case and return what was seen.
 
-    Raises CvatAnalyticsError, ClickHouseError or OSError when it fails, Skipped when the stack lacks the component.
+    Raises CvatAnalyticsError, ClickHouseError or httpx.HTTPError when it fails, Skipped when the stack lacks the component.
     """
     if case.request:
         return _request(access, case, case.request)
@@ -109,21 +110,17 @@ def component(access: Access, name: str) -> Endpoint:
 def _request(access: Access, case: Case, request: Request) -> str:
     endpoint = component(access, request.to)
     path = request.path.replace("GRAFANA", endpoint.settings.grafana_path, 1)
-    connection = endpoint.connection(case.timeout)
-    try:
-        connection.request("GET", path, headers=dict(request.headers))
-        answer = connection.getresponse()
-    finally:
-        connection.close()
-    location = answer.getheader("Location", "")
-    if answer.status not in request.status:
+    with http_client(endpoint.url, endpoint.tls(), timeout=case.timeout) as asking:
+        answer = asking.get(path, headers=request.headers)
+    location = answer.headers.get("Location", "")
+    if answer.status_code not in request.status:
         expected = " or ".join(map(str, request.status))
         raise CvatAnalyticsError(
-            f"{case.title}: not so, {path} was answered HTTP {answer.status} and not {expected}"
+            f"{case.title}: not so, {path} was answered HTTP {answer.status_code} and not {expected}"
         )
     if not location.startswith(request.location):
         raise CvatAnalyticsError(f"{case.title}: not so, {path} sends on to {location or 'nowhere'}")
-    return f"{case.title} (HTTP {answer.status})"
+    return f"{case.title} (HTTP {answer.status_code})"
 
 
 def _query(access: Access, case: Case, marker: str) -> str:
@@ -131,14 +128,16 @@ def _query(access: Access, case: Case, marker: str) -> str:
         text = case.events.replace("MARKER", marker).replace('"NOW"', f'"{time.time():.6f}"')
         vector = access.vector
         events.send(json.loads(text), *vector.address, login=access.vector_login, tls=vector.tls())
-    client = access.client(case.user)
-    client.database = access.database
+    clickhouse = access.client(case.user)
+    clickhouse.database = access.database
     deadline = time.monotonic() + case.timeout
     begin = time.monotonic()
     while True:
         rows: list[list[Any]] = []
         try:
-            rows = [list(row) for row in client.query(case.query, parameters={"marker": marker}).result_rows]
+            rows = [
+                list(row) for row in clickhouse.query(case.query, parameters={"marker": marker}).result_rows
+            ]
         except ClickHouseError as error:
             if case.expected_error and getattr(error, "name", None) == case.expected_error:
                 return case.title

@@ -6,7 +6,6 @@ This is the one place that knows which component listens where and which speaks 
 
 from __future__ import annotations
 
-import http.client
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,13 +85,6 @@ class Endpoint:
     def tls(self) -> ssl.SSLContext | None:
         """Return what a client checks its certificate with; None where it speaks no TLS. Raises InputError as Trust."""
         return self.trust.context() if self.trust else None
-
-    def connection(self, timeout: float) -> http.client.HTTPConnection:
-        """Return a connection for one thread, not opened yet. Raises InputError as Trust."""
-        context = self.tls()
-        if context is None:
-            return http.client.HTTPConnection(*self.address, timeout=timeout)
-        return http.client.HTTPSConnection(*self.address, timeout=timeout, context=context)
 
 
 def listening(component: str, settings: Settings) -> tuple[str, int]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.config.endpoints import Endpoint
+from cvat_analytics.connect.http import http_client
 
 if TYPE_CHECKING:
+    import httpx
     from clickhouse_connect.driver.client import Client
 
 # Every error is raised as well: without a handler of its own the driver's log goes onto standard error
@@ -63,17 +65,17 @@ class Access:
         # half a second of every command's start, for those that need it
         import clickhouse_connect
         from clickhouse_connect.driver.exceptions import ClickHouseError
+        from clickhouse_connect.driver.httputil import default_pool_manager, get_pool_manager
 
         endpoint = self.clickhouse_for(user)
         host, port = endpoint.address
-        tls: dict[str, Any] = {}
-        if endpoint.trust:
+        # the driver takes the environment's proxy unless it is given where its connections come from
+        connections = default_pool_manager()
+        if trust := endpoint.trust:
             # the name is that of the host behind a forwarded port
-            tls = {
-                "secure": True,
-                "ca_cert": str(endpoint.trust.authority),
-                "server_host_name": endpoint.trust.name,
-            }
+            connections = get_pool_manager(
+                ca_cert=str(trust.authority), server_hostname=trust.name, assert_hostname=trust.name
+            )
         try:
             return clickhouse_connect.get_client(
                 host=host,
@@ -84,7 +86,8 @@ class Access:
                 # each reader's limits are in its profile; the driver must not try to change them
                 autogenerate_session_id=False,
                 query_retries=0,
-                **tls,
+                secure=trust is not None,
+                pool_mgr=connections,
             )
         except (ClickHouseError, OSError) as error:
             reason = str(error).splitlines()[0][:200]
@@ -92,17 +95,11 @@ class Access:
                 f"ClickHouse at {host}:{port} cannot be reached as {user}: {reason}"
             ) from None
 
-    def grafana_api(self, timeout: float) -> Any:
-        """Return Grafana's client (grafana_client, which has no types), as the administrator; nothing has been asked yet."""
-        from grafana_client import GrafanaApi  # as above
-
-        # without the last slash the client would put /analyticsapi into its addresses
-        url = f"{self.grafana.url}{self.grafana.settings.grafana_path}/"
-        api = GrafanaApi.from_url(url, ("admin", self.secrets["grafana_admin"]), timeout=timeout)
-        if self.grafana.trust:
-            # its certificate is for loopback too, where a forwarded port is
-            api.client.verify = str(self.grafana.trust.authority)
-        return api
+    def grafana_client(self, timeout: float) -> httpx.Client:
+        """Return a client of Grafana, as the administrator; nothing has been asked yet."""
+        address = f"{self.grafana.url}{self.grafana.settings.grafana_path}"
+        login = ("admin", self.secrets["grafana_admin"])
+        return http_client(address, self.grafana.tls(), timeout=timeout, login=login)
 
 
 def pairs(client: Client, query: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from grafana_client.client import GrafanaException, GrafanaUnauthorizedError
+import httpx
 
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.connect.access import Access
@@ -39,9 +39,9 @@ class Grafana:
     def __init__(self, access: Access) -> None:
         """Log in as administrator. Raises UnreachableError when there is no Grafana, or it refuses the login."""
         self.address = f"{access.grafana.url}{access.grafana.settings.grafana_path}"
-        self._api: Any = access.grafana_api(_TIMEOUT)
+        self._access = access
         with self._errors("its version"):
-            version = str(self._api.client.GET("/health").get("version", ""))
+            version = str(self._ask("GET", "/api/health").get("version", ""))
         if version.endswith(VIEWER):
             raise UnreachableError(
                 f"there is no Grafana at {self.address}: this stack runs the viewer, which shows the dashboard files as "
@@ -51,10 +51,8 @@ class Grafana:
     def list(self) -> list[Found]:
         """Return all dashboards."""
         with self._errors("its dashboards"):
-            return [
-                Found(item["uid"], item["title"])
-                for item in self._api.search.search_dashboards(type_="dash-db", limit=5000)
-            ]
+            listed = self._ask("GET", "/api/search", params={"type": "dash-db", "limit": 5000})
+        return [Found(item["uid"], item["title"]) for item in listed]
 
     def read(self, uid: str) -> dict[str, Any] | None:
         """Return a dashboard in the classic JSON, or None when there is none.
@@ -63,20 +61,19 @@ class Grafana:
         """
         with self._errors(f"dashboard {uid}"):
             try:
-                return dict(self._api.dashboard.get_dashboard(uid)["dashboard"])
-            except GrafanaException as error:
-                if error.status_code == 404:
+                return dict(self._ask("GET", f"/api/dashboards/uid/{uid}")["dashboard"])
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code == 404:
                     return None
                 # Grafana 12 and later say so of what its newer editor has stored in its newer form
-                if error.status_code != 406:
+                if error.response.status_code != 406:
                     raise
             return self._converted(uid)
 
     def _converted(self, uid: str) -> dict[str, Any]:
         """Return a dashboard that is stored in the newer form, as Grafana itself converts it back."""
-        # the client's addresses end in /api; the newer API is beside it, in /apis
         # https://grafana.com/docs/grafana/latest/developer-resources/api-reference/http-api/apis/
-        offered = self._api.client.GET("s/dashboard.grafana.app")
+        offered = self._ask("GET", "/apis/dashboard.grafana.app")
         versions = {each["version"] for each in offered.get("versions", [])}
         version = next((each for each in _CLASSIC if each in versions), None)
         if version is None:
@@ -84,8 +81,8 @@ class Grafana:
                 f"Grafana cannot give dashboard {uid} in the classic form (it offers {', '.join(sorted(versions))}). "
                 "Export it by hand: Export, Export as JSON, model Classic"
             )
-        stored = self._api.client.GET(
-            f"s/dashboard.grafana.app/{version}/namespaces/default/dashboards/{uid}"
+        stored = self._ask(
+            "GET", f"/apis/dashboard.grafana.app/{version}/namespaces/default/dashboards/{uid}"
         )
         conversion = stored.get("status", {}).get("conversion", {})
         if conversion.get("failed"):
@@ -99,35 +96,48 @@ class Grafana:
         """Save a dashboard over whatever Grafana has of it. Raises CvatAnalyticsError when Grafana refuses."""
         with self._errors(f"saving dashboard {model['title']!r}"):
             folder = self._folder_of(str(model["uid"]))
-            self._api.dashboard.update_dashboard(
-                {"dashboard": dict(model), "folderUid": folder, "message": message, "overwrite": True}
-            )
+            body = {"dashboard": dict(model), "folderUid": folder, "message": message, "overwrite": True}
+            self._ask("POST", "/api/dashboards/db", json=body)
 
     def _folder_of(self, uid: str) -> str:
         """Return the uid of the folder that a dashboard is in; of a new one, that of our folder."""
         try:
-            return str(self._api.dashboard.get_dashboard(uid)["meta"].get("folderUid", ""))
-        except GrafanaException as error:
-            if error.status_code not in (404, 406):
+            return str(self._ask("GET", f"/api/dashboards/uid/{uid}")["meta"].get("folderUid", ""))
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code not in (404, 406):
                 raise
-        folders = {each["title"]: each["uid"] for each in self._api.folder.get_all_folders()}
-        return str(folders.get(FOLDER) or self._api.folder.create_folder(FOLDER)["uid"])
+        folders = {each["title"]: each["uid"] for each in self._ask("GET", "/api/folders")}
+        return str(folders.get(FOLDER) or self._ask("POST", "/api/folders", json={"title": FOLDER})["uid"])
+
+    def _ask(self, method: str, path: str, **more: Any) -> Any:
+        """Return the JSON of the answer to a request. Raises httpx.HTTPError, or ValueError when it is none."""
+        with self._access.grafana_client(_TIMEOUT) as client:
+            return client.request(method, path, **more).raise_for_status().json()
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
         try:
             yield
-        except GrafanaUnauthorizedError:
-            raise UnreachableError(
-                f"Grafana at {self.address} refuses the login of admin. If its password was changed in Grafana, put the new "
-                "one into the secrets file"
-            ) from None
-        except GrafanaException as error:
-            raise CvatAnalyticsError(f"Grafana, {what}: {_short(error)}") from None
-        except (OSError, ValueError) as error:
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code == 401:
+                raise UnreachableError(
+                    f"Grafana at {self.address} refuses the login of admin. If its password was changed in Grafana, put the new "
+                    "one into the secrets file"
+                ) from None
+            raise CvatAnalyticsError(f"Grafana, {what}: {complaint(error.response)}") from None
+        except (httpx.HTTPError, ValueError) as error:
             # ValueError: an answer that is not JSON, so somebody else's
             raise UnreachableError(f"Grafana at {self.address} cannot be reached: {_short(error)}") from None
 
 
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+def complaint(answer: httpx.Response) -> str:
+    """Return what Grafana says about a request that it refuses."""
+    try:
+        message = answer.json()["message"]
+    except (ValueError, LookupError, TypeError):
+        message = answer.text
+    return f"HTTP {answer.status_code} {_short(message)}".rstrip()
+
+
+def _short(text: object) -> str:
+    return " ".join(str(text).split())[:200]

@@ -8,13 +8,12 @@ import os
 import signal
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.base.files import write_atomically
+from cvat_analytics.connect.http import http_client
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,9 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=os.environ | part.environment,
+                # they talk to each other, and Vector would do that through the environment's proxy
+                env={name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+                | part.environment,
             )
         note = {
             "pid": process.pid,
@@ -149,8 +150,10 @@ def _started(pid: int) -> str | None:
 
 def is_ready(url: str) -> bool:
     """Return whether `url` answers with 200."""
+    import httpx
+
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own loopback addresses
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+        with http_client(url, timeout=2) as asking:
+            return asking.get(url).status_code == 200
+    except httpx.HTTPError:
         return False

@@ -140,7 +140,7 @@ def connect(url: str, user: str, password: str) -> Client:
             connect_timeout=10,
             autogenerate_session_id=False,
             query_retries=0,
-            # of its own: answers are read from here while another client's request is being written
+            # of its own: answers are read from here while another client's request is being written, and by no proxy
             pool_mgr=get_pool_manager(),
         )
     except (ClickHouseError, OSError) as error:

@@ -8,7 +8,6 @@ is not accepted any more once the files have been brought to the hosts.
 
 from __future__ import annotations
 
-import http.client
 import secrets as random
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.http import http_client
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.secrets import GONE, NEXT, PREVIOUS
 
@@ -113,13 +113,12 @@ class Rotation:
 
 def login(access: Access, user: str, password: str) -> int:
     """Return the HTTP status of ClickHouse's answer to that login, 0 when there is none."""
-    connection = access.clickhouse_for(user).connection(timeout=5)
+    import httpx
+
+    endpoint = access.clickhouse_for(user)
     try:
-        connection.request(
-            "GET", "/?query=SELECT%201", headers={"X-ClickHouse-User": user, "X-ClickHouse-Key": password}
-        )
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
+        with http_client(endpoint.url, endpoint.tls(), timeout=5) as asking:
+            login = {"X-ClickHouse-User": user, "X-ClickHouse-Key": password}
+            return asking.get("/", params={"query": "SELECT 1"}, headers=login).status_code
+    except httpx.HTTPError:
         return 0
-    finally:
-        connection.close()

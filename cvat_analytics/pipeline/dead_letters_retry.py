@@ -7,8 +7,6 @@ takes them together; an event that arrives twice is stored once.
 
 from __future__ import annotations
 
-import base64
-import http.client
 import json
 import time
 import uuid
@@ -17,10 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import httpx
+
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.base.timestamps import text
 from cvat_analytics.config import limits
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.connect.http import http_client
 from cvat_analytics.pipeline.dead_letters import ID, MARK, SAME, Choice, DeadLetters
 from cvat_analytics.pipeline.originals import MissingOriginal
 
@@ -208,42 +209,31 @@ class Retry:
             list(pool.map(self._send_in_turn, groups))
 
     def _send_in_turn(self, bodies: Sequence[bytes]) -> None:
-        vector = self._letters.access.vector
-        headers = {"Content-Type": "application/json"} | self._authorization()
-        connection = vector.connection(timeout=60)
+        vector, login = self._letters.access.vector, self._letters.access.vector_login
         try:
-            for body in bodies:
-                status = _post(connection, body, headers)
-                if not 200 <= status < 300:
-                    raise CvatAnalyticsError(
-                        f"Vector at {vector.url} answered HTTP {status} to a dead letter of {len(body)} bytes. Nothing of this part is "
-                        "removed; see Vector's log, then run the same command again"
-                    )
-        except (OSError, http.client.HTTPException) as error:
+            with http_client(vector.url, vector.tls(), timeout=60, login=login) as sending:
+                for body in bodies:
+                    status = _post(sending, body)
+                    if not 200 <= status < 300:
+                        raise CvatAnalyticsError(
+                            f"Vector at {vector.url} answered HTTP {status} to a dead letter of {len(body)} bytes. Nothing of this part is "
+                            "removed; see Vector's log, then run the same command again"
+                        )
+        except httpx.HTTPError as error:
             raise UnreachableError(
                 f"Vector at {vector.url} cannot be reached ({error}). Nothing of this part is removed; run the same command again"
             ) from None
-        finally:
-            connection.close()
-
-    def _authorization(self) -> dict[str, str]:
-        login = self._letters.access.vector_login
-        if login is None:
-            return {}
-        return {"Authorization": f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"}
 
 
-def _post(connection: http.client.HTTPConnection, body: bytes, headers: dict[str, str]) -> int:
+def _post(sending: httpx.Client, body: bytes) -> int:
     """Return the status of the answer, after some attempts when Vector has no room for now (429, 503)."""
     for attempt in range(_ATTEMPTS):
-        connection.request("POST", "/", body, headers)
-        response = connection.getresponse()
-        response.read()
-        if response.status not in (429, 503):
+        response = sending.post("/", content=body, headers={"Content-Type": "application/json"})
+        if response.status_code not in (429, 503):
             break
         if attempt < _ATTEMPTS - 1:
             time.sleep(0.25 * 2**attempt)
-    return response.status
+    return response.status_code
 
 
 def _is_large(body: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""CVAT's events as CVAT sends them, with CVAT's own client. For the smoke test, the demo and the tests."""
+"""CVAT's events as CVAT sends them. For the smoke test, the demo and the tests."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from itertools import batched
 from typing import Any
 
 import httpx
-import requests
-from logstash_async.transport import HttpTransport
 
 from cvat_analytics.base.errors import UnreachableError
+from cvat_analytics.config.endpoints import url
+from cvat_analytics.connect.http import http_client
 
 Event = dict[str, Any]
 """One event, with the names and the types that it has on the wire."""
@@ -33,25 +33,21 @@ def send(
 ) -> None:
     """Send `events` to Vector at `host` and `port` in requests of up to `batch_size`, as a CVAT server does.
 
-    `login` and `tls` are for a Vector that takes nothing else. CVAT's client cannot be told how to check a certificate, so
-    that through TLS another one sends the same.
+    `login` and `tls` are for a Vector that takes nothing else.
 
     Raises UnreachableError when Vector cannot be reached or does not accept a request; what was sent before is stored.
     """
-    username, password = login or (None, None)
-    transport = HttpTransport(
-        host, port, timeout=timeout, ssl_enable=False, username=username, password=password
-    )
-    for batch in batched(events, batch_size):
-        try:
-            if tls:
-                with httpx.Client(verify=tls, timeout=timeout, auth=login, trust_env=False) as client:
-                    client.post(f"https://{host}:{port}/", json=list(batch)).raise_for_status()
-            else:
-                transport.send([json.dumps(event) for event in batch])
-        except (requests.RequestException, httpx.HTTPError) as error:
-            response = getattr(error, "response", None)
-            reason = type(error).__name__ if response is None else f"it answered HTTP {response.status_code}"
-            raise UnreachableError(
-                f"Vector at http{'s' if tls else ''}://{host}:{port} did not accept events ({reason}): see whether it runs and what it logs"
-            ) from None
+    address = url(host, port, tls=tls is not None)
+    with http_client(address, tls, timeout=timeout, login=login) as sending:
+        for batch in batched(events, batch_size):
+            try:
+                answer = sending.post(
+                    "/", content=json.dumps(batch), headers={"Content-Type": "application/json"}
+                )
+                reason = "" if answer.is_success else f"it answered HTTP {answer.status_code}"
+            except httpx.HTTPError as error:
+                reason = type(error).__name__
+            if reason:
+                raise UnreachableError(
+                    f"Vector at {address} did not accept events ({reason}): see whether it runs and what it logs"
+                )

@@ -8,13 +8,12 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-import urllib.error
-import urllib.request
 import zipfile
 from pathlib import Path
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import cache_directory
+from cvat_analytics.base.tls_context import system_and_public
 from cvat_analytics.config import package_source
 from cvat_analytics.config.settings import Settings
 
@@ -66,17 +65,28 @@ def _fetch(settings: Settings, architecture: str, expected: str) -> tuple[bytes,
     vendor = _VENDOR_URL.format(name=NAME, version=settings.grafana_plugin_version, architecture=architecture)
     is_vendor = package_source.kind(settings) == "vendor"
     url = vendor if is_vendor else f"{settings.package_source.rstrip('/')}/{name}"
-    try:
-        with urllib.request.urlopen(url, timeout=120) as answer:  # noqa: S310 - https from here, or the operator's mirror
-            content: bytes = answer.read()
-    except (urllib.error.URLError, OSError) as error:
-        raise InputError(
-            f"plugin {url}: cannot be fetched ({getattr(error, 'reason', error)}). Fetch it elsewhere and put it at {cached}"
-        ) from None
+    content = _downloaded(url, cached)
     if hashlib.sha256(content).hexdigest() == expected:
         cached.parent.mkdir(parents=True, exist_ok=True)
         cached.write_bytes(content)
     return content, url
+
+
+def _downloaded(url: str, otherwise: Path) -> bytes:
+    """Return what is at `url`, which lies outside: here the environment's proxy is the way. Raises InputError."""
+    import httpx
+
+    try:
+        answer = httpx.get(url, timeout=120, follow_redirects=True, verify=system_and_public())
+        return answer.raise_for_status().content
+    except httpx.HTTPStatusError as error:
+        reason = f"HTTP {error.response.status_code} {error.response.reason_phrase}"
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, ImportError) as error:
+        # the last two: a proxy's address that is none, and one by SOCKS, for which more would have to be installed
+        reason = str(error) or type(error).__name__
+    raise InputError(
+        f"plugin {url}: cannot be fetched ({reason}). Fetch it elsewhere and put it at {otherwise}"
+    )
 
 
 def _repack(content: bytes, origin: str) -> bytes:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from cvat_analytics.base.errors import InputError, UnreachableError
@@ -16,6 +16,7 @@ from cvat_analytics.config.endpoints import Endpoint, Trust
 from cvat_analytics.config.validation import validate
 from cvat_analytics.connect import remote
 from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.http import http_client
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.pipeline import events
@@ -133,12 +134,9 @@ def test_what_is_set_on_the_clickhouse_host_says_nothing_of_the_others(
 
 def asked(host: str, port: int, trust: Trust) -> int:
     """Return the status of an answer."""
-    connection = Endpoint(host, port, validate({}, where="test"), trust).connection(timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status
-    finally:
-        connection.close()
+    endpoint = Endpoint(host, port, validate({}, where="test"), trust)
+    with http_client(endpoint.url, endpoint.tls(), timeout=5) as asking:
+        return asking.get("/").status_code
 
 
 def test_a_certificate_is_checked_for_its_host_though_it_is_reached_through_a_forwarded_port(
@@ -150,7 +148,7 @@ def test_a_certificate_is_checked_for_its_host_though_it_is_reached_through_a_fo
         assert asked(host, port, Trust(authority.certificate_file, "vector.example.org")) == 200
     with (
         listening_with(tmp_path / "vector.pem") as (host, port, _),
-        pytest.raises(ssl.SSLCertVerificationError, match="Hostname mismatch"),
+        pytest.raises(httpx.ConnectError, match="Hostname mismatch"),
     ):
         asked(host, port, Trust(authority.certificate_file, "grafana.example.org"))
 
@@ -162,7 +160,7 @@ def test_a_certificate_of_another_authority_is_refused(tmp_path: Path) -> None:
     ours.make()
     with (
         listening_with(tmp_path / "other" / "vector.pem") as (host, port, _),
-        pytest.raises(ssl.SSLCertVerificationError),
+        pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),
     ):
         asked(host, port, Trust(ours.certificate_file, "vector.example.org"))
     missing = Trust(tmp_path / "certificates" / "ca.pem", "vector.example.org")
@@ -182,7 +180,7 @@ def test_a_given_certificate_is_trusted_by_itself_and_not_what_its_issuer_has_si
         assert asked(host, port, Trust(chain)) == 200
     with (
         listening_with(tmp_path / "other.pem") as (host, port, _),
-        pytest.raises(ssl.SSLCertVerificationError),
+        pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),
     ):
         asked(host, port, Trust(chain))
 

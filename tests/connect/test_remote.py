@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.connect import remote
+from cvat_analytics.connect.http import http_client
 from cvat_analytics.credentials import secrets
 from scripts.cli import main
 from tests.serving import QuietServer, served
@@ -148,10 +149,8 @@ def test_each_host_is_reached_with_what_runs_on_it(server: SSHServer, tmp_path: 
             assert again.vector.address != access.vector.address
             assert (again.clickhouse, again.grafana) == (access.clickhouse, access.grafana)
             before = server.forwarded, other.forwarded
-            connection = again.vector.connection(10)
-            connection.request("GET", "/")
-            assert connection.getresponse().status == 200
-            connection.close()
+            with http_client(again.vector.url, timeout=10) as asking:
+                assert asking.get("/").status_code == 200
             assert (server.forwarded, other.forwarded) == (before[0] + 1, before[1])
 
 

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.checks import flow
 from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.http import http_client
 from cvat_analytics.connect.shell import Shell
 from cvat_analytics.embedded import stack
 from cvat_analytics.operate.buffers import Buffers, Kept, Place
@@ -64,10 +65,8 @@ def letters(access: Access) -> int:
 
 
 def post(access: Access, body: bytes) -> None:
-    connection = access.vector.connection(10)
-    connection.request("POST", "/", body)
-    assert connection.getresponse().status == 200
-    connection.close()
+    with http_client(access.vector.url, timeout=10) as sending:
+        assert sending.post("/", content=body).status_code == 200
 
 
 def refusals(running: stack.Stack) -> dict[str, Any]:

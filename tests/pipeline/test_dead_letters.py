@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.http import http_client
 from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import dead_letters_retry
 from cvat_analytics.pipeline.dead_letters import MARK, Choice, DeadLetters
@@ -260,10 +261,9 @@ def large(number: int, moment: str) -> bytes:
 
 
 def send(access: Access, body: bytes) -> None:
-    connection = access.vector.connection(timeout=PATIENCE)
-    connection.request("POST", "/", body, {"Content-Type": "application/json"})
-    assert connection.getresponse().status == 200
-    connection.close()
+    with http_client(access.vector.url, timeout=PATIENCE) as sending:
+        headers = {"Content-Type": "application/json"}
+        assert sending.post("/", content=body, headers=headers).status_code == 200
 
 
 def wait_for_letters(running: stack.Stack, count: int) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import tarfile
 import zipfile
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.config.validation import validate
 from cvat_analytics.rendering import plugin
+from tests.serving import QuietServer, served
 
 
 def archive(**files: str) -> bytes:
@@ -83,3 +85,46 @@ def test_the_cache_spares_the_download_and_a_source_that_is_away_is_named(
     cached.parent.mkdir()
     cached.write_bytes(CONTENT)
     assert "plugin.json" in members(plugin.archive(settings, "amd64"))
+
+
+def test_what_comes_from_outside_comes_through_the_environment_s_proxy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.server.asked.append(self.path)  # type: ignore[attr-defined]
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(CONTENT)
+
+        def log_message(self, format: str, *arguments: object) -> None: ...
+
+    key = tmp_path / "key.asc"
+    key.write_text("-----BEGIN PGP PUBLIC KEY BLOCK-----")
+    settings = validate(
+        {
+            "package_source": "http://mirror.invalid/apt",
+            "package_signing_key": str(key),
+            "grafana_plugin_sha256": {"amd64": hashlib.sha256(CONTENT).hexdigest()},
+        },
+        where="test",
+    )
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with served(QuietServer(("127.0.0.1", 0), Proxy)) as proxy:
+        proxy.asked = asked = list[str]()  # type: ignore[attr-defined]
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.server_port}")
+        assert "plugin.json" in members(plugin.archive(settings, "amd64"))
+    assert asked == [f"http://mirror.invalid/apt/{plugin.file_name(settings, 'amd64')}"]
+
+
+def test_a_proxy_that_cannot_be_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for address, reason in (
+        ("socks5://127.0.0.1:1", "SOCKS proxy"),
+        ("nothing://127.0.0.1:1", "Unknown scheme"),
+    ):
+        monkeypatch.setenv("all_proxy", address)
+        with pytest.raises(InputError, match=rf"cannot be fetched \(.*{reason}.*put it at"):
+            plugin.archive(validate({}, where="test"), "amd64")

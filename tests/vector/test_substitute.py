@@ -273,6 +273,6 @@ def test_check_exits_0_or_78(vector: Substitute, tmp_path: Path) -> None:
 
 def test_sending_to_nobody_is_one_message() -> None:
     with pytest.raises(
-        UnreachableError, match=r"Vector at http://127.0.0.1:1 did not accept events \(ConnectionError\)"
+        UnreachableError, match=r"Vector at http://127.0.0.1:1 did not accept events \(ConnectError\)"
     ):
         events.send([event("x")], "127.0.0.1", 1)

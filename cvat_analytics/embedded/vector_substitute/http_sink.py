@@ -1,4 +1,7 @@
-"""The `http` sink: takes lines from a buffer and posts them in batches until they are taken."""
+"""The `http` sink: takes lines from a buffer and posts them in batches until they are taken.
+
+By http.client, as a stop must be able to break the connection off from another thread.
+"""
 
 from __future__ import annotations
 

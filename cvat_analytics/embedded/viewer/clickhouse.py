@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import http.client
 import json
 import ssl
 from collections.abc import Sequence
@@ -11,9 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any, Literal
-from urllib.parse import urlencode
+
+import httpx
 
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.config.endpoints import url
+from cvat_analytics.connect.http import http_client
 from cvat_analytics.embedded.viewer.config import Datasource
 
 _AT_ONCE = 8
@@ -52,37 +53,22 @@ class ClickHouse:
         rows = [[_value(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in data["data"]]
         return Result([column["name"] for column in data["meta"]], kinds, rows)
 
-    def _connection(self) -> http.client.HTTPConnection:
-        source = self.datasource
-        if source.authority is None:
-            return http.client.HTTPConnection(source.host, self.http_port, timeout=self.timeout)
-        tls_context = ssl.create_default_context(cadata=source.authority)
-        return http.client.HTTPSConnection(
-            source.host, self.http_port, timeout=self.timeout, context=tls_context
-        )
-
     def _post(self, sql: str) -> str:
         source = self.datasource
-        login = base64.b64encode(f"{source.username}:{source.password}".encode()).decode()
-        connection = self._connection()
+        tls = ssl.create_default_context(cadata=source.authority) if source.authority else None
+        address = url(source.host, self.http_port, tls=tls is not None)
+        login = (source.username, source.password)
         try:
-            connection.request(
-                "POST",
-                "/?" + urlencode({"database": source.database, "default_format": "JSONCompact"}),
-                body=sql.encode(),
-                headers={"Authorization": f"Basic {login}"},
-            )
-            answer = connection.getresponse()
-            text = answer.read().decode(errors="replace")
-        except (OSError, http.client.HTTPException) as error:
+            with http_client(address, tls, timeout=self.timeout, login=login) as asking:
+                parameters = {"database": source.database, "default_format": "JSONCompact"}
+                answer = asking.post("/", params=parameters, content=sql)
+        except httpx.HTTPError as error:
             raise UnreachableError(
                 f"ClickHouse at {source.host}:{self.http_port} does not answer ({error}): check that it runs"
             ) from None
-        finally:
-            connection.close()
-        if answer.status != 200:
-            raise QueryError(text.strip())
-        return text
+        if answer.status_code != 200:
+            raise QueryError(answer.text.strip())
+        return answer.text
 
 
 def _kind(type_: str) -> Kind:
