@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo deploy test check wheel bench faults docs screenshots lock
+.PHONY: help setup demo deploy test check format wheel bench faults docs screenshots lock
 SHELL := /bin/bash
 
 # A certain Python, 3.12 or newer; without it the first that is found, or one that uv brings.
@@ -42,12 +42,19 @@ demo: setup ## start the embedded stack with a team at work in it, show where to
 deploy: setup ## deploy to the hosts of the inventory (ARGS=--dry shows what would change)
 	@$(BIN)/cvat-analytics deploy --inventory $(INVENTORY) $(ARGS)
 
-test: setup .venv/.dev ## run every check and test, real hosts included
+# What checks the JavaScript; the product's own packages have the types of the charts.
+lint/node_modules/.ready: lint/package-lock.json requirements-node.lock | .venv/bin/uv
+	@scripts/set-up lint
+	@touch $@
+
+test: setup .venv/.dev lint/node_modules/.ready ## run every check and test, real hosts included
 	@tests/run $(ARGS)
 
-check: .venv/.dev ## formatting, lint, types, dependencies
-	@$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/deptry . && $(BIN)/mypy && \
-	  $(BIN)/mypy --python-version 3.10 -p cvat_analytics.api -m cvat_analytics.credentials.users
+check: .venv/.dev node_modules/.ready lint/node_modules/.ready ## formatting, lint, types, dependencies of everything
+	@lint/run check
+
+format: .venv/.dev lint/node_modules/.ready ## write Python, JavaScript, SQL, VRL and templates as they are to be
+	@lint/run format
 
 wheel: setup ## build the wheel into dist/
 	@$(UV) build -q --wheel --no-build-isolation -p $(BIN)/python -o dist .

@@ -80,3 +80,20 @@ def test_where_uv_cannot_bring_a_python_the_way_out_is_said(project: Path) -> No
     assert done.stderr.splitlines()[-1] == (
         "uv could not fetch Python 3.12. Install Python 3.12 or newer, and run make PYTHON=/path/to/it"
     )
+
+
+@pytest.mark.parametrize(
+    ("what", "where", "without"), [("npm", ".", " --omit=optional"), ("lint", "lint", "")]
+)
+def test_the_tools_for_javascript_are_no_packages_of_the_product(
+    project: Path, what: str, where: str, without: str
+) -> None:
+    program(project, "npm", 'echo "$@"')
+    program(
+        project, "clickhouse", "exit 0"
+    )  # then the engine is not needed; the tools' own programs are optional packages too
+    done = run(project, what)
+    assert (done.returncode, done.stdout) == (
+        0,
+        f"ci --prefix {where} --silent --no-audit --no-fund --ignore-scripts{without}\n",
+    )

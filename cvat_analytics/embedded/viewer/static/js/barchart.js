@@ -1,5 +1,5 @@
 // Draws a `barchart` panel: one group of bars for each row, standing or lying.
-import { GRID, chartIn, nameAxis, tipContent, tooltip, valueAxis } from './chart.js';
+import { chartIn, GRID, nameAxis, tipContent, tooltip, valueAxis } from './chart.js';
 import { seriesColor, style } from './colors.js';
 import { h } from './dom.js';
 import { fieldsOf, valueText } from './fields.js';
@@ -7,7 +7,7 @@ import { legend } from './legend.js';
 import { dataLinks } from './links.js';
 import { formatValue } from './units.js';
 
-/** Draw `data` into `body`. Return false when there is nothing to draw, else how to end the drawing. */
+/** @type {Draw} */
 export function barchart(body, panel, data, context) {
   const [frame] = fieldsOf(data.frames, panel.fieldConfig, context);
   const {
@@ -21,9 +21,10 @@ export function barchart(body, panel, data, context) {
     frame?.find((field) => field.display === xField) ?? frame?.find((field) => field.kind !== 'number');
   const series = (frame ?? [])
     .filter((field) => field.kind === 'number' && field !== names)
-    .map((field, index) => ({ field, color: seriesColor(field, index) }));
+    .map((field, index) => ({ field, color: seriesColor(field, index) ?? '' }));
   if (!names?.values.length || !series.length) return false;
-  const hidden = (context.memory.hidden ??= new Set());
+  context.memory.hidden ??= new Set();
+  const { hidden } = context.memory;
   const lying =
     orientation === 'horizontal' || (orientation === 'auto' && body.clientHeight > body.clientWidth);
   const { unit, decimals, min, max } = series[0].field.config;
@@ -35,6 +36,7 @@ export function barchart(body, panel, data, context) {
     splitNumber: lying ? 5 : 4,
   });
   const categories = nameAxis(labels, { inverse: lying, axisLabel: lying ? { interval: 0 } : {} });
+  /** @type {() => import('echarts').BarSeriesOption[]} */
   const bars = () =>
     series.map(({ field, color }) => ({
       type: 'bar',
@@ -50,13 +52,13 @@ export function barchart(body, panel, data, context) {
           (showValue === 'auto' && labels.length * series.length <= 24 && stacking !== 'normal'),
         position: stacking === 'normal' ? 'inside' : lying ? 'right' : 'top',
         color: style('--text'),
-        formatter: (point) => valueText(field, point.value, context),
+        formatter: (/** @type {any} */ point) => valueText(field, point.value, context),
       },
       itemStyle: { opacity: Math.max(field.config.custom.fillOpacity ?? 80, 30) / 100 },
     }));
   const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: chart` });
   body.append(box);
-  const tip = (points) =>
+  const tip = (/** @type {any[]} */ points) =>
     tipContent(
       points[0].name,
       points.map((point) => [
@@ -72,18 +74,18 @@ export function barchart(body, panel, data, context) {
     series: bars(),
     tooltip: { ...tooltip(tip), axisPointer: { type: 'shadow' } },
   });
-  running.chart.on('click', ({ seriesIndex, dataIndex }) => {
+  running.chart.on('click', (/** @type {any} */ { seriesIndex, dataIndex }) => {
     const [link] = dataLinks(series[seriesIndex].field, dataIndex, frame, context);
     if (link) location.assign(link.href);
   });
   if (legendOptions?.showLegend ?? series.length > 1) {
-    let key;
+    let key = h('div');
     const draw = () => {
       const drawn = legend(series, legendOptions ?? {}, hidden, context, () => {
         running.chart.setOption({ series: bars() });
         draw();
       });
-      key?.replaceWith(drawn);
+      key.replaceWith(drawn);
       key = drawn;
     };
     draw();

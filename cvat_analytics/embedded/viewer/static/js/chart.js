@@ -1,10 +1,14 @@
 // What all charts have in common: the ECharts instance in its box, colours of the page, axes, and the tooltip's content.
 import { style } from './colors.js';
 import { h } from './dom.js';
-import { fromWall, toWall, formatTime } from './time.js';
+import { formatTime, fromWall, toWall } from './time.js';
 
-/** Return a chart in `box` that keeps the box's size. Canvas, because its SVG would need style attributes, which the page forbids. */
+/**
+ * Return a chart in `box` that keeps the box's size. Canvas, because its SVG would need style attributes, which the page forbids.
+ * @type {(box: HTMLElement, option: ChartOption, resized?: (chart: Chart) => void) => { chart: Chart, end: End }}
+ */
 export function chartIn(box, option, resized = () => {}) {
+  if (!window.echarts) throw new Error('the charts are not installed');
   const chart = window.echarts.init(box, null, { renderer: 'canvas' });
   chart.setOption({
     animation: false,
@@ -28,7 +32,10 @@ export function chartIn(box, option, resized = () => {}) {
 
 export const GRID = { left: 6, right: 14, top: 14, bottom: 4 };
 
-/** Return an axis of values whose labels `text` writes. */
+/**
+ * Return an axis of values whose labels `text` writes.
+ * @type {(text: (value: number) => string, extra?: object) => Axis}
+ */
 export function valueAxis(text, extra = {}) {
   return {
     type: 'value',
@@ -42,7 +49,10 @@ export function valueAxis(text, extra = {}) {
   };
 }
 
-/** Return an axis of names. */
+/**
+ * Return an axis of names.
+ * @type {(names: string[], extra?: { axisLabel?: object, [name: string]: unknown }) => Axis}
+ */
 export function nameAxis(names, extra = {}) {
   return {
     type: 'category',
@@ -60,7 +70,10 @@ export function nameAxis(names, extra = {}) {
   };
 }
 
-/** Return the time axis for the page's range, in its time zone. ECharts knows UTC only, so times are put where UTC shows the zone's clock. */
+/**
+ * Return the time axis for the page's range, in its time zone. ECharts knows UTC only, so times are put where UTC shows the zone's clock.
+ * @type {(state: State) => Axis}
+ */
 export function timeAxis({ start, end, zone }) {
   const formatter = {
     year: '{yyyy}',
@@ -83,7 +96,10 @@ export function timeAxis({ start, end, zone }) {
   };
 }
 
-/** Return the options of a tooltip whose content is made of elements: text from events never becomes markup. */
+/**
+ * Return the options of a tooltip whose content is made of elements: text from events never becomes markup.
+ * @type {(content: (points: any) => HTMLElement | undefined, trigger?: 'axis' | 'item') => object}
+ */
 export function tooltip(content, trigger = 'axis') {
   return {
     trigger,
@@ -97,9 +113,12 @@ export function tooltip(content, trigger = 'axis') {
   };
 }
 
-/** Return a tooltip's content: a title, lines of [colour, name, value], and notes. */
+/**
+ * Return a tooltip's content: a title, lines of [colour, name, value], and notes.
+ * @type {(title: string, lines: [string, string, string][], notes?: string[]) => HTMLElement}
+ */
 export function tipContent(title, lines, notes = []) {
-  const row = ([background, name, value]) => {
+  const row = (/** @type {[string, string, string]} */ [background, name, value]) => {
     const mark = h('span', { class: 'mark' });
     mark.style.background = background;
     return h('tr', {}, h('td', {}, mark, name), h('td', { class: 'number' }, value));
@@ -113,13 +132,17 @@ export function tipContent(title, lines, notes = []) {
   );
 }
 
-/** Let the visitor choose a time range by dragging over a chart. */
+/**
+ * Let the visitor choose a time range by dragging over a chart.
+ * @type {(chart: Chart, state: State) => void}
+ */
 export function dragToZoom(chart, state) {
   const box = chart.getDom();
-  let from;
+  let from = 0;
+  /** @type {HTMLElement | undefined} */
   let mark;
-  const span = (x) => [Math.min(from, x), Math.max(from, x)];
-  const move = (event) => {
+  const span = (/** @type {number} */ x) => [Math.min(from, x), Math.max(from, x)];
+  const move = (/** @type {PointerEvent} */ event) => {
     const [left, right] = span(
       Math.max(0, Math.min(event.clientX - box.getBoundingClientRect().left, chart.getWidth())),
     );
@@ -127,7 +150,7 @@ export function dragToZoom(chart, state) {
     mark.style.left = `${left}px`;
     mark.style.width = `${right - left}px`;
   };
-  const end = (event) => {
+  const end = (/** @type {PointerEvent} */ event) => {
     removeEventListener('pointermove', move);
     mark?.remove();
     mark = undefined;
@@ -147,6 +170,9 @@ export function dragToZoom(chart, state) {
   });
 }
 
-/** Return a time in the page's zone, as short as its precision allows. */
+/**
+ * Return a time in the page's zone, as short as its precision allows.
+ * @type {(ms: number, zone: string) => string}
+ */
 export const shortTime = (ms, zone) =>
   formatTime(ms, zone, ms % 60000 ? 'YYYY-MM-DD HH:mm:ss' : 'YYYY-MM-DD HH:mm');

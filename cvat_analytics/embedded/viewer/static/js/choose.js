@@ -4,8 +4,10 @@ import { h, popup } from './dom.js';
 const MOST = 500;
 
 /**
- * Open a list at `anchor`. `options` are {value, text}; `chosen` is a Set of values, empty for all of them.
- * `multi`: several may be chosen. `done` gets the new Set when the list closes with another choice.
+ * Open a list at `anchor`. `chosen` are values of `options`, none for all of them; `multi`: several may be chosen.
+ * `done` gets the new ones when the list closes with another choice.
+ * @param {HTMLElement} anchor
+ * @param {{ label: string, options: Choice[], chosen: Set<string>, multi?: boolean, all?: boolean, note?: string, done: (chosen: Set<string>) => void }} about
  */
 export function choose(anchor, { label, options, chosen, multi = true, all = true, note, done }) {
   const selected = new Set(chosen);
@@ -23,7 +25,7 @@ export function choose(anchor, { label, options, chosen, multi = true, all = tru
       words.every((word) => `${text} ${value}`.toLowerCase().includes(word)),
     );
   };
-  const pick = (value) => {
+  const pick = (/** @type {string} */ value) => {
     if (!multi) {
       selected.clear();
       selected.add(value);
@@ -35,7 +37,7 @@ export function choose(anchor, { label, options, chosen, multi = true, all = tru
     const [found] = matching();
     if (found) pick(found.value);
   };
-  const line = ({ value, text }) =>
+  const line = (/** @type {Choice} */ { value, text }) =>
     h(
       'label',
       { title: text },
@@ -74,7 +76,7 @@ export function choose(anchor, { label, options, chosen, multi = true, all = tru
         ...found.slice(0, MOST).map(line),
         rest,
         !found.length && h('p', { class: 'quiet' }, options.length ? 'Nothing has this name.' : note),
-      ].filter(Boolean),
+      ].filter((each) => each !== false),
     );
   };
   fill();
@@ -97,7 +99,7 @@ export function choose(anchor, { label, options, chosen, multi = true, all = tru
         'Clear',
       ),
     );
-  const box = popup(anchor, [search, list, buttons].filter(Boolean), {
+  const box = popup(anchor, [search, list, buttons], {
     label,
     closed: () => {
       const same = selected.size === chosen.size && [...selected].every((value) => chosen.has(value));

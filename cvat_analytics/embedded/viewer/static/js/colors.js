@@ -18,6 +18,7 @@ const PALETTE = [
   '#b09ad8',
   '#7cc7cc',
 ];
+/** @type {Record<string, string>} */
 const NAMED = {
   red: '#d9484f',
   orange: '#ee7d31',
@@ -30,12 +31,14 @@ const NAMED = {
   white: '#ffffff',
   black: '#000000',
 };
+/** @type {Record<string, [number, number]>} */
 const SHADES = {
   'super-light-': [255, 0.6],
   'light-': [255, 0.35],
   'semi-dark-': [0, 0.15],
   'dark-': [0, 0.35],
 };
+/** @type {Record<string, string>} */
 const SCHEMES = {
   oranges: '#e06a1b',
   blues: '#2f7fd0',
@@ -49,7 +52,10 @@ const SCHEMES = {
   bupu: '#8566c0',
 };
 
-/** Return a colour that CSS understands for one of Grafana's names. */
+/**
+ * Return a colour that CSS understands for one of Grafana's names.
+ * @type {(name?: string) => string}
+ */
 export function color(name) {
   if (!name || name === 'text') return style('--text');
   if (name === 'transparent' || name.startsWith('#') || name.startsWith('rgb')) return name;
@@ -58,6 +64,7 @@ export function color(name) {
   return base ? (shade ? mixed(base, ...SHADES[shade]) : base) : PALETTE[0];
 }
 
+/** @type {(hex: string, target: number, share: number) => string} */
 function mixed(hex, target, share) {
   const parts = [1, 3, 5].map((at) =>
     Math.round(parseInt(hex.slice(at, at + 2), 16) * (1 - share) + target * share),
@@ -65,7 +72,10 @@ function mixed(hex, target, share) {
   return `rgb(${parts.join(', ')})`;
 }
 
-/** Return the colour of the series with number `index`, as its field's options want it. */
+/**
+ * Return the colour of the series with number `index`, as its field's options want it.
+ * @type {(field: Field, index: number) => string | undefined}
+ */
 export function seriesColor(field, index) {
   const { mode, fixedColor } = field.config.color ?? {};
   if (mode === 'fixed' || mode === 'shades') return color(fixedColor);
@@ -75,11 +85,14 @@ export function seriesColor(field, index) {
       field.values.findLast((value) => value !== null),
     );
   if (mode === 'palette-classic-by-name')
-    index = [...field.display].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 9973, 7);
+    index = [...field.display].reduce((sum, letter) => (sum * 31 + (letter.codePointAt(0) ?? 0)) % 9973, 7);
   return PALETTE[index % PALETTE.length];
 }
 
-/** Return the colour of `value` by the thresholds of a field's options, or undefined when there are none. */
+/**
+ * Return the colour of `value` by the thresholds of a field's options, or undefined when there are none.
+ * @type {(config: FieldOptions, value: Value) => string | undefined}
+ */
 export function thresholdColor(config, value) {
   const { steps, mode } = config.thresholds ?? {};
   if (!steps?.length || value === null || value === undefined) return undefined;
@@ -93,15 +106,22 @@ export function thresholdColor(config, value) {
   );
 }
 
-/** Return the colours of a heat map from its lowest to its highest value. */
+/**
+ * Return the colours of a heat map from its lowest to its highest value.
+ * @type {(scheme?: string) => string[]}
+ */
 export function ramp(scheme) {
-  const base = SCHEMES[scheme?.toLowerCase()] ?? SCHEMES.oranges;
+  const base = SCHEMES[scheme?.toLowerCase() ?? ''] ?? SCHEMES.oranges;
   return [style('--cell'), mixed(base, dark() ? 0 : 255, 0.55), base];
 }
 
+/** @type {(scheme?: string) => boolean} */
 export const knowsScheme = (scheme) => !scheme || scheme.toLowerCase() in SCHEMES;
 export const dark = () => document.documentElement.dataset.theme === 'dark';
 
-/** Return a colour of the style sheet by the name of its property. */
+/**
+ * Return a colour of the style sheet by the name of its property.
+ * @type {(property: string) => string}
+ */
 export const style = (property) =>
   getComputedStyle(document.documentElement).getPropertyValue(property).trim();

@@ -1,23 +1,38 @@
 // Builds elements. Text is always text, never markup: values on the page come from events, which anybody can send.
 
-/** Return an element. `attributes` with a function are listeners, `data` are data attributes, others are attributes. */
+/**
+ * Return an element. `attributes` with a function are listeners, `data` are data attributes, others are attributes.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Attributes} attributes
+ * @param {...Child} children
+ */
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === undefined || value === null || value === false) continue;
-    if (typeof value === 'function') element.addEventListener(name, value);
+    if (typeof value === 'function') element.addEventListener(name, /** @type {EventListener} */ (value));
     else if (name === 'data') Object.assign(element.dataset, value);
-    else if (name === 'value' || name === 'checked') element[name] = value;
-    else element.setAttribute(name, value === true ? '' : value);
+    else if (name === 'value' || name === 'checked') Object.assign(element, { [name]: value });
+    else element.setAttribute(name, value === true ? '' : String(value));
   }
-  element.append(
-    ...children.flat().filter((child) => child !== undefined && child !== null && child !== false),
-  );
+  append(element, children);
   return element;
 }
 
-/** Open `content` as a popup at `anchor`; it closes with Escape or a click elsewhere, and `closed` is called then. */
-export function popup(anchor, content, { label, closed = () => {} } = {}) {
+/** @type {(element: HTMLElement, children: Child[]) => void} */
+function append(element, children) {
+  for (const child of children) {
+    if (Array.isArray(child)) append(element, child);
+    else if (child !== undefined && child !== null && child !== false) element.append(child);
+  }
+}
+
+/**
+ * Open `content` as a popup at `anchor`; it closes with Escape or a click elsewhere, and `closed` is called then.
+ * @type {(anchor: HTMLElement, content: Child, about: { label: string, closed?: () => void }) => { close: () => void }}
+ */
+export function popup(anchor, content, { label, closed = () => {} }) {
   const box = h('div', { class: 'popup', popover: 'auto', role: 'dialog', 'aria-label': label }, content);
   document.body.append(box);
   box.addEventListener('toggle', (event) => {
@@ -29,12 +44,16 @@ export function popup(anchor, content, { label, closed = () => {} } = {}) {
   box.showPopover();
   anchor.setAttribute('aria-expanded', 'true');
   place(box, anchor);
-  box.querySelector('input, button, a')?.focus();
+  /** @type {HTMLElement | null} */ (box.querySelector('input, button, a'))?.focus();
   return { close: () => box.hidePopover() };
 }
 
-/** Show `text` while the pointer or the keyboard is on `anchor`. */
+/**
+ * Show `text` while the pointer or the keyboard is on `anchor`.
+ * @type {(anchor: HTMLElement, text: string) => void}
+ */
 export function hint(anchor, text) {
+  /** @type {HTMLElement | undefined} */
   let box;
   const hide = () => {
     box?.remove();
@@ -52,7 +71,10 @@ export function hint(anchor, text) {
   anchor.addEventListener('keydown', (event) => event.key === 'Escape' && hide());
 }
 
-/** Put a box below its anchor, or above where there is no room, inside the window. */
+/**
+ * Put a box below its anchor, or above where there is no room, inside the window.
+ * @type {(box: HTMLElement, anchor: HTMLElement) => void}
+ */
 function place(box, anchor) {
   const at = anchor.getBoundingClientRect();
   const size = box.getBoundingClientRect();

@@ -4,16 +4,27 @@ import { interpolate } from './interpolate.js';
 import { formatTime } from './time.js';
 import { formatValue } from './units.js';
 
-/** Return a frame (a list of fields) for each of the server's frames. `wide`: text columns become labels of series. */
+/**
+ * Return a frame (a list of fields) for each of the server's frames. `wide`: text columns become labels of series.
+ * @type {(frames: Rows[], fieldConfig: FieldConfig | undefined, context: Context, wide?: boolean) => Field[][]}
+ */
 export function fieldsOf(frames, fieldConfig, context, wide = false) {
   const columns = frames.map((frame) =>
     wide ? widened(frame) : frame.names.map((name, i) => column(frame, i, name)),
   );
-  const keys = new Set(columns.flat().flatMap((field) => Object.keys(field.labels)));
-  for (const field of columns.flat()) {
-    field.display = displayName(field, keys);
+  const keys = new Set(columns.flat().flatMap((each) => Object.keys(each.labels)));
+  const completed = (/** @type {Column} */ each) => {
+    const display = displayName(each, keys);
+    /** @type {Field} */
+    const field = {
+      ...each,
+      display,
+      config: { custom: {} },
+      text: (index) => valueText(field, field.values[index], context),
+    };
     const options = configOf(field, fieldConfig);
     if (options.displayName) {
+      /** @type {Record<string, string>} */
       const scope = {
         '__field.name': field.name,
         '__field.displayName': field.display,
@@ -23,11 +34,12 @@ export function fieldsOf(frames, fieldConfig, context, wide = false) {
       field.display = interpolate(options.displayName, context.state, { scope });
     }
     field.config = configOf(field, fieldConfig); // again: overrides go by the name that is shown
-    field.text = (index) => valueText(field, field.values[index], context);
-  }
-  return columns;
+    return field;
+  };
+  return columns.map((frame) => frame.map(completed));
 }
 
+/** @type {(frame: Rows, i: number, name: string) => Column} */
 const column = (frame, i, name) => ({
   name,
   kind: frame.kinds[i],
@@ -36,7 +48,10 @@ const column = (frame, i, name) => ({
   values: frame.rows.map((row) => row[i]),
 });
 
-/** Return the fields of a long frame with one series for each combination of its texts. */
+/**
+ * Return the columns of a long frame with one series for each combination of its texts.
+ * @type {(frame: Rows) => Column[]}
+ */
 function widened(frame) {
   const time = frame.kinds.indexOf('time');
   const texts = frame.kinds.flatMap((kind, i) => (kind === 'text' ? [i] : []));
@@ -44,30 +59,35 @@ function widened(frame) {
   if (time < 0) return frame.names.map((name, i) => column(frame, i, name));
   const times = [...new Set(frame.rows.map((row) => row[time]))].sort((a, b) => a - b);
   const places = new Map(times.map((value, place) => [value, place]));
+  /** @type {Map<string, Column>} */
   const series = new Map();
   for (const row of frame.rows) {
     for (const i of numbers) {
       const key = JSON.stringify([i, ...texts.map((at) => row[at])]);
-      if (!series.has(key)) {
+      let one = series.get(key);
+      if (!one) {
         const labels = Object.fromEntries(texts.map((at) => [frame.names[at], row[at] ?? '']));
-        series.set(key, {
+        one = {
           name: frame.names[i],
           kind: 'number',
           labels,
           refId: frame.refId,
           values: new Array(times.length).fill(null),
-        });
+        };
+        series.set(key, one);
       }
-      series.get(key).values[places.get(row[time])] = row[i];
+      one.values[/** @type {number} */ (places.get(row[time]))] = row[i];
     }
   }
-  const byLabels = (a, b) => Object.values(a.labels).join().localeCompare(Object.values(b.labels).join());
+  const byLabels = (/** @type {Column} */ a, /** @type {Column} */ b) =>
+    Object.values(a.labels).join().localeCompare(Object.values(b.labels).join());
   return [
     { name: frame.names[time], kind: 'time', labels: {}, refId: frame.refId, values: times },
     ...[...series.values()].sort(byLabels),
   ];
 }
 
+/** @type {(field: Column, keys: Set<string>) => string} */
 function displayName(field, keys) {
   const labels = Object.entries(field.labels);
   if (!labels.length) return field.name;
@@ -76,9 +96,13 @@ function displayName(field, keys) {
   return /^value$/i.test(field.name) ? text : `${field.name} ${text}`;
 }
 
-/** Return a field's options by Grafana's names: the defaults, then each override that fits. */
+/**
+ * Return a field's options by Grafana's names: the defaults, then each override that fits.
+ * @type {(field: Field, fieldConfig?: FieldConfig) => FieldOptions}
+ */
 function configOf(field, fieldConfig = {}) {
   const { custom = {}, ...defaults } = fieldConfig.defaults ?? {};
+  /** @type {FieldOptions} */
   const config = { ...defaults, custom: { ...custom } };
   for (const { matcher, properties } of fieldConfig.overrides ?? []) {
     if (!matches(field, matcher)) continue;
@@ -90,7 +114,10 @@ function configOf(field, fieldConfig = {}) {
   return config;
 }
 
-/** The overrides' matchers that the viewer knows. */
+/**
+ * The overrides' matchers that the viewer knows.
+ * @type {Record<string, (field: Field, options: Json) => boolean>}
+ */
 export const MATCHERS = {
   byName: (field, name) => field.display === name || field.name === name,
   byNames: (field, { names, mode }) => names.includes(field.display) !== (mode === 'exclude'),
@@ -98,11 +125,16 @@ export const MATCHERS = {
   byType: (field, type) => (type === 'string' ? 'text' : type) === field.kind,
   byFrameRefID: (field, refId) => field.refId === refId,
 };
+/** @type {(field: Field, matcher: Matcher) => boolean} */
 const matches = (field, { id, options }) => MATCHERS[id]?.(field, options) ?? false;
 
-/** Return the value mapping that fits: its text and colour, or undefined. */
+/**
+ * Return the value mapping that fits, or undefined.
+ * @type {(config: FieldOptions, value: Value) => { text?: string, color?: string } | undefined}
+ */
 export function mappingOf(config, value) {
   for (const { type, options } of config.mappings ?? []) {
+    /** @type {Record<string, boolean>} */
     const special = {
       null: value === null,
       nan: Number.isNaN(value),
@@ -130,7 +162,10 @@ export function mappingOf(config, value) {
   return undefined;
 }
 
-/** Return a value as it is shown. */
+/**
+ * Return a value as it is shown.
+ * @type {(field: Field, value: Value, context: Context) => string}
+ */
 export function valueText(field, value, context) {
   const mapped = mappingOf(field.config, value);
   if (mapped?.text !== undefined) return mapped.text;
@@ -147,11 +182,17 @@ export function valueText(field, value, context) {
   return formatValue(value, unit, decimals, context.state.zone);
 }
 
-/** Return the colour of a value by its mapping or threshold, or undefined. */
+/**
+ * Return the colour of a value by its mapping or threshold, or undefined.
+ * @type {(field: Field, value: Value) => string | undefined}
+ */
 export const valueColor = (field, value) =>
   mappingOf(field.config, value)?.color ?? thresholdColor(field.config, value);
 
-/** Grafana's calculations over a field's values, those that the viewer knows. */
+/**
+ * Grafana's calculations over a field's values, those that the viewer knows.
+ * @type {Record<string, [string, (values: Value[]) => Value]>}
+ */
 export const REDUCERS = {
   sum: ['Total', (values) => values.reduce((sum, value) => sum + value, 0)],
   mean: ['Mean', (values) => values.reduce((sum, value) => sum + value, 0) / values.length],
@@ -166,7 +207,10 @@ export const REDUCERS = {
   range: ['Range', (values) => REDUCERS.max[1](values) - REDUCERS.min[1](values)],
 };
 
-/** Return the result of a calculation over what of `values` is not empty, or null when nothing is. */
+/**
+ * Return the result of a calculation over what of `values` is not empty, or null when nothing is.
+ * @type {(values: Value[], reducer: string) => Value}
+ */
 export function reduce(values, reducer) {
   const present = values.filter((value) => value !== null && value !== undefined);
   return present.length || reducer === 'count' || reducer === 'sum' ? REDUCERS[reducer][1](present) : null;

@@ -1,5 +1,5 @@
 // The filters above the panels: one control for each variable of the dashboard.
-import { ask } from './api.js';
+import { ask, messageOf } from './api.js';
 import { choose } from './choose.js';
 import { h } from './dom.js';
 import { ALL, choices } from './state.js';
@@ -7,7 +7,10 @@ import { ALL, choices } from './state.js';
 /** The types of variables that the viewer knows. */
 const FIXED = ['custom', 'interval'];
 
-/** Return the controls. `context.texts` learns the names of values, such as a user's name for an id. */
+/**
+ * Return the controls. `context.texts` learns the names of values, such as a user's name for an id.
+ * @type {(context: Context) => HTMLElement}
+ */
 export function filters(context) {
   const variables = (context.state.model.templating?.list ?? []).filter(
     (variable) => variable.hide !== 2 && variable.type !== 'constant',
@@ -24,10 +27,13 @@ export function filters(context) {
   );
 }
 
+/** @type {(variable: Variable, label: string, context: Context) => HTMLElement} */
 function textBox(variable, label, { state }) {
   const [value = ''] = state.variables[variable.name];
-  const apply = () =>
-    input.value.trim() !== value && state.set({ variables: { [variable.name]: [input.value.trim()] } });
+  const apply = () => {
+    const typed = input.value.trim();
+    if (typed !== value) state.set({ variables: { [variable.name]: [typed] } });
+  };
   const input = h('input', {
     type: 'text',
     value,
@@ -39,11 +45,13 @@ function textBox(variable, label, { state }) {
   return h('label', { class: 'filter', title: variable.description }, h('span', {}, label), input);
 }
 
+/** @type {(variable: Variable, label: string, context: Context) => HTMLElement} */
 function list(variable, label, context) {
   const { state, texts } = context;
   const values = state.variables[variable.name];
   const all = values[0] === ALL;
-  const names = (texts[variable.name] ??= new Map());
+  texts[variable.name] ??= new Map();
+  const names = texts[variable.name];
   const summary = () => {
     if (all) return 'All';
     const shown = values.filter((value) => value !== '').map((value) => names.get(value) ?? value);
@@ -52,12 +60,13 @@ function list(variable, label, context) {
   };
   const text = h('b', {}, summary());
   const open = async () => {
+    /** @type {Choice[]} */
     let options;
     try {
       options = await optionsOf(variable, context);
     } catch (error) {
       options = [];
-      button.title = error.message;
+      button.title = messageOf(error);
       button.classList.add('failed');
     }
     const missing = all
@@ -94,7 +103,7 @@ function list(variable, label, context) {
     text,
   );
   if (FIXED.includes(variable.type))
-    choices(variable).forEach((option) => names.set(option.value, option.text));
+    for (const option of choices(variable)) names.set(option.value, option.text);
   const unnamed = !all && values.some((value) => value && !names.has(value));
   const undecided =
     variable.type === 'query' && !variable.includeAll && values.every((value) => value === '');
@@ -114,7 +123,10 @@ function list(variable, label, context) {
   return button;
 }
 
-/** Return what can be chosen, and remember the names. */
+/**
+ * Return what can be chosen, and remember the names.
+ * @type {(variable: Variable, context: Context) => Promise<Choice[]>}
+ */
 async function optionsOf(variable, { state, texts }) {
   if (FIXED.includes(variable.type)) return choices(variable);
   const options = await ask(

@@ -1,12 +1,12 @@
 // Draws a `heatmap` or `status-history` panel of ready-made rows: one row for each series, one cell for each time, the deeper the more.
-import { GRID, chartIn, nameAxis, tipContent, tooltip } from './chart.js';
+import { chartIn, GRID, nameAxis, tipContent, tooltip } from './chart.js';
 import { ramp, style } from './colors.js';
 import { h } from './dom.js';
 import { fieldsOf, valueText } from './fields.js';
 import { dataLinks } from './links.js';
 import { formatTime } from './time.js';
 
-/** Draw `data` into `body`. Return false when there is nothing to draw, else how to end the drawing. */
+/** @type {Draw} */
 export function heatmap(body, panel, data, context) {
   const [frame] = fieldsOf(data.frames, panel.fieldConfig, context, true);
   const time = frame?.find((field) => field.kind === 'time');
@@ -27,7 +27,7 @@ export function heatmap(body, panel, data, context) {
   const scheme = history ? mode.slice('continuous-'.length) : color.scheme;
   const times = filled(time.values);
   const days = times.length > 1 && times[1] - times[0] >= 864e5;
-  const label = (each) => formatTime(each, zone, days ? 'MM-DD' : 'MM-DD HH:mm');
+  const label = (/** @type {number} */ each) => formatTime(each, zone, days ? 'MM-DD' : 'MM-DD HH:mm');
   const places = new Map(times.map((each, i) => [each, i]));
   const least = filterValues?.le ?? 1e-9;
   const cells = rows.flatMap((field, y) =>
@@ -41,7 +41,7 @@ export function heatmap(body, panel, data, context) {
     unit: cellValues.unit ?? rows[0].config.unit,
     decimals: cellValues.decimals ?? rows[0].config.decimals,
   };
-  const text = (value) => valueText({ ...rows[0], config: unit }, value, context);
+  const text = (/** @type {number} */ value) => valueText({ ...rows[0], config: unit }, value, context);
   const most = cells.reduce((largest, cell) => Math.max(largest, cell[2]), 0);
   const colors = ramp(scheme);
   const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: heat map` });
@@ -49,6 +49,7 @@ export function heatmap(body, panel, data, context) {
   const fits = () =>
     showValue === 'always' ||
     (showValue === 'auto' && box.clientWidth / times.length > 44 && box.clientHeight / rows.length > 15);
+  /** @type {import('echarts').VisualMapComponentOption} */
   const key = {
     type: 'continuous',
     dimension: 2,
@@ -60,7 +61,7 @@ export function heatmap(body, panel, data, context) {
     top: 'center',
     itemHeight: 90,
     itemWidth: 10,
-    formatter: text,
+    formatter: (value) => text(Number(value)),
     inRange: { color: colors },
     textStyle: { color: style('--quiet'), fontSize: 10 },
   };
@@ -85,7 +86,7 @@ export function heatmap(body, panel, data, context) {
         emphasis: { itemStyle: { borderColor: style('--text') } },
         label: {
           show: fits(),
-          formatter: ({ value }) => text(value[2]),
+          formatter: (/** @type {any} */ { value }) => text(value[2]),
           color: style('--text'),
           fontSize: 10,
         },
@@ -97,18 +98,21 @@ export function heatmap(body, panel, data, context) {
       'item',
     ),
   });
-  running.chart.on('click', ({ value }) => {
+  running.chart.on('click', (/** @type {any} */ { value }) => {
     const [link] = dataLinks(rows[value[1]], value[3], frame, context);
     if (link) location.assign(link.href);
   });
   return running.end;
 }
 
-/** Return all times from the first to the last in the steps that they have, so that an empty day leaves a gap. */
+/**
+ * Return all times from the first to the last in the steps that they have, so that an empty day leaves a gap.
+ * @type {(times: number[]) => number[]}
+ */
 function filled(times) {
   if (times.length < 2) return times;
   const step = times.slice(1).reduce((least, each, i) => Math.min(least, each - times[i]), Infinity);
-  const steps = (times.at(-1) - times[0]) / step;
+  const steps = (times[times.length - 1] - times[0]) / step;
   if (!(steps < 2000) || times.some((each) => (each - times[0]) % step)) return times;
   return Array.from({ length: Math.round(steps) + 1 }, (_, i) => times[0] + i * step);
 }

@@ -1,7 +1,10 @@
 // The value inspector: shows a whole value in a drawer, JSON with one field a line.
 import { h } from './dom.js';
 
-/** Return JSON with one field a line; other text as it is. */
+/**
+ * Return JSON with one field a line; other text as it is.
+ * @type {(text: string) => string}
+ */
 function pretty(text) {
   if (!/^\s*[[{]/.test(text)) return text;
   try {
@@ -11,7 +14,10 @@ function pretty(text) {
   }
 }
 
-/** Show `value` of the column `name`. */
+/**
+ * Show `value` of the column `name`.
+ * @type {(name: string, value: Value) => void}
+ */
 export function inspect(name, value) {
   const text = pretty(String(value ?? ''));
   const copy = h(
@@ -25,7 +31,7 @@ export function inspect(name, value) {
     },
     'Copy',
   );
-  const close = h('button', { type: 'button', click: () => drawer.close() }, 'Close');
+  const close = h('button', { type: 'button', click: () => void drawer.close() }, 'Close');
   const drawer = h(
     'dialog',
     { class: 'drawer', 'aria-label': `Value of ${name}` },

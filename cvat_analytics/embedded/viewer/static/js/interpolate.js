@@ -6,6 +6,9 @@ const REFERENCE = /\$\{([^}:]+)(?::([^}]+))?\}|\[\[(\w+)(?::(\w+))?\]\]|\$(\w+)/
 /**
  * Return `text` with its variables filled in; unknown ones stay as they are.
  * `scope` has values of its own, by name; `encode` is applied to what is filled in, unless a format says otherwise.
+ * @param {string | undefined} text
+ * @param {State} state
+ * @param {{ scope?: Record<string, Value>, encode?: (text: string) => string, texts?: Texts }} more
  */
 export function interpolate(text, state, { scope = {}, encode = (value) => value, texts = {} } = {}) {
   return String(text ?? '').replace(REFERENCE, (whole, braced, format, square, squareFormat, plain) => {

@@ -2,7 +2,14 @@
 import { h } from './dom.js';
 import { REDUCERS, reduce, valueText } from './fields.js';
 
-/** Return the legend of `series` ({field, color}), whose names in `hidden` are not shown. `changed` is called after a click. */
+/**
+ * Return the legend of `series`, whose names in `hidden` are not shown. `changed` is called after a click.
+ * @param {{ field: Field, color?: string }[]} series
+ * @param {{ displayMode?: string, placement?: string, calcs?: string[], sortBy?: string, sortDesc?: boolean }} options
+ * @param {Set<string>} hidden
+ * @param {PanelContext} context
+ * @param {() => void} changed
+ */
 export function legend(series, options, hidden, context, changed) {
   const { displayMode = 'list', placement = 'bottom', calcs = [], sortBy, sortDesc } = options;
   const rows = series.map(({ field, color }) => ({
@@ -15,18 +22,18 @@ export function legend(series, options, hidden, context, changed) {
   if (sortBy === 'Name')
     rows.sort((a, b) => a.field.display.localeCompare(b.field.display) * (sortDesc ? -1 : 1));
   const names = series.map(({ field }) => field.display);
-  const click = (name) => (event) => {
+  const click = (/** @type {string} */ name) => (/** @type {MouseEvent} */ event) => {
     const alone = names.every((each) => hidden.has(each) === (each !== name));
     if (event.ctrlKey || event.metaKey || event.shiftKey) hidden[hidden.has(name) ? 'delete' : 'add'](name);
     else {
       hidden.clear();
-      if (!alone) names.filter((each) => each !== name).forEach((each) => hidden.add(each));
+      if (!alone) for (const each of names) if (each !== name) hidden.add(each);
     }
     changed();
   };
-  const button = ({ field, color }) => {
+  const button = (/** @type {{ field: Field, color?: string }} */ { field, color }) => {
     const mark = h('span', { class: 'mark' });
-    mark.style.background = color;
+    mark.style.background = color ?? '';
     return h(
       'button',
       {
@@ -40,7 +47,8 @@ export function legend(series, options, hidden, context, changed) {
       field.display || '(empty)',
     );
   };
-  const value = (field, number) => (number === null ? '' : valueText(field, number, context));
+  const value = (/** @type {Field} */ field, /** @type {Value} */ number) =>
+    number === null ? '' : valueText(field, number, context);
   if (displayMode === 'table') {
     const head = h(
       'tr',

@@ -2,10 +2,14 @@
 import { h, popup } from './dom.js';
 import { interpolate } from './interpolate.js';
 
-/** Return title and address of each data link of `field` in row `index` of `frame`; empty values lead nowhere. */
+/**
+ * Return title and address of each data link of `field` in row `index` of `frame`; empty values lead nowhere.
+ * @type {(field: Field, index: number, frame: Field[], context: Context) => Link[]}
+ */
 export function dataLinks(field, index, frame, context) {
   const value = field.values[index];
   if (value === null || value === undefined || value === '' || !field.config.links?.length) return [];
+  /** @type {Record<string, Value>} */
   const scope = {
     '__value.raw': value,
     '__value.numeric': value,
@@ -30,15 +34,21 @@ export function dataLinks(field, index, frame, context) {
   });
 }
 
-/** Return an address that may be followed: a page of the viewer, or one on the web; else undefined. */
+/**
+ * Return an address that may be followed: a page of the viewer, or one on the web; else undefined.
+ * @type {(url: string, prefix: string) => string | undefined}
+ */
 export function address(url, prefix) {
   if (url.startsWith('/') && !url.startsWith('//')) return prefix + url;
   return /^https?:\/\//i.test(url) ? url : undefined;
 }
 
-/** Return `text` as what it links to: itself, or a menu when there are several links. */
+/**
+ * Return `text` as what it links to: itself, or a menu when there are several links.
+ * @type {(text: string, links: Link[]) => Child}
+ */
 export function linked(text, links) {
-  const anchor = (link, label) =>
+  const anchor = (/** @type {Link} */ link, /** @type {string} */ label) =>
     h(
       'a',
       {
@@ -57,14 +67,15 @@ export function linked(text, links) {
       { class: 'menu' },
       links.map((link) => h('li', {}, anchor(link, link.title))),
     );
-  return h(
+  const button = h(
     'button',
     {
       type: 'button',
       class: 'link',
       title: 'Where to?',
-      click: (event) => popup(event.currentTarget, menu(), { label: 'Links' }),
+      click: () => void popup(button, menu(), { label: 'Links' }),
     },
     text,
   );
+  return button;
 }

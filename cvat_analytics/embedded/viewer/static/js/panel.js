@@ -1,5 +1,5 @@
 // One panel: its frame and title, and what is in it: a drawing, or plainly why there is none.
-import { ask } from './api.js';
+import { ask, messageOf } from './api.js';
 import { barchart } from './barchart.js';
 import { h, hint } from './dom.js';
 import { heatmap } from './heatmap.js';
@@ -11,21 +11,35 @@ import { table } from './table.js';
 import { text } from './text.js';
 import { timeseries } from './timeseries.js';
 
+/** @type {Record<string, Draw>} */
 const DRAW = { timeseries, barchart, heatmap, 'status-history': heatmap, stat, table, text };
 const CHARTS = ['timeseries', 'barchart', 'heatmap', 'status-history'];
 
 export class Panel {
+  /**
+   * @param {PanelModel} model
+   * @param {{ context: Context }} dashboard
+   */
   constructor(model, dashboard) {
     this.model = model;
     this.dashboard = dashboard;
+    /** @type {Memory} */
     this.memory = {};
+    /** @type {AbortController | undefined} */
+    this.request = undefined;
+    /** @type {PanelData | undefined} */
+    this.data = undefined;
+    /** @type {string | undefined} */
+    this.problem = undefined;
+    /** @type {false | End | undefined} */
+    this.end = undefined;
     this.body = h('div', { class: 'body' });
     this.title = h('h2');
     this.missing = unsupported(model);
     const info =
       model.description &&
       h('button', { type: 'button', class: 'info', 'aria-label': `What ${model.title} means` }, 'i');
-    if (info) hint(info, model.description);
+    if (info && model.description) hint(info, model.description);
     const note =
       this.missing.length > 0 &&
       h('button', { type: 'button', class: 'info warning', 'aria-label': 'Not drawn as in Grafana' }, '!');
@@ -67,13 +81,13 @@ export class Panel {
     );
     try {
       const query = state.question();
-      query.set('points', Math.max(100, Math.round(this.body.clientWidth || 800)));
+      query.set('points', String(Math.max(100, Math.round(this.body.clientWidth || 800))));
       const asked = `${encodeURIComponent(state.model.uid)}/panels/${this.model.id}`;
       this.data = this.model.targets?.length ? await ask(asked, query, signal) : { frames: [] };
       this.problem = undefined;
     } catch (error) {
-      if (error.name === 'AbortError') return;
-      this.problem = error.message;
+      if (signal.aborted) return;
+      this.problem = messageOf(error);
     }
     this.draw();
   }
@@ -87,7 +101,7 @@ export class Panel {
     try {
       if (!this.problem) this.drawData();
     } catch (error) {
-      this.problem = `The viewer cannot draw this: ${error.message}`;
+      this.problem = `The viewer cannot draw this: ${messageOf(error)}`;
       console.error(error);
     }
     if (this.problem) this.body.replaceChildren(h('p', { class: 'problem', role: 'alert' }, this.problem));
@@ -100,8 +114,9 @@ export class Panel {
     const known =
       type in DRAW &&
       !(chart && (!window.echarts || this.missing.some((name) => name.startsWith('options.calculate'))));
-    const frames = this.data.frames.filter((frame) => frame.rows.length);
-    if (!known && !this.data.frames.length) {
+    const data = this.data ?? { frames: [] };
+    const frames = data.frames.filter((frame) => frame.rows.length);
+    if (!known && !data.frames.length) {
       this.body.append(
         h(
           'p',
@@ -122,14 +137,17 @@ export class Panel {
       (known ? DRAW[type] : table)(
         box,
         this.model,
-        { ...this.data, frames: known ? this.data.frames : frames },
+        { ...data, frames: known ? data.frames : frames },
         this.context,
       );
     if (!this.end) this.body.replaceChildren(emptyState(this.model));
   }
 }
 
-/** Return what a panel without data says: what to check, in the panel's own words where it has some. */
+/**
+ * Return what a panel without data says: what to check, in the panel's own words where it has some.
+ * @type {(model: PanelModel) => HTMLElement}
+ */
 function emptyState(model) {
   const own = model.fieldConfig?.defaults?.noValue;
   const advice =

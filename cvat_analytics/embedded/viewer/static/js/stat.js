@@ -4,7 +4,7 @@ import { h } from './dom.js';
 import { fieldsOf, mappingOf, reduce, valueText } from './fields.js';
 import { dataLinks, linked } from './links.js';
 
-/** Draw `data` into `body`. Return false when there is nothing to draw. */
+/** @type {Draw} */
 export function stat(body, panel, data, context) {
   const {
     reduceOptions = {},
@@ -19,7 +19,7 @@ export function stat(body, panel, data, context) {
     context,
     data.frames.some((frame) => frame.kinds.includes('time')),
   );
-  const wanted = reduceOptions.fields ? () => true : (field) => field.kind === 'number';
+  const wanted = (/** @type {Field} */ field) => reduceOptions.fields || field.kind === 'number';
   let fields = frames.flatMap((frame) =>
     frame.filter((field) => field.kind !== 'time' && wanted(field)).map((field) => ({ field, frame })),
   );
@@ -49,8 +49,8 @@ export function stat(body, panel, data, context) {
         named && h('span', { class: 'name' }, field.display),
         textMode !== 'name' && big,
       );
-      tile.style.setProperty('--own', own);
-      tile.style.setProperty('--length', Math.max(text.length, 4));
+      tile.style.setProperty('--own', own ?? null);
+      tile.style.setProperty('--length', String(Math.max(text.length, 4)));
       return tile;
     });
   if (!tiles.length) return false;
@@ -58,6 +58,7 @@ export function stat(body, panel, data, context) {
   return () => {};
 }
 
+/** @type {(field: Field, value: Value, index: number) => string | undefined} */
 function ownColor(field, value, index) {
   const mapped = mappingOf(field.config, value)?.color;
   if (mapped) return color(mapped);
@@ -65,15 +66,19 @@ function ownColor(field, value, index) {
   return thresholdColor(field.config, value) ?? color('green');
 }
 
-/** Return the course of a field's values as a picture without numbers, or nothing when there is no course. */
+/**
+ * Return the course of a field's values as a picture without numbers, or nothing when there is no course.
+ * @type {(field: Field, own?: string) => Child}
+ */
 function sparkline(field, own) {
   const values = field.values.map((value) => value ?? 0);
   if (field.kind !== 'number' || values.length < 3) return undefined;
   const most = values.reduce((largest, value) => Math.max(largest, value), 0) || 1;
   const points = values.map((value, i) => `${(i / (values.length - 1)) * 100},${40 - (value / most) * 38}`);
+  /** @type {(tag: string, attributes: Record<string, string | undefined>, ...children: Node[]) => Node} */
   const svg = (tag, attributes, ...children) => {
     const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
-    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+    for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value ?? '');
     element.append(...children);
     return element;
   };

@@ -4,9 +4,24 @@ import { isZone, parseTime, zoneName } from './time.js';
 export const ALL = '$__all';
 
 /** Return the values of a variable as a list. */
-const list = (value) => (Array.isArray(value) ? value : [value ?? '']);
+const list = (/** @type {string | string[] | undefined} */ value) =>
+  Array.isArray(value) ? value : [value ?? ''];
 
 export class State extends EventTarget {
+  timezone = 'browser';
+  zone = 'UTC';
+  from = '';
+  to = '';
+  refresh = '';
+  /** The range in milliseconds, NaN where `from` or `to` is no time: `problem` says so then, and nothing is drawn. */
+  start = NaN;
+  end = NaN;
+  /** @type {string | undefined} */
+  problem = undefined;
+  /** @type {Record<string, string[]>} */
+  variables = {};
+
+  /** @param {DashboardModel} model */
   constructor(model) {
     super();
     this.model = model;
@@ -40,18 +55,23 @@ export class State extends EventTarget {
       this.variables[variable.name] = multi ? values : values.slice(-1);
     }
     const now = Date.now();
-    this.start = parseTime(this.from, now, this.zone);
-    this.end = parseTime(this.to, now, this.zone, true);
+    const start = parseTime(this.from, now, this.zone);
+    const end = parseTime(this.to, now, this.zone, true);
+    this.start = start ?? NaN;
+    this.end = end ?? NaN;
     this.problem = undefined;
-    if (this.start === undefined)
+    if (start === undefined)
       this.problem = `time ${this.from}: write now, now-7d, now/d or milliseconds since 1970`;
-    else if (this.end === undefined)
+    else if (end === undefined)
       this.problem = `time ${this.to}: write now, now-7d, now/d or milliseconds since 1970`;
     else if (this.start >= this.end)
       this.problem = `time range from ${this.from} to ${this.to}: it ends before it starts`;
   }
 
-  /** Change what is chosen and put it into the address. */
+  /**
+   * Change what is chosen and put it into the address.
+   * @param {{ variables?: Record<string, string[]>, from?: string, to?: string, timezone?: string, refresh?: string }} changes
+   */
   set(changes) {
     const { variables = {}, ...rest } = changes;
     Object.assign(this, rest);
@@ -70,37 +90,47 @@ export class State extends EventTarget {
     return query;
   }
 
-  /** Return name and value of each variable as they stand in an address. */
+  /**
+   * Return name and value of each variable as they stand in an address.
+   * @returns {[string, string][]}
+   */
   variableParameters() {
     return Object.entries(this.variables).flatMap(([name, values]) =>
-      values.map((value) => [`var-${name}`, value]),
+      values.map((value) => /** @type {[string, string]} */ ([`var-${name}`, value])),
     );
   }
 
   /** Return the parameters of a question to the server: relative times are settled here, so that all panels have the same. */
   question() {
     const query = new URLSearchParams({
-      from: Math.round(this.start),
-      to: Math.round(this.end),
+      from: String(Math.round(this.start)),
+      to: String(Math.round(this.end)),
       timezone: this.zone,
     });
     for (const [name, value] of this.variableParameters()) query.append(name, value);
     return query;
   }
 
-  /** Return whether a variable is a constant, which nobody but the dashboard's author can set. */
+  /**
+   * Return whether a variable is a constant, which nobody but the dashboard's author can set.
+   * @param {string} name
+   */
   isConstant(name) {
     return this.model.templating?.list.find((variable) => variable.name === name)?.type === 'constant';
   }
 }
 
+/** @type {(variable: Variable) => string | undefined} */
 function defaultValue(variable) {
   if (variable.includeAll) return ALL;
   if (variable.type === 'custom' || variable.type === 'interval') return choices(variable)[0]?.value;
   return variable.type === 'textbox' || variable.type === 'constant' ? variable.query : '';
 }
 
-/** Return value and text of what a variable with a fixed list offers: `a,b` or `text : value, …`, `\,` being a comma. */
+/**
+ * Return value and text of what a variable with a fixed list offers: `a,b` or `text : value, …`, `\,` being a comma.
+ * @type {(variable: Variable) => Choice[]}
+ */
 export function choices(variable) {
   const parts = String(variable.query ?? '').match(/(?:\\,|[^,])+/g) ?? [];
   return parts.map((part) => {

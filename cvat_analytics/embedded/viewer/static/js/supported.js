@@ -3,13 +3,20 @@ import { knowsScheme } from './colors.js';
 import { MATCHERS, REDUCERS } from './fields.js';
 import { knowsUnit } from './units.js';
 
+/** @typedef {(value: Json) => boolean} Rule */
+/** @typedef {{ [name: string]: Rule | Rules }} Rules */
+
 const any = () => true;
 const one =
-  (...values) =>
-  (value) =>
+  (/** @type {unknown[]} */ ...values) =>
+  (/** @type {unknown} */ value) =>
     values.includes(value);
+/** @type {Rule} */
+const reducers = (list) => list.every((/** @type {string} */ each) => each in REDUCERS);
 const COLORS = ['fixed', 'palette-classic', 'palette-classic-by-name', 'thresholds', 'shades'];
+/** @type {Rules} */
 const COLOR = { mode: one(...COLORS), fixedColor: any, seriesBy: any };
+/** @type {Rules} */
 const FIELD = {
   unit: knowsUnit,
   decimals: any,
@@ -21,10 +28,12 @@ const FIELD = {
   links: any,
   filterable: any,
   thresholds: { mode: one('absolute', 'percentage'), steps: any },
-  mappings: (list) => list.every(({ type }) => one('value', 'range', 'regex', 'special')(type)),
+  mappings: (/** @type {{ type: string }[]} */ list) =>
+    list.every(({ type }) => one('value', 'range', 'regex', 'special')(type)),
 };
+/** @type {Rules} */
 const LEGEND = {
-  calcs: (list) => list.every((each) => each in REDUCERS),
+  calcs: reducers,
   displayMode: any,
   placement: any,
   showLegend: any,
@@ -54,13 +63,17 @@ const GRAPH = {
   thresholdsStyle: { mode: one('off', 'line', 'dashed') },
 };
 const TOOLTIP = { mode: any, sort: any, hideZeros: any, maxHeight: any, maxWidth: any };
+/** @type {Rules} */
 const REDUCE = {
   calcs: (list) => list.length === 1 && list[0] in REDUCERS,
   fields: one('', '/.*/'),
   values: one(false),
 };
 
-/** What is drawn of each type of panel: options and custom field options, by Grafana's names. */
+/**
+ * What is drawn of each type of panel: options and custom field options, by Grafana's names.
+ * @type {Record<string, { options: Rules, custom: Rules, color?: Rules }>}
+ */
 const TYPES = {
   timeseries: {
     options: { legend: LEGEND, tooltip: TOOLTIP },
@@ -130,7 +143,7 @@ const TYPES = {
       hidden: any,
       hideFrom: any,
       footer: any,
-      'footer.reducers': (list) => list.every((each) => each in REDUCERS),
+      'footer.reducers': reducers,
       'hideFrom.viz': any,
       wrapText: any,
       wrapHeaderText: any,
@@ -201,7 +214,10 @@ const PANEL = [
   'hideTimeOverride',
 ];
 
-/** Return the names of what a panel has and the viewer does not draw. */
+/**
+ * Return the names of what a panel has and the viewer does not draw.
+ * @type {(panel: PanelModel) => string[]}
+ */
 export function unsupported(panel) {
   const type = TYPES[panel.type];
   if (!type) return [`type ${panel.type}`];
@@ -221,6 +237,7 @@ export function unsupported(panel) {
   return [...new Set(found)];
 }
 
+/** @type {Rule} */
 const empty = (value) =>
   value === undefined ||
   value === null ||
@@ -228,6 +245,7 @@ const empty = (value) =>
   value === false ||
   (Array.isArray(value) && !value.length);
 
+/** @type {(values: Json, known: Rules, path: string, found: string[]) => void} */
 function check(values, known, path, found) {
   for (const [key, value] of Object.entries(values ?? {})) {
     const name = path ? `${path}.${key}` : key;

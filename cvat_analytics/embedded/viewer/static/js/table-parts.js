@@ -2,7 +2,10 @@
 import { h } from './dom.js';
 import { REDUCERS, reduce, valueText } from './fields.js';
 
-/** Return the footer's cells: calculations over all rows that pass the column filters. */
+/**
+ * Return the footer's cells: calculations over all rows that pass the column filters.
+ * @type {(columns: Field[], rows: number[], panel: PanelModel, context: Context) => HTMLElement | undefined}
+ */
 export function totalsOf(columns, rows, panel, context) {
   const old = panel.options?.footer;
   const cells = columns.map((field) => {
@@ -13,7 +16,7 @@ export function totalsOf(columns, rows, panel, context) {
         ? old.reducer
         : undefined) ??
       [];
-    return reducers.map((reducer) => ({
+    return reducers.map((/** @type {string} */ reducer) => ({
       name: REDUCERS[reducer][0],
       value: reduce(
         rows.map((i) => field.values[i]),
@@ -24,7 +27,14 @@ export function totalsOf(columns, rows, panel, context) {
     }));
   });
   if (!cells.some((each) => each.length)) return undefined;
-  const text = ({ name, value, field, reducer }) => [
+  const text = (
+    /** @type {{ name: string, value: Value, field: Field, reducer: string }} */ {
+      name,
+      value,
+      field,
+      reducer,
+    },
+  ) => [
     h('span', { class: 'quiet' }, `${name} `),
     reducer.includes('ount') ? value.toLocaleString('en-US') : valueText(field, value, context),
   ];
@@ -35,9 +45,12 @@ export function totalsOf(columns, rows, panel, context) {
   );
 }
 
-/** Return the buttons that lead through the pages of `count` rows; `go` gets the number of the page. */
+/**
+ * Return the buttons that lead through the pages of `count` rows; `go` gets the number of the page.
+ * @type {(page: number, pages: number, size: number, count: number, go: (page: number) => void) => HTMLElement}
+ */
 export function pager(page, pages, size, count, go) {
-  const button = (text, label, target) =>
+  const button = (/** @type {string} */ text, /** @type {string} */ label, /** @type {number} */ target) =>
     h(
       'button',
       {
@@ -63,12 +76,15 @@ export function pager(page, pages, size, count, go) {
   );
 }
 
-/** Return the columns' widths in pixels: as configured or dragged, the others by what is in them, filling the panel. */
+/**
+ * Return the columns' widths in pixels: as configured or dragged, the others by what is in them, filling the panel.
+ * @type {(columns: Field[], dragged: Map<string, number>, room: number) => number[]}
+ */
 export function widthsOf(columns, dragged, room) {
   const wanted = columns.map((field) => {
     const { custom } = field.config;
     const set = dragged.get(field.display) ?? custom.width;
-    if (set) return { width: set, fixed: true };
+    if (set) return { width: set, fixed: true, least: set };
     const longest = Math.max(
       field.display.length + 4,
       ...field.values.slice(0, 60).map((_, i) => field.text(i).length),
@@ -80,7 +96,8 @@ export function widthsOf(columns, dragged, room) {
       least,
     };
   });
-  const sum = (list) => list.reduce((total, { width }) => total + width, 0);
+  const sum = (/** @type {{ width: number }[]} */ list) =>
+    list.reduce((total, { width }) => total + width, 0);
   const free = wanted.filter(({ fixed }) => !fixed);
   const rest = room - sum(wanted);
   // too wide: those with a width of their own choice give way as far as they may; else they share what is left
@@ -92,7 +109,10 @@ export function widthsOf(columns, dragged, room) {
   });
 }
 
-/** Return on which side of its column a field is written. */
+/**
+ * Return on which side of its column a field is written.
+ * @type {(field: Field) => string}
+ */
 export const align = ({ kind, config: { custom, links, unit } }) => {
   if (custom.align && custom.align !== 'auto') return custom.align;
   return kind === 'number' && (unit || !links?.length) ? 'right' : 'left';

@@ -4,12 +4,12 @@ import { color } from './colors.js';
 import { h } from './dom.js';
 import { fieldsOf, reduce, valueColor } from './fields.js';
 import { inspect } from './inspector.js';
-import { align, pager, totalsOf, widthsOf } from './table-parts.js';
 import { dataLinks, linked } from './links.js';
+import { align, pager, totalsOf, widthsOf } from './table-parts.js';
 
 const ROW = 28;
 
-/** Draw `data` into `body`. Return false when there is nothing to draw. */
+/** @type {Draw} */
 export function table(body, panel, data, context) {
   const frames = fieldsOf(data.frames, panel.fieldConfig, context);
   const frame = frames[panel.options?.frameIndex ?? 0] ?? [];
@@ -22,40 +22,54 @@ export function table(body, panel, data, context) {
 }
 
 class Table {
+  /**
+   * @param {HTMLElement} body
+   * @param {Field[]} frame
+   * @param {PanelModel} panel
+   * @param {PanelContext} context
+   */
   constructor(body, frame, panel, context) {
-    Object.assign(this, { body, frame, panel, context });
+    this.body = body;
+    this.frame = frame;
+    this.panel = panel;
+    this.context = context;
     this.columns = frame.filter(
       ({ config: { custom } }) => !custom.hidden && !custom.hideFrom?.viz && !custom['hideFrom.viz'],
     );
-    this.memory = context.memory;
-    this.memory.filters ??= new Map();
-    this.memory.widths ??= new Map();
-    if (!this.memory.sort) {
-      const [by] = panel.options?.sortBy ?? [];
-      this.memory.sort = by ? { name: by.displayName, down: Boolean(by.desc) } : {};
-    }
-    this.memory.change = () => this.change();
+    const change = () => this.change();
+    const [by] = panel.options?.sortBy ?? [];
+    context.memory.table ??= {
+      filters: new Map(),
+      widths: new Map(),
+      sort: by ? { name: by.displayName, down: Boolean(by.desc) } : {},
+      page: 0,
+      change,
+    };
+    this.memory = context.memory.table;
+    this.memory.change = change;
     this.rows = this.sorted(this.filtered());
   }
 
   filtered() {
     const filters = [...this.memory.filters].flatMap(([name, values]) => {
       const field = this.frame.find((each) => each.display === name);
-      return field ? [[field, values]] : [];
+      return field ? [{ field, values }] : [];
     });
     const rows = this.frame[0].values.map((_, i) => i);
-    return rows.filter((i) => filters.every(([field, values]) => values.has(field.text(i))));
+    return rows.filter((i) => filters.every(({ field, values }) => values.has(field.text(i))));
   }
 
+  /** @param {number[]} rows */
   sorted(rows) {
     const field = this.frame.find((each) => each.display === this.memory.sort.name);
     if (!field) return rows;
     const turn = this.memory.sort.down ? -1 : 1;
+    /** @type {(a: Value, b: Value) => number} */
     const compare =
       field.kind === 'text' ? (a, b) => a.localeCompare(b, undefined, { numeric: true }) : (a, b) => a - b;
     return rows.sort((i, j) => {
       const [a, b] = [field.values[i], field.values[j]];
-      if (a === null || b === null) return (a === null) - (b === null);
+      if (a === null || b === null) return Number(a === null) - Number(b === null);
       return compare(a, b) * turn;
     });
   }
@@ -69,12 +83,12 @@ class Table {
   draw() {
     const totals = totalsOf(this.columns, this.rows, this.panel, this.context);
     const room = this.body.clientHeight - ROW - 6;
-    const fit = (height) => Math.max(1, Math.floor(height / ROW));
+    const fit = (/** @type {number} */ height) => Math.max(1, Math.floor(height / ROW));
     const bars = (totals ? ROW : 0) + (this.memory.filters.size ? ROW : 0);
     const size = fit(room - bars) >= this.rows.length ? this.rows.length : fit(room - bars - ROW);
     const pages = Math.max(1, Math.ceil(this.rows.length / Math.max(size, 1)));
-    const page = Math.min(this.memory.page ?? 0, pages - 1);
-    const go = (target) => {
+    const page = Math.min(this.memory.page, pages - 1);
+    const go = (/** @type {number} */ target) => {
       this.memory.page = target;
       this.draw();
     };
@@ -116,18 +130,22 @@ class Table {
       totals && h('tfoot', {}, totals),
     );
     grid.style.width = `${widths.reduce((sum, width) => sum + width, 0)}px`;
-    const focus = this.body.contains(document.activeElement) && document.activeElement.dataset.focus;
+    const active = document.activeElement;
+    const focus = active instanceof HTMLElement && this.body.contains(active) && active.dataset.focus;
     const left = this.body.querySelector('.scroll')?.scrollLeft ?? 0;
     const scroll = h('div', { class: 'scroll', tabindex: '-1' }, grid);
-    this.body.replaceChildren(
-      ...[this.filterBar(), scroll, pages > 1 && pager(page, pages, size, this.rows.length, go)].filter(
-        Boolean,
-      ),
-    );
+    const bar = this.filterBar();
+    this.body.replaceChildren(...(bar ? [bar, scroll] : [scroll]));
+    if (pages > 1) this.body.append(pager(page, pages, size, this.rows.length, go));
     scroll.scrollLeft = left;
-    if (focus) this.body.querySelector(`[data-focus="${CSS.escape(focus)}"]`)?.focus();
+    const focused = focus && this.body.querySelector(`[data-focus="${CSS.escape(focus)}"]`);
+    if (focused instanceof HTMLElement) focused.focus();
   }
 
+  /**
+   * @param {Field} field
+   * @param {number} width
+   */
   head(field, width) {
     const { name, down } = this.memory.sort;
     const sorted = name === field.display;
@@ -162,7 +180,7 @@ class Table {
           'aria-label': `Filter ${field.display}`,
           title: `Filter ${field.display}`,
           'aria-expanded': 'false',
-          click: (event) => this.filter(field, event.currentTarget),
+          click: (event) => this.filter(field, /** @type {HTMLElement} */ (event.currentTarget)),
           data: { focus: `filter ${field.display}` },
         },
         '▽',
@@ -183,6 +201,10 @@ class Table {
     );
   }
 
+  /**
+   * @param {Field} field
+   * @param {HTMLElement} anchor
+   */
   filter(field, anchor) {
     const chosen = this.memory.filters.get(field.display) ?? new Set();
     const texts = [...new Set(field.values.map((_, i) => field.text(i)))];
@@ -231,15 +253,16 @@ class Table {
     );
   }
 
+  /**
+   * @param {Field} field
+   * @param {number} i
+   */
   cell(field, i) {
     const text = field.text(i);
     const { custom } = field.config;
     const options = custom.cellOptions ?? {};
-    const cell = h(
-      'td',
-      { class: `${align(field)}${options.type === 'json-view' ? ' code' : ''}` },
-      h('div', {}, linked(text, dataLinks(field, i, this.frame, this.context))),
-    );
+    const content = h('div', {}, linked(text, dataLinks(field, i, this.frame, this.context)));
+    const cell = h('td', { class: `${align(field)}${options.type === 'json-view' ? ' code' : ''}` }, content);
     const own =
       options.type?.startsWith('color') || field.config.mappings?.length
         ? valueColor(field, field.values[i])
@@ -253,7 +276,7 @@ class Table {
       const bar = h('span', { class: 'gauge' });
       bar.style.width = `${Math.max(0, Math.min(1, field.values[i] / (most || 1))) * 100}%`;
       bar.style.background = color(valueColor(field, field.values[i]) ?? 'blue');
-      cell.firstChild.prepend(bar);
+      content.prepend(bar);
     }
     if (text) cell.title = text.length > 300 ? `${text.slice(0, 300)}…` : text;
     if (custom.inspect && text && field.values[i] !== null) {
@@ -274,9 +297,14 @@ class Table {
     return cell;
   }
 
+  /**
+   * @param {Field} field
+   * @param {number} width
+   * @param {PointerEvent} start
+   */
   resize(field, width, start) {
     start.preventDefault();
-    const move = (event) => {
+    const move = (/** @type {PointerEvent} */ event) => {
       this.memory.widths.set(field.display, Math.max(40, width + event.clientX - start.clientX));
       this.draw();
     };

@@ -3,13 +3,19 @@ import { h } from './dom.js';
 import { interpolate } from './interpolate.js';
 import { address } from './links.js';
 
-/** Draw a panel's text into `body`. */
-export function text(body, panel, data, context) {
+/** The headings of a panel stand below its title.
+ * @type {('h3' | 'h4' | 'h5' | 'h6')[]} */
+const HEADINGS = ['h3', 'h4', 'h5', 'h6', 'h6', 'h6'];
+
+/** @type {Draw} */
+export function text(body, panel, _data, context) {
   const lines = interpolate(panel.options?.content ?? '', context.state, { texts: context.texts }).split(
     '\n',
   );
   const box = h('div', { class: 'prose' });
+  /** @type {HTMLElement | undefined} */
   let list;
+  /** @type {HTMLElement | undefined} */
   let paragraph;
   for (const line of lines) {
     const heading = /^(#{1,6})\s+(.*)$/.exec(line);
@@ -21,7 +27,7 @@ export function text(body, panel, data, context) {
       continue;
     }
     list = undefined;
-    if (heading) box.append(h(`h${Math.min(heading[1].length + 2, 6)}`, {}, inline(heading[2], context)));
+    if (heading) box.append(h(HEADINGS[heading[1].length - 1], {}, inline(heading[2], context)));
     if (heading || !line.trim()) {
       paragraph = undefined;
       continue;
@@ -33,6 +39,7 @@ export function text(body, panel, data, context) {
   return () => {};
 }
 
+/** @type {(line: string, context: Context) => (string | HTMLElement)[]} */
 function inline(line, context) {
   const parts = line.split(/(\*\*[^*]+\*\*|`[^`]+`|\[[^\]]+\]\([^)\s]+\))/);
   return parts.filter(Boolean).map((part) => {

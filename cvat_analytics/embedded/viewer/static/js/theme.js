@@ -9,7 +9,7 @@
   apply();
   system.addEventListener('change', apply);
   addEventListener('DOMContentLoaded', () => {
-    document.getElementById('theme').addEventListener('click', () => {
+    document.getElementById('theme')?.addEventListener('click', () => {
       const other = root.dataset.theme === 'dark' ? 'light' : 'dark';
       if (other === (system.matches ? 'dark' : 'light')) localStorage.removeItem('theme');
       else localStorage.setItem('theme', other);

@@ -1,5 +1,5 @@
 // Draws a `timeseries` panel: lines, bars or points over time, stacked or not, with annotations as vertical marks.
-import { GRID, chartIn, dragToZoom, shortTime, timeAxis, tipContent, tooltip, valueAxis } from './chart.js';
+import { chartIn, dragToZoom, GRID, shortTime, timeAxis, tipContent, tooltip, valueAxis } from './chart.js';
 import { color, seriesColor } from './colors.js';
 import { h } from './dom.js';
 import { fieldsOf, valueText } from './fields.js';
@@ -7,15 +7,21 @@ import { legend } from './legend.js';
 import { toWall } from './time.js';
 import { axisStep, formatValue } from './units.js';
 
-/** Draw `data` into `body`. Return false when there is nothing to draw, else how to end the drawing. */
+/** @type {Record<string, string>} */
+const KINDS = { bars: 'bar', points: 'scatter', line: 'line' };
+/** @type {Record<string, 'end' | 'start'>} */
+const STEPS = { stepAfter: 'end', stepBefore: 'start' };
+
+/** @type {Draw} */
 export function timeseries(body, panel, data, context) {
   const { state, memory } = context;
   const frames = fieldsOf(data.frames, panel.fieldConfig, context, true);
+  /** @type {Series[]} */
   const series = frames.flatMap((frame) => {
-    const time = frame.find((field) => field.kind === 'time');
+    const times = frame.find((field) => field.kind === 'time')?.values ?? [];
     return frame
-      .filter((field) => field.kind === 'number' && time?.values.length && !field.config.custom.hideFrom?.viz)
-      .map((field) => ({ field, times: time.values }));
+      .filter((field) => field.kind === 'number' && times.length && !field.config.custom.hideFrom?.viz)
+      .map((field) => ({ field, times, color: '' }));
   });
   if (!series.length) return false;
   if (!series.some(({ times }) => times.some((time) => time >= state.start && time <= state.end))) {
@@ -25,21 +31,23 @@ export function timeseries(body, panel, data, context) {
     return () => {};
   }
   series.forEach((each, index) => {
-    each.color = seriesColor(each.field, index);
+    each.color = seriesColor(each.field, index) ?? '';
   });
-  const hidden = (memory.hidden ??= new Set());
-  const step = smallestStep(series) ?? data.interval;
+  memory.hidden ??= new Set();
+  const { hidden } = memory;
+  const step = smallestStep(series) ?? data.interval ?? 0;
   stackTogether(series);
   const axes = axesOf(series, context);
   const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: chart` });
+  /** @type {() => ChartOption} */
   const option = () => ({
     grid: GRID,
     xAxis: timeAxis(state),
     yAxis: axes.map((axis) => axis.option),
-    series: [...series.map((each) => seriesOption(each, hidden, step)), ...marks(context)],
-    tooltip: tooltip((points) => tip(points, series, panel, context)),
+    series: [...series.map((each) => seriesOption(each, hidden, step, state.zone)), ...marks(context)],
+    tooltip: tooltip((/** @type {any[]} */ points) => tip(points, series, panel, context)),
   });
-  const fit = (chart) => {
+  const fit = (/** @type {Chart} */ chart) => {
     const width = chart.getWidth() - 90;
     const bar = Math.max(
       1,
@@ -49,7 +57,7 @@ export function timeseries(body, panel, data, context) {
     chart.setOption({ series: series.map((each) => (each.kind === 'bar' ? { barWidth: bar } : {})) });
   };
   const options = { showLegend: true, ...panel.options?.legend };
-  let key;
+  let key = h('div');
   const drawLegend = () => {
     const drawn = legend(
       series.filter(({ field }) => !field.config.custom.hideFrom?.legend),
@@ -57,12 +65,14 @@ export function timeseries(body, panel, data, context) {
       hidden,
       context,
       () => {
-        running.chart.setOption({ series: series.map((each) => seriesOption(each, hidden, step)) });
+        running.chart.setOption({
+          series: series.map((each) => seriesOption(each, hidden, step, state.zone)),
+        });
         fit(running.chart);
         drawLegend();
       },
     );
-    key?.replaceWith(drawn);
+    key.replaceWith(drawn);
     key = drawn;
   };
   body.classList.toggle('beside', options.placement === 'right' && options.showLegend);
@@ -77,7 +87,10 @@ export function timeseries(body, panel, data, context) {
   return running.end;
 }
 
-/** Return what to say of data that begins before the time range, such as the count of a whole day. */
+/**
+ * Return what to say of data that begins before the time range, such as the count of a whole day.
+ * @type {(series: Series[], state: State) => HTMLElement}
+ */
 function outside(series, state) {
   const times = series.flatMap((each) => each.times);
   const from = times.reduce((least, time) => Math.min(least, time), state.start);
@@ -90,7 +103,8 @@ function outside(series, state) {
   );
 }
 
-function seriesOption(each, hidden, step) {
+/** @type {(each: Series, hidden: Set<string>, step: number, zone: string) => import('echarts').SeriesOption} */
+function seriesOption(each, hidden, step, zone) {
   const { field, times, color: own } = each;
   const {
     drawStyle = 'line',
@@ -105,15 +119,15 @@ function seriesOption(each, hidden, step) {
   } = field.config.custom;
   const gone = hidden.has(field.display);
   const shift = drawStyle === 'bars' ? (barAlignment * step) / 2 : 0;
-  each.kind = { bars: 'bar', points: 'scatter', line: 'line' }[drawStyle];
+  each.kind = KINDS[drawStyle];
   const present = field.values.filter((value) => value !== null).length;
   const common = {
     name: field.display,
     yAxisIndex: each.axis,
     color: own,
-    data: gone ? [] : times.map((time, i) => [each.wall(time) + shift, field.values[i]]),
+    data: gone ? [] : times.map((time, i) => [toWall(time, zone) + shift, field.values[i]]),
     stack: each.stack && `${each.stack}-${each.axis}`,
-    stackStrategy: 'all',
+    stackStrategy: /** @type {const} */ ('all'),
   };
   if (each.kind === 'bar')
     return {
@@ -127,7 +141,7 @@ function seriesOption(each, hidden, step) {
   return {
     ...common,
     type: 'line',
-    step: { stepAfter: 'end', stepBefore: 'start' }[lineInterpolation],
+    step: STEPS[lineInterpolation],
     smooth: lineInterpolation === 'smooth' ? 0.3 : false,
     showSymbol: showPoints === 'always' || (showPoints === 'auto' && present < 60) || present === 1,
     symbol: 'circle',
@@ -144,8 +158,12 @@ function seriesOption(each, hidden, step) {
   };
 }
 
-/** Return an axis for each unit, the first on the left, and note in each series which is its own. */
+/**
+ * Return an axis for each unit, the first on the left, and note in each series which is its own.
+ * @type {(series: Series[], context: Context) => { option: Axis }[]}
+ */
 function axesOf(series, context) {
+  /** @type {{ unit: string, right: boolean, option: Axis, series: Series[] }[]} */
   const axes = [];
   for (const each of series) {
     const { unit = '', decimals, min, max, custom } = each.field.config;
@@ -153,7 +171,7 @@ function axesOf(series, context) {
     let at = axes.findIndex((axis) => axis.unit === unit && axis.right === right);
     if (at < 0) {
       const log = custom.scaleDistribution?.type === 'log';
-      const text = (value) =>
+      const text = (/** @type {number} */ value) =>
         formatValue(value, unit, decimals && Math.abs(value) < 10 ? decimals : undefined, context.state.zone);
       const whole = decimals === 0 ? { minInterval: 1 } : {};
       const placed = {
@@ -174,7 +192,6 @@ function axesOf(series, context) {
     }
     axes[at].series.push(each);
     each.axis = at;
-    each.wall = (time) => toWall(time, context.state.zone);
   }
   for (const { unit, option, series: own } of axes) {
     const step = option.type === 'value' && option.max === undefined && axisStep(unit, highest(own));
@@ -183,7 +200,10 @@ function axesOf(series, context) {
   return axes;
 }
 
-/** Return the highest value that is drawn: of stacked series that of their sum. */
+/**
+ * Return the highest value that is drawn: of stacked series that of their sum.
+ * @type {(series: Series[]) => number}
+ */
 function highest(series) {
   const sums = new Map();
   for (const { stack, times, field } of series) {
@@ -195,7 +215,10 @@ function highest(series) {
   return [...sums.values()].reduce((most, value) => Math.max(most, value), 0);
 }
 
-/** Give series that are stacked the same times, because ECharts adds them up point by point. */
+/**
+ * Give series that are stacked the same times, because ECharts adds them up point by point.
+ * @type {(series: Series[]) => void}
+ */
 function stackTogether(series) {
   const stacked = series.filter(({ field }) => field.config.custom.stacking?.mode === 'normal');
   const times = [...new Set(stacked.flatMap((each) => each.times))].sort((a, b) => a - b);
@@ -207,27 +230,37 @@ function stackTogether(series) {
   }
 }
 
+/** @type {(series: Series[]) => number | undefined} */
 function smallestStep(series) {
+  /** @type {number | undefined} */
   let least;
   for (const { times } of series) {
     for (let i = 1; i < times.length; i++)
-      if (times[i] > times[i - 1] && !(times[i] - times[i - 1] >= least)) least = times[i] - times[i - 1];
+      if (times[i] > times[i - 1] && !(least !== undefined && times[i] - times[i - 1] >= least))
+        least = times[i] - times[i - 1];
   }
   return least;
 }
 
+/** @type {(field: Field) => import('echarts').LineSeriesOption['markLine']} */
 function thresholdLines({ config }) {
   const { mode } = config.custom.thresholdsStyle ?? {};
   if (!mode || mode === 'off') return undefined;
   const steps = (config.thresholds?.steps ?? []).filter((step) => typeof step.value === 'number');
-  const line = (step) => ({
-    yAxis: step.value,
-    lineStyle: { color: color(step.color), type: mode === 'dashed' ? 'dashed' : 'solid' },
+  const line = (/** @type {{ value?: number | null, color: string }} */ step) => ({
+    yAxis: step.value ?? 0,
+    lineStyle: {
+      color: color(step.color),
+      type: /** @type {'dashed' | 'solid'} */ (mode === 'dashed' ? 'dashed' : 'solid'),
+    },
   });
   return { silent: true, symbol: 'none', label: { show: false }, data: steps.map(line) };
 }
 
-/** Return the annotations as series of their own, which have a line and no points. */
+/**
+ * Return the annotations as series of their own, which have a line and no points.
+ * @type {(context: Context) => import('echarts').LineSeriesOption[]}
+ */
 function marks({ annotations, state }) {
   return annotations
     .filter(({ marks: found }) => found.length)
@@ -246,6 +279,7 @@ function marks({ annotations, state }) {
     }));
 }
 
+/** @type {(points: any[], series: Series[], panel: PanelModel, context: Context) => HTMLElement | undefined} */
 function tip(points, series, panel, context) {
   const shown = points.filter(
     (point) => point.value?.[1] !== null && point.value?.[1] !== undefined && series[point.seriesIndex],
@@ -262,11 +296,14 @@ function tip(points, series, panel, context) {
   if (sort !== 'none') shown.sort((a, b) => (a.value[1] - b.value[1]) * (sort === 'desc' ? -1 : 1));
   const lines = shown
     .slice(0, 20)
-    .map((point) => [
-      series[point.seriesIndex].color,
-      point.seriesName,
-      valueText(series[point.seriesIndex].field, point.value[1], context),
-    ]);
+    .map(
+      (point) =>
+        /** @type {[string, string, string]} */ ([
+          series[point.seriesIndex].color,
+          point.seriesName,
+          valueText(series[point.seriesIndex].field, point.value[1], context),
+        ]),
+    );
   if (shown.length > 20) notes.push(`and ${shown.length - 20} more`);
   const at = shown[0] ? series[shown[0].seriesIndex].times[shown[0].dataIndex] : wall;
   return tipContent(shown[0] ? shortTime(at, context.state.zone) : '', lines, notes);

@@ -1,6 +1,6 @@
 // Time range, time zone, refresh and annotations: the controls on the right above the panels.
 import { h, popup } from './dom.js';
-import { RANGES, describeRange, formatTime, parseTime } from './time.js';
+import { describeRange, formatTime, parseTime, RANGES } from './time.js';
 
 const REFRESH = ['', '5s', '10s', '30s', '1m', '5m', '15m', '30m', '1h', '2h', '1d'];
 const ZONES = [
@@ -15,7 +15,11 @@ const ZONES = [
   'Asia/Shanghai',
 ];
 
-/** Return the controls. `refresh` loads everything anew; `annotations` are {name, color, on}, switched by `toggle`. */
+/**
+ * Return the controls. `refresh` loads everything anew; `toggle` switches one of `annotations`.
+ * @param {Context} context
+ * @param {{ refresh: () => void, annotations: Annotation[], toggle: (index: number, on: boolean) => void }} actions
+ */
 export function toolbar({ state }, { refresh, annotations, toggle }) {
   const now = Date.now();
   const range = h(
@@ -28,26 +32,23 @@ export function toolbar({ state }, { refresh, annotations, toggle }) {
       title: state.problem
         ? ''
         : `${formatTime(state.start, state.zone)} to ${formatTime(state.end, state.zone)}`,
-      click: () => picker(range, state),
+      click: () => void picker(range, state),
     },
     '◷ ',
     state.problem ? 'Time range' : describeRange(state.from, state.to, now, state.zone),
   );
+  /** @type {Record<string, string>} */
+  const names = { browser: `Browser (${Intl.DateTimeFormat().resolvedOptions().timeZone})`, utc: 'UTC' };
   const zone = h(
     'select',
     {
       id: 'zone',
       'aria-label': 'Time zone',
       title: 'Time zone',
-      change: () => state.set({ timezone: zone.value }),
+      change: () => void state.set({ timezone: zone.value }),
     },
     [...new Set([...ZONES, state.timezone])].map((name) =>
-      h(
-        'option',
-        { value: name, selected: name === state.timezone },
-        { browser: `Browser (${Intl.DateTimeFormat().resolvedOptions().timeZone})`, utc: 'UTC' }[name] ??
-          name,
-      ),
+      h('option', { value: name, selected: name === state.timezone }, names[name] ?? name),
     ),
   );
   zone.value = state.timezone;
@@ -57,7 +58,7 @@ export function toolbar({ state }, { refresh, annotations, toggle }) {
       id: 'refresh',
       'aria-label': 'Refresh every',
       title: 'Refresh every',
-      change: () => state.set({ refresh: every.value }),
+      change: () => void state.set({ refresh: every.value }),
     },
     [...new Set([...REFRESH, state.refresh])].map((text) => h('option', { value: text }, text || 'Off')),
   );
@@ -65,13 +66,8 @@ export function toolbar({ state }, { refresh, annotations, toggle }) {
   const marks = annotations.map(({ name, color, on }, index) => {
     const mark = h('span', { class: 'mark' });
     mark.style.background = color;
-    return h(
-      'label',
-      { class: 'switch', title: `Marks in the graphs: ${name}` },
-      h('input', { type: 'checkbox', checked: on, change: (event) => toggle(index, event.target.checked) }),
-      mark,
-      name,
-    );
+    const box = h('input', { type: 'checkbox', checked: on, change: () => void toggle(index, box.checked) });
+    return h('label', { class: 'switch', title: `Marks in the graphs: ${name}` }, box, mark, name);
   });
   return h(
     'div',
@@ -121,12 +117,14 @@ export function toolbar({ state }, { refresh, annotations, toggle }) {
   );
 }
 
+/** @type {(anchor: HTMLElement, state: State) => void} */
 function picker(anchor, state) {
-  const write = (text, ms) => (/now/.test(text) || ms === undefined ? text : formatTime(ms, state.zone));
+  const write = (/** @type {string} */ text, /** @type {number} */ ms) =>
+    /now/.test(text) || Number.isNaN(ms) ? text : formatTime(ms, state.zone);
   const from = h('input', { type: 'text', id: 'from', value: write(state.from, state.start) });
   const to = h('input', { type: 'text', id: 'to', value: write(state.to, state.end) });
   const problem = h('p', { class: 'problem', hidden: true });
-  const apply = (event) => {
+  const apply = (/** @type {Event} */ event) => {
     event.preventDefault();
     const [start, end] = [
       parseTime(from.value.trim(), Date.now(), state.zone),
@@ -138,7 +136,8 @@ function picker(anchor, state) {
         ? 'Write now-7d, now/d or 2026-01-31 08:00'
         : 'It ends before it starts';
     if (!problem.hidden) return;
-    const kept = (text, ms) => (text.includes('now') ? text.trim() : String(ms));
+    const kept = (/** @type {string} */ text, /** @type {number | undefined} */ ms) =>
+      text.includes('now') ? text.trim() : String(ms);
     box.close();
     state.set({ from: kept(from.value, start), to: kept(to.value, end) });
   };
@@ -177,12 +176,14 @@ function picker(anchor, state) {
   const box = popup(anchor, h('div', { class: 'picker' }, form, quick), { label: 'Time range' });
 }
 
+/** @type {(state: State, share: number) => void} */
 function move(state, share) {
   if (state.problem) return;
   const by = Math.round((state.end - state.start) * share);
   state.set({ from: String(Math.round(state.start + by)), to: String(Math.round(state.end + by)) });
 }
 
+/** @type {(state: State) => void} */
 function zoomOut(state) {
   if (state.problem) return;
   const half = Math.round((state.end - state.start) / 2);

@@ -1,5 +1,5 @@
 // The page of a dashboard: loads its JSON, lays out the panels, and loads them again when the choice or the time changes.
-import { ask } from './api.js';
+import { ask, messageOf } from './api.js';
 import { color } from './colors.js';
 import { h } from './dom.js';
 import { filters } from './filters.js';
@@ -7,13 +7,23 @@ import { Panel } from './panel.js';
 import { State } from './state.js';
 import { toolbar } from './toolbar.js';
 
-const root = document.getElementById('dashboard');
+const root = /** @type {HTMLElement} */ (document.getElementById('dashboard'));
+const { prefix = '', uid = '' } = root.dataset;
+/** @type {Record<string, number>} */
 const SECONDS = { s: 1, m: 60, h: 3600, d: 86400 };
 
 class View {
+  /** @param {{ dashboard: DashboardModel, annotations: { name: string, iconColor?: string, hide?: boolean }[] }} answer */
   constructor({ dashboard, annotations }) {
     this.state = new State(dashboard);
+    /** @type {Texts} */
     this.texts = {};
+    this.late = false;
+    /** Names the present loading: an older one that ends later has nothing to say. */
+    this.round = 0;
+    /** @type {number | undefined} */
+    this.timer = undefined;
+    /** @type {Annotation[]} */
     this.annotations = annotations.map((model) => ({
       name: model.name,
       color: color(model.iconColor),
@@ -23,7 +33,9 @@ class View {
     }));
     this.controls = h('div', { class: 'controls' });
     this.grid = h('div', { class: 'grid' });
+    /** @type {(() => void)[]} */
     this.listeners = [];
+    /** @type {Panel[]} */
     this.panels = [];
     this.place(dashboard.panels ?? []);
     root.replaceChildren(
@@ -37,22 +49,35 @@ class View {
       this.grid,
     );
     this.state.addEventListener('change', () => this.load());
-    addEventListener('theme', () => this.panels.forEach((panel) => panel.data && panel.draw()));
+    addEventListener('theme', () => this.drawAgain());
     document.addEventListener('visibilitychange', () => !document.hidden && this.late && this.load());
   }
 
+  /** @returns {Context} */
   get context() {
     return {
       state: this.state,
       texts: this.texts,
-      prefix: root.dataset.prefix,
+      prefix,
       annotations: this.annotations.filter((each) => each.on && each.marks.length),
-      onNamed: (listener) => this.listeners.push(listener),
-      named: () => this.listeners.forEach((listener) => listener()),
+      onNamed: (listener) => {
+        this.listeners.push(listener);
+      },
+      named: () => {
+        for (const listener of this.listeners) listener();
+      },
     };
   }
 
-  /** Put each panel where its gridPos says; a row is a heading, its panels are below it. */
+  /** Draw what is there once more. */
+  drawAgain() {
+    for (const panel of this.panels) if (panel.data) panel.draw();
+  }
+
+  /**
+   * Put each panel where its gridPos says; a row is a heading, its panels are below it.
+   * @param {PanelModel[]} models
+   */
   place(models) {
     for (const model of models) {
       const { x = 0, y = 0, w = 24, h: height = 8 } = model.gridPos ?? {};
@@ -82,17 +107,21 @@ class View {
     }
     this.grid.hidden = false;
     root.setAttribute('aria-busy', 'true');
-    const round = (this.round = {});
+    this.round += 1;
+    const { round } = this;
     await this.loadAnnotations();
     if (round !== this.round) return; // chosen anew meanwhile: the panels are that round's
     await Promise.all(this.panels.map((panel) => panel.load()));
     if (round !== this.round) return;
     root.setAttribute('aria-busy', 'false');
-    const [, count, unit] = /^(\d+)([smhd])$/.exec(state.refresh) ?? [];
-    if (count)
+    const every = /^(\d+)([smhd])$/.exec(state.refresh);
+    if (every)
       this.timer = setTimeout(
-        () => (document.hidden ? (this.late = true) : this.load()),
-        count * SECONDS[unit] * 1000,
+        () => {
+          if (document.hidden) this.late = true;
+          else this.load();
+        },
+        Number(every[1]) * SECONDS[every[2]] * 1000,
       );
   }
 
@@ -104,18 +133,21 @@ class View {
         this.state.question(),
       );
       for (const { index, marks } of found)
-        this.annotations[index].marks = marks.filter(({ time }) => typeof time === 'number');
+        this.annotations[index].marks = marks.filter(
+          (/** @type {Mark} */ { time }) => typeof time === 'number',
+        );
     } catch (error) {
-      this.controls.append(h('p', { class: 'problem' }, `Annotations: ${error.message}`));
+      this.controls.append(h('p', { class: 'problem' }, `Annotations: ${messageOf(error)}`));
     }
   }
 
   drawControls() {
-    const focus = document.activeElement?.dataset?.variable ?? document.activeElement?.id;
+    const active = document.activeElement;
+    const focus = active instanceof HTMLElement && (active.dataset.variable ?? active.id);
     this.listeners = [];
-    const toggle = (index, on) => {
+    const toggle = (/** @type {number} */ index, /** @type {boolean} */ on) => {
       this.annotations.filter((each) => !each.hidden)[index].on = on;
-      this.panels.forEach((panel) => panel.data && panel.draw());
+      this.drawAgain();
     };
     this.controls.replaceChildren(
       filters(this.context),
@@ -125,25 +157,25 @@ class View {
         toggle,
       }),
     );
-    if (focus)
-      (
-        this.controls.querySelector(`[data-variable="${CSS.escape(focus)}"]`) ??
-        this.controls.querySelector(`#${CSS.escape(focus)}`)
-      )?.focus();
+    if (!focus) return;
+    const name = CSS.escape(focus);
+    const control =
+      this.controls.querySelector(`[data-variable="${name}"]`) ?? this.controls.querySelector(`#${name}`);
+    if (control instanceof HTMLElement) control.focus();
   }
 
   /** Let the links to the other dashboards keep the time range and the filters. */
   drawTabs() {
-    for (const tab of document.querySelectorAll('nav .tab'))
+    for (const tab of /** @type {NodeListOf<HTMLAnchorElement>} */ (document.querySelectorAll('nav .tab')))
       tab.href = `${tab.pathname}?${this.state.parameters()}`;
   }
 }
 
 try {
-  const view = new View(await ask(encodeURIComponent(root.dataset.uid)));
+  const view = new View(await ask(encodeURIComponent(uid)));
   await view.load();
 } catch (error) {
-  root.replaceChildren(h('p', { class: 'problem', role: 'alert' }, error.message));
+  root.replaceChildren(h('p', { class: 'problem', role: 'alert' }, messageOf(error)));
   root.setAttribute('aria-busy', 'false');
   throw error;
 }
