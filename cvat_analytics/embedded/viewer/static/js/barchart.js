@@ -3,6 +3,7 @@ import { chartIn, GRID, nameAxis, tipContent, tooltip, valueAxis } from './chart
 import { seriesColor, style } from './colors.js';
 import { h } from './dom.js';
 import { fieldsOf, valueText } from './fields.js';
+import { titleOf } from './interpolate.js';
 import { legend } from './legend.js';
 import { dataLinks } from './links.js';
 import { formatValue } from './units.js';
@@ -56,7 +57,7 @@ export function barchart(body, panel, data, context) {
       },
       itemStyle: { opacity: Math.max(field.config.custom.fillOpacity ?? 80, 30) / 100 },
     }));
-  const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: chart` });
+  const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${titleOf(panel, context)}: chart` });
   body.append(box);
   const tip = (/** @type {any[]} */ points) =>
     tipContent(

@@ -3,6 +3,7 @@ import { chartIn, GRID, nameAxis, tipContent, tooltip } from './chart.js';
 import { ramp, style } from './colors.js';
 import { h } from './dom.js';
 import { fieldsOf, valueText } from './fields.js';
+import { titleOf } from './interpolate.js';
 import { dataLinks } from './links.js';
 import { formatTime } from './time.js';
 
@@ -44,7 +45,7 @@ export function heatmap(body, panel, data, context) {
   const text = (/** @type {number} */ value) => valueText({ ...rows[0], config: unit }, value, context);
   const most = cells.reduce((largest, cell) => Math.max(largest, cell[2]), 0);
   const colors = ramp(scheme);
-  const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: heat map` });
+  const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${titleOf(panel, context)}: heat map` });
   body.append(box);
   const fits = () =>
     showValue === 'always' ||

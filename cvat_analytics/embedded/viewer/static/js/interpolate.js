@@ -35,3 +35,9 @@ export function interpolate(text, state, { scope = {}, encode = (value) => value
       : encode(shown.join(wanted === 'csv' ? ',' : ' + '));
   });
 }
+
+/**
+ * Return a panel's title as it is read.
+ * @type {(panel: PanelModel, context: Context) => string}
+ */
+export const titleOf = (panel, { state, texts }) => interpolate(panel.title, state, { texts });

@@ -3,7 +3,7 @@ import { ask, messageOf } from './api.js';
 import { barchart } from './barchart.js';
 import { h, hint } from './dom.js';
 import { heatmap } from './heatmap.js';
-import { interpolate } from './interpolate.js';
+import { interpolate, titleOf } from './interpolate.js';
 import { address } from './links.js';
 import { stat } from './stat.js';
 import { unsupported } from './supported.js';
@@ -38,7 +38,11 @@ export class Panel {
     this.missing = unsupported(model);
     const info =
       model.description &&
-      h('button', { type: 'button', class: 'info', 'aria-label': `What ${model.title} means` }, 'i');
+      h(
+        'button',
+        { type: 'button', class: 'info', 'aria-label': `What ${titleOf(model, dashboard.context)} means` },
+        'i',
+      );
     if (info && model.description) hint(info, model.description);
     const note =
       this.missing.length > 0 &&
@@ -64,7 +68,7 @@ export class Panel {
     this.request = new AbortController();
     const { signal } = this.request;
     this.element.setAttribute('aria-busy', 'true');
-    this.title.textContent = interpolate(this.model.title, state, { texts });
+    this.title.textContent = titleOf(this.model, this.dashboard.context);
     this.links.replaceChildren(
       ...(this.model.links ?? []).flatMap((link) => {
         const href = address(interpolate(link.url, state, { encode: encodeURIComponent }), prefix);

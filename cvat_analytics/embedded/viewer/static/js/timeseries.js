@@ -3,6 +3,7 @@ import { chartIn, dragToZoom, GRID, shortTime, timeAxis, tipContent, tooltip, va
 import { color, seriesColor } from './colors.js';
 import { h } from './dom.js';
 import { fieldsOf, valueText } from './fields.js';
+import { titleOf } from './interpolate.js';
 import { legend } from './legend.js';
 import { toWall } from './time.js';
 import { axisStep, formatValue } from './units.js';
@@ -38,7 +39,7 @@ export function timeseries(body, panel, data, context) {
   const step = smallestStep(series) ?? data.interval ?? 0;
   stackTogether(series);
   const axes = axesOf(series, context);
-  const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${panel.title}: chart` });
+  const box = h('div', { class: 'chart', role: 'img', 'aria-label': `${titleOf(panel, context)}: chart` });
   /** @type {() => ChartOption} */
   const option = () => ({
     grid: GRID,
