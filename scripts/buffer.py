@@ -21,6 +21,7 @@ from cvat_analytics.operate.buffers import SINKS, Buffers, Kept, Place
 from cvat_analytics.rendering.files import UNITS, Paths
 from scripts.replay import run
 from scripts.target import Target, target_options
+from scripts.terminal import echo
 
 _STARTING = 60.0
 """Seconds for Vector to answer after it was started."""
@@ -47,13 +48,13 @@ def list_(host: str, target: Target, as_json: bool) -> None:
     with _buffers(host, target) as (buffers, _):
         kept = buffers.kept()
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in kept], default=lambda moment: moment.isoformat()))
+        echo(json.dumps([asdict(each) for each in kept], default=lambda moment: moment.isoformat()))
     elif not kept:
-        click.echo("No buffer was set aside.")
+        echo("No buffer was set aside.")
     else:
-        click.echo(f"{'name':<30} {'bytes':>14}  state")
+        echo(f"{'name':<30} {'bytes':>14}  state")
         for each in kept:
-            click.echo(f"{each.name:<30} {each.size:>14,}  {each.state}")
+            echo(f"{each.name:<30} {each.size:>14,}  {each.state}")
 
 
 @buffer.command("set-aside")
@@ -81,7 +82,7 @@ def set_aside(sink: str, host: str, dry_run: bool, yes: bool, target: Target) ->
     with _buffers(host, target) as (buffers, place):
         planned, refused = buffers.plan(sink)
         if refused:
-            click.echo(
+            echo(
                 f"ClickHouse refuses what {sink} on {place.host} inserts, since {refused.since:%Y-%m-%d %H:%M:%S} UTC, {refused.times:,} times: "
                 f"{refused.words or 'HTTP ' + refused.statuses}"
             )
@@ -91,9 +92,9 @@ def set_aside(sink: str, host: str, dry_run: bool, yes: bool, target: Target) ->
         if not yes:
             click.confirm("Go on?", abort=True)
         moved = buffers.set_aside(planned)
-        click.echo(f"{moved.name}: is set aside; what comes now flows.")
+        echo(f"{moved.name}: is set aside; what comes now flows.")
         if sink != "events":
-            click.echo(
+            echo(
                 f"When the cause is mended, its dead letters come back by `{target.hint('buffer', 'put-back', moved.name)}`."
             )
             return
@@ -101,14 +102,14 @@ def set_aside(sink: str, host: str, dry_run: bool, yes: bool, target: Target) ->
         outcome = run(replay, target, dry=False)
         buffers.inserted(moved, everything=everything and not outcome.unreadable)
         if not everything or outcome.unreadable:
-            click.echo(
+            echo(
                 f"The journal does not have everything that waited since {moved.since:%Y-%m-%d %H:%M} UTC. The buffer has: when the cause is mended, "
                 f"`{target.hint('buffer', 'put-back', moved.name)}`."
                 if moved.since
                 else "Not all of the journal could be read."
             )
             sys.exit(1)
-        click.echo(
+        echo(
             f"Everything that waited is stored or a dead letter. `{target.hint('buffer', 'purge', moved.name)}` makes room."
         )
 
@@ -132,11 +133,9 @@ def put_back(name: str, host: str, yes: bool, target: Target) -> None:
                 abort=True,
             )
         present = buffers.put_back(name)
-    click.echo(f"{name}: Vector delivers it now; see `{target.hint('status')}`.")
+    echo(f"{name}: Vector delivers it now; see `{target.hint('status')}`.")
     if present:
-        click.echo(
-            f"What Vector had in its place is kept as {present.name}: put it back when this one is empty."
-        )
+        echo(f"What Vector had in its place is kept as {present.name}: put it back when this one is empty.")
 
 
 @buffer.command()
@@ -154,20 +153,20 @@ def purge(name: str, host: str, yes: bool, target: Target) -> None:
                 f"Remove {kept.size:,} bytes of {kept.sink} on {place.host} for good{only}?", abort=True
             )
         buffers.purge(name)
-    click.echo(f"{name}: removed.")
+    echo(f"{name}: removed.")
 
 
 def _say(buffer: Kept, place: Place) -> None:
     """Say what will be done."""
     if buffer.state == "moved":
-        click.echo(f"{buffer.name}: is moved already; its events are still to be inserted from the journal.")
+        echo(f"{buffer.name}: is moved already; its events are still to be inserted from the journal.")
         return
-    click.echo(
+    echo(
         f"Vector on {place.host} is stopped for a moment, and its buffer of {buffer.sink} becomes {buffer.name}."
     )
     if buffer.sink == "events":
         since = f"since {buffer.since:%Y-%m-%d %H:%M} UTC" if buffer.since else "at any time"
-        click.echo(f"Then what of the journal arrived {since} and is missing is inserted.")
+        echo(f"Then what of the journal arrived {since} and is missing is inserted.")
 
 
 @contextmanager

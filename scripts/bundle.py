@@ -8,6 +8,7 @@ import click
 
 from cvat_analytics.rendering import events_api_wheels
 from cvat_analytics.rendering.events_api_wheels import MACHINES, SYSTEMS, Target
+from scripts.terminal import echo
 
 
 @click.group()
@@ -46,8 +47,8 @@ def wheels(directory: Path, systems: tuple[str, ...], architectures: tuple[str, 
     )
     new = events_api_wheels.fetch(directory, targets)
     for file in new:
-        click.echo(f"fetched  {file.name}")
-    click.echo(
+        echo(f"fetched  {file.name}")
+    echo(
         f"{directory}: has every wheel for {', '.join(chosen_systems)} on {', '.join(chosen_architectures)} "
         f"({len(new)} new, {sum(file.stat().st_size for file in new) / 2**20:.1f} MiB)."
     )

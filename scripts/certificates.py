@@ -13,6 +13,7 @@ from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.credentials.certificates import RENEW_BEFORE
 from scripts.target import inventory_option
+from scripts.terminal import echo
 
 
 @click.group()
@@ -33,7 +34,7 @@ def list_(inventory: Path) -> None:
     soon = False
     pairs = authority.issued()
     if not pairs:
-        click.echo(
+        echo(
             f"{authority.directory}: no certificates yet. A deploy with a gateway or TLS makes them, or `certificates issue`"
         )
     for name, pair in pairs.items():
@@ -42,9 +43,9 @@ def list_(inventory: Path) -> None:
         hosts = (
             ", ".join(pair.names()) or f"the authority; sha256 {pair.x509.fingerprint(hashes.SHA256()).hex()}"
         )
-        click.echo(f"{authority.directory / name}.pem  ends {pair.expires:%Y-%m-%d} ({days} days)  {hosts}")
+        echo(f"{authority.directory / name}.pem  ends {pair.expires:%Y-%m-%d} ({days} days)  {hosts}")
     if soon:
-        click.echo(
+        echo(
             "One ends soon: the next deploy renews what it has made; `certificates issue` renews the others.",
             err=True,
         )
@@ -66,6 +67,6 @@ def issue(name: str, hosts: tuple[str, ...], inventory: Path) -> None:
         )
     authority = inventories.load(inventory).authority
     pair = authority.issue(name, hosts)
-    click.echo(f"certificate  {authority.directory / name}.pem  (until {pair.expires:%Y-%m-%d})")
-    click.echo(f"key          {authority.directory / name}-key.pem")
-    click.echo(f"authority    {authority.certificate_file}  (give it to those who connect)")
+    echo(f"certificate  {authority.directory / name}.pem  (until {pair.expires:%Y-%m-%d})")
+    echo(f"key          {authority.directory / name}-key.pem")
+    echo(f"authority    {authority.certificate_file}  (give it to those who connect)")

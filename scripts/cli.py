@@ -16,6 +16,7 @@ import click
 
 from cvat_analytics.base.errors import CvatAnalyticsError
 from scripts import hints
+from scripts.terminal import echo
 
 COMMANDS = (
     "init", "demo", "up", "down", "status", "smoke", "working-time", "dashboards", "replay", "dead-letters", "buffer", "cvat-env", "deploy", "bundle", "secrets", "import", "stock", "export", "users", "certificates",
@@ -46,7 +47,7 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except CvatAnalyticsError as error:
             for line in hints.pasteable(str(error)).splitlines():
-                click.echo(f"cvat-analytics: {line}" if not line.startswith(" ") else line, err=True)
+                echo(f"cvat-analytics: {line}" if not line.startswith(" ") else line, err=True)
             sys.exit(error.exit_code)
 
 

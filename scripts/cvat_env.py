@@ -15,6 +15,7 @@ from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.gateway import cvat_env as library
 from scripts import hints
 from scripts.target import Target, target_options
+from scripts.terminal import echo
 
 _NAME = "CLICKHOUSE_PASSWORD"
 
@@ -69,12 +70,12 @@ def cvat_env(
         )
     else:
         text = library.as_env({**values, _NAME: password()} if show_password else values)
-    click.echo(text, nl=False)
+    echo(text, nl=False)
     if password_file:
         _write_password(password_file, password())
-        click.echo(f"{password_file}: has the password now.", err=True)
+        echo(f"{password_file}: has the password now.", err=True)
     for note in () if off else env.notes:
-        click.echo(f"Note: {hints.pasteable(note)}.", err=True)
+        echo(f"Note: {hints.pasteable(note)}.", err=True)
 
 
 def _described(target: Target) -> tuple[topology.Topology, Callable[[], str], Authority | None]:

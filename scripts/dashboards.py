@@ -15,6 +15,7 @@ from cvat_analytics.dashboards.grafana import Grafana
 from cvat_analytics.dashboards.places import Refusal
 from scripts import hints
 from scripts.target import DEFAULT_DIRECTORY, Target, target_options
+from scripts.terminal import echo
 
 
 @click.group()
@@ -36,7 +37,7 @@ def pull(name: str | None, target: Target) -> None:
         outcomes = list(exchange.pull(Grafana(access), here, name, DASHBOARDS, _refusal(access)))
     _report(outcomes, "as in Grafana already", "updated")
     if any(outcome.lines and not outcome.findings for outcome in outcomes):
-        click.echo("Look at `git diff grafana/dashboards`, then commit.")
+        echo("Look at `git diff grafana/dashboards`, then commit.")
 
 
 @dashboards.command()
@@ -86,10 +87,10 @@ def lint_(files: tuple[Path, ...], target: Target) -> None:
         findings = lint.lint(paths)
         how = f"queries' syntax only: no stack runs in {DEFAULT_DIRECTORY}"
     for finding in findings:
-        click.echo(str(finding))
+        echo(str(finding))
     if findings:
         sys.exit(1)
-    click.echo(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} without a finding ({how}).")
+    echo(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} without a finding ({how}).")
 
 
 def _refusal(access: Access) -> Refusal | None:
@@ -105,11 +106,11 @@ def _report(outcomes: Iterable[exchange.Outcome], same: str, changed: str) -> No
     refused = False
     for outcome in outcomes:
         verdict = "left alone" if outcome.findings else changed if outcome.lines else same
-        click.echo(f"{outcome.name} ({outcome.file.name}): {verdict}")
+        echo(f"{outcome.name} ({outcome.file.name}): {verdict}")
         for line in outcome.lines:
-            click.echo(f"  {line}")
+            echo(f"  {line}")
         for finding in outcome.findings:
-            click.echo(f"cvat-analytics: {hints.pasteable(str(finding))}", err=True)
+            echo(f"cvat-analytics: {hints.pasteable(str(finding))}", err=True)
             refused = True
     if refused:
         sys.exit(2)

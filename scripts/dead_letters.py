@@ -19,6 +19,7 @@ from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry
 from cvat_analytics.rendering.files import Paths
 from scripts.target import Target, target_options
+from scripts.terminal import echo, one_line
 from scripts.timestamp_option import Timestamp
 
 _SHOWN = 100
@@ -81,27 +82,27 @@ def list_(
         reasons = source.reasons(choice)
         letters = source.letters(choice, limit, _SHOWN) if limit else []
     if as_json:
-        click.echo(
+        echo(
             _json(
                 {"reasons": [asdict(each) for each in reasons], "letters": [asdict(each) for each in letters]}
             )
         )
         return
     if not reasons:
-        click.echo("No dead letters.")
+        echo("No dead letters.")
         return
     width = max(len(each.reason) for each in reasons)
-    click.echo(f"{'reason':<{width}}  {'letters':>9}  {'first':<19}  {'last':<19}  the last one says")
+    echo(f"{'reason':<{width}}  {'letters':>9}  {'first':<19}  {'last':<19}  the last one says")
     for each in reasons:
-        click.echo(
-            f"{each.reason:<{width}}  {each.count:>9,}  {each.first:%Y-%m-%d %H:%M:%S}  {each.last:%Y-%m-%d %H:%M:%S}  {each.example}"
+        echo(
+            f"{each.reason:<{width}}  {each.count:>9,}  {each.first:%Y-%m-%d %H:%M:%S}  {each.last:%Y-%m-%d %H:%M:%S}  {one_line(each.example)}"
         )
     if letters:
-        click.echo(f"\n{'id':<16}  {'came at (UTC)':<19}  {'reason':<{width}}  original")
+        echo(f"\n{'id':<16}  {'came at (UTC)':<19}  {'reason':<{width}}  original")
     for letter in letters:
         more = " ..." if letter.size > len(letter.original.encode()) else ""
-        click.echo(
-            f"{letter.id:<16}  {letter.received_at:%Y-%m-%d %H:%M:%S}  {letter.reason:<{width}}  {_one_line(letter.original)}{more}"
+        echo(
+            f"{letter.id:<16}  {letter.received_at:%Y-%m-%d %H:%M:%S}  {letter.reason:<{width}}  {one_line(letter.original)}{more}"
         )
 
 
@@ -125,17 +126,17 @@ def show(id: str, target: Target, as_json: bool) -> None:
                 missing = str(error)
     text = whole.decode(errors="replace")
     if as_json:
-        click.echo(_json(asdict(letter) | {"original": text, "missing": missing}))
+        echo(_json(asdict(letter) | {"original": text, "missing": missing}))
         sys.exit(1 if missing else 0)
-    click.echo(
+    echo(
         f"id        {letter.id}\ncame at   {letter.received_at:%Y-%m-%d %H:%M:%S.%f} UTC\nreason    {letter.reason}"
     )
-    click.echo(f"message   {letter.message}\noriginal  {letter.size} bytes")
+    echo(f"message   {one_line(letter.message)}\noriginal  {letter.size} bytes")
     if letter.file:
-        click.echo(f"file      {letter.file}, SHA-256 {letter.sha256}")
-    click.echo(f"\n{text}")
+        echo(f"file      {letter.file}, SHA-256 {letter.sha256}")
+    echo(f"\n{text}")
     if missing:
-        click.echo(f"\nNOT WHOLE: {missing}")
+        echo(f"\nNOT WHOLE: {missing}")
         sys.exit(1)
 
 
@@ -162,7 +163,7 @@ def retry(
         ) as bar:
             retried = Retry(source).run(choice, bar.update)
     if as_json:
-        click.echo(
+        echo(
             _json(
                 {
                     "letters": total,
@@ -174,11 +175,11 @@ def retry(
             )
         )
     else:
-        click.echo(
+        echo(
             f"{total:,} dead letters about {retried.sent:,} different originals: {retried.accepted:,} accepted, {retried.failed:,} failed again."
         )
         for each in retried.missing[:_SHOWN]:
-            click.echo(f"NOT SENT: {each}")
+            echo(f"NOT SENT: {each}")
     sys.exit(1 if retried.failed or retried.missing else 0)
 
 
@@ -204,7 +205,7 @@ def purge(
             if not yes:
                 click.confirm(f"Remove {total:,} dead letters for good?", abort=True, err=as_json)
             source.purge(choice, last)
-    click.echo(_json({"removed": total}) if as_json else f"{total:,} dead letters removed.")
+    echo(_json({"removed": total}) if as_json else f"{total:,} dead letters removed.")
 
 
 @contextmanager
@@ -228,10 +229,6 @@ def _chosen(source: DeadLetters, choice: Choice) -> tuple[int, datetime | None]:
     for id in choice.ids:
         source.letter(id)
     return source.count(choice)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _json(value: Any) -> str:

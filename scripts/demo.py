@@ -21,6 +21,7 @@ from cvat_analytics.pipeline import events
 from cvat_analytics.store import working_time_report
 from scripts.smoke import report
 from scripts.target import directory_option
+from scripts.terminal import echo
 from scripts.up import wait_for_interrupt
 
 _SEED = 2026
@@ -50,13 +51,13 @@ _BROKEN = (
 def demo(directory: Path, port_base: int | None, once: bool, live: bool) -> None:
     """Start the embedded stack, send four weeks of an annotation team as CVAT would, test it, and say where to look."""
     begin = time.monotonic()
-    click.echo("Starting ClickHouse, Vector and the dashboards ...")
+    echo("Starting ClickHouse, Vector and the dashboards ...")
     running = starting.up(directory, port_base)
     access = running.access()
-    click.echo(f"  ready after {time.monotonic() - begin:.1f} s")
+    echo(f"  ready after {time.monotonic() - begin:.1f} s")
     now = datetime.now(UTC)
     send_history(access, now)
-    click.echo("Smoke test:")
+    echo("Smoke test:")
     failed = report(access)
     if not failed:
         # the smoke test has seen its own event arrive, which was sent after all others
@@ -68,7 +69,7 @@ def demo(directory: Path, port_base: int | None, once: bool, live: bool) -> None
         sys.exit(1 if failed else 0)
     try:
         if live:
-            click.echo("The team goes on working.")
+            echo("The team goes on working.")
             wait_for_interrupt(lambda stop: go_on(stop, access, now))
         else:
             wait_for_interrupt()
@@ -83,7 +84,7 @@ def send_history(access: Access, now: datetime) -> None:
     """
     past = list(history(seed=_SEED, end=now))
     people = len({event["user_id"] for event in past})
-    click.echo(f"Sending {len(past):,} events of {people} people in {DAYS} days with CVAT's own client ...")
+    echo(f"Sending {len(past):,} events of {people} people in {DAYS} days with CVAT's own client ...")
     begin = time.monotonic()
 
     def send(part: Iterable[events.Event]) -> None:
@@ -93,9 +94,7 @@ def send_history(access: Access, now: datetime) -> None:
         # a list: a problem of a sender must come out here
         list(senders.map(send, batched(past, _BATCH)))
     events.send(_BROKEN, *access.vector.address)
-    click.echo(
-        f"  sent in {time.monotonic() - begin:.1f} s, and {len(_BROKEN)} broken ones for the dead letters"
-    )
+    echo(f"  sent in {time.monotonic() - begin:.1f} s, and {len(_BROKEN)} broken ones for the dead letters")
 
 
 def go_on(stop: threading.Event, access: Access, since: datetime) -> None:
@@ -114,7 +113,7 @@ def go_on(stop: threading.Event, access: Access, since: datetime) -> None:
 def _say_where_to_look(running: stack.Stack, directory: Path) -> None:
     description = running.describe()
     clickhouse, vector = description["clickhouse"], description["vector"]["http"]
-    click.echo(f"""
+    echo(f"""
 Look at the dashboards:  {description["viewer"]["http"]}
 Send an event:           curl -sS {vector}/ -H 'Content-Type: application/json' \\
                            -d '[{{"scope": "load:cvat", "source": "client", "timestamp": "'$(date +%s)'", "user_id": 1}}]'

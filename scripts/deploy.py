@@ -26,6 +26,7 @@ from cvat_analytics.store import deployments
 from deploys.report import FILE
 from scripts import hints
 from scripts.target import inventory_option
+from scripts.terminal import echo
 
 
 @click.command()
@@ -53,7 +54,7 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
         _tell_of_authority(stack, dry)
     for host in stack.topology.groups["gateway"]:
         if note := gateway.port_note(stack.topology.settings[host]):
-            click.echo(f"Note: host {host}: {hints.pasteable(note)}.", err=True)
+            echo(f"Note: host {host}: {hints.pasteable(note)}.", err=True)
     if dry:
         _show_plan(outcome.result["plan"])
         return
@@ -63,45 +64,45 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
         _record(inventory, changed)
     _tell_of_cvat(outcome, stack, inventory)
     for host in stack.topology.groups["gateway"]:
-        click.echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
-    click.echo(f"Prove that it works: {hints.command('smoke', '--inventory', inventory)}")
+        echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
+    echo(f"Prove that it works: {hints.command('smoke', '--inventory', inventory)}")
 
 
 def _tell_of_authority(stack: inventories.Stack, dry: bool) -> None:
     """Say that there is, or would be, an authority which nobody trusts yet; where one was lost, nobody would notice otherwise."""
     outside = f"who connects from outside has to trust {stack.authority.certificate_file}, and an earlier one no longer counts."
     if stack.authority.certificate_file.exists():
-        click.echo(
+        echo(
             f"Made the stack's own authority in {stack.authority.directory}. Keep a copy as of the passwords; {outside}"
         )
     elif dry and stack.topology.issues_certificates:
-        click.echo(f"Would make the stack's own authority in {stack.authority.directory}: {outside}")
+        echo(f"Would make the stack's own authority in {stack.authority.directory}: {outside}")
 
 
 def _tell_of_cvat(outcome: Outcome, stack: inventories.Stack, inventory: Path) -> None:
     """Say which settings and files of CVAT's have changed, and by which command its side gets them."""
     command = hints.command("cvat-env", "--inventory", inventory)
     if outcome.told:
-        click.echo(
+        echo(
             f"Tell CVAT, in the environment of its server and workers (docs/how-to/connect-cvat.md; all of it: `{command}`):"
         )
         for line in outcome.told:
             local = f"  (reached from that host only: `{command}` says what to set)"
-            click.echo(f"  {line}{local if line.endswith(f'={LOOPBACK}') else ''}")
+            echo(f"  {line}{local if line.endswith(f'={LOOPBACK}') else ''}")
     rule, authority = (PurePath(name).name for name in (cvat_env.RULE, cvat_env.AUTHORITY))
     for name, what in outcome.files.items():
         if name == rule:
-            click.echo(
+            echo(
                 f"The rule for CVAT's traefik {what}. Put it beside CVAT's docker-compose.yml, then restart traefik (docs/how-to/connect-cvat.md):"
             )
-            click.echo(f"  {command} --format traefik > {rule}")
+            echo(f"  {command} --format traefik > {rule}")
         elif name == authority:
             certificate = shlex.quote(str(stack.authority.certificate_file))
-            click.echo(
+            echo(
                 f"The stack's authority, which CVAT has to trust for its exports, {what}. Copy it to beside CVAT's docker-compose.yml, then "
                 "restart CVAT's server and workers (docs/how-to/use-tls.md):"
             )
-            click.echo(f"  cp {certificate} {authority}")
+            echo(f"  cp {certificate} {authority}")
 
 
 @dataclass
@@ -168,16 +169,16 @@ def _record(inventory: Path, changed: list[dict[str, Any]]) -> None:
         with remote.reach(inventory) as access:
             deployments.record(access, [host for step in changed for host in step["success"]], len(changed))
     except CvatAnalyticsError as error:
-        click.echo(f"Note: the dashboards will not show this deploy: {hints.pasteable(str(error))}", err=True)
+        echo(f"Note: the dashboards will not show this deploy: {hints.pasteable(str(error))}", err=True)
 
 
 def _ensure_secrets(stack: inventories.Stack, dry: bool) -> None:
     """Generate the passwords on first use, or with `dry` say so, and refuse to go on without them."""
     if stack.makes_secrets and secrets.init(stack.secrets_file, dry=dry):
         if dry:
-            click.echo(f"Would generate passwords into {stack.secrets_file}.")
+            echo(f"Would generate passwords into {stack.secrets_file}.")
             return
-        click.echo(f"Generated passwords into {stack.secrets_file}. Keep a copy in your password store.")
+        echo(f"Generated passwords into {stack.secrets_file}. Keep a copy in your password store.")
     stack.secrets()
 
 
@@ -206,17 +207,17 @@ def _pyinfra(inventory: Path, arguments: list[str], report: Path, quiet: bool) -
         check=False,
     )
     if quiet and process.returncode != 0:
-        click.echo(process.stderr, nl=False, err=True)
+        echo(process.stderr, nl=False, err=True)
     return process.stdout, process.returncode
 
 
 def _show_plan(plan: list[dict[str, Any]]) -> None:
     changes = [step for step in plan if step["hosts_with_change"] or step["hosts_with_conditional_change"]]
     for step in changes:
-        click.echo(
+        echo(
             f"would change  {step['name']}  on {', '.join(step['hosts_with_change'] + step['hosts_with_conditional_change'])}"
         )
-    click.echo(
+    echo(
         f"{len(changes)} of {len(plan)} operations would change something."
         if changes
         else f"Nothing would change ({len(plan)} operations)."
@@ -225,8 +226,8 @@ def _show_plan(plan: list[dict[str, Any]]) -> None:
 
 def _show_result(changed: list[dict[str, Any]], count: int) -> None:
     for step in changed:
-        click.echo(f"changed  {step['name']}  on {', '.join(step['success'])}")
-    click.echo(
+        echo(f"changed  {step['name']}  on {', '.join(step['success'])}")
+    echo(
         f"{len(changed)} of {count} operations changed something."
         if changed
         else f"Nothing to change: all {count} operations found things as they should be."

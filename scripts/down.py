@@ -8,6 +8,7 @@ import click
 
 from cvat_analytics.embedded import stack
 from scripts.target import directory_option
+from scripts.terminal import echo
 
 
 @click.command()
@@ -15,4 +16,4 @@ from scripts.target import directory_option
 def down(directory: Path) -> None:
     """Stop the embedded stack. The data stays; `up` brings it back."""
     stopped = stack.down(directory)
-    click.echo(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running.")
+    echo(f"Stopped: {', '.join(stopped)}" if stopped else "Nothing was running.")

@@ -14,6 +14,7 @@ from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.operate import exporting
 from scripts.target import Target, target_options
+from scripts.terminal import echo
 
 FORMATS = ("csv", "jsonl", "parquet")
 
@@ -72,7 +73,7 @@ def export(
             return
         with click.progressbar(length=1000, label=f"Exporting to {path}", file=sys.stderr) as bar:
             size = exporting.to_file(access, selection, form, path, _on(bar))
-    click.echo(f"{path}: {size:,} bytes.", err=True)
+    echo(f"{path}: {size:,} bytes.", err=True)
 
 
 def _form(path: Path) -> str:

@@ -13,6 +13,7 @@ from cvat_analytics.connect.clickhouse_errors import STORE
 from cvat_analytics.importing import copying, files, stock, tables
 from cvat_analytics.importing.strict import PIPELINE, TimeFormat
 from scripts.target import Target, target_options
+from scripts.terminal import echo, secret_from_file
 
 
 @click.command("import")
@@ -77,7 +78,7 @@ def import_(
     with target.reach() as access:
         destination = _destination(access)
         if url:
-            password = password_file.read_text().rstrip("\r\n") if password_file else ""
+            password = secret_from_file(password_file) if password_file else ""
             source = tables.find(
                 tables.connect(url, user, password),
                 database,
@@ -119,24 +120,24 @@ def _destination(access: Access) -> tables.Table:
 def report(copy: copying.Copy, label: str) -> None:
     """Copy what is pending, show both sides, and raise CvatAnalyticsError when something is missing."""
     for note in copy.notes():
-        click.echo(f"Note: {note}.")
+        echo(f"Note: {note}.")
     pending = sum(copy.pending().values())
     done = sum(copy.days.values()) - pending
     if done:
-        click.echo(f"{done:,} of {done + pending:,} rows have been copied by an earlier run.")
+        echo(f"{done:,} of {done + pending:,} rows have been copied by an earlier run.")
     with click.progressbar(length=pending, label=label) as bar:
         copy.run(bar.update)
     with click.progressbar(length=sum(copy.days.values()), label="Counting both sides") as bar:
         months = copy.compare(bar.update)
     if months:
-        click.echo(f"{'month':<8}{'source rows':>16}{'source events':>16}{'stored events':>16}")
+        echo(f"{'month':<8}{'source rows':>16}{'source events':>16}{'stored events':>16}")
     for month in months:
-        click.echo(
+        echo(
             f"{month.month // 100:04}-{month.month % 100:02} {month.source_rows:>16,}{month.source_events:>16,}{month.stored_events:>16,}"
             + ("" if month.complete else "  INCOMPLETE")
         )
     copy.refuse_incomplete(months)
     if note := copy.melted(months):
-        click.echo(f"Note: {note}.")
+        echo(f"Note: {note}.")
     if months:
-        click.echo("All events of the source are stored. An event that the source has twice is stored once.")
+        echo("All events of the source are stored. An event that the source has twice is stored once.")

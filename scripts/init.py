@@ -10,6 +10,7 @@ import click
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
 from scripts import hints
+from scripts.terminal import echo
 
 
 @click.command()
@@ -27,5 +28,5 @@ def init(directory: Path) -> None:
     for file in files:
         (directory / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / "inventory" / file, directory / file)
-    click.echo(f"Write your server into {directory / files[0]}, look through {directory / files[1]}, then:")
-    click.echo(f"  {hints.command('deploy', '--inventory', directory / files[0], '--dry')}")
+    echo(f"Write your server into {directory / files[0]}, look through {directory / files[1]}, then:")
+    echo(f"  {hints.command('deploy', '--inventory', directory / files[0], '--dry')}")

@@ -18,6 +18,7 @@ from cvat_analytics.pipeline import replay as library
 from cvat_analytics.pipeline.replay_store import Outcome
 from cvat_analytics.rendering.files import Paths
 from scripts.target import Target, target_options
+from scripts.terminal import echo
 from scripts.timestamp_option import Timestamp
 
 _DAMAGES_SHOWN = 20
@@ -87,7 +88,7 @@ def replay(
         damaged = False
         for source, files_there, files in sources:
             if not files:
-                click.echo(
+                echo(
                     f"{source}: has nothing of that range; its files are of {files_there[0].begin:%Y-%m-%d %H:%M} to {files_there[-1].end:%Y-%m-%d %H:%M}."
                 )
                 continue
@@ -131,21 +132,21 @@ def run(replay: library.Replay, target: Target, dry: bool) -> Outcome:
 
         outcome = replay.run(progress, dry)
     for damage in sorted(outcome.damages, key=lambda damage: damage.expected)[:_DAMAGES_SHOWN]:
-        click.echo(f"{'Note' if damage.expected else 'NOT READ'}: {damage}")
+        echo(f"{'Note' if damage.expected else 'NOT READ'}: {damage}")
     if len(outcome.damages) > _DAMAGES_SHOWN:
-        click.echo(f"... and {len(outcome.damages) - _DAMAGES_SHOWN} more places")
+        echo(f"... and {len(outcome.damages) - _DAMAGES_SHOWN} more places")
     if outcome.days:
-        click.echo(f"{'day':<12}{'in the journal':>16}{'missing':>16}")
+        echo(f"{'day':<12}{'in the journal':>16}{'missing':>16}")
     for day, (count, missing) in sorted(outcome.days.items()):
-        click.echo(f"{day!s:<12}{count:>16,}{missing:>16,}")
+        echo(f"{day!s:<12}{count:>16,}{missing:>16,}")
     if outcome.done_before:
-        click.echo(f"{outcome.done_before:,} lines had been done by an interrupted run.")
+        echo(f"{outcome.done_before:,} lines had been done by an interrupted run.")
     if outcome.refused:
-        click.echo(
+        echo(
             f"{outcome.refused:,} that ClickHouse refuses are dead letters now, each with its words "
             f"({target.hint('dead-letters', 'list', '--reason', refused_rows.REASON)})."
         )
-    click.echo(
+    echo(
         f"{outcome.read:,} events read, {outcome.inserted:,} {'would be inserted' if dry else 'inserted'}, {outcome.there:,} "
         f"already there; {outcome.strange:,} lines and {len(outcome.unreadable):,} places unreadable."
     )

@@ -14,6 +14,7 @@ from cvat_analytics.credentials import secrets as library
 from cvat_analytics.operate import rotation
 from scripts import hints
 from scripts.target import Target, inventory_option, target_options
+from scripts.terminal import echo, secret_from_pipe
 
 
 @click.group()
@@ -28,9 +29,9 @@ def init(inventory: Path) -> None:
     path = inventories.load(inventory).secrets_file
     added = library.init(path)
     if added:
-        click.echo(f"{path}: generated {', '.join(added)}. Keep a copy in your password store.")
+        echo(f"{path}: generated {', '.join(added)}. Keep a copy in your password store.")
     else:
-        click.echo(f"{path}: has every password already; nothing changed.")
+        echo(f"{path}: has every password already; nothing changed.")
 
 
 @secrets.command("set")
@@ -39,10 +40,9 @@ def init(inventory: Path) -> None:
 def set_(name: str, inventory: Path) -> None:
     """Put the password of another system (mail server, webhook) into the secrets file. It is asked for, or read from a pipe."""
     path = inventories.load(inventory).secrets_file
-    piped = not sys.stdin.isatty()
-    value = sys.stdin.readline().rstrip("\n") if piped else click.prompt(name, hide_input=True, err=True)
+    value = click.prompt(name, hide_input=True, err=True) if sys.stdin.isatty() else secret_from_pipe()
     library.give(path, name, value)
-    click.echo(
+    echo(
         f"{path}: has {name} now. `{hints.command('deploy', '--inventory', inventory)}` brings it to the hosts."
     )
 
@@ -66,11 +66,11 @@ def rotate(user: str, finish: bool, target: Target) -> None:
             f"there is no change of the password of cvat to finish: begin one with `{target.hint('secrets', 'rotate', 'cvat')}`"
         )
     if change.run(finish=finish or user != "cvat"):
-        click.echo(
+        echo(
             f"{change.path}: {user} has a new password, and the old one is not valid any more. Keep a copy of the file."
         )
     else:
-        click.echo(
+        echo(
             f"ClickHouse accepts a new password of cvat beside the old one. Now set CLICKHOUSE_PASSWORD on the CVAT side "
             f"(`{target.hint('cvat-env', '--show-password')}`), restart its server and workers, then run "
             f"`{target.hint('secrets', 'rotate', 'cvat', '--finish')}`."
@@ -84,7 +84,7 @@ def _change(user: str, target: Target) -> rotation.Rotation:
     from scripts import deploy
 
     def say(text: str) -> None:
-        click.echo(text, err=True)
+        echo(text, err=True)
 
     if not target.inventory:
         running = target.embedded()

@@ -12,6 +12,7 @@ from cvat_analytics.checks.smoke import Result, run
 from cvat_analytics.connect.access import Access
 from scripts import hints
 from scripts.target import Target, target_options
+from scripts.terminal import echo
 
 
 @click.command()
@@ -33,13 +34,11 @@ def report(access: Access, as_json: bool = False) -> list[Result]:
     results = []
     for result in run(access):
         if result.passed is None:
-            click.echo(f"not checked: {result.name}: {hints.pasteable(result.detail)}", err=True)
+            echo(f"not checked: {result.name}: {hints.pasteable(result.detail)}", err=True)
             continue
         results.append(result)
         if not as_json:
-            click.echo(
-                f"{'PASS' if result.passed else 'FAIL'} {result.name}: {hints.pasteable(result.detail)}"
-            )
+            echo(f"{'PASS' if result.passed else 'FAIL'} {result.name}: {hints.pasteable(result.detail)}")
     if as_json:
-        click.echo(json.dumps([asdict(result) for result in results]))
+        echo(json.dumps([asdict(result) for result in results]))
     return [result for result in results if not result.passed]

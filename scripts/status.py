@@ -16,6 +16,7 @@ from cvat_analytics.connect import remote
 from cvat_analytics.embedded import status as embedded
 from scripts import hints
 from scripts.target import Target, target_options
+from scripts.terminal import echo
 
 
 @click.command()
@@ -35,19 +36,19 @@ def status(target: Target, as_json: bool) -> None:
         running = target.embedded()
         report, logs = embedded.report(running), running.processes
     if as_json:
-        click.echo(json.dumps(_plain(report), default=lambda moment: moment.isoformat()))
+        echo(json.dumps(_plain(report), default=lambda moment: moment.isoformat()))
     else:
         for part in report.parts:
             log = f"  (log: {logs.log(part.name)})" if logs and part.state != "running" else ""
-            click.echo(
+            echo(
                 f"{part.name:<11} {part.state:<14} {part.version:<18} {part.address:<30} {part.host}{log}".rstrip()
             )
             if part.problem:
-                click.echo(f"            {hints.pasteable(part.problem)}")
+                echo(f"            {hints.pasteable(part.problem)}")
         if report.flow:
             _show(report.flow, target)
         for problem in report.problems:
-            click.echo(hints.pasteable(problem), err=True)
+            echo(hints.pasteable(problem), err=True)
     sys.exit(0 if report.fine else 1)
 
 
@@ -62,30 +63,26 @@ def _plain(report: Report) -> dict[str, object]:
 
 def _show(flow: Flow, target: Target) -> None:
     last = f"the last one {_ago(flow.last_event)}" if flow.last_event else "none in 30 days"
-    click.echo(
-        f"\nevents      {flow.recent_events:,} in the last {RECENT_MINUTES} minutes, {last}{_delay(flow)}"
-    )
+    echo(f"\nevents      {flow.recent_events:,} in the last {RECENT_MINUTES} minutes, {last}{_delay(flow)}")
     for line in _sources(flow.sources):
-        click.echo(line)
+        echo(line)
     for port in flow.ports:
-        click.echo(f"port {port.port:<6} {_port(port)}")
+        echo(f"port {port.port:<6} {_port(port)}")
     for buffer in flow.buffers:
         share = 100 * buffer.size / buffer.capacity if buffer.capacity else 0
-        click.echo(
+        echo(
             f"buffer      {buffer.name}: {buffer.events:,} events wait, {share:.1f}% of {_size(buffer.capacity)} on {buffer.host}"
         )
     if flow.journal_bytes is not None:
-        click.echo(f"journal     {_size(flow.journal_bytes)}")
+        echo(f"journal     {_size(flow.journal_bytes)}")
     more = f"  ({target.hint('dead-letters', 'list')})" if flow.dead_letters else ""
-    click.echo(f"refused     {flow.dead_letters:,} dead letters in the last day{more}")
+    echo(f"refused     {flow.dead_letters:,} dead letters in the last day{more}")
     for refusal in flow.refusals:
         for line in _refusal(refusal, target):
-            click.echo(line)
+            echo(line)
     if flow.measured_at is None or (datetime.now(UTC) - flow.measured_at).total_seconds() > 120:
         when = f"since {_ago(flow.measured_at)}" if flow.measured_at else "yet"
-        click.echo(
-            f"Vector has not said anything of itself {when}: ports, buffers and journal are not known."
-        )
+        echo(f"Vector has not said anything of itself {when}: ports, buffers and journal are not known.")
 
 
 def _delay(flow: Flow) -> str:

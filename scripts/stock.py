@@ -7,6 +7,7 @@ import click
 from cvat_analytics.importing import stock as library
 from scripts.import_ import report
 from scripts.target import Target, target_options
+from scripts.terminal import echo
 
 
 @click.group()
@@ -24,7 +25,7 @@ def convert(target: Target) -> None:
     """
     with target.reach() as access:
         report(library.convert(access), "Converting")
-    click.echo(
+    echo(
         "The stock table is kept as `events_stock`. Deploy the stack, look at your dashboards, then run "
         f"`{target.hint('stock', 'confirm')}` to drop it, or `{target.hint('stock', 'rollback')}` to return to it."
     )
@@ -36,9 +37,7 @@ def rollback(target: Target) -> None:
     """Put the stock table back into its place, with the events that have arrived in the meantime."""
     with target.reach() as access:
         arrived = library.rollback(access, lambda rows: None)
-    click.echo(
-        f"The stock table is `events` again; {arrived:,} events that had arrived in the meantime are in it."
-    )
+    echo(f"The stock table is `events` again; {arrived:,} events that had arrived in the meantime are in it.")
 
 
 @stock.command()
@@ -51,4 +50,4 @@ def confirm(target: Target, yes: bool) -> None:
         if not yes:
             click.confirm(f"Drop the table {access.database}.{library.ASIDE} for good?", abort=True)
         library.confirm(access)
-    click.echo("The stock table is gone; the conversion is complete.")
+    echo("The stock table is gone; the conversion is complete.")

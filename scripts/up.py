@@ -13,6 +13,7 @@ import click
 from cvat_analytics.embedded import stack, starting
 from scripts import hints
 from scripts.target import directory_option
+from scripts.terminal import echo
 
 
 @click.command()
@@ -28,15 +29,15 @@ from scripts.target import directory_option
 )
 def up(directory: Path, port_base: int | None, detach: bool, as_json: bool) -> None:
     """Start the embedded stack, or what is missing of it. No root and no hosts are needed."""
-    running = starting.up(directory, port_base, lambda text: click.echo(text, err=True))
+    running = starting.up(directory, port_base, lambda text: echo(text, err=True))
     description = running.describe()
     if as_json:
-        click.echo(json.dumps(description))
+        echo(json.dumps(description))
     else:
         show(description)
     if detach:
         if not as_json:
-            click.echo(f"Stop it with: {hints.command('down', '--dir', directory)}")
+            echo(f"Stop it with: {hints.command('down', '--dir', directory)}")
         return
     wait_for_interrupt()
     stack.down(directory)
@@ -44,18 +45,18 @@ def up(directory: Path, port_base: int | None, detach: bool, as_json: bool) -> N
 
 def show(description: dict[str, dict[str, str]]) -> None:
     """Print where the parts listen."""
-    click.echo(
+    echo(
         f"ClickHouse  {description['clickhouse']['http']}  (database {description['clickhouse']['database']})"
     )
-    click.echo(f"Events to   {description['vector']['http']}")
-    click.echo(f"Dashboards  {description['viewer']['http']}")
+    echo(f"Events to   {description['vector']['http']}")
+    echo(f"Dashboards  {description['viewer']['http']}")
 
 
 def wait_for_interrupt(meanwhile: Callable[[threading.Event], object] = threading.Event.wait) -> None:
     """Return when the user presses Ctrl-C, or when the process is told to end: `meanwhile` ends when the event is set."""
-    click.echo("Running. Ctrl-C stops the stack; the data stays.", err=True)
+    echo("Running. Ctrl-C stops the stack; the data stays.", err=True)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     meanwhile(stop)
-    click.echo("Stopping ...", err=True)
+    echo("Stopping ...", err=True)

@@ -13,6 +13,7 @@ from cvat_analytics.credentials import users as library
 from cvat_analytics.credentials.users import User, Users
 from cvat_analytics.embedded import stack
 from scripts.target import Target, target_options
+from scripts.terminal import echo, one_line, secret_from_pipe
 
 if TYPE_CHECKING:
     from cvat_analytics.config.settings import Settings
@@ -54,18 +55,18 @@ class _File:
     def write(self, changed: Users, done: str) -> None:
         """Save what has changed, say what was `done`, and what is still to do before that is so."""
         library.save(self.path, changed)
-        click.echo(f"{self.path}: {done}.")
+        echo(f"{self.path}: {done}.")
         if self._stack:
             from cvat_analytics.embedded import starting  # what renders files, which only a change takes
 
             starting.apply_users(self._stack)
             return
         if self._settings is None:
-            click.echo("Nothing asks these users: the inventory has no host in the group 'events_api'.")
+            echo("Nothing asks these users: the inventory has no host in the group 'events_api'.")
         elif self._asks_cvat:
-            click.echo("Nothing asks these users: 'cvat_url' is set, so CVAT says who may log in.")
+            echo("Nothing asks these users: 'cvat_url' is set, so CVAT says who may log in.")
         else:
-            click.echo(f"In force after: {self._target.hint('deploy')}")
+            echo(f"In force after: {self._target.hint('deploy')}")
 
     @property
     def _asks_cvat(self) -> bool:
@@ -77,15 +78,15 @@ class _File:
             return
         root = self._settings.grafana_root_url
         if user.analytics or user.admin:
-            click.echo(f"Their link: {root}")
-        click.echo(f"Their events: {urljoin(root, '/api/events/docs')}")
+            echo(f"Their link: {root}")
+        echo(f"Their events: {urljoin(root, '/api/events/docs')}")
 
 
 def _password(name: str) -> str:
     """Return the password that is typed twice, or the first line of standard input where that is a pipe."""
     if sys.stdin.isatty():
         return str(click.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True))
-    return sys.stdin.readline().rstrip("\n")
+    return secret_from_pipe()
 
 
 @users.command()
@@ -154,7 +155,7 @@ def change(
     known = _known(file, name)
     changed = library.change(known, name, changes)
     if changed == known:
-        click.echo(f"{file.path}: {name} is so already; nothing changed.")
+        echo(f"{file.path}: {name} is so already; nothing changed.")
         return
     file.write(changed, f"{name} sees {_sees(changed[name])}")
     if analytics or admin:
@@ -168,9 +169,9 @@ def list_(target: Target) -> None:
     known = _File(target).read()
     for name in sorted(known):
         user = known[name]
-        click.echo(f"{name:<24} sees {_sees(user)}{f'; {user.email}' if user.email else ''}")
+        echo(f"{one_line(name):<24} sees {_sees(user)}{f'; {user.email}' if user.email else ''}")
     if not known:
-        click.echo(
+        echo(
             f"Nobody but the stack's own administrator. Add one with `{target.hint('users', 'add', 'NAME')}`."
         )
 

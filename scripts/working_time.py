@@ -9,6 +9,7 @@ import click
 from cvat_analytics.config.types import parse_duration
 from cvat_analytics.store import working_time_report
 from scripts.target import Target, target_options
+from scripts.terminal import echo, one_line
 
 
 class Day(click.ParamType[date]):
@@ -53,8 +54,8 @@ def refresh(target: Target, since: date | None) -> None:
         total = 0
         for remaining in working_time_report.refresh(access, since):
             total = max(total, remaining)
-            click.echo(f"{total - remaining} of {total} days of users computed", err=True)
-    click.echo("Working time is up to date.")
+            echo(f"{total - remaining} of {total} days of users computed", err=True)
+    echo("Working time is up to date.")
 
 
 @working_time.command()
@@ -79,14 +80,12 @@ def compare(
             access, since or today - timedelta(days=30), until or today, at_least, user
         )
     if not differences:
-        click.echo("No difference of that size.")
+        echo("No difference of that size.")
         return
-    click.echo(
-        f"{'user':<24} {'task':>8} {'job':>8} {'computed':>10} {'reported':>10} {'difference':>10}  why"
-    )
+    echo(f"{'user':<24} {'task':>8} {'job':>8} {'computed':>10} {'reported':>10} {'difference':>10}  why")
     for row in differences:
-        user_text = f"{row.user_name or '-'} ({'-' if row.user_id is None else row.user_id})"
-        click.echo(
+        user_text = f"{one_line(row.user_name or '-')} ({'-' if row.user_id is None else row.user_id})"
+        echo(
             f"{user_text:<24} {_id(row.task_id):>8} {_id(row.job_id):>8} {_hours(row.computed_ms):>10} {_hours(row.reported_ms):>10} "
             f"{_hours(row.computed_ms - row.reported_ms):>10}  {row.reason}"
         )

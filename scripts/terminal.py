@@ -1,0 +1,49 @@
+"""What goes to the operator's terminal, and the secrets that come from it. Texts from outside never drive it.
+
+Anybody who reaches Vector's port can send a text with control characters: it would change the title, clear the screen, or
+write a line that looks like one of ours. They are shown as what they are.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+# controls but tab and line feed, marks and overrides of direction, separators of lines and paragraphs, halves of letters
+_ACTIVE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
+_BOM = "\ufeff"
+
+
+def visible(text: str) -> str:
+    r"""Return `text` with what would drive a terminal written out, as in \x1b. Line feeds and tabs stay."""
+    return _ACTIVE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: object) -> str:
+    r"""Return a text as a part of one line: line feeds and tabs are written out, too."""
+    return visible(str(text)).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def echo(text: object = "", **options: Any) -> None:
+    """Print `text` as `click.echo` does, with nothing in it that drives the terminal."""
+    click.echo(visible(str(text)), **options)
+
+
+def secret_from_pipe() -> str:
+    """Return the first line of standard input without its ending, a Windows one included, and without a mark of UTF-8."""
+    return _plain(sys.stdin.readline())
+
+
+def secret_from_file(path: Path) -> str:
+    """Return what is in a file, without the ending of its last line and without a mark of UTF-8."""
+    return _plain(path.read_text(encoding="utf-8"))
+
+
+def _plain(text: str) -> str:
+    return text.removeprefix(_BOM).rstrip("\r\n")
