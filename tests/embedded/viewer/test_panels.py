@@ -266,6 +266,12 @@ def test_units(own: Page, value: float, unit: str, decimals: int | None, text: s
     assert own.module(expression, "units") == text
 
 
+def test_a_time_in_a_unit_that_is_not_known_is_a_time(own: Page) -> None:
+    field = "{kind: 'time', config: {unit: 'dateTimeAsIso'}}"
+    text = f"m.valueText({field}, 1772625600500, {{state: {{zone: 'Asia/Tokyo'}}}})"
+    assert str(own.module(text, "fields")).startswith("2026-03-04 21:00:00")
+
+
 def test_the_choices_of_a_custom_variable(own: Page) -> None:
     query = json.dumps("a, b : 2, c\\, d : 3")
     found = own.module(f"m.choices({{query: {query}}})", "state")

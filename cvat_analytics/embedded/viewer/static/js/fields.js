@@ -172,7 +172,7 @@ export function valueText(field, value, context) {
   if (value === null || value === undefined) return field.config.noValue ?? '';
   const { unit, decimals } = field.config;
   if (field.kind === 'time')
-    return unit?.startsWith('time') || unit?.startsWith('dateTime')
+    return unit?.startsWith('time:')
       ? formatValue(value, unit, decimals, context.state.zone)
       : formatTime(value, context.state.zone);
   if (field.kind !== 'number') return String(value);
