@@ -59,9 +59,9 @@ class Case:
     timeout: float
 
 
-def read_cases(directory: Path = CASES) -> list[Case]:
-    """Return the cases in `directory` by name. Raises InputError for a folder that is not a case."""
-    return [_read_case(folder) for folder in sorted(directory.iterdir()) if folder.is_dir()]
+def read_cases() -> list[Case]:
+    """Return the cases in `CASES` by name. Raises InputError for a folder that is not a case."""
+    return [_read_case(folder) for folder in sorted(CASES.iterdir()) if folder.is_dir()]
 
 
 def _read_case(folder: Path) -> Case:

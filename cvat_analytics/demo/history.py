@@ -17,12 +17,12 @@ _AT_WORK_NOW = MEMBERS[1:9:2]
 _NOW = timedelta(hours=2)
 
 
-def history(*, seed: int, end: datetime, days: int = DAYS) -> Iterator[Event]:
-    """Yield what the team did in the `days` before `end`, in order of time. In the last two hours some are at work."""
-    first = (end - timedelta(days=days)).date()
+def history(*, seed: int, end: datetime) -> Iterator[Event]:
+    """Yield what the team did in the DAYS before `end`, in order of time. In the last two hours some are at work."""
+    first = (end - timedelta(days=DAYS)).date()
     opening = at(first, 2)  # until then there is only what `_beginning` makes
     plans = [_beginning(seed, member, first) for member in MEMBERS if member.role == "maintainer"]
-    for number in range(-1, days + 1):
+    for number in range(-1, DAYS + 1):
         day = first + timedelta(days=number)
         for member in MEMBERS:
             if _works(seed, member, day):

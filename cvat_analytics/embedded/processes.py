@@ -96,13 +96,13 @@ class Processes:
             time.sleep(0.05)
         return True
 
-    def stop(self, name: str, patience: float = 15) -> bool:
-        """Stop the part `name`: gently, and by force after `patience` seconds. Return whether it ran."""
+    def stop(self, name: str) -> bool:
+        """Stop the part `name`: gently, and by force after fifteen seconds. Return whether it ran."""
         pid = self.pid(name)
         if pid is None:
             return False
         started = _started(pid)
-        for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, 5.0)):
+        for number, seconds in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):
             try:
                 os.kill(pid, number)
             except ProcessLookupError:

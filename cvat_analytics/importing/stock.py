@@ -122,7 +122,7 @@ def convert(access: Access, chunk_rows: int = ROWS) -> Copy:
 
 
 @explained(STORE)
-def rollback(access: Access, progress: Progress, chunk_rows: int = ROWS) -> int:
+def rollback(access: Access, progress: Progress) -> int:
     """Put the stock table back into its place, with the events that have arrived in the meantime; return how many.
 
     `progress` is told the rows of each step. Raises InputError when there is nothing to undo.
@@ -137,7 +137,7 @@ def rollback(access: Access, progress: Progress, chunk_rows: int = ROWS) -> int:
         database.run(
             f"ALTER TABLE {database.name}.{ASIDE} ADD COLUMN IF NOT EXISTS access_token_id Nullable(UInt64)"
         )
-        arrived = _return_events(database, "events", ASIDE, progress, chunk_rows)
+        arrived = _return_events(database, "events", ASIDE, progress)
         # the next deploy, or conversion, makes the table and the views anew, and must not believe that they are there. What else
         # was migrated stays as it is, and is not migrated again
         database.run(
@@ -160,21 +160,21 @@ def rollback(access: Access, progress: Progress, chunk_rows: int = ROWS) -> int:
         database.run(f"RENAME TABLE {database.name}.{ASIDE} TO {database.name}.{_CONVERTED}")
     if not database.engine(_CONVERTED):
         raise InputError(f"{STORE}: {database.name}.events is the stock table already")
-    arrived += _return_events(database, _CONVERTED, "events", lambda rows: None, chunk_rows)
+    arrived += _return_events(database, _CONVERTED, "events", lambda rows: None)
     _ledger(database).forget()
     database.run(f"DROP TABLE {database.name}.{_CONVERTED} SYNC")
     return arrived
 
 
 @explained(STORE)
-def conversion(access: Access, chunk_rows: int = ROWS) -> Copy:
+def conversion(access: Access) -> Copy:
     """Return the conversion that has not been confirmed. Raises InputError when there is none."""
     database = _reach(access)
     if not is_stock(database.engine(ASIDE)) or is_stock(database.engine("events")):
         raise InputError(
             f"{STORE}: there is no {database.name}.{ASIDE} beside a converted table; there is nothing to confirm"
         )
-    return _copy(access, database, chunk_rows)
+    return _copy(access, database)
 
 
 @explained(STORE)
@@ -193,7 +193,7 @@ def _ledger(database: _Database) -> Ledger:
     return Ledger(database.client, database.name, ASIDE)
 
 
-def _copy(access: Access, database: _Database, chunk_rows: int) -> Copy:
+def _copy(access: Access, database: _Database, chunk_rows: int = ROWS) -> Copy:
     source = find(database.client, database.name, ASIDE, f"{database.name}.{ASIDE}")
     target = find(database.client, database.name, "events", STORE)
     return plan(source, target, ASIDE, access.clickhouse.settings.events_retention, chunk_rows)
@@ -235,7 +235,7 @@ def _views() -> list[str]:
     return list(dict.fromkeys(re.findall(pattern, text)))
 
 
-def _return_events(database: _Database, origin: str, target: str, progress: Progress, chunk_rows: int) -> int:
+def _return_events(database: _Database, origin: str, target: str, progress: Progress) -> int:
     """Insert into `target` what only `origin` has, and return how many events that were."""
     source = find(database.client, database.name, origin, STORE)
     into = Table(database.client, database.name, target, source.columns, STORE)
@@ -245,7 +245,7 @@ def _return_events(database: _Database, origin: str, target: str, progress: Prog
         if beyond[0][0]:
             database.run(f"ALTER TABLE {into.sql_name} MODIFY COLUMN count {rebuild.TYPE}")
     arrived = 0
-    for part in ranges(source.days(), chunk_rows):
+    for part in ranges(source.days(), ROWS):
         missing = f"{source.select(part)} EXCEPT DISTINCT {into.select(part)}"
         count = int(source.query(f"SELECT count() FROM ({missing})")[0][0])
         if count:

@@ -260,7 +260,7 @@ def test_an_interrupted_rollback_is_not_followed_by_a_conversion(
         interrupt_after(patch, "RENAME")
         run("stock", "rollback")
     code, output = run("stock", "convert")
-    assert (code, "Run `cvat-analytics stock rollback`" in output) == (2, True)
+    assert (code, " stock rollback" in output) == (2, True)
 
 
 def test_what_is_missing_keeps_the_stock_table_from_being_dropped(store: Store, run: Run) -> None:
@@ -285,4 +285,4 @@ def test_an_import_into_a_stock_table_is_refused(store: Store, run: Run, login: 
     store.post("DROP DATABASE IF EXISTS old SYNC")
     stock_table(store)
     code, output = run("import", *login)
-    assert (code, "Convert it with `cvat-analytics stock convert` first" in output) == (2, True)
+    assert (code, " stock convert" in output) == (2, True)
