@@ -13,7 +13,9 @@ from typing import Any
 
 import click
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect import remote
+from cvat_analytics.pipeline import dead_letters_edit as editing
 from cvat_analytics.pipeline import originals
 from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry
@@ -102,7 +104,7 @@ def list_(
     for letter in letters:
         more = " ..." if letter.size > len(letter.original.encode()) else ""
         echo(
-            f"{letter.id:<16}  {letter.received_at:%Y-%m-%d %H:%M:%S}  {letter.reason:<{width}}  {one_line(letter.original)}{more}"
+            f"{letter.id:<16}  {letter.received_at:%Y-%m-%d %H:%M:%S}  {letter.reason:<{width}}  {'[mended] ' if letter.corrected else ''}{one_line(letter.original)}{more}"
         )
 
 
@@ -134,10 +136,75 @@ def show(id: str, target: Target, as_json: bool) -> None:
     echo(f"message   {one_line(letter.message)}\noriginal  {letter.size} bytes")
     if letter.file:
         echo(f"file      {letter.file}, SHA-256 {letter.sha256}")
+    if letter.corrected:
+        echo(f"sent as   {one_line(letter.corrected)}")
     echo(f"\n{text}")
     if missing:
         echo(f"\nNOT WHOLE: {missing}")
         sys.exit(1)
+
+
+@dead_letters.command()
+@click.argument("id")
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="FIELD=VALUE",
+    help="Another value for a field; `null` for none. May be repeated.",
+)
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File with a JSON object of fields and their other values.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show the event as it would be sent.")
+@target_options
+def edit(id: str, values: tuple[str, ...], file: Path | None, dry_run: bool, target: Target) -> None:
+    """Send a dead letter as an event with other values in some of its fields. The original stays as it came.
+
+    Exit code 1, with nothing changed, where the corrected event is refused as well.
+    """
+    fields = _fields(values, file)
+    with _opened(target) as source:
+        letter = source.letter(id)
+        if letter.corrected:
+            raise InputError(
+                f"dead letter {letter.id}: has been sent with other values already: {letter.corrected}"
+            )
+        original = (
+            source.originals.whole(letter.file, letter.sha256) if letter.file else letter.original.encode()
+        )
+        text = editing.corrected(original, fields)
+        before = json.loads(original)
+        for field, value in fields.items():
+            echo(f"{field}: {one_line(_json(before.get(field)))} -> {one_line(_json(value))}")
+        if dry_run:
+            echo(f"Would be sent: {one_line(text)}")
+            return
+        editing.edit(source, letter, text)
+    echo(f"{letter.id}: is an event now; the original stays, and `retry` does not send it again.")
+
+
+def _fields(values: tuple[str, ...], file: Path | None) -> dict[str, Any]:
+    """Return the fields that the options name, with their values. Raises InputError or UsageError."""
+    fields: dict[str, Any] = {}
+    if file:
+        try:
+            fields = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"file {file}: is no JSON ({error})") from None
+        if not isinstance(fields, dict):
+            raise InputError(f'file {file}: must be a JSON object, as in {{"duration": 0}}')
+    for each in values:
+        field, equals, value = each.partition("=")
+        if not equals:
+            raise click.UsageError(f"--set {each}: write it as FIELD=VALUE, as in duration=0")
+        fields[field] = editing.value_of(field, value)
+    if not fields:
+        raise click.UsageError("say what is to be corrected: --set FIELD=VALUE, or --file")
+    return fields
 
 
 @dead_letters.command()

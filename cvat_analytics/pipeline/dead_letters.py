@@ -1,4 +1,7 @@
-"""What could not be an event: look at it, and remove what is not wanted any more. Sending it again: dead_letters_retry."""
+"""What could not be an event: look at it, and remove what is not wanted any more.
+
+Sending it again: dead_letters_retry; sending it with other values: dead_letters_edit.
+"""
 
 from __future__ import annotations
 
@@ -70,6 +73,8 @@ class Letter:
     size: int
     file: str = ""
     sha256: str = ""
+    corrected: str = ""
+    """The event that was sent in its place, if one was."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class DeadLetters:
         condition, values = choice.condition()
         original = f"substringUTF8(original, 1, {length})" if length else "original"
         query = (
-            f"SELECT {ID}, received_at, reason, message, {original}, original_size, original_file, original_sha256 FROM {self.table} FINAL "
+            f"SELECT {ID}, received_at, reason, message, {original}, original_size, original_file, original_sha256, corrected FROM {self.table} FINAL "
             f"WHERE {condition} ORDER BY received_at DESC LIMIT {limit}"
         )
         return [Letter(*row) for row in self.client.query(query, parameters=values).result_rows]

@@ -72,7 +72,9 @@ class Retry:
         self._letters = letters
 
     def run(self, choice: Choice, progress: Progress) -> Retried:
-        """Send the originals again; `progress` is told the letters that are done. Can be interrupted and repeated.
+        """Send the originals again, but for those of which a corrected event is there; `progress` is told the letters that are done.
+
+        Can be interrupted and repeated.
 
         Raises UnreachableError when Vector does not take them or nothing becomes readable: then no letter is removed.
         """
@@ -84,14 +86,18 @@ class Retry:
                 progress(letters)
                 continue
             before = self._about(originals)
-            self._send(requests)
-            self._await_what_was_sent(any(map(_is_large, requests)))
+            self.send(requests)
             after = self._about(originals)
             retried.sent += len(originals)
             retried.failed += len({original for id, original in after.items() if id not in before})
             self._remove(list(before))
             progress(letters)
         return retried
+
+    def send(self, requests: Sequence[bytes]) -> None:
+        """Send requests, and return when what comes of them can be read. Raises UnreachableError."""
+        self._send(requests)
+        self._await_what_was_sent(any(map(_is_large, requests)))
 
     def _requests(
         self, originals: Sequence[_Original], retried: Retried
@@ -122,7 +128,7 @@ class Retry:
             bounds = {"last": text(last)} | ({"begin": text(begin[0]), "begin_id": begin[1]} if begin else {})
             with explained(STORE):
                 query = (
-                    f"SELECT received_at, {ID} AS id, original_size FROM {self._letters.table} FINAL WHERE {condition} "
+                    f"SELECT received_at, {ID} AS id, original_size FROM {self._letters.table} FINAL WHERE {condition} AND corrected = '' "
                     "AND received_at <= {last:DateTime64(3, 'UTC')}"
                     + (
                         " AND (received_at, id) > ({begin:DateTime64(3, 'UTC')}, {begin_id:String})"

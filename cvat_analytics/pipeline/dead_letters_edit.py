@@ -1,0 +1,107 @@
+"""Mend a dead letter: send the event with corrected fields, and keep the original as it came.
+
+The letter is marked only when the corrected event has become one. What is refused again changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.pipeline.dead_letters import ID, MARK, DeadLetters, Letter
+from cvat_analytics.pipeline.dead_letters_retry import Retry
+from cvat_analytics.store.event_columns import COLUMNS
+
+
+def value_of(field: str, text: str) -> Any:
+    """Return the value that `text` means for an event's field: text fields take it as it is, others as JSON (`null` is none).
+
+    Raises InputError for a field that events do not have.
+    """
+    if field not in COLUMNS:
+        raise InputError(f"{field!r} is no field of an event. There are: {', '.join(COLUMNS)}")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if value is None or "String" not in COLUMNS[field] else text
+
+
+def corrected(original: bytes, fields: Mapping[str, Any]) -> str:
+    """Return the event `original` with other values in `fields`. Raises InputError where it is not one event, or nothing changes."""
+    for field in fields:
+        value_of(field, "null")
+    try:
+        event = json.loads(original)
+    except ValueError as error:
+        raise InputError(f"the original is no JSON ({error}), so it has no fields to correct") from None
+    if not isinstance(event, dict):
+        raise InputError(
+            "the original is a request with several events, not one: `cvat-analytics dead-letters retry` sends them one by one"
+        )
+    mended = event | dict(fields)
+    if mended == event:
+        raise InputError("the original has these values already")
+    return json.dumps(mended, ensure_ascii=False, separators=(",", ":"))
+
+
+def edit(source: DeadLetters, letter: Letter, text: str) -> None:
+    """Send `text` in place of `letter`, and mark the letter when it has become an event.
+
+    Raises CvatAnalyticsError, with nothing changed, where it is refused, UnreachableError where Vector or ClickHouse is away.
+    """
+    before = _like(source, text)
+    Retry(source).send([text.encode()])
+    refused = {id: why for id, why in _like(source, text).items() if id not in before}
+    if refused:
+        _remove(source, list(refused))
+        raise CvatAnalyticsError(
+            f"the corrected event is refused: {next(iter(refused.values()))}. Nothing has been changed"
+        )
+    _mark(source, letter, text)
+
+
+@explained(STORE)
+def _like(source: DeadLetters, text: str) -> dict[str, str]:
+    """Return the letters whose original is the same JSON as `text`: why each was refused, by id."""
+    query = (
+        f"SELECT {ID}, concat(reason, ': ', message), original FROM {source.table} FINAL "
+        f"WHERE NOT startsWith(original, '{MARK}') AND received_at > now() - INTERVAL 1 DAY AND original_size BETWEEN {{least:UInt64}} AND {{most:UInt64}}"
+    )
+    size = len(text.encode())
+    sizes = {"least": size // 8, "most": size * 8}  # escapes may be written in another way
+    wanted = json.loads(text)
+    return {
+        str(id): str(why)
+        for id, why, original in source.client.query(query, parameters=sizes).result_rows
+        if _json(original) == wanted
+    }
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+@explained(STORE)
+def _remove(source: DeadLetters, ids: list[str]) -> None:
+    source.client.command(
+        f"DELETE FROM {source.table} WHERE {ID} IN {{ids:Array(String)}}", parameters={"ids": ids}
+    )
+
+
+@explained(STORE)
+def _mark(source: DeadLetters, letter: Letter, text: str) -> None:
+    # of two rows with the same original the later one is read
+    source.client.command(
+        f"INSERT INTO {source.table} (received_at, reason, message, original, original_size, original_sha256, original_file, corrected) "
+        "SELECT received_at, reason, message, original, original_size, original_sha256, original_file, {corrected:String} "
+        f"FROM {source.table} FINAL WHERE {ID} = {{id:String}}",
+        parameters={"corrected": text, "id": letter.id},
+        settings={"insert_deduplicate": 0},
+    )
