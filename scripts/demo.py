@@ -84,7 +84,7 @@ def send_history(access: Access, now: datetime) -> None:
     """
     past = list(history(seed=_SEED, end=now))
     people = len({event["user_id"] for event in past})
-    echo(f"Sending {len(past):,} events of {people} people in {DAYS} days with CVAT's own client ...")
+    echo(f"Sending {len(past):,} events of {people} people in {DAYS} days as CVAT's server does ...")
     begin = time.monotonic()
 
     def send(part: Iterable[events.Event]) -> None:
