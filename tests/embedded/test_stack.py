@@ -195,7 +195,7 @@ def test_a_taken_port_is_refused_by_name(directory: Path, offset: int) -> None:
 
 def test_what_cannot_be_used_is_refused_in_one_line(directory: Path, tmp_path: Path) -> None:
     assert command("status", "--dir", directory, exit_code=2) == (
-        f"cvat-analytics: {directory}: there is no stack. Start one with `cvat-analytics up --dir {directory}`\n"
+        f"cvat-analytics: {directory}: there is no stack. Start one with `{PROGRAM} up --dir {directory}`\n"
     )
     assert "choose a number between" in command("up", "--dir", directory, "--port-base", 70000, exit_code=2)
     (tmp_path / "file").write_text("")

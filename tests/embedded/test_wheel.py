@@ -62,7 +62,7 @@ def test_nothing_but_the_library_is_at_the_top_of_site_packages(environment: Pat
 def test_an_inventory_to_start_from_is_written_once(environment: Path, tmp_path: Path) -> None:
     program = environment / "bin" / "cvat-analytics"
     text = run(program, "init", tmp_path / "analytics")
-    assert text.splitlines()[-1] == f"  cvat-analytics deploy --inventory {tmp_path}/analytics/hosts.py --dry"
+    assert text.splitlines()[-1] == f"  {program} deploy --inventory {tmp_path}/analytics/hosts.py --dry"
     assert (tmp_path / "analytics/hosts.py").read_text() == (ROOT / "inventory/hosts.py").read_text()
     settings = tmp_path / "analytics/group_data/all.py"
     settings.write_text("mine = True\n")
