@@ -260,8 +260,9 @@ def test_the_heat_map_has_a_cell_for_each_day_worked(page: Page, store: Store) -
     panel = page.panel("Working hours by day (UTC)")
     (series,) = page.chart(panel)["series"]
     worked = store.rows(
-        "SELECT user_id, day, sum(computed_ms) / 3600000 AS hours FROM working_time "
-        f"WHERE user_id IS NOT NULL AND day BETWEEN '{RANGE.start:%Y-%m-%d}' AND '{RANGE.end:%Y-%m-%d}' GROUP BY user_id, day HAVING hours > 0"
+        "SELECT user_id, local_day, sum(computed_ms) / 3600000 AS hours FROM working_time_in_range("
+        f"since = fromUnixTimestamp64Milli({TIMES['from']}), until = fromUnixTimestamp64Milli({TIMES['to']})) "
+        "WHERE user_id IS NOT NULL GROUP BY user_id, local_day HAVING hours > 0"
     )
     assert series["type"] == "heatmap"
     assert len(series["data"]) == len(worked)
