@@ -23,9 +23,9 @@ from cvat_analytics.api.ingest import ClientEvents, Prepared
 from cvat_analytics.api.principals import Organization, Principal
 from cvat_analytics.api.working_time import Action, Ids, amounts
 from tests.api.harness import Api, running_api
-from tests.clickhouse import Store, free_ports, running
+from tests.clickhouse import Store, free_ports
 from tests.serving import QuietServer, served
-from tests.vector.conftest import write_configuration
+from tests.vector.configuration import write_configuration
 from tests.vector.running import Substitute
 from tests.waiting import until
 
@@ -312,10 +312,10 @@ class _Between(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Return an engine of its own: others count what there is."""
-    with running(tmp_path_factory.mktemp("idempotency-store")) as engine:
-        yield engine
+def store(shared_engine: Store) -> Iterator[Store]:
+    """Return a database of their own: others count what there is."""
+    with shared_engine.another() as database:
+        yield database
 
 
 @pytest.fixture(scope="module")
@@ -323,7 +323,9 @@ def lossy(tmp_path_factory: pytest.TempPathFactory, store: Store) -> Iterator[Lo
     """Return what stands before a Vector that inserts into the engine."""
     root = tmp_path_factory.mktemp("idempotency-vector")
     (port,) = free_ports(1)
-    config = write_configuration(root, vector_port=port, clickhouse_http_port=store.http_port)
+    config = write_configuration(
+        root, vector_port=port, clickhouse_http_port=store.http_port, database=store.database
+    )
     (password,) = root.rglob("clickhouse_password")
     password.write_text(store.context.secrets["clickhouse_vector"])
     vector = Substitute(root, port, config)

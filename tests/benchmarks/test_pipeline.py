@@ -10,7 +10,7 @@ from benchmarks import pipeline
 from benchmarks.pipeline.delay import delays
 from benchmarks.pipeline.rig import body
 from cvat_analytics.rendering import render
-from tests.vector.conftest import context
+from tests.vector.configuration import context
 
 
 def test_a_body_has_events_as_cvat_sends_them() -> None:

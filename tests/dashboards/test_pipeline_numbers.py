@@ -18,7 +18,7 @@ from tests.clickhouse import Store
 from tests.dashboards.events import Event, time_of
 from tests.dashboards.flow import Flow, Reading
 from tests.dashboards.shown import Shown, bucket, first_value, system_rows
-from tests.vector.conftest import write_configuration
+from tests.vector.configuration import write_configuration
 
 INTERVALS = [timedelta(minutes=1), timedelta(minutes=5), timedelta(hours=1)]
 every_interval = pytest.mark.parametrize("interval", INTERVALS, ids=str)

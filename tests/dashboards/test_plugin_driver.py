@@ -16,10 +16,10 @@ import yaml
 from cvat_analytics.dashboards import Dashboard, Query, Values, expand, load
 from cvat_analytics.rendering.render import grafana_files
 from tests.clickhouse import Store
+from tests.dashboards.alerting import MONDAY, NAMES, rule_named, sql_at
 from tests.dashboards.events import RANGE
 from tests.dashboards.flow import Flow
 from tests.dashboards.plugin_driver import PluginDriver
-from tests.dashboards.test_alerts import MONDAY, NAMES, _rule, _sql
 from tests.dashboards.test_queries import _choices, _chosen, every_query_of
 
 DASHBOARDS = {dashboard.title: dashboard for dashboard in load()}
@@ -108,7 +108,7 @@ def test_every_query_answers_and_shows_the_same(
 
 
 def test_every_alert_asks_something_that_is_answered(store: Store, driver: PluginDriver) -> None:
-    queries = [_sql(_rule(name), MONDAY) for name in NAMES]
+    queries = [sql_at(rule_named(name), MONDAY) for name in NAMES]
     assert [answer["error"] for answer in driver.query(asked(store, queries))] == [""] * len(queries)
 
 

@@ -13,7 +13,7 @@ from cvat_analytics import demo
 from cvat_analytics.pipeline.events import Event
 from cvat_analytics.store.event_columns import COLUMNS, OPTIONAL
 from tests.store.working_time import reference
-from tests.vector.conftest import Run
+from tests.vector.configuration import Run
 
 END = datetime(2026, 3, 18, 14, 20, tzinfo=UTC)
 

@@ -16,7 +16,7 @@ from cvat_analytics.rendering.context import Context
 from deploys import vector_operations
 from tests.clickhouse import free_ports
 from tests.deploys.conftest import Deploy
-from tests.vector.conftest import context
+from tests.vector.configuration import context
 
 
 def host_context(**settings: object) -> Context:

@@ -11,7 +11,7 @@ import pytest
 from cvat_analytics.config import limits
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.memory import VECTOR_NEEDS
-from tests.vector.conftest import context
+from tests.vector.configuration import context
 
 GIB = 2**30
 

@@ -1,59 +1,39 @@
-"""What the tests of the pipeline share: the rendered configuration, and its transforms in the VRL runtime."""
+"""What the tests of the pipeline share: its transforms in the VRL runtime, and the programs that run them, one after the other."""
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from cvat_analytics.config import topology
-from cvat_analytics.credentials import secrets
-from cvat_analytics.embedded.vector_substitute import config, remap
-from cvat_analytics.rendering import render
-from cvat_analytics.rendering.context import Context
-from cvat_analytics.rendering.files import Paths
-from tests.clickhouse import free_ports
-
-Run = Callable[[str], Mapping[str, list[dict[str, Any]]]]
+from cvat_analytics.embedded.vector_substitute import remap
+from tests.vector.configuration import Run, transforms, write_configuration
+from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
+from tests.vector.running import PROGRAMS, Substitute, substitute
 
 
-def context(root: Path, **settings: Any) -> Context:
-    """Return what the templates of a one-host stack below `root` see."""
-    groups = {"clickhouse": ["h"], "vector": ["h"], "grafana": ["h"]}
-    stack = topology.build(groups, {"h": settings}, where="test")
-    return Context("h", stack, secrets.generate(), Paths(root=str(root)))
+@pytest.fixture(scope="module", params=list(PROGRAMS))
+def program(request: pytest.FixtureRequest) -> str:
+    """Return which of the programs runs."""
+    return str(request.param)
 
 
-def write_configuration(root: Path, **settings: Any) -> Path:
-    """Write Vector's rendered configuration and its password below `root`; return the path of vector.toml."""
-    # of each root's own: several run at a time
-    port = root / "large_port"
-    if not port.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        port.write_text(str(free_ports(1)[0]))
-    stack = context(root, **{"vector_large_port": int(port.read_text())} | settings)
-    credentials = Path(stack.paths.vector_credentials)
-    credentials.mkdir(parents=True, exist_ok=True)
-    (credentials / "clickhouse_password").write_text("pass word\n")
-    (credentials / "ingest_password").write_text("in gest\n")
-    for name in ("tls_certificate", "tls_key"):
-        if source := getattr(stack.settings, f"vector_{name}"):
-            (credentials / name).write_text(source.read_text())
-    path = Path(stack.paths.vector_config) / "vector.toml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render.render("vector.toml.j2", stack.variables()))
-    return path
+@pytest.fixture(scope="module")
+def clickhouse(program: str) -> Iterator[FakeClickHouse]:
+    """Return one for each program: none finds what the other has sent."""
+    with fake_clickhouse() as fake:
+        yield fake
 
 
-def transforms(document: Mapping[str, Any]) -> tuple[config.Component, ...]:
-    """Return the transforms of a configuration in the order of the file, which is that of the events."""
-    return tuple(
-        config.Component(name, table["type"], table) for name, table in document["transforms"].items()
-    )
+@pytest.fixture(scope="module")
+def vector(
+    program: str, clickhouse: FakeClickHouse, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Substitute]:
+    with substitute(tmp_path_factory.mktemp("vector"), clickhouse.port, program) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.pipeline.reloading import answers, marked
 from cvat_analytics.config import limits
 from tests.clickhouse import free_ports
-from tests.vector.conftest import write_configuration
+from tests.vector.configuration import write_configuration
 from tests.waiting import PATIENCE, until
 
 PROGRAMS = {"substitute": [sys.executable, "-m", "cvat_analytics.embedded.vector_substitute"]}

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.vector.conftest import Run
+from tests.vector.configuration import Run
 
 COLUMNS = {
     **dict.fromkeys(

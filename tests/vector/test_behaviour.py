@@ -7,7 +7,6 @@ import http.client
 import json
 import signal
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,10 @@ from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.pipeline import events
 from tests.clickhouse import free_ports
-from tests.vector.conftest import write_configuration
+from tests.vector.configuration import write_configuration
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
-from tests.vector.running import PROGRAMS, Substitute, substitute
+from tests.vector.running import Substitute, substitute
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module", params=PROGRAMS)
-def program(request: pytest.FixtureRequest) -> str:
-    """Return which of the programs runs."""
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def clickhouse() -> Iterator[FakeClickHouse]:
-    with fake_clickhouse() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def vector(
-    program: str, clickhouse: FakeClickHouse, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Substitute]:
-    with substitute(tmp_path_factory.mktemp("vector"), clickhouse.port, program) as running:
-        yield running
 
 
 def event(name: str, **fields: Any) -> str:
@@ -86,6 +65,7 @@ def test_the_insert_has_what_the_store_relies_on(vector: Substitute, clickhouse:
 ANSWERS = {
     "poison": (400, "Code: 27. DB::Exception: Cannot parse input"),
     "wrong password": (403, "Code: 516. DB::Exception: vector: Authentication failed"),
+    "no right": (403, "Code: 497. DB::Exception: vector: Not enough privileges"),
     "no table": (404, "Code: 60. DB::Exception: Table cvat.events does not exist"),
     "time-out": (408, "Code: 159. DB::Exception: Timeout exceeded"),
     "too many": (429, ""),

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvat_analytics.config import limits
-from tests.vector.conftest import Run
+from tests.vector.configuration import Run
 
 CASES = {
     f"{file.stem}: {name}": case

@@ -17,7 +17,7 @@ from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 from cvat_analytics.embedded.vector_substitute.pipeline import Pipeline
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.files import Paths
-from tests.vector.conftest import context, write_configuration
+from tests.vector.configuration import context, write_configuration
 
 REFUSALS = {
     "unknown component": ('type = "file"', 'type = "kafka"', "sinks.journal: option type = 'kafka' is not"),

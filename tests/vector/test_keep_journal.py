@@ -15,7 +15,7 @@ import pytest
 from backports import zstd
 
 from cvat_analytics.rendering import render
-from tests.vector.conftest import context
+from tests.vector.configuration import context
 
 HOUR = 100_000
 """Bytes of each hour's file in these tests."""

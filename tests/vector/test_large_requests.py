@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,30 +19,10 @@ import pytest
 from cvat_analytics.config import limits
 from cvat_analytics.pipeline import originals
 from cvat_analytics.pipeline.originals import Originals
-from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
+from tests.vector.fake_clickhouse import FakeClickHouse
 from tests.vector.large_client import event, left
-from tests.vector.running import PROGRAMS, Substitute, substitute
+from tests.vector.running import Substitute
 from tests.waiting import until
-
-
-@pytest.fixture(scope="module", params=list(PROGRAMS))
-def program(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def clickhouse(program: str) -> Iterator[FakeClickHouse]:
-    """Return one for each program: none finds what the other has sent."""
-    with fake_clickhouse() as fake:
-        yield fake
-
-
-@pytest.fixture(scope="module")
-def vector(
-    program: str, clickhouse: FakeClickHouse, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Substitute]:
-    with substitute(tmp_path_factory.mktemp("vector"), clickhouse.port, program) as running:
-        yield running
 
 
 def digests(rows: list[dict[str, Any]]) -> dict[str, str]:

@@ -15,7 +15,7 @@ import pytest
 
 from benchmarks.pipeline.reloading import answers
 from tests.clickhouse import free_ports
-from tests.vector.conftest import write_configuration
+from tests.vector.configuration import write_configuration
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.running import substitute
 from tests.waiting import until

@@ -11,7 +11,7 @@ import pytest
 
 from cvat_analytics.embedded.vector_substitute import unit_tests
 from cvat_analytics.rendering import render
-from tests.vector.conftest import context, transforms
+from tests.vector.configuration import context, transforms
 
 TESTS = tomllib.loads(render.render("vector/tests.toml.j2", context(Path("/")).variables()))["tests"]
 
