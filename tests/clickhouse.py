@@ -1,4 +1,8 @@
-"""A real ClickHouse engine with the stack's own configuration and schema, for tests that run the dashboards' SQL.
+"""A real ClickHouse engine with the stack's own configuration and schema, for tests that run SQL.
+
+One engine serves all tests of a process (the fixture `shared_engine`): each module or folder takes a database of its own on it.
+Whoever kills an engine, has settings of their own, or looks at what is the whole server's (its errors, its logs, its disks),
+runs another one.
 
 Queries run as the `grafana` user with its read-only profile, so that a panel which needs more than that user has fails here.
 """
@@ -7,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +21,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +47,11 @@ class Store:
     context: Context
 
     @property
+    def database(self) -> str:
+        """Return the name of the database with the schema."""
+        return self.context.settings.database
+
+    @property
     def http_port(self) -> int:
         """Return the engine's HTTP port."""
         return self.context.settings.clickhouse_http_port
@@ -51,7 +61,7 @@ class Store:
         options = {
             "user": user,
             "password": self.context.secrets[f"clickhouse_{user}"],
-            "database": database or self.context.settings.database,
+            "database": database or self.database,
             "default_format": "JSONCompact",
         }
         url = f"http://127.0.0.1:{self.http_port}/?{urllib.parse.urlencode(options)}"
@@ -77,6 +87,20 @@ class Store:
         for word in ("REFRESH", "WAIT"):
             self.post(f"SYSTEM {word} VIEW working_time_refresh", database=database)
 
+    @contextmanager
+    def another(self) -> Iterator[Store]:
+        """Make a database that nobody else uses, with an empty schema, and remove it at the end."""
+        name = _UNUSED.pop()
+        settings = self.context.settings.model_copy(update={"database": name})
+        topology = replace(self.context.topology, settings={self.context.host: settings})
+        store = Store(replace(self.context, topology=topology))
+        store.create(name)
+        try:
+            yield store
+        finally:
+            store.post(f"DROP DATABASE {name} SYNC", database="default")
+            _UNUSED.append(name)
+
     def create(self, database: str) -> None:
         """Make a database with an empty schema."""
         for statement in migrations.bootstrap(database):
@@ -86,6 +110,9 @@ class Store:
                 self.post(statement, database=database)
 
 
+SHARED = tuple(f"cvat_{number}" for number in range(40))
+"""Databases to which the stack's users have the same rights as to the first one: who reads users from a file takes no GRANT."""
+_UNUSED = list(SHARED)
 _RESERVED: list[socket.socket] = []
 
 
@@ -154,7 +181,7 @@ def running(directory: Path, **settings: Any) -> Iterator[Store]:
     configuration = Path(store.context.paths.clickhouse_config)
     for file in clickhouse_files(store.context):
         if file.path.startswith(str(configuration)):
-            _write(Path(file.path), file.content)
+            _write(Path(file.path), _for_each_database(file.content))
     for name, target in {
         "config.xml": "config.xml",
         "users.xml": "users.xml",
@@ -198,6 +225,15 @@ def engine(store: Store, directory: Path) -> Iterator[subprocess.Popen[bytes]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _for_each_database(users: str) -> str:
+    """Return a file of users in which each right to the database is one to the shared ones too."""
+    return re.sub(
+        r"( *<query>GRANT [^<]* ON )cvat(\.[^<]*</query>\n)",
+        lambda right: "".join(f"{right[1]}{name}{right[2]}" for name in ("cvat", *SHARED)),
+        users,
+    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -12,14 +12,14 @@ from tests.api import pythons
 from tests.api.data import EVENTS
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import Api, FakeVector, Program, running_api
-from tests.clickhouse import Store, running
+from tests.clickhouse import Store
 from tests.serving import served
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def store(shared_engine: Store) -> Iterator[Store]:
     """Return an engine with the events, each of them inserted twice, as after a retry."""
-    with running(tmp_path_factory.mktemp("api-store")) as engine:
+    with shared_engine.another() as engine:
         engine.insert(EVENTS)
         engine.insert(EVENTS[::-1])
         yield engine

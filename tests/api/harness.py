@@ -147,7 +147,7 @@ def running_api(
     } | exports
     (directory / "api.ini").write_text(
         f"[server]\naddress = 127.0.0.1\nport = {port}\n"
-        f"[clickhouse]\nhost = 127.0.0.1\nport = {clickhouse_port or store.http_port}\ndatabase = cvat\nuser = events_api\n"
+        f"[clickhouse]\nhost = 127.0.0.1\nport = {clickhouse_port or store.http_port}\ndatabase = {store.database}\nuser = events_api\n"
         f"password_file = {directory}/password\n"
         f"[vector]\nurl = {vector_url}\n"
         f"[identity]\ncvat_url = {cvat_url}\nusers_file = {directory}/users.json\n"

@@ -8,12 +8,12 @@ import pytest
 
 from benchmarks.store import histories, queries
 from benchmarks.store.engine import Engine, percentile
-from tests.clickhouse import running
+from tests.clickhouse import Store
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    with running(tmp_path_factory.mktemp("store")) as store:
+def engine(shared_engine: Store) -> Iterator[Engine]:
+    with shared_engine.another() as store:
         engine = Engine(store)
         histories.create_stock(engine)
         histories.load_stock(engine, 0, 5)

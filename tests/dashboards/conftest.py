@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from cvat_analytics.dashboards import Dashboard, load
-from tests.clickhouse import Store, running
+from tests.clickhouse import Store
 from tests.dashboards.events import Event, team
 from tests.dashboards.flow import Flow
 from tests.dashboards.plugin_driver import PluginDriver, build
@@ -19,9 +19,9 @@ NOTHING = "nothing"
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory, events: list[Event], flow: Flow) -> Iterator[Store]:
+def store(shared_engine: Store, events: list[Event], flow: Flow) -> Iterator[Store]:
     """Return an engine with the team's events, each of them inserted twice, as after a retry, and what Vector said."""
-    with running(tmp_path_factory.mktemp("store")) as engine:
+    with shared_engine.another() as engine:
         engine.create(NOTHING)
         engine.insert(events)
         engine.insert(list(reversed(events)))

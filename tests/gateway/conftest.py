@@ -27,7 +27,6 @@ from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
 from tests.api.fake_cvat import FakeCvat
 from tests.clickhouse import Store, free_ports
-from tests.clickhouse import running as running_store
 from tests.missing import give_up
 from tests.serving import served
 from tests.waiting import PATIENCE, until
@@ -179,8 +178,8 @@ def nginx(directory: Path, *, grafana_port: int, events_api_port: int, **setting
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running_store(tmp_path_factory.mktemp("gateway-store")) as engine:
+def store(shared_engine: Store) -> Iterator[Store]:
+    with shared_engine.another() as engine:
         yield engine
 
 

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 
 from cvat_analytics.connect.access import Access
 from scripts.cli import main
-from tests.clickhouse import Store, running, way_to
+from tests.clickhouse import Store, way_to
 
 
 @pytest.fixture(scope="session")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("store")) as store:
+def engine(shared_engine: Store) -> Iterator[Store]:
+    with shared_engine.another() as store:
         yield store
 
 

@@ -40,8 +40,8 @@ def test_everything_arrives_once_however_often_it_is_imported(
         assert code == 0, output
         assert ("have been copied by an earlier run" in output) == (number == 1)
     names = ", ".join(list(COLUMNS)[:columns])
-    assert content(store, "cvat.events", names) == content(store, "old.events")
-    assert len(content(store, "cvat.events", names)) == stored(store)
+    assert content(store, f"{store.database}.events", names) == content(store, "old.events")
+    assert len(content(store, f"{store.database}.events", names)) == stored(store)
     january = next(line for line in output.splitlines() if line.startswith("2024-01"))
     raw, distinct, ours = (int(word.replace(",", "")) for word in january.split()[1:])
     assert raw > distinct == ours > 0
@@ -53,7 +53,7 @@ def test_a_second_run_brings_what_is_new(store: Store, run: Run, login: list[obj
     run("import", *login)
     fill(store, events(100, seed=2))
     assert run("import", *login)[0] == 0
-    assert content(store, "cvat.events") == content(store, "old.events")
+    assert content(store, f"{store.database}.events") == content(store, "old.events")
 
 
 def test_numbers_beyond_16_bits_are_imported(store: Store, run: Run, tmp_path: Path) -> None:
@@ -80,7 +80,10 @@ def test_a_table_of_an_earlier_version_is_refused_as_it_would_wrap_numbers(
         store.post("DROP TABLE events SYNC")
         store.post("RENAME TABLE events_aside TO events")
     assert code == 2
-    assert "its table cvat.events is one of an earlier version. Run `cvat-analytics deploy`" in output
+    assert (
+        f"its table {store.database}.events is one of an earlier version. Run `cvat-analytics deploy`"
+        in output
+    )
 
 
 def test_events_that_have_gone_are_noticed_and_brought_back(
@@ -95,7 +98,7 @@ def test_events_that_have_gone_are_noticed_and_brought_back(
     assert "2024-03: fewer events are stored than" in output
     code, output = run("import", *login)
     assert code == 0, output
-    assert content(store, "cvat.events") == content(store, "old.events")
+    assert content(store, f"{store.database}.events") == content(store, "old.events")
 
 
 def test_more_than_the_source_has_is_no_mistake(store: Store, run: Run, login: list[object]) -> None:
@@ -167,7 +170,7 @@ def test_a_lost_connection_is_resumed(
         limit.clear()
         code, output = run("import", *login)
         assert code == 0, output
-    assert content(store, "cvat.events") == content(store, "old.events")
+    assert content(store, f"{store.database}.events") == content(store, "old.events")
 
 
 def test_a_store_that_goes_away_is_resumed(
@@ -190,7 +193,7 @@ def test_a_store_that_goes_away_is_resumed(
         limit.clear()
         code, output = run("import", *login)
         assert code == 0, output
-    assert content(store, "cvat.events") == content(store, "old.events")
+    assert content(store, f"{store.database}.events") == content(store, "old.events")
 
 
 def test_a_user_who_may_not_read_the_table(
@@ -264,11 +267,11 @@ def test_the_18th_column_by_its_other_name(store: Store, run: Run, login: list[o
     store.post("ALTER TABLE old.events ADD COLUMN api_token Nullable(UInt64) DEFAULT 7")
     fill(store, events(1), columns=17)
     assert run("import", *login)[0] == 0
-    assert content(store, "cvat.events", "toUInt8(access_token_id)") == [[7]]
+    assert content(store, f"{store.database}.events", "toUInt8(access_token_id)") == [[7]]
 
 
 def test_the_table_itself_is_refused(store: Store, run: Run, login: list[object]) -> None:
-    login[-1] = "cvat"
+    login[-1] = store.database
     code, output = run("import", *login)
     assert (code, "is the one to import into" in output) == (2, True)
 
@@ -334,7 +337,7 @@ def test_a_dump_of_clickhouse_is_imported_exactly(store: Store, run: Run, tmp_pa
     path = dump(store, tmp_path / "dump", form)
     code, output = run("import", "--file", path)
     assert code == 0, output
-    assert content(store, "cvat.events") == content(store, "old.events")
+    assert content(store, f"{store.database}.events") == content(store, "old.events")
     assert store.rows("SELECT name FROM system.tables WHERE name LIKE 'import\\\\_%'") == []
 
 
@@ -350,7 +353,7 @@ def test_cvats_own_export_is_imported(store: Store, run: Run, tmp_path: Path) ->
     assert code == 0, output
     stock_table(store)
     fill(store, rows)
-    assert content(store, "cvat.events") == content(store, "old.events")
+    assert content(store, f"{store.database}.events") == content(store, "old.events")
 
 
 def test_an_interrupted_load_goes_on(

@@ -19,6 +19,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Return an engine of their own: the database is one as CVAT makes it, by its name."""
     with running(tmp_path_factory.mktemp("stock")) as store:
         yield store
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations
-from tests.clickhouse import Store, running
+from tests.clickhouse import Store
 
 Event = dict[str, Any]
 STAGES = ("annotation", "validation", "acceptance")
@@ -21,8 +21,8 @@ STAGES = ("annotation", "validation", "acceptance")
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("store")) as store:
+def engine(shared_engine: Store) -> Iterator[Store]:
+    with shared_engine.another() as store:
         yield store
 
 

@@ -9,14 +9,14 @@ import pytest
 
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations
-from tests.clickhouse import Store, running
+from tests.clickhouse import Store
 
 MIGRATION = "migrations/0005_dead_letters_once.sql"
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("store")) as store:
+def engine(shared_engine: Store) -> Iterator[Store]:
+    with shared_engine.another() as store:
         yield store
 
 

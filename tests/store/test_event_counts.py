@@ -14,7 +14,7 @@ import pytest
 
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations
-from tests.clickhouse import Store, running
+from tests.clickhouse import Store
 
 KEY = ("scope", "source", "user_id", "org_id", "project_id", "task_id", "job_id")
 BORDERS = ("1970-01-01", "2025-02-28", "2025-03-01", "2026-02-01", "2099-12-31")
@@ -25,9 +25,9 @@ Counts = dict[tuple[Any, ...], tuple[int, int, list[int], int]]
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def engine(shared_engine: Store) -> Iterator[Store]:
     """Return an engine on which a day is settled as soon as it is counted, and counted only when a test says so."""
-    with running(tmp_path_factory.mktemp("store")) as store:
+    with shared_engine.another() as store:
         only_when_asked(store)
         store.post(
             "INSERT INTO working_time_settings (threshold_ms, duration_scopes, retention_seconds, settle_seconds) "

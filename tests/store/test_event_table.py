@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.clickhouse import Store, running
+from tests.clickhouse import Store
 
 COLUMNS = [
     "scope", "obj_name", "obj_id", "obj_val", "source", "timestamp", "count", "duration", "project_id", "task_id",
@@ -18,8 +18,8 @@ COLUMNS = [
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("store")) as store:
+def engine(shared_engine: Store) -> Iterator[Store]:
+    with shared_engine.another() as store:
         # a round by itself could bring back what was there before the tables were emptied
         store.post("ALTER TABLE working_time_refresh MODIFY REFRESH EVERY 1 YEAR APPEND")
         yield store
@@ -107,7 +107,7 @@ def test_one_insert_may_hold_events_of_many_months(engine: Store) -> None:
         ("cvat", "DROP TABLE events"),
         ("cvat", "CREATE USER intruder"),
         ("cvat", "SELECT count() FROM system.users"),
-        ("default", "SELECT count() FROM cvat.events"),
+        ("default", "SELECT count() FROM events"),
     ],
 )
 def test_nobody_may_more_than_he_needs(engine: Store, user: str, sql: str) -> None:
@@ -127,14 +127,14 @@ def test_grafana_may_set_what_its_plugin_sets(engine: Store) -> None:
 
 def test_a_cvat_server_finds_what_it_would_make_at_its_start(engine: Store) -> None:
     engine.insert([event()])
-    engine.post("CREATE DATABASE IF NOT EXISTS cvat", user="cvat")
-    engine.post(
-        "CREATE TABLE IF NOT EXISTS cvat.events (scope String) ENGINE = MergeTree ORDER BY scope", user="cvat"
-    )
-    engine.post(
-        "ALTER TABLE cvat.events ADD COLUMN IF NOT EXISTS access_token_id Nullable(UInt64)", user="cvat"
-    )
-    assert json.loads(engine.post("SELECT count() FROM cvat.events", user="cvat"))["data"] in ([[1]], [["1"]])
+    for sql in (
+        f"CREATE DATABASE IF NOT EXISTS {engine.database}",
+        f"CREATE TABLE IF NOT EXISTS {engine.database}.events (scope String) ENGINE = MergeTree ORDER BY scope",
+        f"ALTER TABLE {engine.database}.events ADD COLUMN IF NOT EXISTS access_token_id Nullable(UInt64)",
+    ):
+        engine.post(sql, user="cvat")
+    answer = json.loads(engine.post(f"SELECT count() FROM {engine.database}.events", user="cvat"))
+    assert answer["data"] in ([[1]], [["1"]])
 
 
 # The example of docs/why/working-time.md

@@ -16,7 +16,7 @@ import yaml
 from cvat_analytics.api import clickhouse as api
 from cvat_analytics.config import query_limits
 from cvat_analytics.rendering.render import clickhouse_files, grafana_files
-from tests.clickhouse import Store, context, running
+from tests.clickhouse import Store, context
 
 READERS = {"grafana": "cvat_reader", "events_api": "cvat_export"}
 USERS = READERS | {"cvat": "cvat_server", "vector": "cvat_writer"}
@@ -24,8 +24,8 @@ REFUSED = r"READONLY|SETTING_CONSTRAINT_VIOLATION"
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("limits")) as store:
+def engine(shared_engine: Store) -> Iterator[Store]:
+    with shared_engine.another() as store:
         yield store
 
 

@@ -26,8 +26,8 @@ THIS_YEAR = "toYear(timestamp) = 2026"  # the others are dropped by that retenti
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("store")) as store:
+def store(shared_engine: Store) -> Iterator[Store]:
+    with shared_engine.another() as store:
         yield store
 
 

@@ -20,6 +20,7 @@ type Enum8('QueryStart' = 1, 'QueryFinish' = 2, 'ExceptionBeforeStart' = 3, 'Exc
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Return an engine of their own: a list of errors is the whole server's."""
     with running(tmp_path_factory.mktemp("store")) as engine:
         yield engine
 

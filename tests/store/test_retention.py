@@ -16,6 +16,7 @@ LOG = "(event_date Date, event_time DateTime) ENGINE = MergeTree PARTITION BY ev
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Return an engine of their own: ClickHouse's logs are the whole server's."""
     with running(tmp_path_factory.mktemp("store")) as store:
         yield store
 

@@ -13,14 +13,14 @@ from cvat_analytics.base.project import ROOT
 from cvat_analytics.config.validation import validate
 from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.store import migrations, working_time_report
-from tests.clickhouse import Store, running, way_to
+from tests.clickhouse import Store, way_to
 
 DAY = datetime(2026, 1, 5, 10, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with running(tmp_path_factory.mktemp("store")) as store:
+def engine(shared_engine: Store) -> Iterator[Store]:
+    with shared_engine.another() as store:
         store.post(
             "CREATE MATERIALIZED VIEW never REFRESH EVERY 1 SECOND (x UInt8) ENGINE = Memory EMPTY AS SELECT 1 AS x"
         )
@@ -63,10 +63,10 @@ def computed(engine: Store) -> dict[int, int]:
 def apply(engine: Store, access: Access, **values: Any) -> list[str]:
     """Bring the database to other settings, as a deploy does, and return the statements that it took."""
     client = access.client()
-    client.database = "cvat"
-    current = pairs(client, migrations.working_time_query("cvat"))
+    client.database = engine.database
+    current = pairs(client, migrations.working_time_query(engine.database))
     scripts = migrations.read(ROOT / "clickhouse")
-    settings = validate(values, where="test")
+    settings = validate({"database": engine.database, **values}, where="test")
     statements = migrations.working_time(settings, current, scripts)
     for statement in statements:
         client.command(statement)

@@ -20,7 +20,7 @@ from cvat_analytics.base.project import ROOT
 from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.render import grafana_files
 from tests.browser import Page, chromium
-from tests.clickhouse import Store, running
+from tests.clickhouse import Store
 from tests.dashboards.events import team
 from tests.waiting import PATIENCE, until
 
@@ -106,9 +106,9 @@ def serving(context: Context, ini: Path, options: Sequence[str]) -> Iterator[Vie
 
 
 @pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def store(shared_engine: Store) -> Iterator[Store]:
     """Return an engine with the team's events."""
-    with running(tmp_path_factory.mktemp("viewer")) as engine:
+    with shared_engine.another() as engine:
         engine.insert(team())
         # otherwise whoever looks before ClickHouse has computed by itself sees no working time
         engine.refresh()

@@ -6,24 +6,24 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.clickhouse import Store, running
+from tests.clickhouse import Store
 
 
 @pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def deployed(shared_engine: Store) -> Iterator[Store]:
     """Return an engine with an empty schema, which computes a day again for a while after it was written to."""
-    with running(tmp_path_factory.mktemp("store")) as engine:
+    with shared_engine.another() as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
-def frugal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+def frugal(shared_engine: Store) -> Iterator[Store]:
     """Return an engine that computes at each refresh only what has been touched since the one before.
 
     Otherwise a test of a minute would have everything computed each time, and could not see what is forgotten. Nothing
     runs but what the test asks for: an insert that a refresh overtakes is what the time to settle is there for.
     """
-    with running(tmp_path_factory.mktemp("store")) as engine:
+    with shared_engine.another() as engine:
         engine.post("ALTER TABLE working_time_refresh MODIFY REFRESH EVERY 1 YEAR APPEND")
         engine.post(
             "INSERT INTO working_time_settings (threshold_ms, duration_scopes, retention_seconds, settle_seconds) "
