@@ -40,11 +40,14 @@ LONG = (
     "tests/dashboards/test_plugin_driver.py",
     "tests/dashboards/test_queries.py",
     "tests/gateway/test_behind_cvats_traefik.py",
-    "tests/importing/test_names_of_people.py",
-    "tests/importing/test_stock.py",
+    "tests/importing/",
+    "tests/store/test_completed_jobs.py::test_the_stage_is_known_in_any_order_and_after_repetition",
     "tests/store/test_rebuild.py",
     "tests/store/working_time/test_sql.py",
+    "tests/vector/test_any_json.py",
+    "tests/vector/test_behaviour.py",
     "tests/vector/test_large_requests.py",
+    "tests/vector/test_service.py",
 )
 """Where the tests of the long lane are: folders, files, single tests. Everything else is in the fast one."""
 
