@@ -12,6 +12,7 @@ Say = Callable[[str], None]
 """Tells the person who waits what is being done."""
 
 SECTIONS = {
+    "commands": "benchmarks.commands",
     "deploy": "benchmarks.deploy",
     "store": "benchmarks.store",
     "pipeline": "benchmarks.pipeline",

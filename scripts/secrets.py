@@ -78,23 +78,28 @@ def rotate(user: str, finish: bool, target: Target) -> None:
 
 
 def _change(user: str, target: Target) -> rotation.Rotation:
-    # a change takes nearly all of the library, the other commands here nothing of it
-    from cvat_analytics.connect import remote
-    from cvat_analytics.embedded import starting
-    from scripts import deploy
-
     def say(text: str) -> None:
         echo(text, err=True)
 
     if not target.inventory:
         running = target.embedded()
+
+        def start() -> object:
+            from cvat_analytics.embedded import starting  # what renders files, when it has come to that
+
+            return starting.up(running.directory)
+
         return rotation.Rotation(
             user,
             running.directory / "secrets.json",
-            lambda: starting.up(running.directory),
+            start,
             lambda: nullcontext(running.access()),
             say,
         )
+    # what deploys, which no other command here needs
+    from cvat_analytics.connect import remote
+    from scripts import deploy
+
     inventory = target.inventory
     described = inventories.load(inventory)
     change = rotation.Rotation(

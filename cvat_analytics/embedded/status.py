@@ -21,11 +21,16 @@ def report(running: Stack) -> Report:
         "viewer": settings.grafana_port,
         "events_api": settings.events_api_port,
     }
-    versions = {"clickhouse": _clickhouse_version(access)}
+    states = stack.status(running.directory)
+    # by now another program may have the port of one that is stopped, and is not to get its password
+    stopped = states["clickhouse"] == "stopped"
+    versions = {} if stopped else {"clickhouse": _clickhouse_version(access)}
     parts = [
         Part(name, stack.HOST, state, versions.get(name, ""), url(LOOPBACK, ports[name], tls=False))
-        for name, state in stack.status(running.directory).items()
+        for name, state in states.items()
     ]
+    if stopped:
+        return Report(parts, None, ["the pipeline cannot be looked at: ClickHouse does not run"])
     return with_flow(parts, access)
 
 

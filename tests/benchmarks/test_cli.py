@@ -48,7 +48,7 @@ def bench(*arguments: object) -> Result:
 
 
 def test_every_registered_section_can_be_loaded() -> None:
-    assert list(sections.SECTIONS) == ["deploy", "store", "pipeline", "dashboards", "export"]
+    assert list(sections.SECTIONS) == ["commands", "deploy", "store", "pipeline", "dashboards", "export"]
     for name in sections.SECTIONS:
         assert callable(sections.load(name))
 
