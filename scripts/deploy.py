@@ -18,7 +18,7 @@ import click
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import inventory as inventories
-from cvat_analytics.config.topology import LOOPBACK
+from cvat_analytics.config.endpoints import LOOPBACK
 from cvat_analytics.connect import remote
 from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import cvat_env, gateway

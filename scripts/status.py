@@ -12,7 +12,6 @@ import click
 from cvat_analytics.checks import status as library
 from cvat_analytics.checks.flow import RECENT_MINUTES, Flow, Port, Refusal, Sources
 from cvat_analytics.checks.status import Report
-from cvat_analytics.connect import remote
 from cvat_analytics.embedded import status as embedded
 from scripts import hints
 from scripts.target import Target, target_options
@@ -30,6 +29,10 @@ def status(target: Target, as_json: bool) -> None:
     """
     logs = None
     if target.inventory:
+        from cvat_analytics.connect import (
+            remote,
+        )  # with the settings, which an embedded stack that is down does without
+
         with remote.reach_hosts(target.inventory) as (described, access, hosts):
             report = library.of_hosts(described, access, hosts)
     else:

@@ -6,20 +6,21 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.checks import flow, health
 from cvat_analytics.checks.flow import Flow
 from cvat_analytics.checks.health import Health, State
-from cvat_analytics.config.endpoints import listening, trust, url
-from cvat_analytics.config.inventory import Stack
-from cvat_analytics.config.settings import Settings
-from cvat_analytics.config.topology import LOOPBACK
-from cvat_analytics.connect.access import Access
-from cvat_analytics.connect.remote import ReachedHost
-from cvat_analytics.connect.shell import Shell
+from cvat_analytics.config.endpoints import LOOPBACK, listening, trust, url
 from cvat_analytics.rendering.files import UNITS
+
+if TYPE_CHECKING:
+    from cvat_analytics.config.inventory import Stack
+    from cvat_analytics.config.settings import Settings
+    from cvat_analytics.connect.access import Access
+    from cvat_analytics.connect.remote import ReachedHost
+    from cvat_analytics.connect.shell import Shell
 
 _PACKAGES = {
     "clickhouse": "clickhouse-server",

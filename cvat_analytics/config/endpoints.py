@@ -10,14 +10,17 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.tls_context import pinned
-from cvat_analytics.config.settings import Settings
-from cvat_analytics.config.topology import LOOPBACK, Topology
 
+if TYPE_CHECKING:
+    from cvat_analytics.config.settings import Settings
+    from cvat_analytics.config.topology import Topology
+
+LOOPBACK = "127.0.0.1"
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - not a listener
 """What stands for every address of a host, with the one that the host itself connects to. What listens on `::` may take no IPv4."""
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.endpoints import LOOPBACK
 from cvat_analytics.config.settings import COMPONENTS, GROUPS, Settings
 from cvat_analytics.config.validation import validate
-
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)

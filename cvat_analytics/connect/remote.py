@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.config import inventory as inventories
-from cvat_analytics.config.endpoints import EVERYWHERE, Endpoint, clickhouse_from, listening, trust
-from cvat_analytics.config.topology import LOOPBACK
+from cvat_analytics.config.endpoints import EVERYWHERE, LOOPBACK, Endpoint, clickhouse_from, listening, trust
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.shell import Shell
 

@@ -24,7 +24,6 @@ from cvat_analytics.rendering.files import Paths
 
 if TYPE_CHECKING:
     from cvat_analytics.checks.health import State
-    from cvat_analytics.config.settings import Settings
     from cvat_analytics.connect.access import Access
     from cvat_analytics.rendering.context import Context
 
@@ -33,6 +32,13 @@ PARTS = ("clickhouse", "vector", "events_api", "viewer")
 PORTS = (
     "clickhouse_http_port", "clickhouse_native_port", "vector_port", "grafana_port", "events_api_port", "vector_large_port",
 )  # fmt: skip
+_DOORS = {
+    "clickhouse": ("clickhouse_http_port", "/ping"),
+    "vector": ("vector_port", "/ping"),
+    "events_api": ("events_api_port", "/health"),
+    "viewer": ("grafana_port", "/api/health"),
+}
+"""The port of each part, and where it says there that it is ready."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +57,10 @@ class Stack:
     def paths(self) -> Paths:
         """Return where its files are."""
         return Paths(str(self.directory))
+
+    def port(self, part: str) -> int:
+        """Return where a part listens, without the settings, which take long to load."""
+        return self.port_base + PORTS.index(_DOORS[part][0])
 
     def context(self) -> Context:
         """Return what its templates are rendered with."""
@@ -90,7 +100,7 @@ class Stack:
 
     def describe(self) -> dict[str, Any]:
         """Return the stack as the JSON object that `up --json` prints (docs/reference/embedded.md)."""
-        from cvat_analytics.config.topology import LOOPBACK
+        from cvat_analytics.config.endpoints import LOOPBACK
 
         access = self.access()
         settings = access.clickhouse.settings
@@ -143,29 +153,17 @@ def down(directory: Path) -> list[str]:
 def status(directory: Path) -> dict[str, State]:
     """Return for each part `running`, `not answering` or `stopped`."""
     stack = find(directory)
-    settings = stack.context().settings
     states: dict[str, State] = {}
     for name in PARTS:
         running = stack.processes.pid(name) is not None
-        states[name] = (
-            "stopped"
-            if not running
-            else "running"
-            if is_ready(ready_url(name, settings))
-            else "not answering"
-        )
+        ready = running and is_ready(ready_url(name, stack.port(name)))
+        states[name] = "running" if ready else "not answering" if running else "stopped"
     return states
 
 
-def ready_url(part: str, settings: Settings) -> str:
+def ready_url(part: str, port: int) -> str:
     """Return where a part answers 200 as soon as it is ready."""
-    port, path = {
-        "clickhouse": (settings.clickhouse_http_port, "/ping"),
-        "vector": (settings.vector_port, "/ping"),
-        "events_api": (settings.events_api_port, "/health"),
-        "viewer": (settings.grafana_port, "/api/health"),
-    }[part]
-    return f"http://127.0.0.1:{port}{path}"
+    return f"http://127.0.0.1:{port}{_DOORS[part][1]}"
 
 
 def stop(stack: Stack) -> list[str]:

@@ -22,7 +22,7 @@ from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import limits
-from cvat_analytics.config.topology import LOOPBACK
+from cvat_analytics.config.endpoints import LOOPBACK
 from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import engine
@@ -208,7 +208,7 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
         Part(
             "clickhouse",
             engine.command(config),
-            ready_url("clickhouse", settings),
+            ready_url("clickhouse", settings.clickhouse_http_port),
             applied.get("clickhouse", ""),
         ),
         Part(
@@ -216,14 +216,14 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
             [vector, "--config", vector_config]
             if vector
             else [*substitute, "cvat_analytics.embedded.vector_substitute", "--config", vector_config],
-            ready_url("vector", settings),
+            ready_url("vector", settings.vector_port),
             applied.get("vector", ""),
             limits.VECTOR_ENVIRONMENT | {"VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10"},
         ),
         Part(
             "events_api",
             [*substitute, "cvat_analytics.api", "--config", f"{paths.events_api_config}/events-api.ini"],
-            ready_url("events_api", settings),
+            ready_url("events_api", settings.events_api_port),
             applied.get("events_api", ""),
         ),
         Part(
@@ -234,7 +234,7 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
                 *substitute, "cvat_analytics.embedded.viewer", "--config", grafana_config,
                 "--clickhouse-http-port", str(settings.clickhouse_http_port), "--no-login",
             ],
-            ready_url("viewer", settings),
+            ready_url("viewer", settings.grafana_port),
             applied.get("viewer", ""),
         ),
     ]  # fmt: skip

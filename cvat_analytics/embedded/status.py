@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.checks.status import Part, Report, with_flow
-from cvat_analytics.config.endpoints import url
-from cvat_analytics.config.topology import LOOPBACK
-from cvat_analytics.connect.access import Access
+from cvat_analytics.config.endpoints import LOOPBACK, url
 from cvat_analytics.embedded import stack
 from cvat_analytics.embedded.stack import Stack
+
+if TYPE_CHECKING:
+    from cvat_analytics.connect.access import Access
 
 
 def report(running: Stack) -> Report:
     """Return how an embedded stack is."""
-    access = running.access()
-    settings = access.clickhouse.settings
-    ports = {
-        "clickhouse": settings.clickhouse_http_port,
-        "vector": settings.vector_port,
-        "viewer": settings.grafana_port,
-        "events_api": settings.events_api_port,
-    }
     states = stack.status(running.directory)
     # by now another program may have the port of one that is stopped, and is not to get its password
-    stopped = states["clickhouse"] == "stopped"
-    versions = {} if stopped else {"clickhouse": _clickhouse_version(access)}
+    access = None if states["clickhouse"] == "stopped" else running.access()
+    versions = {"clickhouse": _clickhouse_version(access)} if access else {}
     parts = [
-        Part(name, stack.HOST, state, versions.get(name, ""), url(LOOPBACK, ports[name], tls=False))
+        Part(name, stack.HOST, state, versions.get(name, ""), url(LOOPBACK, running.port(name), tls=False))
         for name, state in states.items()
     ]
-    if stopped:
+    if not access:
         return Report(parts, None, ["the pipeline cannot be looked at: ClickHouse does not run"])
     return with_flow(parts, access)
 

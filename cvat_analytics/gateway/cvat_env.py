@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 import yaml
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config.endpoints import EVERYWHERE
+from cvat_analytics.config.endpoints import EVERYWHERE, LOOPBACK
 from cvat_analytics.config.settings import Settings
-from cvat_analytics.config.topology import LOOPBACK, Topology
+from cvat_analytics.config.topology import Topology
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.gateway import gateway, traefik
 

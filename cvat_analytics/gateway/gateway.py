@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.endpoints import LOOPBACK
 from cvat_analytics.config.settings import Settings
-from cvat_analytics.config.topology import LOOPBACK
 from cvat_analytics.credentials.certificates import Pair
 from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import UNITS, RenderedFile

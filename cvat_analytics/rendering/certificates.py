@@ -10,7 +10,8 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
-from cvat_analytics.config.topology import LOOPBACK, Topology
+from cvat_analytics.config.endpoints import LOOPBACK
+from cvat_analytics.config.topology import Topology
 from cvat_analytics.credentials.certificates import Authority, Pair
 
 _LOCAL = ("localhost", LOOPBACK, "::1")

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.config import limits, query_limits
+from cvat_analytics.config.endpoints import LOOPBACK
 from cvat_analytics.config.settings import Settings
-from cvat_analytics.config.topology import LOOPBACK, Topology
+from cvat_analytics.config.topology import Topology
 from cvat_analytics.credentials.secrets import ACCEPTED, NAMES, Secrets
 from cvat_analytics.rendering import alerts, memory
 from cvat_analytics.rendering.files import Paths
