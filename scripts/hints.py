@@ -41,7 +41,7 @@ def pasteable(text: str) -> str:
 def _stack(words: str) -> str:
     """Return the option that names the stack of this run (target.py keeps it) where the command of `words` takes it and has none."""
     context = click.get_current_context(silent=True)
-    if context is None or (root := context.find_root()).obj is None:
+    if context is None or (root := context.find_root()).obj is None or not root.obj.is_given:
         return ""
     command: click.Command | None = root.command
     for word in words.split():
