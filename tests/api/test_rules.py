@@ -51,10 +51,14 @@ def as_stated(action: Action, number: int) -> stated.Event:
     "text", ["T" * 60_000, "1T" * 30_000, "1T1 " * 15_000, "2026-01-01T" + "1:" * 30_000]
 )
 def test_a_time_that_is_none_is_refused_at_once(text: str) -> None:
-    began = time.process_time()
-    with pytest.raises(ValidationError):
-        Filters.model_validate({"from": text})
-    assert time.process_time() - began < 0.5
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        with pytest.raises(ValidationError):
+            Filters.model_validate({"from": text})
+        took.append(time.process_time() - began)
+    # a thousandth of it is the rule; a pause of the machine is not in all three
+    assert min(took) < 0.5
 
 
 def test_the_rules_numbers_are_the_stated_ones() -> None:

@@ -385,7 +385,11 @@ def test_too_many_requests_from_one_address_are_answered_429(tmp_path: Path) -> 
         concurrent.futures.ThreadPoolExecutor(4) as pool,
     ):
         began = time.monotonic()
-        statuses = list(pool.map(lambda _: browser.get("/analytics/").status_code, range(20)))
+        statuses: list[int] = []
+        # until one is refused: how many that takes is a matter of how fast this machine is at the moment
+        while 429 not in statuses:
+            assert len(statuses) < 1000
+            statuses += pool.map(lambda _: browser.get("/analytics/").status_code, range(20))
         seconds = time.monotonic() - began
     assert set(statuses) == {200, 429}
     # one, five more at once, and one for each second that it took
