@@ -53,6 +53,15 @@ def directory(tmp_path: Path) -> Iterator[Path]:
         stack.down(tmp_path / "stack")
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the directory of a stack for all tests that leave it as they have found it."""
+    directory = tmp_path_factory.mktemp("shared") / "stack"
+    up(directory)
+    yield directory
+    stack.down(directory)
+
+
 def count(directory: Path, marker: str) -> int:
     client = stack.find(directory).access().client("grafana")
     client.database = "cvat"
@@ -111,30 +120,30 @@ def test_up_smoke_down_and_up_again_with_the_data(directory: Path) -> None:
 
 
 @pytest.mark.parametrize("part", stack.PARTS)
-def test_a_killed_part_is_revived_alone_and_nothing_is_lost(directory: Path, part: str) -> None:
-    first = up(directory)
-    send(directory, "before", 3)
+def test_a_killed_part_is_revived_alone_and_nothing_is_lost(shared: Path, part: str) -> None:
+    first = up(shared)
+    send(shared, f"before {part}", 3)
     os.kill(first["pids"][part], signal.SIGKILL)
     until(lambda: not is_running(first["pids"][part]), "it has ended")
-    assert json.loads(command("status", "--dir", directory, "--json", exit_code=1))[part] == "stopped"
+    assert json.loads(command("status", "--dir", shared, "--json", exit_code=1))[part] == "stopped"
 
-    second = up(directory)
+    second = up(shared)
     assert {name for name in stack.PARTS if first["pids"][name] != second["pids"][name]} == {part}
-    assert count(directory, "before") == 3
-    send(directory, "after", 2)
-    command("smoke", "--dir", directory)
+    assert count(shared, f"before {part}") == 3
+    send(shared, f"after {part}", 2)
+    command("smoke", "--dir", shared)
 
 
-def test_events_accepted_while_clickhouse_is_down_arrive_when_it_is_back(directory: Path) -> None:
-    first = up(directory)
+def test_events_accepted_while_clickhouse_is_down_arrive_when_it_is_back(shared: Path) -> None:
+    first = up(shared)
     os.kill(first["pids"]["clickhouse"], signal.SIGKILL)
-    access = stack.find(directory).access()
+    access = stack.find(shared).access()
     events.send(
         [{"scope": "load:cvat", "source": "test", "timestamp": "1733480873.1", "user_name": "early"}],
         *access.vector.address,
     )
-    up(directory)
-    arrived(directory, "early", 1)
+    up(shared)
+    arrived(shared, "early", 1)
 
 
 def test_ports_can_be_given_and_moved(directory: Path) -> None:
@@ -166,12 +175,12 @@ def test_two_stacks_live_side_by_side(directory: Path, tmp_path: Path) -> None:
         stack.down(tmp_path / "other")
 
 
-def test_nobody_else_can_read_the_files_with_passwords(directory: Path) -> None:
-    up(directory)
-    passwords = json.loads((directory / "secrets.json").read_text()).values()
+def test_nobody_else_can_read_the_files_with_passwords(shared: Path) -> None:
+    up(shared)
+    passwords = json.loads((shared / "secrets.json").read_text()).values()
     holders = [
         path
-        for path in directory.rglob("*")
+        for path in shared.rglob("*")
         if path.is_file()
         and path.stat().st_size < 10**6
         and any(value.encode() in path.read_bytes() for value in passwords)
@@ -206,9 +215,9 @@ def test_what_cannot_be_used_is_refused_in_one_line(directory: Path, tmp_path: P
     (directory / "stack.json").unlink()
 
 
-def test_a_data_directory_in_use_by_another_clickhouse_is_refused(directory: Path, tmp_path: Path) -> None:
-    up(directory)
-    config = directory / "etc" / "clickhouse-server" / "config.xml"
+def test_a_data_directory_in_use_by_another_clickhouse_is_refused(shared: Path) -> None:
+    up(shared)
+    config = shared / "etc" / "clickhouse-server" / "config.xml"
     done = subprocess.run(
         [sys.executable, "-m", "cvat_analytics.embedded.engine", f"--config-file={config}"],
         capture_output=True, text=True, timeout=600, check=False,
