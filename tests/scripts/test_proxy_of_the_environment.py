@@ -65,7 +65,8 @@ def run(*arguments: object, code: int = 0) -> str:
 
 def test_the_proxy_of_these_tests_is_asked_by_whoever_obeys_the_environment(proxy: list[str]) -> None:
     with pytest.raises(OSError, match=r"."):
-        urllib.request.urlopen("http://127.0.0.1:1/", timeout=10)
+        # not `urlopen`: it keeps the proxies that its first call in this process has found
+        urllib.request.build_opener().open("http://127.0.0.1:1/", timeout=10)
     assert proxy == ["GET http://127.0.0.1:1/ HTTP/1.1"]
 
 
