@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -51,6 +52,7 @@ def up(
     directory = directory.absolute()
     if port_base is not None and not 1024 <= port_base <= 65535 - len(PORTS):
         raise InputError(f"--port-base {port_base}: choose a number between 1024 and {65535 - len(PORTS)}")
+    refuse_name(directory)
     with locked(directory):
         known = find(directory).port_base if (directory / "stack.json").exists() else None
         if known is not None and port_base not in (None, known):
@@ -61,6 +63,19 @@ def up(
             else nullcontext(port_base or known or 0) as base
         ):
             return start(Stack(directory, base), tell=tell)
+
+
+_UNUSABLE = re.compile(r"""[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"'`&<>{}\\#;*?|]""")
+"""What means something of its own in one of the formats of configuration: XML, TOML, ini, and templates in them."""
+
+
+def refuse_name(directory: Path) -> None:
+    """Raise InputError for a directory whose path cannot stand in configuration files as it is."""
+    if unusable := _UNUSABLE.search(str(directory)):
+        raise InputError(
+            f"directory {str(directory)!r}: {unusable[0]!r} in its path would be misread in configuration files. Choose another with --dir; "
+            "blanks and letters of any script are fine"
+        )
 
 
 def start(
