@@ -13,7 +13,7 @@ import pytest
 HOSTS = "tests/hosts/"
 LONG = (
     HOSTS,
-    "tests/faults/test_short_run.py",
+    "tests/faults/",
     # whole stacks
     "tests/embedded/test_stack.py",
     "tests/embedded/test_wheel.py",
