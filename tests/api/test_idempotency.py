@@ -415,8 +415,8 @@ def test_what_a_page_sends_again_is_read_once(
     wait_for_all(store, service, lossy)
     events, reported = stored(store, job)
     assert events == page.made == 8
-    # the clocks differ by a few milliseconds more or less with each request
-    assert reported == pytest.approx(70_000, abs=2000)
+    # the clocks differ by more or less with each request, by seconds on a loaded machine; an event counts ten
+    assert reported == pytest.approx(70_000, abs=4500)
 
 
 def test_who_does_not_wait_for_the_answer_and_sends_again_stores_once(
