@@ -85,8 +85,9 @@ FROM
     -- what somebody asked is nobody else's affair; and one error ClickHouse raises and catches by itself with every other query
     WHERE NOT remote AND last_error_time >= today() - 2 AND NOT match(last_error_message, '(?i)\\bselect\\b|\\bin scope\\b|syntax error')
         AND NOT startsWith(last_error_message, 'Type mismatch in IN or VALUES section')
-        -- nor is it an answer where nobody was there to hear one: SOCKET_TIMEOUT and NETWORK_ERROR, of a client that went away
-        AND code NOT IN (209, 210)
+        -- nor is it an answer where nobody was there to hear one: SOCKET_TIMEOUT, NETWORK_ERROR, ABORTED (what was being written)
+        -- and QUERY_WAS_CANCELLED, of a client that went away
+        AND code NOT IN (209, 210, 236, 394)
 );
 
 -- Which sink's batch ClickHouse refuses at a moment: since when, how often, and with which words. Vector says every 15 s

@@ -295,7 +295,7 @@ def test_what_cvat_exports_melts_nothing(store: Store, run: Run, tmp_path: Path)
     file.write_text(cvat_csv(rows), newline="")
     code, output = run("import", "--file", file)
     assert (code, "Note: " in output and "same values" in output) == (0, False), output
-    assert len(content(store, "cvat.events")) == 50
+    assert len(content(store, f"{store.database}.events")) == 50
 
 
 def test_a_pattern_s_letters_do_not_run_into_each_other() -> None:

@@ -125,7 +125,7 @@ def test_a_client_that_went_away_is_not_what_is_answered(store: Store) -> None:
         """Go away once more, and return whether ClickHouse has noted one in a later second than the refusal."""
         gone_away(store)
         query = (
-            "SELECT maxIf(last_error_time, code IN (209, 210)) > maxIf(last_error_time, name = 'VIOLATED_CONSTRAINT') "
+            "SELECT minIf(last_error_time, code IN (210, 236)) > maxIf(last_error_time, name = 'VIOLATED_CONSTRAINT') "
             "FROM system.errors WHERE NOT remote FORMAT TSV"
         )
         return store.post(query).strip() == "1"
