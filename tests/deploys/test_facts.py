@@ -17,6 +17,7 @@ from pyinfra.api import FactBase
 
 from deploys import facts
 from deploys.facts import FileState, HostState, Offer, SchemaState, UnitState
+from tests.missing import give_up
 
 DEBIAN = """os_id=debian
 os_version=12
@@ -172,11 +173,13 @@ def asked(fact: FactBase[Any], *arguments: Any) -> Any:
     return fact.process(done.stdout.splitlines())
 
 
-debian = pytest.mark.skipif(not shutil.which("dpkg-query"), reason="dpkg is Debian's")
+def need(program: str, package: str) -> None:
+    if not shutil.which(program):
+        give_up(f"{program} is needed: it is in the package {package} of Debian and Ubuntu")
 
 
-@debian
 def test_a_host_is_described() -> None:
+    need("dpkg-query", "dpkg")
     known = ["bash", "no-such-package", *never_installed()]
     host: HostState = asked(facts.Host(), known)
     assert host.os_name == platform.freedesktop_os_release()["PRETTY_NAME"]
@@ -199,8 +202,8 @@ def never_installed() -> list[str]:
     return [line.split()[0] for line in done.stdout.splitlines() if line.endswith(" not-installed")][:1]
 
 
-@pytest.mark.skipif(not shutil.which("ss"), reason="ss tells of ports")
 def test_a_port_in_use_is_seen() -> None:
+    need("ss", "iproute2")
     with socket.create_server(("127.0.0.1", 0)) as server:
         host: HostState = asked(facts.Host(), ["bash"])
         assert server.getsockname()[1] in host.listeners
