@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import httpx
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -21,12 +20,13 @@ from cvat_analytics import dashboards
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks import smoke_case
+from cvat_analytics.checks.datasource import answered, read_events
 from cvat_analytics.checks.smoke_case import Skipped, component, read_cases
 from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.connect.clickhouse_errors import error_text
 from cvat_analytics.connect.http import http_client
 from cvat_analytics.credentials import users
-from cvat_analytics.dashboards.grafana import VIEWER, complaint
+from cvat_analytics.dashboards.grafana import VIEWER
 from cvat_analytics.store import migrations, rebuild
 
 _FAILURES = (
@@ -121,13 +121,13 @@ def _grafana(access: Access) -> Iterator[Result]:
     def datasource() -> str:
         # its health is a ping, which comes back while each query is refused
         who = "Grafana"
-        if str(_json(grafana.get("/api/health")).get("version", "")).endswith(VIEWER):
+        if str(answered(grafana.get("/api/health")).get("version", "")).endswith(VIEWER):
             who = "the embedded viewer, which stands in for Grafana, its plugin and the plugin's driver here,"
-        events, seconds = _through_grafana(grafana)
+        events, seconds = read_events(grafana)
         return f"{who} reads {events:.0f} events of the last hour through its datasource, in a query that may take {seconds:g} s"
 
     def provisioned() -> str:
-        present = {item["uid"] for item in _json(grafana.get("/api/search", params={"type": "dash-db"}))}
+        present = {item["uid"] for item in answered(grafana.get("/api/search", params={"type": "dash-db"}))}
         missing = [dashboard.title for dashboard in dashboards.load() if dashboard.uid not in present]
         if missing:
             raise CvatAnalyticsError(f"Grafana lacks the dashboards {', '.join(missing)}")
@@ -140,42 +140,6 @@ def _grafana(access: Access) -> Iterator[Result]:
             datasource,
         )
         yield _check("grafana-dashboards", "see Grafana's log for its provisioning", provisioned)
-
-
-def _json(answer: httpx.Response, also: int = 200) -> Any:
-    """Return what Grafana has answered, with the status `also` too. Raises CvatAnalyticsError when that is a refusal, or not JSON."""
-    try:
-        if answer.is_success or answer.status_code == also:
-            return answer.json()
-    except ValueError:
-        pass
-    raise CvatAnalyticsError(f"Grafana answers {complaint(answer)}")
-
-
-def _through_grafana(grafana: httpx.Client) -> tuple[float, float]:
-    """Return what a query that Grafana's backend runs has found: events, and how long it may take. Raises CvatAnalyticsError."""
-    query = {
-        "refId": "A",
-        "datasource": {"type": dashboards.DATASOURCE_TYPE, "uid": dashboards.DATASOURCE_UID},
-        "editorType": "sql",
-        "queryType": "table",
-        "format": 1,
-        "intervalMs": 60_000,
-        "maxDataPoints": 1,
-        "rawSql": "SELECT count() AS events, toFloat64(getSetting('max_execution_time')) AS seconds\n"
-        "FROM events\nWHERE $__timeFilter_ms(timestamp)",
-    }
-    response = grafana.post("/api/ds/query", json={"queries": [query], "from": "now-1h", "to": "now"})
-    # of a bad request the reason is with the query
-    answer = _json(response, also=400)
-    result = answer.get("results", {}).get("A", {})
-    if "error" in result:
-        raise CvatAnalyticsError(f"Grafana's datasource refuses a query: {str(result['error'])[:300]}")
-    try:
-        events, seconds = (float(column[0]) for column in result["frames"][0]["data"]["values"])
-        return events, seconds
-    except (LookupError, TypeError, ValueError):
-        raise CvatAnalyticsError(f"Grafana's datasource answers no rows: {str(answer)[:300]}") from None
 
 
 def _export(access: Access, marker: str) -> str:

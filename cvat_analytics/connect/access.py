@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from cvat_analytics.connect.http import http_client
 if TYPE_CHECKING:
     import httpx
     from clickhouse_connect.driver.client import Client
+
+    from cvat_analytics.connect.clocks import Clock
 
 # Every error is raised as well: without a handler of its own the driver's log goes onto standard error
 logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
@@ -36,6 +38,8 @@ class Access:
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
     ensure_connected: Callable[[], None] = field(default=lambda: None, repr=False)
     """Raises UnreachableError when a connection over which this way goes has been lost; whoever takes failures for results asks it."""
+    clocks: Callable[[], Sequence[Clock]] = field(default=lambda: (), repr=False)
+    """Asks the hosts that are reached over SSH for the time. This machine's own clock has nobody to be compared with."""
 
     @property
     def database(self) -> str:
@@ -57,8 +61,8 @@ class Access:
         """Return where ClickHouse lets in `user`."""
         return self.clickhouse_as.get(user, self.clickhouse)
 
-    def client(self, user: str = "admin") -> Client:
-        """Return a ClickHouse client logged in as `user` to the stack's database.
+    def client(self, user: str = "admin", *, timeout: float = 300) -> Client:
+        """Return a ClickHouse client logged in as `user` to the stack's database, which waits `timeout` seconds for an answer.
 
         Raises UnreachableError when ClickHouse does not answer or refuses the login.
         """
@@ -83,6 +87,7 @@ class Access:
                 username=user,
                 password=self.secrets[f"clickhouse_{user}"],
                 connect_timeout=5,
+                send_receive_timeout=timeout,
                 # each reader's limits are in its profile; the driver must not try to change them
                 autogenerate_session_id=False,
                 query_retries=0,

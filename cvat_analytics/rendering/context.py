@@ -12,6 +12,7 @@ from cvat_analytics.config.topology import Topology
 from cvat_analytics.credentials.secrets import ACCEPTED, NAMES, Secrets
 from cvat_analytics.rendering import alerts, memory
 from cvat_analytics.rendering.files import Paths
+from cvat_analytics.store import rights
 
 if TYPE_CHECKING:
     from cvat_analytics.credentials.certificates import Authority, Pair
@@ -79,6 +80,7 @@ class Context:
                 "events_api": self.topology.client_addresses("events_api") or (LOOPBACK,),
                 "cvat": (LOOPBACK, *clickhouse.clickhouse_allowed_addresses),
             },
+            "rights": rights.of_users(clickhouse.database),
             "password_sha256": {
                 # sorted: which of them is in use is no change to ClickHouse
                 name.removeprefix("clickhouse_"): sorted(

@@ -1,0 +1,97 @@
+"""What each user of ClickHouse's may do: written into users.d by the deploy, and compared by `status` with what is so.
+
+Stated once, so that a right that was taken away by hand is found before somebody needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Right:
+    """Some privileges on a table, or on all of a database (no `table`); without `database` on the table engine `table`."""
+
+    privileges: tuple[str, ...]
+    database: str
+    table: str = ""
+    columns: tuple[str, ...] = ()
+
+    @property
+    def statement(self) -> str:
+        """Return it as a GRANT without its user, as users.d has it."""
+        columns = f"({', '.join(self.columns)})" if self.columns else ""
+        what = ", ".join(f"{privilege}{columns}" for privilege in self.privileges)
+        on = f"{self.database}.{self.table or '*'}" if self.database else self.table
+        return f"GRANT {what} ON {on}"
+
+
+def of_users(database: str) -> dict[str, tuple[Right, ...]]:
+    """Return what each user may do where the stack's database has that name."""
+    return {
+        "vector": tuple(
+            Right(("INSERT",), database, table)
+            for table in ("events", "events_dead_letter", "pipeline_metrics")
+        ),
+        "grafana": (Right(("SELECT",), database),),
+        # how far an export is; not what others ask
+        "events_api": (
+            Right(("SELECT",), database),
+            Right(("SELECT",), "system", "processes", ("query_id", "read_rows", "total_rows_approx")),
+        ),
+        "cvat": (
+            Right(("SELECT", "INSERT", "CREATE DATABASE", "CREATE TABLE", "ALTER ADD COLUMN"), database),
+            Right(("TABLE ENGINE",), "", "MergeTree"),
+        ),
+    }
+
+
+Rows = Callable[[str], Sequence[Sequence[Any]]]
+
+_HELD = """
+SELECT user_name, toString(access_type), ifNull(database, ''), ifNull(table, ''), ifNull(column, ''), is_partial_revoke
+FROM system.grants
+WHERE user_name IN ('{users}')
+"""
+
+
+def lacking(rows: Rows, database: str) -> dict[str, list[str]]:
+    """Return of each user the rights, as statements, that somebody has taken away. `rows` asks ClickHouse as administrator."""
+    groups = {
+        str(one): str(group)
+        for one, group in rows("SELECT toString(privilege), toString(parent_group) FROM system.privileges")
+    }
+    wanted = of_users(database)
+    held = rows(_HELD.format(users="', '".join(wanted)))
+
+    def has(user: str, privilege: str, place: tuple[str, str, str]) -> bool:
+        names = [privilege]
+        while group := groups.get(names[-1]):
+            names.append(group)
+        found = [
+            bool(revoked)
+            for holder, name, *where, revoked in held
+            if holder == user
+            and name in names
+            # what is taken from a part is missing in the whole
+            and all(
+                not mine or mine == there or (revoked and not there)
+                for mine, there in zip(where, place, strict=True)
+            )
+        ]
+        return bool(found) and not any(found)
+
+    return {
+        user: [
+            right.statement
+            for right in rights
+            if not all(
+                has(user, privilege, (right.database, right.table if right.database else "", column))
+                for privilege in right.privileges
+                for column in right.columns or ("",)
+            )
+        ]
+        for user, rights in wanted.items()
+    }
