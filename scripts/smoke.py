@@ -24,9 +24,11 @@ def smoke(target: Target, as_json: bool) -> None:
     Each check is one line: PASS or FAIL. What this stack has nothing of is named on standard error. Exit code 1 when one
     fails, 3 when a host cannot be reached, or no longer. What is sent is removed again.
     """
-    with target.reach() as access:
+    with target.reach(partly=True) as access:
+        for line in access.away.values():
+            echo(line, err=True)
         failed = report(access, as_json)
-    sys.exit(1 if failed else 0)
+    sys.exit(3 if access.away else 1 if failed else 0)
 
 
 def report(access: Access, as_json: bool = False) -> list[Result]:

@@ -24,8 +24,8 @@ from scripts.terminal import echo
 def status(target: Target, as_json: bool) -> None:
     """Say which parts of a stack do their work and why not, what arrives at which port, what waits, and what was refused.
 
-    Exit code 1 when a part does not do its work, or ClickHouse refuses what a sink of Vector's wants to insert. The JSON object has
-    each part's state by its name, and more.
+    Exit code 1 when a part does not do its work, or ClickHouse refuses what a sink of Vector's wants to insert; 3 when a host
+    cannot be reached: its parts are `not asked`, the others are shown. The JSON object has each part's state by its name, and more.
     """
     logs = None
     if target.inventory:
@@ -33,7 +33,7 @@ def status(target: Target, as_json: bool) -> None:
             remote,
         )  # with the settings, which an embedded stack that is down does without
 
-        with remote.reach_hosts(target.inventory) as (described, access, hosts):
+        with remote.reach_hosts(target.inventory, partly=True) as (described, access, hosts):
             report = library.of_hosts(described, access, hosts)
     else:
         running = target.embedded()
@@ -48,11 +48,13 @@ def status(target: Target, as_json: bool) -> None:
             )
             if part.problem:
                 echo(f"            {hints.pasteable(part.problem)}")
+        for line in report.not_asked.values():
+            echo(hints.pasteable(line))
         if report.flow:
             _show(report.flow, target)
         for problem in report.problems:
             echo(hints.pasteable(problem), err=True)
-    sys.exit(0 if report.fine else 1)
+    sys.exit(3 if report.not_asked else 0 if report.fine else 1)
 
 
 def _plain(report: Report) -> dict[str, object]:
@@ -61,6 +63,7 @@ def _plain(report: Report) -> dict[str, object]:
         "parts": [asdict(part) for part in report.parts],
         "pipeline": asdict(report.flow) if report.flow else None,
         "problems": list(report.problems),
+        "not_asked": dict(report.not_asked),
     }
 
 

@@ -50,12 +50,15 @@ class Target:
         """Return the embedded stack. Raises InputError when there is none."""
         return stack.find(self.directory or DEFAULT_DIRECTORY)
 
-    def reach(self) -> AbstractContextManager[Access]:
-        """Return the way to the running stack. Raises InputError when there is none, UnreachableError when a host is away."""
+    def reach(self, *, partly: bool = False) -> AbstractContextManager[Access]:
+        """Return the way to the running stack.
+
+        Raises InputError when there is none, UnreachableHostError when a host is away. `partly`: as `remote.reach` has it.
+        """
         if self.inventory:
             from cvat_analytics.connect import remote
 
-            return remote.reach(self.inventory)
+            return remote.reach(self.inventory, partly=partly)
         return nullcontext(self.embedded().access())
 
 

@@ -26,6 +26,7 @@ LONG = (
     "tests/pipeline/test_replay.py",
     "tests/pipeline/test_rotation.py",
     "tests/pipeline/test_status.py",
+    "tests/pipeline/test_status_of_hosts.py",
     "tests/scripts/test_proxy_of_the_environment.py",
     "tests/vector/test_fuzz.py",
     # browsers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,21 @@ LOGIN: dict[str, Any] = {"username": "ops", "password": "in the tests only"}
 
 
 class SSHServer(paramiko.ServerInterface):
-    """Lets everybody in with a password. `break_after`: how many forwarded connections it takes before it closes everything."""
+    """Lets everybody in with a password.
+
+    `break_after`: how many forwarded connections it takes before it closes everything. `printed`: what a command prints, in the place
+    of a host of which there is none. `network`: what stands at an address of the hosts' own network.
+    """
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.key = paramiko.ECDSAKey.generate()
         self.forwarded = 0
+        self.commands: list[str] = []
+        self.printed: Callable[[str], str] = lambda command: ""
+        self.network: dict[str, str] = {}
+        self.logins = threading.Event()
+        self.ended = threading.Event()
         self.break_after = -1
         self.answering = threading.Event()
         self.answering.set()
@@ -39,6 +48,12 @@ class SSHServer(paramiko.ServerInterface):
         host, port = self.address
         file.write_text(f"[{host}]:{port} {self.key.get_name()} {self.key.get_base64()}\n")
         return file
+
+    def shut(self) -> None:
+        """Refuse connections from now on, as a host whose sshd is gone."""
+        with contextlib.suppress(OSError):  # a listener that somebody waits at stays open otherwise
+            self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
 
     def cut(self) -> None:
         """Close every connection, as a session of sshd that is killed."""
@@ -68,19 +83,34 @@ class SSHServer(paramiko.ServerInterface):
         return "password"
 
     def check_auth_password(self, username: str, password: str) -> int:
-        return (
-            paramiko.common.AUTH_SUCCESSFUL if password == LOGIN["password"] else paramiko.common.AUTH_FAILED
-        )
+        self.answering.wait(60)
+        if password != LOGIN["password"]:
+            return paramiko.common.AUTH_FAILED
+        self.logins.set()
+        return paramiko.common.AUTH_SUCCESSFUL
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         self.answering.wait(60)
         return paramiko.common.OPEN_SUCCEEDED
 
+    def check_channel_exec_request(self, channel: paramiko.Channel, command: bytes) -> bool:
+        self.commands.append(command.decode())
+        threading.Thread(target=self._print, args=(channel, command.decode()), daemon=True).start()
+        return True
+
+    def _print(self, channel: paramiko.Channel, command: str) -> None:
+        with contextlib.suppress(OSError, EOFError), contextlib.closing(channel):
+            while channel.recv(1024):  # it has ended its input once it knows that the command was taken
+                pass
+            self.answering.wait(60)
+            channel.sendall(self.printed(command).encode())
+            channel.send_exit_status(0)
+
     def check_channel_direct_tcpip_request(self, chanid: int, origin: Any, destination: Any) -> int:
         self.forwarded += 1
         if self.forwarded == self.break_after:
             self.cut()
-        self._targets[chanid] = destination
+        self._targets[chanid] = (self.network.get(destination[0], destination[0]), destination[1])
         return paramiko.common.OPEN_SUCCEEDED
 
 
@@ -111,5 +141,6 @@ def ssh_server() -> Iterator[SSHServer]:
         yield server
     finally:
         server.answering.set()
-        server.listener.close()
+        server.ended.set()
+        server.shut()
         server.cut()

@@ -17,3 +17,7 @@ class UnreachableError(CvatAnalyticsError):
     """A part of the stack cannot be reached."""
 
     exit_code = 3
+
+
+class UnreachableHostError(UnreachableError):
+    """A host of the stack cannot be reached: nothing that runs on it can be asked, and nothing is known of it."""

@@ -16,8 +16,8 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.http import certificate_error, http_client
 from cvat_analytics.rendering.files import UNITS
 
-State = Literal["stopped", "not answering", "failing", "running"]
-"""From the worst to the best: `failing` answers, but not as it must."""
+State = Literal["stopped", "not answering", "failing", "not asked", "running"]
+"""From the worst to the best: `failing` answers, but not as it must; of `not asked` nothing is known, as its host is away."""
 
 _TIMEOUT = 10.0
 """Seconds for an answer: the events API itself gives CVAT five."""

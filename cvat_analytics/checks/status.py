@@ -5,10 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, get_args
 
-from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError, UnreachableHostError
 from cvat_analytics.checks import flow, health
 from cvat_analytics.checks.flow import Flow
 from cvat_analytics.checks.health import Health, State
@@ -32,6 +32,10 @@ _PACKAGES = {
 """Each component's package, whose version is the component's."""
 
 
+_PATIENCE = 30.0
+"""Seconds for a host's answer about its units: one that has begun to hang does not hold up what is known of the others."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A part on a host. `problem` is empty, or says what is wrong, or soon will be, and what to do."""
@@ -51,6 +55,8 @@ class Report:
     parts: Sequence[Part]
     flow: Flow | None
     problems: Sequence[str] = field(default=())
+    not_asked: Mapping[str, str] = field(default_factory=dict)
+    """Of each host that could not be asked, or not all: the line that says why, and what to do."""
 
     @property
     def states(self) -> dict[str, str]:
@@ -68,29 +74,65 @@ class Report:
 
 
 def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> Report:
-    """Return how a deployed stack is. Raises UnreachableError when a host does not let us look, or no longer."""
+    """Return how a deployed stack is, as far as its hosts let us look."""
     names = list(stack.topology.settings)
+    not_asked = dict(access.away)
+
+    def look(name: str) -> Sequence[Part]:
+        if name in hosts:
+            try:
+                return _of_host(stack, name, hosts[name], not_asked)
+            except UnreachableHostError as error:
+                not_asked[name] = str(error)
+        return [_part(stack, name, component, "not asked") for component in stack.topology.components(name)]
+
     with ThreadPoolExecutor(len(names)) as pool:
-        reports = pool.map(lambda name: _of_host(stack, name, hosts[name]), names)
-        parts = [part for parts in reports for part in parts]
+        parts = [part for parts in pool.map(look, names) for part in parts]
+    store = stack.topology.clickhouse_host
     report = with_flow(parts, access)
-    if not report.fine or report.problems:
-        access.ensure_connected()
-    return report
+    if report.flow is None and store in hosts and store not in not_asked:
+        try:
+            hosts[store].ensure_connected()
+        except UnreachableHostError as error:
+            not_asked[store] = str(error)
+    if report.flow is None and store in not_asked:
+        report = Report(parts, None, [f"the pipeline cannot be looked at: host {store} has ClickHouse"])
+    return replace(report, not_asked=not_asked)
 
 
-def _of_host(stack: Stack, name: str, host: ReachedHost) -> list[Part]:
-    settings = stack.topology.settings[name]
-    parts = []
-    for component, (active, version) in _units(host.shell, stack.topology.components(name)).items():
+def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, str]) -> list[Part]:
+    """Return a host's parts, each asked for itself, and put into `not_asked` why not all could be.
+
+    Raises UnreachableHostError when the connection to the host is lost.
+    """
+    components = stack.topology.components(name)
+    try:
+        units = _units(host.shell, components)
+    except UnreachableError as error:
+        host.ensure_connected()
+        not_asked[name] = str(error)
+        units = dict.fromkeys(components, (True, ""))
+
+    def look(component: str) -> Part:
+        active, version = units[component]
         if active:
             how = health.of(host.access, component)
         else:
             how = Health("stopped", f"see `journalctl -u {UNITS[component]}`; a deploy starts it")
-        parts.append(
-            Part(component, name, how.state, version, _shown(stack, component, settings), how.problem)
-        )
+        return _part(stack, name, component, how.state, version, how.problem)
+
+    with ThreadPoolExecutor(len(components)) as pool:
+        parts = list(pool.map(look, units))
+    if any(part.state != "running" for part in parts):
+        host.ensure_connected()
     return parts
+
+
+def _part(
+    stack: Stack, host: str, component: str, state: State, version: str = "", problem: str = ""
+) -> Part:
+    address = _shown(stack, component, stack.topology.settings[host])
+    return Part(component, host, state, version, address, problem)
 
 
 def _shown(stack: Stack, component: str, settings: Settings) -> str:
@@ -115,7 +157,7 @@ def _units(shell: Shell, components: Iterable[str]) -> dict[str, tuple[bool, str
         for component in components
         for unit, package in [(UNITS[component], _PACKAGES[component])]
     ]
-    fields = (line.split() for line in shell.run("\n".join([*lines, "true"])).splitlines())
+    fields = (line.split() for line in shell.run("\n".join([*lines, "true"]), _PATIENCE).splitlines())
     return {each[0]: (each[1:2] == ["active"], "".join(each[2:3])) for each in fields if each}
 
 

@@ -13,7 +13,7 @@ from socket import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.errors import InputError, UnreachableHostError
 from cvat_analytics.base.tls_context import pinned
 
 if TYPE_CHECKING:
@@ -74,16 +74,20 @@ class Endpoint:
     port: int
     settings: Settings = field(repr=False)
     trust: Trust | None = None
+    unreachable: str = ""
+    """Why there is no way to its host; empty where there is one."""
 
     @property
     def address(self) -> tuple[str, int]:
-        """Return host and port."""
+        """Return host and port. Raises UnreachableHostError when there is no way there."""
+        if self.unreachable:
+            raise UnreachableHostError(self.unreachable)
         return self.host, self.port
 
     @property
     def url(self) -> str:
-        """Return its address as a URL, without a slash at the end."""
-        return url(self.host, self.port, tls=self.trust is not None)
+        """Return its address as a URL, without a slash at the end. Raises UnreachableHostError when there is no way there."""
+        return url(*self.address, tls=self.trust is not None)
 
     def tls(self) -> ssl.SSLContext | None:
         """Return what a client checks its certificate with; None where it speaks no TLS. Raises InputError as Trust."""

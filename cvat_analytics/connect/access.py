@@ -36,6 +36,8 @@ class Access:
     clickhouse_as: Mapping[str, Endpoint] = field(default_factory=dict)
     """Where else ClickHouse is reached as a user whom it lets in only from the host of its component."""
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    away: Mapping[str, str] = field(default_factory=dict)
+    """Of each host to which there is no way, the line that says why and what to do."""
     ensure_connected: Callable[[], None] = field(default=lambda: None, repr=False)
     """Raises UnreachableError when a connection over which this way goes has been lost; whoever takes failures for results asks it."""
     clocks: Callable[[], Sequence[Clock]] = field(default=lambda: (), repr=False)
@@ -64,7 +66,7 @@ class Access:
     def client(self, user: str = "admin", *, timeout: float = 300) -> Client:
         """Return a ClickHouse client logged in as `user` to the stack's database, which waits `timeout` seconds for an answer.
 
-        Raises UnreachableError when ClickHouse does not answer or refuses the login.
+        Raises UnreachableError when ClickHouse does not answer or refuses the login, UnreachableHostError where there is no way to its host.
         """
         # half a second of every command's start, for those that need it
         import clickhouse_connect

@@ -6,41 +6,51 @@ Each part is reached through a forwarded port, on the connection and with the lo
 from __future__ import annotations
 
 import contextlib
-import logging
+import functools
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvat_analytics.base.errors import UnreachableError
+from cvat_analytics.base.errors import UnreachableHostError
 from cvat_analytics.config import inventory as inventories
-from cvat_analytics.config.endpoints import EVERYWHERE, LOOPBACK, Endpoint, clickhouse_from, listening, trust
+from cvat_analytics.config.endpoints import (
+    EVERYWHERE,
+    LOOPBACK,
+    Endpoint,
+    Trust,
+    clickhouse_from,
+    listening,
+    trust,
+)
+from cvat_analytics.connect import ssh
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.shell import Shell
 
 if TYPE_CHECKING:
     from paramiko import Channel, SSHClient
 
+    from cvat_analytics.config.settings import Settings
+
 _PIECE = 65536
-_KEEPALIVE = 30
-"""Seconds after which something is sent, so that a firewall between does not forget a connection on which nothing happens."""
 _PATIENCE = 15.0
 """Seconds for the answer of a host of which it is not sure whether it is still there."""
 
 
 @contextmanager
-def reach(inventory: Path) -> Iterator[Access]:
+def reach(inventory: Path, *, partly: bool = False) -> Iterator[Access]:
     """Yield the way to the stack that the file `inventory` describes.
 
-    Raises InputError for a wrong inventory or missing passwords, UnreachableError when a host does not let us in, and in the place
-    of whatever is raised in the block when an SSH connection has been lost.
+    Raises InputError for a wrong inventory or missing passwords, UnreachableHostError when a host does not let us in, and in the
+    place of whatever is raised in the block when an SSH connection has been lost.
+
+    `partly`: for whoever only looks. What can be reached is, `away` of the access names the other hosts, and each way to one of
+    them raises UnreachableHostError when it is gone.
     """
-    stack = inventories.load(inventory)
-    needed = {host for group in stack.topology.groups.values() for host in group[:1]}
-    with _reached(stack, needed) as (access, _):
+    with _reached(inventory, partly=partly, first_only=True) as (_, access, _):
         yield access
 
 
@@ -50,50 +60,57 @@ class ReachedHost:
 
     shell: Shell
     access: Access
+    ensure_connected: Callable[[], None] = field(default=lambda: None, repr=False)
+    """Raises UnreachableHostError when the connection to this host has been lost."""
+
+
+Hosts = tuple[inventories.Stack, Access, Mapping[str, ReachedHost]]
 
 
 @contextmanager
-def reach_hosts(inventory: Path) -> Iterator[tuple[inventories.Stack, Access, Mapping[str, ReachedHost]]]:
+def reach_hosts(inventory: Path, *, partly: bool = False) -> Iterator[Hosts]:
     """Yield the stack that the file `inventory` describes, the way to it, and each of its hosts by name.
 
-    Raises as `reach` does.
+    Raises as `reach` does; `partly`, too, is as there: then only the hosts that can be reached are among the hosts.
     """
-    stack = inventories.load(inventory)
-    with _reached(stack, set(stack.topology.settings)) as (access, hosts):
-        yield stack, access, hosts
+    with _reached(inventory, partly=partly, first_only=False) as reached:
+        yield reached
 
 
 @contextmanager
-def _reached(
-    stack: inventories.Stack, needed: set[str]
-) -> Iterator[tuple[Access, Mapping[str, ReachedHost]]]:
-    """Yield the way to `stack` over connections to the hosts `needed`, and these hosts."""
+def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hosts]:
+    """Yield a stack, and the way to its hosts, or to the first of each component."""
+    stack = inventories.load(inventory)
     secrets = stack.secrets()
     topology = stack.topology
-    # paramiko would print what the check that meets a closed port reports anyway
-    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    needed = {host for group in topology.groups.values() for host in (group[:1] if first_only else group)}
     with contextlib.ExitStack() as open_connections:
-        clients = _connect(stack, needed, open_connections)
+        clients, away = ssh.connect([host for host in stack.hosts if host.name in needed], open_connections)
+        if away and not partly:
+            raise UnreachableHostError("\n".join(away.values()))
 
-        def at(host: str, address: str, port: int) -> tuple[str, int]:
-            """Return where `address`, as `host` sees it, is reached from here."""
+        def way(host: str, address: tuple[str, int], settings: Settings, how: Trust | None) -> Endpoint:
+            """Return the way to an address, as `host` sees it, from here."""
+            if host in away:
+                return Endpoint(*address, settings, how, unreachable=away[host])
             client = clients[host]
-            target = (EVERYWHERE.get(address, address), port)
-            return target if client is None else open_connections.enter_context(_forwarded(client, target))
+            target = (EVERYWHERE.get(address[0], address[0]), address[1])
+            near = open_connections.enter_context(_forwarded(client, target)) if client else target
+            return Endpoint(*near, settings, how)
 
         def endpoint(component: str, host: str) -> Endpoint:
             """Return the way to a component, or another of its doors, on `host`."""
             settings = topology.settings[host]
             how = trust(component, settings, stack.authority.certificate_file)
-            return Endpoint(*at(host, *listening(component, settings)), settings, how)
+            return way(host, listening(component, settings), settings, how)
 
         def clickhouse_as(host: str) -> Endpoint:
             address, how = clickhouse_from(host, topology, stack.authority.certificate_file)
-            return Endpoint(*at(host, *address), clickhouse.settings, how)
+            return way(host, address, clickhouse.settings, how)
 
         ways: dict[str, dict[str, Any]] = {
             host: {door: endpoint(door, host) for name in topology.components(host) for door in _doors(name)}
-            for host in clients
+            for host in needed
         }
         first = {
             door: ways[hosts[0]][door]
@@ -110,15 +127,20 @@ def _reached(
                 for host in topology.groups[user][:1]
             },
             secrets=secrets,
+            away=away,
             ensure_connected=lambda: _ensure_connected(clients),
         )
         data = {host.name: host.data for host in stack.hosts}
         hosts = {
-            host: ReachedHost(Shell(host, data[host], client), replace(access, **ways[host]))
+            host: ReachedHost(
+                Shell(host, data[host], client),
+                replace(access, **ways[host]),
+                functools.partial(_ensure_connected, {host: client}),
+            )
             for host, client in clients.items()
         }
         try:
-            yield access, hosts
+            yield stack, access, hosts
         except Exception:
             # what a client makes of a forwarded port that is gone says nothing about the part behind it
             access.ensure_connected()
@@ -130,40 +152,11 @@ def _doors(component: str) -> tuple[str, ...]:
     return ("gateway", "gateway_http") if component == "gateway" else (component,)
 
 
-def _connect(
-    stack: inventories.Stack, names: set[str], open_connections: contextlib.ExitStack
-) -> dict[str, SSHClient | None]:
-    """Return the SSH connection of each host in `names`; None for a host that is this machine."""
-    from pyinfra.api import Config, Inventory, State
-    from pyinfra.api.connect import connect_all, disconnect_all
-
-    chosen = [(host.name, dict(host.data)) for host in stack.hosts if host.name in names]
-    hosts = Inventory((chosen, {}))
-    state = State(hosts, Config())
-    try:
-        connect_all(state)
-    except Exception as error:
-        raise UnreachableError(f"hosts {', '.join(sorted(names))}: {error}") from None
-    open_connections.callback(disconnect_all, state)
-    clients: dict[str, SSHClient | None] = {}
-    for name in names:
-        host: Any = hosts.get_host(name)
-        if not host.connected:
-            raise UnreachableError(
-                f"host {name}: no SSH connection. Check the name, `ssh_user`, `ssh_key` and `ssh_port` in the inventory"
-            )
-        client: SSHClient | None = getattr(host.connector, "client", None)
-        if client and (transport := client.get_transport()):
-            transport.set_keepalive(_KEEPALIVE)
-        clients[name] = client
-    return clients
-
-
 def _ensure_connected(clients: Mapping[str, SSHClient | None]) -> None:
-    """Raise UnreachableError when one of the SSH connections has ended, or its host no longer answers."""
+    """Raise UnreachableHostError when one of the SSH connections has ended, or its host no longer answers."""
     lost = sorted(name for name, client in clients.items() if client and not _answers(client))
     if lost:
-        raise UnreachableError(
+        raise UnreachableHostError(
             f"host{'s' if len(lost) > 1 else ''} {', '.join(lost)}: the SSH connection was lost while the command ran, so that nothing more "
             f"could be asked or done. See whether `ssh {lost[0]}` works, then run the command again"
         )

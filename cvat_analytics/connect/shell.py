@@ -35,23 +35,31 @@ class Shell:
     client: SSHClient | None
     """None: the host is this machine."""
 
-    def run(self, command: str) -> str:
-        """Return what `command`, a line of sh, prints. Raises UnreachableError when it fails."""
-        with self.stream(command) as output:
+    def run(self, command: str, patience: float | None = None) -> str:
+        """Return what `command`, a line of sh, prints.
+
+        Raises UnreachableError when it fails, or a host behind SSH says nothing for `patience` seconds.
+        """
+        with self.stream(command, patience) as output:
             parts = iter(lambda: output.read(65536), b"")
             return b"".join(parts).decode(errors="replace")
 
     @contextmanager
-    def stream(self, command: str) -> Iterator[Output]:
-        """Yield the standard output of `command` as it comes. Raises UnreachableError when it ends with a failure."""
+    def stream(self, command: str, patience: float | None = None) -> Iterator[Output]:
+        """Yield the standard output of `command` as it comes. Raises UnreachableError when it ends with a failure, or as `run` does."""
         password = str(self.data.get("_sudo_password") or "")
         if self.data.get("_sudo"):
             # the password goes in on standard input: it never stands in a command line
             command = f"sudo {'-S' if password else '-n'} -p '' -- sh -c {shlex.quote(command)}"
         stdin = f"{password}\n".encode() if password and self.data.get("_sudo") else b""
-        yield from self._remote(self.client, command, stdin) if self.client else self._local(command, stdin)
+        if self.client:
+            yield from self._remote(self.client, command, stdin, patience)
+        else:
+            yield from self._local(command, stdin)
 
-    def _remote(self, client: SSHClient, command: str, input_: bytes) -> Iterator[Output]:
+    def _remote(
+        self, client: SSHClient, command: str, input_: bytes, patience: float | None
+    ) -> Iterator[Output]:
         from paramiko import SSHException  # slow to import, needed for deployed stacks only
 
         try:
@@ -60,7 +68,7 @@ class Shell:
             stdin.channel.shutdown_write()
         except (SSHException, OSError) as error:
             raise UnreachableError(f"host {self.host}: {error}") from None
-        stdout.channel.settimeout(None)
+        stdout.channel.settimeout(patience)
         try:
             yield stdout
             if stdout.read(1):
@@ -68,6 +76,8 @@ class Shell:
             # the exit code comes after the end of the output: to close now would be to lose it
             stderr_text = stderr.read().decode(errors="replace")
             code = stdout.channel.recv_exit_status()
+        except TimeoutError:
+            raise UnreachableError(f"host {self.host}: a command said nothing for {patience:g} s") from None
         finally:
             stdout.channel.close()
         self._judge(code, stderr_text)
@@ -94,5 +104,9 @@ class Shell:
 
     def _judge(self, code: int, stderr_text: str) -> None:
         if code:
+            if "password is required" in stderr_text:
+                raise UnreachableError(
+                    f"host {self.host}: its sudo wants a password. Give it as `_sudo_password` in the inventory, or let the user become root without one"
+                )
             last = (stderr_text.strip().splitlines() or ["it said nothing"])[-1]
             raise UnreachableError(f"host {self.host}: a command failed with exit code {code}: {last[:300]}")

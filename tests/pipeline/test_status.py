@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
-from cvat_analytics.base.errors import UnreachableError
+from cvat_analytics.base.errors import UnreachableHostError
 from cvat_analytics.checks import flow, status
 from cvat_analytics.config import inventory, topology
 from cvat_analytics.connect.access import Access
@@ -44,7 +44,7 @@ def measured(
 
 def reached(access: Access, answer: str) -> ReachedHost:
     """Return a host whose shell gives this answer, and to whose parts `access` is the way."""
-    return ReachedHost(cast(Shell, SimpleNamespace(run=lambda command: answer)), access)
+    return ReachedHost(cast(Shell, SimpleNamespace(run=lambda command, patience=None: answer)), access)
 
 
 def with_settings(access: Access, **values: Any) -> Access:
@@ -295,10 +295,12 @@ def test_each_host_of_a_part_is_asked(access: Access, tmp_path: Path) -> None:
 
 def test_a_connection_that_is_lost_is_no_state_of_a_part(access: Access, tmp_path: Path) -> None:
     def lost() -> None:
-        raise UnreachableError("host one: the SSH connection was lost")
+        raise UnreachableHostError("host one: the SSH connection was lost")
 
     hosts = dict.fromkeys(("clickhouse", "vector", "grafana"), ("one",))
     described = inventory.Stack(topology.build(hosts, {}, where="test"), tmp_path / "secrets.json", [])
-    away = replace(access, vector=replace(access.vector, port=1), ensure_connected=lost)
-    with pytest.raises(UnreachableError, match="connection was lost"):
-        status.of_hosts(described, away, {"one": reached(away, "vector active 0.58.0-1\n")})
+    away = replace(access, vector=replace(access.vector, port=1))
+    host = replace(reached(away, "vector active 0.58.0-1\nclickhouse active 1\n"), ensure_connected=lost)
+    report = status.of_hosts(described, away, {"one": host})
+    assert set(report.states.values()) == {"not asked"}
+    assert report.not_asked == {"one": "host one: the SSH connection was lost"}

@@ -1,0 +1,188 @@
+"""Log in to hosts as pyinfra does for a deploy: each for itself, all at once, and none waits long for another.
+
+What pyinfra says when it cannot ("Could not connect", "SSH error") is told apart here by what was behind it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from socket import gaierror
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paramiko import SSHClient
+
+    from cvat_analytics.config.inventory_file import Host
+
+_LOGIN = 30.0
+"""Seconds for a whole login. pyinfra gives a connection ten; names, jump hosts and passwords take their own time."""
+_KEEPALIVE = 30
+"""Seconds after which something is sent, so that a firewall between does not forget a connection on which nothing happens."""
+
+Clients = dict[str, "SSHClient | None"]
+
+
+def connect(hosts: Sequence[Host], opened: ExitStack) -> tuple[Clients, dict[str, str]]:
+    """Log in to `hosts`, until `opened` is closed.
+
+    Return the SSH connection of each host that was reached (None for one that is this machine), and of each other the line that
+    says why not and what to do.
+    """
+    from pyinfra.api import Config, Inventory, State
+
+    # ours is the line that says why; that a key was added is said nowhere else
+    logging.getLogger("pyinfra").addFilter(_adds_key)
+    # paramiko would print what the check that meets a closed port reports anyway
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
+    inventory = Inventory(([(host.name, dict(host.data)) for host in hosts], {}))
+    State(inventory, Config())
+    failures: dict[str, BaseException] = {}
+    clients: Clients = {}
+    for agent, members in _by_agent(inventory, hosts).items():
+        with _asking(agent):
+            _log_in([inventory.get_host(host.name) for host in members], clients, failures)
+    for name, client in clients.items():
+        opened.callback(inventory.get_host(name).disconnect)
+        if client and (transport := client.get_transport()):
+            opened.callback(client.close)
+            transport.set_keepalive(_KEEPALIVE)
+    away = {host.name: why(host, failures[host.name]) for host in hosts if host.name in failures}
+    return clients, away
+
+
+def _adds_key(record: logging.LogRecord) -> bool:
+    return "Added host key" in str(record.msg)
+
+
+def _log_in(hosts: Sequence[Any], clients: Clients, failures: dict[str, BaseException]) -> None:
+    """Log in to hosts of pyinfra's all at once, and put each where it belongs."""
+    done: dict[str, BaseException | None] = {}
+
+    def log_in(host: Any) -> None:
+        try:
+            host.connect(show_errors=False, raise_exceptions=True)
+            done[host.name] = None
+        except Exception as error:  # whatever it is, it is this host's alone
+            done[host.name] = error
+
+    threads = []
+    for host in hosts:
+        try:
+            # reads the key, and asks for its passphrase: one after the other
+            getattr(host.connector, "make_paramiko_kwargs", dict)()
+        except Exception as error:  # as above
+            done[host.name] = error
+            continue
+        # nobody waits for a thread that waits for a host
+        threads.append(threading.Thread(target=log_in, args=(host,), daemon=True))
+        threads[-1].start()
+    deadline = time.monotonic() + _LOGIN
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    for host in hosts:
+        if failure := done.get(host.name, TimeoutError()):
+            failures[host.name] = failure
+        else:
+            clients[host.name] = getattr(host.connector, "client", None)
+
+
+def _by_agent(inventory: Any, hosts: Sequence[Host]) -> dict[str, list[Host]]:
+    """Return the hosts by the agent for keys that the operator's SSH configuration names for them; `` for none."""
+    from pyinfra.connectors.sshuserclient.client import get_ssh_config
+
+    agents: dict[str, list[Host]] = {}
+    for host in hosts:
+        config = get_ssh_config(inventory.get_host(host.name).data.get("ssh_config_file"))
+        found = config.lookup(str(host.data.get("ssh_hostname") or host.name)) if config else {}
+        agent = str(found.get("identityagent", "none"))
+        agents.setdefault("" if agent.lower() == "none" else str(Path(agent).expanduser()), []).append(host)
+    return agents
+
+
+@contextmanager
+def _asking(agent: str) -> Iterator[None]:
+    """Have the environment name `agent` in the block.
+
+    pyinfra sets that variable for each login and takes it away again, which logins at the same time would do to each other.
+    """
+    before = os.environ.get("SSH_AUTH_SOCK")
+    if agent:
+        os.environ["SSH_AUTH_SOCK"] = agent
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("SSH_AUTH_SOCK", None)
+        else:
+            os.environ["SSH_AUTH_SOCK"] = before
+
+
+def why(host: Host, error: BaseException) -> str:
+    """Return in one line why a host could not be logged in to, and what to do."""
+    from pyinfra.api.exceptions import ConnectError
+
+    # pyinfra raises its own while it handles the one that knows
+    cause = error.__context__ if isinstance(error, ConnectError) and error.__context__ else error
+    reason, advice = _reason(host, cause)
+    return f"host {host.name}: cannot be reached: {reason}. {advice}"
+
+
+def _reason(host: Host, error: BaseException) -> tuple[str, str]:
+    from paramiko import AuthenticationException, BadHostKeyException, SSHException
+    from paramiko.ssh_exception import NoValidConnectionsError
+
+    data = host.data
+    name = str(data.get("ssh_hostname") or host.name)
+    port = int(data.get("ssh_port") or 22)
+    user = str(data.get("ssh_user") or "")
+    login = f"ssh {f'-p {port} ' if port != 22 else ''}{f'{user}@' if user else ''}{name}"
+    if isinstance(error, NoValidConnectionsError):  # of each of its addresses
+        error = next(iter(error.errors.values()))
+    if isinstance(error, gaierror):
+        return (
+            f"nobody knows the name {name}",
+            "Check it in the inventory, or give its address as `ssh_hostname`",
+        )
+    if isinstance(error, ConnectionRefusedError):
+        return (
+            f"{name} refuses connections to port {port}",
+            "See whether its sshd runs, and `ssh_port` in the inventory",
+        )
+    if isinstance(error, TimeoutError):
+        advice = f"See whether it is up, and whether a firewall lets this machine to its port {port}"
+        return f"{name} does not answer in time", advice
+    if isinstance(error, AuthenticationException):
+        by = "key" if data.get("ssh_key") else "password" if data.get("ssh_password") else "keys"
+        advice = f"See whether `{login}` works, and `ssh_user`, `ssh_key`, `ssh_password` in the inventory"
+        return f"it refuses the login{f' of {user}' if user else ''} ({by})", advice
+    if isinstance(error, BadHostKeyException):
+        advice = f"If it was set up anew, forget the old one by `ssh-keygen -R {_known_as(name, port)}`; otherwise find out who answers there"
+        return f"{error.hostname} shows another host key than the one that is known here", advice
+    unknown = any(frame.name == "missing_host_key" for frame in traceback.extract_tb(error.__traceback__))
+    if unknown and isinstance(error, OSError) and error.filename:
+        advice = "Make that directory, or name another file as `ssh_known_hosts_file`"
+        return f"its host key is new and cannot be noted in {error.filename} ({error.strerror})", advice
+    if unknown:
+        advice = f"Compare it and accept it by `{login}`"
+        return "its host key, or that of a host on the way to it, is not known here", advice
+    if isinstance(error, SSHException) and re.search("protocol banner|existing session", str(error)):
+        advice = "It hangs, or its sshd does: see its console. Or another program has that port: see `ssh_port` in the inventory"
+        return f"{name} takes connections to port {port}, but does not speak SSH in time", advice
+    text = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
+    return (
+        text,
+        f"See whether `{login}` works, and `ssh_hostname`, `ssh_port`, `ssh_user`, `ssh_key` in the inventory",
+    )
+
+
+def _known_as(name: str, port: int) -> str:
+    """Return what the file of known keys calls a host."""
+    return name if port == 22 else f"'[{name}]:{port}'"

@@ -1,0 +1,209 @@
+"""`status` and `smoke` of a stack on three hosts, each of which may be away: a real stack behind SSH servers in place of hosts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cvat_analytics.connect.access import Access
+from cvat_analytics.embedded import stack
+from scripts.cli import main
+from tests.ssh_server import LOGIN, SSHServer, ssh_server
+
+NAMES = ("store", "in", "view")
+
+
+@dataclass
+class Hosts:
+    """Three hosts in front of one embedded stack: of ClickHouse, of Vector, of Grafana."""
+
+    servers: dict[str, SSHServer]
+    inventory: Path
+
+    def status(self, *options: str) -> Result:
+        return CliRunner().invoke(main, ["status", "--inventory", str(self.inventory), *options])
+
+
+def units(command: str) -> str:
+    """Answer what systemd and dpkg would: everything that is asked for is active."""
+    asked = [
+        part for part in ("clickhouse", "vector", "grafana", "events_api") if f'echo "{part} ' in command
+    ]
+    return "".join(f"{part} active 1.2.3\n" for part in asked)
+
+
+@pytest.fixture
+def hosts(running: stack.Stack, access: Access, tmp_path: Path) -> Iterator[Hosts]:
+    shutil.copy(running.directory / "secrets.json", tmp_path / "secrets.json")
+    settings = access.vector.settings
+    ports = (
+        "clickhouse_http_port",
+        "clickhouse_native_port",
+        "vector_port",
+        "grafana_port",
+        "grafana_root_url",
+    )
+    values = {name: getattr(settings, name) for name in ports}
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data" / "all.py").write_text(
+        "".join(f"{name} = {value!r}\n" for name, value in values.items())
+    )
+    with ExitStack() as opened:
+        servers = {name: opened.enter_context(ssh_server()) for name in NAMES}
+        lines = []
+        for group, (number, name) in zip(
+            ("clickhouse", "vector", "grafana"), enumerate(NAMES, 5), strict=True
+        ):
+            server = servers[name]
+            server.printed = units
+            server.network = {"10.0.0.5": "127.0.0.1"}
+            login = {"ssh_hostname": "127.0.0.1", "ssh_port": server.address[1], "ssh_user": LOGIN["username"],
+                     "ssh_password": LOGIN["password"], "ssh_known_hosts_file": str(server.known_hosts(tmp_path / name)),
+                     "ssh_config_file": "/dev/null", "address": f"10.0.0.{number}"}  # fmt: skip
+            lines.append(f"{group} = [({name!r}, {login!r})]\n")
+        (tmp_path / "hosts.py").write_text("".join(lines))
+        yield Hosts(servers, tmp_path / "hosts.py")
+
+
+def state(result: Result) -> dict[str, str]:
+    """Return the state of each part in the lines for people."""
+    lines = [line.split() for line in result.stdout.split("\n\n")[0].splitlines()]
+    return {
+        words[0]: " ".join(words[1:3]) if words[1] == "not" else words[1]
+        for words in lines
+        if words and words[0] != "host"
+    }
+
+
+def test_all_hosts_there(hosts: Hosts) -> None:
+    result = hosts.status()
+    assert result.exit_code == 0, result.output
+    assert state(result) == {"clickhouse": "running", "vector": "running", "grafana": "running"}
+
+
+def test_of_three_hosts_one_is_down_and_the_rest_is_shown(hosts: Hosts) -> None:
+    hosts.servers["in"].shut()
+    result = hosts.status()
+    assert result.exit_code == 3, result.output
+    assert "\nevents      " in result.stdout, "ClickHouse is asked"
+    parts = [line for line in result.stdout.splitlines() if line.split()[:1] == ["vector"]]
+    assert [line.split()[:3] for line in parts] == [["vector", "not", "asked"]]
+    (line,) = [line for line in result.output.splitlines() if "cannot be reached" in line]
+    assert line.startswith("host in: cannot be reached: 127.0.0.1 refuses connections to port ")
+    assert line.endswith("See whether its sshd runs, and `ssh_port` in the inventory")
+    for part in ("clickhouse", "grafana"):
+        assert state(result)[part] == "running"
+
+
+def test_machines_are_told_the_same(hosts: Hosts) -> None:
+    hosts.servers["in"].shut()
+    result = hosts.status("--json")
+    assert result.exit_code == 3, result.output
+    found = json.loads(result.stdout)
+    assert {part: found[part] for part in ("clickhouse", "vector", "grafana")} == {
+        "clickhouse": "running",
+        "vector": "not asked",
+        "grafana": "running",
+    }
+    assert found["pipeline"]["measured_at"]
+    assert list(found["not_asked"]) == ["in"]
+    assert found["not_asked"]["in"].startswith("host in: cannot be reached: ")
+
+
+def test_without_the_store_s_host_the_cause_is_said_once(hosts: Hosts) -> None:
+    hosts.servers["store"].shut()
+    result = hosts.status()
+    assert result.exit_code == 3, result.output
+    assert state(result) | {"host": ""} == {
+        "clickhouse": "not asked",
+        "vector": "running",
+        "grafana": "running",
+        "host": "",
+    }
+    assert result.output.count("cannot be reached: ") == 1
+    assert "the pipeline cannot be looked at: host store has ClickHouse" in result.stderr
+
+
+def test_with_no_host_at_all_machines_still_get_an_object(hosts: Hosts) -> None:
+    for name in NAMES:
+        hosts.servers[name].shut()
+    result = hosts.status("--json")
+    assert result.exit_code == 3, result.output
+    assert sorted(json.loads(result.stdout)["not_asked"]) == sorted(NAMES)
+
+
+def test_a_host_that_is_lost_while_it_is_asked_is_not_asked(hosts: Hosts) -> None:
+    server = hosts.servers["view"]
+
+    def lost(command: str) -> str:
+        server.cut()
+        return ""
+
+    server.printed = lost
+    result = hosts.status("--json")
+    assert result.exit_code == 3, result.output
+    found = json.loads(result.stdout)
+    assert (found["grafana"], found["vector"]) == ("not asked", "running")
+    assert "host view: the SSH connection was lost" in found["not_asked"]["view"]
+
+
+def test_a_host_that_has_begun_to_hang_holds_nobody_up(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its session stands, but a command is never answered."""
+    monkeypatch.setattr("cvat_analytics.checks.status._PATIENCE", 0.5)
+    hosts.servers["view"].printed = _never(hosts.servers["view"])
+    result = hosts.status("--json")
+    assert result.exit_code == 3, result.output
+    found = json.loads(result.stdout)
+    assert (found["vector"], found["clickhouse"]) == ("running", "running")
+    assert found["not_asked"]["view"] == "host view: a command said nothing for 0.5 s"
+    assert found["grafana"] == "running", "which answers, unlike systemd"
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_smoke_checks_what_can_be_reached(hosts: Hosts, options: tuple[str, ...]) -> None:
+    hosts.servers["view"].shut()
+    result = CliRunner().invoke(main, ["smoke", "--inventory", str(hosts.inventory), *options])
+    assert result.exit_code == 3, result.output
+    assert "schema-version" in result.stdout
+    assert "grafana-dashboards" not in result.stdout
+    assert result.stderr.startswith("host view: cannot be reached: 127.0.0.1 refuses connections to port ")
+    assert "not checked: grafana-dashboards: not asked, because host view" in result.stderr
+
+
+def _never(server: SSHServer) -> Callable[[str], str]:
+    def printed(command: str) -> str:
+        server.ended.wait(60)
+        return ""
+
+    return printed
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("dead-letters", "retry", "--all", "--yes"),
+        ("replay", "--since", "2026-01-01"),
+        ("buffer", "purge", "x", "--yes"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_command_that_needs_all_hosts_refuses_and_names_each_that_is_away(
+    hosts: Hosts, command: tuple[str, ...]
+) -> None:
+    for name in ("in", "view"):
+        hosts.servers[name].shut()
+    result = CliRunner().invoke(main, [*command, "--inventory", str(hosts.inventory)])
+    assert result.exit_code == 3, result.output
+    assert [line.split(" cannot")[0] for line in result.stderr.splitlines()] == [
+        "cvat-analytics: host in:",
+        "cvat-analytics: host view:",
+    ]
+    assert not hosts.servers["store"].commands
+    assert not hosts.servers["store"].forwarded, "nothing was asked, and nothing changed"
