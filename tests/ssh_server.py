@@ -73,7 +73,10 @@ class SSHServer(paramiko.ServerInterface):
             threading.Thread(target=self._forward, args=(transport,), daemon=True).start()
 
     def _forward(self, transport: paramiko.Transport) -> None:
-        transport.start_server(server=self)
+        try:
+            transport.start_server(server=self)
+        except (paramiko.SSHException, OSError, EOFError):
+            return  # a client that does not like the host's key
         while transport.is_active():
             channel = transport.accept(1)
             if channel and (target := self._targets.pop(channel.get_id(), None)):

@@ -131,7 +131,9 @@ def _grafana(access: Access) -> Iterator[Result]:
 
     def provisioned() -> str:
         with access.grafana_client(timeout=30) as grafana:
-            present = {item["uid"] for item in answered(grafana.get("/api/search", params={"type": "dash-db"}))}
+            present = {
+                item["uid"] for item in answered(grafana.get("/api/search", params={"type": "dash-db"}))
+            }
         missing = [dashboard.title for dashboard in dashboards.load() if dashboard.uid not in present]
         if missing:
             raise CvatAnalyticsError(f"Grafana lacks the dashboards {', '.join(missing)}")

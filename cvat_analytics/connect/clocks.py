@@ -17,6 +17,8 @@ from cvat_analytics.connect.shell import Shell
 
 TOLERANCE = 1.0
 """Seconds by which clocks may differ."""
+_PATIENCE = 15.0
+"""Seconds for an answer: a host that hangs does not hold up what is said of the others."""
 
 # A container has the clock of the machine below, whose state it does not see. Where nothing can say whether a clock is
 # synchronised (no D-Bus, no systemd-timedated), nothing is said. What that question takes is not on the way to here.
@@ -61,7 +63,7 @@ def of(shells: Mapping[str, Shell]) -> list[Clock]:
 
     def ask(host: str) -> Clock | None:
         try:
-            return measured(host, shells[host].run)
+            return measured(host, lambda command: shells[host].run(command, _PATIENCE))
         except UnreachableError:
             return None
 

@@ -14,7 +14,7 @@ from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.config import inventory
 from cvat_analytics.config.endpoints import Endpoint, Trust
 from cvat_analytics.config.validation import validate
-from cvat_analytics.connect import remote
+from cvat_analytics.connect import remote, ssh
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.http import http_client
 from cvat_analytics.credentials import secrets
@@ -41,7 +41,7 @@ def reached(
     stack = inventory.describe(hosts, tmp_path / "hosts.py")
     monkeypatch.setattr(inventory, "load", lambda path: stack)
     # as if each host were this machine: nothing is forwarded, so that each address stays to be seen
-    monkeypatch.setattr(remote, "_connect", lambda stack, names, opened: dict.fromkeys(names))
+    monkeypatch.setattr(ssh, "connect", lambda hosts, opened: ({host.name: None for host in hosts}, {}))
     with remote.reach(tmp_path / "hosts.py") as access:
         return access
 

@@ -88,7 +88,7 @@ def test_what_nothing_can_tell_is_not_said(host: StandIn, synchronised: str, con
 
 def test_a_host_that_tells_no_time_is_none_whose_clock_is_right() -> None:
     class Silent(Shell):
-        def run(self, command: str) -> str:
+        def run(self, command: str, patience: float | None = None) -> str:
             raise UnreachableError("host one: gone")
 
     assert clocks.of({"one": Silent("one", {}, None)}) == []

@@ -188,7 +188,7 @@ def _never(server: SSHServer) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     "command",
     [
-        ("dead-letters", "retry", "--all", "--yes"),
+        ("dead-letters", "retry", "--reason", "x"),
         ("replay", "--since", "2026-01-01"),
         ("buffer", "purge", "x", "--yes"),
     ],
