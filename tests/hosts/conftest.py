@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from docker.errors import APIError
 
 from tests import missing
 
-from . import docker_engine
+from . import deployed, docker_engine
 from . import inventory as inventories
+from .deployed import DeployedImage
 from .docker_engine import HostsUnavailable
 from .host import Host
 from .lab import Lab, lab
@@ -45,9 +46,9 @@ def host_factory(host_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Host
     """Yield a function that boots a host: `host_factory()`, `host_factory("trixie")`. Hosts end with the test."""
     hosts = request.node.stash.setdefault(_HOSTS, [])
 
-    def start(system: str = "bookworm") -> Host:
+    def start(system: str = "bookworm", *, tag: str = "") -> Host:
         try:
-            host = host_lab.start(system)
+            host = host_lab.start(system, tag=tag)
         except HostsUnavailable as error:
             give_up(error)
         hosts.append(host)
@@ -73,6 +74,35 @@ def mirror(repository_server: RepositoryServer) -> Repository:
     return repository_server.complete()
 
 
+@pytest.fixture(scope="session")
+def deployed_image(
+    host_lab: Lab, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[DeployedImage]:
+    """Yield what a first deploy with the defaults leaves of a host."""
+    try:
+        server: RepositoryServer = request.getfixturevalue("repository_server")
+        with deployed.deployed_image(
+            host_lab, tmp_path_factory.mktemp("deployed"), server.debian(), _package_source(request)
+        ) as kept:
+            yield kept
+    except HostsUnavailable as error:
+        give_up(error)
+
+
+@pytest.fixture
+def deployed_host(host_factory: HostFactory, deployed_image: DeployedImage, tmp_path: Path) -> Host:
+    """Return a host that has had its first deploy with the defaults. The test's inventory has its passwords."""
+    deployed_image.lend(tmp_path / "inventory")
+    return host_factory(tag=deployed_image.tag)
+
+
+def _package_source(request: pytest.FixtureRequest) -> dict[str, Any]:
+    if request.config.getoption("--packages") == "vendor":
+        return {}
+    mirror: Repository = request.getfixturevalue("mirror")
+    return mirror.settings()
+
+
 @pytest.fixture
 def inventory(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Path]:
     """Return a function that writes an inventory (see inventory.write), by default installing from the mirror.
@@ -81,8 +111,8 @@ def inventory(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., P
     """
 
     def write(hosts: object, **values: object) -> Path:
-        if request.config.getoption("--packages") == "standin" and "package_source" not in values:
-            values = {**request.getfixturevalue("mirror").settings(), **values}
+        if "package_source" not in values:
+            values = {**_package_source(request), **values}
         return inventories.write(tmp_path, hosts, **values)  # type: ignore[arg-type]
 
     return write

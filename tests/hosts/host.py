@@ -6,11 +6,13 @@ import base64
 import shlex
 import time
 import uuid
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import paramiko
+from docker.errors import APIError
 from docker.models.containers import Container
 from docker.utils.socket import frames_iter
 
@@ -121,6 +123,25 @@ class Host:
             time.sleep(0.1)
         logs = self.container.logs(tail=20).decode(errors="replace")
         raise AssertionError(f"{self.name}: not up after {_BOOT_SECONDS} s (systemd says {state!r}):\n{logs}")
+
+    def boot(self) -> None:
+        """Start the container and wait until the host is up.
+
+        A container that ends at once has met the machine below and nothing of ours: it is started again, and what it said is a warning.
+        """
+        for again in (True, True, False):
+            self.container.start()
+            try:
+                self.wait_until_running()
+            except APIError as error:
+                self.container.reload()
+                words = f"{self.name} ended as it booted: {error}; {self.container.attrs['State']}\n"
+                words += self.container.logs(tail=20).decode(errors="replace")
+                if not again or self.container.status == "running":
+                    raise AssertionError(words) from None
+                warnings.warn(words, stacklevel=2)
+            else:
+                return
 
     def reboot(self) -> None:
         """Shut down in order, start again, and wait until the host is up."""

@@ -53,14 +53,14 @@ class Lab:
     run_id: str
     hosts: list[Host] = field(default_factory=list)
 
-    def start(self, system: str = "bookworm") -> Host:
-        """Boot one more host and return it when systemd says that it is up."""
+    def start(self, system: str = "bookworm", *, tag: str = "") -> Host:
+        """Boot one more host, from the image `tag` if given, and return it when systemd says that it is up."""
         name = f"{system}-{self.run_id}-{len(self.hosts) + 1}"
         address = self.lan.next_address()
         api = self.client.api
         own_address: Any = {self.lan.network.name: api.create_endpoint_config(ipv4_address=address)}
         container = api.create_container(
-            image.ensure(self.client, system),
+            tag or image.ensure(self.client, system),
             command=["/usr/local/sbin/boot"],
             name=name,
             hostname=name,
@@ -88,11 +88,10 @@ class Lab:
         )
         self.hosts.append(host)
         self.packages.network.connect(host.container)
-        host.container.start()
+        host.boot()
         public = host.key.with_suffix(".pub").read_text()
         for user in USERS:
             host.write(f"/home/{user}/.ssh/authorized_keys", public)
-        host.wait_until_running()
         server_key = " ".join(host.read("/etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
         with host.known_hosts.open("a") as file:
             file.write(f"{host.ip} {server_key}\n")
@@ -166,11 +165,15 @@ def _compile() -> None:
 
 
 def remove_orphans(client: docker.DockerClient) -> None:
-    """Remove hosts and networks of test runs that were killed before they could."""
+    """Remove hosts, images and networks of test runs that were killed before they could."""
     for container in client.containers.list(all=True, filters={"label": LABEL}):
         if not _is_running(container.labels[LABEL]):
             with suppress(NotFound):
                 container.remove(force=True, v=True)
+    for kept in client.images.list(filters={"label": LABEL}):
+        if not _is_running(kept.labels[LABEL]):
+            with suppress(NotFound):
+                client.images.remove(str(kept.id), force=True)
     for network in client.networks.list(filters={"label": LABEL}):
         if not _is_running(network.attrs["Labels"][LABEL]):
             with suppress(NotFound):

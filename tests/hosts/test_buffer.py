@@ -11,14 +11,14 @@ from cvat_analytics.pipeline import events
 from tests.waiting import until
 
 from .command import cvat_analytics, deploy
-from .conftest import HostFactory
+from .host import Host
 from .test_deploy import sql
 
 TOLD = 120.0
 
 
-def test_a_refused_batch_is_set_aside(host_factory: HostFactory, inventory: Callable[..., Path]) -> None:
-    host = host_factory()
+def test_a_refused_batch_is_set_aside(deployed_host: Host, inventory: Callable[..., Path]) -> None:
+    host = deployed_host
     settings = {"vector_listen_address": "0.0.0.0", "health_timeout": "20s"}
     path = inventory(host, **settings)
     deploy(path)

@@ -133,11 +133,10 @@ def test_nothing_listens_publicly_and_no_secret_is_seen(
 
 
 def test_a_port_is_moved_everywhere_by_one_line_and_data_stays(
-    host_factory: HostFactory, inventory: Inventory
+    deployed_host: Host, inventory: Inventory
 ) -> None:
-    host = host_factory()
-    path = inventory(host)
-    deploy(path)
+    host = deployed_host
+    listens(host, 8123)
     sql(host, "INSERT INTO cvat.events (scope, source, timestamp) VALUES ('kept', 'test', now())")
 
     for setting, port, restarted in (
@@ -191,10 +190,9 @@ def test_a_run_that_is_killed_half_way_is_completed_by_the_next(
     assert "Nothing to change" in deploy(path).output
 
 
-def test_a_restart_that_did_not_happen_is_caught_up(host_factory: HostFactory, inventory: Inventory) -> None:
+def test_a_restart_that_did_not_happen_is_caught_up(deployed_host: Host, inventory: Inventory) -> None:
     """A deploy that dies between writing a file and restarting its service must not leave the old process running."""
-    host = host_factory()
-    deploy(inventory(host))
+    host = deployed_host
     path = inventory(host, vector_port=8299)
     deploy_until(path, "grafana: configuration")
     assert "8299" in host.read("/etc/vector/vector.toml")
@@ -242,12 +240,10 @@ def test_an_offline_bundle_needs_no_network(
 
 
 def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
-    host_factory: HostFactory, inventory: Inventory
+    deployed_host: Host, inventory: Inventory
 ) -> None:
-    host = host_factory()
+    host = deployed_host  # whose first boot after its deploy is this one
     path = inventory(host)
-    deploy(path)
-    host.reboot()
     listens(host, 8123, 8282, 3000)
     smoke(path)
 
@@ -266,10 +262,9 @@ def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
     until(lambda: sql(host, query), "the early event", lambda found: found == "1", patience=180)
 
 
-def test_what_somebody_changed_by_hand_is_put_right(host_factory: HostFactory, inventory: Inventory) -> None:
-    host = host_factory()
+def test_what_somebody_changed_by_hand_is_put_right(deployed_host: Host, inventory: Inventory) -> None:
+    host = deployed_host
     path = inventory(host)
-    deploy(path)
     host.run("sed -i 's/8282/8283/' /etc/vector/vector.toml && systemctl restart vector")
     host.run("systemctl stop grafana-server")
     host.write("/etc/cvat-analytics/dashboards/leftover.json", "{}")
@@ -283,9 +278,9 @@ def test_what_somebody_changed_by_hand_is_put_right(host_factory: HostFactory, i
     assert "Nothing to change" in deploy(path).output
 
 
-def test_retention_is_changed_by_one_line(host_factory: HostFactory, inventory: Inventory) -> None:
-    host = host_factory()
-    deploy(inventory(host))
+def test_retention_is_changed_by_one_line(deployed_host: Host, inventory: Inventory) -> None:
+    host = deployed_host
+    listens(host, 8123)
     assert "TTL" not in sql(host, "SELECT engine_full FROM system.tables WHERE name = 'events'")
     path = inventory(host, events_retention="400d")
     dry = cvat_analytics("deploy", "--inventory", path, "--dry")
@@ -298,14 +293,8 @@ def test_retention_is_changed_by_one_line(host_factory: HostFactory, inventory: 
     assert "Nothing to change" in deploy(path).output
 
 
-def test_packages_never_come_from_the_distribution_s_archive(
-    host_factory: HostFactory, inventory: Inventory, repository_server: RepositoryServer
-) -> None:
-    host = host_factory()
-    host.offer_debian(repository_server.debian())
-    host.run("apt-get -q update")
-    path = inventory(host)
-    deploy(path)
+def test_packages_never_come_from_the_distribution_s_archive(deployed_host: Host) -> None:
+    host = deployed_host  # on which that archive's clickhouse-server was there before the first deploy
     policy = host.run("apt-cache policy clickhouse-server").output
     assert packages.DECOY_VERSION in policy
     assert f"Candidate: {packages.default_versions()['clickhouse-server']}" in policy

@@ -11,7 +11,6 @@ from tests.faults.kinds import FAULTS
 from tests.faults.on_host import OnHost
 
 from .command import deploy
-from .conftest import HostFactory
 from .host import Host
 
 
@@ -33,9 +32,9 @@ ON_HOST: dict[str, Fault] = {name: FAULTS[name] for name in COMMON} | {"systemct
 
 
 def test_every_acknowledged_event_is_there_once_whatever_happens_to_the_units(
-    host_factory: HostFactory, inventory: Callable[..., Path]
+    deployed_host: Host, inventory: Callable[..., Path]
 ) -> None:
-    host = host_factory()
+    host = deployed_host
     deploy(inventory(host, vector_listen_address=host.ip))
     outcome = harness.run(OnHost(host), ON_HOST, seed=6, rate=40, hold=(0.3, 1.0), patience=180)
     print(outcome.text())

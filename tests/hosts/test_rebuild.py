@@ -10,7 +10,6 @@ from cvat_analytics.store import migrations
 from cvat_analytics.store.migrations import Script
 
 from .command import cvat_analytics, deploy
-from .conftest import HostFactory
 from .host import Host
 from .test_deploy import sql
 from .test_operations import producing, stored
@@ -30,9 +29,9 @@ def script(host: Host, *statements: str) -> None:
 
 
 def test_the_table_is_rebuilt_once_and_takes_greater_numbers(
-    host_factory: HostFactory, inventory: Callable[..., Path]
+    deployed_host: Host, inventory: Callable[..., Path]
 ) -> None:
-    host = host_factory()
+    host = deployed_host
     path = inventory(host, vector_listen_address=host.ip)
     deploy(path)
     script(

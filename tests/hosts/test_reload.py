@@ -17,7 +17,7 @@ from tests.tls_port import login, shown
 from tests.waiting import until
 
 from .command import cvat_analytics, deploy
-from .conftest import HostFactory
+from .host import Host
 from .lab import Lab
 from .programs import clickhouse_server
 
@@ -29,9 +29,9 @@ TLS_PORTS = {"clickhouse": 8443, "ClickHouse's native": 9440, "vector": 8282, "g
 
 
 def test_a_running_server_takes_up_a_password_an_address_and_a_certificate(
-    host_factory: HostFactory, inventory: Inventory, host_lab: Lab
+    deployed_host: Host, inventory: Inventory, host_lab: Lab
 ) -> None:
-    host, here = host_factory(), host_lab.lan.gateway
+    host, here = deployed_host, host_lab.lan.gateway
     settings = {
         "clickhouse_tls": True,
         "vector_tls": True,

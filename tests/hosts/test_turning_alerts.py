@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .command import PROGRAM, cvat_analytics, deploy
-from .conftest import HostFactory
+from .host import Host
 
 RULES = "/etc/grafana/provisioning/alerting/cvat-analytics.yaml"
 PASSWORD = "/etc/cvat-analytics/secrets/grafana-server/smtp_password"
@@ -17,11 +17,9 @@ MAIL = {"alert_emails": ["ops@example.org"], "smtp_host": "127.0.0.1:25", "smtp_
 
 
 def test_alerts_are_turned_on_and_off_by_one_line(
-    host_factory: HostFactory, inventory: Callable[..., Path]
+    deployed_host: Host, inventory: Callable[..., Path]
 ) -> None:
-    host = host_factory()
-    path = inventory(host)
-    deploy(path)
+    host = deployed_host
     assert host.run(f"test -e {RULES}", check=False).exit_code == 1
 
     path = inventory(host, alerts=True, **MAIL)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .command import cvat_analytics, deploy
-from .conftest import HostFactory
 from .host import Host
 from .test_deploy import sql
 
@@ -43,9 +42,9 @@ def ports(host: Host) -> list[str]:
 
 
 def test_a_changed_configuration_is_proven_applied_and_taken_back(
-    host_factory: HostFactory, inventory: Callable[..., Path], tmp_path: Path
+    deployed_host: Host, inventory: Callable[..., Path], tmp_path: Path
 ) -> None:
-    host = host_factory()
+    host = deployed_host
     deploy(inventory(host, health_timeout="15s"))
     first = pid(host)
     send(host, 8282, "first")
