@@ -15,10 +15,10 @@ def marked(text: str, port: int) -> str:
     return changed.replace('inputs = ["cvat"', 'inputs = ["marker", "cvat"', 1)
 
 
-def answers(port: int) -> bool:
-    """Return whether anybody listens on `port`."""
+def answers(port: int, address: str = "127.0.0.1") -> bool:
+    """Return whether anybody listens on `port` of that address of this machine."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5):
+        with socket.create_connection((address, port), timeout=5):
             return True
     except OSError:
         return False

@@ -137,6 +137,17 @@ def test_the_port_moves_without_a_loss(program: str, tmp_path: Path) -> None:
         assert {"before the move", "to the old port", "to the new port"} <= set(names(clickhouse))
 
 
+def test_a_port_is_listened_on_everywhere_and_at_one_address_again(program: str, tmp_path: Path) -> None:
+    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port, program) as vector:
+        here = {"clickhouse_http_port": clickhouse.port, "vector_port": vector.port}
+        for address, elsewhere in (("0.0.0.0", True), ("127.0.0.1", False)):
+            write_configuration(tmp_path, vector_listen_address=address, **here)
+            vector.reload()
+            until(lambda: answers(vector.port, "127.0.0.2"), f"listens on {address}", elsewhere.__eq__)
+            post(vector, address)
+        until(lambda: names(clickhouse), "the last row", lambda seen: "127.0.0.1" in seen)
+
+
 DAMAGE = {
     "half a file": lambda text: text[: len(text) // 2],
     "an unknown option": lambda text: text.replace(

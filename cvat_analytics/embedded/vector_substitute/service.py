@@ -6,7 +6,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,7 @@ class Service:
         try:
             for component in config.of_type("http_server", "prometheus_exporter"):
                 name = component["address"]
-                sockets[name] = kept[name] if name in kept else _listen(component)
+                sockets[name] = kept[name] if name in kept else _listen(component, kept.values())
         except (CannotListenError, ConfigError):
             for name in sockets.keys() - kept.keys():
                 sockets[name].close()
@@ -173,12 +173,26 @@ class Service:
                 listener.socket.close()
 
 
-def _listen(component: Component) -> socket.socket:
+def _listen(component: Component, ours: Collection[socket.socket]) -> socket.socket:
+    """Return a listening socket. Raises CannotListenError.
+
+    A port that is to be listened on everywhere instead of at one address, or the other way, is still held by one of `ours`, which lets the
+    new one in beside it. Nobody else's does.
+    """
     host, port = address(component)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    beside = [each for each in ours if each.getsockname()[1] == port]
+    _share(beside, True)
     try:
-        return socket.create_server((host, port), family=family, backlog=512)
+        return socket.create_server((host, port), family=family, backlog=512, reuse_port=bool(beside))
     except OSError as error:
         raise CannotListenError(
             f"cannot listen on {host} port {port}: {error.strerror}; stop what uses the port or change vector_port"
         ) from None
+    finally:
+        _share(beside, False)
+
+
+def _share(listening: Collection[socket.socket], shared: bool) -> None:
+    for each in listening:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
