@@ -41,8 +41,9 @@ def change(before: str, after: str) -> str:
         old, new = tomllib.loads(before), tomllib.loads(after)
     except tomllib.TOMLDecodeError:
         return "restart"
-    if _addresses(old) == _addresses(new):
-        return "restart"  # nothing would show whether a reload was done
+    gone, come = _addresses(old) - _addresses(new), _addresses(new) - _addresses(old)
+    if not gone | come or _ports(gone) & _ports(come):
+        return "restart"  # nothing would show whether a reload was done: 127.0.0.1 answers for 0.0.0.0 too
     for document in (old, new):
         for name in _RELOADABLE:
             document.pop(name, None)
@@ -51,6 +52,10 @@ def change(before: str, after: str) -> str:
 
 def _addresses(document: dict[str, Any]) -> set[str]:
     return {each["address"] for each in document.get("sources", {}).values() if "address" in each}
+
+
+def _ports(addresses: set[str]) -> set[str]:
+    return {address.rpartition(":")[2] for address in addresses}
 
 
 def candidates(context: Context, files: Sequence[RenderedFile]) -> list[RenderedFile]:

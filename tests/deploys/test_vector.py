@@ -45,6 +45,8 @@ def test_a_buffer_that_does_not_fit_is_refused(run_deploy: Deploy) -> None:
     [
         ({"vector_port": 8383}, "reload"),
         ({"vector_extra_ports": [8383]}, "reload"),
+        # both addresses are answered by either configuration
+        ({"vector_listen_address": "0.0.0.0"}, "restart"),
         ({"vector_buffer_size": "300MiB"}, "restart"),
         ({"clickhouse_http_port": 8124}, "restart"),
         ({"vector_metrics_port": 9598}, "restart"),
