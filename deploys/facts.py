@@ -49,6 +49,12 @@ class HostState:
     packages: dict[str, str]
     listeners: dict[int, str]
     """Ports in use (TCP) and the program that holds each, as far as known."""
+    addresses: frozenset[str] = frozenset()
+    """IP addresses that the host has now; none where it does not say."""
+    takes_any_address: bool = False
+    """Whether a program may listen on an address that the host may get later (`ip_nonlocal_bind`), as one that wanders between hosts."""
+    first_open_port: int = 1024
+    """Below it only root may listen, and a program that has the right to."""
 
 
 class Host(FactBase[HostState | None]):
@@ -77,16 +83,22 @@ store=/var/lib/clickhouse/status
 systemctl -q is-active {GATEWAY_UNIT} 2>/dev/null && echo "gateway_runs=yes"
 dpkg-query -W -f 'package=${{Package}} ${{Version}} ${{db:Status-Status}}\\n' {_quoted(packages)} 2>/dev/null
 ss -Hltnp 2>/dev/null | awk '{{print "listener=" $4, $6}}'
+ip -o addr 2>/dev/null | awk '{{sub("/.*", "", $4); print "address=" $4}}'
+cat /proc/sys/net/ipv4/ip_nonlocal_bind /proc/sys/net/ipv6/ip_nonlocal_bind 2>/dev/null | grep -qx 1 && echo "takes_any_address=yes"
+awk '{{print "first_open_port=" $1}}' /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null
 true"""
 
     def process(self, output: Iterable[str]) -> HostState:
         single: dict[str, str] = {}
         packages: dict[str, str] = {}
         listeners: dict[int, str] = {}
+        addresses: set[str] = set()
         for line in output:
             key, _, value = line.partition("=")
             if key == "package":
                 packages |= _installed(value)
+            elif key == "address":
+                addresses.add(value)
             elif key == "listener":
                 address, _, users = value.partition(" ")
                 program = users.split('"')[1] if '"' in users else ""
@@ -109,6 +121,9 @@ true"""
             gateway_runs=single.get("gateway_runs") == "yes",
             packages=packages,
             listeners=listeners,
+            addresses=frozenset(addresses),
+            takes_any_address=single.get("takes_any_address") == "yes",
+            first_open_port=int(single.get("first_open_port", 1024)),
         )
 
 

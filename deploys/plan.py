@@ -5,6 +5,7 @@ Everything here happens before the first change: settings, passwords, system, si
 
 from __future__ import annotations
 
+import ipaddress
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from pyinfra.api.exceptions import PyinfraError
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import inventory, package_source
+from cvat_analytics.config.endpoints import EVERYWHERE
 from cvat_analytics.config.limits import SMALLEST_BUFFER
 from cvat_analytics.config.settings import COMPONENTS, Settings
 from cvat_analytics.credentials import certificates
@@ -24,7 +26,7 @@ from cvat_analytics.rendering import alerts, events_api_archive, events_api_whee
 from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.store import migrations
-from deploys import packages
+from deploys import lock, packages
 from deploys.facts import Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
 from deploys.report import tell
 
@@ -40,6 +42,9 @@ OWN_PROGRAMS = {
     "events_api": ("python",),
     "gateway": ("nginx",),
 }
+
+WITHOUT_LOW_PORTS = ("grafana", "events_api")
+"""Components whose services may not listen on ports that are for root; the others have the right to, or are root's."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,8 @@ def make(inventory_file: Path) -> Plan:
     try:
         hosts = [inventory.Host(each.name, each.groups, each.data.dict()) for each in context.inventory]
         # pyinfra itself keeps the option from deploy files
-        stack = inventory.describe(hosts, inventory_file, preview="--dry" in sys.argv)
+        preview = "--dry" in sys.argv
+        stack = inventory.describe(hosts, inventory_file, preview=preview)
         secrets = stack.secrets()
         for each in stack.topology.settings.values():
             alerts.check(each, secrets)
@@ -94,15 +100,14 @@ def make(inventory_file: Path) -> Plan:
         components = stack.topology.components(host.name)
         settings = stack.topology.settings[host.name]
         names = [name for component in components for name in packages.versions(component, settings)]
-        state = host.get_fact(Host, packages=names, _ignore_errors=True)
-        if state is None:
-            raise InputError(
-                f"host {host.name}: no answer to the first question as administrator. Check the user, `_sudo` and `_sudo_password`"
-            )
+        state = _asked(names)
         _check_system(state)
+        if not preview:
+            lock.take(host)
         _check_size(state, settings, components)
         _check_store(state, components)
         _check_ports(state, settings, components)
+        _check_addresses(state, stack.topology, components)
         rendering = Context(
             host.name, stack.topology, secrets, memory_bytes=state.memory, authority=stack.authority
         )
@@ -119,6 +124,23 @@ def make(inventory_file: Path) -> Plan:
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
         raise PyinfraError("refused: the reason stands at the end" if refusal else str(error)) from None
     return Plan(rendering, state, stack.secrets_file.parent)
+
+
+def _asked(names: list[str]) -> HostState:
+    """Return the state of the host, with the packages called `names`. Raises InputError when nobody is root there."""
+    try:
+        state: HostState | None = host.get_fact(Host, packages=names, _ignore_errors=True)
+    except EOFError:
+        # pyinfra asks the terminal, of which there is none
+        raise InputError(
+            f"host {host.name}: sudo wants a password there, and nobody can be asked for it. Give it as `_sudo_password` in the data of the "
+            "host, or let its user use sudo without one"
+        ) from None
+    if state is None:
+        raise InputError(
+            f"host {host.name}: no answer to the first question as administrator. Check the user, `_sudo` and `_sudo_password`"
+        )
+    return state
 
 
 def _check_gateway(rendering: Context) -> None:
@@ -205,6 +227,11 @@ def _check_ports(state: HostState, settings: Settings, components: tuple[str, ..
                     f"host {host.name}: port {port} (setting {name!r}) is held by nginx. If that is the gateway, deploy once with its "
                     f"new port and with {name!r} as it was, then with both; else stop that nginx or choose another port"
                 )
+            if component in WITHOUT_LOW_PORTS and port < state.first_open_port:
+                raise InputError(
+                    f"host {host.name}: port {port} (setting {name!r}) is for programs with more rights than this one needs: choose one from "
+                    f"{state.first_open_port} on"
+                )
             # the stack's own services hold their ports; where a holder has no name, an installed service is given the benefit
             if holder is None or holder.startswith(ours) or (installed and not holder):
                 continue
@@ -212,6 +239,30 @@ def _check_ports(state: HostState, settings: Settings, components: tuple[str, ..
                 f"host {host.name}: port {port} (setting {name!r}) is already in use by {holder or 'another program'}. "
                 "Stop that program or choose another port"
             )
+
+
+def _check_addresses(state: HostState, topology: Topology, components: tuple[str, ...]) -> None:
+    """Refuse an address to listen on that the host does not have: its service would not start, or not take up anything new."""
+    settings = topology.settings[host.name]
+    wanted = [
+        (f"{component}_listen_address", getattr(settings, f"{component}_listen_address"))
+        for component in components
+        if component != "clickhouse"
+    ]
+    if "clickhouse" in components:
+        wanted += [("clickhouse_listen_addresses", each) for each in settings.clickhouse_listen_addresses]
+        wanted += [("address", str(settings.address))] if topology.remote_readers() else []
+    if not state.addresses or state.takes_any_address:
+        return
+    for name, address in wanted:
+        plain = address.partition("%")[0]
+        if address in EVERYWHERE or plain in state.addresses or ipaddress.ip_address(address).is_loopback:
+            continue
+        has = sorted(each for each in state.addresses if not ipaddress.ip_address(each).is_link_local)
+        raise InputError(
+            f"host {host.name}: has no address {address} to listen on (setting {name!r}). It has {', '.join(has)}. Give one of these, or "
+            "the address to the host first"
+        )
 
 
 def _check_archive(settings: Settings, state: HostState) -> None:

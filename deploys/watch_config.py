@@ -1,6 +1,6 @@
 """pyinfra's configuration for `cvat-analytics deploy` (its option `--config`): read before it connects to the hosts.
 
-It has pyinfra tell which hosts it could not connect to, and that it has begun to change something.
+It has pyinfra tell which hosts it could not log in to and why, and that it has begun to change something.
 """
 
 from typing import Any
@@ -9,6 +9,7 @@ from pyinfra.api import State
 from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_state
 
+from cvat_analytics.connect import logins
 from deploys.report import tell
 
 
@@ -17,14 +18,16 @@ class Callbacks(BaseStateCallback):
 
     @staticmethod
     def host_connect_error(state: Any, host: Any, error: Exception) -> None:
-        """Tell which host was not reached, and pyinfra's reason."""
-        tell("unreachable", host=host.name, reason=str(error.args[0] if error.args else error))
+        """Tell which host was not logged in to, and why."""
+        tell("refused", reason=str(error))
 
     @staticmethod
     def operation_start(state: Any, op_hash: str) -> None:
         """Tell that the first change, or one after it, is at hand; everything before was reading."""
         tell("begun")
 
+
+logins.prepare()
 
 _state: State = ctx_state.get()
 _initialise = _state.init

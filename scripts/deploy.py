@@ -135,10 +135,7 @@ def bring(inventory: Path, dry: bool = False, options: Sequence[str] = (), quiet
             [each["text"] for each in report.get("cvat setting", [])],
             {each["name"]: each["change"] for each in report.get("cvat file", [])},
         )
-    reasons = [each["reason"] for each in report.get("refused", [])] + [
-        f"host {each['host']}: cannot be reached ({each['reason']}). Check its name and ssh_hostname, ssh_port, ssh_user, ssh_key in the inventory"
-        for each in report.get("unreachable", [])
-    ]
+    reasons = [each["reason"] for each in report.get("refused", [])]
     if "begun" not in report:
         raise InputError("\n".join([*reasons, "refused before the first change; the hosts are as they were"]))
     raise CvatAnalyticsError(

@@ -150,6 +150,60 @@ def test_a_host_that_will_not_do_is_refused_by_name(
     assert refusal(run_deploy, answers=answers).startswith(message)
 
 
+def with_addresses(**changes: str) -> dict[str | re.Pattern[str], list[str]]:
+    """Return the answers of a host that says which addresses it has."""
+    (lines,) = system(**changes).values()
+    addresses = ("127.0.0.1", "10.0.0.5", "fd00::5", "fe80::5")
+    return {"os-release": [*lines, *(f"address={each}" for each in addresses)]}
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["clickhouse_listen_addresses", "vector_listen_address", "grafana_listen_address", "events_api_listen_address", "gateway_listen_address"],
+)  # fmt: skip
+def test_an_address_that_the_host_does_not_have_is_refused_with_those_that_it_has(
+    run_deploy: Deploy, setting: str
+) -> None:
+    groups = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", "events_api", "gateway")}
+    settings: dict[str, Any] = {
+        "grafana_root_url": "https://a.example.org/",
+        "cvat_url": "https://cvat.example.org/",
+    }
+    answers = with_addresses()
+
+    def value(address: str) -> dict[str, Any]:
+        return settings | {setting: [address] if setting.endswith("es") else address}
+
+    text = refusal(run_deploy, groups=groups, answers=answers, settings=value("10.0.0.6"))
+    assert text == (
+        f"host @fake/a: has no address 10.0.0.6 to listen on (setting {setting!r}). It has 10.0.0.5, 127.0.0.1, fd00::5. Give one of "
+        "these, or the address to the host first"
+    )
+    for address in ("10.0.0.5", "127.0.0.9", "0.0.0.0"):
+        assert run_deploy(groups=groups, answers=answers, settings=value(address)).failed == set()
+
+
+def test_an_address_that_wanders_between_hosts_is_taken_where_the_host_allows_it(run_deploy: Deploy) -> None:
+    answers = with_addresses(takes_any_address="yes")
+    assert run_deploy(answers=answers, settings={"vector_listen_address": "10.0.0.6"}).failed == set()
+
+
+def test_the_own_address_of_a_store_that_others_need_is_looked_at(run_deploy: Deploy) -> None:
+    answers = with_addresses()
+    text = refusal(run_deploy, groups=THREE, host_settings=ADDRESSES, answers=answers)
+    assert text.startswith("host @fake/a: has no address 10.0.0.1 to listen on (setting 'address')")
+
+
+@pytest.mark.parametrize("setting", ["grafana_port", "events_api_port"])
+def test_a_port_for_which_a_service_lacks_the_right_is_refused(run_deploy: Deploy, setting: str) -> None:
+    groups = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", "events_api")}
+    assert refusal(run_deploy, groups=groups, settings={setting: 999}) == (
+        f"host @fake/a: port 999 (setting {setting!r}) is for programs with more rights than this one needs: choose one from 1024 on"
+    )
+    settings = {setting: 999, "vector_port": 998}
+    assert run_deploy(groups=groups, settings=settings, answers=system(first_open_port="443")).failed == set()
+
+
 @pytest.mark.parametrize("version", ["22.04", "24.04"])
 def test_ubuntu_is_accepted(run_deploy: Deploy, version: str) -> None:
     answers = system(os_id="ubuntu", os_version=version, os_name=f"Ubuntu {version} LTS")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import ipaddress
 import os
 import platform
 import shutil
@@ -36,7 +37,12 @@ listener=0.0.0.0:8123 users:(("clickhouse-serv",pid=77,fd=3),("clickhouse-serv",
 listener=127.0.0.53%lo:53 users:(("systemd-resolve",pid=301,fd=14))
 listener=*:9000 users:(("nginx:
 listener=[::1]:8123\x20
-listener=[::]:2049 """
+listener=[::]:2049\x20
+address=127.0.0.1
+address=10.0.0.5
+address=fe80::fc:ff:fe00:1
+takes_any_address=yes
+first_open_port=80"""
 HOST = HostState(
     os_id="debian",
     os_version="12",
@@ -51,6 +57,9 @@ HOST = HostState(
     gateway_runs=False,
     packages={"clickhouse-server": "26.8.19.9"},
     listeners={8123: "clickhouse-serv", 53: "systemd-resolve", 9000: "nginx:", 2049: ""},
+    addresses=frozenset({"127.0.0.1", "10.0.0.5", "fe80::fc:ff:fe00:1"}),
+    takes_any_address=True,
+    first_open_port=80,
 )
 # no Debian, no systemd, somebody who is not root; a name with an equals sign; no ss, no dpkg
 BARE = "os_id=\nos_version=\nos_name=Own=Linux\narchitecture=x86_64\nuid=1000\nstore_in_use=yes\ngateway_runs=yes"
@@ -207,6 +216,18 @@ def test_a_port_in_use_is_seen() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         host: HostState = asked(facts.Host(), ["bash"])
         assert server.getsockname()[1] in host.listeners
+
+
+def test_the_addresses_of_a_host_are_all_that_it_has() -> None:
+    need("ip", "iproute2")
+    host: HostState = asked(facts.Host(), ["bash"])
+    assert "127.0.0.1" in host.addresses
+    for address in host.addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family) as listener:
+            if not ipaddress.ip_address(address).is_link_local:  # which says nothing without its interface
+                listener.bind((address, 0))
+    assert host.first_open_port == int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
 
 
 def test_files_and_directories_are_as_they_are(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def write(
     """Write `inventory/hosts.py` and `inventory/group_data/all.py` below `directory` and return the former.
 
     `hosts` is one host for everything, or the hosts of each group. `user` logs in and uses sudo; `ops-password` is
-    asked for a password, which is the right one unless `sudo_password` is another. `host_settings` (by host name) are
+    asked for a password, which is the right one unless `sudo_password` is another, and is not there when that is empty. `host_settings` (by host name) are
     what one host has of its own beside its address; `settings` are everybody's.
     """
     groups = {group: [hosts] for group in GROUPS} if isinstance(hosts, Host) else hosts
@@ -37,7 +37,7 @@ def write(
         ]
         text += f"{group} = {pprint.pformat(entries, sort_dicts=False)}\n"
     sudo: dict[str, Any] = {"_sudo": True}
-    if user == "ops-password":
+    if user == "ops-password" and sudo_password != "":
         sudo["_sudo_password"] = sudo_password or SUDO_PASSWORD
     inventory = directory / "inventory"
     (inventory / "group_data").mkdir(parents=True, exist_ok=True)

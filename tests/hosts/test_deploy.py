@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import runpy
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -164,14 +166,15 @@ def test_a_port_is_moved_everywhere_by_one_line_and_data_stays(
     assert "Nothing to change" in deploy(path).output
 
 
-def deploy_until(path: Path, step: str) -> None:
-    """Run a deploy and kill it where it begins with the operation `step`."""
+def deploy_until(path: Path, step: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Run a deploy until it begins with the operation `step`; do something `meanwhile`, and kill it."""
     with subprocess.Popen(
         [PROGRAM, "deploy", "--inventory", path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
         start_new_session=True,
     ) as process:  # fmt: skip
         assert process.stderr is not None
         seen = any(f"Starting operation: {step}" in line for line in process.stderr)
+        meanwhile()
         subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
     assert seen, f"the deploy ended before {step!r}"
     assert process.returncode == -signal.SIGKILL
@@ -182,6 +185,17 @@ def test_a_run_that_is_killed_half_way_is_completed_by_the_next(
 ) -> None:
     host = host_factory()
     path = inventory(host)
+
+    def refused() -> None:
+        second = cvat_analytics("deploy", "--inventory", path)
+        assert second.exit_code == 2, second.text
+        assert (
+            f"another deploy is at work there: {getpass.getuser()}@{socket.gethostname()}, since 2"
+            in second.error
+        )
+
+    deploy_until(path, "clickhouse: packages", refused)
+    # the lock of one that was killed is gone
     for step in ("grafana: packages", "clickhouse: service", "vector: service"):
         deploy_until(path, step)
 

@@ -62,14 +62,17 @@ def test_bad_input_is_refused_before_the_host_is_changed(
         assert message in refusal(host, inventory(host, **settings))
 
 
-def test_a_wrong_sudo_password_is_refused(host_factory: HostFactory, inventory: Inventory) -> None:
+def test_sudo_gets_its_password_from_the_inventory(host_factory: HostFactory, inventory: Inventory) -> None:
     host = host_factory()
     message = refusal(host, inventory(host, user="ops-password", sudo_password="wrong"))
     assert "Check the user, `_sudo` and `_sudo_password`" in message
-
-
-def test_a_right_sudo_password_is_enough(host_factory: HostFactory, inventory: Inventory) -> None:
-    host = host_factory()
+    message = refusal(host, inventory(host, user="ops-password", sudo_password=""))
+    assert (
+        "sudo wants a password there, and nobody can be asked for it. Give it as `_sudo_password`" in message
+    )
+    # so far it comes with the right one: it has taken the lock of the host
+    message = refusal(host, inventory(host, user="ops-password", minimum_free_disk="900TiB"))
+    assert "GiB free below /var/lib, but" in message
     outcome = cvat_analytics("deploy", "--inventory", inventory(host, user="ops-password"), "--dry")
     assert outcome.exit_code == 0, outcome.text
     assert "would change" in outcome.output

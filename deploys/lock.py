@@ -1,0 +1,122 @@
+"""One deploy at a time on a host: a lock there, whoever deploys and from wherever.
+
+A program on the host holds it for as long as its standard input is open, which is the deploy's end of a connection: when the
+deploy is over, or is killed, the host's kernel takes the lock back. Of a machine that vanishes without a word sshd notices it
+when nobody takes what the program says every now and then; the kernel gives up after some 15 minutes (tcp_retries2).
+"""
+
+from __future__ import annotations
+
+import atexit
+import getpass
+import shlex
+import socket
+import subprocess
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+from pyinfra.api import StringCommand
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
+from pyinfra.connectors.local import LocalConnector
+from pyinfra.connectors.ssh import SSHConnector
+from pyinfra.connectors.util import extract_control_arguments, make_unix_command
+
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.connect import logins
+
+if TYPE_CHECKING:
+    from pyinfra.api.host import Host
+
+_FILE = "/run/cvat-analytics-deploy.lock"
+_MOMENT = 10
+"""Seconds that another deploy, which may be just ending, is given."""
+_SIGN_OF_LIFE = 30
+_TAKEN, _HELD = "taken", "held"
+
+_held = ExitStack()
+"""What is connected to the holders, for as long as this process runs."""
+atexit.register(_held.close)
+_taken: defaultdict[str, threading.Event] = defaultdict(threading.Event)
+
+
+def take(host: Host) -> None:
+    """Take the host's lock until this process ends. Raises InputError when another deploy has it, or it cannot be had.
+
+    The hosts before it come first: of two deploys that begin together one gets all of them.
+    """
+    for each in host.state.inventory.get_active_hosts():
+        if each.name == host.name:
+            break
+        _taken[each.name].wait()
+    _take(host)
+    _taken[host.name].set()
+
+
+def _take(host: Host) -> None:
+    output = _started(host, _holder())
+    if output is None:
+        return  # within a container, or a fake: who gets there has that host's lock
+    word, _, rest = next(output, "").strip().partition(" ")
+    if word == _HELD:
+        who, _, process = rest.rpartition(" ")
+        end = f"sudo kill {process}"
+        if isinstance(host.connector, SSHConnector):
+            end = f"{logins.ssh_command(host.name, host.data.dict())} {end}"
+        raise InputError(
+            f"host {host.name}: another deploy is at work there: {who}. Wait until it has ended. If its machine is gone for good, its lock "
+            f"goes within a quarter of an hour; `{end}` ends it now"
+        )
+    if word != _TAKEN:
+        raise InputError(
+            f"host {host.name}: its lock {_FILE}, which keeps other deploys away, cannot be taken: {word} {rest}"
+        )
+
+
+def _holder() -> str:
+    """Return the command that says whether it has the lock, and then holds it while its standard input is open."""
+    who = shlex.quote(f"{getpass.getuser()}@{socket.gethostname()}")
+    script = f"""exec 9>>{_FILE} || exit
+if ! flock -w {_MOMENT} 9; then echo "{_HELD} $(cat {_FILE})"; exit; fi
+echo {who}, "since $(date -u '+%F %T') UTC" $$ > {_FILE}
+echo {_TAKEN}
+while :; do
+  read -r -t {_SIGN_OF_LIFE} line
+  case $? in 0) ;; 1) exit ;; *) echo ;; esac
+done"""
+    return f"exec bash -c {shlex.quote(script)} 2>&1"
+
+
+def _started(host: Host, command: str) -> Iterator[str] | None:
+    """Start `command` as root and return the lines that it says; its input stays open. None: not on this kind of host."""
+    arguments: Any = {
+        key: value
+        for key, value in pop_global_arguments(host.state, host, {})[0].items()
+        if key in CONNECTOR_ARGUMENT_KEYS
+    }
+    extract_control_arguments(arguments)
+    password = arguments.pop("_sudo_password") or host.connector_data.get("prompted_sudo_password")
+    if arguments["_sudo"] and password:
+        # as everywhere, on standard input: in a command line the whole host could see it for as long as the deploy goes on
+        line = f"sudo -S -p '' -- sh -c {shlex.quote(command)}"
+    else:
+        line, password = make_unix_command(StringCommand(command), **arguments).get_raw_value(), ""
+    stdin: Any
+    stdout: Any
+    if isinstance(host.connector, SSHConnector) and host.connector.client:
+        stdin, stdout, _ = host.connector.client.exec_command(line)
+        _held.enter_context(stdin)
+    elif isinstance(host.connector, LocalConnector):
+        pipe = subprocess.PIPE
+        process = _held.enter_context(
+            subprocess.Popen(["sh", "-c", line], stdin=pipe, stdout=pipe, text=True)
+        )
+        stdin, stdout = process.stdin, process.stdout
+    else:
+        return None
+    if password:
+        stdin.write(f"{password}\n")
+        stdin.flush()
+    return (str(said) for said in stdout)
