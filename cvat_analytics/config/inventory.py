@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config import inventory_file, topology
+from cvat_analytics.config import host_data, inventory_file, topology
 from cvat_analytics.config.inventory_file import Host
-from cvat_analytics.config.settings import COMPONENTS
+from cvat_analytics.config.settings import COMPONENTS, Settings
 from cvat_analytics.config.topology import Topology
 from cvat_analytics.credentials import secrets
 
 if TYPE_CHECKING:
     from cvat_analytics.credentials.certificates import Authority
-
-# How to reach a host is pyinfra's business (its connectors' data keys and its global arguments)
-_CONNECTOR_PREFIXES = ("_", "ssh_", "docker_", "podman_", "chroot_", "local_", "fake_")
 
 
 @dataclass(frozen=True)
@@ -77,12 +74,21 @@ def describe(hosts: Sequence[Host], path: Path, *, preview: bool = False) -> Sta
         if near := difflib.get_close_matches(group, COMPONENTS, n=1, cutoff=0.85):
             raise InputError(f"inventory {path}: unknown group {group!r}: did you mean {near[0]!r}?")
     groups = {group: [host.name for host in hosts if group in host.groups] for group in COMPONENTS}
-    values = {host.name: _setting_values(host.data) for host in hosts}
-    described = topology.build(groups, values, where=f"inventory {path}")
+    wrong = {host.name: dict(host_data.mistakes(host.data, Settings.model_fields)) for host in hosts}
+    values = {
+        host.name: {
+            name: value
+            for name, value in host.data.items()
+            if not host_data.is_pyinfras(name) and name not in wrong[host.name]
+        }
+        for host in hosts
+    }
+    mistakes = dict.fromkeys(f"inventory {path}: {each}" for own in wrong.values() for each in own.values())
+    try:
+        described = topology.build(groups, values, where=f"inventory {path}")
+    except InputError as error:
+        mistakes |= dict.fromkeys(str(error).splitlines())
+    if mistakes:
+        raise InputError("\n".join(mistakes))
     settings = described.settings[described.clickhouse_host]
     return Stack(described, settings.secrets_file or path.parent / "secrets.json", hosts, preview)
-
-
-def _setting_values(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a host's data are settings of this project, known or not."""
-    return {name: value for name, value in data.items() if not name.startswith(_CONNECTOR_PREFIXES)}
