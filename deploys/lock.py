@@ -25,7 +25,8 @@ from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import extract_control_arguments, make_unix_command
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.connect import logins
+from cvat_analytics.config.inventory_file import Host as InventoryHost
+from cvat_analytics.connect import ssh
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
@@ -64,7 +65,7 @@ def _take(host: Host) -> None:
         who, _, process = rest.rpartition(" ")
         end = f"sudo kill {process}"
         if isinstance(host.connector, SSHConnector):
-            end = f"{logins.ssh_command(host.name, host.data.dict())} {end}"
+            end = f"{ssh.login_command(InventoryHost(host.name, (), host.data.dict()))} {end}"
         raise InputError(
             f"host {host.name}: another deploy is at work there: {who}. Wait until it has ended. If its machine is gone for good, its lock "
             f"goes within a quarter of an hour; `{end}` ends it now"

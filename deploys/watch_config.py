@@ -9,7 +9,8 @@ from pyinfra.api import State
 from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_state
 
-from cvat_analytics.connect import logins
+from cvat_analytics.config.inventory_file import Host
+from cvat_analytics.connect import ssh
 from deploys.report import tell
 
 
@@ -19,7 +20,7 @@ class Callbacks(BaseStateCallback):
     @staticmethod
     def host_connect_error(state: Any, host: Any, error: Exception) -> None:
         """Tell which host was not logged in to, and why."""
-        tell("refused", reason=str(error))
+        tell("refused", reason=ssh.why(Host(host.name, (), host.data.dict()), error))
 
     @staticmethod
     def operation_start(state: Any, op_hash: str) -> None:
@@ -27,7 +28,7 @@ class Callbacks(BaseStateCallback):
         tell("begun")
 
 
-logins.prepare()
+ssh.prepare()
 
 _state: State = ctx_state.get()
 _initialise = _state.init

@@ -5,9 +5,13 @@ What pyinfra says when it cannot ("Could not connect", "SSH error") is told apar
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import logging
 import os
 import re
+import shlex
+import sys
 import threading
 import time
 import traceback
@@ -27,7 +31,51 @@ _LOGIN = 30.0
 _KEEPALIVE = 30
 """Seconds after which something is sent, so that a firewall between does not forget a connection on which nothing happens."""
 
+_KNOWN_HOSTS = "~/.ssh/known_hosts"
+_UNKNOWN_KEY = "No host key for {} found in known_hosts"
+"""What pyinfra's policies say of a host whose key is nowhere noted."""
+
 Clients = dict[str, "SSHClient | None"]
+
+
+def prepare() -> None:
+    """Let pyinfra log in as OpenSSH does, and fail at a login as it fails at others.
+
+    A key is noted where no `~/.ssh` is yet, only somebody who can answer is asked about one, and what pyinfra does not expect,
+    such as a key file that is missing, is a ConnectError of this host's, too, and no traceback.
+    """
+    with contextlib.suppress(OSError):  # needed only by a key that is to be noted there, which then says so
+        Path(_KNOWN_HOSTS).expanduser().parent.mkdir(mode=0o700, exist_ok=True)
+    _patch()
+
+
+@functools.cache
+def _patch() -> None:
+    from paramiko import SSHException
+    from pyinfra.api.exceptions import ConnectError
+    from pyinfra.connectors.ssh import SSHConnector
+    from pyinfra.connectors.sshuserclient import client
+
+    class Asking(client.AskPolicy):
+        """Asks about an unknown key where there is a terminal: of a jump host's pyinfra asks even where nobody can answer."""
+
+        def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
+            if not (sys.stdin and sys.stdin.isatty()):
+                raise SSHException(_UNKNOWN_KEY.format(hostname))
+            super().missing_host_key(client, hostname, key)  # type: ignore[no-untyped-call]
+
+    client.AskPolicy = Asking  # type: ignore[misc]
+    connect = SSHConnector.connect
+
+    def failing(self: SSHConnector) -> None:
+        try:
+            connect(self)
+        except ConnectError:
+            raise
+        except Exception as error:
+            raise ConnectError(str(error)) from error
+
+    SSHConnector.connect = failing  # type: ignore[method-assign]
 
 
 def connect(hosts: Sequence[Host], opened: ExitStack) -> tuple[Clients, dict[str, str]]:
@@ -38,6 +86,7 @@ def connect(hosts: Sequence[Host], opened: ExitStack) -> tuple[Clients, dict[str
     """
     from pyinfra.api import Config, Inventory, State
 
+    prepare()
     # ours is the line that says why; that a key was added is said nowhere else
     logging.getLogger("pyinfra").addFilter(_adds_key)
     # paramiko would print what the check that meets a closed port reports anyway
@@ -132,7 +181,9 @@ def why(host: Host, error: BaseException) -> str:
     # pyinfra raises its own while it handles the one that knows
     cause = error.__context__ if isinstance(error, ConnectError) and error.__context__ else error
     reason, advice = _reason(host, cause)
-    return f"host {host.name}: cannot be reached: {reason}. {advice}"
+    # a file is one of this machine's
+    away = isinstance(cause, OSError) and not cause.filename
+    return f"host {host.name}: cannot be {'reached' if away else 'logged in to'}: {reason}. {advice}"
 
 
 def _reason(host: Host, error: BaseException) -> tuple[str, str]:
@@ -140,10 +191,8 @@ def _reason(host: Host, error: BaseException) -> tuple[str, str]:
     from paramiko.ssh_exception import NoValidConnectionsError
 
     data = host.data
-    name = str(data.get("ssh_hostname") or host.name)
-    port = int(data.get("ssh_port") or 22)
-    user = str(data.get("ssh_user") or "")
-    login = f"ssh {f'-p {port} ' if port != 22 else ''}{f'{user}@' if user else ''}{name}"
+    name, port, user = _address(host), int(data.get("ssh_port") or 22), str(data.get("ssh_user") or "")
+    login = login_command(host)
     if isinstance(error, NoValidConnectionsError):  # of each of its addresses
         error = next(iter(error.errors.values()))
     if isinstance(error, gaierror):
@@ -164,15 +213,22 @@ def _reason(host: Host, error: BaseException) -> tuple[str, str]:
         advice = f"See whether `{login}` works, and `ssh_user`, `ssh_key`, `ssh_password` in the inventory"
         return f"it refuses the login{f' of {user}' if user else ''} ({by})", advice
     if isinstance(error, BadHostKeyException):
-        advice = f"If it was set up anew, forget the old one by `ssh-keygen -R {_known_as(name, port)}`; otherwise find out who answers there"
+        known = _known_as(error.hostname, port if error.hostname == name else 22)
+        options = ["-f", data["ssh_known_hosts_file"]] if data.get("ssh_known_hosts_file") else []
+        forget = shlex.join(["ssh-keygen", *options, "-R", known])
+        advice = (
+            f"If it was set up anew, forget the old one by `{forget}`; otherwise find out who answers there"
+        )
         return f"{error.hostname} shows another host key than the one that is known here", advice
-    unknown = any(frame.name == "missing_host_key" for frame in traceback.extract_tb(error.__traceback__))
-    if unknown and isinstance(error, OSError) and error.filename:
-        advice = "Make that directory, or name another file as `ssh_known_hosts_file`"
+    if unknown := re.search(_UNKNOWN_KEY.format(r"(\S+)"), str(error)):
+        return _unknown_key(host, unknown[1])
+    at_key = any(frame.name == "missing_host_key" for frame in traceback.extract_tb(error.__traceback__))
+    if at_key and isinstance(error, OSError) and error.filename:
+        directory = Path(error.filename).parent
+        advice = f"Make that directory (`{shlex.join(['mkdir', '-p', '-m', '700', str(directory)])}`), or name another file as `ssh_known_hosts_file`"
         return f"its host key is new and cannot be noted in {error.filename} ({error.strerror})", advice
-    if unknown:
-        advice = f"Compare it and accept it by `{login}`"
-        return "its host key, or that of a host on the way to it, is not known here", advice
+    if "private key file" in str(error).lower():
+        return _unusable_key(str(error), str(data.get("ssh_key")))
     if isinstance(error, SSHException) and re.search("protocol banner|existing session", str(error)):
         advice = "It hangs, or its sshd does: see its console. Or another program has that port: see `ssh_port` in the inventory"
         return f"{name} takes connections to port {port}, but does not speak SSH in time", advice
@@ -183,6 +239,45 @@ def _reason(host: Host, error: BaseException) -> tuple[str, str]:
     )
 
 
+def login_command(host: Host) -> str:
+    """Return the command by which OpenSSH logs in where the inventory does."""
+    data = host.data
+    port = ["-p", str(data["ssh_port"])] if data.get("ssh_port", 22) != 22 else []
+    key = ["-i", str(data["ssh_key"])] if data.get("ssh_key") else []
+    user = f"{data['ssh_user']}@" if data.get("ssh_user") else ""
+    return shlex.join(["ssh", *port, *key, f"{user}{_address(host)}"])
+
+
+def _address(host: Host) -> str:
+    return str(host.data.get("ssh_hostname") or host.name)
+
+
+def _unknown_key(host: Host, known_as: str) -> tuple[str, str]:
+    """Return reason and advice for a key that is not known: the host's, or that of one through which the way leads."""
+    parts = re.fullmatch(r"\[(.+)\]:(\d+)", known_as)
+    name, port = (parts[1], parts[2]) if parts else (known_as, "")
+    own = name == _address(host)
+    file = host.data.get("ssh_known_hosts_file") if own else None
+    options = ["-o", f"UserKnownHostsFile={file}"] if file else []
+    accept = shlex.join(["ssh", *options, *(["-p", port] if port else []), name])
+    whose = "its host key" if own else f"the way there leads through {known_as}, whose host key"
+    return (
+        f"{whose} is not known here ({file or _KNOWN_HOSTS} has none)",
+        f"Compare it and accept it by `{accept}`",
+    )
+
+
+def _unusable_key(text: str, file: str) -> tuple[str, str]:
+    if "encrypted" in text:
+        return (
+            f"the key {file} is encrypted",
+            "Add it to your SSH agent, or give `ssh_key_password` in the inventory",
+        )
+    if "No such" in text:
+        return f"there is no key file {file}", "See `ssh_key` in the inventory"
+    return f"{file} is no private key of SSH", "See `ssh_key` in the inventory"
+
+
 def _known_as(name: str, port: int) -> str:
     """Return what the file of known keys calls a host."""
-    return name if port == 22 else f"'[{name}]:{port}'"
+    return name if port == 22 else f"[{name}]:{port}"

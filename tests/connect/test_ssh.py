@@ -128,19 +128,19 @@ def test_what_takes_connections_and_speaks_no_ssh_is_said(server: SSHServer, tmp
         ({"ssh_hostname": "no-such-host.invalid"}, "nobody knows the name no-such-host.invalid. Check it"),
         ({"ssh_port": 1}, "127.0.0.1 refuses connections to port 1. See whether its sshd runs"),
         ({"ssh_password": "wrong"}, "it refuses the login of ops (password). See whether `ssh -p PORT ops@127.0.0.1` works"),
-        ({"ssh_key": "/nonexistent/key"}, "No such private key file: /nonexistent/key. See whether"),
+        ({"ssh_key": "/nonexistent/key"}, "there is no key file /nonexistent/key. See `ssh_key`"),
         (
             {"ssh_known_hosts_file": "/dev/null", "ssh_strict_host_key_checking": "yes"},
-            "its host key, or that of a host on the way to it, is not known here. Compare it and accept it by `ssh -p PORT ops@127.0.0.1`",
+            "its host key is not known here (/dev/null has none). Compare it and accept it by `ssh -o UserKnownHostsFile=/dev/null -p PORT 127.0.0.1`",
         ),
         # nobody is there to ask
         (
             {"ssh_known_hosts_file": "/dev/null", "ssh_strict_host_key_checking": "ask"},
-            "its host key, or that of a host on the way to it, is not known here. Compare it",
+            "its host key is not known here (/dev/null has none). Compare it",
         ),
         (
             {"ssh_known_hosts_file": "/nonexistent/known_hosts"},
-            "its host key is new and cannot be noted in /nonexistent/known_hosts (No such file or directory). Make that directory",
+            "its host key is new and cannot be noted in /nonexistent/known_hosts (No such file or directory). Make that directory (`mkdir -p -m 700 /nonexistent`)",
         ),
     ],
     ids=["name", "refused", "password", "key-file", "unknown-key", "unknown-key-to-ask-for", "no-directory"],
@@ -150,7 +150,8 @@ def test_why_a_host_is_not_reached(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     line = why(host(server, "one", tmp_path, **data))
-    assert line.startswith("host one: cannot be reached: ")
+    away = {"ssh_hostname", "ssh_port"} & data.keys()
+    assert line.startswith(f"host one: cannot be {'reached' if away else 'logged in to'}: ")
     assert words.replace("PORT", str(server.address[1])) in line
 
 
@@ -162,7 +163,8 @@ def test_another_host_key_than_the_known_one_is_said(server: SSHServer, tmp_path
         Path(chosen.data["ssh_known_hosts_file"]).write_text(known)
     line = why(chosen)
     assert "shows another host key than the one that is known here" in line
-    assert f"`ssh-keygen -R '[127.0.0.1]:{server.address[1]}'`" in line
+    file = chosen.data["ssh_known_hosts_file"]
+    assert f"`ssh-keygen -f {file} -R '[127.0.0.1]:{server.address[1]}'`" in line
 
 
 def test_the_agent_that_the_configuration_names_is_there_during_every_login(

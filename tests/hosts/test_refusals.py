@@ -56,6 +56,10 @@ def test_bad_input_is_refused_before_the_host_is_changed(
         ),
         ({"minimum_free_disk": "900TiB"}, "GiB free below /var/lib, but"),
         ({"vector_version": "0.1.0-1"}, "has no vector 0.1.0-1 for amd64; it has"),
+        (
+            {"events_api_listen_address": "10.9.9.9", "vector_listen_address": "10.9.9.8"},
+            "has no address 10.9.9.8 to listen on",
+        ),
         ({"vector_port": 22}, "port 22 (setting 'vector_port') is already in use by sshd"),
         (mirror.settings() | {"package_source": f"{mirror.url}nowhere/"}, "cannot be read for clickhouse"),
     ):

@@ -144,9 +144,12 @@ def test_a_host_that_is_not_logged_in_to_is_named_with_the_reason_and_without_a_
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (reason,) = refusal(tmp_path, host_data(), capfd)
-    assert reason.startswith("host a: cannot be reached at 127.0.0.1:1 (")
+    assert reason.startswith("host a: cannot be reached: 127.0.0.1 refuses connections to port 1. ")
     (reason,) = refusal(tmp_path, host_data(ssh_key=f"{tmp_path}/no-key"), capfd)
-    assert reason == f"host a: there is no key file {tmp_path}/no-key (`ssh_key` in the inventory)"
+    assert (
+        reason
+        == f"host a: cannot be logged in to: there is no key file {tmp_path}/no-key. See `ssh_key` in the inventory"
+    )
 
 
 def test_a_jump_host_whose_key_is_not_known_is_named_where_nobody_can_be_asked(
@@ -159,8 +162,8 @@ def test_a_jump_host_whose_key_is_not_known_is_named_where_nobody_can_be_asked(
         # as in a container: no home, so that there is no ~/.ssh either
         (reason,) = refusal(tmp_path, text, capfd, HOME=str(tmp_path / "home"))
     assert reason == (
-        f"host a: the way there leads through [127.0.0.1]:{port}, whose key is not known (~/.ssh/known_hosts has none). "
-        f"Compare it once and accept it: `ssh -p {port} 127.0.0.1`"
+        f"host a: cannot be logged in to: the way there leads through [127.0.0.1]:{port}, whose host key is not known here "
+        f"(~/.ssh/known_hosts has none). Compare it and accept it by `ssh -p {port} 127.0.0.1`"
     )
 
 
