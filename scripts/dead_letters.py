@@ -222,7 +222,7 @@ def retry(
     running the same command again. Of large originals the whole is read from the files beside Vector's journal. Exit code 1
     when some have failed again, or the whole of some is not there any more: those stay as they are.
     """
-    choice = Choice(reason, since, until, contains, ids)
+    choice = Choice(reason, since, until, contains, ids, open=True)
     with _opened(target) as source:
         total, _ = _chosen(source, choice)
         with click.progressbar(

@@ -12,11 +12,10 @@ from typing import Protocol
 import httpx
 
 from cvat_analytics.api.config import Config
-from cvat_analytics.api.identity_providers import TIMEOUT_SECONDS
+from cvat_analytics.api.identity_providers import cvat_client
 from cvat_analytics.api.principals import Credentials, Principal
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.ttl_cache import TtlCache
-from cvat_analytics.base.tls_context import system_and_public
 
 PROVEN_SECONDS = 60.0
 """How long it is taken for granted that CVAT's `/analytics` still refuses strangers."""
@@ -39,13 +38,7 @@ class CvatRight:
     """Asks CVAT's `/analytics` with the visitor's own credentials: 200 for whoever has the right (docs/reference/access.md)."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.AsyncClient(
-            base_url=url,
-            timeout=TIMEOUT_SECONDS,
-            follow_redirects=False,
-            trust_env=False,
-            verify=system_and_public(),
-        )
+        self._client = cvat_client(url)
         self._cache = TtlCache()
         self._proven = -PROVEN_SECONDS
 

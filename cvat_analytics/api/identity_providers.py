@@ -21,18 +21,24 @@ MANAGERS = ("owner", "maintainer")
 _PAGES = 20
 
 
+def cvat_client(url: str, **more: Any) -> httpx.AsyncClient:
+    """Return a client of the CVAT at `url`: what asks whom it lets in waits for it for seconds, and sends a login nowhere else."""
+    return httpx.AsyncClient(
+        base_url=url,
+        timeout=TIMEOUT_SECONDS,
+        follow_redirects=False,
+        trust_env=False,
+        verify=system_and_public(),
+        **more,
+    )
+
+
 class CvatUsers:
     """Asks CVAT with the caller's own credentials: basic login, session cookie or token."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.AsyncClient(
-            base_url=url,
-            timeout=TIMEOUT_SECONDS,
-            follow_redirects=False,
-            trust_env=False,
-            verify=system_and_public(),
-            headers={"Accept": "application/vnd.cvat+json"},
-            limits=httpx.Limits(max_connections=20),
+        self._client = cvat_client(
+            url, headers={"Accept": "application/vnd.cvat+json"}, limits=httpx.Limits(max_connections=20)
         )
         self._cache = TtlCache()
 

@@ -33,6 +33,8 @@ class Choice:
     until: datetime | None = None
     contains: str = ""
     ids: Sequence[str] = ()
+    open: bool = False
+    """Only letters in whose place no corrected event has been sent."""
 
     def __post_init__(self) -> None:
         refuse_backwards(self.since, self.until)
@@ -55,6 +57,8 @@ class Choice:
             if value:
                 parts.append(sql)
                 values[name] = value
+        if self.open:
+            parts.append("corrected = ''")
         return " AND ".join(parts), values
 
 

@@ -38,9 +38,13 @@ def corrected(original: bytes, fields: Mapping[str, Any]) -> str:
         event = json.loads(original)
     except ValueError as error:
         raise InputError(f"the original is no JSON ({error}), so it has no fields to correct") from None
-    if not isinstance(event, dict):
+    if isinstance(event, list):
         raise InputError(
             "the original is a request with several events, not one: `cvat-analytics dead-letters retry` sends them one by one"
+        )
+    if not isinstance(event, dict):
+        raise InputError(
+            f"the original is no object ({json.dumps(event)[:40]}), so it has no fields to correct"
         )
     mended = event | dict(fields)
     if mended == event:

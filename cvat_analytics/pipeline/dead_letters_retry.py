@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import httpx
@@ -78,6 +78,7 @@ class Retry:
 
         Raises UnreachableError when Vector does not take them or nothing becomes readable: then no letter is removed.
         """
+        choice = replace(choice, open=True)
         self._remove_marks("AND received_at < now() - 3600")
         retried = Retried()
         for originals, letters in self._chunks(choice):
@@ -128,7 +129,7 @@ class Retry:
             bounds = {"last": text(last)} | ({"begin": text(begin[0]), "begin_id": begin[1]} if begin else {})
             with explained(STORE):
                 query = (
-                    f"SELECT received_at, {ID} AS id, original_size FROM {self._letters.table} FINAL WHERE {condition} AND corrected = '' "
+                    f"SELECT received_at, {ID} AS id, original_size FROM {self._letters.table} FINAL WHERE {condition} "
                     "AND received_at <= {last:DateTime64(3, 'UTC')}"
                     + (
                         " AND (received_at, id) > ({begin:DateTime64(3, 'UTC')}, {begin_id:String})"
