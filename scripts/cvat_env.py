@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from cvat_analytics.base.files import write_atomically
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config import topology
 from cvat_analytics.credentials.certificates import Authority
+from cvat_analytics.gateway import compose, compose_check, no_proxy
 from cvat_analytics.gateway import cvat_env as library
 from scripts import hints
 from scripts.target import Target, target_options
@@ -27,8 +29,13 @@ _NAME = "CLICKHOUSE_PASSWORD"
 )  # fmt: skip
 @click.option("--off", is_flag=True, help="What turns analytics off on the CVAT side.")
 @click.option(
-    "--cvat-compose", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
-    help="Your CVAT's docker-compose.yml, whose services the override is for.  [default: those of CVAT 2.40]",
+    "--cvat-compose", type=click.Path(path_type=Path, exists=True), multiple=True, metavar="FILE",
+    help="A compose file of your CVAT, whose services the override is for; once for each -f that you start CVAT with, in that order. "
+    "A directory stands for what Docker Compose takes there.  [default: the services of CVAT 2.40]",
+)  # fmt: skip
+@click.option(
+    "--docker-config", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+    help="The config.json of the docker that starts CVAT, whose noProxy the override keeps.  [default: ~/.docker/config.json]",
 )  # fmt: skip
 @click.option(
     "--show-password", is_flag=True, help="Print the password of the user cvat as well (format env)."
@@ -39,8 +46,8 @@ _NAME = "CLICKHOUSE_PASSWORD"
 )  # fmt: skip
 @target_options
 def cvat_env(
-    form: str, off: bool, cvat_compose: Path | None, show_password: bool, password_file: Path | None,
-    target: Target,
+    form: str, off: bool, cvat_compose: tuple[Path, ...], docker_config: Path | None, show_password: bool,
+    password_file: Path | None, target: Target,
 ) -> None:  # fmt: skip
     """Print what the CVAT side has to be told: the address of Vector, of ClickHouse for its exports, of the dashboards.
 
@@ -52,30 +59,52 @@ def cvat_env(
         raise click.UsageError(
             "--show-password goes with the format env; a compose file takes the password from .env"
         )
-    if cvat_compose and form != "compose":
-        raise click.UsageError("--cvat-compose goes with --format compose")
+    if (cvat_compose or docker_config) and form != "compose":
+        raise click.UsageError("--cvat-compose and --docker-config go with --format compose")
     described, password, authority = _described(target)
     env = library.environment(described, authority is None)
-    values = library.OFF if off else env.values
+    if env.refused and not off:
+        raise InputError(env.refused)
+    values, notes = (library.OFF, []) if off else (env.values, list(env.notes))
     if form == "traefik":
         text = library.as_traefik(described, authority)
     elif form == "compose":
-        names = (
-            library.services(cvat_compose.read_text(), str(cvat_compose))
-            if cvat_compose
-            else library.SERVICES
-        )
-        text = library.as_compose(
-            values, names, rule=env.rule and not off, authority=env.authority and not off
-        )
+        text, more = _override(env, off, cvat_compose, docker_config)
+        notes += more
     else:
         text = library.as_env({**values, _NAME: password()} if show_password else values)
     echo(text, nl=False)
     if password_file:
         _write_password(password_file, password())
         echo(f"{password_file}: has the password now.", err=True)
-    for note in () if off else env.notes:
+    for note in notes:
         echo(f"Note: {hints.pasteable(note)}.", err=True)
+
+
+def _override(
+    env: library.Environment, off: bool, cvat_compose: tuple[Path, ...], docker_config: Path | None
+) -> tuple[str, list[str]]:
+    """Return the compose override, and what is to be said of it."""
+    here = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    config = docker_config or (here if here.is_file() else None)
+    kept = no_proxy.of_docker(config) if config else None
+    services = library.SERVICES
+    if cvat_compose:
+        project = compose.project(cvat_compose, os.environ, library.HEADER)
+        services = library.cvats_services(project, ", ".join(map(str, cvat_compose)))
+    text = library.as_compose(env, services, off, kept)
+    notes = []
+    if not off and not docker_config:
+        connecting = {
+            name: lists
+            for name, lists in services.items()
+            if name not in library.STOCK_SERVICES and (name != library.PROXY or env.proxy)
+        }
+        notes = [no_proxy.doubtful(connecting, config if kept is not None else None)]
+    if cvat_compose:
+        refusal = compose_check.complaint(compose.files(cvat_compose, os.environ), text)
+        notes += [f"Docker Compose does not take it after these files: {refusal}"] if refusal else []
+    return text, [note for note in notes if note]
 
 
 def _described(target: Target) -> tuple[topology.Topology, Callable[[], str], Authority | None]:
@@ -90,8 +119,13 @@ def _described(target: Target) -> tuple[topology.Topology, Callable[[], str], Au
 def _write_password(path: Path, password: str) -> None:
     """Have one line with the password in the file `path`, and the others as they were."""
     try:
-        lines = path.read_text().splitlines() if path.exists() else []
+        lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+        lines = lines[:-1] if lines[-1:] == [""] else lines
         kept = [line for line in lines if not line.startswith(f"{_NAME}=")]
         write_atomically(path, "".join(f"{line}\n" for line in [*kept, f"{_NAME}={password}"]))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: is not UTF-8, byte {error.start}; nothing was changed. Save it as UTF-8"
+        ) from None

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
-
-import yaml
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.endpoints import EVERYWHERE, LOOPBACK
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.config.topology import Topology
 from cvat_analytics.credentials.certificates import Authority
-from cvat_analytics.gateway import gateway, traefik
+from cvat_analytics.gateway import compose, gateway, no_proxy, traefik
 
 STOCK_SERVICES = ("cvat_clickhouse", "cvat_vector", "cvat_grafana")
 """What this stack takes the place of."""
@@ -25,9 +24,13 @@ CLIENTS = (
     "cvat_server", "cvat_utils", "cvat_worker_annotation", "cvat_worker_chunks", "cvat_worker_consensus", "cvat_worker_export",
     "cvat_worker_import", "cvat_worker_quality_reports", "cvat_worker_webhooks",
 )  # fmt: skip
-"""CVAT's services that send events or read them, as of CVAT 2.40; `services` reads those of another version."""
+"""CVAT's services that send events or read them, as of CVAT 2.40; `cvats_services` finds those of another version."""
 PROXY = "traefik"
-SERVICES = (*CLIENTS, PROXY, *STOCK_SERVICES)
+SERVICES: Mapping[str, no_proxy.Lists] = {
+    **{name: {"no_proxy": "clickhouse,grafana,vector,nuclio,opa,${no_proxy:-}"} for name in CLIENTS},
+    **{name: {} for name in (PROXY, *STOCK_SERVICES)},
+}
+"""The services that CVAT 2.40 has, and what they keep off a proxy."""
 RULE = "./analytics.yml"
 """What `as_traefik` returns, as a file beside CVAT's docker-compose.yml."""
 AUTHORITY = "./cvat-analytics-ca.pem"
@@ -50,6 +53,12 @@ class Environment:
     rule: bool = False
     authority: bool = False
     """Whether CVAT has to trust the stack's own authority."""
+    backend: tuple[str, ...] = ()
+    """The addresses that CVAT's backend connects to."""
+    proxy: tuple[str, ...] = ()
+    """The addresses that CVAT's traefik connects to."""
+    refused: str = ""
+    """Why these settings are of no use to any CVAT."""
 
 
 def environment(topology: Topology, embedded: bool = False) -> Environment:
@@ -57,35 +66,40 @@ def environment(topology: Topology, embedded: bool = False) -> Environment:
     settings = topology.settings
     ingest, store = (topology.groups[group][0] for group in ("vector", "clickhouse"))
     notes: list[str] = []
+    refused: list[str] = []
 
     def address(host: str, listens: Sequence[str], what: str, setting: str) -> str:
         endpoint = reachable(settings[host], host, listens)
+        if _is_link_local(endpoint):
+            refused.append(
+                f"{what} is at {endpoint!r} ({setting!r}), a link-local address: it counts on one link of one host, and CVAT's "
+                "containers have a network of their own. Set an address that is routed (fd00::/8 or a public one), or an IPv4 one"
+            )
         if endpoint == LOOPBACK and not embedded:
             notes.append(
                 f"{what} listens on {LOOPBACK} only, which a CVAT on another machine or in a container does not reach: set {setting!r}"
             )
         return endpoint
 
+    events = address(ingest, (settings[ingest].vector_listen_address,), "Vector", "vector_listen_address")
+    exports = address(
+        store, topology.clickhouse_listen_addresses(), "ClickHouse", "clickhouse_listen_addresses"
+    )
     values = {
         "CVAT_ANALYTICS": "1",
-        "DJANGO_LOG_SERVER_HOST": address(
-            ingest, (settings[ingest].vector_listen_address,), "Vector", "vector_listen_address"
-        ),
+        "DJANGO_LOG_SERVER_HOST": _in_url(events),
         "DJANGO_LOG_SERVER_PORT": str(settings[ingest].vector_port),
-        "CLICKHOUSE_HOST": address(
-            store, topology.clickhouse_listen_addresses(), "ClickHouse", "clickhouse_listen_addresses"
-        ),
+        "CLICKHOUSE_HOST": _in_url(exports),
         "CLICKHOUSE_PORT": str(_clickhouse_port(settings[store])),
         "CLICKHOUSE_DB": settings[store].database,
         "CLICKHOUSE_USER": "cvat",
     }
     view, listens, what, setting = _entrance(topology)
     behind = not topology.groups["gateway"] or gateway.behind_cvat(settings[view])
-    if behind:  # otherwise CVAT's proxy hands nothing on
-        viewer = address(view, (listens,), what, setting)
+    viewer = address(view, (listens,), what, setting) if behind else ""  # or CVAT's proxy hands nothing on
     if not topology.groups["gateway"]:
         values |= {
-            "DJANGO_LOG_VIEWER_HOST": viewer,
+            "DJANGO_LOG_VIEWER_HOST": _in_url(viewer),
             "DJANGO_LOG_VIEWER_PORT": str(settings[view].grafana_port),
         }
     if not settings[store].clickhouse_allowed_addresses and not embedded:
@@ -100,7 +114,28 @@ def environment(topology: Topology, embedded: bool = False) -> Environment:
         )
     if not embedded:
         notes += (_notes_on_gateway if topology.groups["gateway"] else _notes_on_grafana)(settings[view])
-    return Environment(values, tuple(notes), rule, settings[store].clickhouse_tls)
+    proxied = (viewer, str(urlsplit(traefik.CVAT_SERVER).hostname) if rule else "")
+    return Environment(
+        values, tuple(notes), rule, settings[store].clickhouse_tls,
+        tuple(dict.fromkeys((events, exports))), tuple(filter(None, proxied)), "; ".join(refused),
+    )  # fmt: skip
+
+
+def _is_link_local(address: str) -> bool:
+    try:
+        described = ip_address(address)
+    except ValueError:
+        return False
+    return described.version == 6 and described.is_link_local
+
+
+def _in_url(address: str) -> str:
+    """Return `address` as CVAT's clients put it, unchanged, before `:PORT` in a URL.
+
+    That is so for events (logstash-async), for the dashboards (traefik's rule) and for exports: clickhouse-connect before 1.8 puts no
+    brackets around an address itself, and later ones leave those that are there.
+    """
+    return f"[{address}]" if ":" in address else address
 
 
 def _clickhouse_port(settings: Settings) -> int:
@@ -204,32 +239,47 @@ def as_env(values: Mapping[str, str]) -> str:
     return "".join(f"{name}={value}\n" for name, value in values.items())
 
 
-def services(compose: str, where: str) -> tuple[str, ...]:
-    """Return which of the services in CVAT's docker-compose.yml (`compose`, its text) this is about: backend, proxy, stock ones.
+def cvats_services(described: Mapping[str, compose.Service], where: str) -> dict[str, no_proxy.Lists]:
+    """Return which of the services of CVAT's compose files the override is for, and what each keeps off a proxy.
 
-    Raises InputError when it is no such file.
+    These are those of its backend, its proxy and the stock ones. Raises InputError when the files are no CVAT's.
     """
-    try:
-        document = yaml.safe_load(compose)
-        described = {name: dict(service or {}) for name, service in document["services"].items()}
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError):
-        raise InputError(f"{where}: is not a docker-compose.yml; give that of your CVAT") from None
     server = described.get("cvat_server")
     if server is None:
         raise InputError(f"{where}: has no service cvat_server; give the docker-compose.yml of your CVAT")
-    # every service that runs CVAT's backend has the same image as the server
-    backend = [name for name, service in described.items() if service.get("image") == server.get("image")]
-    return tuple(backend) + tuple(name for name in (PROXY, *STOCK_SERVICES) if name in described)
+    if not server.image:
+        raise InputError(
+            f"{where}: cvat_server has neither an image nor a build; give all the files that your CVAT is started with, in their order"
+        )
+    image = _repository(server.image)
+    backend = [
+        name
+        for name, service in described.items()
+        if (_repository(service.image) == image or "DJANGO_LOG_SERVER_HOST" in service.environment)
+        and name not in (PROXY, *STOCK_SERVICES)
+    ]
+    names = [*backend, *[name for name in (PROXY, *STOCK_SERVICES) if name in described]]
+    return {name: no_proxy.of(described[name].environment) for name in names}
+
+
+def _repository(image: str) -> str:
+    """Return an image without its version: one worker of another version is a part of CVAT's backend too."""
+    name, slash, last = image.partition("@")[0].rpartition("/")
+    return f"{name}{slash}{last.partition(':')[0]}"
 
 
 def as_compose(
-    values: Mapping[str, str], names: Sequence[str] = SERVICES, rule: bool = False, authority: bool = False
+    env: Environment,
+    services: Mapping[str, no_proxy.Lists] = SERVICES,
+    off: bool = False,
+    docker: str | None = None,
 ) -> str:
-    """Return a docker compose override for CVAT: its services `names` get `values`, the stock analytics services do not start.
+    """Return a docker compose override for CVAT: its `services` get what `env` says, the stock analytics services do not start.
 
-    The password is not in it: compose takes it from CVAT's .env. With `rule`, CVAT's traefik has the file RULE in the place of
-    its own rule; with `authority`, CVAT's backend trusts the file AUTHORITY.
+    The password is not in it: compose takes it from CVAT's .env. What a service connects to it keeps off a proxy, together with
+    what it keeps off already; `docker` is what docker itself keeps off one in each container. With `off`, nothing is connected to.
     """
+    values, rule, authority = (OFF, False, False) if off else (env.values, env.rule, env.authority)
     viewer = {name: value for name, value in values.items() if name.startswith("DJANGO_LOG_VIEWER")}
     backend = {name: value for name, value in values.items() if name not in viewer}
     if "CLICKHOUSE_USER" in values:
@@ -242,20 +292,25 @@ def as_compose(
         backend |= {"SSL_CERT_FILE": _TRUSTED}
         trusted = {"volumes": [_mount(AUTHORITY, _TRUSTED)]}
     described: dict[str, Any] = {}
-    for name in names:
+    for name, lists in services.items():
         if name in STOCK_SERVICES:
             # they stay defined, because others depend on them; compose does not wait for a service without containers
             described[name] = {"deploy": {"replicas": 0}}
         elif name != PROXY:
-            described[name] = {"environment": backend, **trusted}
+            direct = {} if off else no_proxy.merged(lists, env.backend, docker)
+            described[name] = {"environment": backend | direct, **trusted}
         elif viewer or rule:
-            described[name] = ({"environment": viewer} if viewer else {}) | (
+            known = lists or (no_proxy.BETWEEN_CONTAINERS if docker is None else {})
+            direct = no_proxy.merged(known, env.proxy, docker) if env.proxy else {}
+            described[name] = ({"environment": viewer | direct} if viewer | direct else {}) | (
                 {"volumes": [_mount(RULE, traefik.RULES)]} if rule else {}
             )
-    return _COMPOSE + traefik.as_yaml({"services": described})
+    return HEADER + _START + traefik.as_yaml({"services": described})
 
 
-_COMPOSE = """# Written by `cvat-analytics cvat-env --format compose`. Start CVAT with it after its own files:
+HEADER = "# Written by `cvat-analytics cvat-env --format compose`."
+"""How an override of this stack's begins."""
+_START = """ Start CVAT with it after its own files:
 #   docker compose -f docker-compose.yml -f docker-compose.analytics.yml up -d
 """
 
