@@ -20,6 +20,7 @@ from cvat_analytics.pipeline import originals
 from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry
 from cvat_analytics.rendering.files import Paths
+from scripts.encoding import codec
 from scripts.target import Target, target_options
 from scripts.terminal import echo, one_line
 from scripts.timestamp_option import Timestamp
@@ -49,6 +50,12 @@ def choice_options[F: Callable[..., Any]](function: F) -> F:
     return function
 
 
+encoding_option = click.option(
+    "--encoding",
+    default="utf-8",
+    show_default=True,
+    help="How an original that is not UTF-8 is encoded, e.g. cp1252: it is converted.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
 ids_argument = click.argument("ids", nargs=-1, metavar="[ID]...")
 
@@ -126,7 +133,8 @@ def show(id: str, target: Target, as_json: bool) -> None:
                 whole = source.originals.whole(letter.file, letter.sha256)
             except originals.MissingOriginal as error:
                 missing = str(error)
-    text = whole.decode(errors="replace")
+    # bytes that are no text are shown as what they are
+    text = whole.decode(errors="backslashreplace")
     if as_json:
         echo(_json(asdict(letter) | {"original": text, "missing": missing}))
         sys.exit(1 if missing else 0)
@@ -159,13 +167,17 @@ def show(id: str, target: Target, as_json: bool) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="File with a JSON object of fields and their other values.",
 )
+@encoding_option
 @click.option("--dry-run", is_flag=True, help="Only show the event as it would be sent.")
 @target_options
-def edit(id: str, values: tuple[str, ...], file: Path | None, dry_run: bool, target: Target) -> None:
+def edit(
+    id: str, values: tuple[str, ...], file: Path | None, encoding: str, dry_run: bool, target: Target
+) -> None:
     """Send a dead letter as an event with other values in some of its fields. The original stays as it came.
 
     Exit code 1, with nothing changed, where the corrected event is refused as well.
     """
+    encoding = codec(encoding)
     fields = _fields(values, file)
     with _opened(target) as source:
         letter = source.letter(id)
@@ -176,8 +188,8 @@ def edit(id: str, values: tuple[str, ...], file: Path | None, dry_run: bool, tar
         original = (
             source.originals.whole(letter.file, letter.sha256) if letter.file else letter.original.encode()
         )
-        text = editing.corrected(original, fields)
-        before = json.loads(original)
+        text = editing.corrected(original, fields, encoding)
+        before = editing.event_of(original, encoding)
         for field, value in fields.items():
             echo(f"{field}: {one_line(_json(before.get(field)))} -> {one_line(_json(value))}")
         if dry_run:
@@ -210,25 +222,28 @@ def _fields(values: tuple[str, ...], file: Path | None) -> dict[str, Any]:
 @dead_letters.command()
 @ids_argument
 @choice_options
+@encoding_option
 @target_options
 @json_option
 def retry(
-    ids: tuple[str, ...], reason: str, since: datetime | None, until: datetime | None, contains: str,
+    ids: tuple[str, ...], reason: str, since: datetime | None, until: datetime | None, contains: str, encoding: str,
     target: Target, as_json: bool,
 ) -> None:  # fmt: skip
     """Send dead letters through Vector again, after what was wrong has been mended: all, or those chosen.
 
     What becomes an event is removed from the dead letters; what fails again stays one. An interrupted retry is continued by
     running the same command again. Of large originals the whole is read from the files beside Vector's journal. Exit code 1
-    when some have failed again, or the whole of some is not there any more: those stay as they are.
+    when some have failed again, or the whole of some is not there any more: those stay as they are. What is not UTF-8 is
+    converted with --encoding.
     """
+    encoding = codec(encoding)
     choice = Choice(reason, since, until, contains, ids, open=True)
     with _opened(target) as source:
         total, _ = _chosen(source, choice)
         with click.progressbar(
             length=total, label="Sending again", file=sys.stderr if as_json else None
         ) as bar:
-            retried = Retry(source).run(choice, bar.update)
+            retried = Retry(source, encoding).run(choice, bar.update)
     if as_json:
         echo(
             _json(

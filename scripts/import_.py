@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 from pathlib import Path
 
 import click
 
-from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE
 from cvat_analytics.importing import copying, files, stock, tables
 from cvat_analytics.importing.strict import PIPELINE, TimeFormat
+from scripts.encoding import codec
 from scripts.target import Target, target_options
 from scripts.terminal import echo, secret_from_file
 
@@ -90,7 +89,7 @@ def import_(
             tables.refuse_itself(source, destination)
             key = f"{url} {database}.{table}"
         elif dump:
-            described = files.read(dump, leave_out, _codec(encoding), times)
+            described = files.read(dump, leave_out, codec(encoding), times)
             with click.progressbar(length=described.size, label="Reading the dump") as bar:
                 source = files.load(described, destination.client, destination.database, bar.update)
             key = source.name
@@ -98,15 +97,6 @@ def import_(
         report(copy, "Copying")
         if dump:
             files.drop(source)
-
-
-def _codec(encoding: str) -> str:
-    try:
-        return codecs.lookup(encoding).name
-    except LookupError:
-        raise InputError(
-            f"--encoding {encoding}: is no encoding that Python knows. Name it as in cp1252, cp932 or utf-16"
-        ) from None
 
 
 def _destination(access: Access) -> tables.Table:

@@ -42,8 +42,8 @@ in double quotes where a text has single ones, with \x, \u and \U for what canno
 extract(ifNull({{ text }}, ''), '{{ whole | replace("\\", "\\\\") }}')
 {%- endmacro %}
 {% macro unquoted(literal) -%}
-{# the code of an escape that names one, as UTF-8 -#}
-arrayStringConcat(arrayMap(
+{# the code of an escape that names one, as UTF-8; half of a surrogate pair is none -#}
+toValidUTF8(arrayStringConcat(arrayMap(
     (piece, code) -> multiIf(
         NOT startsWith(piece, '\\'), piece,
         substring(piece, 2, 1) NOT IN ('x', 'u', 'U'), transform(substring(piece, 2), ['n', 'r', 't'], ['\n', '\r', '\t'], substring(piece, 2)),
@@ -52,7 +52,7 @@ arrayStringConcat(arrayMap(
         code < 0x10000, char(0xE0 + bitShiftRight(code, 12), 0x80 + bitAnd(bitShiftRight(code, 6), 63), 0x80 + bitAnd(code, 63)),
         char(0xF0 + bitShiftRight(code, 18), 0x80 + bitAnd(bitShiftRight(code, 12), 63), 0x80 + bitAnd(bitShiftRight(code, 6), 63), 0x80 + bitAnd(code, 63))),
     extractAll(substring({{ literal }}, 2, length({{ literal }}) - 2), '\\\\x..|\\\\u.{4}|\\\\U.{8}|\\\\.|[^\\\\]+') AS pieces,
-    arrayMap(piece -> reinterpretAsUInt32(reverse(unhex(leftPad(substring(piece, 3, 8), 8, '0')))), pieces)))
+    arrayMap(piece -> reinterpretAsUInt32(reverse(unhex(leftPad(substring(piece, 3, 8), 8, '0')))), pieces))))
 {%- endmacro %}
 
 {# the outermost SELECT is needed: a materialized view does not take a UNION itself -#}

@@ -6,13 +6,14 @@ The letter is marked only when the corrected event has become one. What is refus
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.pipeline.dead_letters import ID, MARK, DeadLetters, Letter
-from cvat_analytics.pipeline.dead_letters_retry import Retry
+from cvat_analytics.pipeline.dead_letters_retry import UTF_8, Retry, not_in
 from cvat_analytics.store.event_columns import COLUMNS
 
 
@@ -30,12 +31,12 @@ def value_of(field: str, text: str) -> Any:
     return value if value is None or "String" not in COLUMNS[field] else text
 
 
-def corrected(original: bytes, fields: Mapping[str, Any]) -> str:
-    """Return the event `original` with other values in `fields`. Raises InputError where it is not one event, or nothing changes."""
-    for field in fields:
-        value_of(field, "null")
+def event_of(original: bytes, encoding: str = UTF_8) -> dict[str, Any]:
+    """Return the event that `original` is. Raises InputError where it is not one event, or is not in this encoding."""
     try:
-        event = json.loads(original)
+        event = json.loads(original.decode(encoding))
+    except UnicodeError as error:
+        raise InputError(not_in(encoding, error)) from None
     except ValueError as error:
         raise InputError(f"the original is no JSON ({error}), so it has no fields to correct") from None
     if isinstance(event, list):
@@ -46,9 +47,23 @@ def corrected(original: bytes, fields: Mapping[str, Any]) -> str:
         raise InputError(
             f"the original is no object ({json.dumps(event)[:40]}), so it has no fields to correct"
         )
+    return event
+
+
+def corrected(original: bytes, fields: Mapping[str, Any], encoding: str = UTF_8) -> str:
+    """Return the event `original` with other values in `fields`. Raises InputError where it is not one event, or nothing changes."""
+    for field in fields:
+        value_of(field, "null")
+    event = event_of(original, encoding)
     mended = event | dict(fields)
-    if mended == event:
+    if mended == event and encoding == UTF_8:
         raise InputError("the original has these values already")
+    for field, value in mended.items():
+        if re.search("[\ud800-\udfff]", field + json.dumps(value, ensure_ascii=False)):
+            raise InputError(
+                f"field {json.dumps(field)}: has half of a surrogate pair, which is no character: {json.dumps(value)[:200]}. "
+                "Give it another value, as in --set obj_name=TEXT"
+            )
     return json.dumps(mended, ensure_ascii=False, separators=(",", ":"))
 
 

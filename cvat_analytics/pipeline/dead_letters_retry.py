@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from hashlib import sha256
 
 import httpx
 
@@ -33,7 +34,14 @@ _PATIENCE = 120.0
 """Seconds for a letter to become readable: a batch takes one, a ClickHouse that has just started some more."""
 _PART_EVENTS, _PART_BYTES = limits.DIRECT_EVENTS, limits.ANY_FORM // 2
 _MARK_LENGTH = len(MARK) + len(str(uuid.UUID(int=0)))
+UTF_8 = "utf-8"
 Progress = Callable[[int], object]
+
+
+def not_in(encoding: str, error: UnicodeError) -> str:
+    """Say that an original is not in this encoding, where, and what to do."""
+    where = f" (at byte {error.start + 1})" if isinstance(error, UnicodeDecodeError) else ""
+    return f"the original is not {encoding}{where}: say how it is encoded, as in --encoding cp1252 or --encoding cp932"
 
 
 @dataclass(frozen=True)
@@ -57,7 +65,7 @@ class Retried:
     sent: int = 0
     failed: int = 0
     missing: list[str] = field(default_factory=list)
-    """Why some could not be sent: the whole of them is gone. Their letters stay."""
+    """Why some could not be sent: the whole of them is gone, or is in another encoding. Their letters stay."""
 
     @property
     def accepted(self) -> int:
@@ -68,8 +76,9 @@ class Retried:
 class Retry:
     """Sends dead letters of the stack that `letters` are from."""
 
-    def __init__(self, letters: DeadLetters) -> None:
-        self._letters = letters
+    def __init__(self, letters: DeadLetters, encoding: str = UTF_8) -> None:
+        """Prepare; originals that are not UTF-8 are converted from `encoding`, if it is another."""
+        self._letters, self._encoding = letters, encoding
 
     def run(self, choice: Choice, progress: Progress) -> Retried:
         """Send the originals again, but for those of which a corrected event is there; `progress` is told the letters that are done.
@@ -82,15 +91,17 @@ class Retry:
         self._remove_marks("AND received_at < now() - 3600")
         retried = Retried()
         for originals, letters in self._chunks(choice):
-            originals, requests = self._requests(originals, retried)
+            originals, requests, converted = self._requests(originals, retried)
             if not originals:
                 progress(letters)
                 continue
-            before = self._about(originals)
+            before, alike = self._about(originals), self._like(converted)
             self.send(requests)
             after = self._about(originals)
             retried.sent += len(originals)
             retried.failed += len({original for id, original in after.items() if id not in before})
+            # what was converted comes back as the letter of another text
+            retried.failed += len(self._like(converted) - alike)
             self._remove(list(before))
             progress(letters)
         return retried
@@ -102,9 +113,9 @@ class Retry:
 
     def _requests(
         self, originals: Sequence[_Original], retried: Retried
-    ) -> tuple[list[_Original], list[bytes]]:
-        """Return the originals that are there as a whole, and the request bodies by which they are sent."""
-        there, requests = list[_Original](), list[bytes]()
+    ) -> tuple[list[_Original], list[bytes], list[str]]:
+        """Return the originals that are there as a whole, the request bodies by which they are sent, and which of these are converted."""
+        there, requests, converted = list[_Original](), list[bytes](), list[str]()
         for each in originals:
             whole = each.text.encode()
             if each.file:
@@ -113,9 +124,19 @@ class Retry:
                 except MissingOriginal as error:
                     retried.missing.append(str(error))
                     continue
+            in_parts = each.in_parts
+            if self._encoding != UTF_8 and not _is_utf8(whole):
+                try:
+                    text = whole.decode(self._encoding)
+                except UnicodeError as error:
+                    retried.missing.append(not_in(self._encoding, error))
+                    continue
+                # an event, or a request in which Vector could not tell one event from the other
+                whole, in_parts = text.encode(), True
+                converted += _elements(text) or [text]
             there.append(each)
-            requests += bodies(whole, each.in_parts)
-        return there, requests
+            requests += bodies(whole, in_parts)
+        return there, requests, converted
 
     def _chunks(self, choice: Choice) -> Iterator[tuple[list[_Original], int]]:
         """Yield originals that are to be sent, each once, and how many letters they have been chosen by, the oldest first.
@@ -170,6 +191,17 @@ class Retry:
             query, parameters={"hashes": [each.hash for each in originals]}
         ).result_rows
         return {str(id): str(hash) for id, hash in rows}
+
+    @explained(STORE)
+    def _like(self, texts: Sequence[str]) -> set[str]:
+        """Return the ids of the letters with one of these originals."""
+        wanted = [
+            each if len(each.encode()) <= limits.LETTER else sha256(each.encode()).hexdigest()
+            for each in texts
+        ]
+        query = f"SELECT {ID} FROM {self._letters.table} WHERE {SAME} IN {{texts:Array(String)}}"
+        rows = self._letters.client.query(query, parameters={"texts": wanted}).result_rows if wanted else []
+        return {str(id) for (id,) in rows}
 
     @explained(STORE)
     def _remove(self, ids: list[str]) -> None:
@@ -241,6 +273,14 @@ def _post(sending: httpx.Client, body: bytes) -> int:
         if attempt < _ATTEMPTS - 1:
             time.sleep(0.25 * 2**attempt)
     return response.status_code
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_large(body: bytes) -> bool:

@@ -227,3 +227,11 @@ def test_an_installation_of_an_earlier_version_keeps_what_it_knew(store: Store) 
         "SELECT id, argMaxMerge(name) AS known FROM known_objects WHERE kind = 'user' GROUP BY id ORDER BY id"
     )
     assert [row["known"] for row in store.rows(sql)] == ["admin", "eva", "fay"]
+
+
+@pytest.mark.parametrize("escape", [r"\ud800", r"\udfff", r"\U00110000", r"\xff\ud83d\xff"])
+def test_an_escape_that_names_no_character_becomes_none_of_bytes(store: Store, escape: str) -> None:
+    text = "{'id': 7, 'username': 'ann" + escape + "', 'first_name': ''}"
+    store.insert([event(1, "update:job", obj_name="assignee", obj_val=text, payload="{}")])
+    query = "SELECT isValidUTF8(name), startsWith(name, 'ann') FROM user_names WHERE user_id = 7"
+    assert json.loads(store.post(query))["data"] == [[1, 1]]

@@ -115,7 +115,7 @@ def test_a_correction_that_is_none_is_refused(
 
 @pytest.mark.parametrize(
     ("original", "message"),
-    [(b"not json", "is no JSON"), (b"\xff\xfe", "is no JSON"), (b'[{"a": 1}]', "is a request with several events"), (b"5", "is no object .5.")],
+    [(b"not json", "is no JSON"), (b"\xff\xfe", "is not utf-8"), (b'[{"a": 1}]', "is a request with several events"), (b"5", "is no object .5.")],
     ids=["text", "bytes", "request", "number"],
 )  # fmt: skip
 def test_an_original_without_fields_cannot_be_edited(original: bytes, message: str) -> None:
@@ -149,3 +149,47 @@ def test_a_value_is_what_its_field_takes() -> None:
         value_of("job_id", "null"),
         value_of("timestamp", "2026-11-28T17:35:02Z"),
     ] == [7, None, "2026-11-28T17:35:02Z"]
+
+
+def test_what_is_not_utf8_is_shown_as_it_came_and_converted(running: stack.Stack, access: Access) -> None:
+    marks = [uuid.uuid4().hex for _ in range(3)]
+    events = [
+        b'{"scope": "draw:object", "timestamp": "1793000000.5", "obj_val": "%s", "user_name": "Ren\xe9"}'
+        % mark.encode()
+        for mark in marks
+    ]
+    # the second is wrong in another way, too
+    events[1] = events[1].replace(b'"1793000000.5"', b'"tomorrow"')
+    with http_client(access.vector.url, timeout=PATIENCE) as sending:
+        assert sending.post("/", content=b"[%s]" % b",".join(events)).status_code == 200
+    source = DeadLetters(access)
+    letters = [
+        until(lambda mark=mark: source.letters(Choice(contains=mark), 2), "its letter")[0] for mark in marks
+    ]
+    assert {letter.reason for letter in letters} == {"not UTF-8"}
+    code, output = command(running, "show", letters[0].id)
+    assert (code, r"Ren\xe9" in output, "the byte e9 after" in output) == (0, True, True), output
+    code, output = command(running, "edit", letters[0].id, "--set", "count=1")
+    assert (code, "say how it is encoded, as in --encoding cp1252" in output) == (2, True), output
+    code, output = command(running, "retry", letters[0].id, "--encoding", "shift_jis_2004x")
+    assert (code, "is no encoding that Python knows" in output) == (2, True), output
+    code, output = command(running, "retry", letters[0].id, "--encoding", "ascii")
+    assert (code, "NOT SENT: the original is not ascii (at byte" in output) == (1, True), output
+    code, output = command(running, "retry", letters[0].id)
+    assert (code, "1 failed again" in output) == (1, True), output
+    again = source.letters(Choice(contains=marks[0]), 2)[0].id
+    code, output = command(running, "retry", again, letters[1].id, "--encoding", "cp1252")
+    assert (code, "1 accepted, 1 failed again" in output) == (1, True), output
+    assert [row["user_name"] for row in until(lambda: stored(access, marks[0]), "the event")] == ["René"]
+    (left,) = source.letters(Choice(contains=marks[1]), 2)
+    assert (left.reason, json.loads(left.original)["user_name"]) == ("bad timestamp", "René")
+    code, output = command(running, "edit", letters[2].id, "--set", "count=1", "--encoding", "cp1252")
+    assert (code, "count: null -> 1" in output) == (0, True), output
+    assert [row["user_name"] for row in until(lambda: stored(access, marks[2]), "the event")] == ["René"]
+
+
+def test_half_of_a_surrogate_pair_is_said_by_its_field() -> None:
+    original = rb'{"scope": "x", "timestamp": 1, "obj_name": "\ud800"}'
+    with pytest.raises(InputError, match=r'field "obj_name": has half of a surrogate pair.*\\ud800'):
+        corrected(original, {"count": 1})
+    assert json.loads(corrected(original, {"obj_name": "x"}))["obj_name"] == "x"

@@ -14,7 +14,7 @@ from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
 from tests.clickhouse import free_ports
 
-Run = Callable[[str], Mapping[str, list[dict[str, Any]]]]
+Run = Callable[[str | bytes], Mapping[str, list[dict[str, Any]]]]
 
 
 def context(root: Path, **settings: Any) -> Context:

@@ -48,14 +48,16 @@ def run(document: dict[str, Any]) -> Run:
     """Return a function that takes a request body through the transforms and gives the rows of each output."""
     chain = transforms(document)
 
-    def run_body(body: str) -> dict[str, list[dict[str, Any]]]:
-        outputs = remap.run_all(chain, {"cvat": [json.dumps({"message": body, "path": "/"})]})
+    def run_body(body: str | bytes) -> dict[str, list[dict[str, Any]]]:
+        data = body.encode() if isinstance(body, str) else body
+        event = json.dumps(remap.message(data) | {"path": "/"})
+        outputs = remap.run_all(chain, {"cvat": [event]})
         if not outputs["one_large_body"]:
             return {name: _rows(events) for name, events in outputs.items()}
         # what the sink `large_bodies` sends comes back at the source `large`
         (line,) = outputs["one_large_body"]
-        assert json.loads(line)["message"] == body
-        outputs = remap.run_all(chain, {"large": [json.dumps({"message": body, "path": "/"})]})
+        assert remap.message_bytes(json.loads(line)) == data
+        outputs = remap.run_all(chain, {"large": [event]})
         return {name: _rows(events) for name, events in outputs.items()}
 
     return run_body

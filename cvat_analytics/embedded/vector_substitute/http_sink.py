@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from cvat_analytics.config.limits import RECORD
+from cvat_analytics.embedded.vector_substitute import remap
 from cvat_analytics.embedded.vector_substitute.buffer import Batch, Buffer, DiskBuffer, MemoryBuffer
 from cvat_analytics.embedded.vector_substitute.config import Component, ConfigError
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
@@ -162,7 +163,7 @@ class HttpSink:
         self._connection = connection = self._new_connection()
         try:
             # Vector leaves away the newline behind the last row
-            payload = json.loads(body)["message"].encode() if self._as_text else body.removesuffix(b"\n")
+            payload = remap.message_bytes(json.loads(body)) if self._as_text else body.removesuffix(b"\n")
             if self.component["compression"] == "gzip":
                 payload = gzip.compress(payload, 1, mtime=0)
             connection.request("POST", self._path, payload, self._headers)

@@ -70,8 +70,7 @@ class Pipeline:
         now = datetime.now(UTC).isoformat()
         accepted: dict[str, list[str]] = {}
         for body in bodies:
-            event = {
-                "message": body.data.decode(errors="replace"),
+            event = remap.message(body.data) | {
                 "path": "/",
                 "source_type": "http_server",
                 "timestamp": now,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import vector_vrl
 
@@ -14,7 +17,24 @@ from cvat_analytics.embedded.vector_substitute.config import Component, ConfigEr
 # as one text. The programs themselves stay untouched in front of it.
 _HAND_OUT = '\n. = {"event": encode_json(.)}\n'
 
+# An event is JSON here, which has no place for bytes that are no text; the programs get them as Vector has them.
+_BYTES = "message_base64"
+_BYTES_IN = f'. = set!(., ["message"], decode_base64!(del(.{_BYTES})))\n'
+
 Outputs = Mapping[str, Sequence[str]]
+
+
+def message(data: bytes) -> dict[str, str]:
+    """Return the field of an event in which its message stands."""
+    try:
+        return {"message": data.decode()}
+    except UnicodeDecodeError:
+        return {_BYTES: base64.b64encode(data).decode()}
+
+
+def message_bytes(event: Mapping[str, str]) -> bytes:
+    """Return the message of an event."""
+    return base64.b64decode(event[_BYTES]) if _BYTES in event else event["message"].encode()
 
 
 def compile_all(transforms: Iterable[Component]) -> None:
@@ -49,7 +69,13 @@ def _run(transform: Component, events: Sequence[str]) -> tuple[list[str], list[s
     dropped: list[str] = []
     if not events:  # each call compiles the program, which takes longer than running it
         return passed, dropped
-    results = vector_vrl.execute_vrl(transform["source"] + _HAND_OUT, list(events))
+    program = transform["source"] + _HAND_OUT
+    binary = [f'"{_BYTES}"' in event for event in events]
+    texts = iter(
+        _executed(program, [event for event, bytes_ in zip(events, binary, strict=True) if not bytes_])
+    )
+    others = iter(_executed(_BYTES_IN + program, list(itertools.compress(events, binary))))
+    results = [next(others if bytes_ else texts) for bytes_ in binary]
     for event, result in zip(events, results, strict=True):
         if "event" in result:
             passed += _explode(result["event"])
@@ -61,6 +87,10 @@ def _run(transform: Component, events: Sequence[str]) -> tuple[list[str], list[s
         elif transform.get("reroute_dropped", False):
             dropped.append(_annotated(event, transform.name, reason, message))
     return passed, dropped
+
+
+def _executed(program: str, events: list[str]) -> list[dict[str, Any]]:
+    return vector_vrl.execute_vrl(program, events) if events else []
 
 
 def _metric_to_log(event: str) -> str:
