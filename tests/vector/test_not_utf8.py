@@ -145,63 +145,6 @@ def test_the_programs_do_it_too(vector: Substitute, clickhouse: FakeClickHouse, 
         "the letter",
         told=lambda: vector.log[-2000:],
     )
-    assert (letter["reason"], base64.b64decode(letter["base64"])) == ("not UTF-8", body)
-
-
-def test_the_character_that_stands_for_bad_bytes_is_a_character_itself(run: Run) -> None:
-    outputs = run('[{"scope": "x\ufffd", "timestamp": 1}, {"scope": "\ufffd"}]')
-    assert [row["scope"] for row in outputs["normalise"]] == ["x\ufffd"]
-    assert [each["reason"] for each in outputs["dead_letter"]] == ["bad timestamp"]
-    assert "base64" not in outputs["dead_letter"][0]
-
-
-def test_of_more_than_4_mib_the_whole_is_one_letter(run: Run) -> None:
-    body = b"[%s, %s]" % (event(b"x", b'"payload": "%s"' % (b"y" * limits.ANY_FORM)), event(b"\xff"))
-    outputs = run(body)
-    assert not outputs["normalise_large"]
-    (letter,) = outputs["dead_letter"]
-    assert (letter["reason"], base64.b64decode(letter["base64"])) == ("not UTF-8", body)
-
-
-# what JSON lets stand between quotes, and any bytes beyond ASCII
-texts = st.lists(
-    st.binary(max_size=4).map(lambda data: bytes(byte | 128 for byte in data)) | st.text("aé車😀\ufffd\uf7e9 ").map(str.encode),
-    max_size=4,
-).map(b"".join)  # fmt: skip
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    fields=st.lists(st.tuples(texts, st.sampled_from(list(PLACES.values()))), min_size=1, max_size=6),
-    as_lines=st.booleans(),
-)
-def test_any_bytes_are_stored_as_they_came_or_kept_as_they_came(
-    run: Run, fields: list[tuple[bytes, bytes]], as_lines: bool
-) -> None:
-    sent = [event(b"e%d" % number, place.replace(b"%s", text)) for number, (text, place) in enumerate(fields)]
-    outputs = run(b"\n".join(sent) if as_lines else b"[%s]" % b",".join(sent))
-    assert [row["scope"] for row in outputs["normalise"]] == [
-        f"e{number}" for number, each in enumerate(sent) if is_utf8(each)
-    ]
-    kept = [base64.b64decode(each["base64"]) for each in outputs["dead_letter"]]
-    assert kept == [each for each in sent if not is_utf8(each)]
-    for row, (text, place) in zip(
-        outputs["normalise"], [each for each in fields if is_utf8(each[0])], strict=True
-    ):
-        if place == PLACES["a value"]:
-            assert row["obj_name"] == text.decode()
-
-
-@pytest.mark.parametrize("padding", [0, limits.DIRECT_BODY], ids=["direct", "large"])
-def test_the_programs_do_it_too(vector: Substitute, clickhouse: FakeClickHouse, padding: int) -> None:
-    mark = f"{vector.program}{padding}".encode()
-    bad = event(b"bad" + mark, b'"obj_name": "caf\xe9"')
-    body = b"[%s, %s%s]" % (event(mark), bad, b" " * padding)
-    assert vector.request("POST", body=body)[0] == 200
-    letter = until(
-        lambda: next((each for each in clickhouse.rows("events_dead_letter") if mark.decode() in each["original"]), None),
-        "the letter", told=lambda: vector.log[-2000:],
-    )  # fmt: skip
     assert (letter["reason"], letter["original_size"]) == ("not UTF-8", len(bad))
     until(
         lambda: [row["scope"] for row in clickhouse.rows()],
