@@ -164,8 +164,8 @@ def test_a_batch_that_is_refused_again_and_again_fires_within_two_minutes(
         "pipeline_metrics",
         [*rows, *_metrics("uptime_seconds", [1e6 + 15 * n for n in range(13)], component="")],
     )
-    found = values_at(empty, "refused", noon)
-    assert [crossed for _, crossed in found] == [True] * fires
+    values = values_at(empty, "refused", noon)
+    assert [crossed for _, crossed in values] == [True] * fires
     assert values_at(empty, "refused", noon + timedelta(minutes=6)) == [], "Vector has not been heard since"
 
 
