@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import click
 
 from cvat_analytics.checks import status as library
-from cvat_analytics.checks.flow import RECENT_MINUTES, Flow, Port, Refusal, Sources
+from cvat_analytics.checks.flow import RECENT_MINUTES, Buffer, Flow, Port, Refusal, Sources
 from cvat_analytics.checks.status import Report
 from cvat_analytics.embedded import status as embedded
 from scripts import hints
@@ -70,25 +70,40 @@ def _plain(report: Report) -> dict[str, object]:
 def _show(flow: Flow, target: Target) -> None:
     last = f"the last one {_ago(flow.last_event)}" if flow.last_event else "none in 30 days"
     echo(f"\nevents      {flow.recent_events:,} in the last {RECENT_MINUTES} minutes, {last}{_delay(flow)}")
+    if flow.from_future:
+        echo(
+            f"future      {flow.from_future:,} events of the last day were dated later than they arrived, by up to {_length(flow.future_seconds)}: "
+            "a clock is wrong (docs/how-to/set-clocks-right.md)"
+        )
     for line in _sources(flow.sources):
         echo(line)
     for port in flow.ports:
         echo(f"port {port.port:<6} {_port(port)}")
     for buffer in flow.buffers:
-        share = 100 * buffer.size / buffer.capacity if buffer.capacity else 0
-        echo(
-            f"buffer      {buffer.name}: {buffer.events:,} events wait, {share:.1f}% of {_size(buffer.capacity)} on {buffer.host}"
-        )
-    if flow.journal_bytes is not None:
-        echo(f"journal     {_size(flow.journal_bytes)}")
+        echo(f"buffer      {_buffer(buffer)}")
+    echo(f"journal     {'not known' if flow.journal_bytes is None else _size(flow.journal_bytes)}")
     more = f"  ({target.hint('dead-letters', 'list')})" if flow.dead_letters else ""
     echo(f"refused     {flow.dead_letters:,} dead letters in the last day{more}")
     for refusal in flow.refusals:
         for line in _refusal(refusal, target):
             echo(line)
-    if flow.measured_at is None or (datetime.now(UTC) - flow.measured_at).total_seconds() > 120:
-        when = f"since {_ago(flow.measured_at)}" if flow.measured_at else "yet"
-        echo(f"Vector has not said anything of itself {when}: ports, buffers and journal are not known.")
+    for host, moment in flow.silent.items():
+        echo(
+            f"Vector of {host} has not said anything of itself since {_ago(moment)}: what it takes and what waits there is not known."
+        )
+    if not flow.buffers and not flow.silent:
+        since = f"since {_ago(flow.measured_at)}" if flow.measured_at else "yet"
+        echo(
+            f"Vector has not said anything of itself {since}: what it takes and what waits there is not known."
+        )
+
+
+def _buffer(buffer: Buffer) -> str:
+    name, size = buffer.name, _size(buffer.capacity)
+    if buffer.events is None or buffer.size is None:
+        return f"{name}: what waits is not known, on {buffer.host}"
+    share = 100 * buffer.size / buffer.capacity if buffer.capacity else 0
+    return f"{name}: {buffer.events:,} events wait, {share:.1f}% of {size} on {buffer.host}"
 
 
 def _delay(flow: Flow) -> str:
@@ -153,11 +168,14 @@ def _port(port: Port) -> str:
 
 
 def _ago(moment: datetime) -> str:
-    seconds = max(0, int((datetime.now(UTC) - moment).total_seconds()))
+    return f"{_length(max(0, (datetime.now(UTC) - moment).total_seconds()))} ago"
+
+
+def _length(seconds: float) -> str:
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
-            return f"{seconds // length} {unit} ago"
-    return f"{seconds} s ago"
+            return f"{seconds // length:.0f} {unit}"
+    return f"{int(seconds)} s"
 
 
 def _size(size: float) -> str:

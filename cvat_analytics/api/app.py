@@ -13,10 +13,16 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp
 
 from cvat_analytics.api import documentation, events_routes, export_routes, gateway_routes, problems
-from cvat_analytics.api.service import Service
+from cvat_analytics.api.clickhouse import QueryError
+from cvat_analytics.api.service import BUSY, Service, ServiceOf, store_problem
 from cvat_analytics.api.tracing import Tracing
+from cvat_analytics.base.errors import CvatAnalyticsError
 
 CLEANING_SECONDS = 30.0
+_READABLE = (
+    "SELECT count() FROM (SELECT * FROM events LIMIT 0) AS events, "
+    "(SELECT query_id, read_rows, total_rows_approx FROM system.processes LIMIT 0) AS progress"
+)
 _own = APIRouter(include_in_schema=False)
 _ROUTERS = (events_routes.router, export_routes.router, gateway_routes.router, _own)
 
@@ -70,6 +76,20 @@ def create(service: Service) -> ASGIApp:
 @_own.head("/health")
 async def health() -> Response:
     """Answer that the service runs. Nobody else is asked."""
+    return JSONResponse({"status": "ok"})
+
+
+@_own.get("/ready")
+def ready(parts: ServiceOf) -> Response:
+    """Answer whether it can do its work: ClickHouse lets its user read what an export and its progress are made of."""
+    try:
+        with parts.clickhouse.ask(_READABLE, timeout=5) as answer:
+            answer.text()
+    except QueryError as error:
+        if error.code not in BUSY:
+            raise store_problem(error) from None
+    except CvatAnalyticsError as error:
+        raise store_problem(error) from None
     return JSONResponse({"status": "ok"})
 
 

@@ -31,8 +31,8 @@ from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 FAILURE_SECONDS = 0.5
 """How long the answer to a wrong login takes at least."""
 _SAFE = ("GET", "HEAD", "OPTIONS")
-# ClickHouse has no room for another query
-_BUSY = (TOO_MANY_SIMULTANEOUS_QUERIES, MEMORY_LIMIT_EXCEEDED)
+BUSY = (TOO_MANY_SIMULTANEOUS_QUERIES, MEMORY_LIMIT_EXCEEDED)
+"""ClickHouse has no room for another query."""
 
 
 @dataclass
@@ -135,7 +135,7 @@ def store_problem(error: CvatAnalyticsError) -> Problem:
     """Return what to answer when ClickHouse could not."""
     if isinstance(error, UnreachableError):
         return Problem(503, f"{error}. Try again later", headers={"Retry-After": "10"})
-    if isinstance(error, QueryError) and error.code in _BUSY:
+    if isinstance(error, QueryError) and error.code in BUSY:
         return Problem(503, f"ClickHouse is busy: {error}. Try again later", headers={"Retry-After": "10"})
     return Problem(500, f"ClickHouse could not answer: {error}")
 

@@ -14,8 +14,8 @@ RECENT_MINUTES = 15
 LIVE_SECONDS = (-5, 600)
 """An event whose moment lies in this distance before its arrival came straight from CVAT. Any other is out of a queue, an
 import or a replay, or a clock is wrong: how long that took says nothing of the pipeline."""
-_KNOWN_SECONDS = 60 * RECENT_MINUTES
-"""For how long a reading of Vector's counters says something of now."""
+_KNOWN_SECONDS = 45
+"""For how long a reading says something of now: Vector says every 15 seconds what waits and what has come."""
 
 Rows = Callable[[str], Sequence[Sequence[Any]]]
 
@@ -37,8 +37,9 @@ class Buffer:
 
     name: str
     host: str
-    events: int
-    size: int
+    events: int | None
+    """None: not known, as Vector says nothing of itself (any more); so is `size`."""
+    size: int | None
     capacity: int
 
 
@@ -87,15 +88,22 @@ class Flow:
     and live: median and 95th percentile. A client's event waits in the browser before, for a minute or two."""
     not_live: int
     """How many of `recent_events` did not come live (LIVE_SECONDS)."""
+    from_future: int
+    """How many events of the last day are dated later than they arrived, by more than clocks that are set differ."""
+    future_seconds: int
+    """By how much at most."""
     sources: Sources
     ports: Sequence[Port]
     buffers: Sequence[Buffer]
     refusals: Sequence[Refusal]
     measured_at: datetime | None
     """When Vector last said anything of itself."""
+    silent: Mapping[str, datetime]
+    """On which hosts Vector has said something in the last day and does not any more, and when it last did."""
     dead_letters: int
     """Of the last day."""
     journal_bytes: int | None
+    """None: not known."""
 
 
 @explained(STORE)
@@ -109,14 +117,20 @@ def of(access: Access) -> Flow:
         "FROM (SELECT source, toFloat64(toDateTime64(received_at, 3, 'UTC') - timestamp) AS delay FROM events "
         f"WHERE received_at > now() - {60 * RECENT_MINUTES} AND timestamp > now() - 30 * 86400)"
     )[0]
-    metrics = rows(_LATEST)
-    latest = {(name, host, component): int(value) for name, host, component, value in metrics}
+    future, furthest = rows(
+        "SELECT count(), max(dateDiff('second', received_at, timestamp)) FROM events "
+        f"WHERE received_at > now() - 86400 AND timestamp > now() - 86400 AND timestamp > received_at + {-LIVE_SECONDS[0]}"
+    )[0]
+    heard = [(host, last.astimezone(UTC), int(seconds)) for host, last, seconds in rows(_HEARD)]
+    silent = {host: last for host, last, seconds in heard if seconds > _KNOWN_SECONDS}
+    latest = {(name, host, component): int(value) for name, host, component, value in rows(_LATEST)}
     buffers = [
         Buffer(
             component,
             host,
-            latest.get(("buffer_size_events", host, component), 0),
-            latest.get(("buffer_size_bytes", host, component), 0),
+            # Vector that was started anew says nothing of a buffer that has been empty since
+            None if host in silent else latest.get(("buffer_size_events", host, component), 0),
+            None if host in silent else latest.get(("buffer_size_bytes", host, component), 0),
             capacity,
         )
         for (name, host, component), capacity in sorted(latest.items())
@@ -131,13 +145,16 @@ def of(access: Access) -> Flow:
         last_event=max(sources[1], default=None),
         delay_seconds=(float(delays[0]), float(delays[1])) if timed else None,
         not_live=int(not_live),
+        from_future=int(future),
+        future_seconds=int(furthest),
         sources=sources[0],
-        ports=_ports(access, rows(_RECEIVED), measured),
+        ports=_ports(access, rows(_RECEIVED), known=_all_heard([each[2] for each in heard])),
         buffers=buffers,
         refusals=_refusals(rows),
         measured_at=measured,
+        silent=silent,
         dead_letters=int(letters[0][0]),
-        journal_bytes=sum(journals) if journals else None,
+        journal_bytes=sum(journals) if journals and not silent else None,
     )
 
 
@@ -185,13 +202,20 @@ def _sources(rows: Rows) -> tuple[Sources, list[datetime]]:
     return Sources(known, bool(silent), int(people), int(without)), list(last.values())
 
 
+_HEARD = """
+SELECT host, max(time) AS last, dateDiff('second', last, now())
+FROM pipeline_metrics
+WHERE name = 'uptime_seconds' AND time > now() - 86400
+GROUP BY host
+"""
+
 _LATEST = """
 SELECT name, host, component, argMax(value, time)
 FROM pipeline_metrics
 LEFT JOIN (SELECT host, max(time) AS measured_at FROM pipeline_metrics WHERE time > now() - 300 AND name = 'uptime_seconds' GROUP BY host) AS readings USING (host)
-WHERE time > now() - 300 AND (name IN ('buffer_max_size_bytes', 'journal_size_bytes')
-    -- Vector that was started anew says nothing of a buffer that has been empty since
-    OR name IN ('buffer_size_bytes', 'buffer_size_events') AND time + 5 > measured_at)
+WHERE (name = 'buffer_max_size_bytes' AND time > now() - 86400)
+    OR (name = 'journal_size_bytes' AND time > now() - 300)
+    OR (name IN ('buffer_size_bytes', 'buffer_size_events') AND time > now() - 300 AND time + 5 > measured_at)
 GROUP BY name, host, component
 """
 
@@ -211,10 +235,15 @@ GROUP BY component
 """
 
 
-def _ports(access: Access, received: Sequence[Sequence[Any]], measured: datetime | None) -> list[Port]:
+def _all_heard(silences: Sequence[int]) -> bool:
+    """Return whether a Vector says what comes, and each that took something in these minutes still does."""
+    known = [seconds for seconds in silences if seconds < _KNOWN_SECONDS + 60 * RECENT_MINUTES]
+    return bool(known) and max(known) <= _KNOWN_SECONDS
+
+
+def _ports(access: Access, received: Sequence[Sequence[Any]], *, known: bool) -> list[Port]:
     """Return what came at each port; Vector's sources are called `cvat` and `cvat_PORT`."""
     received_on = {component: (int(recent), _moment(last)) for component, recent, last in received}
-    known = measured is not None and (datetime.now(UTC) - measured).total_seconds() < _KNOWN_SECONDS
     settings = access.vector.settings
     ports = []
     for port, extra in [

@@ -16,8 +16,9 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.http import certificate_error, http_client
 from cvat_analytics.rendering.files import UNITS
 
-State = Literal["stopped", "not answering", "failing", "not asked", "running"]
-"""From the worst to the best: `failing` answers, but not as it must; of `not asked` nothing is known, as its host is away."""
+State = Literal["stopped", "not answering", "failing", "not asked", "starting", "running"]
+"""From the worst to the best: `failing` answers, but does not do its work; of `not asked` nothing is known, as its host is away;
+`starting` has been started just now, and may soon do its work."""
 
 _TIMEOUT = 10.0
 """Seconds for an answer: the events API itself gives CVAT five."""

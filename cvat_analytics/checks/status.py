@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, get_args
 
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError, UnreachableHostError
-from cvat_analytics.checks import flow, health
+from cvat_analytics.checks import flow, units, work
 from cvat_analytics.checks.flow import Flow
-from cvat_analytics.checks.health import Health, State
+from cvat_analytics.checks.health import State
+from cvat_analytics.checks.units import Unit
 from cvat_analytics.config.endpoints import LOOPBACK, listening, trust, url
-from cvat_analytics.rendering.files import UNITS
 
 if TYPE_CHECKING:
     from cvat_analytics.config.inventory import Stack
     from cvat_analytics.config.settings import Settings
     from cvat_analytics.connect.access import Access
     from cvat_analytics.connect.remote import ReachedHost
-    from cvat_analytics.connect.shell import Shell
-
-_PACKAGES = {
-    "clickhouse": "clickhouse-server",
-    "vector": "vector",
-    "grafana": "grafana",
-    "events_api": "",
-    "gateway": "nginx",
-}
-"""Each component's package, whose version is the component's."""
-
-
-_PATIENCE = 30.0
-"""Seconds for a host's answer about its units: one that has begun to hang does not hold up what is known of the others."""
 
 
 @dataclass(frozen=True)
@@ -69,8 +54,8 @@ class Report:
 
     @property
     def fine(self) -> bool:
-        """Return whether everything runs, and ClickHouse takes what arrives."""
-        return set(self.states.values()) == {"running"} and not (self.flow and self.flow.refusals)
+        """Return whether everything does its work, or soon may, and ClickHouse takes what arrives."""
+        return set(self.states.values()) <= {"running", "starting"} and not (self.flow and self.flow.refusals)
 
 
 def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> Report:
@@ -107,23 +92,20 @@ def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, st
     """
     components = stack.topology.components(name)
     try:
-        units = _units(host.shell, components)
+        found = units.of(host.shell, components, stack.topology.settings[name])
     except UnreachableError as error:
         host.ensure_connected()
         not_asked[name] = str(error)
-        units = dict.fromkeys(components, (True, ""))
+        found = dict.fromkeys(components, Unit(active=True))
 
     def look(component: str) -> Part:
-        active, version = units[component]
-        if active:
-            how = health.of(host.access, component)
-        else:
-            how = Health("stopped", f"see `journalctl -u {UNITS[component]}`; a deploy starts it")
-        return _part(stack, name, component, how.state, version, how.problem)
+        unit = found[component]
+        how = work.proven(host.access, component, unit)
+        return _part(stack, name, component, how.state, unit.version, how.problem)
 
     with ThreadPoolExecutor(len(components)) as pool:
-        parts = list(pool.map(look, units))
-    if any(part.state != "running" for part in parts):
+        parts = list(pool.map(look, found))
+    if any(part.state not in ("running", "starting") for part in parts):
         host.ensure_connected()
     return parts
 
@@ -146,19 +128,6 @@ def _shown(stack: Stack, component: str, settings: Settings) -> str:
         if settings.clickhouse_tls and address != LOOPBACK:
             port, tls = settings.clickhouse_https_port, True
     return url(address, port, tls=tls)
-
-
-def _units(shell: Shell, components: Iterable[str]) -> dict[str, tuple[bool, str]]:
-    """Return for each component whether its unit is active, and its version."""
-    lines = [
-        f'echo "{component} $(systemctl is-active {unit}) '
-        + (f"$(dpkg-query -W -f '${{Version}}' {shlex.quote(package)} 2>/dev/null)" if package else "")
-        + '"'
-        for component in components
-        for unit, package in [(UNITS[component], _PACKAGES[component])]
-    ]
-    fields = (line.split() for line in shell.run("\n".join([*lines, "true"]), _PATIENCE).splitlines())
-    return {each[0]: (each[1:2] == ["active"], "".join(each[2:3])) for each in fields if each}
 
 
 def with_flow(parts: Sequence[Part], access: Access) -> Report:

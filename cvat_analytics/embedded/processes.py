@@ -48,6 +48,13 @@ class Processes:
         )
         return pid if known else None
 
+    def started(self, name: str) -> float | None:
+        """Return when the part `name` was started, in seconds since 1970; None when it never was."""
+        try:
+            return (self._run / f"{name}.json").stat().st_mtime
+        except FileNotFoundError:
+            return None
+
     def applied(self, name: str) -> str:
         """Return what the part `name` was last started with, empty when it never was."""
         return self._note(name).get("applied", "")

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.checks import work
+from cvat_analytics.checks.health import Health
 from cvat_analytics.checks.status import Part, Report, with_flow
+from cvat_analytics.checks.units import Unit
 from cvat_analytics.config.endpoints import LOOPBACK, url
 from cvat_analytics.embedded import stack
 from cvat_analytics.embedded.stack import Stack
 
 if TYPE_CHECKING:
     from cvat_analytics.connect.access import Access
+
+_COMPONENTS = {"viewer": "grafana"}
+"""Of what a part does the work, where it is called otherwise."""
 
 
 def report(running: Stack) -> Report:
@@ -20,13 +29,32 @@ def report(running: Stack) -> Report:
     # by now another program may have the port of one that is stopped, and is not to get its password
     access = None if states["clickhouse"] == "stopped" else running.access()
     versions = {"clickhouse": _clickhouse_version(access)} if access else {}
-    parts = [
-        Part(name, stack.HOST, state, versions.get(name, ""), url(LOOPBACK, running.port(name), tls=False))
-        for name, state in states.items()
-    ]
+
+    def part(name: str) -> Part:
+        how = Health(states[name])
+        if access and how.state == "running":
+            how = work.works(access, _COMPONENTS.get(name, name), _unit(running, name))
+        address = url(LOOPBACK, running.port(name), tls=False)
+        return Part(name, stack.HOST, how.state, versions.get(name, ""), address, how.problem)
+
+    with ThreadPoolExecutor(len(states)) as pool:
+        parts = list(pool.map(part, states))
     if not access:
         return Report(parts, None, ["the pipeline cannot be looked at: ClickHouse does not run"])
     return with_flow(parts, access)
+
+
+def _unit(running: Stack, name: str) -> Unit:
+    """Return what systemd would know of a part that runs."""
+    processes = running.processes
+    return Unit(
+        active=True,
+        started=processes.started(name),
+        now=time.time(),
+        hostname=socket.gethostname(),
+        log=str(processes.log(name)),
+        mend="`cvat-analytics down`, then `cvat-analytics up`",
+    )
 
 
 def _clickhouse_version(access: Access) -> str:

@@ -74,7 +74,7 @@ def hosts(running: stack.Stack, access: Access, tmp_path: Path) -> Iterator[Host
 
 def state(result: Result) -> dict[str, str]:
     """Return the state of each part in the lines for people."""
-    lines = [line.split() for line in result.stdout.split("\n\n")[0].splitlines()]
+    lines = [line.split() for line in result.stdout.split("\n\n")[0].splitlines() if not line.startswith(" ")]
     return {
         words[0]: " ".join(words[1:3]) if words[1] == "not" else words[1]
         for words in lines
@@ -156,7 +156,7 @@ def test_a_host_that_is_lost_while_it_is_asked_is_not_asked(hosts: Hosts) -> Non
 
 def test_a_host_that_has_begun_to_hang_holds_nobody_up(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its session stands, but a command is never answered."""
-    monkeypatch.setattr("cvat_analytics.checks.status._PATIENCE", 0.5)
+    monkeypatch.setattr("cvat_analytics.checks.units._PATIENCE", 0.5)
     hosts.servers["view"].printed = _never(hosts.servers["view"])
     result = hosts.status("--json")
     assert result.exit_code == 3, result.output

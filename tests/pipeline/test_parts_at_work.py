@@ -1,0 +1,274 @@
+"""A part that answers and does not do its work is found out: by what has lately come of it, and by what it may.
+
+ClickHouse is the real engine. Vector and Grafana here are what they leave behind and what they answer: rows, and a stand-in.
+"""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_analytics.checks import work
+from cvat_analytics.checks.health import Health
+from cvat_analytics.checks.units import Unit
+from cvat_analytics.config.endpoints import Endpoint
+from cvat_analytics.connect.access import Access
+from cvat_analytics.credentials.secrets import Secrets
+from cvat_analytics.store import rights
+from tests.api.harness import FakeVector, running_api
+from tests.clickhouse import Store, running, way_to
+from tests.dashboards.grafana_stand_in import StandIn, serving
+from tests.serving import served
+from tests.waiting import until
+
+NOW = datetime.now(UTC).timestamp()
+OLD = Unit(active=True, started=NOW - 3600, now=NOW, hostname="one")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """Run an engine whose errors are nobody else's."""
+    with running(tmp_path_factory.mktemp("work")) as store:
+        yield store
+
+
+@pytest.fixture
+def access(store: Store) -> Access:
+    store.post("TRUNCATE TABLE pipeline_metrics")
+    return way_to(store.context)
+
+
+def old(access: Access) -> Unit:
+    """Return a Vector that has been running for an hour, as its host sees it now."""
+    now = datetime.now(UTC).timestamp()
+    return replace(OLD, started=now - 3600, now=now)
+
+
+def young(access: Access) -> Unit:
+    now = datetime.now(UTC).timestamp()
+    return replace(OLD, started=now - 20, now=now)
+
+
+def reading(store: Store, seconds_ago: float, host: str = "one") -> None:
+    store.post(
+        f"INSERT INTO pipeline_metrics (time, host, name, value) VALUES (now() - {seconds_ago}, '{host}', 'uptime_seconds', 1)"
+    )
+
+
+def refuse(store: Store, user: str = "vector") -> None:
+    """Let somebody log in with a wrong password."""
+    url = f"http://127.0.0.1:{store.http_port}/?user={user}&password=wrong&query=SELECT+1"
+    with pytest.raises(urllib.error.HTTPError):
+        urllib.request.urlopen(url, timeout=60)
+
+
+@pytest.fixture
+def grown_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a ClickHouse that was not started just now."""
+    monkeypatch.setattr(work, "STARTING_SECONDS", -1)
+
+
+def test_a_vector_whose_readings_come_works(store: Store, access: Access) -> None:
+    reading(store, 10)
+    assert work.works(access, "vector", old(access)) == Health("running")
+
+
+@pytest.mark.usefixtures("grown_up")
+def test_a_vector_of_which_nothing_comes_does_not(store: Store, access: Access) -> None:
+    reading(store, 10, host="another")
+    found = work.works(access, "vector", old(access))
+    assert found == Health("failing", "nothing of it has come into ClickHouse yet: see its log")
+    reading(store, 200)
+    found = work.works(access, "vector", old(access))
+    assert found.state == "failing"
+    assert found.problem.startswith("nothing of it has come into ClickHouse since 20")
+
+
+@pytest.mark.usefixtures("grown_up")
+def test_a_wrong_password_is_the_reason(tmp_path: Path) -> None:
+    with running(tmp_path) as store:  # what it remembers of this would be told of the next one too
+        access = way_to(store.context)
+        reading(store, 60)
+        assert work.works(access, "vector", old(access)) == Health("running"), "four readings may be late"
+        refuse(store)
+        for unit in (old(access), young(access)):
+            found = work.works(access, "vector", unit)
+            assert found.state == "failing"
+            assert (
+                "ClickHouse refuses it, and all events wait: vector: Authentication failed" in found.problem
+            )
+            assert found.problem.endswith("deploy again")
+        # a stranger's attempt is nothing to a Vector that delivers
+        reading(store, 1)
+        assert work.works(access, "vector", old(access)) == Health("running")
+
+
+def test_what_was_started_just_now_is_not_called_broken(store: Store, access: Access) -> None:
+    found = work.works(access, "vector", young(access))
+    assert found.state == "starting"
+    reading(store, 30)  # of its life before
+    assert work.works(access, "vector", young(access)).state == "starting"
+    reading(store, 5)
+    assert work.works(access, "vector", young(access)) == Health("running")
+    # one that ends again and again is young each time
+    store.post("TRUNCATE TABLE pipeline_metrics")
+    assert not replace(young(access), restarts=7).young
+
+
+def test_after_a_start_of_clickhouse_vector_has_a_while_to_come_back(
+    store: Store, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "STARTING_SECONDS", 1e9)
+    reading(store, 300)
+    found = work.works(access, "vector", old(access))
+    assert found.state == "running"
+    assert "not known: ClickHouse has just been started" in found.problem
+
+
+def test_a_host_whose_clock_is_behind_has_no_silent_vector(store: Store, access: Access) -> None:
+    reading(store, 605)
+    unit = old(access)
+    assert unit.now
+    assert unit.started
+    behind = replace(unit, now=unit.now - 600, started=unit.started - 600)
+    assert work.works(access, "vector", behind) == Health("running")
+
+
+@pytest.mark.parametrize("component", ["vector", "grafana", "events_api"])
+def test_what_cannot_be_known_while_clickhouse_is_away_is_said(store: Store, component: str) -> None:
+    away = way_to(store.context)
+    away = replace(away, clickhouse=replace(away.clickhouse, port=1))
+    assert work.works(away, component, OLD) == Health(
+        "running", "whether it does its work is not known while ClickHouse cannot be asked"
+    )
+
+
+def test_a_clickhouse_that_does_not_let_the_administrator_in_is_failing(store: Store) -> None:
+    access = way_to(store.context)
+    access = replace(access, secrets={**access.secrets, "clickhouse_admin": "another"})
+    found = work.works(access, "clickhouse", OLD)
+    assert found.state == "failing"
+    assert "cannot be reached as admin" in found.problem
+
+
+def test_a_view_that_is_stopped_is_told_with_what_starts_it(store: Store, access: Access) -> None:
+    until(
+        lambda: work.works(access, "clickhouse", OLD),
+        "all views are refreshed",
+        lambda found: found == Health("running"),
+    )
+    store.post("SYSTEM STOP VIEW working_time_refresh")
+    try:
+        found = until(
+            lambda: work.works(access, "clickhouse", OLD),
+            "the view is stopped",
+            lambda found: found.state == "failing",
+        )
+        assert "its view working_time_refresh" in found.problem
+        assert f"is stopped: `SYSTEM START VIEW {store.database}.working_time_refresh`" in found.problem
+    finally:
+        store.post("SYSTEM START VIEW working_time_refresh")
+
+
+def test_a_view_that_fails_or_stands_still_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its states are given: a view that fails for minutes is not to be waited for."""
+    monkeypatch.setattr(work, "_rights", lambda *_: [])
+
+    def answer(*view: Any) -> list[str]:
+        rows = lambda query: [(10_000, 9_000)] if "uptime()" in query else [view]  # noqa: E731
+        return [fault.text for fault in work._clickhouse(way_to(store.context), OLD, rows)]
+
+    assert answer("v", "Scheduled", "", 9_990) == []
+    assert answer("v", "Running", "", 5_000) == [], "a long one is at work"
+    assert answer("v", "Scheduled", "Code: 241", 9_950) == [], "the next attempt may do it"
+    (text,) = answer("v", "Scheduled", "Code: 241. DB::Exception: no memory", 9_900)
+    assert "has not been refreshed since 1970-01-01 02:45:00 UTC: " in text
+    assert "no memory" in text
+    (text,) = answer("v", "Scheduled", "Code: 60. DB::Exception: gone", 0)
+    assert "has not been refreshed ever" in text
+    (text,) = answer("v", "WaitingForDependencies", "", 9_000)
+    assert "SYSTEM REFRESH VIEW" in text
+
+
+@pytest.mark.parametrize(("component", "user"), [("vector", "vector"), ("grafana", "grafana"), ("events_api", "events_api"), ("clickhouse", "cvat")])  # fmt: skip
+def test_a_right_that_was_taken_away_makes_its_part_fail(
+    store: Store, access: Access, monkeypatch: pytest.MonkeyPatch, component: str, user: str
+) -> None:
+    """What a user lacks is asked for real in tests/store/test_rights.py; here somebody has narrowed what it has."""
+    wanted = rights.of_users
+
+    def more(database: str) -> dict[str, tuple[rights.Right, ...]]:
+        return {**wanted(database), user: (*wanted(database)[user], rights.Right(("OPTIMIZE",), database))}
+
+    reading(store, 1)
+    monkeypatch.setattr(rights, "of_users", more)
+    with serving(StandIn(access.secrets["grafana_admin"])) as address:
+        access = replace(
+            way_to(store.context, grafana=address), events_api=Endpoint(*address, store.context.settings)
+        )
+        found = work.works(access, component, old(access))
+    assert found.state == "failing"
+    assert f"ClickHouse's user {user} lacks what it needs (GRANT OPTIMIZE ON cvat.*)" in found.problem
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ({"error": "Plugin not registered", "status": 404}, "refuses a query: Plugin not registered"),
+        ({"status": 200, "frames": []}, "answers no rows"),
+    ],
+)
+def test_a_grafana_whose_datasource_answers_nothing_is_failing(
+    store: Store, answer: dict[str, Any], reason: str
+) -> None:
+    password = store.context.secrets["grafana_admin"]
+    with serving(StandIn(password, query=lambda sql: answer)) as address:
+        access = way_to(store.context, grafana=address)
+        found = work.works(access, "grafana", OLD)
+        assert found.state == "failing"
+        assert reason in found.problem
+        assert work.works(access, "grafana", young(access)).state == "starting"
+    with serving(StandIn(password)) as address:
+        assert work.works(way_to(store.context, grafana=address), "grafana", OLD) == Health("running")
+    with serving(StandIn("changed by hand")) as address:
+        found = work.works(way_to(store.context, grafana=address), "grafana", OLD)
+        assert found.state == "running"
+        assert "not known: Grafana refuses the administrator's login" in found.problem
+
+
+def test_an_events_api_with_a_wrong_password_is_failing(store: Store, tmp_path: Path) -> None:
+    def asked(api_port: int) -> Health:
+        endpoint = Endpoint("127.0.0.1", api_port, store.context.settings)
+        return work.works(replace(way_to(store.context), events_api=endpoint), "events_api", OLD)
+
+    with served(FakeVector()) as vector:
+        with running_api(tmp_path / "right", store, vector.url) as api:
+            found = asked(api.port)
+            assert found == Health("running"), found.problem
+        wrong = Store(
+            replace(
+                store.context, secrets=Secrets({**store.context.secrets, "clickhouse_events_api": "wrong"})
+            )
+        )
+        with running_api(tmp_path / "wrong", wrong, vector.url) as api:
+            found = asked(api.port)
+    assert found.state == "failing"
+    assert "nobody can read events: " in found.problem
+    assert "Authentication failed" in found.problem
+
+
+def test_faults_of_the_host_stand_with_the_part(store: Store, access: Access) -> None:
+    reading(store, 1)
+    unit = replace(old(access), faults=("its timer is disabled",))
+    assert work.works(access, "vector", unit) == Health("failing", "its timer is disabled")
+    assert (
+        work.works(access, "vector", replace(young(access), faults=("its timer is disabled",))).state
+        == "failing"
+    )
