@@ -12,6 +12,7 @@ import click
 from cvat_analytics.checks import status as library
 from cvat_analytics.checks.flow import RECENT_MINUTES, Buffer, Flow, Port, Refusal, Sources
 from cvat_analytics.checks.status import Report
+from cvat_analytics.connect.clocks import warnings
 from cvat_analytics.embedded import status as embedded
 from scripts import hints
 from scripts.target import Target, target_options
@@ -50,6 +51,8 @@ def status(target: Target, as_json: bool) -> None:
                 echo(f"            {hints.pasteable(part.problem)}")
         for line in report.not_asked.values():
             echo(hints.pasteable(line))
+        for line in warnings(report.clocks):
+            echo(f"clock       {line}")
         if report.flow:
             _show(report.flow, target)
         for problem in report.problems:
@@ -64,6 +67,10 @@ def _plain(report: Report) -> dict[str, object]:
         "pipeline": asdict(report.flow) if report.flow else None,
         "problems": list(report.problems),
         "not_asked": dict(report.not_asked),
+        "clocks": {
+            "hosts": [asdict(clock) for clock in report.clocks],
+            "warnings": warnings(report.clocks),
+        },
     }
 
 

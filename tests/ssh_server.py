@@ -77,8 +77,11 @@ class SSHServer(paramiko.ServerInterface):
             transport.start_server(server=self)
         except (paramiko.SSHException, OSError, EOFError):
             return  # a client that does not like the host's key
+        sessions = []
         while transport.is_active():
             channel = transport.accept(1)
+            # paramiko closes a channel of which it is the only one to know
+            sessions.append(channel)
             if channel and (target := self._targets.pop(channel.get_id(), None)):
                 threading.Thread(target=_relay, args=(channel, target), daemon=True).start()
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cvat_analytics.config.inventory import Stack
     from cvat_analytics.config.settings import Settings
     from cvat_analytics.connect.access import Access
+    from cvat_analytics.connect.clocks import Clock
     from cvat_analytics.connect.remote import ReachedHost
 
 
@@ -42,6 +43,7 @@ class Report:
     problems: Sequence[str] = field(default=())
     not_asked: Mapping[str, str] = field(default_factory=dict)
     """Of each host that could not be asked, or not all: the line that says why, and what to do."""
+    clocks: Sequence[Clock] = field(default=())
 
     @property
     def states(self) -> dict[str, str]:
@@ -71,10 +73,13 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
                 not_asked[name] = str(error)
         return [_part(stack, name, component, "not asked") for component in stack.topology.components(name)]
 
-    with ThreadPoolExecutor(len(names)) as pool:
+    with ThreadPoolExecutor(len(names) + 2) as pool:
+        # before all else: what keeps a host busy makes its answer, and the comparison, less exact
+        clocks = pool.submit(access.clocks)
+        pipeline = pool.submit(_flow, access)
         parts = [part for parts in pool.map(look, names) for part in parts]
     store = stack.topology.clickhouse_host
-    report = with_flow(parts, access)
+    report = Report(parts, *pipeline.result())
     if report.flow is None and store in hosts and store not in not_asked:
         try:
             hosts[store].ensure_connected()
@@ -82,7 +87,7 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
             not_asked[store] = str(error)
     if report.flow is None and store in not_asked:
         report = Report(parts, None, [f"the pipeline cannot be looked at: host {store} has ClickHouse"])
-    return replace(report, not_asked=not_asked)
+    return replace(report, not_asked=not_asked, clocks=clocks.result())
 
 
 def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, str]) -> list[Part]:
@@ -132,7 +137,12 @@ def _shown(stack: Stack, component: str, settings: Settings) -> str:
 
 def with_flow(parts: Sequence[Part], access: Access) -> Report:
     """Return the report of these parts, with what ClickHouse knows of the pipeline if it can be asked."""
+    return Report(parts, *_flow(access))
+
+
+def _flow(access: Access) -> tuple[Flow | None, Sequence[str]]:
+    """Return what ClickHouse knows of the pipeline, or why that is not known."""
     try:
-        return Report(parts, flow.of(access))
+        return flow.of(access), ()
     except CvatAnalyticsError as error:
-        return Report(parts, None, [f"the pipeline cannot be looked at: {error}"])
+        return None, [f"the pipeline cannot be looked at: {error}"]

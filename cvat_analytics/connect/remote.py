@@ -26,7 +26,7 @@ from cvat_analytics.config.endpoints import (
     listening,
     trust,
 )
-from cvat_analytics.connect import ssh
+from cvat_analytics.connect import clocks, ssh
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.shell import Shell
 
@@ -129,11 +129,13 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
             secrets=secrets,
             away=away,
             ensure_connected=lambda: _ensure_connected(clients),
+            clocks=lambda: clocks.of(shells),
         )
         data = {host.name: host.data for host in stack.hosts}
+        shells = {host: Shell(host, data[host], client) for host, client in clients.items()}
         hosts = {
             host: ReachedHost(
-                Shell(host, data[host], client),
+                shells[host],
                 replace(access, **ways[host]),
                 functools.partial(_ensure_connected, {host: client}),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from cvat_analytics.connect import clocks, remote
 from cvat_analytics.connect.access import Access
 from cvat_analytics.embedded import stack
 from scripts.cli import main
@@ -207,3 +209,32 @@ def test_a_command_that_needs_all_hosts_refuses_and_names_each_that_is_away(
     ]
     assert not hosts.servers["store"].commands
     assert not hosts.servers["store"].forwarded, "nothing was asked, and nothing changed"
+
+
+def test_a_clock_that_is_wrong_is_a_warning(hosts: Hosts) -> None:
+    def slow(command: str) -> str:
+        if command != clocks.COMMAND:
+            return units(command)
+        now = time.time() - 600
+        return f"clock={now}\nNTPSynchronized=no\nclock={now}\n"
+
+    hosts.servers["in"].printed = slow
+    result = hosts.status()
+    assert result.exit_code == 0, result.output
+    lines = [line for line in result.stdout.splitlines() if line.startswith("clock ")]
+    assert [line.partition(":")[0].split()[1:] for line in lines] == [["host", "in"]] * 2
+    assert "its clock is not synchronised" in lines[0]
+    assert "its clock is 10 min behind this machine's" in lines[1]
+    found = json.loads(hosts.status("--json").stdout)["clocks"]
+    (clock,) = found["hosts"]
+    assert clock["host"] == "in"
+    assert clock["synchronised"] is False
+    assert clock["least"] <= -600 <= clock["most"]
+    assert len(found["warnings"]) == 2
+
+
+def test_whoever_reaches_a_stack_can_ask_its_clocks(hosts: Hosts) -> None:
+    for server in hosts.servers.values():
+        server.printed = lambda command: f"clock={time.time()}\nclock={time.time()}\n"
+    with remote.reach(hosts.inventory) as access:
+        assert [clock.host for clock in access.clocks()] == list(hosts.servers)
