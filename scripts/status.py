@@ -12,11 +12,12 @@ import click
 from cvat_analytics.checks import status as library
 from cvat_analytics.checks.flow import RECENT_MINUTES, Buffer, Flow, Port, Refusal, Sources
 from cvat_analytics.checks.status import Report
+from cvat_analytics.checks.two_cvats import TwoCvats
 from cvat_analytics.connect.clocks import warnings
 from cvat_analytics.embedded import status as embedded
 from scripts import hints
 from scripts.target import Target, target_options
-from scripts.terminal import echo
+from scripts.terminal import echo, one_line
 
 
 @click.command()
@@ -84,6 +85,8 @@ def _show(flow: Flow, target: Target) -> None:
         )
     for line in _sources(flow.sources):
         echo(line)
+    for line in _two_cvats(flow.two_cvats) if flow.two_cvats else []:
+        echo(line)
     for port in flow.ports:
         echo(f"port {port.port:<6} {_port(port)}")
     for buffer in flow.buffers:
@@ -143,6 +146,15 @@ def _sources(sources: Sources) -> list[str]:
             "their working time is not counted"
         )
     return lines
+
+
+def _two_cvats(found: TwoCvats) -> list[str]:
+    """Return what tells that two CVATs send into the stack."""
+    return [
+        f"TWO CVATS   seem to send into this stack: {found.ids:,} ids mean two things by turns, last at {found.last:%Y-%m-%d %H:%M} UTC "
+        f"({'; '.join(map(one_line, found.examples))})",
+        "            every number mixes both. See docs/how-to/two-cvats.md",
+    ]
 
 
 def _refusal(refusal: Refusal, target: Target) -> list[str]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from cvat_analytics.checks import two_cvats
+from cvat_analytics.checks.two_cvats import TwoCvats
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 
@@ -106,6 +108,8 @@ class Flow:
     """Of the last day."""
     journal_bytes: int | None
     """None: not known."""
+    two_cvats: TwoCvats | None
+    """What tells that two CVATs send into this stack."""
 
 
 @explained(STORE)
@@ -157,6 +161,7 @@ def of(access: Access) -> Flow:
         silent=silent,
         dead_letters=int(letters[0][0]),
         journal_bytes=sum(journals) if journals and not silent else None,
+        two_cvats=two_cvats.look(rows),
     )
 
 
