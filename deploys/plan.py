@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from pyinfra import context, host
 from pyinfra.api.exceptions import PyinfraError
+from pyinfra.facts.server import Command
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
@@ -20,6 +21,7 @@ from cvat_analytics.config import inventory, package_source
 from cvat_analytics.config.endpoints import EVERYWHERE
 from cvat_analytics.config.limits import SMALLEST_BUFFER
 from cvat_analytics.config.settings import COMPONENTS, Settings
+from cvat_analytics.connect import clocks
 from cvat_analytics.credentials import certificates
 from cvat_analytics.gateway import gateway
 from cvat_analytics.rendering import alerts, events_api_archive, events_api_wheels, tls
@@ -102,6 +104,7 @@ def make(inventory_file: Path) -> Plan:
         names = [name for component in components for name in packages.versions(component, settings)]
         state = _asked(names)
         _check_system(state)
+        _tell_clock()
         if not preview:
             lock.take(host)
         _check_size(state, settings, components)
@@ -124,6 +127,19 @@ def make(inventory_file: Path) -> Plan:
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
         raise PyinfraError("refused: the reason stands at the end" if refusal else str(error)) from None
     return Plan(rendering, state, stack.secrets_file.parent)
+
+
+def _tell_clock() -> None:
+    """Report how the host's clock is; what is wrong with it is said when all are known (scripts/deploy.py)."""
+    clock = clocks.measured(host.name, lambda command: str(host.get_fact(Command, command)))
+    if clock:
+        tell(
+            "clock",
+            host=clock.host,
+            least=str(clock.least),
+            most=str(clock.most),
+            synchronised={True: "yes", False: "no", None: ""}[clock.synchronised],
+        )
 
 
 def _asked(names: list[str]) -> HostState:

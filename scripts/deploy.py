@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -19,7 +19,8 @@ from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config.endpoints import LOOPBACK
-from cvat_analytics.connect import remote
+from cvat_analytics.connect import clocks, remote
+from cvat_analytics.connect.clocks import Clock
 from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import cvat_env, gateway
 from cvat_analytics.store import deployments
@@ -50,6 +51,8 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     options += [argument for name in limit for argument in ("--limit", name)]
     known = stack.authority.certificate_file.exists()
     outcome = bring(inventory, dry, options)
+    for line in clocks.warnings(outcome.clocks):
+        echo(f"Note: {line}.", err=True)
     if not known:
         _tell_of_authority(stack, dry)
     for host in stack.topology.groups["gateway"]:
@@ -112,6 +115,7 @@ class Outcome:
     result: dict[str, Any]
     told: list[str]
     files: dict[str, str]
+    clocks: Sequence[Clock] = ()
 
 
 def bring(inventory: Path, dry: bool = False, options: Sequence[str] = (), quiet: bool = False) -> Outcome:
@@ -134,6 +138,7 @@ def bring(inventory: Path, dry: bool = False, options: Sequence[str] = (), quiet
             json.loads(output),
             [each["text"] for each in report.get("cvat setting", [])],
             {each["name"]: each["change"] for each in report.get("cvat file", [])},
+            [_clock(each) for each in {each["host"]: each for each in report.get("clock", [])}.values()],
         )
     reasons = [each["reason"] for each in report.get("refused", [])]
     if "begun" not in report:
@@ -146,6 +151,11 @@ def bring(inventory: Path, dry: bool = False, options: Sequence[str] = (), quiet
             ]
         )
     )
+
+
+def _clock(told: Mapping[str, str]) -> Clock:
+    synchronised = {"yes": True, "no": False}.get(told["synchronised"])
+    return Clock(told["host"], float(told["least"]), float(told["most"]), synchronised)
 
 
 def refuse_pending(inventory: Path) -> None:

@@ -10,6 +10,7 @@ import click
 
 from cvat_analytics.checks.smoke import Result, run
 from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.clocks import warnings
 from scripts import hints
 from scripts.target import Target, target_options
 from scripts.terminal import echo
@@ -28,6 +29,8 @@ def smoke(target: Target, as_json: bool) -> None:
         for line in access.away.values():
             echo(line, err=True)
         failed = report(access, as_json)
+        for line in warnings(access.clocks()):
+            echo(f"clock: {line}", err=True)
     sys.exit(3 if access.away else 1 if failed else 0)
 
 

@@ -211,7 +211,7 @@ def test_a_command_that_needs_all_hosts_refuses_and_names_each_that_is_away(
     assert not hosts.servers["store"].forwarded, "nothing was asked, and nothing changed"
 
 
-def test_a_clock_that_is_wrong_is_a_warning(hosts: Hosts) -> None:
+def test_a_clock_that_is_wrong_is_a_warning(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow(command: str) -> str:
         if command != clocks.COMMAND:
             return units(command)
@@ -231,6 +231,10 @@ def test_a_clock_that_is_wrong_is_a_warning(hosts: Hosts) -> None:
     assert clock["synchronised"] is False
     assert clock["least"] <= -600 <= clock["most"]
     assert len(found["warnings"]) == 2
+    monkeypatch.setattr("scripts.smoke.run", lambda access: iter(()))
+    smoke = CliRunner().invoke(main, ["smoke", "--inventory", str(hosts.inventory)])
+    assert smoke.exit_code == 0, smoke.output
+    assert [line.partition(" ")[0] for line in smoke.stderr.splitlines()] == ["clock:", "clock:"]
 
 
 def test_whoever_reaches_a_stack_can_ask_its_clocks(hosts: Hosts) -> None:

@@ -67,6 +67,27 @@ def test_what_cvat_has_to_be_told_is_collected_once(pyinfra: Said, tmp_path: Pat
     assert deploy.bring(tmp_path / "hosts.py", quiet=True).told == ["DJANGO_LOG_SERVER_PORT=9282  (was 8282)"]
 
 
+@pytest.mark.parametrize("dry", [False, True])
+def test_a_clock_that_is_wrong_is_noted(
+    pyinfra: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry: bool
+) -> None:
+    path = tmp_path / "hosts.py"
+    path.write_text("clickhouse = vector = grafana = ['a']\n")
+    described = inventories.load(path)
+    monkeypatch.setattr(inventories, "load", lambda path: described)
+    secrets.init(path.with_name("secrets.json"))
+    lines = [
+        {"what": "clock", "host": "a", "least": "-0.1", "most": "0.1", "synchronised": "no"},
+        {"what": "clock", "host": "b", "least": "4.9", "most": "5.3", "synchronised": "yes"},
+    ]
+    pyinfra([*lines, BEGUN], plan() if dry else {"results": {"operations": []}})
+    result = CliRunner().invoke(main, ["deploy", "--inventory", str(path), *(["--dry"] if dry else [])])
+    assert result.exit_code == 0, result.output
+    first, second = [line for line in result.stderr.splitlines() if "clock" in line]
+    assert first.startswith("Note: host a: its clock is not synchronised")
+    assert second.startswith("Note: host b: its clock is 4.9 s ahead of this machine's")
+
+
 def test_what_the_cvat_side_needs_is_said_with_the_command_that_makes_it(
     pyinfra: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,76 @@
+"""On a real host, `status` says which part does not do its work although it runs and answers, and a deploy mends what somebody did by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.waiting import until
+
+from .command import cvat_analytics, deploy
+from .host import Host
+
+PASSWORD = "/etc/cvat-analytics/secrets/vector/clickhouse_password"
+USERS = "/etc/clickhouse-server/users.d/cvat-analytics.xml"
+PLUGIN = "/var/lib/grafana/plugins/grafana-clickhouse-datasource"
+
+
+def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
+    deployed_host: Host, inventory: Callable[..., Path]
+) -> None:
+    host, path = deployed_host, inventory(deployed_host)
+
+    def status() -> dict[str, Any]:
+        result = cvat_analytics("status", "--inventory", path, "--json")
+        found: dict[str, Any] = json.loads(result.output)
+        parts = {part["name"]: (part["state"], part["problem"]) for part in found["parts"]}
+        return {"exit": result.exit_code, "pipeline": found["pipeline"], **parts}
+
+    def says(what: str, good: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        return until(status, what, good, patience=240)
+
+    fine = says(
+        "everything runs",
+        lambda found: {found[part][0] for part in ("clickhouse", "vector", "grafana")} == {"running"},
+    )
+    assert fine["exit"] == 0
+    assert {buffer["events"] for buffer in fine["pipeline"]["buffers"]} == {0}
+
+    # what a deploy puts right again
+    for unit in ("stop", "disable"):
+        host.run(f"systemctl {unit} cvat-analytics-journal.timer 2>&1")
+        (state, problem) = status()["vector"]
+        assert state == "failing"
+        assert "cvat-analytics-journal.timer is inactive" in problem
+    host.run(f"mv {PLUGIN} /root/plugin")
+    host.run(f"sed -i 's/GRANT SELECT ON cvat[.][*]/GRANT SELECT ON cvat.events/' {USERS}")
+    narrowed = says("a right is gone", lambda found: "lacks what it needs" in found["grafana"][1])
+    assert narrowed["exit"] == 1
+    assert narrowed["grafana"][0] == "failing"
+    assert "its ClickHouse plugin is not in " in narrowed["grafana"][1]
+    assert "ClickHouse's user grafana lacks what it needs (GRANT SELECT ON cvat.*)" in narrowed["grafana"][1]
+
+    # Vector with a wrong password: nothing of it arrives, and nobody knows what waits
+    host.run(f"printf wrong > {PASSWORD} && systemctl restart vector")
+    refused = says("Vector is refused", lambda found: "Authentication failed" in found["vector"][1])
+    assert (refused["exit"], refused["vector"][0]) == (1, "failing")
+    unknown = says(
+        "what waits is not known",
+        lambda found: {each["events"] for each in found["pipeline"]["buffers"]} == {None},
+    )
+    assert unknown["pipeline"]["journal_bytes"] is None
+    assert unknown["pipeline"]["ports"][0]["recent_requests"] is None
+    shown = cvat_analytics("status", "--inventory", path)
+    assert "events wait" not in shown.output
+    assert "ClickHouse refuses it, and all events wait: " in shown.output
+
+    deploy(path)
+    mended = says(
+        "everything runs again",
+        lambda found: {found[part] for part in ("clickhouse", "vector", "grafana")} == {("running", "")},
+    )
+    assert mended["exit"] == 0
+    assert {buffer["events"] for buffer in mended["pipeline"]["buffers"]} == {0}
+    print(shown.output)
