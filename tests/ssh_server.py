@@ -35,7 +35,7 @@ class SSHServer(paramiko.ServerInterface):
         self.answering = threading.Event()
         self.answering.set()
         self._transports: list[paramiko.Transport] = []
-        self._targets: dict[int, tuple[str, int]] = {}
+        self._targets: dict[int, socket.socket] = {}
 
     @property
     def address(self) -> tuple[str, int]:
@@ -82,8 +82,8 @@ class SSHServer(paramiko.ServerInterface):
             channel = transport.accept(1)
             # paramiko closes a channel of which it is the only one to know
             sessions.append(channel)
-            if channel and (target := self._targets.pop(channel.get_id(), None)):
-                threading.Thread(target=_relay, args=(channel, target), daemon=True).start()
+            if channel and (near := self._targets.pop(channel.get_id(), None)):
+                threading.Thread(target=_relay, args=(channel, near), daemon=True).start()
 
     def get_allowed_auths(self, username: str) -> str:
         return "password"
@@ -116,16 +116,17 @@ class SSHServer(paramiko.ServerInterface):
         self.forwarded += 1
         if self.forwarded == self.break_after:
             self.cut()
-        self._targets[chanid] = (self.network.get(destination[0], destination[0]), destination[1])
+        target = (self.network.get(destination[0], destination[0]), destination[1])
+        try:
+            # as sshd does, which opens a channel only to what takes the connection
+            self._targets[chanid] = socket.create_connection(target)
+        except OSError:
+            return paramiko.common.OPEN_FAILED_CONNECT_FAILED
         return paramiko.common.OPEN_SUCCEEDED
 
 
-def _relay(far: paramiko.Channel, target: tuple[str, int]) -> None:
-    with (
-        contextlib.suppress(OSError, EOFError),
-        contextlib.closing(far),
-        socket.create_connection(target) as near,
-    ):
+def _relay(far: paramiko.Channel, near: socket.socket) -> None:
+    with contextlib.suppress(OSError, EOFError), contextlib.closing(far), near:
         threading.Thread(target=_requests, args=(far, near), daemon=True).start()
         while data := near.recv(65536):
             far.sendall(data)

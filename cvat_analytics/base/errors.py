@@ -1,10 +1,17 @@
 """The errors that reach an operator: one sentence that names the thing, the reason and the next step."""
 
+from __future__ import annotations
+
+from cvat_analytics.base.addresses import real
+
 
 class CvatAnalyticsError(Exception):
     """Base of every error whose text is meant for the operator. `exit_code` is the command's exit code."""
 
     exit_code = 1
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(real(text))
 
 
 class InputError(CvatAnalyticsError):
@@ -21,3 +28,7 @@ class UnreachableError(CvatAnalyticsError):
 
 class UnreachableHostError(UnreachableError):
     """A host of the stack cannot be reached: nothing that runs on it can be asked, and nothing is known of it."""
+
+
+class RefusedLoginError(UnreachableError):
+    """A part answers, but does not let us in."""

@@ -13,7 +13,7 @@ from typing import Literal
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.config.endpoints import Endpoint
 from cvat_analytics.connect.access import Access
-from cvat_analytics.connect.http import certificate_error, http_client
+from cvat_analytics.connect.http import certificate_error, http_client, no_answer
 from cvat_analytics.rendering.files import UNITS
 
 State = Literal["stopped", "not answering", "failing", "not asked", "starting", "running"]
@@ -60,7 +60,7 @@ def of(access: Access, component: str) -> Health:
             return Health(
                 "failing", f"no client accepts its certificate ({refused.verify_message}): deploy again"
             )
-        reason = str(error) or type(error).__name__
+        reason = no_answer(endpoint.url, error)
         return Health("not answering", f"no answer ({reason}): see `journalctl -u {unit}`")
     except CvatAnalyticsError as error:
         return Health("running", f"it was not asked: {error}")

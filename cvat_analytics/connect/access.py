@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cvat_analytics.base.errors import UnreachableError
+from cvat_analytics.base.addresses import refusal
+from cvat_analytics.base.errors import RefusedLoginError, UnreachableError
 from cvat_analytics.config.endpoints import Endpoint
+from cvat_analytics.connect.clickhouse_errors import error_text
 from cvat_analytics.connect.http import http_client
 
 if TYPE_CHECKING:
@@ -97,10 +99,9 @@ class Access:
                 pool_mgr=connections,
             )
         except (ClickHouseError, OSError) as error:
-            reason = str(error).splitlines()[0][:200]
-            raise UnreachableError(
-                f"ClickHouse at {host}:{port} cannot be reached as {user}: {reason}"
-            ) from None
+            reason = refusal((host, port)) or error_text(error)
+            kind = RefusedLoginError if getattr(error, "name", None) else UnreachableError
+            raise kind(f"ClickHouse at {host}:{port} cannot be reached as {user}: {reason}") from None
 
     def grafana_client(self, timeout: float) -> httpx.Client:
         """Return a client of Grafana, as the administrator; nothing has been asked yet."""

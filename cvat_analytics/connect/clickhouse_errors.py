@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
+from cvat_analytics.base.addresses import real
 from cvat_analytics.base.clickhouse_text import exception_text
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 STORE = "the stack's ClickHouse"
 """What it is called in messages."""
 
 
+class NoAnswerError(CvatAnalyticsError):
+    """What came from ClickHouse is no answer, or not the whole of one."""
+
+
 def error_text(error: Exception) -> str:
     """Return what an error says in one line, of ClickHouse's only what the server itself said."""
-    return exception_text(str(error))[:300].rstrip(". ")
+    return real(exception_text(str(error)))[:300].rstrip(". ")
+
+
+def answered_rows(client: Client, query: str, parameters: Mapping[str, str]) -> list[list[Any]]:
+    """Return the rows that ClickHouse has answered, of which there may be none.
+
+    Raises what the driver does, and NoAnswerError for what is no answer: ClickHouse's JSON says itself that it is whole, while of
+    the driver's own format nothing at all is an answer without rows.
+    """
+    if query.lstrip().upper().startswith("INSERT"):
+        client.command(query, parameters=dict(parameters))
+        return []
+    body = client.raw_query(query, parameters=dict(parameters), fmt="JSONCompact")
+    if not body:
+        raise NoAnswerError(
+            "ClickHouse has answered nothing at all: see its log, and whether its disk is full"
+        )
+    try:
+        rows: list[list[Any]] = json.loads(body)["data"]
+    except (ValueError, LookupError, TypeError):
+        text = body.decode(errors="replace")
+        said = exception_text(text)
+        words = said if said != " ".join(text.split()) else f"it ends with {text[-80:]!r}"
+        raise NoAnswerError(f"ClickHouse's answer breaks off: {real(words)[:200]}") from None
+    return rows
 
 
 def _complaints() -> tuple[type[Exception], ...]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from cvat_analytics.base.addresses import refusal
 
 if TYPE_CHECKING:
     import httpx
@@ -38,3 +41,9 @@ def certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationErr
     while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
         error = error.__cause__ or error.__context__
     return error
+
+
+def no_answer(url: str, error: Exception) -> str:
+    """Return in a few words why a request to `url` was not answered."""
+    address = urlsplit(url)
+    return refusal((address.hostname or "", address.port or 0)) or str(error) or type(error).__name__

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cvat_analytics.base import addresses
 from cvat_analytics.base.errors import UnreachableHostError
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config.endpoints import (
@@ -95,7 +96,7 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
                 return Endpoint(*address, settings, how, unreachable=away[host])
             client = clients[host]
             target = (EVERYWHERE.get(address[0], address[0]), address[1])
-            near = open_connections.enter_context(_forwarded(client, target)) if client else target
+            near = open_connections.enter_context(_forwarded(client, target, host)) if client else target
             return Endpoint(*near, settings, how)
 
         def endpoint(component: str, host: str) -> Endpoint:
@@ -182,13 +183,17 @@ def _answers(client: SSHClient) -> bool:
 
 
 @contextmanager
-def _forwarded(client: SSHClient, target: tuple[str, int]) -> Iterator[tuple[str, int]]:
-    """Yield a local address whose connections end at `target`, as seen from the host at the other end of `client`."""
+def _forwarded(client: SSHClient, target: tuple[str, int], host: str) -> Iterator[tuple[str, int]]:
+    """Yield a local address whose connections end at `target`, as seen from `host`, which is at the other end of `client`."""
     listener = socket.create_server((LOOPBACK, 0))
+    address, port = target
+    near = (LOOPBACK, listener.getsockname()[1])
+    addresses.lead(near, f"{f'[{address}]' if ':' in address else address}:{port}", host)
     threading.Thread(target=_accept, args=(listener, client, target), daemon=True).start()
     try:
-        yield (LOOPBACK, listener.getsockname()[1])
+        yield near
     finally:
+        addresses.forget(near)
         listener.close()
 
 
@@ -203,14 +208,19 @@ def _accept(listener: socket.socket, client: SSHClient, target: tuple[str, int])
 
 def _carry(near: socket.socket, client: SSHClient, target: tuple[str, int], peer: tuple[str, int]) -> None:
     """Carry bytes both ways until one side closes."""
+    from paramiko import ChannelException
+
     with near:
         transport = client.get_transport()
+        far = None
         try:
             far = transport.open_channel("direct-tcpip", target, peer, timeout=10) if transport else None
-        except (
-            Exception
-        ):  # refused at the other end: the caller sees a closed connection, which is what it is
-            return
+            addresses.refused(near.getsockname(), "")
+        except ChannelException:
+            # the caller only sees a closed connection
+            addresses.refused(near.getsockname(), "nothing takes connections there")
+        except Exception:  # the connection to the host is lost, as whoever asks will find out
+            addresses.refused(near.getsockname(), "")
         if far is None:
             return
         # A thread for each direction, and no select(): the pipe that paramiko makes for it is closed with the channel even while

@@ -15,6 +15,7 @@ import httpx
 
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.http import no_answer
 
 FOLDER = "CVAT"
 """The folder into which the provider puts our dashboards (templates/grafana/dashboards.yaml.j2)."""
@@ -127,7 +128,9 @@ class Grafana:
             raise CvatAnalyticsError(f"Grafana, {what}: {complaint(error.response)}") from None
         except (httpx.HTTPError, ValueError) as error:
             # ValueError: an answer that is not JSON, so somebody else's
-            raise UnreachableError(f"Grafana at {self.address} cannot be reached: {_short(error)}") from None
+            raise UnreachableError(
+                f"Grafana at {self.address} cannot be reached: {_short(no_answer(self.address, error))}"
+            ) from None
 
 
 def complaint(answer: httpx.Response) -> str:

@@ -28,6 +28,7 @@ from cvat_analytics.rendering.events_api_wheels import LOCK, Target
 _BESIDES = (
     "__init__.py",
     "base/__init__.py",
+    "base/addresses.py",
     "base/clickhouse_text.py",
     "base/errors.py",
     "base/files.py",

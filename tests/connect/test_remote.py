@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import importlib
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -87,7 +88,7 @@ def test_a_client_that_goes_away_in_the_middle_of_an_answer_does_not_end_the_con
 
     monkeypatch.setattr(pipes, "make_pipe", noted)
     with served(QuietServer(("127.0.0.1", 0), Pages)) as pages, connected(server) as client:
-        with remote._forwarded(client, ("127.0.0.1", pages.server_port)) as near:
+        with remote._forwarded(client, ("127.0.0.1", pages.server_port), "host") as near:
             for _ in range(20):
                 connection = http.client.HTTPConnection(*near, timeout=10)
                 connection.request("GET", "/")
@@ -109,7 +110,7 @@ def test_the_caller_notices_that_the_other_end_has_closed(server: SSHServer) -> 
         connected(server) as client,
         ExitStack() as opened,
     ):
-        near = opened.enter_context(remote._forwarded(client, listener.getsockname()))
+        near = opened.enter_context(remote._forwarded(client, listener.getsockname(), "host"))
         mine = opened.enter_context(socket.create_connection(near, timeout=10))
         mine.sendall(b"hello")
         theirs, _ = listener.accept()
@@ -121,7 +122,37 @@ def test_the_caller_notices_that_the_other_end_has_closed(server: SSHServer) -> 
 def test_a_check_that_fails_has_failed_while_the_connection_stands(server: SSHServer, tmp_path: Path) -> None:
     result = smoke(inventory(tmp_path, server))
     assert result.exit_code == 1, result.output
-    assert "FAIL schema-version" in result.stdout, "nothing of a stack runs there"
+    found = [line.partition(". What to do")[0] for line in result.stdout.splitlines()]
+    nobody = "on host store does not answer (nothing takes connections there)"
+    assert found == [
+        f"FAIL clickhouse: 127.0.0.1:8123 {nobody}",
+        f"FAIL vector: 127.0.0.1:8282 {nobody}",
+        f"FAIL grafana: 127.0.0.1:3000 {nobody}",
+    ], "nothing of a stack runs there"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("dead-letters", "list"),
+        ("dashboards", "diff"),
+        ("working-time", "compare", "--since", "2026-01-01"),
+        ("smoke",),
+    ],
+    ids=lambda words: words[0],
+)
+def test_no_message_names_the_port_that_stands_for_another(
+    server: SSHServer, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    result = CliRunner().invoke(main, [*words, "--inventory", str(inventory(tmp_path, server))])
+    assert result.exit_code not in (0, 2), result.output
+    assert set(re.findall(r"(?:127\.0\.0\.1|localhost)(?::|', port=)([0-9]+)", result.output)) <= {
+        "8123",
+        "8282",
+        "3000",
+    }
+    assert "nothing takes connections there" in result.output
 
 
 @pytest.mark.parametrize("options", [(), ("--json",)])
