@@ -11,6 +11,8 @@ from cvat_analytics.checks import two_cvats
 from cvat_analytics.checks.two_cvats import TwoCvats
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.pipeline.dead_letters import OUR_OWN
+from cvat_analytics.store.smoke_events import NOT_IN_MONTH
 
 RECENT_MINUTES = 15
 LIVE_SECONDS = (-5, 600)
@@ -121,7 +123,7 @@ def of(access: Access) -> Flow:
         f"SELECT count(), countIf(NOT ({live})), countIf({live} AND source = 'server'), "
         f"quantilesExactIf(0.5, 0.95)(greatest(delay, 0), {live} AND source = 'server') "
         "FROM (SELECT source, toFloat64(toDateTime64(received_at, 3, 'UTC') - timestamp) AS delay FROM events "
-        f"WHERE received_at > now() - {60 * RECENT_MINUTES} AND timestamp > now() - 30 * 86400)"
+        f"WHERE received_at > now() - {60 * RECENT_MINUTES} AND timestamp > now() - 30 * 86400 AND {NOT_IN_MONTH})"
     )[0]
     future, furthest = rows(
         "SELECT count(), max(dateDiff('second', received_at, timestamp)) FROM events "
@@ -143,7 +145,9 @@ def of(access: Access) -> Flow:
         if name == "buffer_max_size_bytes"
     ]
     journals = [value for (name, _, _), value in latest.items() if name == "journal_size_bytes"]
-    letters = rows("SELECT count() FROM events_dead_letter FINAL WHERE received_at > now() - 86400")
+    letters = rows(
+        f"SELECT count() FROM events_dead_letter FINAL WHERE received_at > now() - 86400 AND NOT startsWith(original, '{OUR_OWN}')"
+    )
     measured = _moment(rows("SELECT max(time) FROM pipeline_metrics")[0][0])
     sources = _sources(rows)
     return Flow(
@@ -199,7 +203,7 @@ def _sources(rows: Rows) -> tuple[Sources, list[datetime]]:
     last = {
         source: moment.astimezone(UTC)
         for source, moment in rows(
-            "SELECT source, max(received_at) FROM events WHERE timestamp > now() - 30 * 86400 GROUP BY source"
+            f"SELECT source, max(received_at) FROM events WHERE timestamp > now() - 30 * 86400 AND {NOT_IN_MONTH} GROUP BY source"
         )
     }
     people, without, silent = rows(

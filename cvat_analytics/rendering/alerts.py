@@ -57,13 +57,13 @@ def rules(settings: Settings) -> list[Rule]:
             once,
             f"{value} exceptions in 15 minutes, more than five times the usual number.",
         ),
-        # the smoke test makes a dead letter and takes it away again
         Rule(
             "dead-letters",
             "Dead letters",
             quarter,
             "gt",
             0,
+            # whoever tries something with `curl` has time to remove its letter
             timedelta(minutes=2),
             f"{value} events could not be stored as such in 15 minutes; they are kept as dead letters.",
         ),

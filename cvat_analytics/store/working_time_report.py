@@ -151,7 +151,7 @@ WITH
         )
         GROUP BY user_id, task_id, job_id
     ),
-    names AS (SELECT user_id, argMax(user_name, timestamp) AS latest FROM events WHERE user_name IS NOT NULL GROUP BY user_id)
+    names AS (SELECT user_id, argMax(user_name, timestamp) AS latest FROM events WHERE user_name IS NOT NULL AND toYYYYMM(timestamp) != 207502 GROUP BY user_id)
 SELECT
     sums.user_id, ifNull(names.latest, ''), sums.task_id, sums.job_id, computed, reported,
     traces.events, traces.late, traces.double, traces.pauses

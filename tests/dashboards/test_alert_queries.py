@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from cvat_analytics.pipeline.dead_letters import MARK
+from cvat_analytics.store import smoke_events
+from cvat_analytics.store.smoke_events import LETTER
 from tests.clickhouse import Store, running
 from tests.dashboards.alerting import MONDAY, NAMES, event_at, insert_rows, rule_named, values_at
 
@@ -113,7 +116,20 @@ def test_dead_letters_fire_when_there_is_one(empty: Store) -> None:
     insert_rows(empty, "events_dead_letter", [letter])
     assert values_at(empty, "dead-letters", noon) == [(1, True)]
     assert values_at(empty, "dead-letters", noon + timedelta(minutes=10)) == [(0, False)]
-    assert rule_named("dead-letters")["for"] == "120s", "a smoke test's letter is gone by then"
+    assert rule_named("dead-letters")["for"] == "120s"
+
+
+@pytest.mark.parametrize("ours", [LETTER, f"{MARK}1"])
+def test_dead_letters_of_our_own_fire_nothing(empty: Store, ours: str) -> None:
+    noon = MONDAY + timedelta(hours=12)
+    letter = {"received_at": f"{noon - timedelta(minutes=10):%Y-%m-%d %H:%M:%S}.500", "reason": "r", "message": "m", "original": ours}  # fmt: skip
+    insert_rows(empty, "events_dead_letter", [letter])
+    assert values_at(empty, "dead-letters", noon) == [(0, False)]
+
+
+def test_a_smoke_test_is_no_sign_of_life(empty: Store) -> None:
+    insert_rows(empty, "events", [event_at(smoke_events.MONTH)])
+    assert values_at(empty, "no-events", MONDAY + timedelta(hours=10)) == [(120, True)]
 
 
 def _metrics(
@@ -164,8 +180,8 @@ def test_a_batch_that_is_refused_again_and_again_fires_within_two_minutes(
         "pipeline_metrics",
         [*rows, *_metrics("uptime_seconds", [1e6 + 15 * n for n in range(13)], component="")],
     )
-    values = values_at(empty, "refused", noon)
-    assert [crossed for _, crossed in values] == [True] * fires
+    found = values_at(empty, "refused", noon)
+    assert [crossed for _, crossed in found] == [True] * fires
     assert values_at(empty, "refused", noon + timedelta(minutes=6)) == [], "Vector has not been heard since"
 
 
