@@ -127,7 +127,8 @@ def of(access: Access) -> Flow:
     )[0]
     future, furthest = rows(
         "SELECT count(), max(dateDiff('second', received_at, timestamp)) FROM events "
-        f"WHERE received_at > now() - 86400 AND timestamp > now() - 86400 AND timestamp > received_at + {-LIVE_SECONDS[0]}"
+        f"WHERE received_at > now() - 86400 AND timestamp > now() - 86400 AND timestamp > received_at + {-LIVE_SECONDS[0]} "
+        f"AND {NOT_IN_MONTH}"
     )[0]
     heard = [(host, last.astimezone(UTC), int(seconds)) for host, last, seconds in rows(_HEARD)]
     silent = {host: last for host, last, seconds in heard if seconds > _KNOWN_SECONDS}

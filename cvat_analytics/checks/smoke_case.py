@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,16 +19,18 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from pydantic import TypeAdapter, ValidationError
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.checks.causes import RefutedError, SkippedError, UnseenError
 from cvat_analytics.config.endpoints import Endpoint
 from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.clickhouse_errors import error_text
 from cvat_analytics.connect.http import http_client
 from cvat_analytics.pipeline import events
+from cvat_analytics.store import smoke_events
 
 CASES = Path(__file__).parent / "smoke_cases"
 
-
-class Skipped(Exception):
-    """A check has nothing to check in this stack; the text says why."""
+Asking = Callable[..., Sequence[Sequence[Any]]]
+"""Asks ClickHouse as one of its users: takes a query and its parameters by name, returns rows (`connect.answers`)."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class Request:
     location: str = ""
     """How the answer's `Location` must begin."""
 
+    @property
+    def part(self) -> str:
+        """Return the check of whether the component is there."""
+        return self.to.removesuffix("_http").replace("_", "-")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -53,7 +61,12 @@ class Case:
     request: Request | None
     user: str
     query: str
+    before: str
+    """What is asked before anything is sent: its one value is `{before:String}` in `query`."""
     events: str
+    """Events as JSON, or a text that is sent as it is."""
+    needs: tuple[str, ...]
+    """The checks without which this one says nothing, beside the parts and logins that it uses."""
     expected: list[list[Any]]
     expected_error: str
     timeout: float
@@ -68,7 +81,10 @@ def _read_case(folder: Path) -> Case:
     try:
         about = tomllib.loads((folder / "case.toml").read_text())
         request = TypeAdapter(Request).validate_python(about["request"]) if "request" in about else None
-        sent, expected = folder / "input.json", folder / "expected.json"
+
+        def text(*names: str) -> str:
+            return next((path.read_text() for name in names if (path := folder / name).exists()), "")
+
         return Case(
             name=folder.name,
             title=about["title"],
@@ -76,8 +92,10 @@ def _read_case(folder: Path) -> Case:
             request=request,
             user=about.get("user", "grafana"),
             query="" if request else (folder / "query.sql").read_text(),
-            events=sent.read_text() if sent.exists() else "",
-            expected=json.loads(expected.read_text()) if expected.exists() else [],
+            before=text("before.sql"),
+            events=text("input.json", "input.txt"),
+            needs=tuple(about.get("needs", ())),
+            expected=json.loads(text("expected.json") or "[]"),
             expected_error=about.get("expected_error", ""),
             timeout=about.get("timeout_seconds", 15),
         )
@@ -87,21 +105,21 @@ def _read_case(folder: Path) -> Case:
         ) from None
 
 
-def run(access: Access, case: Case, marker: str) -> str:
-    """Carry out a case and return what was seen.
+def run(access: Access, case: Case, marker: str, asking: Asking) -> str:
+    """Carry out a case and return what was seen; `asking` asks ClickHouse as the case's user.
 
-    Raises CvatAnalyticsError, ClickHouseError or httpx.HTTPError when it fails, Skipped when the stack lacks the component.
+    Raises CvatAnalyticsError, ClickHouseError or httpx.HTTPError when it fails, SkippedError when the stack lacks the component.
     """
     if case.request:
         return _request(access, case, case.request)
-    return _query(access, case, f"{marker}-{case.name}")
+    return _query(access, case, f"{marker}-{case.name}", asking)
 
 
 def component(access: Access, name: str) -> Endpoint:
-    """Return a component that not every stack has. Raises Skipped where there is none."""
+    """Return a component that not every stack has. Raises SkippedError where there is none."""
     endpoint: Endpoint | None = getattr(access, name)
     if endpoint is None:
-        raise Skipped(
+        raise SkippedError(
             f"this stack has no {name.removesuffix('_http').replace('_', ' ').replace('api', 'API')}"
         )
     return endpoint
@@ -115,35 +133,30 @@ def _request(access: Access, case: Case, request: Request) -> str:
     location = answer.headers.get("Location", "")
     if answer.status_code not in request.status:
         expected = " or ".join(map(str, request.status))
-        raise CvatAnalyticsError(
-            f"{case.title}: not so, {path} was answered HTTP {answer.status_code} and not {expected}"
-        )
+        kind = RefutedError if answer.is_success else CvatAnalyticsError
+        raise kind(f"{case.title}: not so, {path} was answered HTTP {answer.status_code} and not {expected}")
     if not location.startswith(request.location):
         raise CvatAnalyticsError(f"{case.title}: not so, {path} sends on to {location or 'nowhere'}")
     return f"{case.title} (HTTP {answer.status_code})"
 
 
-def _query(access: Access, case: Case, marker: str) -> str:
+def _query(access: Access, case: Case, marker: str, asking: Asking) -> str:
+    before = str(asking(case.before)[0][0]) if case.before else ""
     if case.events:
-        text = case.events.replace("MARKER", marker).replace('"NOW"', f'"{time.time():.6f}"')
-        vector = access.vector
-        events.send(json.loads(text), *vector.address, login=access.vector_login, tls=vector.tls())
-    clickhouse = access.client(case.user)
-    clickhouse.database = access.database
+        _send(access, case, marker)
     deadline = time.monotonic() + case.timeout
     begin = time.monotonic()
     while True:
-        rows: list[list[Any]] = []
         try:
-            rows = [
-                list(row) for row in clickhouse.query(case.query, parameters={"marker": marker}).result_rows
-            ]
+            rows = [list(row) for row in asking(case.query, marker=marker, before=before)]
         except ClickHouseError as error:
             if case.expected_error and getattr(error, "name", None) == case.expected_error:
                 return case.title
+            if case.expected_error and getattr(error, "name", None):
+                raise UnseenError(f"{case.title}: could not be seen, as {error_text(error)}") from None
             raise
         if case.expected_error:
-            raise CvatAnalyticsError(f"{case.title}: not so, it was allowed")
+            raise RefutedError(f"{case.title}: not so, it was allowed")
         if json.loads(json.dumps(rows, default=str)) == case.expected:
             waited = f" after {time.monotonic() - begin:.1f} s" if case.events else ""
             return f"{case.title}{waited}"
@@ -152,3 +165,9 @@ def _query(access: Access, case: Case, marker: str) -> str:
                 f"expected {json.dumps(case.expected)}, found {json.dumps(rows, default=str)} after {case.timeout:.0f} s"
             )
         time.sleep(0.2)
+
+
+def _send(access: Access, case: Case, marker: str) -> None:
+    now = f"{smoke_events.moment(datetime.now(UTC)).timestamp():.6f}"
+    text = case.events.replace("MARKER", marker).replace("NOW", now).strip()
+    events.send_text(text, access.vector, access.vector_login, timeout=case.timeout)

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 
 from cvat_analytics.base.errors import UnreachableError
-from cvat_analytics.config.endpoints import url
-from cvat_analytics.connect.http import http_client
+from cvat_analytics.config.endpoints import Endpoint, url
+from cvat_analytics.connect.http import http_client, no_answer
 
 Event = dict[str, Any]
 """One event, with the names and the types that it has on the wire."""
@@ -37,16 +37,31 @@ def send(
 
     Raises UnreachableError when Vector cannot be reached or does not accept a request; what was sent before is stored.
     """
-    address = url(host, port, tls=tls is not None)
+    bodies = (json.dumps(batch) for batch in batched(events, batch_size))
+    _post(bodies, url(host, port, tls=tls is not None), login, tls, timeout)
+
+
+def send_text(body: str, vector: Endpoint, login: tuple[str, str] | None, *, timeout: float) -> None:
+    """Send one request's body as it is. Raises UnreachableError as `send` does."""
+    _post([body], vector.url, login, vector.tls(), timeout)
+
+
+def _post(
+    bodies: Iterable[str],
+    address: str,
+    login: tuple[str, str] | None,
+    tls: ssl.SSLContext | None,
+    timeout: float,
+) -> None:
     with http_client(address, tls, timeout=timeout, login=login) as sending:
-        for batch in batched(events, batch_size):
+        for body in bodies:
             try:
                 answer = sending.post(
-                    "/", content=json.dumps(batch), headers={"Content-Type": "application/json"}
+                    "/", content=body.encode(), headers={"Content-Type": "application/json"}
                 )
                 reason = "" if answer.is_success else f"it answered HTTP {answer.status_code}"
             except httpx.HTTPError as error:
-                reason = type(error).__name__
+                reason = no_answer(address, error)
             if reason:
                 raise UnreachableError(
                     f"Vector at {address} did not accept events ({reason}): see whether it runs and what it logs"

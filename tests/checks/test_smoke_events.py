@@ -86,6 +86,7 @@ def test_they_are_in_no_count_and_no_working_time_and_nobody_takes_them_for_a_si
         assert number(store, f"SELECT count() FROM {table}") == 0, table
     seen = flow.of(way_to(store.context))
     assert (seen.recent_events, seen.last_event, seen.sources.last, seen.dead_letters) == (0, None, {}, 0)
+    assert seen.from_future == 0
     letters = DeadLetters(way_to(store.context))
     assert letters.reasons(Choice()) == []
     assert letters.letters(Choice(), 10) == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics.checks import smoke
+from cvat_analytics.checks import causes, smoke
 from tests.clickhouse import context, way_to
 from tests.dashboards.grafana_stand_in import StandIn, serving
 
@@ -16,12 +16,13 @@ REFUSED = (
 )
 
 
-def datasource_of(grafana: StandIn, directory: Path) -> smoke.Result:
+def datasource_of(grafana: StandIn, directory: Path) -> causes.Result:
     """Return what the check says over that Grafana."""
     made = context(directory)
     grafana.password = made.secrets["grafana_admin"]
     with serving(grafana) as address:
-        results = {result.name: result for result in smoke._grafana(way_to(made, grafana=address))}
+        checks = [*smoke.Smoke(way_to(made, grafana=address), "marker")._grafana()]
+        results = {result.name: result for result in causes.results(checks)}
     return results["grafana-datasource"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from grafana_client import GrafanaApi
 from grafana_client.client import GrafanaBadInputError, GrafanaClientError, GrafanaUnauthorizedError
 
-from cvat_analytics.checks import smoke
+from cvat_analytics.checks import causes, smoke
 from cvat_analytics.dashboards import DATASOURCE_TYPE, DATASOURCE_UID
 from tests.clickhouse import way_to
 from tests.embedded.viewer.conftest import Viewer
@@ -70,7 +70,8 @@ def test_what_is_no_question(grafana: GrafanaApi, viewer: Viewer) -> None:
 
 def test_smoke_says_that_it_is_the_viewer(viewer: Viewer) -> None:
     access = way_to(viewer.context, grafana=("127.0.0.1", viewer.context.settings.grafana_port))
-    found = {result.name: result for result in smoke._grafana(access)}["grafana-datasource"]
+    checks = [*smoke.Smoke(access, "marker")._grafana()]
+    found = {result.name: result for result in causes.results(checks)}["grafana-datasource"]
     assert found.passed, found
     assert found.detail.startswith("the embedded viewer, which stands in for Grafana")
     assert found.detail.endswith("in a query that may take 60 s")

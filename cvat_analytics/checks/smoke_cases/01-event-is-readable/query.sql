@@ -1,3 +1,4 @@
-SELECT scope, source, user_name, payload, timestamp > now() - INTERVAL 10 MINUTE AS is_fresh
+SELECT scope, source, user_name, payload, received_at > now() - INTERVAL 10 MINUTE AS is_fresh
 FROM events
-WHERE user_email = {marker:String}
+WHERE toYYYYMM(timestamp) = 207502
+  AND user_email = {marker:String}

@@ -1,1 +1,1 @@
-SELECT count() FROM events WHERE user_email = {marker:String}
+SELECT count() FROM events WHERE toYYYYMM(timestamp) = 207502 AND user_email = {marker:String}

@@ -1,1 +1,3 @@
-SELECT count(), any(reason) != '' FROM events_dead_letter WHERE position(original, {marker:String}) > 0
+SELECT count(), any(reason) != '', toString(max(received_at)) != {before:String} AS is_new
+FROM events_dead_letter
+WHERE original = 'cvat-analytics smoke test'

@@ -1,1 +1,1 @@
-INSERT INTO events (scope, source, timestamp) VALUES ('debug:info', 'smoke', now())
+INSERT INTO events (scope, source, timestamp, user_email) VALUES ('debug:info', 'smoke', '2075-02-01', {marker:String})
