@@ -87,6 +87,7 @@ def test_uids_and_titles_are_those_of_bookmarks() -> None:
                 ("timeseries", "Retries, errors and drops"),
                 ("table", "Refused by ClickHouse"),
                 ("table", "Browsers that are heard"),
+                ("table", "Events from the future"),
                 ("timeseries", "Dead letters by reason"),
                 ("table", "Newest dead letters"),
                 ("timeseries", "Events and bytes per day"),
@@ -265,7 +266,7 @@ def test_what_would_count_all_events_reads_what_is_counted_beforehand(dashboard:
 
 CUT_OFF = re.compile(
     r"timestamp < first_hour OR timestamp >= last_hour|timestamp >= since|request_id = wanted|one != ''"
-    r"|scope = '(?:load:cvat|send:exception)'|- INTERVAL (?:15 MINUTE|7 DAY|30 DAY)"
+    r"|scope = '(?:load:cvat|send:exception)'|- INTERVAL (?:15 MINUTE|1 DAY|7 DAY|30 DAY)"
 )
 """What keeps a question to `events` from reading all of a long time range: docs/reference/tables.md, "How to ask"."""
 

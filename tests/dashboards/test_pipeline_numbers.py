@@ -9,11 +9,12 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cvat_analytics.base.project import ROOT
-from cvat_analytics.dashboards import Dashboard
+from cvat_analytics.dashboards import Dashboard, TimeRange
 from tests.clickhouse import Store
 from tests.dashboards.events import Event, time_of
 from tests.dashboards.flow import Flow, Reading
@@ -119,14 +120,75 @@ def test_buffers(
     assert {(row["time"], row["component"]): row[column] for row in rows} == expected
 
 
-def test_events_waiting_is_the_latest_of_each_buffer(pipeline: Shown, flow: Flow) -> None:
-    latest = {
-        (reading.host, reading.counter): reading.value
-        for reading in flow.readings
-        if reading.counter[0] == "buffer_size_events" and reading.counter[1] != "metrics"
-    }
-    assert len(latest) == 4
-    assert pipeline.rows("Events waiting") == [{"events": sum(latest.values())}]
+def _says(store: Store, host: str, ago: int, **buffers: int) -> None:
+    """Store what Vector on a host said of itself and its buffers that many seconds ago."""
+    readings = [
+        ("uptime_seconds", "", 1),
+        *(("buffer_size_events", name, size) for name, size in buffers.items()),
+    ]
+    rows = ", ".join(
+        f"(now() - {ago}, '{host}', '{name}', '{component}', {value})" for name, component, value in readings
+    )
+    store.post(f"INSERT INTO pipeline_metrics (time, host, name, component, value) VALUES {rows}")
+
+
+def test_events_waiting_is_the_latest_of_each_buffer_or_not_known(
+    shared_engine: Store, dashboards: dict[str, Dashboard]
+) -> None:
+    with shared_engine.another() as store:
+
+        def waiting() -> Any:
+            return first_value(store, dashboards["Pipeline"], "Events waiting", store.database)
+
+        assert waiting() is None, "nobody has said anything"
+        _says(store, "one", 200, events=70, dead_letters=7)
+        assert waiting() is None, "nobody says anything any more"
+        _says(store, "one", 20, events=40, dead_letters=4, metrics=9)
+        _says(store, "two", 5, events=1)
+        assert waiting() == 40 + 4 + 1
+        _says(store, "three", 5)
+        assert waiting() == 40 + 4 + 1, "an empty buffer is not spoken of"
+        _says(store, "four", 3600, events=5)
+        assert waiting() is None, "what waits there nobody knows"
+
+
+def test_the_host_that_has_been_silent_longest_is_told(
+    shared_engine: Store, dashboards: dict[str, Dashboard]
+) -> None:
+    with shared_engine.another() as store:
+
+        def age() -> Any:
+            return first_value(store, dashboards["Pipeline"], "Vector's last report", store.database)
+
+        assert age() is None
+        _says(store, "gone", 3 * 86400)
+        assert 3 * 86400 <= age() < 3 * 86400 + 300
+        _says(store, "one", 5)
+        assert age() < 300, "one that was taken away is not waited for"
+        _says(store, "two", 4000)
+        assert 4000 <= age() < 4300
+
+
+def test_events_from_the_future(shared_engine: Store, dashboards: dict[str, Dashboard]) -> None:
+    with shared_engine.another() as store:
+        insert = "INSERT INTO events (scope, source, timestamp, user_id) SELECT 'create:task', '{}', {}, number FROM numbers({})"
+        for source, moment, count in (
+            ("server", "now64(3) - 20", 10),
+            ("server", "now64(3) + 3", 10),
+            ("server", "now64(3) + 4000", 2),
+            ("server", "toDateTime64('2075-02-11 12:00:00', 3)", 1),
+            ("client", "now64(3) + 600", 3),
+        ):
+            store.post(insert.format(source, moment, count))
+        dashboard = dashboards["Pipeline"]
+        rows = Shown(store, dashboard, [], {}, _hour(), timedelta(minutes=5)).rows("Events from the future")
+        assert [(row["source"], row["events"]) for row in rows] == [("client", 3), ("server", 2)]
+        assert [round(row["ahead"], -1) for row in rows] == [600, 4000]
+
+
+def _hour() -> TimeRange:
+    now = datetime.now(UTC)
+    return TimeRange(now - timedelta(hours=1), now)
 
 
 def test_how_long_ago(store: Store, dashboards: dict[str, Dashboard], resting: str) -> None:
@@ -145,7 +207,9 @@ def test_delay_until_readable(pipeline: Shown, store: Store, flow: Flow, interva
     for event in arrived:
         time, arrival = time_of(event), datetime.fromisoformat(event["received_at"]).replace(tzinfo=UTC)
         if flow.range.start <= time <= flow.range.end:
-            delays[bucket(time, interval), event["source"]].append(max((arrival - time).total_seconds(), 0))
+            delay = (arrival - time).total_seconds()
+            if delay >= -5:  # what comes from the future tells nothing of the way
+                delays[bucket(time, interval), event["source"]].append(max(delay, 0))
     rows = pipeline.rows("Delay until readable")
     assert {row["time"] for row in rows} == {time for time, _ in delays}
     for row in rows:
