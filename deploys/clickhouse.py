@@ -49,4 +49,5 @@ def activate(plan: Plan) -> None:
         scripts=migrations.read(ROOT / "clickhouse"),
         settings=plan.settings,
         client=clickhouse_client(plan.context.paths),
+        losses_are_known=plan.losses_are_known,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,9 +29,10 @@ from cvat_analytics.rendering import alerts, events_api_archive, events_api_whee
 from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.store import migrations
-from deploys import lock, packages
-from deploys.facts import Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
-from deploys.report import tell
+from deploys import lock, losses, packages
+from deploys.facts import Answer, Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
+from deploys.losses import Journal
+from deploys.report import agreed, tell
 
 if TYPE_CHECKING:
     from cvat_analytics.config.topology import Topology
@@ -57,6 +59,8 @@ class Plan:
     state: HostState
     directory: Path
     """Where the inventory's secrets are, on the machine that deploys."""
+    losses_are_known: bool
+    """Whether it could be asked what a shorter retention takes away, where there is anything."""
 
     @property
     def settings(self) -> Settings:
@@ -120,13 +124,23 @@ def make(inventory_file: Path) -> Plan:
             _check_source(component, settings, state)
         if "events_api" in components:
             _check_archive(settings, state)
+        known = True
         if "clickhouse" in components and "clickhouse-client" in state.packages:
-            _check_history(rendering)
+            known = _check_history(rendering)
+        if "vector" in components:
+            paths = rendering.paths
+            journal = host.get_fact(
+                Journal,
+                directory=f"{paths.vector_data}/journal",
+                age=f"{paths.root}/etc/tmpfiles.d/cvat-analytics-vector.conf",
+                keeping=f"{paths.vector_config}/keep-journal",
+            )
+            _tell_losses(losses.of_journal(settings, journal))
     except InputError as error:
         refusal = tell("refused", reason=str(error))
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
         raise PyinfraError("refused: the reason stands at the end" if refusal else str(error)) from None
-    return Plan(rendering, state, stack.secrets_file.parent)
+    return Plan(rendering, state, stack.secrets_file.parent, known)
 
 
 def _tell_clock() -> None:
@@ -172,14 +186,33 @@ def clickhouse_client(paths: Paths) -> str:
     return f"clickhouse-client --config-file={paths.secrets}/clickhouse-client.xml"
 
 
-def _check_history(rendering: Context) -> None:
-    """Refuse when the migrations in the checkout and those in the database do not tell the same history."""
-    client = clickhouse_client(rendering.paths)
-    schema = host.get_fact(Schema, client=client, database=rendering.settings.database)
+def _check_history(rendering: Context) -> bool:
+    """Refuse when the migrations in the checkout and those in the database do not tell the same history.
+
+    Returns whether ClickHouse has answered.
+    """
+    client, settings = clickhouse_client(rendering.paths), rendering.settings
+    schema = host.get_fact(Schema, client=client, database=settings.database)
     if schema is None:
-        return
-    migrations.refuse_stock_table(rendering.settings.database, schema.applied, schema.engines)
+        return False
+    migrations.refuse_stock_table(settings.database, schema.applied, schema.engines)
     migrations.pending(migrations.read(ROOT / "clickhouse"), schema.applied)
+    for each in losses.shorter(settings, schema.engines):
+        answer = host.get_fact(Answer, client=client, question=each.question)
+        if answer is None:
+            raise InputError(
+                f"host {host.name}: ClickHouse does not answer how much a shorter {each.setting} would delete. See its log"
+            )
+        _tell_losses([each.loss(answer)])
+    return True
+
+
+def _tell_losses(found: Iterable[str]) -> None:
+    """Tell what is to be deleted for good: before the first change the run stops when nobody has agreed (watch_config.py)."""
+    for loss in filter(None, found):
+        told = tell("loss", text=f"host {host.name}: {loss}")
+        if not told and not agreed() and "--dry" not in sys.argv:
+            raise InputError(f"host {host.name}: {loss}. Deploy with `cvat-analytics deploy`, which asks")
 
 
 def _check_system(state: HostState) -> None:

@@ -13,9 +13,26 @@ from pathlib import Path
 FILE = "CVAT_ANALYTICS_DEPLOY_REPORT"
 """The environment variable that names the file."""
 
+AGREED = "CVAT_ANALYTICS_DEPLOY_AGREED"
+"""The environment variable that is there when somebody has agreed to what is deleted for good."""
+
+
+def agreed() -> bool:
+    """Return whether what is deleted for good may be."""
+    return AGREED in os.environ
+
+
+_told: set[str] = set()
+
+
+def told(what: str) -> bool:
+    """Return whether this process has told that `what` happened."""
+    return what in _told
+
 
 def tell(what: str, **facts: str) -> bool:
     """Add a line to the report: `what` happened, and the facts of it. Return whether there is a report."""
+    _told.add(what)
     path = os.environ.get(FILE)
     if path:
         with Path(path).open("a") as report:

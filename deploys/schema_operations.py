@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from pyinfra import host, logger
@@ -11,23 +12,27 @@ from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.store import migrations, rebuild
 from cvat_analytics.store.migrations import Script
+from deploys import losses
 from deploys.facts import Answer, Schema, SchemaState
 from deploys.operations import Commands
 
 
 @operation()
-def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Commands:
+def schema(scripts: Sequence[Script], settings: Settings, client: str, losses_are_known: bool) -> Commands:
     """Bring the database to the SQL scripts and to the retention in the settings.
 
     + scripts: everything below `clickhouse/`, in order
     + settings: name of the database, retention
     + client: the command that runs SQL from its standard input as administrator
+    + losses_are_known: whether it was known before the first change what a shorter retention takes away
     """
     database = settings.database
     state = host.get_fact(Schema, client=client, database=database)
     if state is None and host.state.is_executing:
         # No answer is not an empty database: nothing may be made anew in one that is only away
-        yield "echo 'ClickHouse does not answer: what its schema lacks is not known. See its log, then run the deploy again' >&2; exit 1"
+        yield _failure(
+            "ClickHouse does not answer: what its schema lacks is not known. See its log, then run the deploy again"
+        )
         return
     state = state or SchemaState({}, {}, {})
     try:
@@ -35,6 +40,12 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str) -> Comman
         pending = migrations.pending(list(scripts), state.applied)
     except InputError as error:
         raise OperationError(str(error)) from None
+    if not losses_are_known and (unasked := losses.shorter(settings, state.engines)):
+        names = ", ".join(each.setting for each in unasked)
+        yield _failure(
+            f"ClickHouse did not answer when this run began, so that nobody could be asked about a shorter {names}. Now it does: run it again"
+        )
+        return
     changes = _changes(state, settings, scripts)
     if not pending and not changes:
         host.noop(f"database {database} has all {len(scripts)} scripts")
@@ -98,6 +109,11 @@ def _changes(state: SchemaState, settings: Settings, scripts: Sequence[Script]) 
     return migrations.retention(settings, state.engines) + migrations.working_time(
         settings, state.working_time, list(scripts)
     )
+
+
+def _failure(text: str) -> str:
+    """Return a command that does nothing but to fail with `text`."""
+    return f"echo {shlex.quote(text)} >&2; exit 1"
 
 
 def _sql(client: str, statement: str) -> StringCommand:

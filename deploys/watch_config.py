@@ -6,12 +6,13 @@ It has pyinfra tell which hosts it could not log in to and why, and that it has 
 from typing import Any
 
 from pyinfra.api import State
+from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.state import BaseStateCallback
 from pyinfra.context import ctx_state
 
 from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.connect import ssh
-from deploys.report import tell
+from deploys.report import agreed, tell, told
 
 
 class Callbacks(BaseStateCallback):
@@ -24,7 +25,12 @@ class Callbacks(BaseStateCallback):
 
     @staticmethod
     def operation_start(state: Any, op_hash: str) -> None:
-        """Tell that the first change, or one after it, is at hand; everything before was reading."""
+        """Tell that the first change, or one after it, is at hand; everything before was reading.
+
+        By now every host has told what it loses.
+        """
+        if told("loss") and not agreed():
+            raise PyinfraError("refused: nobody has agreed to what would be deleted")
         tell("begun")
 
 

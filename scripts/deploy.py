@@ -24,7 +24,7 @@ from cvat_analytics.connect.clocks import Clock
 from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import cvat_env, gateway
 from cvat_analytics.store import deployments
-from deploys.report import FILE
+from deploys.report import AGREED, FILE
 from scripts import hints
 from scripts.target import inventory_option
 from scripts.terminal import echo
@@ -37,12 +37,15 @@ from scripts.terminal import echo
 )
 @click.option("--diff", is_flag=True, help="Show the differences in files that hold no secret.")
 @click.option("--limit", multiple=True, metavar="HOST", help="Only this host or group. May be repeated.")
+@click.option("--yes", is_flag=True, help="Ask nothing: what a shorter retention deletes may be deleted.")
 @click.option("-v", "--verbose", is_flag=True, help="Show every command that runs on the hosts.")
-def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbose: bool) -> None:
+def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: bool, verbose: bool) -> None:
     """Install, configure and start the stack on the inventory's hosts. A second run changes nothing.
 
-    Exit code 2, with nothing changed, for a wrong setting, a host that cannot be reached or will not do, and a package
-    source that lacks a package; 1 when a step failed: run it again when the cause is gone, and it goes on from there.
+    Where a shorter retention would delete something for good, it says what and asks first.
+
+    Exit code 2, with nothing changed, for a wrong setting, a host that cannot be reached or will not do, another deploy that is
+    at work there, something to delete to which nobody has agreed, and a package source that lacks a package; 1 when a step failed: run it again when the cause is gone, and it goes on from there.
     """
     stack = inventories.load(inventory)
     _ensure_secrets(stack, dry)
@@ -50,7 +53,16 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     options += ["-vv"] if verbose else []
     options += [argument for name in limit for argument in ("--limit", name)]
     known = stack.authority.certificate_file.exists()
-    outcome = bring(inventory, dry, options)
+    try:
+        outcome = bring(inventory, dry, options, agreed=yes)
+    except UnagreedError as question:
+        if not _somebody_is_there():
+            raise
+        echo(f"{question}", err=True)
+        click.confirm("Delete it for good?", abort=True, err=True)
+        outcome = bring(inventory, dry, options, agreed=True)
+    for line in outcome.losses:
+        echo(f"{'would delete' if dry else 'deletes'}  {line}")
     for line in clocks.warnings(outcome.clocks):
         echo(f"Note: {line}.", err=True)
     if not known:
@@ -69,6 +81,10 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], verbo
     for host in stack.topology.groups["gateway"]:
         echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
     echo(f"Prove that it works: {hints.command('smoke', '--inventory', inventory)}")
+
+
+def _somebody_is_there() -> bool:
+    return sys.stdin.isatty()
 
 
 def _tell_of_authority(stack: inventories.Stack, dry: bool) -> None:
@@ -115,32 +131,51 @@ class Outcome:
     result: dict[str, Any]
     told: list[str]
     files: dict[str, str]
+    losses: Sequence[str] = ()
     clocks: Sequence[Clock] = ()
 
 
-def bring(inventory: Path, dry: bool = False, options: Sequence[str] = (), quiet: bool = False) -> Outcome:
+class UnagreedError(InputError):
+    """Something would be deleted for good, and nobody has agreed to it. Nothing has been changed."""
+
+
+def bring(
+    inventory: Path,
+    dry: bool = False,
+    options: Sequence[str] = (),
+    quiet: bool = False,
+    agreed: bool = False,
+) -> Outcome:
     """Bring the hosts of `inventory` to what it says, or with `dry` find out what that would change.
 
-    Raises InputError when it was refused before the first change, CvatAnalyticsError when a step failed.
+    `agreed`: what a shorter retention deletes may be deleted; without it UnagreedError is raised. Raises InputError when it was
+    refused before the first change, CvatAnalyticsError when a step failed.
     """
     arguments = ["--json", "--fail-percent", "0", "--dry" if dry else "-y", *options]
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "report"
         path.touch()
-        output, code = _pyinfra(inventory.absolute(), arguments, path, quiet)
+        environment = {FILE: str(path)} | ({AGREED: "yes"} if agreed else {})
+        output, code = _pyinfra(inventory.absolute(), arguments, environment, quiet)
         # twice: pyinfra asks an operation what it would do, and then to do it
         notes = list(dict.fromkeys(path.read_text().splitlines()))
     report: dict[str, list[dict[str, str]]] = {}
     for line in map(json.loads, notes):
         report.setdefault(line["what"], []).append(line)
+    losses = [each["text"] for each in report.get("loss", [])]
     if code == 0:
         return Outcome(
             json.loads(output),
             [each["text"] for each in report.get("cvat setting", [])],
             {each["name"]: each["change"] for each in report.get("cvat file", [])},
+            losses,
             [_clock(each) for each in {each["host"]: each for each in report.get("clock", [])}.values()],
         )
     reasons = [each["reason"] for each in report.get("refused", [])]
+    if losses and not reasons and not agreed and "begun" not in report:
+        raise UnagreedError(
+            "\n".join([*losses, "nothing has been changed. With `--yes` it is done without a question"])
+        )
     if "begun" not in report:
         raise InputError("\n".join([*reasons, "refused before the first change; the hosts are as they were"]))
     raise CvatAnalyticsError(
@@ -189,8 +224,10 @@ def _ensure_secrets(stack: inventories.Stack, dry: bool) -> None:
     stack.secrets()
 
 
-def _pyinfra(inventory: Path, arguments: list[str], report: Path, quiet: bool) -> tuple[str, int]:
-    """Run pyinfra; return its result as JSON, and its exit code. What happens is told in the file `report` (deploys/report.py).
+def _pyinfra(
+    inventory: Path, arguments: list[str], environment: dict[str, str], quiet: bool
+) -> tuple[str, int]:
+    """Run pyinfra; return its result as JSON, and its exit code. `environment` says where to tell what happens (deploys/report.py).
 
     What it says goes to standard error as it comes, or with `quiet` only when it fails.
     """
@@ -203,14 +240,15 @@ def _pyinfra(inventory: Path, arguments: list[str], report: Path, quiet: bool) -
         "--config",
         "deploys/watch_config.py",
     ]
-    environment = os.environ | {"PYINFRA_PROGRESS": "off", FILE: str(report)}
     process = subprocess.run(
         [*command, *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if quiet else None,
         text=True,
-        env=environment,
+        env={name: value for name, value in os.environ.items() if name != AGREED}
+        | {"PYINFRA_PROGRESS": "off"}
+        | environment,
         check=False,
     )
     if quiet and process.returncode != 0:

@@ -15,6 +15,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 
 _DURATION_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400, "y": 365 * 86400}
+_LONGEST_RETENTION = timedelta(days=50 * 365)
 _SIZE_UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 
 
@@ -34,8 +35,18 @@ def parse_duration(value: object) -> timedelta:
 
 
 def parse_retention(value: object) -> timedelta | None:
-    """Return how long to keep data: a duration, or None for `forever`."""
-    return None if value is None or value == "forever" else parse_duration(value)
+    """Return how long to keep data: a duration, or None for `forever`. Raises ValueError for others, and for more than 50 years.
+
+    ClickHouse reckons the time at which a row goes in 32 bits, and begins anew after 2106: it would delete all of it at once.
+    """
+    if value is None or value == "forever":
+        return None
+    duration = parse_duration(value)
+    if duration > _LONGEST_RETENTION:
+        raise ValueError(
+            f"{value!r} is more than 50 years, which ClickHouse cannot reckon with: write 'forever'"
+        )
+    return duration
 
 
 def parse_size(value: object) -> int:

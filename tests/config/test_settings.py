@@ -130,6 +130,16 @@ def test_forever_keeps_everything() -> None:
     assert validate({"events_retention": "forever"}, where="x").events_retention is None
 
 
+def test_a_retention_with_which_clickhouse_would_delete_everything_at_once_is_refused() -> None:
+    for setting in ("events_retention", "dead_letters_retention", "system_logs_retention"):
+        with pytest.raises(
+            InputError,
+            match="'80y' is more than 50 years, which ClickHouse cannot reckon with: write 'forever'",
+        ):
+            validate({setting: "80y"}, where="x")
+    assert validate({"events_retention": "50y"}, where="x").events_retention
+
+
 def test_the_port_of_grafana_is_in_its_default_address() -> None:
     assert validate({"grafana_port": 3333}, where="x").grafana_root_url == "http://localhost:3333/analytics/"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from deploys import facts
 from deploys.facts import Schema, SchemaState
-from tests.deploys.conftest import Deploy
+from tests.deploys.conftest import DEBIAN_12, Deploy, Run
 
 ANSWER = "events\tReplacingMergeTree ORDER BY x\\'\\t\napplied\ninit.sql\t9a3b\nrule\nthreshold_ms\t100000"
 
@@ -61,3 +62,31 @@ def test_no_answer_is_not_an_empty_database(run_deploy: Deploy) -> None:
     assert run.matching("ClickHouse does not answer: what its schema lacks is not known")
     assert run.matching("--database=cvat --multiquery") == []
     assert run_deploy().matching("--database=cvat --multiquery")
+
+
+class Late(list[str]):
+    """An answer that is empty the first time."""
+
+    asked = 0
+
+    def __iter__(self) -> Iterator[str]:
+        self.asked += 1
+        return super().__iter__() if self.asked > 1 else iter(())
+
+
+def test_what_is_kept_is_not_shortened_where_nobody_could_be_asked_because_the_store_was_away(
+    run_deploy: Deploy,
+) -> None:
+    def run(settings: dict[str, str]) -> Run:
+        answers = {
+            "os-release": [*DEBIAN_12.splitlines(), "package=clickhouse-client 26.8.19.9 installed"],
+            "FORMAT TSV; SELECT": Late(["events\tReplacingMergeTree ORDER BY a", "applied"]),
+        }
+        return run_deploy(settings=settings, answers=answers)
+
+    shorter = run({"events_retention": "30d"})
+    assert shorter.matching(
+        "nobody could be asked about a shorter events_retention. Now it does: run it again"
+    )
+    assert shorter.matching("--database=cvat --multiquery") == []
+    assert run({}).matching("--database=cvat --multiquery")

@@ -296,11 +296,19 @@ def test_retention_is_changed_by_one_line(deployed_host: Host, inventory: Invent
     host = deployed_host
     listens(host, 8123)
     assert "TTL" not in sql(host, "SELECT engine_full FROM system.tables WHERE name = 'events'")
+    sql(
+        host,
+        "INSERT INTO cvat.events (scope, source, timestamp) VALUES ('old', 'test', '2020-01-02 03:04:05')",
+    )
     path = inventory(host, events_retention="400d")
+    loss = "events_retention forever -> 400d: 1 events from 2020-01-02 03:04:05 to 2020-01-02 03:04:05 UTC"
     dry = cvat_analytics("deploy", "--inventory", path, "--dry")
+    assert loss in dry.output
     assert "ALTER TABLE cvat.events MODIFY TTL" in dry.error
+    refused = cvat_analytics("deploy", "--inventory", path)
+    assert (refused.exit_code, loss in refused.error) == (2, True), refused.text
     assert "TTL" not in sql(host, "SELECT engine_full FROM system.tables WHERE name = 'events'")
-    deploy(path)
+    deploy(path, "--yes")
     assert "toIntervalSecond(34560000)" in sql(
         host, "SELECT engine_full FROM system.tables WHERE name = 'events'"
     )

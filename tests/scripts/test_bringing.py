@@ -227,9 +227,9 @@ def test_a_new_authority_is_told_once_because_nobody_trusts_it_yet(
     assert "has to trust" not in CliRunner().invoke(main, run).output
     bring = deploy.bring
 
-    def makes(*arguments: Any) -> deploy.Outcome:
+    def makes(*arguments: Any, **options: Any) -> deploy.Outcome:
         authority.make()
-        return bring(*arguments)
+        return bring(*arguments, **options)
 
     monkeypatch.setattr(deploy, "bring", makes)
     first, second = (CliRunner().invoke(main, run) for _ in range(2))
