@@ -105,7 +105,10 @@ def dependencies(settings: Settings) -> list[Path]:
 def signing_key(settings: Settings) -> str:
     """Return the mirror's public key as text. Raises InputError when it is not ASCII-armoured."""
     path = settings.package_signing_key
-    text = path.read_text(errors="replace") if path else ""
+    try:
+        text = path.read_text(errors="replace") if path else ""
+    except OSError as error:
+        raise InputError(f"setting 'package_signing_key': {path} cannot be read: {error.strerror}") from None
     if "BEGIN PGP PUBLIC KEY BLOCK" not in text:
         raise InputError(
             f"setting 'package_signing_key': {path} is not an ASCII-armoured public key; export it with `gpg --armor --export`"

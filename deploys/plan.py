@@ -120,6 +120,11 @@ def make(inventory_file: Path) -> Plan:
         )
         if "gateway" in components:
             _check_gateway(rendering)
+        if "vector" in components and settings.vector_tls_certificate and settings.vector_tls_key:
+            pair = settings.vector_tls_certificate, settings.vector_tls_key
+            certificates.given(*pair, settings=certificates.OF_VECTOR)
+        if package_source.kind(settings) == "mirror":
+            packages.signing_key(settings)
         for component in components:
             _check_source(component, settings, state)
         if "events_api" in components:

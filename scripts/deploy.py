@@ -23,6 +23,7 @@ from cvat_analytics.connect import clocks, remote
 from cvat_analytics.connect.clocks import Clock
 from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import cvat_env, gateway
+from cvat_analytics.rendering import alerts
 from cvat_analytics.store import deployments
 from deploys.report import AGREED, FILE
 from scripts import hints
@@ -67,9 +68,10 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
         echo(f"Note: {line}.", err=True)
     if not known:
         _tell_of_authority(stack, dry)
-    for host in stack.topology.groups["gateway"]:
-        if note := gateway.port_note(stack.topology.settings[host]):
-            echo(f"Note: host {host}: {hints.pasteable(note)}.", err=True)
+    for group, note_of in (("gateway", gateway.port_note), ("grafana", alerts.link_note)):
+        for host in stack.topology.groups[group]:
+            if note := note_of(stack.topology.settings[host]):
+                echo(f"Note: host {host}: {hints.pasteable(note)}.", err=True)
     if dry:
         _show_plan(outcome.result["plan"])
         return

@@ -148,14 +148,21 @@ class Authority:
         return pair
 
 
-def given(certificate_file: Path, key_file: Path, host_name: str) -> Pair:
-    """Return the operator's own certificate (with its chain) and key.
+OF_GATEWAY = ("gateway_certificate", "gateway_certificate_key")
+OF_VECTOR = ("vector_tls_certificate", "vector_tls_key")
+
+
+def given(
+    certificate_file: Path, key_file: Path, host_name: str = "", settings: tuple[str, str] = OF_GATEWAY
+) -> Pair:
+    """Return an operator's own certificate (with its chain) and key; `settings` are what names the two files.
 
     Raises InputError when a file is missing or not PEM, when they do not belong together, when the certificate is out
-    of date, or when it is not for `host_name`.
+    of date, or when it is not for `host_name`; without one, any name will do.
     """
+    of_certificate, of_key = settings
     texts = []
-    for setting, path in (("gateway_certificate", certificate_file), ("gateway_certificate_key", key_file)):
+    for setting, path in ((of_certificate, certificate_file), (of_key, key_file)):
         try:
             texts.append(path.read_text())
         except (OSError, UnicodeDecodeError) as error:
@@ -167,20 +174,20 @@ def given(certificate_file: Path, key_file: Path, host_name: str) -> Pair:
         key = serialization.load_pem_private_key(pair.key.encode(), None)
     except (ValueError, TypeError):
         raise InputError(
-            f"settings 'gateway_certificate' and 'gateway_certificate_key': {certificate_file} and {key_file} are not a PEM "
+            f"settings {of_certificate!r} and {of_key!r}: {certificate_file} and {key_file} are not a PEM "
             "certificate and an unencrypted PEM key. Convert them with openssl"
         ) from None
     if key.public_key() != certificate.public_key():
         raise InputError(
-            f"setting 'gateway_certificate_key': {key_file} is not the key of {certificate_file}. Give the pair that belongs together"
+            f"setting {of_key!r}: {key_file} is not the key of {certificate_file}. Give the pair that belongs together"
         )
     if certificate.not_valid_after_utc < datetime.now(UTC):
         raise InputError(
-            f"setting 'gateway_certificate': {certificate_file} ended on {certificate.not_valid_after_utc:%Y-%m-%d}. Renew it"
+            f"setting {of_certificate!r}: {certificate_file} ended on {certificate.not_valid_after_utc:%Y-%m-%d}. Renew it"
         )
-    if not any(_matches(host_name, name) for name in pair.names()):
+    if host_name and not any(_matches(host_name, name) for name in pair.names()):
         raise InputError(
-            f"setting 'gateway_certificate': {certificate_file} is for {', '.join(pair.names())}, not for {host_name} "
+            f"setting {of_certificate!r}: {certificate_file} is for {', '.join(pair.names())}, not for {host_name} "
             "(the host in 'grafana_root_url')"
         )
     return pair

@@ -5,10 +5,12 @@ Passwords reach Grafana as files that only its unit may read, like the others; t
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.settings import Settings
@@ -127,6 +129,25 @@ def check(settings: Settings, secrets: Mapping[str, str]) -> None:
             raise InputError(
                 f"setting {setting!r}: the secrets file has no {name}. Give it with `cvat-analytics secrets set {name}`"
             )
+
+
+def link_note(settings: Settings) -> str:
+    """Say that the links in alerts lead whoever reads them to their own machine; empty where they do not, or nobody is sent any.
+
+    No mistake by itself: somebody may forward that port to their own machine.
+    """
+    name = urlsplit(settings.grafana_root_url).hostname or ""
+    try:
+        address = ipaddress.ip_address(name)
+        here = address.is_loopback or address.is_unspecified
+    except ValueError:
+        here = name == "localhost" or name.endswith(".localhost")
+    if not here or not settings.alerts or not (settings.alert_emails or settings.alert_webhook_url):
+        return ""
+    return (
+        f"the links in alerts begin with {settings.grafana_root_url}, which is the machine of whoever reads them. Give the address at which "
+        "people reach Grafana as 'grafana_root_url'"
+    )
 
 
 def variables(settings: Settings) -> dict[str, Any]:

@@ -9,6 +9,7 @@ fetches the wrong versions. So the lock file is read here, and pip is told what 
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -170,7 +171,7 @@ def complete(directory: Path, target: Target) -> list[Path]:
         system = next(name for name, python in SYSTEMS.items() if python == target.python)
         raise InputError(
             f"package_source {directory}: lacks wheels of the events API for {target}: {names}. On a machine that reaches the Python "
-            f"package index, `cvat-analytics bundle wheels {directory} --system {system} --architecture {target.architecture}` gets them"
+            f"package index, `cvat-analytics bundle wheels {shlex.quote(str(directory))} --system {system} --architecture {target.architecture}` gets them"
         )
     return found.files
 
@@ -221,8 +222,8 @@ def _download(wheels: Sequence[Wheel], target: Target, into: Path, keep: Path) -
     # pip says nothing else of an index that it does not reach than that it tries again and knows no version
     if "Retrying (" in done.stderr and "from versions: none" in done.stderr:
         raise InputError(
-            f"{what} cannot be fetched: this machine does not reach the Python package index. Run `cvat-analytics bundle wheels DIRECTORY` "
-            f"on one that does, and carry the files to {keep}"
+            f"{what} cannot be fetched: this machine does not reach the Python package index. Run `cvat-analytics bundle wheels wheels` "
+            f"on one that does, and carry the files of `wheels` to {keep}"
         )
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.split(
         "\n"

@@ -125,8 +125,8 @@ def refuse_stock_table(database: str, applied: Mapping[str, str], engines: Mappi
     """
     if "init.sql" not in applied and engines.get("events", "").startswith("MergeTree"):
         raise InputError(
-            f"the database {database} has a table `events` of a stock CVAT installation. Convert it with `cvat-analytics stock "
-            "convert --inventory INVENTORY` (docs/how-to/convert-a-stock-table.md), then deploy again; or choose another name with the setting 'database'"
+            f"the database {database} has a table `events` of a stock CVAT installation. Convert it with `cvat-analytics stock convert` "
+            "(docs/how-to/convert-a-stock-table.md), then deploy again; or choose another name with the setting 'database'"
         )
 
 

@@ -216,6 +216,16 @@ def test_a_wrong_setting_is_refused_before_any_command(run_deploy: Deploy) -> No
     )
 
 
+def test_files_of_the_operator_s_that_are_of_no_use_are_refused(run_deploy: Deploy, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no PEM")
+    pair = {"vector_tls_certificate": str(tmp_path / "file"), "vector_tls_key": str(tmp_path / "file")}
+    assert refusal(run_deploy, settings=pair).startswith(
+        f"settings 'vector_tls_certificate' and 'vector_tls_key': {tmp_path}/file and {tmp_path}/file are not a PEM certificate and"
+    )
+    mirror = {"package_source": "https://mirror.example.org/", "package_signing_key": str(tmp_path / "file")}
+    assert "file is not an ASCII-armoured public key" in refusal(run_deploy, settings=mirror)
+
+
 def test_a_bundle_that_lacks_a_package_is_refused(run_deploy: Deploy, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     bundle.mkdir()

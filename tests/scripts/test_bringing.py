@@ -120,24 +120,49 @@ def test_what_the_cvat_side_needs_is_said_with_the_command_that_makes_it(
     ]
 
 
+def notes(directory: Path, settings: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what a deploy notes about the settings of a stack that is in order."""
+    path = directory / "hosts.py"
+    path.write_text("clickhouse = vector = grafana = events_api = gateway = ['a']\n")
+    (directory / "group_data").mkdir(exist_ok=True)
+    (directory / "group_data" / "all.py").write_text(settings)
+    described = inventories.load(path)
+    monkeypatch.setattr(inventories, "load", lambda path: described)
+    result = CliRunner().invoke(main, ["deploy", "--inventory", str(path)])
+    assert result.exit_code == 0, result.output
+    monkeypatch.undo()
+    return [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
+
+
 def test_a_deploy_notes_that_people_are_sent_to_another_port_than_the_gateways(
     pyinfra: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "hosts.py"
-    path.write_text("clickhouse = vector = grafana = events_api = gateway = ['a']\n")
-    (tmp_path / "group_data").mkdir()
-    (tmp_path / "group_data" / "all.py").write_text(
-        "grafana_root_url = 'https://a.example.org/'\ngateway_listen_address = '10.0.0.5'\ngateway_https_port = 9443\n"
-    )
-    described = inventories.load(path)
-    monkeypatch.setattr(inventories, "load", lambda path: described)
     pyinfra([BEGUN], {"results": {"operations": []}})
-    result = CliRunner().invoke(main, ["deploy", "--inventory", str(path)])
-    assert result.exit_code == 0, result.output
-    (note,) = [line for line in result.stderr.splitlines() if line.startswith("Note: ")]
+    address = "grafana_root_url = 'https://a.example.org/'\ngateway_listen_address = '10.0.0.5'\ngateway_https_port = 9443\n"
+    (note,) = notes(tmp_path, address, monkeypatch)
     assert note.startswith(
         "Note: host a: the gateway has port 9443 ('gateway_https_port'), but 'grafana_root_url' sends people to port 443"
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ("alerts = True\nalert_webhook_url = 'https://hooks.example.org/'\n", "http://localhost:3000/analytics/"),
+        ("alerts = True\nalert_emails = ['a@example.org']\nsmtp_host = 'm:25'\ngrafana_root_url = 'https://127.0.0.1/'\n", "https://127.0.0.1/"),
+        ("alerts = True\nalert_emails = ['a@example.org']\nsmtp_host = 'm:25'\ngrafana_root_url = 'https://a.example.org/'\n", ""),
+        ("alerts = True\n", ""),
+        ("alert_webhook_url = 'https://hooks.example.org/'\n", ""),
+    ],
+    ids=["default", "loopback", "a name", "nobody is told", "off"],
+)  # fmt: skip
+def test_a_deploy_notes_that_links_in_alerts_lead_to_the_readers_own_machine(
+    pyinfra: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: str, told: str
+) -> None:
+    pyinfra([BEGUN], {"results": {"operations": []}})
+    found = notes(tmp_path, settings, monkeypatch)
+    expected = f"Note: host a: the links in alerts begin with {told}, which is the machine of whoever reads them. Give the address at "
+    assert [note.startswith(expected) for note in found] == ([True] if told else [])
 
 
 def host_data(**data: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
@@ -9,12 +10,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
+from cvat_analytics.store import migrations
 from scripts import hints
+from scripts.cli import main
 from scripts.target import Target
 
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 PROGRAM = Path(sys.executable).parent / hints.NAME
 
 
@@ -95,3 +101,36 @@ def test_no_command_is_printed_under_a_name_that_may_not_be_on_path() -> None:
     named = re.compile(r"""click\.echo\([^)]*\bcvat-analytics [a-z]""", re.DOTALL)
     found = [file.name for file in sorted((ROOT / "scripts").glob("*.py")) if named.search(file.read_text())]
     assert found == []
+
+
+def test_no_command_that_is_printed_has_a_gap_to_be_filled_in() -> None:
+    """A word in capitals stands for something that the program knows, or that a name can be chosen for."""
+    found = []
+    for folder in ("cvat_analytics", "deploys", "scripts"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            tree = ast.parse(file.read_text())
+            documentation = {
+                ast.get_docstring(node, clean=False)
+                for node in ast.walk(tree)
+                if isinstance(node, _DOCUMENTED)
+            }
+            for node in ast.walk(tree):
+                if (
+                    isinstance(node, ast.Constant)
+                    and isinstance(node.value, str)
+                    and node.value not in documentation
+                ):
+                    gaps = re.findall(r"`cvat-analytics [^`]*\b[A-Z]{3,}\b[^`]*`", node.value)
+                    found += [f"{file.relative_to(ROOT)}:{node.lineno}: {gap}" for gap in gaps]
+    assert found == []
+
+
+def test_a_refusal_of_the_deploy_names_the_command_for_this_inventory(tmp_path: Path) -> None:
+    """What the library says without knowing the inventory, such as of a stock table."""
+    file = tmp_path / "hosts.py"
+    with click.Context(main).scope() as context:
+        context.obj = Target(inventory=file)
+        with pytest.raises(InputError) as refused:
+            migrations.refuse_stock_table("cvat", {}, {"events": "MergeTree ORDER BY a"})
+        text = hints.pasteable(str(refused.value))
+    assert f"`cvat-analytics stock convert --inventory {file}`" in text
