@@ -30,6 +30,7 @@ class Callbacks(BaseStateCallback):
         By now every host has told what it loses.
         """
         if told("loss") and not agreed():
+            tell("unagreed")
             raise PyinfraError("refused: nobody has agreed to what would be deleted")
         tell("begun")
 

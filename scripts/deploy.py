@@ -46,7 +46,8 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     Where a shorter retention would delete something for good, it says what and asks first.
 
     Exit code 2, with nothing changed, for a wrong setting, a host that cannot be reached or will not do, another deploy that is
-    at work there, something to delete to which nobody has agreed, and a package source that lacks a package; 1 when a step failed: run it again when the cause is gone, and it goes on from there.
+    at work there, something to delete to which nobody has agreed, and a package source that lacks a package; 1 when a step
+    failed: run it again when the cause is gone, and it goes on from there.
     """
     stack = inventories.load(inventory)
     _ensure_secrets(stack, dry)
@@ -174,7 +175,7 @@ def bring(
             [_clock(each) for each in {each["host"]: each for each in report.get("clock", [])}.values()],
         )
     reasons = [each["reason"] for each in report.get("refused", [])]
-    if losses and not reasons and not agreed and "begun" not in report:
+    if "unagreed" in report:
         raise UnagreedError(
             "\n".join([*losses, "nothing has been changed. With `--yes` it is done without a question"])
         )
