@@ -174,6 +174,8 @@ def deploy_until(path: Path, step: str, meanwhile: Callable[[], None] = lambda: 
     ) as process:  # fmt: skip
         assert process.stderr is not None
         seen = any(f"Starting operation: {step}" in line for line in process.stderr)
+        # it must not end by itself meanwhile, however slow this machine is
+        subprocess.run(["pkill", "-STOP", "-s", str(process.pid)], check=True)
         meanwhile()
         subprocess.run(["pkill", "-KILL", "-s", str(process.pid)], check=True)
     assert seen, f"the deploy ended before {step!r}"
