@@ -184,7 +184,7 @@ def _is_away(error: Exception) -> bool:
 
     if isinstance(error, RefusedLoginError):
         return False
-    if isinstance(error, UnreachableError | TimeLimitError | httpx.TransportError | OSError):
+    if isinstance(error, NoAnswerError | UnreachableError | TimeLimitError | httpx.TransportError | OSError):
         return True
     # what ClickHouse itself says has a name
     return not isinstance(error, CvatAnalyticsError | httpx.HTTPError) and not getattr(error, "name", None)

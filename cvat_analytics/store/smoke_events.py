@@ -14,7 +14,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.connect.clickhouse_errors import STORE, answered_rows, explained
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -57,10 +57,11 @@ def remove(client: Client, database: str, marker: str) -> None:
     query = (
         f"SELECT _part FROM {database}.events WHERE _partition_id = '{PARTITION}' GROUP BY _part "
         f"HAVING min({IS_SMOKE} AND (position(ifNull(user_email, ''), {{marker:String}}) > 0 OR position(ifNull(payload, ''), {{marker:String}}) > 0 "
-        f"OR received_at < now() - {IN_USE_SECONDS}))"
+        f"OR received_at < now() - {IN_USE_SECONDS})) "
+        "SETTINGS final = 0"
     )
     for _ in range(5):
-        parts = client.query(query, parameters={"marker": marker}, settings={"final": 0}).result_rows
+        parts = answered_rows(client, query, {"marker": marker})
         try:
             for (part,) in parts:
                 client.command(f"ALTER TABLE {database}.events DROP PART '{part}'")

@@ -12,10 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks import causes, smoke
 from cvat_analytics.checks.causes import Result
-from cvat_analytics.store import migrations
+from cvat_analytics.store import migrations, smoke_events
 from tests.clickhouse import context, way_to
 from tests.serving import QuietServer, served
 
@@ -152,3 +153,26 @@ def test_a_clickhouse_that_never_answers_fails_once_and_soon(
     assert {each.cause for each in results if each.name in ("schema-version", "login-grafana")} == {
         "clickhouse"
     }
+
+
+@pytest.mark.parametrize("answers", [nothing, broken])
+def test_a_clickhouse_whose_answers_are_none_fails_once(
+    tmp_path: Path, answers: Callable[[str], Answer]
+) -> None:
+    def greets(query: str) -> Answer:
+        if "version()" in query:
+            return 200, b"26.7.1.1\tUTC\n"
+        return nothing(query) if "system.settings" in query else answers(query)
+
+    with clickhouse(answers, greets) as port:
+        made = context(tmp_path, clickhouse_http_port=port)
+        results = [*smoke.run(way_to(made))]
+    failed = [each for each in results if each.passed is False and each.name not in ("vector", "grafana")]
+    assert [each.name for each in failed] == ["clickhouse"]
+
+
+def test_an_answer_that_is_none_is_not_taken_for_nothing_to_remove(tmp_path: Path) -> None:
+    with clickhouse(nothing) as port:
+        client = way_to(context(tmp_path, clickhouse_http_port=port)).client()
+        with pytest.raises(CvatAnalyticsError, match="answered nothing at all"):
+            smoke_events.remove(client, "cvat", smoke_events.new_marker())

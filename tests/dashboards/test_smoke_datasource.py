@@ -42,6 +42,19 @@ def test_rows_are_what_it_wants(tmp_path: Path) -> None:
     assert "$__timeFilter_ms(timestamp)" in asked[0]  # the plugin expands it, not we
 
 
+def test_a_wrong_password_of_the_administrator_is_one_failure(tmp_path: Path) -> None:
+    made = context(tmp_path)
+    grafana = StandIn("another")
+    with serving(grafana) as address:
+        checks = [*smoke.Smoke(way_to(made, grafana=address), "marker")._grafana()]
+        found = {result.name: result for result in causes.results(checks)}
+    assert found["login-grafana-administrator"].passed is False
+    assert "HTTP 401" in found["login-grafana-administrator"].detail
+    assert "reset-admin-password" in found["login-grafana-administrator"].detail
+    for name in ("grafana-datasource", "grafana-dashboards"):
+        assert (found[name].passed, found[name].cause) == (None, "login-grafana-administrator")
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
