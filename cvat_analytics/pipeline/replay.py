@@ -20,6 +20,7 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.pipeline.journal import File
 from cvat_analytics.pipeline.journal_text import EVENT, Damage
 from cvat_analytics.pipeline.replay_store import Batch, Outcome, Store
+from cvat_analytics.store.smoke_events import is_of_smoke_test
 
 BATCH_LINES, BATCH_BYTES = 100_000, 64 * 2**20
 """What is inserted at a time: what is lost by an interruption, and what bounds the memory on both sides."""
@@ -61,9 +62,13 @@ class Range:
         ]
 
     def select(self, lines: Sequence[bytes]) -> tuple[list[bytes], int]:
-        """Return those of `lines` that are such events, and the number of lines that are no events at all."""
-        events = [(line, match[1]) for line in lines if (match := EVENT.match(line))]
-        strange = len(lines) - len(events)
+        """Return those of `lines` that are such events, and the number of lines that are no events at all.
+
+        What a smoke test has sent is not wanted back.
+        """
+        found = [(line, match[1]) for line in lines if (match := EVENT.match(line))]
+        strange = len(lines) - len(found)
+        events = [each for each in found if not is_of_smoke_test(each[0])]
         if self.by == "arrival":
             return [line for line, _ in events], strange
         first, last = text(self.since).encode(), text(self.until).encode() if self.until else b"9"

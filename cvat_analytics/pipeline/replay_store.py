@@ -18,13 +18,11 @@ from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.pipeline.journal_text import Damage
 from cvat_analytics.pipeline.refused_rows import Refused
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
-from cvat_analytics.store.smoke_events import IS_SMOKE
 
 _COLUMNS = ", ".join(COLUMNS)
 _LIMITS = {"UInt32": 2**32, "UInt64": 2**64}
 _MISSING = (
-    # what a smoke test has sent is not wanted back
-    f"NOT {IS_SMOKE.replace('{', '{{').replace('}', '}}')} AND ({_COLUMNS}) NOT IN (SELECT {_COLUMNS} FROM {{database}}.events "
+    f"({_COLUMNS}) NOT IN (SELECT {_COLUMNS} FROM {{database}}.events "
     # batches follow the time of arrival: days (the sort key begins with them) and hours are few
     "WHERE toDate(timestamp) IN (SELECT toDate(timestamp) FROM replayed) "
     "AND toStartOfHour(timestamp) IN (SELECT toStartOfHour(timestamp) FROM replayed))"

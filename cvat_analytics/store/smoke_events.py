@@ -10,6 +10,8 @@ A part never changes, so that what is dropped by its name is what was looked at,
 
 from __future__ import annotations
 
+import json
+import re
 import uuid
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -34,6 +36,18 @@ IN_USE_SECONDS = 20
 _WORD = "smoke-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 IS_SMOKE = f"(match(ifNull(user_email, ''), '^{_WORD}') OR match(ifNull(payload, ''), '\"{_WORD}\"'))"
 """What is true of an event that a smoke test of this version or an earlier one has sent, as SQL. Earlier ones lie among all others."""
+
+
+def is_of_smoke_test(line: bytes) -> bool:
+    """Return the same of a line of the journal."""
+    if b"smoke-" not in line:
+        return False
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    name, payload = str(row.get("user_email") or ""), str(row.get("payload") or "")
+    return bool(re.match(_WORD, name) or re.search(f'"{_WORD}"', payload))
 
 
 def new_marker() -> str:
