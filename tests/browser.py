@@ -119,9 +119,9 @@ class Page:
 
     def find(self, selector: str, inside: WebElement | None = None) -> WebElement:
         """Return the one element that a CSS selector finds."""
-        found = (inside or self.browser).find_elements(By.CSS_SELECTOR, selector)
-        assert len(found) == 1, f"{selector}: {len(found)} elements"
-        return found[0]
+        elements = (inside or self.browser).find_elements(By.CSS_SELECTOR, selector)
+        assert len(elements) == 1, f"{selector}: {len(elements)} elements"
+        return elements[0]
 
     def all(self, selector: str, inside: WebElement | None = None) -> list[WebElement]:
         """Return the elements that a CSS selector finds."""

@@ -92,9 +92,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is in the other lane, and put the rest in order."""
     tests = [item.nodeid for item in items]
-    wanted = {long for long, option in ((False, "--long"), (True, "--fast")) if not config.getoption(option)}
-    left_out = [item for item in items if is_long(item.nodeid) not in wanted]
+    chosen = {long for long, option in ((False, "--long"), (True, "--fast")) if not config.getoption(option)}
+    left_out = [item for item in items if is_long(item.nodeid) not in chosen]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
     places = in_order(tests) if "PYTEST_XDIST_WORKER" in os.environ else range(len(items))
-    items[:] = [items[place] for place in places if is_long(tests[place]) in wanted]
+    items[:] = [items[place] for place in places if is_long(tests[place]) in chosen]

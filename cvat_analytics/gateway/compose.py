@@ -14,12 +14,14 @@ from pathlib import Path
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.gateway.compose_variables import from_file, interpolated, literal
 from cvat_analytics.gateway.compose_yaml import (
+    OVERRIDE,
     RESET,
     Value,
     assignments,
     documents,
     merged,
     name_of,
+    plain,
     settled,
 )
 
@@ -71,7 +73,9 @@ def project(paths: Sequence[Path], environ: Mapping[str, str], header: str) -> d
     """
     directory = _directory(paths)
     values = _with_file(environ, directory / ".env")
-    theirs = [file for file in files(paths, environ) if not _bytes(file).startswith(header.encode())]
+    # each is read once: it may be a pipe
+    read = [(file, _bytes(file)) for file in files(paths, environ)]
+    theirs = [(file, content) for file, content in read if not content.startswith(header.encode())]
     found = {}
     for name, service in _model(theirs, directory, _Variables(values), ()).items():
         described = service.mapping(f"services.{name}")
@@ -111,17 +115,17 @@ def _bytes(file: Path) -> bytes:
 
 
 def _model(
-    files: Sequence[Path], directory: Path, variables: _Variables, included: tuple[Path, ...]
+    files: Sequence[tuple[Path, bytes]], directory: Path, variables: _Variables, included: tuple[Path, ...]
 ) -> dict[str, Value]:
     """Return the services of `files`, the later ones merged over the earlier; relative paths start at `directory`."""
     services: dict[str, Value] = {}
-    for file in files:
-        for document in documents(_bytes(file), str(file)):
+    for file, content in files:
+        for document in documents(content, str(file)):
             top = _top(document)
             own = _services(top, directory, variables)
             for name, service in _included(top, directory, variables, (*included, file)).items():
                 mine = own.get(name)
-                own[name] = service if mine is None else merged(service, mine, ("services", name))
+                own[name] = _upon(service, mine, name) if mine else service
             for name in own:
                 own[name] = _extended(name, own, variables, ())
             stated = top.get("services")
@@ -184,12 +188,7 @@ def _assigned(value: Value, key: str, variables: _Variables) -> list[Value] | di
     """Variables stay as they are written, for Docker Compose to look them up; what only an included file knows it cannot."""
     items = [replace(item, tag="") for item in assignments(value) if item.tag != RESET]
     if isinstance(value.data, list):
-        return [
-            replace(item, data=literal(variables.text(item, key)))
-            if variables.own or "$" in name_of(item)
-            else item
-            for item in items
-        ]
+        return [_assignment(item, key, variables) for item in items]
     described = value.data if isinstance(value.data, dict) else {}
     if not variables.own:
         return described
@@ -199,6 +198,14 @@ def _assigned(value: Value, key: str, variables: _Variables) -> list[Value] | di
         else replace(item, data=literal(variables.text(item, f"{key}.{name}")))
         for name, item in described.items()
     }
+
+
+def _assignment(item: Value, key: str, variables: _Variables) -> Value:
+    name = name_of(item)
+    if variables.own and name == item.data and name in variables.values:
+        return replace(item, data=f"{name}={literal(variables.values[name])}")
+    own = variables.own or "$" in name
+    return replace(item, data=literal(variables.text(item, key))) if own else item
 
 
 def _env_file(item: Value, key: str, directory: Path, variables: _Variables) -> Value:
@@ -215,6 +222,13 @@ def _located(value: Value, key: str, directory: Path, variables: _Variables) -> 
     if "://" in path or path.startswith(("git@", "github.com/")):
         raise value.wrong(key, f"is not on this machine ({path}). {_FLAT}")
     return replace(value, data=str(directory / Path(path).expanduser()))
+
+
+def _upon(base: Value, service: Value, name: str) -> Value:
+    """Return `service` upon one that it includes or extends: its own tag is about earlier files, not about that."""
+    if service.tag == RESET:
+        return replace(base, tag=OVERRIDE)
+    return replace(merged(base, replace(service, tag=""), ("services", name)), tag=service.tag)
 
 
 def _included(
@@ -252,9 +266,9 @@ def _included(
         else:
             values = _with_file(variables.values, base / ".env")
         inner = _Variables(values, variables.own or values != dict(variables.values))
-        for name, service in _model(paths, base, inner, chain).items():
+        for name, service in _model([(path, _bytes(path)) for path in paths], base, inner, chain).items():
             # what is there already counts more, as in Docker Compose
-            found[name] = merged(service, found[name], ("services", name)) if name in found else service
+            found[name] = _upon(service, found[name], name) if name in found else service
     return found
 
 
@@ -280,10 +294,10 @@ def _extended(
             services |= {
                 each: merged(services.get(each), value, ("services", each)) for each, value in own.items()
             }
-    if ref not in services:
+    if ref not in services or services[ref].tag == RESET:
         raise extends.wrong(key, f"names the service {ref!r}, which is not there")
     base = settled(_extended(ref, services, variables, (*trail, (service.file, name))))
-    both = merged(base, service, ("services", name))
+    both = _upon(base, service, name)
     kept = both.data if isinstance(both.data, dict) else {}
     return replace(both, data={part: value for part, value in kept.items() if part != "extends"})
 
@@ -291,13 +305,7 @@ def _extended(
 def _runs(service: Mapping[str, Value]) -> str:
     if "image" in service and service["image"].data:
         return str(service["image"].data)
-    return f"build {_plain(service['build'])}" if "build" in service else ""
-
-
-def _plain(value: Value) -> object:
-    if isinstance(value.data, dict):
-        return {name: _plain(item) for name, item in sorted(value.data.items())}
-    return [_plain(item) for item in value.data] if isinstance(value.data, list) else value.data
+    return f"build {plain(service['build'])}" if "build" in service else ""
 
 
 def _says(stated: Mapping[str, Value], key: str, value: str) -> bool:

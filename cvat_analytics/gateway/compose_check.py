@@ -25,7 +25,7 @@ def program() -> tuple[str, ...]:
 def complaint(files: Sequence[Path], override: str) -> str:
     """Return why Docker Compose does not take `override` after the compose files `files`; nothing if it does, or is not here."""
     words = program()
-    if not words:
+    if not words or not all(file.is_file() for file in files):  # a pipe has been read already
         return ""
     stated = [part for file in files for part in ("-f", str(file))]
     done = subprocess.run(

@@ -85,6 +85,9 @@ def from_file(path: Path, known: Mapping[str, str], raw: bool = False) -> dict[s
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is not UTF-8, byte {error.start}. Save it as UTF-8") from None
+    if raw:
+        lines = [line for line in text.split("\n") if "=" in line and not line.lstrip().startswith("#")]
+        return {name.strip(): value for name, _, value in (line.partition("=") for line in lines)}
     found: dict[str, str] = {}
 
     def lookup(name: str) -> str | None:
@@ -102,7 +105,7 @@ def from_file(path: Path, known: Mapping[str, str], raw: bool = False) -> dict[s
             raise InputError(f"{where}: is no NAME=VALUE that Docker Compose reads")
         at = match.end()
         try:
-            value = _value(match, lookup, raw)
+            value = _value(match, lookup)
         except ValueError as error:
             raise InputError(f"{where}: {error}") from None
         if value is not None:
@@ -110,7 +113,7 @@ def from_file(path: Path, known: Mapping[str, str], raw: bool = False) -> dict[s
     return found
 
 
-def _value(match: re.Match[str], lookup: Callable[[str], str | None], raw: bool) -> str | None:
+def _value(match: re.Match[str], lookup: Callable[[str], str | None]) -> str | None:
     single, double, plain = match["single"], match["double"], match["plain"]
     if single is not None:
         return single.replace("\\'", "'")
@@ -119,8 +122,6 @@ def _value(match: re.Match[str], lookup: Callable[[str], str | None], raw: bool)
         return interpolated(text, lookup)
     if plain is None:  # a name alone: what it is outside
         return lookup(match["name"])
-    if raw:
-        return plain
     if plain[:1] in ("'", '"'):
         raise ValueError("has a quotation mark without its second one")
     return interpolated(f" {plain}".split(" #")[0].strip(), lookup)

@@ -76,12 +76,12 @@ def documents(content: bytes, file: str) -> list[Value]:
 class _Reading:
     def __init__(self, file: str) -> None:
         self._file = file
-        self._done: dict[int, Value] = {}
+        self._done: dict[tuple[int, bool], Value] = {}
         self._open: set[int] = set()
 
-    def value(self, node: yaml.Node) -> Value:
-        """Return what `node` says; one that several places refer to is read once."""
-        known = self._done.get(id(node))
+    def value(self, node: yaml.Node, plain: bool = False) -> Value:
+        """Return what `node` says; one that several places refer to is read once. Its tags mean nothing in a `plain` one."""
+        known = self._done.get((id(node), plain))
         if known:
             return known
         line = node.start_mark.line + 1
@@ -90,19 +90,20 @@ class _Reading:
         if len(self._done) > _MOST:
             raise InputError(f"{self._file}: has more than {_MOST} parts, which Docker Compose does not read")
         self._open.add(id(node))
+        tag = node.tag if node.tag in (RESET, OVERRIDE) and not plain else ""
+        within = plain or bool(tag)
         data: str | list[Value] | dict[str, Value] | None
         if isinstance(node, yaml.MappingNode):
-            data = self._mapping(node)
+            data = self._mapping(node, within)
         elif isinstance(node, yaml.SequenceNode):
-            data = [self.value(item) for item in node.value]
+            data = [self.value(item, within) for item in node.value]
         else:
             data = None if node.tag == f"{_YAML}null" else node.value
-        tag = node.tag if node.tag in (RESET, OVERRIDE) else ""
         self._open.remove(id(node))
-        self._done[id(node)] = value = Value(data, self._file, line, tag)
+        self._done[id(node), plain] = value = Value(data, self._file, line, tag)
         return value
 
-    def _mapping(self, node: yaml.MappingNode) -> dict[str, Value]:
+    def _mapping(self, node: yaml.MappingNode, plain: bool) -> dict[str, Value]:
         found: dict[str, Value] = {}
         merged: list[Value] = []
         seen: dict[str, int] = {}
@@ -115,7 +116,7 @@ class _Reading:
                     f"{self._file}: line {line}: has the key {key.value!r} a second time, after line {seen[key.value]}"
                 )
             seen[key.value] = line
-            value = self.value(child)
+            value = self.value(child, plain)
             if key.tag == f"{_YAML}merge":
                 merged += value.data if isinstance(value.data, list) else [value]
             else:
@@ -135,7 +136,11 @@ def merged(base: Value | None, over: Value, path: tuple[str, ...]) -> Value:
     if path[:1] == ("services",) and path[2:] == ("environment",):
         return _environment(base, over)
     if path[:1] == ("services",) and path[2:] == ("env_file",):
-        return replace(over, data=base.items("env_file") + over.items("env_file"))
+        there = base.items("env_file")
+        known = [plain(item) for item in there]
+        return replace(
+            over, data=there + [item for item in over.items("env_file") if plain(item) not in known]
+        )
     if over.data is None:
         return base
     if isinstance(base.data, dict) and isinstance(over.data, dict):
@@ -180,6 +185,13 @@ def assignments(environment: Value) -> list[Value]:
         alone = value.data is None or value.tag == RESET
         found.append(replace(value, data=name if alone else f"{name}={value.data}"))
     return found
+
+
+def plain(value: Value) -> object:
+    """Return what `value` says, without where it stands."""
+    if isinstance(value.data, dict):
+        return {name: plain(item) for name, item in sorted(value.data.items())}
+    return [plain(item) for item in value.data] if isinstance(value.data, list) else value.data
 
 
 def settled(value: Value) -> Value:

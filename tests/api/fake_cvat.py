@@ -108,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         if url.path == "/api/users/self":
             return self._answer(200, person.as_json())
         if url.path == "/api/memberships":
-            wanted = parse_qs(url.query).get("user", [""])[0]
+            user_name = parse_qs(url.query).get("user", [""])[0]
             return self._page(
                 [
                     {
@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
                     }
                     for each in self.server.people.values()
                     for organization, role in each.roles.items()
-                    if wanted in ("", each.name)
+                    if user_name in ("", each.name)
                 ]
             )
         if url.path == "/api/organizations":

@@ -37,8 +37,8 @@ def find(version: str) -> Path | None:
             text=True,
             check=False,
         )
-        found, _, executable = answer.stdout.strip().partition(" ")
-        if found == version:
+        release, _, executable = answer.stdout.strip().partition(" ")
+        if release == version:
             return Path(executable)
     return None
 

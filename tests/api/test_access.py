@@ -81,13 +81,13 @@ def test_everybody_sees_what_is_his_and_nothing_else(
     client = as_(name)
     assert seen(client, **parameters) == expected
     parameters = {"include": "all", **parameters}  # everything, of what they may see
-    asked = client.get("/api/events", params=parameters)
+    answer = client.get("/api/events", params=parameters)
     if isinstance(expected, int) and expected in (401, 403):
-        assert asked.status_code == expected
+        assert answer.status_code == expected
         assert client.post("/api/events/export", params=parameters).status_code == expected
         assert client.get("/api/events", params={"format": "json", **parameters}).status_code == expected
     else:
-        query_id = asked.json()["query_id"]
+        query_id = answer.json()["query_id"]
         wait_for(client, query_id)
         file = client.get("/api/events", params={"query_id": query_id, "action": "download"})
         assert len(list(csv.DictReader(io.StringIO(file.text, newline="")))) == expected
@@ -128,11 +128,11 @@ def test_a_request_made_in_an_organization_is_about_that_organization(
     )
     for ask in (client.get, client.post):
         path = "/api/events" if ask == client.get else "/api/events/export"
-        asked = ask(path, params=parameters)
+        answer = ask(path, params=parameters)
         if expected in (400, 403):
-            assert asked.status_code == expected
+            assert answer.status_code == expected
             continue
-        query_id = next(iter(asked.json().values()))
+        query_id = next(iter(answer.json().values()))
         wait_for(client, query_id)
         file = client.get("/api/events/download", params={"rq_id": query_id})
         assert len(list(csv.DictReader(io.StringIO(file.text, newline="")))) == expected
@@ -246,9 +246,9 @@ def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a
         client.auth = httpx.Auth()  # none
         client.headers["Authorization"] = "Token token-of-owner"
         assert seen(client) == 15
-        asked = dict(cvat.asked)
+        questions = dict(cvat.asked)
         assert seen(client) == 15
-        assert cvat.asked == asked
+        assert cvat.asked == questions
         cvat.fails = 502
         try:
             assert seen(client) == 15

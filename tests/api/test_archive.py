@@ -83,16 +83,16 @@ def test_the_archive_is_complete_for_the_hosts_python_and_processor(target: Targ
     # what the lock file names for that Python, by our reading of its markers as by uv's
     assert versions == {wheel.name: wheel.version for wheel in events_api_wheels.locked(target)}
     # what that needs there is there
-    wanted = [
+    names = [
         requirement
         for each in metadata
         for requirement in map(Requirement, each.get_all("Requires-Dist", []))
         if requirement.marker is None or requirement.marker.evaluate(target.environment | {"extra": ""})
     ]
-    assert len(wanted) > 15
+    assert len(names) > 15
     assert [
         str(requirement)
-        for requirement in wanted
+        for requirement in names
         if versions.get(canonicalize_name(requirement.name), "") not in requirement.specifier
     ] == []
     # it is built for that Python and that processor

@@ -34,12 +34,16 @@ def access(store: Store) -> Access:
 def test_an_exported_file_is_complete_or_not_there(access: Access, tmp_path: Path, form: str) -> None:
     path = tmp_path / f"x.{form}"
     shares: list[float] = []
-    wanted = exporting.selection(from_=START.isoformat(), include="all")
-    size = exporting.to_file(access, wanted, form, path, shares.append)
+    chosen_events = exporting.selection(from_=START.isoformat(), include="all")
+    size = exporting.to_file(access, chosen_events, form, path, shares.append)
     assert (path.stat().st_size, shares[-1]) == (size, 1.0)
     if form == "csv":
-        found = [row["timestamp"][:23] for row in csv.DictReader(io.StringIO(path.read_text(), newline=""))]
-        assert found == [each["timestamp"] for each in EVENTS if each["timestamp"] >= f"{START:%Y-%m-%d}"]
+        timestamps = [
+            row["timestamp"][:23] for row in csv.DictReader(io.StringIO(path.read_text(), newline=""))
+        ]
+        assert timestamps == [
+            each["timestamp"] for each in EVENTS if each["timestamp"] >= f"{START:%Y-%m-%d}"
+        ]
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
@@ -47,16 +51,16 @@ def test_what_is_no_file_is_written_to_and_stays_what_it_is(access: Access, tmp_
     pipe, link = tmp_path / "pipe", tmp_path / "link.csv"
     os.mkfifo(pipe)
     link.symlink_to(tmp_path / "x.csv")
-    wanted = exporting.selection(from_=START.isoformat())
+    chosen_events = exporting.selection(from_=START.isoformat())
     with ThreadPoolExecutor(1) as pool:
         read = pool.submit(pipe.read_bytes)
-        size = exporting.to_file(access, wanted, "csv", pipe, lambda share: None)
+        size = exporting.to_file(access, chosen_events, "csv", pipe, lambda share: None)
         content = read.result(30)
     assert (len(content), stat.S_ISFIFO(pipe.stat().st_mode)) == (size, True)
-    assert exporting.to_file(access, wanted, "csv", link, lambda share: None) == size
+    assert exporting.to_file(access, chosen_events, "csv", link, lambda share: None) == size
     assert (link.is_symlink(), (tmp_path / "x.csv").read_bytes()) == (True, content)
     with pytest.raises(InputError, match="Is a directory"):
-        exporting.to_file(access, wanted, "csv", tmp_path, lambda share: None)
+        exporting.to_file(access, chosen_events, "csv", tmp_path, lambda share: None)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link.csv", "pipe", "x.csv"]
 
 
@@ -72,7 +76,7 @@ def test_a_file_that_cannot_be_completed_is_not_there(access: Access, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("wanted", "option"),
+    ("filters", "option"),
     [
         ({"from_": "x"}, "--from"),
         ({"to": "x"}, "--to"),
@@ -80,9 +84,9 @@ def test_a_file_that_cannot_be_completed_is_not_there(access: Access, tmp_path: 
         ({"from_": "2026-01-02", "to": "2026-01-01"}, "--from"),
     ],
 )
-def test_a_wrong_filter_is_refused_by_its_option(wanted: dict[str, Any], option: str) -> None:
+def test_a_wrong_filter_is_refused_by_its_option(filters: dict[str, Any], option: str) -> None:
     with pytest.raises(InputError, match=f"^{option}: "):
-        exporting.selection(**wanted)
+        exporting.selection(**filters)
 
 
 def test_a_time_that_is_none_is_refused_with_how_to_write_one() -> None:
@@ -225,7 +229,7 @@ THEIRS = [
 
 
 @pytest.mark.parametrize(
-    ("groups", "settings", "options", "said"),
+    ("groups", "settings", "options", "lines"),
     [
         (
             ("events_api", "gateway"),
@@ -256,7 +260,7 @@ THEIRS = [
     ids=["dashboards", "own events", "no gateway", "no events API", "beside a CVAT"],
 )
 def test_who_adds_a_user_of_hosts_is_told_what_is_still_to_do_and_what_to_hand_over(
-    tmp_path: Path, groups: tuple[str, ...], settings: str, options: list[str], said: list[str]
+    tmp_path: Path, groups: tuple[str, ...], settings: str, options: list[str], lines: list[str]
 ) -> None:
     inventory = tmp_path / "hosts.py"
     inventory.write_text(
@@ -265,16 +269,16 @@ def test_who_adds_a_user_of_hosts_is_told_what_is_still_to_do_and_what_to_hand_o
     (tmp_path / "group_data").mkdir()
     (tmp_path / "group_data" / "all.py").write_text(settings)
     code, text = run("add", "anna", *options, "--inventory", str(inventory), typed="first password\n")
-    assert (code, text.splitlines()[1:]) == (0, [line.format(inventory) for line in said])
+    assert (code, text.splitlines()[1:]) == (0, [line.format(inventory) for line in lines])
     code, text = run(
         "change", "anna", "--no-analytics", "--no-admin", "--email", "a@b.org", "--inventory", str(inventory)
     )
-    assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory)])
+    assert (code, text.splitlines()[1:]) == (0, [lines[0].format(inventory)])
     code, text = run("change", "anna", "--analytics", "--inventory", str(inventory))
-    shown = [THEIRS[0], THEIRS[1]] if THEIRS[1] in said else []
-    assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory), *shown])
+    shown = [THEIRS[0], THEIRS[1]] if THEIRS[1] in lines else []
+    assert (code, text.splitlines()[1:]) == (0, [lines[0].format(inventory), *shown])
     code, text = run("remove", "anna", "--inventory", str(inventory))
-    assert (code, text.splitlines()[1:]) == (0, [said[0].format(inventory)])
+    assert (code, text.splitlines()[1:]) == (0, [lines[0].format(inventory)])
 
 
 def test_the_rendered_files_are_the_same_every_time_and_hold_no_password(tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ def rows(text: str) -> list[dict[str, str]]:
 
 def download(client: httpx.Client, **parameters: Any) -> str:
     """Ask for an export, wait, and return the file's text."""
-    asked = client.get("/api/events", params=parameters)
-    assert asked.status_code == 202, asked.text
-    query_id = asked.json()["query_id"]
+    first_answer = client.get("/api/events", params=parameters)
+    assert first_answer.status_code == 202, first_answer.text
+    query_id = first_answer.json()["query_id"]
     assert wait_for(client, query_id).status_code == 201
     answer = client.get("/api/events", params={"query_id": query_id, "action": "download"})
     assert answer.status_code == 200
@@ -44,9 +44,9 @@ def download(client: httpx.Client, **parameters: Any) -> str:
 
 def test_an_export_goes_through_202_201_and_200(as_: Callable[..., httpx.Client]) -> None:
     client = as_("root")
-    asked = client.get("/api/events", params={"job_id": 300, "filename": "x.csv"})
-    assert asked.status_code == 202
-    query_id = asked.json()["query_id"]
+    first_answer = client.get("/api/events", params={"job_id": 300, "filename": "x.csv"})
+    assert first_answer.status_code == 202
+    query_id = first_answer.json()["query_id"]
     assert uuid.UUID(query_id)
     ready = wait_for(client, query_id)
     assert (ready.status_code, ready.content) == (201, b"")
@@ -64,13 +64,13 @@ def test_an_export_goes_through_202_201_and_200(as_: Callable[..., httpx.Client]
 def test_the_file_has_cvats_columns_times_and_empty_fields(as_: Callable[..., httpx.Client]) -> None:
     text = download(as_("root"), **{"from": BEGIN, "include": "all"})
     assert text.splitlines()[0].replace('"', "").split(",") == HEADER
-    found = rows(text)
-    wanted = [each for each in EVENTS if each["timestamp"] >= f"{START:%Y-%m-%d}"]
-    assert [row["timestamp"] for row in found] == [f"{each['timestamp']}000+00:00" for each in wanted]
-    first = found[0]
+    lines = rows(text)
+    expected = [each for each in EVENTS if each["timestamp"] >= f"{START:%Y-%m-%d}"]
+    assert [row["timestamp"] for row in lines] == [f"{each['timestamp']}000+00:00" for each in expected]
+    first = lines[0]
     assert (first["count"], first["obj_id"], first["user_email"]) == ("", "", "")
     assert (first["user_id"], first["job_id"], first["duration"]) == ("4", "100", "0")
-    awkward = next(row for row in found if row["scope"] == "send:exception")
+    awkward = next(row for row in lines if row["scope"] == "send:exception")
     assert (awkward["obj_name"], awkward["payload"]) == (AWKWARD, "")
 
 
@@ -174,11 +174,11 @@ def test_an_unknown_or_foreign_export_is_not_there(as_: Callable[..., httpx.Clie
 
 def test_the_newer_form_reports_progress_and_where_the_file_is(as_: Callable[..., httpx.Client]) -> None:
     client = as_("root")
-    asked = client.post(
+    first_answer = client.post(
         "/api/events/export", params={"task_id": 30, "filename": "../../etc/x\n.csv", "location": "local"}
     )
-    assert asked.status_code == 202
-    rq_id = asked.json()["rq_id"]
+    assert first_answer.status_code == 202
+    rq_id = first_answer.json()["rq_id"]
     wait_for(client, rq_id)
     request = client.get(f"/api/requests/{rq_id}").json()
     assert (request["status"], request["progress"], request["message"]) == ("finished", 1.0, "")
@@ -235,12 +235,12 @@ def test_a_cloud_storage_is_refused(as_: Callable[..., httpx.Client]) -> None:
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "arrow"])
 def test_a_stream_and_a_file_of_each_form_hold_the_same(as_: Callable[..., httpx.Client], form: str) -> None:
     client = as_("root")
-    wanted: dict[str, Any] = {"format": form, "user_id": 7, "include": "all"}
-    stream = client.get("/api/events", params=wanted)
+    parameters: dict[str, Any] = {"format": form, "user_id": 7, "include": "all"}
+    stream = client.get("/api/events", params=parameters)
     assert stream.status_code == 200
-    asked = client.post("/api/events/export", params=wanted).json()["rq_id"]
-    wait_for(client, asked)
-    file = client.get("/api/events/download", params={"rq_id": asked})
+    request_id = client.post("/api/events/export", params=parameters).json()["rq_id"]
+    wait_for(client, request_id)
+    file = client.get("/api/events/download", params={"rq_id": request_id})
     assert file.headers["content-type"] == stream.headers["content-type"]
     assert file.headers["content-disposition"].endswith(f'.{form}"')
     if form == "csv":
@@ -304,18 +304,18 @@ def test_an_interrupted_download_is_taken_up_again(as_: Callable[..., httpx.Clie
 @pytest.mark.parametrize("limit", [1, 3, 7, 5000])
 def test_pages_hold_every_event_once(as_: Callable[..., httpx.Client], limit: int) -> None:
     client = as_("root")
-    url, found = f"/api/events?format=json&limit={limit}", []
+    url, events = f"/api/events?format=json&limit={limit}", []
     for _ in range(50):
         answer = client.get(url)
         assert answer.status_code == 200
         page = answer.json()
         assert len(page["events"]) <= limit
-        found += page["events"]
+        events += page["events"]
         if page["next"] is None:
             break
         url = answer.links["next"]["url"]
-    assert [each["timestamp"] for each in found] == [row["timestamp"] for row in rows(download(client))]
-    assert list(found[0]) == HEADER
+    assert [each["timestamp"] for each in events] == [row["timestamp"] for row in rows(download(client))]
+    assert list(events[0]) == HEADER
 
 
 def test_head_starts_nothing(as_: Callable[..., httpx.Client]) -> None:
@@ -358,11 +358,13 @@ def test_every_answer_has_a_request_id_and_keeps_a_valid_one(
     as_: Callable[..., httpx.Client], api: Api
 ) -> None:
     client = as_("root")
-    for given in ("3f2a9b64-77c4-4a52-9d8f-0c5f2a1e7b11", "trace-1234.5678"):
+    for request_id in ("3f2a9b64-77c4-4a52-9d8f-0c5f2a1e7b11", "trace-1234.5678"):
         for path in ("/api/events", "/api/nothing", "/health", "/api/events?from=x"):
-            assert client.get(path, headers={"X-Request-Id": given}).headers["x-request-id"] == given
-    for given in ("short", "x" * 200, 'a"b c d e f g', "line\\nbreak"):
-        made = client.get("/api/events", headers={"X-Request-Id": given}).headers["x-request-id"]
+            assert (
+                client.get(path, headers={"X-Request-Id": request_id}).headers["x-request-id"] == request_id
+            )
+    for request_id in ("short", "x" * 200, 'a"b c d e f g', "line\\nbreak"):
+        made = client.get("/api/events", headers={"X-Request-Id": request_id}).headers["x-request-id"]
         assert uuid.UUID(made)
     assert "request_id=trace-1234.5678 method=GET" in api.log
     assert "password-of" not in api.log
@@ -385,8 +387,14 @@ def test_the_three_lines_with_curl(api: Api, tmp_path: Path) -> None:
         return done.stdout
 
     query_id = json.loads(curl(f"{api.url}/api/events?job_id=100&filename=x.csv"))["query_id"]
-    asked = ("-o", str(tmp_path / "none"), "-w", "%{http_code}", f"{api.url}/api/events?query_id={query_id}")
-    until(lambda: curl(*asked), "the file is made", lambda status: status == "201")
+    options = (
+        "-o",
+        str(tmp_path / "none"),
+        "-w",
+        "%{http_code}",
+        f"{api.url}/api/events?query_id={query_id}",
+    )
+    until(lambda: curl(*options), "the file is made", lambda status: status == "201")
     curl(
         "-O", "-J", "--output-dir", str(tmp_path), f"{api.url}/api/events?query_id={query_id}&action=download"
     )

@@ -71,10 +71,10 @@ class Service:
         """Return what is sent to Vector; the request has been on its way for `late_ms`."""
         self.requests += 1
         sent = at(self.requests * 1000)
-        given = ClientEvents.model_validate({"events": events, "previous_event": previous, "timestamp": sent})
+        batch = ClientEvents.model_validate({"events": events, "previous_event": previous, "timestamp": sent})
         now = BEGIN + timedelta(milliseconds=self.requests * 1000 + late_ms)
         return ingest.prepare(
-            given, principal, organization, f"request-{self.requests}", now, self.idempotency
+            batch, principal, organization, f"request-{self.requests}", now, self.idempotency
         )
 
     def store(self, ready: Prepared, every: int = 1) -> None:
@@ -88,11 +88,11 @@ class Service:
 
     def reported(self) -> dict[Ids, int]:
         """Return the working time that is reported."""
-        found: Counter[Ids] = Counter()
+        totals: Counter[Ids] = Counter()
         for each in map(json.loads, self.rows):
             if each["scope"] == "send:working_time":
-                found[Ids(each["job_id"], each["task_id"], each["project_id"])] += each["duration"]
-        return dict(found)
+                totals[Ids(each["job_id"], each["task_id"], each["project_id"])] += each["duration"]
+        return dict(totals)
 
 
 OUTCOMES = ("stored", "answer lost", "partly stored", "nothing came", "refused")
@@ -131,14 +131,14 @@ def test_whatever_is_lost_each_event_is_stored_once_and_its_working_time_is_repo
     kept: list[dict[str, Any]] = []
     previous = None
     clock = 0
-    told = any(outcome == "stored" for _, _, outcome, _ in steps)
+    is_stored = any(outcome == "stored" for _, _, outcome, _ in steps)
     for new, left_out, outcome, milliseconds in [*steps, ([], 0, "stored", 0)]:
         for pause, scope, duration, job in new:
             # the server knows of what a page has been told the last event only, even if one before it lasts longer
             clock += pause
             made.append(event(len(made), clock, scope=scope, duration=duration, job_id=job))
             kept.append(made[-1])
-            clock += duration if told else 0
+            clock += duration if is_stored else 0
         batch = kept[: max(0, len(kept) - left_out)]
         ready = service.prepare(batch, previous, late_ms=milliseconds if late else 0)
         if outcome in ("stored", "answer lost", "partly stored"):
@@ -214,11 +214,11 @@ def test_what_is_taken_from_no_client_makes_no_other_event() -> None:
     assert service.prepare([event(1, user_id=9, org_slug="x", source="server")]).events == first.events
 
 
-@pytest.mark.parametrize("told", ["stored", "not_stored"])
-def test_the_same_event_is_a_new_one_once_its_sender_knows_what_became_of_it(told: str) -> None:
+@pytest.mark.parametrize("outcome", ["stored", "not_stored"])
+def test_the_same_event_is_a_new_one_once_its_sender_knows_what_became_of_it(outcome: str) -> None:
     service = Service()
     first = service.prepare([event(1)])
-    getattr(service.idempotency, told)(first.stamps)
+    getattr(service.idempotency, outcome)(first.stamps)
     assert service.prepare([event(1)]).events != first.events
 
 

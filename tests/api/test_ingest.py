@@ -259,9 +259,12 @@ def test_the_request_id_is_in_every_payload_and_cannot_be_forged(
 ) -> None:
     answer = as_("plain").post("/api/events", json=_with(payload=payload))
     assert answer.status_code == 201
-    found = json.loads(got.requests[0][0]["payload"])
-    assert found["request"]["id"] == answer.headers["x-request-id"]
-    assert found == {**stored, "request": {**stored.get("request", {}), "id": found["request"]["id"]}}
+    stored_payload = json.loads(got.requests[0][0]["payload"])
+    assert stored_payload["request"]["id"] == answer.headers["x-request-id"]
+    assert stored_payload == {
+        **stored,
+        "request": {**stored.get("request", {}), "id": stored_payload["request"]["id"]},
+    }
 
 
 def test_an_organization_that_is_not_the_senders_is_refused(
@@ -333,12 +336,12 @@ def test_working_time_goes_on_from_the_event_before(
     events = [client_event(begin + timedelta(seconds=s), job_id=job) for s, job in ((10, 6), (0, 5))]
     body = {"events": events, "previous_event": previous, "timestamp": iso(begin + timedelta(seconds=15))}
     assert as_("plain").post("/api/events", json=body).status_code == 201
-    found = [each for each in got.requests[0] if each["scope"] == "send:working_time"]
-    assert sorted((each["job_id"], each["duration"]) for each in found) == reported
+    reports = [each for each in got.requests[0] if each["scope"] == "send:working_time"]
+    assert sorted((each["job_id"], each["duration"]) for each in reports) == reported
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "reason"),
     [
         (401, "are not stored"),
         (404, "are not stored"),
@@ -350,11 +353,11 @@ def test_working_time_goes_on_from_the_event_before(
     ],
 )
 def test_when_vector_does_not_take_the_events_the_answer_is_503(
-    as_: Callable[..., httpx.Client], got: FakeVector, status: int, said: str
+    as_: Callable[..., httpx.Client], got: FakeVector, status: int, reason: str
 ) -> None:
     got.status = status
     answer = as_("plain").post("/api/events", json=_with())
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
-    assert said in answer.json()["detail"]
+    assert reason in answer.json()["detail"]
     got.status = 200
     assert as_("plain").post("/api/events", json=_with()).status_code == 201

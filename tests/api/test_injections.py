@@ -34,8 +34,8 @@ def test_sql_in_a_parameter_is_a_value_or_refused(
     answer = as_("loner").get("/api/events", params={"format": "json", name: text})
     assert answer.status_code in (200, 400, 403)
     if answer.status_code == 200:
-        found = {each["user_id"] for each in answer.json()["events"]}
-        assert found == ({7} if name == "filename" else set())
+        user_ids = {each["user_id"] for each in answer.json()["events"]}
+        assert user_ids == ({7} if name == "filename" else set())
 
 
 # no JSON of a CVAT has a zero byte
@@ -55,7 +55,7 @@ def test_awkward_texts_are_found_as_they_are(
             }
         ]
     )
-    found = as_("root").get(
+    answer = as_("root").get(
         "/api/events", params={"format": "json", "scope": scope, "from": "2001-01-01", "to": "2001-01-02"}
     )
-    assert [each["scope"] for each in found.json()["events"]] == [scope]
+    assert [each["scope"] for each in answer.json()["events"]] == [scope]

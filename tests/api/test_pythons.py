@@ -47,9 +47,9 @@ def _everything(on_python: Api, boss: httpx.Client, vector: FakeVector) -> None:
     assert boss.get("/api/events?format=json", auth=wrong).status_code == 401
 
     # an export by CVAT's protocol, survived by a restart
-    asked = boss.get("/api/events?job_id=100&filename=x.csv&from=2000-01-01T00:00:00Z")
-    assert asked.status_code == 202, asked.text
-    query_id = asked.json()["query_id"]
+    first_answer = boss.get("/api/events?job_id=100&filename=x.csv&from=2000-01-01T00:00:00Z")
+    assert first_answer.status_code == 202, first_answer.text
+    query_id = first_answer.json()["query_id"]
     assert wait_for(boss, query_id).status_code == 201
     assert on_python.stop() == 0
     on_python.start()
@@ -57,8 +57,8 @@ def _everything(on_python: Api, boss: httpx.Client, vector: FakeVector) -> None:
     assert (file.status_code, len(file.text.splitlines())) == (200, 11)
 
     # at once, in each format and encoding
-    wanted = {"csv": 11, "jsonl": 10}
-    for form, lines in wanted.items():
+    rows = {"csv": 11, "jsonl": 10}
+    for form, lines in rows.items():
         for encoding, unpacked in (("identity", bytes), ("gzip", gzip.decompress), ("zstd", zstd.decompress)):
             with boss.stream(
                 "GET", f"/api/events?job_id=100&format={form}", headers={"Accept-Encoding": encoding}

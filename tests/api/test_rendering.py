@@ -35,41 +35,41 @@ def rendered(directory: Path, own: dict[str, object] | None = None, **settings: 
 
 
 def test_the_service_reads_what_is_rendered_for_it(tmp_path: Path) -> None:
-    found = rendered(
+    config = rendered(
         tmp_path,
         events_api_client_scopes=["a:b", "c:d"],
         events_api_export_retention="90m",
         events_api_export_max_size="2GiB",
     )
-    assert (found.clickhouse.host, found.clickhouse.user, found.vector.url) == (
+    assert (config.clickhouse.host, config.clickhouse.user, config.vector.url) == (
         "10.0.0.1",
         "events_api",
         "http://10.0.0.2:8282/",
     )
-    assert found.client_scopes == ("a:b", "c:d")
-    assert (found.exports.keep.total_seconds(), found.exports.bytes_per_user) == (5400, 2 * 2**30)
-    assert (found.cvat_url, found.vector.username, found.vector.certificate) == ("", "", None)
-    assert len(found.clickhouse.password) > 20
+    assert config.client_scopes == ("a:b", "c:d")
+    assert (config.exports.keep.total_seconds(), config.exports.bytes_per_user) == (5400, 2 * 2**30)
+    assert (config.cvat_url, config.vector.username, config.vector.certificate) == ("", "", None)
+    assert len(config.clickhouse.password) > 20
 
 
 def test_cvat_and_vectors_password_and_certificate_follow_the_settings(tmp_path: Path) -> None:
     for name in ("certificate", "key"):
         (tmp_path / name).write_text("PEM")
-    found = rendered(
+    config = rendered(
         tmp_path, cvat_url="https://cvat.example.org", cvat_server_url="http://10.0.0.9:8080", vector_username="cvat",
         vector_tls_certificate=tmp_path / "certificate", vector_tls_key=tmp_path / "key",
     )  # fmt: skip
-    assert found.cvat_url == "http://10.0.0.9:8080"
-    assert found.vector.url == "https://10.0.0.2:8282/"
-    assert (found.vector.username, len(found.vector.password) > 20) == ("cvat", True)
-    assert found.vector.certificate is not None
-    assert found.vector.certificate.read_text() == "PEM"
+    assert config.cvat_url == "http://10.0.0.9:8080"
+    assert config.vector.url == "https://10.0.0.2:8282/"
+    assert (config.vector.username, len(config.vector.password) > 20) == ("cvat", True)
+    assert config.vector.certificate is not None
+    assert config.vector.certificate.read_text() == "PEM"
 
 
 def test_a_host_with_a_vector_sends_to_it_and_logs_in_as_that_one_asks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(GROUPS, "vector", ["b", "c"])
-    found = rendered(tmp_path, own={"vector_username": "here"})
-    assert found.vector.url == "http://127.0.0.1:8282/"
-    assert (found.vector.username, len(found.vector.password) > 20) == ("here", True)
+    config = rendered(tmp_path, own={"vector_username": "here"})
+    assert config.vector.url == "http://127.0.0.1:8282/"
+    assert (config.vector.username, len(config.vector.password) > 20) == ("here", True)

@@ -153,12 +153,12 @@ def test_few_events_are_sorted_at_once_and_many_or_large_ones_a_day_at_a_time(
         "127.0.0.1", heavy.http_port, heavy.context.settings.database, "admin", heavy.context.secrets["clickhouse_admin"],
         settings=exporting._AS_A_READER | {"max_memory_usage": str(limit_mb * 10**6)},
     )  # fmt: skip
-    asked: list[str] = []
+    queries_made: list[str] = []
     clickhouse = ClickHouse(config)
     ask = clickhouse.ask
 
     def noted(sql: str, *rest: Any, **named: Any) -> Any:
-        asked.append(sql)
+        queries_made.append(sql)
         return ask(sql, *rest, **named)
 
     monkeypatch.setattr(clickhouse, "ask", noted)
@@ -166,19 +166,21 @@ def test_few_events_are_sorted_at_once_and_many_or_large_ones_a_day_at_a_time(
     selection = Selection(("e.job_id = 901",))
     principal = Principal(key="boss", id=None, name="boss", admin=True)
     job = exports.create(principal, selection, queries.FORMATS["csv"], "x.csv", {}, "r")
-    found = until(
+    order_clauses = until(
         lambda: exports.get(job.id, principal),
         "the export is done",
         lambda export: not export or export.status not in ("queued", "started"),
     )
     exports.close()
-    assert found
-    assert (found.status, found.message) == ("finished", "")
+    assert order_clauses
+    assert (order_clauses.status, order_clauses.message) == ("finished", "")
     with exports.store.file(job.id).open(newline="") as file:
         assert [row["duration"] for row in csv.DictReader(file)] == [str(n) for n in range(HEAVY)]
-    orders = [sql.partition("ORDER BY ")[2].partition(" SETTINGS")[0] for sql in asked if "ORDER BY" in sql]
-    wanted = [queries.ORDER_AT_ONCE] * bool(small) + [queries.ORDER] * (limit_mb == TIGHT)
-    assert orders == wanted
+    orders = [
+        sql.partition("ORDER BY ")[2].partition(" SETTINGS")[0] for sql in queries_made if "ORDER BY" in sql
+    ]
+    expected = [queries.ORDER_AT_ONCE] * bool(small) + [queries.ORDER] * (limit_mb == TIGHT)
+    assert orders == expected
 
 
 def test_an_export_fails_with_the_reason_when_clickhouse_stays_away(start: Start) -> None:
@@ -268,13 +270,13 @@ def test_nobody_can_have_more_than_his_share(start: Start) -> None:
 def test_one_who_downloads_what_he_asked_for_may_ask_on(start: Start) -> None:
     api, _ = start(per_user=2)
     with api.client("boss") as client:
-        asked = []
+        statuses = []
         for _ in range(5):
-            asked.append(client.get("/api/events", params=LARGE).json()["query_id"])
-            assert wait_for(client, asked[-1]).status_code == 201
-            assert whole(file(client, asked[-1]))
+            statuses.append(client.get("/api/events", params=LARGE).json()["query_id"])
+            assert wait_for(client, statuses[-1]).status_code == 201
+            assert whole(file(client, statuses[-1]))
         kept = [each["id"] for each in client.get("/api/requests").json()["results"]]
-        assert sorted(kept) == sorted(asked[-2:])
+        assert sorted(kept) == sorted(statuses[-2:])
         for _ in range(2):  # looked at, not downloaded
             assert (
                 wait_for(client, client.get("/api/events", params=LARGE).json()["query_id"]).status_code
@@ -286,8 +288,8 @@ def test_one_who_downloads_what_he_asked_for_may_ask_on(start: Start) -> None:
 def test_the_exports_of_one_person_stay_within_their_size_together(start: Start) -> None:
     api, _ = start(bytes_per_user=20_000_000)  # two of 8 MB
     with api.client("boss") as client, api.client("worker") as other:
-        asked = [client.get("/api/events", params=LARGE).json()["query_id"] for _ in range(2)]
-        assert [wait_for(client, each).status_code for each in asked] == [201, 201]
+        query_ids = [client.get("/api/events", params=LARGE).json()["query_id"] for _ in range(2)]
+        assert [wait_for(client, each).status_code for each in query_ids] == [201, 201]
         refused = wait_for(client, client.get("/api/events", params=LARGE).json()["query_id"])
         assert refused.status_code == 500
         assert "may take 19 MiB together" in refused.json()["detail"]
@@ -296,12 +298,12 @@ def test_the_exports_of_one_person_stay_within_their_size_together(start: Start)
         assert sum(file.stat().st_size for file in (api.directory / "exports").glob("*/result*")) < 20_000_000
         assert wait_for(other, other.get("/api/events").json()["query_id"]).status_code == 201
         # what was downloaded makes room
-        assert whole(file(client, asked[1]))
+        assert whole(file(client, query_ids[1]))
         again = client.get("/api/events", params=LARGE).json()["query_id"]
         assert wait_for(client, again).status_code == 201
         assert whole(file(client, again))
-        assert client.get("/api/events", params={"query_id": asked[1]}).status_code == 404
-        assert client.get("/api/events", params={"query_id": asked[0]}).status_code == 201
+        assert client.get("/api/events", params={"query_id": query_ids[1]}).status_code == 404
+        assert client.get("/api/events", params={"query_id": query_ids[0]}).status_code == 201
 
 
 def test_streams_at_the_same_time_are_limited(start: Start) -> None:

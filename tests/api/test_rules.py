@@ -107,14 +107,14 @@ def test_parameters_are_written_as_clickhouse_reads_them(value: Any, text: str) 
 
 
 @pytest.mark.parametrize(
-    ("wanted", "name"),
+    ("text", "name"),
     [
         (None, "events_now.csv"), ("", "events_now.csv"), ("x.csv", "x.csv"), ("../../etc/passwd", "passwd"), ("a\\b.csv", "b.csv"),
         ("\r\nSet-Cookie: x", "Set-Cookie: x"), ("...", "events_now.csv"), ("büro.csv", "büro.csv"),
     ],
 )  # fmt: skip
-def test_a_file_name_is_nothing_but_a_name(wanted: str | None, name: str) -> None:
-    assert queries.file_name(wanted, queries.FORMATS["csv"], "now") == name
+def test_a_file_name_is_nothing_but_a_name(text: str | None, name: str) -> None:
+    assert queries.file_name(text, queries.FORMATS["csv"], "now") == name
 
 
 def test_a_header_holds_any_name() -> None:
@@ -166,11 +166,11 @@ def test_what_a_crash_leaves_is_begun_anew_and_never_taken_for_complete(tmp_path
     (tmp_path / "odd").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "job.json").write_text(json.dumps({"id": "broken"}))
-    found = {each.id: each for each in store.load(100.0, 10.0)}
-    assert {name: each.status for name, each in found.items()} == {
+    exports = {each.id: each for each in store.load(100.0, 10.0)}
+    assert {name: each.status for name, each in exports.items()} == {
         "queued": "queued", "begun": "queued", "cut": "queued", "whole": "finished", "often": "failed",
     }  # fmt: skip
-    assert (found["often"].expires, "3 times" in found["often"].message) == (110.0, True)
+    assert (exports["often"].expires, "3 times" in exports["often"].message) == (110.0, True)
     assert not store.part("begun").exists()
     assert not store.file("cut").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["begun", "cut", "often", "queued", "whole"]

@@ -49,11 +49,11 @@ def test_every_endpoint_is_described_with_its_problems(document: dict[str, Any])
 def test_nothing_that_may_be_sent_makes_the_service_fail(
     document: dict[str, Any], local_api: Api, path: str, method: str
 ) -> None:
-    found = schemathesis.openapi.from_dict(document)
+    schema = schemathesis.openapi.from_dict(document)
     client = local_api.client("worker")
 
     # Vector and ClickHouse answer in these tests, and the limits on exports are high: a 5xx would be a mistake
-    @hypothesis.given(found[path][method.upper()].as_strategy())
+    @hypothesis.given(schema[path][method.upper()].as_strategy())
     @hypothesis.settings(
         max_examples=25, deadline=None, derandomize=True, database=None,
         suppress_health_check=list(hypothesis.HealthCheck),

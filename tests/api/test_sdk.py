@@ -38,11 +38,11 @@ def rows(content: bytes) -> list[dict[str, str]]:
 
 
 def test_an_export_in_three_steps(sdk: ApiClient) -> None:
-    _, asked = sdk.events_api.list(
+    _, first_answer = sdk.events_api.list(
         _from=START - timedelta(hours=1), to=datetime.now(UTC), filename="x.csv", _parse_response=False
     )
-    assert asked.status == 202
-    query_id = json.loads(asked.data)["query_id"]
+    assert first_answer.status == 202
+    query_id = json.loads(first_answer.data)["query_id"]
     until(
         lambda: sdk.events_api.list(query_id=query_id, _parse_response=False)[1],
         "the file is made",

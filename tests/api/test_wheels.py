@@ -89,31 +89,34 @@ def _make_wheel(file: Path) -> None:
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     """Return the index, which pip is set to."""
-    found = Index(tmp_path / "index", tmp_path / "requirements-test.lock")
-    (found.root / "files").mkdir(parents=True)
+    package_index = Index(tmp_path / "index", tmp_path / "requirements-test.lock")
+    (package_index.root / "files").mkdir(parents=True)
     for name in (PURE_OLD, PURE_NEW, BUILT_OLD, BUILT_NEW, BUILT_ARM):
-        _make_wheel(found.file(name))
-    found.list()
+        _make_wheel(package_index.file(name))
+    package_index.list()
     hashes = {
         part: " \\\n".join(
-            f"    --hash=sha256:{_sha256(file)}" for file in sorted((found.root / "files").glob(f"{part}*"))
+            f"    --hash=sha256:{_sha256(file)}"
+            for file in sorted((package_index.root / "files").glob(f"{part}*"))
         )
         for part in ("pure-1", "pure-2", "built")
     }
-    found.lock.write_text(
+    package_index.lock.write_text(
         f"built==1.0 \\\n{hashes['built']}\n    # via pure\n"
         f"pure==1.0 ; python_full_version < '3.11' \\\n{hashes['pure-1']}\n"
         f"pure==2.0 ; python_full_version >= '3.11' \\\n{hashes['pure-2']}\n"
     )
-    monkeypatch.setattr(events_api_wheels, "LOCK", found.lock)
+    monkeypatch.setattr(events_api_wheels, "LOCK", package_index.lock)
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     _asked.clear()
-    with served(QuietServer(("127.0.0.1", 0), partial(_Handler, directory=str(found.root)))) as server:
+    with served(
+        QuietServer(("127.0.0.1", 0), partial(_Handler, directory=str(package_index.root)))
+    ) as server:
         monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{server.server_address[1]}/simple")
-        yield found
+        yield package_index
 
 
 @pytest.fixture

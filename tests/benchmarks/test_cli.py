@@ -75,7 +75,7 @@ def test_the_exit_code_says_whether_all_targets_are_met(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["dploy"], "there is no section 'dploy'; there is fake"),
         (["--runs", "0"], "--runs"),
@@ -83,12 +83,12 @@ def test_the_exit_code_says_whether_all_targets_are_met(
     ],
 )
 def test_bad_arguments_end_with_2_before_anything_is_measured(
-    section: dict[str, object], arguments: list[str], said: str
+    section: dict[str, object], arguments: list[str], message: str
 ) -> None:
     result = bench(*arguments)
 
     assert result.exit_code == 2
-    assert said in result.output
+    assert message in result.output
     assert "runs" not in section
 
 

@@ -42,12 +42,12 @@ def test_a_later_session_does_not_depend_on_where_a_load_began(engine: Engine) -
 def test_ours_holds_each_event_of_the_stock_table_once(engine: Engine) -> None:
     stored = int(engine.value(f"SELECT count() FROM {histories.STOCK}"))
     distinct = f"(SELECT DISTINCT * FROM {histories.STOCK})"
-    found = engine.ask(
+    differences = engine.ask(
         f"SELECT count(), sum(cityHash64({histories.COLUMNS})) FROM events FINAL UNION ALL "
         f"SELECT count(), sum(cityHash64({histories.COLUMNS})) FROM {distinct}"
     ).cells
-    assert found[0] == found[1]
-    assert int(found[0][0]) < stored
+    assert differences[0] == differences[1]
+    assert int(differences[0][0]) < stored
 
 
 def test_histories_look_like_cvats(engine: Engine) -> None:

@@ -172,10 +172,10 @@ def test_a_given_certificate_is_trusted_by_itself_and_not_what_its_issuer_has_si
     tmp_path: Path,
 ) -> None:
     authority = Authority(tmp_path)
-    given = authority.issue("vector", ["vector.example.org"])
+    issued = authority.issue("vector", ["vector.example.org"])
     authority.issue("other", ["other.example.org"])
     chain = tmp_path / "chain.pem"
-    chain.write_text(given.certificate + authority.certificate_file.read_text())
+    chain.write_text(issued.certificate + authority.certificate_file.read_text())
     with listening_with(tmp_path / "vector.pem") as (host, port, _):
         assert asked(host, port, Trust(chain)) == 200
     with (

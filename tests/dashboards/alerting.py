@@ -50,7 +50,7 @@ def values_at(store: Store, name: str, at: datetime, **settings: Any) -> list[tu
     rows = store.rows(sql_at(rule, at))
     (condition,) = rule["data"][1]["model"]["conditions"]
     (limit,) = condition["evaluator"]["params"]
-    found = []
+    readings = []
     for row in rows:
         # Grafana makes an alert of each row of a table that has one number; texts become labels
         numbers = [value for value in row.values() if not isinstance(value, str)]
@@ -58,8 +58,8 @@ def values_at(store: Store, name: str, at: datetime, **settings: Any) -> list[tu
         numbers = numbers or [float(row[key]) for key in row if key not in ("disk",)]
         (number,) = numbers
         crossed = number > limit if condition["evaluator"]["type"] == "gt" else number < limit
-        found.append((float(number), crossed))
-    return found
+        readings.append((float(number), crossed))
+    return readings
 
 
 def event_at(at: datetime, arrived: datetime | None = None, **changes: Any) -> dict[str, Any]:

@@ -83,16 +83,16 @@ class StandIn:
             return self._query(body)
         if re.fullmatch(r"/api/datasources/uid/[\w-]+/health", path):
             return 200, {"status": "OK", "message": "Data source is working"}
-        found = re.fullmatch(r"/api/dashboards/uid/([\w-]+)", path)
-        if method == "GET" and found:
-            return self._get(found[1])
-        found = re.fullmatch(
+        match = re.fullmatch(r"/api/dashboards/uid/([\w-]+)", path)
+        if method == "GET" and match:
+            return self._get(match[1])
+        match = re.fullmatch(
             r"/apis/dashboard\.grafana\.app/v1beta1/namespaces/default/dashboards/([\w-]+)", path
         )
-        if method == "GET" and found:
-            model = self.convert(self.dashboards[found[1]])
+        if method == "GET" and match:
+            model = self.convert(self.dashboards[match[1]])
             failed = {"conversion": {"failed": bool(self.unconvertible), "error": self.unconvertible}}
-            return 200, {"metadata": {"name": found[1]}, "spec": model, "status": failed}
+            return 200, {"metadata": {"name": match[1]}, "spec": model, "status": failed}
         return 404, {"message": "Not found"}
 
     def _get(self, uid: str) -> Answer:

@@ -29,9 +29,9 @@ class PluginDriver:
 
     program: Path
 
-    def query(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    def query(self, request: dict[str, Any]) -> list[dict[str, Any]]:
         """Return rows or an error for each query, as the plugin's driver gets them."""
-        answers = self._run("query", asked)
+        answers = self._run("query", request)
         assert isinstance(answers, list)
         return answers
 
@@ -41,9 +41,9 @@ class PluginDriver:
         assert isinstance(answers, list)
         return answers
 
-    def _run(self, what: str, asked: dict[str, Any]) -> Any:
+    def _run(self, what: str, request: dict[str, Any]) -> Any:
         done = subprocess.run(
-            [self.program, what], input=json.dumps(asked), capture_output=True, text=True, timeout=900
+            [self.program, what], input=json.dumps(request), capture_output=True, text=True, timeout=900
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

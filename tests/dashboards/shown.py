@@ -88,8 +88,8 @@ def beginning(text: str | None) -> str | None:
 
 def request_id(event: Event) -> str:
     """Return the id of the request that caused an event, from its newer or its older place."""
-    found = payload(event)
-    return str(found.get("request", {}).get("id") or found.get("request_id") or "")
+    content = payload(event)
+    return str(content.get("request", {}).get("id") or content.get("request_id") or "")
 
 
 def names(events: Iterable[Event], kind: str) -> dict[int, str]:

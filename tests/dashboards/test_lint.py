@@ -283,8 +283,8 @@ def test_our_files_break_no_rule() -> None:
 
 
 def test_the_engine_accepts_every_query_of_our_files(store: Store) -> None:
-    found = lint(sorted(DASHBOARDS.glob("*.json")), refusal_of(store))
-    assert [str(finding) for finding in found] == []
+    findings = lint(sorted(DASHBOARDS.glob("*.json")), refusal_of(store))
+    assert [str(finding) for finding in findings] == []
 
 
 @pytest.mark.parametrize(

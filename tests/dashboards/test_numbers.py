@@ -69,8 +69,8 @@ def test_overall_activity(
         assert {row["time"]: row["events"] for row in rows} == buckets(shown.chosen(), interval)
 
 
-def _table(events: list[Event], found: list[Event]) -> list[dict[str, Any]]:
-    """Return the rows of the table of all events for the events `found` among `events`."""
+def _table(events: list[Event], chosen: list[Event]) -> list[dict[str, Any]]:
+    """Return the rows of the table of all events for the events `chosen` among `events`."""
     projects, tasks = names(events, "project"), names(events, "task")
     nothing = dict.fromkeys(("access_token_id", "obj_id", "count", "user_email"))
     return [
@@ -82,7 +82,7 @@ def _table(events: list[Event], found: list[Event]) -> list[dict[str, Any]]:
             "request_id": request_id(event),
             "payload": beginning(event["payload"]),
         }
-        for event in sorted(found, key=time_of, reverse=True)
+        for event in sorted(chosen, key=time_of, reverse=True)
     ]
 
 
@@ -104,9 +104,9 @@ def test_table_of_all_events(all_events: Shown, time_range: TimeRange, _: timede
 @pytest.mark.parametrize("values", [{"users": ["2"], "scopes": [SCOPES[0]]}], ids=["other filters"])
 def test_a_request_id_shows_the_whole_request(all_events: Shown, request_: str) -> None:
     all_events.values |= {"request_id": request_}
-    found = [event for event in all_events.events if request_id(event) == request_.strip()]
-    assert _shown(all_events) == _table(all_events.events, found)
-    in_range = [event for event in found if RANGE.start <= time_of(event) <= RANGE.end]
+    expected = [event for event in all_events.events if request_id(event) == request_.strip()]
+    assert _shown(all_events) == _table(all_events.events, expected)
+    in_range = [event for event in expected if RANGE.start <= time_of(event) <= RANGE.end]
     rows = all_events.rows("Overall activity")
     assert {row["time"]: row["events"] for row in rows} == buckets(in_range, HOUR)
 
@@ -133,14 +133,14 @@ def test_user_activity(management: Shown, time_range: TimeRange, interval: timed
     for event in management.chosen():
         if event["user_id"] is not None:
             expected[_label(event)].append(event)
-    found: dict[str, dict[str, int]] = defaultdict(dict)
+    counts: dict[str, dict[str, int]] = defaultdict(dict)
     for row in management.rows("User activity"):
-        found[row["user"]][row["time"]] = row["events"]
-    assert {user: {time: n for time, n in line.items() if n} for user, line in found.items()} == {
+        counts[row["user"]][row["time"]] = row["events"]
+    assert {user: {time: n for time, n in line.items() if n} for user, line in counts.items()} == {
         user: buckets(each, interval) for user, each in expected.items()
     }
     # a line has a point in every interval, also where its user did nothing
-    assert {len(line) for line in found.values()} <= {len(next(iter(found.values()), {}))}
+    assert {len(line) for line in counts.values()} <= {len(next(iter(counts.values()), {}))}
 
 
 @every_choice
@@ -153,8 +153,8 @@ def test_working_time(management: Shown, kind: str) -> None:
     }
     rows = management.rows("Working time")
     keys = ("user_id", "project_id", "task_id", "job_id")
-    found = {tuple(row[key] for key in keys): (row["working_time"], row["activity"]) for row in rows}
-    assert found == {key: pytest.approx(value) for key, value in expected.items()}
+    times = {tuple(row[key] for key in keys): (row["working_time"], row["activity"]) for row in rows}
+    assert times == {key: pytest.approx(value) for key, value in expected.items()}
     users = {event["user_id"]: event["user_name"] or "" for event in management.events}
     projects, tasks = names(management.events, "project"), names(management.events, "task")
     assert [(row["user_name"], row["project_name"], row["task_name"]) for row in rows] == [
@@ -229,11 +229,11 @@ def test_jobs_completed(management: Shown) -> None:
             day = max(bucket(time_of(event), DAY), text(RANGE.start)[:19])  # the first one is cut
             expected[day, _stage(management.events, event)].add(event["job_id"])
     rows = management.rows("Jobs completed (${time_zone})")
-    found = {(row["time"], row["stage"]): row["jobs"] for row in rows}
-    assert len(found) == len(rows)
-    assert found == {key: len(jobs) for key, jobs in expected.items()}
+    counts = {(row["time"], row["stage"]): row["jobs"] for row in rows}
+    assert len(counts) == len(rows)
+    assert counts == {key: len(jobs) for key, jobs in expected.items()}
     if not management.values:
-        assert len({stage for _, stage in found}) == 4, "every stage, and unknown"
+        assert len({stage for _, stage in counts}) == 4, "every stage, and unknown"
 
 
 def _job_change(event: Event) -> tuple[str, str] | None:
@@ -287,8 +287,8 @@ def test_durations_and_counts(monitoring: Shown, time_range: TimeRange, interval
     durations: dict[tuple[str, str], list[int]] = defaultdict(list)
     for event in monitoring.chosen("errors"):
         durations[event["scope"], event["source"]].append(event["duration"])
-    found = {(row["scope"], row["source"]): row["events"] for row in monitoring.rows("Number of events")}
-    assert found == {key: len(each) for key, each in durations.items()}
+    counts = {(row["scope"], row["source"]): row["events"] for row in monitoring.rows("Number of events")}
+    assert counts == {key: len(each) for key, each in durations.items()}
     timed = {key: sorted(filter(None, each)) for key, each in durations.items() if any(each)}
     rows = monitoring.rows("Duration of events")
     assert {(row.pop("scope"), row.pop("source")): row for row in rows} == {
@@ -305,8 +305,8 @@ def test_durations_and_counts(monitoring: Shown, time_range: TimeRange, interval
 @every_choice
 def test_exceptions(monitoring: Shown) -> None:
     exceptions = [event for event in monitoring.chosen("scopes") if event["scope"] == "send:exception"]
-    found = {row["time"]: row["exceptions"] for row in monitoring.rows("Exceptions")}
-    assert found == buckets(exceptions, HOUR)
+    counts = {row["time"]: row["exceptions"] for row in monitoring.rows("Exceptions")}
+    assert counts == buckets(exceptions, HOUR)
     projects, tasks = names(monitoring.events, "project"), names(monitoring.events, "task")
     columns = ("timestamp", "user_id", "user_name", "source", "project_id", "task_id", "job_id", "payload")
     expected = [

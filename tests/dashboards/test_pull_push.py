@@ -46,10 +46,10 @@ def grafana(access: Access) -> Grafana:
 
 def _reset(grafana: Grafana, site: exchange.Site) -> None:
     for dashboard in load():
-        wanted = site.deployed(dashboard.model)
-        found = grafana.read(dashboard.uid) or {}
-        if {key: value for key, value in found.items() if key not in ("id", "version")} != wanted:
-            grafana.write(wanted, "as in git")
+        original = site.deployed(dashboard.model)
+        current = grafana.read(dashboard.uid) or {}
+        if {key: value for key, value in current.items() if key not in ("id", "version")} != original:
+            grafana.write(original, "as in git")
 
 
 @pytest.fixture
@@ -108,18 +108,18 @@ def test_an_edit_in_grafana_becomes_that_edit_in_the_file(
         edited["targets"][0]["rawSql"] += "\n-- looked at"
 
     edit(grafana, MANAGEMENT, change)
-    wanted = [
+    expected = [
         f"panel {panel['title']!r} (#{panel['id']}):",
         "  targets[A].rawSql:",
         f"     {sql.splitlines()[-1]}",
         "    +-- looked at",
         f'  title: "{panel["title"]}" -> "Who did what"',
     ]
-    assert _one(exchange.diff(grafana, here, "management", files)).lines == wanted
+    assert _one(exchange.diff(grafana, here, "management", files)).lines == expected
     assert json.loads(file.read_text()) == before, "diff changes nothing"
 
     outcome = _one(exchange.pull(grafana, here, "Management", files))
-    assert (outcome.lines, outcome.findings) == (wanted, ())
+    assert (outcome.lines, outcome.findings) == (expected, ())
     panel["title"] = "Who did what"
     panel["targets"][0]["rawSql"] = sql + "\n-- looked at"
     assert json.loads(file.read_text()) == before

@@ -41,13 +41,13 @@ def test_storage(pipeline: Shown, store: Store) -> None:
         "SELECT name, total_rows AS rows, total_bytes AS bytes FROM system.tables "
         "WHERE database = currentDatabase() AND engine LIKE '%MergeTree'",
     )
-    found = {row["table"]: row for row in pipeline.rows("Storage")}
-    assert found.keys() == {table["name"] for table in truth}
+    tables = {row["table"]: row for row in pipeline.rows("Storage")}
+    assert tables.keys() == {table["name"] for table in truth}
     rows = {table["name"]: table["rows"] for table in truth}
     for table in ("events_dead_letter", "pipeline_metrics", "deployments"):
-        assert found[table]["rows"] == rows[table] > 0
-        assert found[table]["bytes_per_row"] == found[table]["bytes"] / found[table]["rows"]
-    assert (found["pipeline_metrics"]["kept"], found["events"]["kept"]) == (30, None)
+        assert tables[table]["rows"] == rows[table] > 0
+        assert tables[table]["bytes_per_row"] == tables[table]["bytes"] / tables[table]["rows"]
+    assert (tables["pipeline_metrics"]["kept"], tables["events"]["kept"]) == (30, None)
 
 
 def test_retention_is_shown(store: Store, pipeline: Shown, resting: str) -> None:

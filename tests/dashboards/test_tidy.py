@@ -59,8 +59,8 @@ def test_the_first_step_of_a_scale_begins_nowhere(value: dict[str, Any]) -> None
     }
     panel = _panel(fieldConfig={"defaults": {"thresholds": {"steps": steps}}, "overrides": [override]})
     field = _tidied_panel(panel)["fieldConfig"]
-    found = [field["defaults"]["thresholds"], field["overrides"][0]["properties"][0]["value"]]
-    assert found == [{"steps": [{"color": "green", "value": None}, {"color": "red", "value": 5}]}] * 2
+    scales = [field["defaults"]["thresholds"], field["overrides"][0]["properties"][0]["value"]]
+    assert scales == [{"steps": [{"color": "green", "value": None}, {"color": "red", "value": 5}]}] * 2
 
 
 def _panel(**changes: Any) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def _panel(**changes: Any) -> dict[str, Any]:
 
 def _tidied_panel(panel: dict[str, Any], reference: dict[str, Any] | None = None) -> dict[str, Any]:
     before = {"panels": [reference]} if reference else None
-    (found,) = tidied({"uid": "u", "title": "T", "panels": [panel]}, before)["panels"]
-    return dict(found)
+    (result,) = tidied({"uid": "u", "title": "T", "panels": [panel]}, before)["panels"]
+    return dict(result)
 
 
 def test_what_the_file_spells_out_stays_and_a_default_that_it_lacks_does_not_come_in() -> None:
@@ -118,12 +118,12 @@ def test_any_clickhouse_becomes_the_project_s(where: str) -> None:
         "templating": {"list": [{"name": "v", "type": "query", "datasource": other, "query": query}]},
         "annotations": {"list": [{"name": "a", "datasource": other, "target": query}]},
     }
-    found = tidied(model)
+    result = tidied(model)
     place = {
-        "panel": found["panels"][0],
-        "target": found["panels"][0]["targets"][0],
-        "variable": found["templating"]["list"][0],
-        "annotation": found["annotations"]["list"][0],
+        "panel": result["panels"][0],
+        "target": result["panels"][0]["targets"][0],
+        "variable": result["templating"]["list"][0],
+        "annotation": result["annotations"]["list"][0],
     }[where]
     assert place["datasource"] == {"type": DATASOURCE_TYPE, "uid": DATASOURCE_UID}
 
@@ -135,8 +135,8 @@ def test_a_datasource_of_another_kind_is_left_to_lint() -> None:
 
 def test_queries_carry_the_plugin_s_version_of_the_settings() -> None:
     target = {"refId": "A", "rawSql": "SELECT 1", "pluginVersion": "4.10.0", "hide": False}
-    found = _tidied_panel(_panel(targets=[target]))["targets"]
-    assert found == [
+    tidied_targets = _tidied_panel(_panel(targets=[target]))["targets"]
+    assert tidied_targets == [
         {"refId": "A", "rawSql": "SELECT 1", "pluginVersion": Settings.model_fields["grafana_plugin_version"].default}
     ]  # fmt: skip
 

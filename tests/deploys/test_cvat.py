@@ -51,15 +51,15 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """Return what each deploy has found that CVAT has to be told, line by line: what it notes on the host."""
-    found: list[list[str]] = []
+    lines: list[list[str]] = []
     as_env = cvat_env.as_env
 
     def noted(values: Mapping[str, str]) -> str:
-        found.append(as_env(values).splitlines())
+        lines.append(as_env(values).splitlines())
         return as_env(values)
 
     monkeypatch.setattr(cvat_env, "as_env", noted)
-    return found
+    return lines
 
 
 def test_a_first_deploy_says_everything(run_deploy: Deploy, report: Report) -> None:

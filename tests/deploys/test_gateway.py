@@ -100,7 +100,7 @@ def test_the_firewall_comes_with_its_setting_and_goes_with_it(run_deploy: Deploy
         "systemctl reload-or-restart cvat-analytics-firewall"
     )
     assert run.matching("systemctl restart cvat-analytics-firewall") == []
-    found = "/etc/systemd/system/cvat-analytics-firewall.service"
-    listing = [f"{'0' * 64} 644 root root 1793000000 {found}"]
-    run = run_deploy(answers={found: listing})
+    unit = "/etc/systemd/system/cvat-analytics-firewall.service"
+    listing = [f"{'0' * 64} 644 root root 1793000000 {unit}"]
+    run = run_deploy(answers={unit: listing})
     assert run.matching("disable -q --now cvat-analytics-firewall") != []

@@ -81,13 +81,13 @@ def test_people_are_their() -> None:
     masculine = re.compile(r"\bh(?:e|is|im|imself)\b", re.IGNORECASE)
     kinds = (".css", ".html", ".in", ".j2", ".js", ".md", ".py", ".sql", ".toml", ".vrl", ".yaml")
     files = [file for file in _tracked() if file.endswith(kinds)]
-    found = [
+    lines = [
         (file, line)
         for file in files
         for line in (ROOT / file).read_text().splitlines()
         if masculine.search(line)
     ]
-    assert found == []
+    assert lines == []
 
 
 def _anchors(page: Path) -> set[str]:

@@ -196,10 +196,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with (
         Program(as_json).running() as echo,
         Program(lambda request: allowed()).running() as authorizer,
-        nginx(directory, grafana_port=echo.port, events_api_port=authorizer.port) as found,
+        nginx(directory, grafana_port=echo.port, events_api_port=authorizer.port) as gateway,
     ):
-        found.echo, found.authorizer = echo, authorizer
-        yield found
+        gateway.echo, gateway.authorizer = echo, authorizer
+        yield gateway
 
 
 @pytest.fixture

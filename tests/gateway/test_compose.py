@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,14 @@ def test_an_override_of_an_earlier_run_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "b.yml").write_text("# ours, and more\nservices: {a: {image: y}}")
     project = compose.project([tmp_path / "a.yml", tmp_path / "b.yml"], {}, "# ours")
     assert project["a"].image == "x"
+
+
+def test_a_file_may_be_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writing = threading.Thread(target=(tmp_path / "pipe").write_text, args=("services: {a: {image: x}}",))
+    writing.start()
+    assert set(compose.project([tmp_path / "pipe"], {}, "# ours")) == {"a"}
+    writing.join()
 
 
 def test_a_file_of_many_references_is_read_in_no_time(tmp_path: Path) -> None:

@@ -57,11 +57,11 @@ def test_who_may_come_in_is_asked_for_every_request_with_the_visitors_own_creden
     with entrance.browser() as browser:
         browser.get("/analytics/", headers=sent)
         browser.post("/analytics/api/ds/query", headers=sent, content=b"x" * 1000)
-    asked = [
+    questions = [
         (each["path"], each["headers"].get("cookie"), each["headers"].get("authorization"), each["body"])
         for each in entrance.authorizer.requests
     ]
-    assert asked == [("/gateway/authorize", "sessionid=abc", "Basic YW5uOnB3", "")] * 2
+    assert questions == [("/gateway/authorize", "sessionid=abc", "Basic YW5uOnB3", "")] * 2
 
 
 def test_grafana_sees_neither_password_nor_session_nor_headers_that_a_visitor_made_up(
@@ -191,15 +191,15 @@ def test_under_its_own_host_name_grafana_is_at_the_root_and_the_api_beside_it(tm
             lambda request: allowed() if "authorize" in request["path"] else as_json(request)
         ).running() as api,
     ):
-        with nginx(tmp_path, grafana_port=echo.port, events_api_port=api.port) as found:
-            root = found.url + "/"
+        with nginx(tmp_path, grafana_port=echo.port, events_api_port=api.port) as gateway:
+            root = gateway.url + "/"
         (tmp_path / "root").mkdir()
         with (
             nginx(
                 tmp_path / "root",
                 grafana_port=echo.port,
                 events_api_port=api.port,
-                gateway_https_port=found.context.settings.gateway_https_port,
+                gateway_https_port=gateway.context.settings.gateway_https_port,
                 grafana_root_url=root,
             ) as entrance,
             entrance.browser() as browser,
@@ -244,8 +244,8 @@ def test_every_answer_carries_the_security_headers_and_no_version(
         answer = browser.get(path)
     assert answer.status_code == status
     headers = answer.headers
-    wanted = ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Server")
-    assert {name: headers.get(name) for name in wanted} == {
+    header_names = ("X-Content-Type-Options", "X-Frame-Options", "Referrer-Policy", "Server")
+    assert {name: headers.get(name) for name in header_names} == {
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "SAMEORIGIN",
         "Referrer-Policy": "same-origin",

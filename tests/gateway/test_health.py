@@ -100,20 +100,20 @@ def test_when_cvat_does_not_answer_nobody_comes_in_and_status_says_why(tmp_path:
     ):
         access = access_to(gateway, away)
         for component in ("events_api", "gateway"):
-            found = health.of(access, component)
-            assert found.state == "failing"
-            assert found.problem.startswith(f"lets nobody in: CVAT at {away} does not answer the question")
-            assert "(ConnectError)" in found.problem
-            assert "'cvat_server_url'" in found.problem
+            verdict = health.of(access, component)
+            assert verdict.state == "failing"
+            assert verdict.problem.startswith(f"lets nobody in: CVAT at {away} does not answer the question")
+            assert "(ConnectError)" in verdict.problem
+            assert "'cvat_server_url'" in verdict.problem
         assert {case.name for case in FRONT if _fails(access, case)} == {"12-login-can-be-checked"}
         assert failures(access) == {"12-login-can-be-checked"}
 
         api.kill()
         assert failures(access) == {"events-api"}
         assert health.of(access, "events_api").state == "not answering"
-        found = health.of(access, "gateway")
-        assert found.state == "failing"
-        assert found.problem.startswith("lets nobody in (HTTP 503): the events API")
+        verdict = health.of(access, "gateway")
+        assert verdict.state == "failing"
+        assert verdict.problem.startswith("lets nobody in (HTTP 503): the events API")
     assert failures(access) == {"events-api", "gateway"}
     stopped = health.of(access, "gateway")
     assert stopped.state == "not answering"
@@ -122,9 +122,9 @@ def test_when_cvat_does_not_answer_nobody_comes_in_and_status_says_why(tmp_path:
 
 def test_a_gateway_that_lets_everybody_in_is_found_out(entrance: Gateway) -> None:
     access = access_to(entrance)
-    found = health.of(access, "gateway")
-    assert found.state == "failing"
-    assert found.problem.startswith("LETS STRANGERS IN: /analytics/api/search")
+    verdict = health.of(access, "gateway")
+    assert verdict.state == "failing"
+    assert verdict.problem.startswith("LETS STRANGERS IN: /analytics/api/search")
     refused = {case.name for case in GATEWAY if _fails(access, case)}
     assert refused == {"09-gateway-refuses-strangers", "10-gateway-refuses-forged-visitors"}
 

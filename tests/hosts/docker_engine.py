@@ -34,8 +34,8 @@ class HostsUnavailable(Exception):
 def cache_directory() -> Path:
     """Return where images and our own daemon's data are kept between test runs."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    given = os.environ.get("CVAT_ANALYTICS_TEST_CACHE")
-    directory = Path(given or f"{base}/cvat-analytics/test-hosts").expanduser()
+    chosen = os.environ.get("CVAT_ANALYTICS_TEST_CACHE")
+    directory = Path(chosen or f"{base}/cvat-analytics/test-hosts").expanduser()
     directory.mkdir(parents=True, exist_ok=True)
     return directory
 

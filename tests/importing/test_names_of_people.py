@@ -117,8 +117,8 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_an_event_tells_whom_it_names(store: Store, case: str) -> None:
-    told, expected = CASES[case]
-    store.insert([told])
+    event, expected = CASES[case]
+    store.insert([event])
     assert known(store) == expected
 
 

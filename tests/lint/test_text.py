@@ -57,10 +57,10 @@ def test_what_cannot_be_formatted_is_said_and_left(name: str, content: str, mess
 def spoilt(content: str, language: str, draw: st.DataObject) -> str:
     """Return a program with other white space between its tokens, and SQL's keywords in another case."""
     blanks = st.sampled_from([" ", "  ", "\t"])
-    found, result = list(text.tokens(content, language)), ""
-    for i, (kind, token) in enumerate(found):
-        before = found[i - 1] if i else ("newline", "\n")
-        after = found[i + 1] if i + 1 < len(found) else ("newline", "\n")
+    pieces, result = list(text.tokens(content, language)), ""
+    for i, (kind, token) in enumerate(pieces):
+        before = pieces[i - 1] if i else ("newline", "\n")
+        after = pieces[i + 1] if i + 1 < len(pieces) else ("newline", "\n")
         if kind == "newline":
             token = draw.draw(st.sampled_from(["\n", " \n", "\t \n"]))
         elif kind == "blank" and before[0] != "newline":

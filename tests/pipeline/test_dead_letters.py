@@ -186,10 +186,10 @@ def test_many_letters_go_in_chunks(access: Access, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(dead_letters_retry, "CHUNK_LETTERS", 4)
     monkeypatch.setattr(dead_letters_retry, "CHUNK_BYTES", 400)
     put(access, *(GOOD % number for number in range(8)), BAD % 1)
-    told: list[int] = []
-    retried = Retry(DeadLetters(access)).run(Choice(), told.append)
-    assert (retried.sent, retried.failed, sum(told)) == (9, 1, 9)
-    assert 3 <= len(told) <= 5
+    progress: list[int] = []
+    retried = Retry(DeadLetters(access)).run(Choice(), progress.append)
+    assert (retried.sent, retried.failed, sum(progress)) == (9, 1, 9)
+    assert 3 <= len(progress) <= 5
     assert letters(access) == [BAD % 1]
 
 

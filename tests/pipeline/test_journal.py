@@ -92,8 +92,8 @@ def test_every_whole_event_is_found_whatever_was_cut_off_before_it(
 def test_a_text_is_read_the_same_in_whatever_pieces_it_comes(events: list[bytes], size: int) -> None:
     text = events[0][: len(events[0]) // 2] + plain(events) + events[0][:9]
     lines = journal_text.Lines("", lambda _: None)
-    found = [line for at in range(0, len(text), size) for line in lines.of(text[at : at + size], 0)]
-    assert found + lines.rest(0) == events
+    pieces = [line for at in range(0, len(text), size) for line in lines.of(text[at : at + size], 0)]
+    assert pieces + lines.rest(0) == events
 
 
 def test_a_whole_event_without_its_newline_and_the_next_are_two() -> None:

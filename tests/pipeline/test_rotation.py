@@ -25,8 +25,8 @@ from tests.waiting import PATIENCE, until
 
 
 def passwords(running: stack.Stack) -> dict[str, str]:
-    found: dict[str, str] = json.loads((running.directory / "secrets.json").read_text())
-    return found
+    values: dict[str, str] = json.loads((running.directory / "secrets.json").read_text())
+    return values
 
 
 @contextmanager

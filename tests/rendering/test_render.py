@@ -30,9 +30,9 @@ def context(groups: dict[str, list[str]] = ONE, host: str = "a", **values: Any) 
     return Context(host, topology.build(groups, own, where="test"), secrets.generate())
 
 
-def files(wanted: Context) -> dict[str, RenderedFile]:
+def files(stack: Context) -> dict[str, RenderedFile]:
     parts = (render.clickhouse_files, render.vector_files, render.grafana_files)
-    return {file.path: file for part in parts for file in part(wanted)}
+    return {file.path: file for part in parts for file in part(stack)}
 
 
 @pytest.mark.parametrize("groups", [ONE, THREE], ids=["one host", "three hosts"])
@@ -97,12 +97,12 @@ def test_changing_a_port_changes_every_file_that_refers_to_it() -> None:
     ]
 
 
-def users(wanted: Context) -> ET.Element:
-    found = ET.fromstring(files(wanted)["/etc/clickhouse-server/users.d/cvat-analytics.xml"].content).find(
+def users(stack: Context) -> ET.Element:
+    element = ET.fromstring(files(stack)["/etc/clickhouse-server/users.d/cvat-analytics.xml"].content).find(
         "users"
     )
-    assert found is not None
-    return found
+    assert element is not None
+    return element
 
 
 def test_each_clickhouse_user_may_log_in_only_from_where_he_is() -> None:
@@ -149,9 +149,9 @@ def test_system_logs_are_limited_or_off() -> None:
 def test_memory_follows_the_host_and_can_be_overridden(
     gib: int, values: dict[str, str], name: str, limit: int
 ) -> None:
-    found = memory.profile(validate(values, where="x"), gib * 2**30)
-    assert (found.name, found.server_limit) == (name, limit)
-    assert found.query_limit <= limit // 2
+    memory_profile = memory.profile(validate(values, where="x"), gib * 2**30)
+    assert (memory_profile.name, memory_profile.server_limit) == (name, limit)
+    assert memory_profile.query_limit <= limit // 2
 
 
 def test_the_store_s_unit_keeps_the_capabilities_without_which_the_kernel_does_not_run_its_program() -> None:

@@ -53,8 +53,8 @@ def files(
         "grafana": render.grafana_files,
         "events_api": lambda made: events_api.files(made, authority.directory / "users.json"),
     }
-    found = [file for part in context.topology.components(host) for file in parts[part](context)]
-    return {file.path: file for file in found}
+    rendered = [file for part in context.topology.components(host) for file in parts[part](context)]
+    return {file.path: file for file in rendered}
 
 
 def ini(file: RenderedFile) -> configparser.RawConfigParser:
@@ -120,14 +120,14 @@ def test_the_other_hosts_verify_clickhouse_and_its_own_host_does_without(authori
     (source,) = yaml.safe_load(grafana["/etc/grafana/provisioning/datasources/cvat-analytics.yaml"].content)[
         "datasources"
     ]
-    wanted = {
+    expected = {
         "host": "10.0.0.1",
         "port": 9440,
         "protocol": "native",
         "secure": True,
         "tlsAuthWithCACert": True,
     }
-    assert source["jsonData"].items() >= wanted.items()
+    assert source["jsonData"].items() >= expected.items()
     assert source["secureJsonData"]["tlsCACert"] == f"$__file{{{CA}}}"
     for made in (vector, grafana):
         assert (made[CA].content, made[CA].mode) == (authority.make().certificate, "644")

@@ -13,7 +13,7 @@ NORMALISE = "templates/vector/normalise.vrl"
 
 def declared() -> dict[str, tuple[int, str]]:
     """Return for each column of `events` that an INSERT may name its line in init.sql and its type, without how it is kept."""
-    found = {}
+    columns = {}
     inside = False
     for number, line in enumerate((ROOT / TABLE).read_text().splitlines(), 1):
         inside = inside or line == "CREATE TABLE IF NOT EXISTS events"
@@ -21,8 +21,8 @@ def declared() -> dict[str, tuple[int, str]]:
             break
         match = re.match(r"    ([a-z_]+) ((?:[A-Za-z0-9]+(?:\((?:[^()]|\([^()]*\))*\))?))", line)
         if inside and match and "MATERIALIZED" not in line:
-            found[match[1]] = (number, re.sub(r"^LowCardinality\((.*)\)$", r"\1", match[2]))
-    return found
+            columns[match[1]] = (number, re.sub(r"^LowCardinality\((.*)\)$", r"\1", match[2]))
+    return columns
 
 
 def test_the_table_has_them_in_their_order_with_their_types() -> None:

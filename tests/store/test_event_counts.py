@@ -97,13 +97,13 @@ def counted(events: Iterable[Event]) -> Counts:
 def read(store: Store, where: str = "1") -> Counts:
     """Return what a reader sees."""
     sql = f"SELECT hour, {', '.join(KEY)}, events, duration_ms, durations, quarters FROM event_counts WHERE {where}"
-    found: Counts = {}
+    counts: Counts = {}
     for hour, scope, source, *rest in json.loads(store.post(sql, user="grafana"))["data"]:
         *ids, events, duration_ms, durations, quarters = rest
         key = (hour, scope, source, *(None if each is None else int(each) for each in ids))
-        assert key not in found, f"two rows for {key}"
-        found[key] = (int(events), int(duration_ms), durations, quarters)
-    return found
+        assert key not in counts, f"two rows for {key}"
+        counts[key] = (int(events), int(duration_ms), durations, quarters)
+    return counts
 
 
 def settled(store: Store) -> Counter[str]:

@@ -41,9 +41,9 @@ def profiles() -> dict[str, ElementTree.Element]:
     """Return the profiles as they are rendered, by name."""
     files = clickhouse_files(context(Path("/nowhere")))
     (users,) = (file.content for file in files if file.path.endswith("users.d/cvat-analytics.xml"))
-    found = ElementTree.fromstring(users).find("profiles")
-    assert found is not None
-    return {profile.tag: profile for profile in found}
+    element = ElementTree.fromstring(users).find("profiles")
+    assert element is not None
+    return {profile.tag: profile for profile in element}
 
 
 def limits(profile: ElementTree.Element) -> dict[str, str]:
@@ -87,8 +87,8 @@ def test_a_limit_moves_between_its_ends_only(
     engine: Store, user: str, name: str, least: int, most: int
 ) -> None:
     for value in (most - 1, most):
-        found = json.loads(engine.post(f"SELECT getSetting('{name}') SETTINGS {name} = {value}", user=user))
-        assert float(found["data"][0][0]) == value
+        result = json.loads(engine.post(f"SELECT getSetting('{name}') SETTINGS {name} = {value}", user=user))
+        assert float(result["data"][0][0]) == value
     said = answer(engine, f"SELECT 1 SETTINGS {name} = {least}", user)
     assert not re.search(REFUSED, said)  # a single byte is allowed, and not enough
     for text in ("0", "0.5", "-1", str(most + 1), str(most * 1000)):

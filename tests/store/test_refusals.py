@@ -90,10 +90,10 @@ def test_the_words_are_clickhouse_s_own(store: Store) -> None:
         )
         log(store, "INSERT INTO events FORMAT JSONEachRow", "", kind=2)
         counted(store, "dead_letters", "500", 1, 2, 3)
-        found = refused(store)
+        refusals = refused(store)
     finally:
         store.post("DROP TABLE system.query_log SYNC")
-    assert found == {"events": "Too large (at row 1)", "dead_letters": "the other sink"}
+    assert refusals == {"events": "Too large (at row 1)", "dead_letters": "the other sink"}
 
 
 def gone_away(store: Store) -> None:

@@ -24,8 +24,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def apply(store: Store, **values: str) -> list[str]:
     """Bring the tables to the settings, as a deploy does, and return the statements that it took."""
     client = way_to(store.context).client()
-    found = pairs(client, migrations.engines_query("cvat"))
-    statements = migrations.retention(validate(values, where="test"), found)
+    engines = pairs(client, migrations.engines_query("cvat"))
+    statements = migrations.retention(validate(values, where="test"), engines)
     for statement in statements:
         client.command(statement)
     return statements

@@ -131,10 +131,10 @@ def test_a_night_shift_is_divided_where_people_are(engine: Store, access: Access
 
 def reasons(access: Access, **arguments: Any) -> dict[tuple[int | None, int | None], tuple[int, int, str]]:
     list(working_time_report.refresh(access))
-    found = working_time_report.compare(
+    report = working_time_report.compare(
         access, date(2026, 1, 1), date(2026, 1, 31), timedelta(seconds=10), **arguments
     )
-    return {(row.user_id, row.job_id): (row.computed_ms, row.reported_ms, row.reason) for row in found}
+    return {(row.user_id, row.job_id): (row.computed_ms, row.reported_ms, row.reason) for row in report}
 
 
 def reported(seconds: float, milliseconds: int, **fields: Any) -> dict[str, Any]:
@@ -155,8 +155,8 @@ def test_each_difference_has_its_likeliest_reason(engine: Store, access: Access)
             reported(400, 60_000, user_id=6, user_name=None, job_id=None),
         ]
     )
-    found = reasons(access)
-    assert {key: reason for key, (_, _, reason) in found.items()} == {
+    rows = reasons(access)
+    assert {key: reason for key, (_, _, reason) in rows.items()} == {
         (2, 5): "the server has reported nothing for it",
         (3, 5): "7 events arrived more than 10 minutes late",
         (
@@ -169,7 +169,7 @@ def test_each_difference_has_its_likeliest_reason(engine: Store, access: Access)
         ): "13 events arrived more than 10 minutes late; two tabs at once (in 1 times 5 minutes), which the server counts twice",
         (6, None): "no event of the browser is stored for it; the server counted signs of life",
     }
-    assert found[3, 5][:2] == (300_000, 200_000)
+    assert rows[3, 5][:2] == (300_000, 200_000)
     assert set(reasons(access, user=2)) == {(2, 5)}
 
 

@@ -56,10 +56,10 @@ def test_what_is_no_event_becomes_a_dead_letter_and_is_answered_200(
 def test_the_insert_has_what_the_store_relies_on(vector: Substitute, clickhouse: FakeClickHouse) -> None:
     post(vector, f"insert by {vector.program}")
     until(lambda: names(clickhouse), "the row", lambda seen: f"insert by {vector.program}" in seen)
-    asked = clickhouse.requests[-1]
-    assert asked["query"] == "INSERT INTO events FORMAT JSONEachRow"
-    assert (asked["async_insert"], asked["input_format_skip_unknown_fields"]) == ("0", "0")
-    assert asked["authorization"] == "Basic dmVjdG9yOnBhc3Mgd29yZA=="  # vector:pass word
+    insert = clickhouse.requests[-1]
+    assert insert["query"] == "INSERT INTO events FORMAT JSONEachRow"
+    assert (insert["async_insert"], insert["input_format_skip_unknown_fields"]) == ("0", "0")
+    assert insert["authorization"] == "Basic dmVjdG9yOnBhc3Mgd29yZA=="  # vector:pass word
 
 
 ANSWERS = {
@@ -82,12 +82,12 @@ def test_whatever_clickhouse_answers_the_batch_is_sent_until_it_is_taken(
     answer: tuple[int, str], vector: Substitute, clickhouse: FakeClickHouse
 ) -> None:
     name = f"kept {answer} by {vector.program}"
-    asked = len(clickhouse.requests)
+    inserts = len(clickhouse.requests)
     clickhouse.answers += [answer]
     post(vector, name)
     until(lambda: names(clickhouse), "the row", lambda seen: name in seen)
     assert not clickhouse.answers
-    assert len(clickhouse.requests) == asked + 2, "refused once, then taken"
+    assert len(clickhouse.requests) == inserts + 2, "refused once, then taken"
     assert names(clickhouse).count(name) == 1
 
 
@@ -200,9 +200,9 @@ def _tls_and_a_password(program: str, clickhouse: FakeClickHouse, tmp_path: Path
     vector = Substitute(tmp_path, port, config, tls=tls_context, program=program)
     vector.start()
     try:
-        for given, status in ((None, 401), ("Basic bm9ib2R5Og==", 401), (f"Basic {login}", 200)):
-            headers = {"Authorization": given} if given else {}
-            assert vector.request("POST", body=event(f"as {given}"), headers=headers)[0] == status
+        for login_header, status in ((None, 401), ("Basic bm9ib2R5Og==", 401), (f"Basic {login}", 200)):
+            headers = {"Authorization": login_header} if login_header else {}
+            assert vector.request("POST", body=event(f"as {login_header}"), headers=headers)[0] == status
         until(lambda: names(clickhouse), "the row", lambda seen: f"as Basic {login}" in seen)
         assert "as None" not in names(clickhouse)
         events.send(

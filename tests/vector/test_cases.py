@@ -38,10 +38,10 @@ def test_case(case: dict[str, Any], run: Run) -> None:
     outputs = run(body)
     assert outputs["normalise"] == [PLAIN_ROW | row for row in case.get("rows", [])]
     letters = outputs["dead_letter"]
-    given = [f"{letter['reason']}: {letter['message']}" for letter in letters]
+    reasons = [f"{letter['reason']}: {letter['message']}" for letter in letters]
     expected = case.get("refused", [])
-    assert [text[: len(want)] for text, want in zip(given, expected, strict=False)] == expected, given
-    assert len(given) == len(expected)
+    assert [text[: len(want)] for text, want in zip(reasons, expected, strict=False)] == expected, reasons
+    assert len(reasons) == len(expected)
     if "originals" in case:
         assert [letter["original"] for letter in letters] == case["originals"]
 

@@ -99,11 +99,11 @@ def content(file: Path) -> bytes:
 def test_the_oldest_hours_go_until_the_rest_fits(tmp_path: Path) -> None:
     files = journal(tmp_path, 14)
     size = sum(file.stat().st_size for file in files[0].parent.iterdir()) + 4096
-    said = keep(tmp_path, journal_max_size="1MiB")
+    log = keep(tmp_path, journal_max_size="1MiB")
     gone = -(-(size - 2**20) // HOUR)
     assert there(files) == [False] * gone + [True] * (14 - gone)
-    assert len(said.splitlines()) == gone
-    assert f"removing {files[0].name}: the journal has " in said
+    assert len(log.splitlines()) == gone
+    assert f"removing {files[0].name}: the journal has " in log
     assert keep(tmp_path, journal_max_size="1MiB") == ""
 
 
@@ -217,8 +217,8 @@ def test_packing_waits_until_there_is_room_for_it(tmp_path: Path) -> None:
     os.truncate(big, free + 1)
     write_time = time.time() - 3600
     os.utime(big, (write_time, write_time))
-    said = keep(tmp_path, free=str(free), vector_buffer_size="260MiB")
-    assert said == f"{big.name} stays as it is: packing it may need {free + 1} bytes, {free} are free\n"
+    log = keep(tmp_path, free=str(free), vector_buffer_size="260MiB")
+    assert log == f"{big.name} stays as it is: packing it may need {free + 1} bytes, {free} are free\n"
     assert (big.exists(), packed(small).exists()) == (True, True)
 
 
@@ -228,8 +228,8 @@ def test_the_oldest_go_first_whatever_they_are(tmp_path: Path) -> None:
     letters = files[0].with_name("dead-letters-2026-01-31T08.jsonl.zst")
     for file in (day, letters):
         write(file, bytes(HOUR))
-    said = keep(tmp_path, free=str(2**30 - 1), vector_buffer_size="1GiB")
-    removed = [line.split()[1].rstrip(":") for line in said.splitlines()]
+    log = keep(tmp_path, free=str(2**30 - 1), vector_buffer_size="1GiB")
+    removed = [line.split()[1].rstrip(":") for line in log.splitlines()]
     assert removed == [day.name, letters.name, files[0].name, files[1].name]
 
 

@@ -274,8 +274,12 @@ def test_a_time_in_a_unit_that_is_not_known_is_a_time(own: Page) -> None:
 
 def test_the_choices_of_a_custom_variable(own: Page) -> None:
     query = json.dumps("a, b : 2, c\\, d : 3")
-    found = own.module(f"m.choices({{query: {query}}})", "state")
-    assert found == [{"text": "a", "value": "a"}, {"text": "b", "value": "2"}, {"text": "c, d", "value": "3"}]
+    choices = own.module(f"m.choices({{query: {query}}})", "state")
+    assert choices == [
+        {"text": "a", "value": "a"},
+        {"text": "b", "value": "2"},
+        {"text": "c, d", "value": "3"},
+    ]
 
 
 def test_a_round_that_was_overtaken_asks_for_no_panel(own: Page) -> None:
@@ -295,10 +299,10 @@ def test_a_round_that_was_overtaken_asks_for_no_panel(own: Page) -> None:
         own.wait(lambda: own.run("return held.length"), "its annotations are asked for", number.__eq__)
     own.run("held[1]()")
     own.settle()
-    asked = own.run("return asked")
-    assert asked > 5
+    requests = own.run("return asked")
+    assert requests > 5
     # time enough for the older one; what is not there then proves nothing, but is no failure either
     own.browser.execute_async_script("held[0](); setTimeout(arguments[0], 1000)")
     own.settle()
-    assert own.run("return asked") == asked
+    assert own.run("return asked") == requests
     own.open("own", **TIMES)

@@ -96,9 +96,9 @@ def test_list_of_dashboards(viewer: Viewer) -> None:
 
 
 def test_a_filter_narrows_a_panel(viewer: Viewer) -> None:
-    found = rows(viewer, "WvDvWK04k", "Number of events", scopes=[SCOPES[-1]], users=["2", "4"])
-    assert len(found) == 1
-    assert SCOPES[-1] in found[0].values()
+    counts = rows(viewer, "WvDvWK04k", "Number of events", scopes=[SCOPES[-1]], users=["2", "4"])
+    assert len(counts) == 1
+    assert SCOPES[-1] in counts[0].values()
     everything = rows(viewer, "WvDvWK04k", "Number of events", scopes=["$__all"], users="$__all")
     assert everything == rows(viewer, "WvDvWK04k", "Number of events")
     assert len(everything) > 5
@@ -211,8 +211,10 @@ def test_health_needs_no_login(viewer: Viewer) -> None:
 
 def test_dashboards(viewer: Viewer) -> None:
     with api(viewer, viewer.login) as grafana:
-        found = grafana.search.search_dashboards(type_="dash-db")
-    assert [(each["uid"], each["title"]) for each in found] == [(each.uid, each.title) for each in DASHBOARDS]
+        dashboards = grafana.search.search_dashboards(type_="dash-db")
+    assert [(each["uid"], each["title"]) for each in dashboards] == [
+        (each.uid, each.title) for each in DASHBOARDS
+    ]
 
 
 @pytest.mark.parametrize("login", [None, ("admin", "admin"), ("root", "")], ids=str)

@@ -87,18 +87,18 @@ def statements(text: str) -> Iterator[str]:
         yield text[start:].strip()
 
 
-def run(statement: str, given: argparse.Namespace, session: str) -> None:
+def run(statement: str, options_: argparse.Namespace, session: str) -> None:
     """Send one statement and copy its answer to the standard output. Raises ClientError on an exception."""
     query = {
-        "wait_end_of_query": "1", "session_id": session, "session_timeout": "60", "database": given.database,
+        "wait_end_of_query": "1", "session_id": session, "session_timeout": "60", "database": options_.database,
     }  # fmt: skip
-    connection = http.client.HTTPConnection(given.host, http_port(), timeout=300)
+    connection = http.client.HTTPConnection(options_.host, http_port(), timeout=300)
     try:
         connection.request(
             "POST",
             "/?" + urllib.parse.urlencode(query),
             body=statement.encode(),
-            headers={"X-ClickHouse-User": given.user, "X-ClickHouse-Key": given.password},
+            headers={"X-ClickHouse-User": options_.user, "X-ClickHouse-Key": options_.password},
         )
         response = connection.getresponse()
         code = int(response.headers.get("X-ClickHouse-Exception-Code") or 0)
@@ -112,7 +112,8 @@ def run(statement: str, given: argparse.Namespace, session: str) -> None:
         sys.stdout.buffer.flush()
     except OSError as error:
         raise ClientError(
-            NETWORK_ERROR, f"Code: {NETWORK_ERROR}. DB::NetException: {error} ({given.host}:{given.port})"
+            NETWORK_ERROR,
+            f"Code: {NETWORK_ERROR}. DB::NetException: {error} ({options_.host}:{options_.port})",
         ) from None
     finally:
         connection.close()

@@ -53,38 +53,38 @@ def configured(config_file: Path) -> dict[str, str]:
         "openSSL/server/certificateFile",
         "openSSL/server/privateKeyFile",
     )
-    found = {}
+    values = {}
     for root in _documents(config_file):
         for name in names:
             if text := (root.findtext(name) or "").strip():
-                found[name] = text
+                values[name] = text
         for protocol in root.iterfind("protocols/*"):
             kind, host, port = (protocol.findtext(part) for part in ("type", "host", "port"))
             if kind not in ("http", "tcp") or host != "127.0.0.1" or not port:
                 raise SystemExit(f"<{protocol.tag}>: this stand-in knows http and tcp on 127.0.0.1 only")
-            found[f"{kind}_port"] = port
-    return found
+            values[f"{kind}_port"] = port
+    return values
 
 
 def merged(file: Path) -> list[Path]:
     """Return what a server merges into one document: `file` and what lies beside it in directories for that."""
-    found = [file]
+    files = [file]
     for directory in (file.with_suffix(".d"), file.with_name("conf.d")):
-        found += (
+        files += (
             each
             for each in sorted(directory.glob("*"))
             if each.suffix in (".xml", ".conf", ".yaml", ".yml") and not each.name.startswith(".")
         )
-    return found
+    return files
 
 
 def times(files: Iterable[Path]) -> dict[Path, int]:
     """Return the modification time of each of `files` that is there."""
-    found = {}
+    moments = {}
     for file in files:
         with contextlib.suppress(FileNotFoundError):
-            found[file] = file.stat().st_mtime_ns
-    return found
+            moments[file] = file.stat().st_mtime_ns
+    return moments
 
 
 def differing(before: dict[Path, int], after: dict[Path, int]) -> str:
@@ -104,10 +104,10 @@ def _documents(config_file: Path) -> list[ET.Element]:
 
 def listen_hosts(config_file: Path) -> list[str]:
     """Return the addresses of the last file that has some."""
-    found: list[str] = []
+    addresses: list[str] = []
     for root in _documents(config_file):
-        found = [(each.text or "").strip() for each in root.iterfind("listen_host")] or found
-    return found
+        addresses = [(each.text or "").strip() for each in root.iterfind("listen_host")] or addresses
+    return addresses
 
 
 def copied(config_file: Path, ports: dict[str, str]) -> Path:
@@ -290,20 +290,20 @@ def readable(files: Iterable[Path]) -> bool:
 
 def serve(config_file: Path) -> int:
     """Serve until the process is told to stop, or the engine ends."""
-    found = configured(config_file)
+    config = configured(config_file)
     certificate = None
     main_file, users_file = config_file, config_file.with_name("users.xml")
     seen, users = times(merged(main_file)), times(merged(users_file))
-    engine_inside = Engine(copied(config_file, found), found["http_port"])
+    engine_inside = Engine(copied(config_file, config), config["http_port"])
     signal.signal(signal.SIGTERM, lambda *about: sys.exit(0))
     try:
-        if "https_port" in found:
+        if "https_port" in config:
             certificate = Certificate(
-                found["openSSL/server/certificateFile"], found["openSSL/server/privateKeyFile"]
+                config["openSSL/server/certificateFile"], config["openSSL/server/privateKeyFile"]
             )
             for host in listen_hosts(config_file):
-                Door((host, int(found["https_port"])), int(found["http_port"]), certificate, http=True)
-                Door((host, int(found["tcp_port_secure"])), int(found["tcp_port"]), certificate, http=False)
+                Door((host, int(config["https_port"])), int(config["http_port"]), certificate, http=True)
+                Door((host, int(config["tcp_port_secure"])), int(config["tcp_port"]), certificate, http=False)
         if engine_inside.until_it_answers():
             _tell_systemd("READY=1")
         while (code := engine_inside.wait(INTERVAL)) is None:

@@ -184,8 +184,8 @@ def reported_ms(event: Event) -> int:
         payload = json.loads(event.payload or "")
     except ValueError:
         return 0
-    said = payload.get("working_time") if isinstance(payload, dict) else None
-    return said if isinstance(said, int) and not isinstance(said, bool) and said > 0 else 0
+    value = payload.get("working_time") if isinstance(payload, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def table(
@@ -203,9 +203,9 @@ def table(
     for key, milliseconds in totals(spans(events, threshold_ms, duration_scopes), zone).items():
         rows[key].computed_ms = milliseconds
     for event in set(events):
-        said, counted = reported_ms(event), event.source == "client"
-        if said or counted:
+        reported, counted = reported_ms(event), event.source == "client"
+        if reported or counted:
             row = rows[Key(event.user_id, *event.ids, day_of(event.timestamp_ms, ZoneInfo(zone)))]
-            row.reported_ms += said
+            row.reported_ms += reported
             row.events += counted
     return dict(rows)

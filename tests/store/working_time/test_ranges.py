@@ -81,9 +81,9 @@ def test_what_is_chosen_in_any_time_zone_is_what_lies_in_it_and_adds_up(
 ) -> None:
     ranges = list(itertools.pairwise(midnights(zone, kind)))
     # as Grafana has them: the last millisecond of a day
-    found = {since: in_range(worked, since, until - MILLISECOND) for since, until in ranges}
-    assert found == {since: expected(since, until) for since, until in ranges}
-    assert sum(ms for ms, _ in found.values()) == (LAST - FIRST) // MILLISECOND
+    hours = {since: in_range(worked, since, until - MILLISECOND) for since, until in ranges}
+    assert hours == {since: expected(since, until) for since, until in ranges}
+    assert sum(ms for ms, _ in hours.values()) == (LAST - FIRST) // MILLISECOND
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_ranges_that_begin_and_end_anywhere_add_up(worked: Store, cut: timedelta
         (middle, middle + cut),
         (middle + cut, LAST + timedelta(days=1)),
     ]
-    found = [in_range(worked, *each) for each in parts]
-    assert found == [expected(*each) for each in parts]
-    assert sum(ms for ms, _ in found) == (LAST - FIRST) // MILLISECOND
+    parts_hours = [in_range(worked, *each) for each in parts]
+    assert parts_hours == [expected(*each) for each in parts]
+    assert sum(ms for ms, _ in parts_hours) == (LAST - FIRST) // MILLISECOND
 
 
 def test_a_range_that_ends_before_it_begins_has_nothing(worked: Store) -> None:

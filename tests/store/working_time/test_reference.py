@@ -246,8 +246,8 @@ def test_what_the_server_reported(fields: dict[str, Any], expected: int) -> None
 
 
 def test_reported_time_is_found_under_the_ids_of_its_own_event() -> None:
-    said = Event(7, MORNING, "send:working_time", 900, Ids(1, 2, 3, 9), source="server")
-    assert table([event(0, 5), said, said]) == {
+    report = Event(7, MORNING, "send:working_time", 900, Ids(1, 2, 3, 9), source="server")
+    assert table([event(0, 5), report, report]) == {
         Key(7, 1, 2, 3, 5, date(2026, 1, 5)): Amounts(events=1),
         Key(7, 1, 2, 3, 9, date(2026, 1, 5)): Amounts(reported_ms=900),
     }

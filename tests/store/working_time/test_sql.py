@@ -142,10 +142,10 @@ def wrong(store: Store, events: Iterable[Event], zone: str = "UTC") -> dict[int 
     for event in events:
         by_user[event.user_id].append(event)
     actual = read(store, zone)
-    found = {
+    wrong_rows = {
         user_id: differences(table(events, zone=zone), actual[user_id]) for user_id, events in by_user.items()
     }
-    return {user_id: lines for user_id, lines in found.items() if lines}
+    return {user_id: lines for user_id, lines in wrong_rows.items() if lines}
 
 
 def wrong_for_others(store: Store, blocks: Sequence[Block]) -> list[str]:
@@ -210,10 +210,12 @@ def hold(store: Store, rounds: int) -> None:
         blocks = arrival(new, random.Random(chance))
         deliver(store, blocks)
         arrived += new
-        if found := wrong(store, arrived):
-            user_id = min(found, key=lambda each: sum(event.user_id == each for event in arrived))
-            shown = explanation(store, part(blocks, user_id), found[user_id])
-            pytest.fail(f"wrong for {len(found)} people (seed {chance}), as for user {user_id}:\n{shown}")
+        if differences := wrong(store, arrived):
+            user_id = min(differences, key=lambda each: sum(event.user_id == each for event in arrived))
+            shown = explanation(store, part(blocks, user_id), differences[user_id])
+            pytest.fail(
+                f"wrong for {len(differences)} people (seed {chance}), as for user {user_id}:\n{shown}"
+            )
     assert wrong(store, arrived, ZONE) == {}
 
 
