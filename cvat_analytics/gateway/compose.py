@@ -38,7 +38,8 @@ class Service:
     """A service of the finished project."""
 
     image: str = ""
-    """What it runs: the image, or else how it is built."""
+    build: str = ""
+    """How it is built, of use for comparisons only."""
     environment: Mapping[str, str | None] = field(default_factory=dict)
     """As an override would have to say it, variables and all; None is what the shell says."""
 
@@ -79,7 +80,9 @@ def project(paths: Sequence[Path], environ: Mapping[str, str], header: str) -> d
     found = {}
     for name, service in _model(theirs, directory, _Variables(values), ()).items():
         described = service.mapping(f"services.{name}")
-        found[name] = Service(_runs(described), _environment(name, described, values))
+        found[name] = Service(
+            _said(described, "image"), _said(described, "build"), _environment(name, described, values)
+        )
     return found
 
 
@@ -302,10 +305,9 @@ def _extended(
     return replace(both, data={part: value for part, value in kept.items() if part != "extends"})
 
 
-def _runs(service: Mapping[str, Value]) -> str:
-    if "image" in service and service["image"].data:
-        return str(service["image"].data)
-    return f"build {plain(service['build'])}" if "build" in service else ""
+def _said(service: Mapping[str, Value], key: str) -> str:
+    stated = plain(service[key]) if key in service else None
+    return "" if stated is None else str(stated)
 
 
 def _says(stated: Mapping[str, Value], key: str, value: str) -> bool:

@@ -247,25 +247,25 @@ def cvats_services(described: Mapping[str, compose.Service], where: str) -> dict
     server = described.get("cvat_server")
     if server is None:
         raise InputError(f"{where}: has no service cvat_server; give the docker-compose.yml of your CVAT")
-    if not server.image:
+    runs = _runs(server)
+    if not runs:
         raise InputError(
             f"{where}: cvat_server has neither an image nor a build; give all the files that your CVAT is started with, in their order"
         )
-    image = _repository(server.image)
     backend = [
         name
         for name, service in described.items()
-        if (_repository(service.image) == image or "DJANGO_LOG_SERVER_HOST" in service.environment)
+        if (_runs(service) == runs or "DJANGO_LOG_SERVER_HOST" in service.environment)
         and name not in (PROXY, *STOCK_SERVICES)
     ]
     names = [*backend, *[name for name in (PROXY, *STOCK_SERVICES) if name in described]]
     return {name: no_proxy.of(described[name].environment) for name in names}
 
 
-def _repository(image: str) -> str:
-    """Return an image without its version: one worker of another version is a part of CVAT's backend too."""
-    name, slash, last = image.partition("@")[0].rpartition("/")
-    return f"{name}{slash}{last.partition(':')[0]}"
+def _runs(service: compose.Service) -> str:
+    """Return a service's image without its version, as one worker of another version is CVAT's backend too; or how it is built."""
+    name, slash, last = service.image.partition("@")[0].rpartition("/")
+    return f"{name}{slash}{last.partition(':')[0]}" or service.build
 
 
 def as_compose(

@@ -123,6 +123,16 @@ def test_the_password_only_on_demand(inventory: Path, tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_lines_of_other_programs_stay_as_they_are(inventory: Path, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("NOTE=a\u2028CLICKHOUSE_PASSWORD=x\n", encoding="utf-8")
+    run(inventory, "--password-file", file)
+    assert file.read_text(encoding="utf-8").split("\n")[0] == "NOTE=a\u2028CLICKHOUSE_PASSWORD=x"
+    file.write_bytes(b"NOTE=\xe4\n")
+    code, _, error = run(inventory, "--password-file", file)
+    assert (code, "is not UTF-8, byte 5" in error, file.read_bytes()) == (2, True, b"NOTE=\xe4\n")
+
+
 def test_no_passwords_are_needed_before_the_first_deploy(inventory: Path) -> None:
     (inventory.parent / "secrets.json").unlink()
     assert run(inventory)[0] == 0

@@ -153,7 +153,7 @@ except Exception as error:
 """
 
 
-@pytest.mark.parametrize("address", ["127.0.0.2", "fd00::5"])
+@pytest.mark.parametrize("address", ["127.0.0.2", "::ffff:7f00:2"])
 def test_cvat_s_own_clients_pass_a_proxy_by(ask: Callable[..., Asked], address: str) -> None:
     """They are handed to a company's proxy without the override, and with it they try the address itself."""
     asked: list[str] = []
@@ -250,6 +250,22 @@ def test_the_override_is_for_the_services_of_all_files(ask: Callable[..., Asked]
     assert lists(services["mine"]) == (f"{EACH}mine",) * 2
     (cvat / ".env").write_text("COMPOSE_FILE=docker-compose.yml:more.yml\n")
     assert set(ask("--cvat-compose", str(cvat))[1]) == expected
+
+
+def test_a_backend_that_is_built_here_is_known_by_how(ask: Callable[..., Asked]) -> None:
+    Path("cvat.yml").write_text(
+        "services:\n"
+        "  cvat_server: {build: {context: a}}\n"
+        "  worker: {build: {context: a}}\n"
+        "  other: {build: {context: b}}\n"
+        "  db: {image: 'registry:5000/cvat/db@sha256:0'}\n"
+    )
+    assert set(ask("--cvat-compose", "cvat.yml")[1]) == {"cvat_server", "worker"}
+    Path("more.yml").write_text(
+        "services: {cvat_server: {image: 'registry:5000/cvat/server:1'}, db: {image: 'registry:5000/cvat/server'}}"
+    )
+    both = ("--cvat-compose", "cvat.yml", "--cvat-compose", "more.yml")
+    assert set(ask(*both)[1]) == {"cvat_server", "db"}
 
 
 def test_a_second_run_makes_the_same_of_its_own_override(ask: Callable[..., Asked], tmp_path: Path) -> None:
