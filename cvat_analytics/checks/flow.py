@@ -20,7 +20,7 @@ LIVE_SECONDS = (-5, 600)
 import or a replay, or a clock is wrong: how long that took says nothing of the pipeline."""
 _KNOWN_SECONDS = 45
 """For how long a reading says something of now: Vector says every 15 seconds what waits and what has come."""
-_TIMEOUT = 20.0
+TIMEOUT = 10
 """Seconds for each answer of ClickHouse's."""
 
 Rows = Callable[[str], Sequence[Sequence[Any]]]
@@ -177,7 +177,7 @@ def refusals(access: Access) -> list[Refusal]:
 
 
 def _asking(access: Access) -> Rows:
-    client = access.client(timeout=_TIMEOUT)
+    client = access.client(timeout=TIMEOUT)
     client.database = access.database
     return lambda query: client.query(query, tz_mode="aware").result_rows
 

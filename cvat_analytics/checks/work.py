@@ -27,7 +27,7 @@ SILENCE_SECONDS = 90.0
 """After how long without a word Vector does not deliver: it says something of itself every 15 seconds."""
 _READING_SECONDS = 30
 """After how long at the latest a reading of a Vector that delivers is there."""
-_TIMEOUT = 8.0
+TIMEOUT = 8
 """Seconds for an answer, of what people wait for."""
 _TRANSIENT_SECONDS = 60
 """For how long a view may fail that refreshes itself every 20 seconds."""
@@ -86,7 +86,7 @@ class _NotKnown(Exception):
 
 @explained(STORE)
 def _asking(access: Access) -> Rows:
-    client = access.client(timeout=_TIMEOUT)
+    client = access.client(timeout=TIMEOUT)
     client.database = access.database
 
     @explained(STORE)
@@ -134,7 +134,7 @@ def _vector(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
     now = store_now if unit.now is None else unit.now
     refused += now - store_now
     silence = now - last
-    started = unit.started or 0
+    started = int(unit.started or 0)  # readings have whole seconds
     if silence > _READING_SECONDS and refused > max(last, started):
         return [*found, _Fault(f"ClickHouse refuses it, and all events wait: {words}: {unit.mend}")]
     if silence <= SILENCE_SECONDS and (not unit.young or last >= started):
@@ -155,7 +155,7 @@ def _grafana(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
 
     found = _rights(access, "grafana", unit, rows)
     try:
-        with access.grafana_client(timeout=_TIMEOUT) as grafana:
+        with access.grafana_client(timeout=TIMEOUT) as grafana:
             if grafana.get("/api/user").status_code == 401:
                 raise _NotKnown(
                     "Grafana refuses the administrator's login, whose password is not the one of the secrets' file any more"
@@ -182,7 +182,7 @@ def _events_api(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
     found = _rights(access, "events_api", unit, rows)
     endpoint: Any = access.events_api
     try:
-        with http_client(endpoint.url, endpoint.tls(), timeout=_TIMEOUT) as asking:
+        with http_client(endpoint.url, endpoint.tls(), timeout=TIMEOUT) as asking:
             answer = asking.get("/ready")
             # one that was deployed before it could be asked this says 404
             if answer.is_success or answer.status_code == 404:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ class Access:
                 username=user,
                 password=self.secrets[f"clickhouse_{user}"],
                 connect_timeout=5,
-                send_receive_timeout=timeout,
+                send_receive_timeout=math.ceil(timeout),
                 # each reader's limits are in its profile; the driver must not try to change them
                 autogenerate_session_id=False,
                 query_retries=0,

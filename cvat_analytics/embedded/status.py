@@ -26,22 +26,27 @@ _COMPONENTS = {"viewer": "grafana"}
 def report(running: Stack) -> Report:
     """Return how an embedded stack is."""
     states = stack.status(running.directory)
-    # by now another program may have the port of one that is stopped, and is not to get its password
-    access = None if states["clickhouse"] == "stopped" else running.access()
-    versions = {"clickhouse": _clickhouse_version(access)} if access else {}
+    if states["clickhouse"] != "running":
+        # by now another program may have the port of one that is stopped, and is not to get its password
+        why = "does not run" if states["clickhouse"] == "stopped" else "does not answer"
+        parts = [_part(running, name, Health(state)) for name, state in states.items()]
+        return Report(parts, None, [f"the pipeline cannot be looked at: ClickHouse {why}"])
+    access = running.access()
 
-    def part(name: str) -> Part:
+    def look(name: str) -> Part:
         how = Health(states[name])
-        if access and how.state == "running":
+        if how.state == "running":
             how = work.works(access, _COMPONENTS.get(name, name), _unit(running, name))
-        address = url(LOOPBACK, running.port(name), tls=False)
-        return Part(name, stack.HOST, how.state, versions.get(name, ""), address, how.problem)
+        return _part(running, name, how, _clickhouse_version(access) if name == "clickhouse" else "")
 
     with ThreadPoolExecutor(len(states)) as pool:
-        parts = list(pool.map(part, states))
-    if not access:
-        return Report(parts, None, ["the pipeline cannot be looked at: ClickHouse does not run"])
+        parts = list(pool.map(look, states))
     return with_flow(parts, access)
+
+
+def _part(running: Stack, name: str, how: Health, version: str = "") -> Part:
+    address = url(LOOPBACK, running.port(name), tls=False)
+    return Part(name, stack.HOST, how.state, version, address, how.problem)
 
 
 def _unit(running: Stack, name: str) -> Unit:
@@ -59,6 +64,6 @@ def _unit(running: Stack, name: str) -> Unit:
 
 def _clickhouse_version(access: Access) -> str:
     try:
-        return str(access.client().server_version)
+        return str(access.client(timeout=work.TIMEOUT).server_version)
     except CvatAnalyticsError:
         return ""

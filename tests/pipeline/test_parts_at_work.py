@@ -5,6 +5,8 @@ ClickHouse is the real engine. Vector and Grafana here are what they leave behin
 
 from __future__ import annotations
 
+import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from cvat_analytics.checks import work
+from cvat_analytics.base.errors import UnreachableError
+from cvat_analytics.checks import flow, work
 from cvat_analytics.checks.health import Health
 from cvat_analytics.checks.units import Unit
 from cvat_analytics.config.endpoints import Endpoint
@@ -117,7 +120,10 @@ def test_what_was_started_just_now_is_not_called_broken(store: Store, access: Ac
     assert work.works(access, "vector", young(access)).state == "starting"
     reading(store, 5)
     assert work.works(access, "vector", young(access)) == Health("running")
-    # one that ends again and again is young each time
+    # readings have whole seconds, and a start need not
+    last = int(store.post("SELECT toUnixTimestamp(max(time)) FROM pipeline_metrics FORMAT TSV"))
+    assert work.works(access, "vector", replace(young(access), started=last + 0.9)) == Health("running")
+    # one that ends again and again is not young each time
     store.post("TRUNCATE TABLE pipeline_metrics")
     assert not replace(young(access), restarts=7).young
 
@@ -272,3 +278,17 @@ def test_faults_of_the_host_stand_with_the_part(store: Store, access: Access) ->
         work.works(access, "vector", replace(young(access), faults=("its timer is disabled",))).state
         == "failing"
     )
+
+
+def test_a_clickhouse_that_hangs_holds_nobody_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and never answers: without limits the driver waits for five minutes, and that a few times."""
+    monkeypatch.setattr(work, "TIMEOUT", 1)
+    monkeypatch.setattr(flow, "TIMEOUT", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        access = way_to(store.context)
+        hung = replace(access, clickhouse=replace(access.clickhouse, port=silent.getsockname()[1]))
+        begin = time.monotonic()
+        assert "not known while ClickHouse cannot be asked" in work.works(hung, "vector", OLD).problem
+        with pytest.raises(UnreachableError):
+            flow.of(hung)
+        assert time.monotonic() - begin < 120
