@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -47,7 +48,7 @@ from scripts.terminal import echo, secret_from_file
     "--encoding",
     default=files.UTF_8,
     show_default=True,
-    help="How the file's text is encoded, such as cp932.",
+    help="How text that is not UTF-8 is encoded, such as cp932.",
 )
 @target_options
 def import_(
@@ -72,8 +73,9 @@ def import_(
     if bool(url) == bool(dump):
         raise click.UsageError("give either --from or --file")
     times = TimeFormat(time_format, time_zone)
-    if url and (times != PIPELINE or encoding != files.UTF_8):
-        raise click.UsageError("--time-format, --time-zone and --encoding are about a --file")
+    encoding = codec(encoding)
+    if url and times != PIPELINE:
+        raise click.UsageError("--time-format and --time-zone are about a --file")
     with target.reach() as access:
         destination = _destination(access)
         if url:
@@ -87,9 +89,11 @@ def import_(
                 "See --database, --table",
             )
             tables.refuse_itself(source, destination)
+            source = replace(source, encoding=encoding)
+            source.refuse_other_text("Say how they are encoded, as in --encoding cp1252 or --encoding cp932")
             key = f"{url} {database}.{table}"
         elif dump:
-            described = files.read(dump, leave_out, codec(encoding), times)
+            described = files.read(dump, leave_out, encoding, times)
             with click.progressbar(length=described.size, label="Reading the dump") as bar:
                 source = files.load(described, destination.client, destination.database, bar.update)
             key = source.name

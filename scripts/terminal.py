@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
+
+from cvat_analytics.base.errors import InputError
 
 # controls but tab and line feed, marks and overrides of direction, separators of lines and paragraphs, halves of letters
 _ACTIVE = re.compile(
@@ -37,12 +41,24 @@ def echo(text: object = "", **options: Any) -> None:
 
 def secret_from_pipe() -> str:
     """Return the first line of standard input without its ending, a Windows one included, and without a mark of UTF-8."""
-    return _plain(sys.stdin.readline())
+    with _text_of("standard input"):
+        line = sys.stdin.readline()
+        line.encode()  # Python may have taken other bytes for halves of letters
+        return _plain(line)
 
 
 def secret_from_file(path: Path) -> str:
     """Return what is in a file, without the ending of its last line and without a mark of UTF-8."""
-    return _plain(path.read_text(encoding="utf-8"))
+    with _text_of(f"file {path}"):
+        return _plain(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def _text_of(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
+        raise InputError(f"{where}: is not UTF-8 ({error.reason}). Write it as UTF-8") from None
 
 
 def _plain(text: str) -> str:

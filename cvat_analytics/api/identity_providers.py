@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic_core import from_json
 
 from cvat_analytics.api.principals import Credentials, Organization, Principal
 from cvat_analytics.api.problems import Problem
@@ -115,7 +116,8 @@ class CvatUsers:
         if answer.status_code != 200:
             raise _cvat_away(f"it answered HTTP {answer.status_code}")
         try:
-            content = answer.json()
+            # Python's own takes bytes that are no text, and halves of surrogate pairs, which nobody could write down again
+            content = from_json(answer.content)
         except ValueError:
             raise _cvat_away("its answer is not JSON") from None
         return content if isinstance(content, dict) else {}

@@ -78,6 +78,14 @@ class ClientEvents(BaseModel):
 def read(body: bytes, extra_scopes: tuple[str, ...] = ()) -> ClientEvents:
     """Return the events in a request body. Raises Problem (400) naming each thing that is wrong with it."""
     try:
+        body.decode()
+    except UnicodeDecodeError as error:
+        before = body[: error.start].decode()[-40:]
+        raise bad_request(
+            "body",
+            f"is not UTF-8: the byte {body[error.start]:02x} at position {error.start + 1}, after {before}",
+        ) from None
+    try:
         client_events = ClientEvents.model_validate_json(body)
     except ValidationError as error:
         raise problems.not_valid(

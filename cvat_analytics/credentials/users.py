@@ -123,6 +123,10 @@ def change(users: Users, name: str, changes: Mapping[str, Any]) -> Users:
 
 def _with(users: Users, user: User) -> Users:
     """Return the users with this one in place of whoever has that name. Raises InputError for an id that is another's."""
+    try:
+        user.email.encode()
+    except UnicodeEncodeError:  # a command's arguments have other bytes in this form
+        raise InputError(f"user {user.name!r}: the e-mail is not UTF-8: {user.email!r}") from None
     # two names with one id would see each other's events: rather a mistyped number than one person twice
     if user.id is not None:
         for other in users.values():

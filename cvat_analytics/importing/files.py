@@ -11,13 +11,10 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import os
-import re
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
@@ -25,10 +22,10 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.config import limits
 from cvat_analytics.connect.clickhouse_errors import STORE, error_text, explained, problem
-from cvat_analytics.importing import strict
+from cvat_analytics.importing import native, strict
 from cvat_analytics.importing.columns import match
 from cvat_analytics.importing.strict import PIPELINE, TimeFormat
-from cvat_analytics.importing.tables import Table
+from cvat_analytics.importing.tables import UTF_8, Table
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
 CHUNK_ROWS, CHUNK_BYTES = 50_000, 32 * 2**20
@@ -45,7 +42,13 @@ _CSV_SETTINGS = INSERT_SETTINGS | {
     "input_format_csv_trim_whitespaces": 0,
 }
 _DELIMITERS = ",;\t"
-UTF_8 = "utf-8"
+_OTHER_FORMATS = {
+    b"PAR1": "Parquet",
+    b"ARROW1": "Arrow",
+    b"\xff\xff\xff\xff": "Arrow",
+    b"{": "JSON",
+    b"[": "JSON",
+}
 # what ClickHouse says when the data, not the server, is at fault
 _DATA_ERRORS = {
     "CANNOT_PARSE_INPUT_ASSERTION_FAILED", "CANNOT_PARSE_TEXT", "CANNOT_PARSE_NUMBER", "CANNOT_PARSE_DATETIME",
@@ -103,7 +106,13 @@ def read(
             raise InputError(f"{where}: has the column {twice[0]!r} twice")
         columns = match(dict.fromkeys(names, ""), where, leave_out)
         return Dump(path, "CSV", tuple(names), columns, delimiter, encoding, times)
-    types = _native_columns(path)
+    for begin, kind in _OTHER_FORMATS.items():
+        if head.startswith(begin):
+            raise InputError(
+                f"{where}: is {kind}, which is not read. Make it with `cvat-analytics export --format csv`, or with "
+                "`SELECT * FROM cvat.events FORMAT Native`"
+            )
+    types = native.columns(path)
     if not types:
         raise InputError(
             f"{where}: is neither CSV with a header line nor ClickHouse's Native format, or is cut off within its beginning. "
@@ -128,54 +137,6 @@ def _header(head: bytes, encoding: str) -> tuple[list[str], str]:
         if len(names) > 1 and all(name.isidentifier() for name in names):
             return names, delimiter
     return [], ","
-
-
-def _native_columns(path: Path) -> dict[str, str]:
-    """Return the columns and types of the first block of a Native file, or nothing when it is none.
-
-    https://clickhouse.com/docs/interfaces/formats/Native: the numbers of columns and rows, then of each column its name,
-    its type and its values. Fixed widths and texts are all that CVAT's events have.
-    """
-    types: dict[str, str] = {}
-    with path.open("rb", buffering=_BLOCK) as file:
-        try:
-            columns, rows = _number(file), _number(file)
-            for _ in range(columns):
-                name = file.read(_number(file)).decode()
-                types[name] = kind = file.read(_number(file)).decode()
-                plain = re.sub(r"Nullable\((.*)\)", r"\1", kind)
-                if not name.isidentifier() or not plain:
-                    return {}
-                if plain != kind:
-                    file.seek(rows, os.SEEK_CUR)
-                if plain == "String":
-                    for _ in range(rows):
-                        file.seek(_number(file), os.SEEK_CUR)
-                elif width := _WIDTHS.get(plain.split("(")[0]):
-                    file.seek(rows * width, os.SEEK_CUR)
-                else:
-                    # `match` refuses a type like this; what comes after it cannot be found
-                    return types
-        except (EOFError, UnicodeDecodeError, ValueError, OverflowError, OSError):
-            return {}
-        return types if file.tell() <= path.stat().st_size else {}
-
-
-_WIDTHS = {"UInt8": 1, "UInt16": 2, "UInt32": 4, "UInt64": 8, "Int64": 8, "DateTime": 4, "DateTime64": 8}
-
-
-def _number(file: BinaryIO) -> int:
-    """Return the number that comes next: seven bits a byte, the lowest first."""
-    number = shift = 0
-    while shift < 64:
-        byte = file.read(1)
-        if not byte:
-            raise EOFError
-        number |= (byte[0] & 127) << shift
-        if byte[0] < 128:
-            return number
-        shift += 7
-    raise ValueError("not a number")
 
 
 def load(dump: Dump, client: Client, database: str, progress: Callable[[int], object]) -> Table:

@@ -108,7 +108,13 @@ def convert(access: Access, chunk_rows: int = ROWS) -> Copy:
             f"{STORE}: beside the stock table {database.name}.events there is {', '.join(in_the_way) or _NEW}. Run `cvat-analytics "
             "stock rollback` if an earlier one was interrupted; else rename or drop what is not needed"
         )
-    find(database.client, database.name, with_stock[0], STORE)
+    found = find(database.client, database.name, with_stock[0], STORE)
+    # as an option it would be lost on the way back: what differs from the stock table counts as arrived meanwhile
+    found.refuse_other_text(
+        "Convert them where they are, if cp1252 is their encoding, then run the same command again: "
+        "`ALTER TABLE THE_TABLE UPDATE COLUMN = convertCharset(assumeNotNull(COLUMN), 'cp1252', 'UTF-8') "
+        "WHERE NOT isValidUTF8(ifNull(COLUMN, '')) SETTINGS mutations_sync = 1`"
+    )
     if with_stock == ["events"]:
         _ledger(database).create()
         _ledger(database).forget()

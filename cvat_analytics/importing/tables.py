@@ -18,6 +18,7 @@ from cvat_analytics.importing.columns import match
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
 _BLOCK = 2**20
+UTF_8 = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Range:
             f"timestamp >= toDateTime64('{_date(min(self.days))} 00:00:00.000', 3, 'UTC')"
             f" AND timestamp <= toDateTime64('{_date(max(self.days))} 23:59:59.999', 3, 'UTC')"
         )
+
+
+def _is_text(name: str) -> str:
+    """Return the SQL condition that a column is UTF-8, or nothing."""
+    return f"isValidUTF8(ifNull({name}, ''))"
 
 
 def ranges(days: Mapping[int, int], rows: int) -> list[Range]:
@@ -63,6 +69,8 @@ class Table:
     name: str
     columns: Mapping[str, str]
     where: str
+    encoding: str = UTF_8
+    """From which texts that are not UTF-8 are converted when they are read."""
 
     @property
     def sql_name(self) -> str:
@@ -77,7 +85,7 @@ class Table:
     def distinct(self, part: Range, columns: Iterable[str]) -> dict[int, int]:
         """Return for each month in `part` how many events differ in one of the `columns` at least."""
         # as a tuple: a NULL among several arguments would take the whole row out of the count
-        names = ", ".join(f"`{self.columns[column]}`" for column in columns)
+        names = ", ".join(map(self._value, columns))
         query = (
             f"SELECT toYYYYMM(timestamp, 'UTC') AS month, uniqExact(tuple({names})) FROM {self.sql_name} "
             f"WHERE {part.condition} GROUP BY month"
@@ -86,9 +94,45 @@ class Table:
 
     def select(self, part: Range) -> str:
         """Return the query for the events in `part`, with our names for the columns."""
-        names = ", ".join(f"`{theirs}` AS `{ours}`" for ours, theirs in self.columns.items())
+        names = ", ".join(f"{self._value(ours)} AS `{ours}`" for ours in self.columns)
         # the condition is about the stored column, whatever it is called in the result
         return f"SELECT {names} FROM {self.sql_name} WHERE {part.condition}"
+
+    def _value(self, column: str) -> str:
+        """Return the SQL for the value of one of our columns."""
+        name = f"`{self.columns[column]}`"
+        if self.encoding == UTF_8 or "String" not in COLUMNS[column]:
+            return name
+        return (
+            f"if({_is_text(name)}, {name}, convertCharset(assumeNotNull({name}), '{self.encoding}', 'UTF-8'))"
+        )
+
+    def refuse_other_text(self, fix: str) -> None:
+        """Raise InputError for the first text that is not UTF-8, or not in `encoding`; `fix` says what to do.
+
+        In `fix` COLUMN is the column, THE_TABLE the table.
+        """
+        texts = [column for column in self.columns if "String" in COLUMNS[column]]
+        # what ICU puts where bytes are none in an encoding
+        wrong = [
+            f"NOT {_is_text(f'`{self.columns[column]}`')}"
+            if self.encoding == UTF_8
+            else f"NOT {_is_text(f'`{self.columns[column]}`')} AND multiSearchAny({self._value(column)}, [char(26), '\ufffd'])"
+            for column in texts
+        ]
+        counted = ", ".join(
+            f"countIf({each}), anyIf(toString(timestamp), {each}), anyIf(hex(substring(assumeNotNull(`{self.columns[column]}`), 1, 80)), {each})"
+            for column, each in zip(texts, wrong, strict=True)
+        )
+        (found,) = self.query(f"SELECT {counted} FROM {self.sql_name}")
+        for number, column in enumerate(texts):
+            rows, at, text = found[3 * number : 3 * number + 3]
+            if rows:
+                name = self.columns[column]
+                raise InputError(
+                    f"{self.where}: column {name} has {rows} texts that are not {self.encoding}, as that of the event of {at} UTC: "
+                    f"{str(bytes.fromhex(text))[1:]}. Nothing has been changed. {fix.replace('COLUMN', name).replace('THE_TABLE', f'{self.database}.{self.name}')}"
+                )
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query about this table. Raises one of our errors when there is no answer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ _MISSING = (
     "WHERE toDate(timestamp) IN (SELECT toDate(timestamp) FROM replayed) "
     "AND toStartOfHour(timestamp) IN (SELECT toStartOfHour(timestamp) FROM replayed))"
 )
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # NULL is a value like any other: without this a row with one would be missing for ever
 _EXACT = {"transform_null_in": 1}
 
@@ -175,12 +177,18 @@ class Store:
         if not lines:
             return 0
         self._client.command("TRUNCATE TEMPORARY TABLE replayed")
+        good = lines if _is_text(lines) else [line for line in lines if not problem(line)]
         try:
-            self._send(lines)
+            if good:
+                self._send(good)
         except DatabaseError:
-            good = [line for line in lines if not problem(line)]
-            if len(good) == len(lines):
+            sent, good = good, [line for line in good if not problem(line)]
+            if len(good) == len(sent):
                 raise
+            self._client.command("TRUNCATE TEMPORARY TABLE replayed")
+            if good:
+                self._send(good)
+        if len(good) < len(lines):
             first = next(filter(None, map(problem, lines)))
             outcome.strange += len(lines) - len(good)
             outcome.damages.append(
@@ -190,11 +198,7 @@ class Store:
                     f"{len(lines) - len(good)} lines before here are no events ({first})",
                 )
             )
-            self._client.command("TRUNCATE TEMPORARY TABLE replayed")
-            if good:
-                self._send(good)
-            lines = good
-        return len(lines)
+        return len(good)
 
     def _send(self, lines: Sequence[bytes]) -> None:
         body: bytes = lz4.frame.compress(b"\n".join(lines))
@@ -202,6 +206,21 @@ class Store:
         self._client.raw_insert(
             "replayed", insert_block=body, settings=settings, fmt="JSONEachRow", compression="lz4"
         )
+
+
+def _is_text(lines: Sequence[bytes]) -> bool:
+    """Return whether ClickHouse would store text: it takes other bytes as they are, and half of a surrogate pair as three of them."""
+    text = b"\n".join(lines)
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    # Vector writes what it has as it is: an escape stands within a payload, or somebody else has written the line
+    return (
+        not any(problem(line) for line in lines if _SURROGATE.search(line))
+        if _SURROGATE.search(text)
+        else True
+    )
 
 
 def problem(line: bytes) -> str:
@@ -213,8 +232,10 @@ def problem(line: bytes) -> str:
         return dict(pairs)
 
     try:
-        row = json.loads(line, object_pairs_hook=unique)
+        row = json.loads(line.decode(), object_pairs_hook=unique)
         datetime.strptime(row["timestamp"], "%Y-%m-%d %H:%M:%S.%f")
+    except UnicodeDecodeError:
+        return "not UTF-8"
     except (ValueError, KeyError, TypeError, RecursionError):
         return "not JSON of the journal's form"
     unknown = row.keys() - COLUMNS.keys()
@@ -226,4 +247,6 @@ def problem(line: bytes) -> str:
         fits = isinstance(value, str) if limit is None else type(value) is int and 0 <= value < limit
         if not fits and not (value is None and (kind.startswith("Nullable") or name == "duration")):
             return f"{name} is not {kind}"
+        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            return f"{name} has half of a surrogate pair"
     return ""

@@ -317,10 +317,10 @@ def test_what_is_older_than_the_retention_is_left_and_said(
     assert stored(store) == 1
 
 
-def dump(store: Store, path: Path, form: str) -> Path:
+def dump(store: Store, path: Path, form: str, table: str = "old.events") -> Path:
     options = {"user": "admin", "password": store.context.secrets["clickhouse_admin"]}
     url = f"http://127.0.0.1:{store.http_port}/?{urllib.parse.urlencode(options)}"
-    query = f"SELECT * FROM old.events ORDER BY timestamp FORMAT {form}"
+    query = f"SELECT * FROM {table} ORDER BY timestamp FORMAT {form}"
     with urllib.request.urlopen(url, data=query.encode(), timeout=30) as answer:
         path.write_bytes(answer.read())
     return path
@@ -339,6 +339,65 @@ def test_a_dump_of_clickhouse_is_imported_exactly(store: Store, run: Run, tmp_pa
     assert code == 0, output
     assert content(store, f"{store.database}.events") == content(store, "old.events")
     assert store.rows("SELECT name FROM system.tables WHERE name LIKE 'import\\\\_%'") == []
+
+
+@pytest.mark.parametrize("block", [10, 400, 65409])
+@pytest.mark.parametrize("form", ["Native", "CSVWithNames"])
+def test_a_dump_of_this_stacks_own_table_is_imported_exactly(
+    store: Store, run: Run, tmp_path: Path, form: str, block: int
+) -> None:
+    # enough different texts that a dictionary's numbers take one byte in small blocks, and two in large ones
+    rows = [
+        {name: "N" if value == "\\N" else value for name, value in event.items()}
+        | {"obj_name": f"object {number}"}
+        for number, event in enumerate(events(1500))
+    ]
+    store.insert(rows)
+    before = content(store, f"{store.database}.events")
+    path = dump(
+        store, tmp_path / "dump", f"{form} SETTINGS max_block_size = {block}", f"{store.database}.events"
+    )
+    store.post("TRUNCATE TABLE events")
+    code, output = run("import", "--file", path)
+    assert code == 0, output
+    assert content(store, f"{store.database}.events") == before
+
+
+@pytest.mark.parametrize(("form", "name"), [("Parquet", "Parquet"), ("Arrow", "Arrow"), ("ArrowStream", "Arrow"), ("JSONEachRow", "JSON")])  # fmt: skip
+def test_another_format_is_refused_by_its_name(
+    store: Store, run: Run, tmp_path: Path, form: str, name: str
+) -> None:
+    store.insert(events(5))
+    code, output = run("import", "--file", dump(store, tmp_path / "dump", form, f"{store.database}.events"))
+    assert (code, f"is {name}, which is not read. Make it with" in output) == (2, True), output
+
+
+def test_texts_of_another_clickhouse_that_are_not_utf8_are_refused_or_converted(
+    store: Store, run: Run, login: list[object]
+) -> None:
+    stock_table(store)
+    fill(store, events(50))
+    store.post(
+        "INSERT INTO old.events (scope, source, timestamp, user_name, payload) VALUES "
+        "('a', 'client', '2024-02-03 04:05:06', unhex('52656ee9'), unhex('c383')), ('b', 'client', '2024-02-03 04:05:07', unhex('e9'), NULL)"
+    )
+    code, output = run("import", *login)
+    assert code == 2, output
+    assert (
+        "column user_name has 2 texts that are not utf-8, as that of the event of 2024-02-03 04:05:06.000 UTC"
+        in output
+    )
+    assert r"'Ren\xe9'" in output
+    assert "as in --encoding cp1252" in output
+    assert stored(store) == 0
+    assert run("import", *login, "--encoding", "ascii")[0] == 2
+    assert stored(store) == 0
+    code, output = run("import", *login, "--encoding", "cp1252")
+    assert code == 0, output
+    rows = store.rows("SELECT user_name, payload FROM events WHERE scope IN ('a', 'b') ORDER BY scope")
+    # what is UTF-8 stays as it is
+    assert [(row["user_name"], row["payload"]) for row in rows] == [("René", "Ã"), ("é", None)]
+    assert len(content(store, f"{store.database}.events")) == len(content(store, "old.events"))
 
 
 def test_cvats_own_export_is_imported(store: Store, run: Run, tmp_path: Path) -> None:

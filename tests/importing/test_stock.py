@@ -287,3 +287,24 @@ def test_an_import_into_a_stock_table_is_refused(store: Store, run: Run, login: 
     stock_table(store)
     code, output = run("import", *login)
     assert (code, " stock convert" in output) == (2, True)
+
+
+def test_texts_that_are_not_utf8_are_refused_before_anything_is_changed(store: Store, run: Run) -> None:
+    stock_installation(store, count=50)
+    for column in ("obj_name", "scope"):
+        store.post(
+            f"INSERT INTO cvat.events (scope, source, timestamp, {column}) VALUES ('a', 'client', '2024-02-03 04:05:06', unhex('52656ee9'))"
+            if column != "scope"
+            else "INSERT INTO cvat.events (scope, source, timestamp) VALUES (unhex('52656ee9'), 'client', '2024-02-03 04:05:06')"
+        )
+    before = tables(store)
+    for column in ("scope", "obj_name"):
+        code, output = run("stock", "convert")
+        assert (code, f"column {column} has 1 texts that are not utf-8" in output) == (2, True), output
+        assert tables(store) == before
+        # what it says can be pasted
+        store.post(output.split("`")[1])
+    assert run("stock", "convert")[0] == 0
+    assert store.rows("SELECT countIf(scope = 'René') AS a, countIf(obj_name = 'René') AS b FROM events") == [
+        {"a": 1, "b": 1}
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import datetime
@@ -260,7 +261,11 @@ def test_the_stack_s_own_journal_is_the_default(running: stack.Stack, day: Day) 
         (b'{"scope":"a","source":"b","timestamp":"2026-01-31 10:00:00.000","job_id":1.5}', "job_id is not Nullable(UInt64)"),
         (b'{"scope":"a","source":"b","timestamp":"2026-01-31 10:00:00.000","duration":4294967296}', "duration is not UInt32"),
         (b'{"scope":"a","source":"b","timestamp":"2026-01-31 10:00:00.000","job_id":true}', "job_id is not Nullable(UInt64)"),
-        (b"\xff", "not JSON of the journal's form"),
+        (b"\xff", "not UTF-8"),
+        (b'{"scope":"\xed\xa0\x80","source":"b","timestamp":"2026-01-31 10:00:00.000"}', "not UTF-8"),
+        (rb'{"scope":"\udc00","source":"b","timestamp":"2026-01-31 10:00:00.000"}', "scope has half of a surrogate pair"),
+        (rb'{"scope":"\ud83d\ude00","source":"b","timestamp":"2026-01-31 10:00:00.000"}', ""),
+        (rb'{"scope":"a","source":"b","timestamp":"2026-01-31 10:00:00.000","payload":"{\"a\": \"\\ud800\"}"}', ""),
     ],
 )  # fmt: skip
 def test_why_a_line_is_no_row(line: bytes, reason: str) -> None:
@@ -271,3 +276,21 @@ def test_a_moment_without_a_zone_is_utc() -> None:
     since = replay.Range(datetime.fromisoformat("2026-01-31T10:00:00.5+00:00"), None)
     lines = [b'{"timestamp":"2026-01-31 10:00:00.%d"}' % part for part in (499, 500)]
     assert since.select(lines) == (lines[1:], 0)
+
+
+BYTES = [b"caf\xe9", b"\xc0\xaf", b"\xed\xa0\x80", rb"\ud800", rb"\udc00x", rb"\ud83d\u0041"]
+
+
+def test_what_is_no_text_is_passed_over_and_the_rest_is_stored(running: stack.Stack, day: Day) -> None:
+    mark = str(day.day)
+    good = [*day.events(3, obj_name=mark), *day.events(1, clock="13:00:00", obj_name=f"{mark} \ud83d\ude00")]
+    bad = [
+        json.dumps(day.events(1, clock="14:00:00", obj_name="TEXT")[0]).encode().replace(b"TEXT", each)
+        for each in BYTES
+    ]
+    day.journal([good[0], *bad[:3], good[1], *bad[3:], *good[2:]])
+    code, output = command(running, "--since", day.day, "--from-journal", day.directory)
+    assert (code, f"{len(bad)} lines before here are no events (not UTF-8)" in output) == (1, True), output
+    assert day.stored() == len(good)
+    query = "SELECT countIf(NOT isValidUTF8(ifNull(obj_name, ''))), countIf(endsWith(obj_name, '😀')) FROM cvat.events WHERE startsWith(ifNull(obj_name, ''), {mark:String})"
+    assert day.access.client().query(query, parameters={"mark": mark}).result_rows == [(0, 1)]

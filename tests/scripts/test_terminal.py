@@ -14,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
 from scripts.terminal import one_line, secret_from_file, visible
 
@@ -64,3 +65,20 @@ def test_a_secret_has_no_line_ending_and_no_mark(tmp_path: Path, text: str) -> N
     assert secret_from_file(file) == "secret"
     program = "from scripts.terminal import secret_from_pipe; assert secret_from_pipe() == 'secret'"
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, input=text.encode(), check=True)
+
+
+@pytest.mark.parametrize("data", [b"se\xe9cret\n", b"\xff", b"\xed\xa0\x80"])
+def test_a_secret_that_is_not_utf8_is_refused(tmp_path: Path, data: bytes) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(data)
+    with pytest.raises(InputError, match=f"file {file}: is not UTF-8"):
+        secret_from_file(file)
+    program = (
+        "from cvat_analytics.base.errors import InputError\nfrom scripts.terminal import secret_from_pipe\n"
+        "try:\n    secret_from_pipe()\nexcept InputError as error:\n    print(error)"
+    )
+    for mode in ("strict", "surrogateescape"):
+        done = subprocess.run(
+            [sys.executable, "-c", program], input=data, capture_output=True, check=True, env=os.environ | {"PYTHONIOENCODING": f"utf-8:{mode}"}
+        )  # fmt: skip
+        assert b"standard input: is not UTF-8" in done.stdout, done
