@@ -25,7 +25,7 @@ from cvat_analytics.config.settings import COMPONENTS, Settings
 from cvat_analytics.connect import clocks
 from cvat_analytics.credentials import certificates
 from cvat_analytics.gateway import gateway
-from cvat_analytics.rendering import alerts, events_api_archive, events_api_wheels, tls
+from cvat_analytics.rendering import alerts, events_api_archive, events_api_wheels, plugin, tls
 from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.store import migrations
@@ -129,6 +129,8 @@ def make(inventory_file: Path) -> Plan:
             _check_source(component, settings, state)
         if "events_api" in components:
             _check_archive(settings, state)
+        if "grafana" in components:
+            _check_plugin(rendering, state)
         known = True
         if "clickhouse" in components and "clickhouse-client" in state.packages:
             known = _check_history(rendering)
@@ -327,6 +329,14 @@ def _check_archive(settings: Settings, state: HostState) -> None:
     if there != events_api_archive.digest(python, state.architecture):
         # made now, where it can still be refused, and kept for the operation that sends it
         events_api_archive.archive(settings, python, state.architecture)
+
+
+def _check_plugin(rendering: Context, state: HostState) -> None:
+    """Refuse when Grafana's plugin cannot be had; nothing is asked when the host has it."""
+    directory = f"{rendering.paths.grafana_plugins}/{plugin.NAME}"
+    there = host.get_fact(UnpackedDigest, note=digest_note(directory), directory=directory)
+    if there != plugin.sha256(rendering.settings, state.architecture):
+        plugin.checked(rendering.settings, state.architecture)
 
 
 def _check_source(component: str, settings: Settings, state: HostState) -> None:

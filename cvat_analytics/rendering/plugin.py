@@ -42,6 +42,11 @@ def archive(settings: Settings, architecture: str) -> bytes:
     The zip comes from the bundle, the cache, the mirror or the vendor, in that order of choice. Raises InputError when
     it cannot be had or is not the file that the settings name.
     """
+    return _repack(*checked(settings, architecture))
+
+
+def checked(settings: Settings, architecture: str) -> tuple[bytes, str]:
+    """Return the plugin's zip, and where it is from. Raises InputError as `archive`."""
     expected = sha256(settings, architecture)
     content, origin = _fetch(settings, architecture, expected)
     actual = hashlib.sha256(content).hexdigest()
@@ -49,7 +54,7 @@ def archive(settings: Settings, architecture: str) -> bytes:
         raise InputError(
             f"plugin {origin}: its sha256 is {actual}, not the {expected} of 'grafana_plugin_sha256'. Do not install it; compare with the vendor"
         )
-    return _repack(content, origin)
+    return content, origin
 
 
 def _fetch(settings: Settings, architecture: str, expected: str) -> tuple[bytes, str]:

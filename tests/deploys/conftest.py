@@ -68,6 +68,7 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     secrets.init(tmp_path / "secrets.json")
     for archive in ("events_api_archive", "plugin"):
         monkeypatch.setattr(f"cvat_analytics.rendering.{archive}.archive", lambda *about: b"archive")
+    monkeypatch.setattr("cvat_analytics.rendering.plugin.checked", lambda *about: (b"zip", "test"))
 
     def run(
         groups: dict[str, list[str]] | None = None,

@@ -19,8 +19,11 @@ from cvat_analytics.config import topology
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.operate import rotation
+from cvat_analytics.store import migrations
+from deploys.facts import _ANSWERED as ANSWERED
 from scripts import deploy
 from scripts.cli import main
+from tests.deploys.conftest import DEBIAN_12, OFFERS
 from tests.ssh_server import ssh_server
 
 Said = Callable[..., None]
@@ -211,6 +214,60 @@ def test_a_jump_host_whose_key_is_not_known_is_named_where_nobody_can_be_asked(
         f"host a: cannot be logged in to: the way there leads through [127.0.0.1]:{port}, whose host key is not known here "
         f"(~/.ssh/known_hosts has none). Compare it and accept it by `ssh -p {port} 127.0.0.1`"
     )
+
+
+FAKES = """
+clickhouse = [("@fake/a", {"address": "10.0.0.1"})]
+vector = [("@fake/b", {"address": "10.0.0.2"})]
+grafana = [("@fake/c", {"address": "10.0.0.3"})]
+"""
+
+
+def of_fakes(directory: Path, answers: dict[str, str], settings: str = "") -> Path:
+    """Return the inventory of pyinfra's fake hosts, which answer so."""
+    secrets.init(directory / "secrets.json")
+    (directory / "group_data").mkdir()
+    (directory / "group_data" / "all.py").write_text(
+        f"fake_responses = {answers!r}\nfake_delay = 0\nfake_delay_jitter = 0\n{settings}"
+    )
+    (directory / "hosts.py").write_text(FAKES)
+    return directory / "hosts.py"
+
+
+def test_a_plugin_that_cannot_be_had_is_refused_before_the_first_change(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "grafana_13.2.3_amd64.deb").touch()
+    path = of_fakes(tmp_path, {"os-release": DEBIAN_12}, f"package_source = {str(bundle)!r}\n")
+    with pytest.raises(
+        InputError, match=r"has no grafana-clickhouse-datasource-.*zip. Put it there\nrefused before"
+    ):
+        deploy.bring(path, options=["--limit", "grafana"])
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_ends_a_step_is_said_last_and_without_a_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A table of an earlier version that there is no space to rebuild."""
+    answers = {
+        "os-release": f"{DEBIAN_12}\npackage=clickhouse-client 26.8.19.9 installed",
+        "apt-cache": OFFERS,
+        "SELECT type FROM system.columns": f"Nullable(UInt16)\n{ANSWERED}",
+        "SELECT sum(bytes_on_disk)": f"{5 * 2**30}\n{ANSWERED}",
+        "sum(unreserved_space)": f"{2**30}\n{ANSWERED}",
+        "FORMAT TSVRaw": ANSWERED,
+        "FORMAT TSV; SELECT": f"applied\ninit.sql\t{migrations.FORMER['init.sql']}",
+    }
+    with pytest.raises(CvatAnalyticsError) as failed:
+        deploy.bring(of_fakes(tmp_path, answers), options=["--limit", "clickhouse"])
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    reason, last = str(failed.value).splitlines()
+    assert "ClickHouse's disk has 1.0 GiB free; to rebuild the table cvat.events" in reason
+    assert last.startswith("a step failed (see above).")
 
 
 def test_a_mistyped_group_of_the_inventory_is_not_left_out_in_silence(tmp_path: Path) -> None:
