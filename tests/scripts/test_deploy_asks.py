@@ -88,12 +88,3 @@ def test_somebody_at_a_terminal_is_asked(
     assert "Delete it for good?" in done.stderr
     assert (SET in capfd.readouterr().err) == changes
     assert done.exit_code == (0 if changes else 1)
-
-
-def test_what_deletes_nothing_is_not_asked_about(inventory: Path) -> None:
-    settings = inventory.parent / "group_data" / "all.py"
-    text = settings.read_text().replace("events_retention = '30d'", "events_retention = 'forever'")
-    settings.write_text(text.replace("journal_retention = '7d'", "journal_retention = '60d'"))
-    shown = run(inventory, "--dry")
-    assert shown.exit_code == 0, shown.output
-    assert "delete" not in shown.stdout
