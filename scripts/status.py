@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 
@@ -178,12 +178,20 @@ def _port(port: Port) -> str:
     if port.recent_requests is None:
         return "not known (yet): Vector says every 15 seconds what has come"
     received = f"{port.recent_requests:,} requests in the last {RECENT_MINUTES} minutes, "
-    received += f"the last one {_ago(port.last)}" if port.last else "none in 30 days"
+    received += f"the last one {_ago(port.last)}" if port.last else _none(port)
     if not port.extra:
         return received
     if port.recent_requests:
         return f"{received}: the old port still receives; a CVAT service has not been changed yet"
     return f"{received}: take it out of 'vector_extra_ports' when every CVAT service has been changed"
+
+
+def _none(port: Port) -> str:
+    """Return for how long nothing has come."""
+    since = port.counted_since
+    if since is None or datetime.now(UTC) - since > timedelta(days=29):
+        return "none in 30 days"
+    return f"none since {since:%Y-%m-%d %H:%M} UTC, when counting by port began"
 
 
 def _ago(moment: datetime) -> str:

@@ -28,13 +28,15 @@ Rows = Callable[[str], Sequence[Sequence[Any]]]
 
 @dataclass(frozen=True)
 class Port:
-    """A port on which Vector takes events: what came lately, and when the last request did (None: not in 30 days)."""
+    """A port on which Vector takes events: what came lately, and when the last request did (None: not since `counted_since`)."""
 
     port: int
     extra: bool
     recent_requests: int | None
     """None: not known, as Vector has said nothing of itself (yet)."""
     last: datetime | None
+    counted_since: datetime | None = None
+    """Since when requests are known by port, of the last 30 days."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,12 @@ def of(access: Access) -> Flow:
         from_future=int(future),
         future_seconds=int(furthest),
         sources=sources[0],
-        ports=_ports(access, rows(_RECEIVED), known=_all_heard([each[2] for each in heard])),
+        ports=_ports(
+            access,
+            rows(_RECEIVED),
+            known=_all_heard([each[2] for each in heard]),
+            counted_since=_moment(rows(_COUNTED_SINCE)[0][0]),
+        ),
         buffers=buffers,
         refusals=_refusals(rows),
         measured_at=measured,
@@ -241,11 +248,19 @@ FROM
         -- a counter begins anew with each life of Vector
         if(value >= before, value - before, value) AS grown
     FROM pipeline_metrics
-    WHERE name = 'component_received_events_total' AND match(component, '^cvat(_[0-9]+)?$')
+    WHERE name = 'component_received_events_total' AND match(component, '^cvat_[0-9]+$')
 )
 GROUP BY component
 """
 
+_COUNTED_SINCE = """
+-- an earlier version counted at `cvat` what came to whichever port was the first: of whose requests nobody can tell
+SELECT if(named_otherwise > 0, named_otherwise, first) FROM
+(
+    SELECT maxIf(time, name = 'component_received_events_total' AND component = 'cvat') AS named_otherwise, min(time) AS first
+    FROM pipeline_metrics
+)
+"""
 
 def _all_heard(silences: Sequence[int]) -> bool:
     """Return whether a Vector says what comes, and each that took something in these minutes still does."""
@@ -253,17 +268,21 @@ def _all_heard(silences: Sequence[int]) -> bool:
     return bool(known) and max(known) <= _KNOWN_SECONDS
 
 
-def _ports(access: Access, received: Sequence[Sequence[Any]], *, known: bool) -> list[Port]:
-    """Return what came at each port; Vector's sources are called `cvat` and `cvat_PORT`."""
+def _ports(
+    access: Access,
+    received: Sequence[Sequence[Any]],
+    *,
+    known: bool,
+    counted_since: datetime | None = None,
+) -> list[Port]:
+    """Return what came at each port, as Vector counts it by the port's source."""
     received_on = {component: (int(recent), _moment(last)) for component, recent, last in received}
     settings = access.vector.settings
     ports = []
-    for port, extra in [
-        (settings.vector_port, False),
-        *((port, True) for port in settings.vector_extra_ports),
-    ]:
-        recent, last = received_on.get(f"cvat_{port}" if extra else "cvat", (0, None))
-        ports.append(Port(port, extra, recent if known else None, last))
+    for source, port in settings.vector_sources.items():
+        recent, last = received_on.get(source, (0, None))
+        extra = port != settings.vector_port
+        ports.append(Port(port, extra, recent if known else None, last, counted_since))
     return ports
 
 

@@ -367,8 +367,11 @@ class Settings(BaseModel):
 
     @property
     def vector_sources(self) -> dict[str, int]:
-        """Return the port of each of Vector's sources of events by the id under which Vector counts it."""
-        return {"cvat": self.vector_port} | {f"cvat_{port}": port for port in self.vector_extra_ports}
+        """Return the port of each of Vector's sources of events by the id under which Vector counts it.
+
+        The id is the port's alone: with one that is handed on when the port moves, the new port would take over the old one's counts.
+        """
+        return {f"cvat_{port}": port for port in (self.vector_port, *self.vector_extra_ports)}
 
     @property
     def vector_speaks_tls(self) -> bool:

@@ -158,7 +158,7 @@ def test_grafana_and_vector_get_certificates_for_each_way_to_them(authority: Aut
     }  # fmt: skip
 
     made = files(authority, "b", vector_tls=True, vector_listen_address="0.0.0.0")
-    source = tomllib.loads(made["/etc/vector/vector.toml"].content)["sources"]["cvat"]
+    source = tomllib.loads(made["/etc/vector/vector.toml"].content)["sources"]["cvat_8282"]
     assert source["tls"]["crt_file"] == "/run/credentials/vector.service/tls_certificate"
     pair = shown(made, "/etc/cvat-analytics/secrets/vector")
     # everywhere is no address that one connects to

@@ -51,7 +51,7 @@ def run(document: dict[str, Any]) -> Run:
     def run_body(body: str | bytes) -> dict[str, list[dict[str, Any]]]:
         data = body.encode() if isinstance(body, str) else body
         event = json.dumps(remap.message(data) | {"path": "/"})
-        outputs = remap.run_all(chain, {"cvat": [event]})
+        outputs = remap.run_all(chain, {"cvat_8282": [event]})
         if not outputs["one_large_body"]:
             return {name: _rows(events) for name, events in outputs.items()}
         # what the sink `large_bodies` sends comes back at the source `large`

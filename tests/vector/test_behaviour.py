@@ -237,7 +237,7 @@ def test_what_is_counted_is_stored_and_shown_to_prometheus(program: str, tmp_pat
 
         # what `status`, the dashboard and the alerts read
         expected = {
-            ("component_received_events_total", "cvat", ""): 2,
+            ("component_received_events_total", f"cvat_{port}", ""): 2,
             ("component_sent_events_total", "events", ""): 2,
             ("buffer_size_events", "events", ""): 0,
             ("buffer_max_size_bytes", "events", ""): 2**30,
@@ -254,3 +254,29 @@ def test_what_is_counted_is_stored_and_shown_to_prometheus(program: str, tmp_pat
         shown = connection.getresponse().read().decode()
         connection.close()
         assert "vector_component_received_events_total{" in shown
+
+
+def test_a_port_keeps_its_count_when_it_is_no_longer_the_first(program: str, tmp_path: Path) -> None:
+    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port, program) as vector:
+        old, (new,) = vector.port, free_ports(1)
+
+        def counted() -> dict[str, float]:
+            rows = clickhouse.rows("pipeline_metrics")
+            latest = {
+                row["component"]: row["value"]
+                for row in rows
+                if row["name"] == "component_received_events_total"
+            }
+            return {name: latest[name] for name in latest if name.startswith("cvat")}
+
+        post(vector, "first")
+        post(vector, "second")
+        until(counted, "the old port's requests", lambda seen: seen == {f"cvat_{old}": 2})
+        write_configuration(
+            tmp_path, vector_port=new, vector_extra_ports=[old], clickhouse_http_port=clickhouse.port
+        )
+        vector.reload()
+        post(vector, "third, to the old port")
+        vector.port = new
+        post(vector, "first, to the new port")
+        until(counted, "each port's own", lambda seen: seen == {f"cvat_{old}": 3, f"cvat_{new}": 1})

@@ -60,7 +60,7 @@ def test_every_setting_reaches_the_configuration(tmp_path: Path) -> None:
         "vector_buffer_size": "300MiB",
     }
     document = tomllib.loads(write_configuration(tmp_path, **values).read_text())
-    assert document["sources"]["cvat"]["address"] == "10.1.2.3:8383"
+    assert document["sources"]["cvat_8383"]["address"] == "10.1.2.3:8383"
     tables = {"events": "events", "dead_letters": "events_dead_letter", "metrics": "pipeline_metrics"}
     for name, table in tables.items():
         uri = document["sinks"][name]["uri"]
@@ -107,12 +107,12 @@ def test_every_port_has_a_source_that_is_counted_by_itself(tmp_path: Path) -> No
     document = tomllib.loads(write_configuration(tmp_path, **values).read_text())
     listening = {name: part["address"] for name, part in document["sources"].items() if "address" in part}
     assert listening == {
-        "cvat": "127.0.0.1:8383",
+        "cvat_8383": "127.0.0.1:8383",
         "cvat_8282": "127.0.0.1:8282",
         "cvat_8484": "127.0.0.1:8484",
         "large": "127.0.0.1:8284",
     }
-    assert document["transforms"]["split"]["inputs"] == ["cvat", "cvat_8282", "cvat_8484"]
+    assert document["transforms"]["split"]["inputs"] == ["cvat_8383", "cvat_8282", "cvat_8484"]
     assert document["sinks"]["large_bodies"]["uri"] == "http://127.0.0.1:8284/"
 
 
@@ -161,7 +161,7 @@ def test_tls_and_a_password_are_credentials_of_the_unit(tmp_path: Path) -> None:
     )
     files = {Path(file.path).name: file for file in render.vector_files(stack)}
     document = tomllib.loads(files["vector.toml"].content)
-    for source in ("cvat", "cvat_8484"):
+    for source in ("cvat_8282", "cvat_8484"):
         assert document["sources"][source]["auth"] == {
             "strategy": "basic",
             "username": "cvat",
@@ -193,7 +193,7 @@ def test_tls_and_a_password_are_credentials_of_the_unit(tmp_path: Path) -> None:
 
 def test_an_ipv6_address_is_bracketed(tmp_path: Path) -> None:
     document = tomllib.loads(write_configuration(tmp_path, vector_listen_address="::1").read_text())
-    assert document["sources"]["cvat"]["address"] == "[::1]:8282"
+    assert document["sources"]["cvat_8282"]["address"] == "[::1]:8282"
 
 
 def test_the_password_is_only_in_the_secret(tmp_path: Path) -> None:
