@@ -4,7 +4,7 @@ Everything that can be refused is refused in `plan.make`, before the first chang
 configuration, every configuration before every start, and the store before those who write to it and read from it.
 """
 
-from deploys import clickhouse, cvat, events_api, firewall, gateway, grafana, plan, vector
+from deploys import clickhouse, cvat, events_api, firewall, gateway, grafana, plan, record, vector
 from deploys.operations import managed_files, stage
 
 wanted = plan.make(plan.inventory_file())
@@ -59,3 +59,4 @@ if "gateway" in wanted.components:
 managed_files(name="all services: nothing of TLS is left over", files=[], absent=wanted.left_over)
 firewall.apply(wanted)
 cvat.apply(wanted)
+record.apply(wanted)

@@ -54,6 +54,8 @@ def status(target: Target, as_json: bool) -> None:
             echo(hints.pasteable(line))
         for line in warnings(report.clocks):
             echo(f"clock       {line}")
+        for difference in report.not_deployed:
+            echo(f"not deployed: {hints.pasteable(str(difference))}")
         if report.flow:
             _show(report.flow, target)
         for problem in report.problems:
@@ -72,6 +74,7 @@ def _plain(report: Report) -> dict[str, object]:
             "hosts": [asdict(clock) for clock in report.clocks],
             "warnings": warnings(report.clocks),
         },
+        "not_deployed": [asdict(each) for each in report.not_deployed],
     }
 
 

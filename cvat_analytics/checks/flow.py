@@ -262,6 +262,7 @@ SELECT if(named_otherwise > 0, named_otherwise, first) FROM
 )
 """
 
+
 def _all_heard(silences: Sequence[int]) -> bool:
     """Return whether a Vector says what comes, and each that took something in these minutes still does."""
     known = [seconds for seconds in silences if seconds < _KNOWN_SECONDS + 60 * RECENT_MINUTES]

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, get_args
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError, UnreachableHostError
 from cvat_analytics.checks import flow, units, work
 from cvat_analytics.checks.flow import Flow
-from cvat_analytics.checks.health import State
+from cvat_analytics.checks.health import Health, State
 from cvat_analytics.checks.units import Unit
+from cvat_analytics.config import deployed
+from cvat_analytics.config.deployed import Difference
 from cvat_analytics.config.endpoints import LOOPBACK, listening, trust, url
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ class Report:
     not_asked: Mapping[str, str] = field(default_factory=dict)
     """Of each host that could not be asked, or not all: the line that says why, and what to do."""
     clocks: Sequence[Clock] = field(default=())
+    not_deployed: Sequence[Difference] = field(default=())
+    """What the inventory has otherwise than it is deployed: all else here is about what is deployed."""
 
     @property
     def states(self) -> dict[str, str]:
@@ -71,7 +75,11 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
                 return _of_host(stack, name, hosts[name], not_asked)
             except UnreachableHostError as error:
                 not_asked[name] = str(error)
-        return [_part(stack, name, component, "not asked") for component in stack.topology.components(name)]
+        settings = stack.topology.settings[name]
+        return [
+            _part(stack, name, settings, component, Health("not asked"))
+            for component in stack.topology.components(name)
+        ]
 
     with ThreadPoolExecutor(len(names) + 2) as pool:
         # before all else: what keeps a host busy makes its answer, and the comparison, less exact
@@ -80,6 +88,9 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
         parts = [part for parts in pool.map(look, names) for part in parts]
     store = stack.topology.clickhouse_host
     report = Report(parts, *pipeline.result())
+    if report.flow is None and store in hosts and (planned := hosts[store].planned):
+        # a deploy that was cut off may have moved ClickHouse
+        report = Report(parts, *_flow(replace(access, clickhouse=planned.clickhouse)))
     if report.flow is None and store in hosts and store not in not_asked:
         try:
             hosts[store].ensure_connected()
@@ -87,7 +98,9 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
             not_asked[store] = str(error)
     if report.flow is None and store in not_asked:
         report = Report(parts, None, [f"the pipeline cannot be looked at: host {store} has ClickHouse"])
-    return replace(report, not_asked=not_asked, clocks=clocks.result())
+    there = {name: host.deployed for name, host in hosts.items() if host.deployed}
+    differences = deployed.differences(stack.topology, there)
+    return replace(report, not_asked=not_asked, clocks=clocks.result(), not_deployed=differences)
 
 
 def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, str]) -> list[Part]:
@@ -96,8 +109,10 @@ def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, st
     Raises UnreachableHostError when the connection to the host is lost.
     """
     components = stack.topology.components(name)
+    planned = stack.topology.settings[name]
+    settings = host.deployed.settings if host.deployed else planned
     try:
-        found = units.of(host.shell, components, stack.topology.settings[name])
+        found = units.of(host.shell, components, settings)
     except UnreachableError as error:
         host.ensure_connected()
         not_asked[name] = str(error)
@@ -105,8 +120,18 @@ def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, st
 
     def look(component: str) -> Part:
         unit = found[component]
+        if not unit.active and host.deployed and component not in host.deployed.components:
+            return _part(stack, name, planned, component, Health("stopped", "it is not deployed yet"))
         how = work.proven(host.access, component, unit)
-        return _part(stack, name, component, how.state, unit.version, how.problem)
+        if how.state in ("not answering", "starting") and host.planned:
+            # a deploy that was cut off: its note is that of the one before
+            arrived = work.proven(host.planned, component, unit)
+            if arrived.state in ("running", "failing"):
+                cut_off = "it answers where the inventory has it, so a deploy was cut off: run `cvat-analytics deploy`"
+                problem = "; ".join(filter(None, (arrived.problem, cut_off)))
+                how = replace(arrived, problem=problem)
+                return _part(stack, name, planned, component, how, unit.version)
+        return _part(stack, name, settings, component, how, unit.version)
 
     with ThreadPoolExecutor(len(components)) as pool:
         parts = list(pool.map(look, found))
@@ -116,20 +141,21 @@ def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, st
 
 
 def _part(
-    stack: Stack, host: str, component: str, state: State, version: str = "", problem: str = ""
+    stack: Stack, host: str, settings: Settings, component: str, how: Health, version: str = ""
 ) -> Part:
-    address = _shown(stack, component, stack.topology.settings[host])
-    return Part(component, host, state, version, address, problem)
+    address = _shown(stack, host, component, settings)
+    return Part(component, host, how.state, version, address, how.problem)
 
 
-def _shown(stack: Stack, component: str, settings: Settings) -> str:
+def _shown(stack: Stack, host: str, component: str, settings: Settings) -> str:
     """Return where a component is reached: the gateway where people open it, all others where they listen."""
     if component == "gateway":
         return settings.grafana_root_url
     address, port = listening(component, settings)
     tls = trust(component, settings, stack.authority.certificate_file) is not None
     if component == "clickhouse":
-        address = stack.topology.clickhouse_listen_addresses()[-1]
+        there = replace(stack.topology, settings={**stack.topology.settings, host: settings})
+        address = there.clickhouse_listen_addresses()[-1]
         if settings.clickhouse_tls and address != LOOPBACK:
             port, tls = settings.clickhouse_https_port, True
     return url(address, port, tls=tls)

@@ -10,14 +10,17 @@ import functools
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base import addresses
-from cvat_analytics.base.errors import UnreachableHostError
+from cvat_analytics.base.errors import UnreachableError, UnreachableHostError
+from cvat_analytics.config import deployed
 from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config.deployed import Deployed
 from cvat_analytics.config.endpoints import (
     EVERYWHERE,
     LOOPBACK,
@@ -61,6 +64,10 @@ class ReachedHost:
 
     shell: Shell
     access: Access
+    deployed: Deployed | None = None
+    """What is deployed there, as far as that is known; `access` goes by it."""
+    planned: Access | None = None
+    """The way to what runs there once the inventory is deployed, where that is another one."""
     ensure_connected: Callable[[], None] = field(default=lambda: None, repr=False)
     """Raises UnreachableHostError when the connection to this host has been lost."""
 
@@ -90,6 +97,11 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
         if away and not partly:
             raise UnreachableHostError("\n".join(away.values()))
 
+        noted = _noted(stack, clients)
+        there = replace(
+            topology, settings={**topology.settings, **{host: each.settings for host, each in noted.items()}}
+        )
+
         def way(host: str, address: tuple[str, int], settings: Settings, how: Trust | None) -> Endpoint:
             """Return the way to an address, as `host` sees it, from here."""
             if host in away:
@@ -99,20 +111,23 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
             near = open_connections.enter_context(_forwarded(client, target, host)) if client else target
             return Endpoint(*near, settings, how)
 
-        def endpoint(component: str, host: str) -> Endpoint:
+        def endpoint(component: str, host: str, settings: Settings) -> Endpoint:
             """Return the way to a component, or another of its doors, on `host`."""
-            settings = topology.settings[host]
             how = trust(component, settings, stack.authority.certificate_file)
             return way(host, listening(component, settings), settings, how)
 
         def clickhouse_as(host: str) -> Endpoint:
-            address, how = clickhouse_from(host, topology, stack.authority.certificate_file)
+            address, how = clickhouse_from(host, there, stack.authority.certificate_file)
             return way(host, address, clickhouse.settings, how)
 
-        ways: dict[str, dict[str, Any]] = {
-            host: {door: endpoint(door, host) for name in topology.components(host) for door in _doors(name)}
-            for host in needed
-        }
+        def doors(host: str, settings: Settings) -> dict[str, Any]:
+            return {
+                door: endpoint(door, host, settings)
+                for name in topology.components(host)
+                for door in _doors(name)
+            }
+
+        ways = {host: doors(host, there.settings[host]) for host in needed}
         first = {
             door: ways[hosts[0]][door]
             for component, hosts in topology.groups.items()
@@ -138,6 +153,10 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
             host: ReachedHost(
                 shells[host],
                 replace(access, **ways[host]),
+                noted.get(host),
+                replace(access, **doors(host, topology.settings[host]))
+                if there.settings[host] != topology.settings[host]
+                else None,
                 functools.partial(_ensure_connected, {host: client}),
             )
             for host, client in clients.items()
@@ -148,6 +167,22 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
             # what a client makes of a forwarded port that is gone says nothing about the part behind it
             access.ensure_connected()
             raise
+
+
+def _noted(stack: inventories.Stack, clients: ssh.Clients) -> dict[str, Deployed]:
+    """Return of each host what was noted there as deployed; nothing of those where nothing was, or cannot be read."""
+
+    def read(host: str) -> Deployed | None:
+        try:
+            text = Shell(host, {}, clients[host]).run(f"cat {deployed.NOTE} 2>/dev/null || true", _PATIENCE)
+        except UnreachableError:
+            return None
+        return deployed.read(text, stack.topology.settings[host])
+
+    if not clients:
+        return {}
+    with ThreadPoolExecutor(len(clients)) as pool:
+        return {host: each for host, each in zip(clients, pool.map(read, clients), strict=True) if each}
 
 
 def _doors(component: str) -> tuple[str, ...]:

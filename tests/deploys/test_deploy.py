@@ -30,7 +30,8 @@ def test_everything_is_installed_before_anything_is_configured_and_configured_be
     ]
     assert installs == sorted(installs)
     assert starts == sorted(starts)
-    assert max(installs) < uploads[-1] < min(starts)
+    assert max(installs) < uploads[-2] < min(starts)
+    assert max(starts) < uploads[-1], "what was deployed is noted last"
     assert run.failed == set()
 
 

@@ -75,7 +75,7 @@ def test_vector_proves_its_configuration_with_the_authority_that_is_not_there_ye
     named = configuration["sinks"]["events"]["tls"]["ca_file"]
     assert tried[named].content == Authority(tmp_path).make().certificate
     for file in ("crt_file", "key_file"):
-        assert configuration["sources"]["cvat"]["tls"][file] in tried
+        assert configuration["sources"]["cvat_8282"]["tls"][file] in tried
 
 
 @pytest.mark.parametrize(

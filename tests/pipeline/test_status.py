@@ -85,6 +85,37 @@ def test_the_old_port_still_receives_or_does_not(access: Access) -> None:
     assert timedelta(hours=3) < age(ports[9002]) < timedelta(hours=3, minutes=2)
 
 
+def test_after_a_move_each_port_has_its_own_requests(access: Access) -> None:
+    measured(
+        access,
+        "component_received_events_total",
+        "cvat_9182",
+        0,
+        41,
+        since=timedelta(minutes=1),
+        host="moved",
+    )
+    before = with_settings(access, vector_port=9182)
+    after = with_settings(access, vector_port=9183, vector_extra_ports=(9182,))
+    (was,) = flow.of(before).ports
+    new, old = flow.of(after).ports
+    assert (was.port, was.recent_requests) == (9182, 41)
+    assert (new.port, new.extra, new.recent_requests, new.last) == (9183, False, 0, None)
+    assert (old.port, old.extra, old.recent_requests) == (9182, True, 41)
+    assert age(old) < timedelta(minutes=2)
+
+
+def test_what_an_earlier_version_counted_under_one_name_for_all_belongs_to_no_port(access: Access) -> None:
+    measured(
+        access, "component_received_events_total", "cvat", 0, 7, since=timedelta(hours=2), host="upgraded"
+    )
+    (port,) = flow.of(with_settings(access, vector_port=9184)).ports
+    assert (port.recent_requests, port.last) == (0, None)
+    assert port.counted_since
+    assert timedelta(hours=2) <= datetime.now(UTC) - port.counted_since < timedelta(hours=2, minutes=2)
+    assert f"none since {port.counted_since:%Y-%m-%d %H:%M} UTC, when counting by port began" in _port(port)
+
+
 def test_what_waits_and_what_was_refused(access: Access) -> None:
     for name, value in (
         ("buffer_max_size_bytes", 1000),

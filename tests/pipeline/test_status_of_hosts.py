@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import time
@@ -9,14 +10,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from cvat_analytics.config import deployed, inventory
 from cvat_analytics.connect import clocks, remote
 from cvat_analytics.connect.access import Access
 from cvat_analytics.embedded import stack
 from scripts.cli import main
+from tests.clickhouse import free_ports
 from tests.ssh_server import LOGIN, SSHServer, ssh_server
 
 NAMES = ("store", "in", "view")
@@ -29,6 +33,19 @@ class Hosts:
     servers: dict[str, SSHServer]
     inventory: Path
 
+    def edit(self, **values: Any) -> None:
+        """Change settings in the inventory."""
+        file = self.inventory.parent / "group_data" / "all.py"
+        file.write_text(file.read_text() + "".join(f"{name} = {value!r}\n" for name, value in values.items()))
+
+    def deployed(self, **values: Any) -> None:
+        """Have each host say that what the inventory says now was deployed, but for `values`."""
+        described = inventory.load(self.inventory).topology
+        for host, server in self.servers.items():
+            there = described.settings[host].model_copy(update=values)
+            noted = deployed.note(there, described.components(host))
+            server.printed = functools.partial(prints, noted)
+
     def status(self, *options: str) -> Result:
         return CliRunner().invoke(main, ["status", "--inventory", str(self.inventory), *options])
 
@@ -39,6 +56,11 @@ def units(command: str) -> str:
         part for part in ("clickhouse", "vector", "grafana", "events_api") if f'echo "{part} ' in command
     ]
     return "".join(f"{part} active 1.2.3\n" for part in asked)
+
+
+def prints(noted: str, command: str) -> str:
+    """Answer as a host on which `noted` is what was deployed."""
+    return noted if deployed.NOTE in command else units(command)
 
 
 @pytest.fixture
@@ -182,6 +204,77 @@ def test_smoke_checks_what_can_be_reached(hosts: Hosts, options: tuple[str, ...]
         assert (grafana["passed"], grafana["outcome"], grafana["cause"]) == (None, "not asked", "host view")
     else:
         assert "grafana" not in result.stdout.replace("the user grafana", "")
+
+
+def test_after_an_edit_that_is_not_deployed_yet_parts_are_asked_where_they_are(hosts: Hosts) -> None:
+    was = inventory.load(hosts.inventory).topology.settings["in"].vector_port
+    hosts.deployed()
+    assert "not deployed" not in hosts.status().output
+    (new,) = free_ports(1)
+    hosts.edit(vector_port=new, vector_extra_ports=[was], events_retention="90d")
+    result = hosts.status()
+    assert result.exit_code == 0, result.output
+    (vector,) = [line for line in result.stdout.splitlines() if line.startswith("vector ")]
+    assert f"running        1.2.3              http://127.0.0.1:{was}" in vector
+    assert next(line for line in result.stdout.splitlines() if line.startswith("port ")).startswith(
+        f"port {was} "
+    )
+    command = f"`cvat-analytics deploy --inventory {hosts.inventory}`"
+    everywhere = ", ".join(NAMES)
+    assert [line for line in result.stdout.splitlines() if line.startswith("not deployed: ")] == [
+        f'not deployed: setting \'events_retention\' of {everywhere}: the inventory says "90d", deployed is "forever": run {command}',
+        f"not deployed: setting 'vector_extra_ports' of {everywhere}: the inventory says [{was}], deployed is []: run {command}",
+        f"not deployed: setting 'vector_port' of {everywhere}: the inventory says {new}, deployed is {was}: run {command}",
+    ]
+    found = json.loads(hosts.status("--json").stdout)
+    assert found["not_deployed"][2] == {
+        "name": "setting 'vector_port'", "hosts": list(NAMES), "inventory": str(new), "deployed": str(was),
+    }  # fmt: skip
+
+
+def test_what_a_deploy_has_moved_before_it_was_cut_off_is_found(hosts: Hosts) -> None:
+    now = inventory.load(hosts.inventory).topology.settings["in"].vector_port
+    before, another = free_ports(2)
+    hosts.deployed(vector_port=before, clickhouse_http_port=another)
+    result = hosts.status()
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    (place,) = [number for number, line in enumerate(lines) if line.startswith("vector ")]
+    assert lines[place].split()[1:4] == ["running", "1.2.3", f"http://127.0.0.1:{now}"]
+    assert (
+        "it answers where the inventory has it, so a deploy was cut off: run `cvat-analytics deploy"
+        in lines[place + 1]
+    )
+    assert f"the inventory says {now}, deployed is {before}" in result.stdout
+    assert "\nevents      " in result.stdout, "ClickHouse has moved, too, and is asked"
+
+
+def test_a_part_that_answers_nowhere_is_dead_where_it_was_deployed(hosts: Hosts) -> None:
+    before, new = free_ports(2)
+    hosts.deployed(vector_port=before)
+    hosts.edit(vector_port=new)
+    result = hosts.status()
+    assert result.exit_code == 1, result.output
+    assert [line.split()[:5] for line in result.stdout.splitlines() if line.startswith("vector ")] == [
+        ["vector", "not", "answering", "1.2.3", f"http://127.0.0.1:{before}"]
+    ]
+
+
+def test_a_part_of_the_inventory_that_is_not_deployed_yet_is_said_to_be_that(hosts: Hosts) -> None:
+    described = inventory.load(hosts.inventory).topology
+    noted = deployed.note(described.settings["in"], ())
+    hosts.servers["in"].printed = lambda command: noted if deployed.NOTE in command else "vector inactive\n"
+    result = hosts.status()
+    assert result.exit_code == 1
+    assert "it is not deployed yet" in result.stdout
+    assert "not deployed: part 'vector' of in: the inventory says it runs there" in result.stdout
+
+
+def test_other_commands_ask_where_it_was_deployed_too(hosts: Hosts) -> None:
+    hosts.deployed()
+    hosts.edit(clickhouse_http_port=free_ports(1)[0], database="another")
+    result = CliRunner().invoke(main, ["dead-letters", "list", "--inventory", str(hosts.inventory)])
+    assert result.exit_code == 0, result.output
 
 
 def _never(server: SSHServer) -> Callable[[str], str]:
