@@ -13,5 +13,5 @@ def apply(plan: Plan) -> None:
     content = deployed.note(plan.settings, plan.components)
     operations.managed_files(
         name="all services: what is deployed is noted",
-        files=[RenderedFile(deployed.NOTE, content, effect="none")],
+        files=[RenderedFile(deployed.NOTE, content, mode="600", effect="none")],
     )

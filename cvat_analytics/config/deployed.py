@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cvat_analytics.config.topology import Topology
 
 NOTE = "/var/lib/cvat-analytics/deployed.json"
-"""Where it is noted on a host: for everybody to read, as there is no secret in it."""
+"""Where it is noted on a host, for root: there is no password in it, but whom alerts go to is nobody else's business."""
 
 _OPERATORS_OWN = {"secrets_file", "package_signing_key", "vector_tls_key", "gateway_certificate_key",
                   "health_timeout", "minimum_free_disk"}  # fmt: skip

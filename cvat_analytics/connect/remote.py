@@ -97,7 +97,8 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
         if away and not partly:
             raise UnreachableHostError("\n".join(away.values()))
 
-        noted = _noted(stack, clients)
+        data = {host.name: host.data for host in stack.hosts}
+        noted = _noted(stack, clients, data)
         there = replace(
             topology, settings={**topology.settings, **{host: each.settings for host, each in noted.items()}}
         )
@@ -147,7 +148,6 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
             ensure_connected=lambda: _ensure_connected(clients),
             clocks=lambda: clocks.of(shells),
         )
-        data = {host.name: host.data for host in stack.hosts}
         shells = {host: Shell(host, data[host], client) for host, client in clients.items()}
         hosts = {
             host: ReachedHost(
@@ -169,12 +169,16 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
             raise
 
 
-def _noted(stack: inventories.Stack, clients: ssh.Clients) -> dict[str, Deployed]:
+def _noted(
+    stack: inventories.Stack, clients: ssh.Clients, data: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Deployed]:
     """Return of each host what was noted there as deployed; nothing of those where nothing was, or cannot be read."""
 
     def read(host: str) -> Deployed | None:
         try:
-            text = Shell(host, {}, clients[host]).run(f"cat {deployed.NOTE} 2>/dev/null || true", _PATIENCE)
+            text = Shell(host, data[host], clients[host]).run(
+                f"cat {deployed.NOTE} 2>/dev/null || true", _PATIENCE
+            )
         except UnreachableError:
             return None
         return deployed.read(text, stack.topology.settings[host])

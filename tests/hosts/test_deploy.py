@@ -206,17 +206,38 @@ def test_a_run_that_is_killed_half_way_is_completed_by_the_next(
     assert "Nothing to change" in deploy(path).output
 
 
+def vector_in_status(path: Path) -> tuple[tuple[str, str], str]:
+    """Return Vector's state and address by `status`, and all that it says."""
+    said = cvat_analytics("status", "--inventory", path).text
+    words = next(line.split() for line in said.splitlines() if line.startswith("vector "))
+    return (words[1], words[3]), said
+
+
 def test_a_restart_that_did_not_happen_is_caught_up(deployed_host: Host, inventory: Inventory) -> None:
     """A deploy that dies between writing a file and restarting its service must not leave the old process running."""
     host = deployed_host
     path = inventory(host, vector_port=8299)
+    difference = f"not deployed: setting 'vector_port' of {host.name}: the inventory says 8299, deployed is 8282: run `"
+    # Vector does its work, whatever the inventory says of it since
+    vector, lines = vector_in_status(path)
+    assert (vector, difference in lines) == (("running", "http://127.0.0.1:8282"), True), lines
+    smoke(path)
     deploy_until(path, "grafana: configuration")
     assert "8299" in host.read("/etc/vector/vector.toml")
     assert 8282 in listening(host)
+    vector, lines = vector_in_status(path)
+    assert (vector, difference in lines) == (("running", "http://127.0.0.1:8282"), True), lines
+    # the next step after Vector's own: it has moved, and the note of it is still the one before
+    deploy_until(path, "vector: the journal")
+    vector, lines = vector_in_status(path)
+    assert (vector, difference in lines) == (("running", "http://127.0.0.1:8299"), True), lines
+    assert "so a deploy was cut off: run" in lines
 
     deploy(path)
     assert 8299 in listening(host)
     assert 8282 not in listening(host)
+    vector, lines = vector_in_status(path)
+    assert (vector, "not deployed" in lines) == (("running", "http://127.0.0.1:8299"), False), lines
 
 
 def test_three_hosts_work_together_and_only_they_reach_the_store(
@@ -239,6 +260,15 @@ def test_three_hosts_work_together_and_only_they_reach_the_store(
         or "IP_ADDRESS_NOT_ALLOWED" in ingest.run(ask).output
     )
     assert "Nothing to change" in deploy(path).output
+
+    # one of them away: the others are asked, and it is one line
+    view.run("systemctl stop ssh.service ssh.socket")
+    told = cvat_analytics("status", "--inventory", path)
+    assert told.exit_code == 3, told.text
+    states = [line.split()[:2] for line in told.output.splitlines()[:3]]
+    assert states == [["clickhouse", "running"], ["vector", "running"], ["grafana", "not"]]
+    (line,) = [line for line in told.output.splitlines() if "cannot be reached" in line]
+    assert line.startswith(f"host {view.name}: cannot be reached: {view.ip} refuses connections to port 22")
 
 
 def test_an_offline_bundle_needs_no_network(
