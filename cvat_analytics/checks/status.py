@@ -12,11 +12,10 @@ from cvat_analytics.checks import flow, units, work
 from cvat_analytics.checks.flow import Flow
 from cvat_analytics.checks.health import Health, State
 from cvat_analytics.checks.units import Unit
-from cvat_analytics.config import deployed
-from cvat_analytics.config.deployed import Difference
 from cvat_analytics.config.endpoints import LOOPBACK, listening, trust, url
 
 if TYPE_CHECKING:
+    from cvat_analytics.config.deployed import Difference
     from cvat_analytics.config.inventory import Stack
     from cvat_analytics.config.settings import Settings
     from cvat_analytics.connect.access import Access
@@ -98,6 +97,9 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
             not_asked[store] = str(error)
     if report.flow is None and store in not_asked:
         report = Report(parts, None, [f"the pipeline cannot be looked at: host {store} has ClickHouse"])
+    # with the settings, which an embedded stack that is down does without
+    from cvat_analytics.config import deployed
+
     there = {name: host.deployed for name, host in hosts.items() if host.deployed}
     differences = deployed.differences(stack.topology, there)
     return replace(report, not_asked=not_asked, clocks=clocks.result(), not_deployed=differences)

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 _PIECE = 65536
 _PATIENCE = 15.0
 """Seconds for the answer of a host of which it is not sure whether it is still there."""
+_FOR_NOTE = 10.0
+"""Seconds for what a host has noted as deployed: one that hangs does not hold up the others for longer."""
 
 
 @contextmanager
@@ -177,7 +179,7 @@ def _noted(
     def read(host: str) -> Deployed | None:
         try:
             text = Shell(host, data[host], clients[host]).run(
-                f"cat {deployed.NOTE} 2>/dev/null || true", _PATIENCE
+                f"cat {deployed.NOTE} 2>/dev/null || true", _FOR_NOTE
             )
         except UnreachableError:
             return None

@@ -66,8 +66,11 @@ class Shell:
             stdin, stdout, stderr = client.exec_command(command, timeout=_STARTING)
             stdin.write(input_)
             stdin.channel.shutdown_write()
-        except (SSHException, OSError) as error:
-            raise UnreachableError(f"host {self.host}: {error}") from None
+        except AttributeError:  # paramiko's, of a client that somebody else has found lost and closed
+            raise UnreachableError(f"host {self.host}: the SSH connection is closed") from None
+        except (SSHException, OSError, EOFError) as error:
+            reason = str(error) or "the SSH connection has ended"
+            raise UnreachableError(f"host {self.host}: {reason}") from None
         stdout.channel.settimeout(patience)
         try:
             yield stdout

@@ -181,6 +181,7 @@ def test_a_host_that_is_lost_while_it_is_asked_is_not_asked(hosts: Hosts) -> Non
 def test_a_host_that_has_begun_to_hang_holds_nobody_up(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its session stands, but a command is never answered."""
     monkeypatch.setattr("cvat_analytics.checks.units._PATIENCE", 0.5)
+    monkeypatch.setattr("cvat_analytics.connect.remote._FOR_NOTE", 0.5)
     hosts.servers["view"].printed = _never(hosts.servers["view"])
     result = hosts.status("--json")
     assert result.exit_code == 3, result.output
