@@ -129,6 +129,14 @@ class Target:
         lost, extra = self.sent.tags - found, found - self.sent.tags
         assert (list(lost.items())[:10], list(extra.items())[:10]) == ([], []), f"of {self.sent.tags.total()}"
         assert self.client.query("SELECT count() FROM seen").result_rows[0][0] == self.sent.rows
+        for table, name in [
+            ("events_dead_letter", "original"),
+            ("events_dead_letter", "message"),
+            ("events", "scope"),
+            ("events", "payload"),
+        ]:
+            bad = f"SELECT count() FROM {table} WHERE NOT isValidUTF8(ifNull({name}, ''))"
+            assert self.client.query(bad).result_rows == [(0,)], (table, name)
         reasons = self.client.query("SELECT DISTINCT reason FROM cvat.events_dead_letter").result_rows
         assert ("internal error",) not in reasons
 
@@ -288,6 +296,17 @@ def compressed(choice: tuple[Body, str]) -> Body:
     return Body(data, {"Content-Encoding": encoding}, body.rows)
 
 
+def with_other_bytes(choice: tuple[Sequence[str], bytes, bool]) -> Body:
+    """Return a request of events of which every other one has bytes that are no UTF-8."""
+    texts, other, as_lines = choice
+    each = [
+        text[:-1].encode() + b', "x": "%s"}' % (other if number % 2 else b"")
+        for number, text in enumerate(texts)
+    ]
+    return Body(b"\n".join(each) if as_lines else b"[%s]" % b",".join(each), {}, len(each))
+
+
+plain_objects = st.builds(lambda: tagged("{" + GOOD + "}"))
 arrays = st.lists(elements, max_size=5).map(array)
 broken = st.sampled_from(
     [
@@ -314,6 +333,11 @@ bodies = st.one_of(
     st.lists(elements.filter(lambda text: "\n" not in text), max_size=4).map(lines),
     objects.map(lambda text: Body(text.encode(), {}, 1)),
     st.tuples(arrays, st.floats(0, 1)).map(truncated),
+    st.tuples(
+        st.lists(plain_objects, min_size=1, max_size=4),
+        st.sampled_from([b"\xe9", b"\xc0\xaf", b"\xed\xa0\x80", b"\xf0\x9f"]),
+        st.booleans(),
+    ).map(with_other_bytes),
     st.tuples(arrays, st.sampled_from(["gzip", "deflate"])).map(compressed),
     # one element that is no JSON makes the whole body one dead letter, its neighbours in it
     st.tuples(st.lists(objects, max_size=3), broken).map(
