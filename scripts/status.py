@@ -48,8 +48,8 @@ def status(target: Target, as_json: bool) -> None:
             echo(
                 f"{part.name:<11} {part.state:<14} {part.version:<18} {part.address:<30} {part.host}{log}".rstrip()
             )
-            if part.problem:
-                echo(f"            {hints.pasteable(part.problem)}")
+            for line in part.problem.splitlines():
+                echo(f"            {hints.pasteable(line)}")
         for line in report.not_asked.values():
             echo(hints.pasteable(line))
         for line in warnings(report.clocks):
@@ -102,12 +102,12 @@ def _show(flow: Flow, target: Target) -> None:
             echo(line)
     for host, moment in flow.silent.items():
         echo(
-            f"Vector of {host} has not said anything of itself since {_ago(moment)}: what it takes and what waits there is not known."
+            f"Vector of {host} has not said anything of itself for {_length(_age(moment))}: what it takes and what waits there is not known."
         )
     if not flow.buffers and not flow.silent:
-        since = f"since {_ago(flow.measured_at)}" if flow.measured_at else "yet"
+        when = f"for {_length(_age(flow.measured_at))}" if flow.measured_at else "yet"
         echo(
-            f"Vector has not said anything of itself {since}: what it takes and what waits there is not known."
+            f"Vector has not said anything of itself {when}: what it takes and what waits there is not known."
         )
 
 
@@ -198,7 +198,11 @@ def _none(port: Port) -> str:
 
 
 def _ago(moment: datetime) -> str:
-    return f"{_length(max(0, (datetime.now(UTC) - moment).total_seconds()))} ago"
+    return f"{_length(_age(moment))} ago"
+
+
+def _age(moment: datetime) -> float:
+    return max(0.0, (datetime.now(UTC) - moment).total_seconds())
 
 
 def _length(seconds: float) -> str:

@@ -28,7 +28,7 @@ _SESSION = {"Cookie": "sessionid=cvat-analytics-status"}
 
 @dataclass(frozen=True)
 class Health:
-    """How a component is. `problem` is empty, or says what is wrong, or soon will be, and what to do."""
+    """How a component is. `problem` is empty, or says what is wrong, or soon will be, and what to do: a line each."""
 
     state: State
     problem: str = ""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """A part on a host. `problem` is empty, or says what is wrong, or soon will be, and what to do."""
+    """A part on a host. `problem` is empty, or says what is wrong, or soon will be, and what to do: a line each."""
 
     name: str
     host: str

@@ -56,7 +56,7 @@ def proven(access: Access, component: str, unit: Unit) -> Health:
     if answers.state != "running":
         return answers
     done = works(access, component, unit)
-    return Health(done.state, "; ".join(problem for problem in (done.problem, answers.problem) if problem))
+    return Health(done.state, "\n".join(problem for problem in (done.problem, answers.problem) if problem))
 
 
 def works(access: Access, component: str, unit: Unit) -> Health:
@@ -77,7 +77,7 @@ def works(access: Access, component: str, unit: Unit) -> Health:
     if not found:
         return Health("running", unknown)
     state: State = "starting" if unit.young and all(fault.early for fault in found) else "failing"
-    return Health(state, "; ".join(fault.text for fault in found))
+    return Health(state, "\n".join(fault.text for fault in found))
 
 
 class _NotKnown(Exception):
