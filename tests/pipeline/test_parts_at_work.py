@@ -32,6 +32,8 @@ from tests.serving import served
 from tests.waiting import until
 
 NOW = datetime.now(UTC).timestamp()
+JUST_NOW = -60
+"""Seconds ago, and some in hand: on a busy machine it takes a while until somebody looks."""
 OLD = Unit(active=True, started=NOW - 3600, now=NOW, hostname="one")
 
 
@@ -79,13 +81,13 @@ def grown_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_vector_whose_readings_come_works(store: Store, access: Access) -> None:
-    reading(store, 10)
+    reading(store, JUST_NOW)
     assert work.works(access, "vector", old(access)) == Health("running")
 
 
 @pytest.mark.usefixtures("grown_up")
 def test_a_vector_of_which_nothing_comes_does_not(store: Store, access: Access) -> None:
-    reading(store, 10, host="another")
+    reading(store, JUST_NOW, host="another")
     found = work.works(access, "vector", old(access))
     assert found == Health("failing", "nothing of it has come into ClickHouse yet: see its log")
     reading(store, 200)
@@ -98,8 +100,8 @@ def test_a_vector_of_which_nothing_comes_does_not(store: Store, access: Access) 
 def test_a_wrong_password_is_the_reason(tmp_path: Path) -> None:
     with running(tmp_path) as store:  # what it remembers of this would be told of the next one too
         access = way_to(store.context)
-        reading(store, 60)
-        assert work.works(access, "vector", old(access)) == Health("running"), "four readings may be late"
+        reading(store, 40)
+        assert work.works(access, "vector", old(access)) == Health("running"), "a reading or two may be late"
         refuse(store)
         for unit in (old(access), young(access)):
             found = work.works(access, "vector", unit)
@@ -109,7 +111,7 @@ def test_a_wrong_password_is_the_reason(tmp_path: Path) -> None:
             )
             assert found.problem.endswith("deploy again")
         # a stranger's attempt is nothing to a Vector that delivers
-        reading(store, 1)
+        reading(store, JUST_NOW)
         assert work.works(access, "vector", old(access)) == Health("running")
 
 
@@ -118,7 +120,7 @@ def test_what_was_started_just_now_is_not_called_broken(store: Store, access: Ac
     assert found.state == "starting"
     reading(store, 30)  # of its life before
     assert work.works(access, "vector", young(access)).state == "starting"
-    reading(store, 5)
+    reading(store, JUST_NOW)
     assert work.works(access, "vector", young(access)) == Health("running")
     # readings have whole seconds, and a start need not
     last = int(store.post("SELECT toUnixTimestamp(max(time)) FROM pipeline_metrics FORMAT TSV"))
@@ -139,7 +141,7 @@ def test_after_a_start_of_clickhouse_vector_has_a_while_to_come_back(
 
 
 def test_a_host_whose_clock_is_behind_has_no_silent_vector(store: Store, access: Access) -> None:
-    reading(store, 605)
+    reading(store, 560)
     unit = old(access)
     assert unit.now
     assert unit.started
@@ -213,7 +215,7 @@ def test_a_right_that_was_taken_away_makes_its_part_fail(
     def more(database: str) -> dict[str, tuple[rights.Right, ...]]:
         return {**wanted(database), user: (*wanted(database)[user], rights.Right(("OPTIMIZE",), database))}
 
-    reading(store, 1)
+    reading(store, JUST_NOW)
     monkeypatch.setattr(rights, "of_users", more)
     with serving(StandIn(access.secrets["grafana_admin"])) as address:
         access = replace(
@@ -271,7 +273,7 @@ def test_an_events_api_with_a_wrong_password_is_failing(store: Store, tmp_path: 
 
 
 def test_faults_of_the_host_stand_with_the_part(store: Store, access: Access) -> None:
-    reading(store, 1)
+    reading(store, JUST_NOW)
     unit = replace(old(access), faults=("its timer is disabled",))
     assert work.works(access, "vector", unit) == Health("failing", "its timer is disabled")
     assert (

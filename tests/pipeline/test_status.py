@@ -25,6 +25,7 @@ from cvat_analytics.embedded import stack
 from scripts.cli import main
 from scripts.status import _delay, _port, _refusal, _sources
 from scripts.target import Target
+from tests.waiting import until
 
 
 def measured(
@@ -70,10 +71,13 @@ def test_the_old_port_still_receives_or_does_not(access: Access) -> None:
         since=timedelta(minutes=1),
     )
     measured(access, "component_received_events_total", "cvat_9002", 0, 5, 5, since=timedelta(hours=3))
-    ports = {
-        port.port: port
-        for port in flow.of(with_settings(access, vector_extra_ports=(9001, 9002, 9003))).ports
-    }
+    moved = with_settings(access, vector_extra_ports=(9001, 9002, 9003))
+    # nothing is known before Vector's first word, and while it is silent
+    ports = until(
+        lambda: {port.port: port for port in flow.of(moved).ports},
+        "Vector says what has come",
+        lambda found: found[9001].recent_requests is not None,
+    )
     assert [(port.port, port.extra) for port in ports.values()][1:] == [
         (9001, True),
         (9002, True),
@@ -127,7 +131,9 @@ def test_what_waits_and_what_was_refused(access: Access) -> None:
     access.client().command(
         "INSERT INTO cvat.events_dead_letter (received_at, reason, message, original) SELECT now64(3) - 60, 'not JSON', '', toString(generateUUIDv4())"
     )
-    found = flow.of(access)
+    found = until(
+        lambda: flow.of(access), "no Vector is silent", lambda found: found.journal_bytes is not None
+    )
     assert flow.Buffer("events", "elsewhere", 7, 250, 1000) in found.buffers
     assert found.dead_letters >= 1
     assert found.journal_bytes is not None

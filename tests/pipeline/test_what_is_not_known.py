@@ -47,7 +47,8 @@ BUFFER = {
     "journal__journal_size_bytes": 4096,
     "cvat__component_received_events_total": 3,
 }
-NOW, MINUTES, LONG_AGO = timedelta(seconds=5), timedelta(minutes=3), timedelta(minutes=40)
+# with a minute in hand: on a busy machine it takes a while until somebody looks
+NOW, MINUTES, LONG_AGO = timedelta(minutes=-1), timedelta(minutes=3), timedelta(minutes=40)
 
 
 def shown(found: flow.Flow) -> str:
