@@ -28,9 +28,10 @@ def store(database: Store) -> Store:
 
 
 def say(store: Store, host: str, ago: timedelta, **readings: float) -> None:
-    """Store what Vector on `host` said of itself that long ago, as `component__name`, and how long it had been running."""
+    """Store what Vector on `host` said of itself that long ago, as `component__name`, how long it had been running, and what had come."""
+    (source,) = store.context.settings.vector_sources
     time = f"{datetime.now(UTC) - ago:%Y-%m-%d %H:%M:%S}"
-    values = {("", "uptime_seconds"): 500.0} | {
+    values = {("", "uptime_seconds"): 500.0, (source, "component_received_events_total"): 3.0} | {
         (key.partition("__")[0], key.partition("__")[2]): value for key, value in readings.items()
     }
     rows = ", ".join(
@@ -45,7 +46,6 @@ BUFFER = {
     "events__buffer_size_bytes": 250,
     "events__buffer_size_events": 7,
     "journal__journal_size_bytes": 4096,
-    "cvat__component_received_events_total": 3,
 }
 # with a minute in hand: on a busy machine it takes a while until somebody looks
 NOW, MINUTES, LONG_AGO = timedelta(minutes=-1), timedelta(minutes=3), timedelta(minutes=40)
