@@ -9,6 +9,7 @@ from pathlib import PurePosixPath
 
 from pyinfra.api import FactBase
 
+from cvat_analytics.connect import volumes
 from cvat_analytics.gateway.gateway import UNIT as GATEWAY_UNIT
 from cvat_analytics.rendering.files import UNITS
 from cvat_analytics.store import migrations
@@ -47,6 +48,8 @@ class HostState:
     gateway_runs: bool
     """Whether an nginx that holds a port can be the gateway's."""
     packages: dict[str, str]
+    volumes: tuple[str, ...]
+    """What volumes.command has printed."""
     listeners: dict[int, str]
     """Ports in use (TCP) and the program that holds each, as far as known."""
     addresses: frozenset[str] = frozenset()
@@ -75,6 +78,7 @@ class Host(FactBase[HostState | None]):
 echo "architecture=$(dpkg --print-architecture 2>/dev/null || uname -m)"
 awk '/^MemTotal:/ {{printf "memory=%.0f\\n", $2 * 1024}}' /proc/meminfo
 df -Pk /var/lib | awk 'NR == 2 {{printf "free_disk=%.0f\\n", $4 * 1024}}'
+{{ {volumes.command(volumes.DIRECTORIES)}; }} | sed 's/^/volume=/'
 awk -F: '/^(flags|Features)/ {{print "cpu_flags=" $2; exit}}' /proc/cpuinfo
 echo "uid=$(id -u)"
 [ -d /run/systemd/system ] && echo "systemd=yes"
@@ -91,6 +95,7 @@ true"""
     def process(self, output: Iterable[str]) -> HostState:
         single: dict[str, str] = {}
         packages: dict[str, str] = {}
+        disks: list[str] = []
         listeners: dict[int, str] = {}
         addresses: set[str] = set()
         for line in output:
@@ -99,6 +104,8 @@ true"""
                 packages |= _installed(value)
             elif key == "address":
                 addresses.add(value)
+            elif key == "volume":
+                disks.append(value)
             elif key == "listener":
                 address, _, users = value.partition(" ")
                 program = users.split('"')[1] if '"' in users else ""
@@ -120,6 +127,7 @@ true"""
             store_in_use=single.get("store_in_use") == "yes",
             gateway_runs=single.get("gateway_runs") == "yes",
             packages=packages,
+            volumes=tuple(disks),
             listeners=listeners,
             addresses=frozenset(addresses),
             takes_any_address=single.get("takes_any_address") == "yes",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyinfra import context, host
+from pyinfra import context, host, logger
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.facts.server import Command
 
@@ -22,20 +22,24 @@ from cvat_analytics.config import inventory, package_source
 from cvat_analytics.config.endpoints import EVERYWHERE
 from cvat_analytics.config.limits import SMALLEST_BUFFER
 from cvat_analytics.config.settings import COMPONENTS, Settings
-from cvat_analytics.connect import clocks
+from cvat_analytics.connect import clocks, volumes
 from cvat_analytics.credentials import certificates
 from cvat_analytics.gateway import gateway
 from cvat_analytics.rendering import alerts, events_api_archive, events_api_wheels, plugin, tls
 from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
-from cvat_analytics.store import migrations
+from cvat_analytics.store import migrations, rebuild
 from deploys import lock, losses, packages
 from deploys.facts import Answer, Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
 from deploys.losses import Journal
 from deploys.report import agreed, tell
+from deploys.schema_operations import schema_changes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cvat_analytics.config.topology import Topology
+    from cvat_analytics.connect.volumes import Volume
 
 SUPPORTED = {("debian", "12"), ("debian", "13"), ("ubuntu", "22.04"), ("ubuntu", "24.04")}
 # What may hold a port of the stack before a deploy: its own services, by the name of their process
@@ -112,6 +116,8 @@ def make(inventory_file: Path) -> Plan:
         if not preview:
             lock.take(host)
         _check_size(state, settings, components)
+        disks = volumes.parsed(host.name, state.volumes, settings.disk_reserve)
+        _check_room([disk for disk in disks if set(disk.components) & set(components)])
         _check_store(state, components)
         _check_ports(state, settings, components)
         _check_addresses(state, stack.topology, components)
@@ -133,7 +139,7 @@ def make(inventory_file: Path) -> Plan:
             _check_plugin(rendering, state)
         known = True
         if "clickhouse" in components and "clickhouse-client" in state.packages:
-            known = _check_history(rendering)
+            known = _check_history(rendering, disks)
         if "vector" in components:
             paths = rendering.paths
             journal = host.get_fact(
@@ -193,8 +199,8 @@ def clickhouse_client(paths: Paths) -> str:
     return f"clickhouse-client --config-file={paths.secrets}/clickhouse-client.xml"
 
 
-def _check_history(rendering: Context) -> bool:
-    """Refuse when the migrations in the checkout and those in the database do not tell the same history.
+def _check_history(rendering: Context, disks: Sequence[Volume]) -> bool:
+    """Refuse when the migrations in the checkout and those in the database do not tell the same history, or need room that is not there.
 
     Returns whether ClickHouse has answered.
     """
@@ -203,7 +209,13 @@ def _check_history(rendering: Context) -> bool:
     if schema is None:
         return False
     migrations.refuse_stock_table(settings.database, schema.applied, schema.engines)
-    migrations.pending(migrations.read(ROOT / "clickhouse"), schema.applied)
+    scripts = migrations.read(ROOT / "clickhouse")
+    names = [f"clickhouse/{script.name}" for script in migrations.pending(scripts, schema.applied)]
+    if rebuild.pending(scripts, schema.applied):
+        names.insert(0, "a rebuild of the event table")
+    names += [" ".join(change.split())[:80] for change in schema_changes(schema, settings, scripts)]
+    if names:
+        volumes.refuse_without_room(disks, f"the deploy, which changes the database ({', '.join(names)}),")
     for each in losses.shorter(settings, schema.engines):
         answer = host.get_fact(Answer, client=client, question=each.question)
         if answer is None:
@@ -255,6 +267,18 @@ def _check_size(state: HostState, settings: Settings, components: tuple[str, ...
             f"host {host.name}: {state.free_disk / 2**30:.1f} GiB free below /var/lib, but Vector's buffers may grow to "
             f"{buffers / 2**30:.1f} GiB. Free some space or lower the setting 'vector_buffer_size'"
         )
+
+
+def _check_room(disks: Sequence[Volume]) -> None:
+    """Say where little is free, before anything is changed, and refuse where something takes nothing any more.
+
+    There a deploy could not prove what it does: no insert succeeds, and no port of Vector's is open.
+    """
+    for disk in disks:
+        if disk.refuses:
+            raise InputError(f"{disk}, then deploy again")
+        if disk.is_little:
+            logger.warning(str(disk))
 
 
 def _check_store(state: HostState, components: tuple[str, ...]) -> None:

@@ -46,7 +46,7 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str, losses_ar
             f"ClickHouse did not answer when this run began, so that nobody could be asked about a shorter {names}. Now it does: run it again"
         )
         return
-    changes = _changes(state, settings, scripts)
+    changes = schema_changes(state, settings, scripts)
     if not pending and not changes:
         host.noop(f"database {database} has all {len(scripts)} scripts")
         return
@@ -63,7 +63,7 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str, losses_ar
     if pending:
         # What a script has just made gets its settings in the same run
         fresh = host.get_fact(Schema, client=client, database=database)
-        changes = _changes(fresh or state, settings, scripts)
+        changes = schema_changes(fresh or state, settings, scripts)
     for statement in changes:
         yield _sql(f"{client} --database={database}", statement)
 
@@ -104,7 +104,7 @@ def _refusing(steps: Iterator[str]) -> Iterator[str]:
         raise OperationError(str(error)) from None
 
 
-def _changes(state: SchemaState, settings: Settings, scripts: Sequence[Script]) -> list[str]:
+def schema_changes(state: SchemaState, settings: Settings, scripts: Sequence[Script]) -> list[str]:
     """Return the statements that bring retention and the rule of working time to the settings."""
     return migrations.retention(settings, state.engines) + migrations.working_time(
         settings, state.working_time, list(scripts)

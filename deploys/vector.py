@@ -9,6 +9,7 @@ from deploys.plan import Plan
 
 UNIT = UNITS["vector"]
 JOURNAL_TIMER = "cvat-analytics-journal.timer"
+ROOM = "cvat-analytics-room"
 
 
 def install(plan: Plan) -> None:
@@ -57,6 +58,13 @@ def activate(plan: Plan) -> None:
         unit=JOURNAL_TIMER,
         applied=fingerprint(*(file for file in _files(plan, "none") if "journal" in file.path)),
         probe=f"systemctl -q is-active {JOURNAL_TIMER}",
+        timeout=settings.health_timeout.total_seconds(),
+    )
+    operations.service(
+        name="vector: intake stops before the disk is full",
+        unit=ROOM,
+        applied=fingerprint(*(file for file in _files(plan, "none") if "room" in file.path)),
+        probe=f"systemctl -q is-active {ROOM}",
         timeout=settings.health_timeout.total_seconds(),
     )
 

@@ -20,7 +20,7 @@ from cvat_analytics.embedded import starting
 from cvat_analytics.operate.buffers import SINKS, Buffers, Kept, Place
 from cvat_analytics.rendering.files import UNITS, Paths
 from scripts.replay import run
-from scripts.target import Target, target_options
+from scripts.target import Target, look_for_room, target_options
 from scripts.terminal import echo
 
 _STARTING = 60.0
@@ -79,7 +79,8 @@ def set_aside(sink: str, host: str, dry_run: bool, yes: bool, target: Target) ->
         raise InputError(
             f"{sink!r}: is no sink with a buffer on disk; those are {' and '.join(SINKS)}. In the others nothing waits for ever"
         )
-    with _buffers(host, target) as (buffers, place):
+    begin = "" if dry_run else "the setting aside of a buffer, whose events are inserted again,"
+    with _buffers(host, target, begin) as (buffers, place):
         planned, refused = buffers.plan(sink)
         if refused:
             echo(
@@ -170,12 +171,13 @@ def _say(buffer: Kept, place: Place) -> None:
 
 
 @contextmanager
-def _buffers(host: str, target: Target) -> Iterator[tuple[Buffers, Place]]:
-    """Yield the buffers of the Vector that the options name, and where it is."""
+def _buffers(host: str, target: Target, begin: str = "") -> Iterator[tuple[Buffers, Place]]:
+    """Yield the buffers of the Vector that the options name, and where it is. `begin`: as `look_for_room` has it."""
     if not target.inventory:
         if host:
             raise InputError("--host is for deployed stacks: an embedded one has one Vector")
         running = target.embedded()
+        look_for_room(running.volumes(), begin)
         here = Place(
             str(running.directory),
             Shell("this machine", {}, None),
@@ -186,6 +188,7 @@ def _buffers(host: str, target: Target) -> Iterator[tuple[Buffers, Place]]:
         yield Buffers(running.access(), here), here
         return
     with remote.reach_hosts(target.inventory) as (described, access, hosts):
+        look_for_room(access.volumes(), begin)
         names = described.topology.groups["vector"]
         if host and host not in names:
             raise InputError(f"--host {host}: has no Vector; {', '.join(names)} have")

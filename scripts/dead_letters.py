@@ -21,7 +21,7 @@ from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry
 from cvat_analytics.rendering.files import Paths
 from scripts.encoding import codec
-from scripts.target import Target, target_options
+from scripts.target import Target, look_for_room, target_options
 from scripts.terminal import echo, one_line
 from scripts.timestamp_option import Timestamp
 
@@ -179,7 +179,7 @@ def edit(
     """
     encoding = codec(encoding)
     fields = _fields(values, file)
-    with _opened(target) as source:
+    with _opened(target, "" if dry_run else "the correction of a dead letter") as source:
         letter = source.letter(id)
         if letter.corrected:
             raise InputError(
@@ -238,7 +238,7 @@ def retry(
     """
     encoding = codec(encoding)
     choice = Choice(reason, since, until, contains, ids, open=True)
-    with _opened(target) as source:
+    with _opened(target, "the retry of dead letters") as source:
         total, _ = _chosen(source, choice)
         with click.progressbar(
             length=total, label="Sending again", file=sys.stderr if as_json else None
@@ -280,7 +280,7 @@ def purge(
     choice = Choice(reason, since, until, contains, ids)
     if everything == (choice != Choice()):
         raise click.UsageError("say which: --reason, --since, --until, --contains, or ids; or --all")
-    with target.reach() as access:
+    with target.reach(begin="the removal of dead letters") as access:
         source = DeadLetters(access)
         total, last = _chosen(source, choice)
         if last is not None:
@@ -291,10 +291,14 @@ def purge(
 
 
 @contextmanager
-def _opened(target: Target) -> Iterator[DeadLetters]:
-    """Yield the dead letters of the stack that the options name, with what has the whole of large ones."""
+def _opened(target: Target, begin: str = "") -> Iterator[DeadLetters]:
+    """Yield the dead letters of the stack that the options name, with what has the whole of large ones.
+
+    `begin`: as `look_for_room` has it.
+    """
     if target.inventory:
         with remote.reach_hosts(target.inventory) as (described, access, hosts):
+            look_for_room(access.volumes(), begin)
             place = f"{Paths().vector_data}/journal"
             places = [
                 originals.on_host(hosts[host].shell, place) for host in described.topology.groups["vector"]
@@ -302,6 +306,7 @@ def _opened(target: Target) -> Iterator[DeadLetters]:
             yield DeadLetters(access, originals.Originals(places))
     else:
         running = target.embedded()
+        look_for_room(running.volumes(), begin)
         beside = originals.in_directory(Path(running.paths.vector_data) / "journal")
         yield DeadLetters(running.access(), originals.Originals([beside]))
 

@@ -76,7 +76,7 @@ def import_(
     encoding = codec(encoding)
     if url and times != PIPELINE:
         raise click.UsageError("--time-format and --time-zone are about a --file")
-    with target.reach() as access:
+    with target.reach(begin="the import") as access:
         destination = _destination(access)
         if url:
             password = secret_from_file(password_file) if password_file else ""

@@ -17,7 +17,7 @@ from cvat_analytics.pipeline import journal, refused_rows
 from cvat_analytics.pipeline import replay as library
 from cvat_analytics.pipeline.replay_store import Outcome
 from cvat_analytics.rendering.files import Paths
-from scripts.target import Target, target_options
+from scripts.target import Target, look_for_room, target_options
 from scripts.terminal import echo
 from scripts.timestamp_option import Timestamp
 
@@ -80,7 +80,7 @@ def replay(
     wrong range or a journal that is none.
     """
     period = library.Range(since, until, by)
-    with _opened(target, copied) as (access, journals):
+    with _opened(target, copied, "" if dry_run else "the replay") as (access, journals):
         sources = [(source, files_there, period.files(files_there)) for source, files_there in journals]
         for _, _, files in sources:
             for file in files:
@@ -98,22 +98,23 @@ def replay(
 
 
 @contextmanager
-def _opened(target: Target, copied: Path | None) -> Iterator[tuple[Access, list[Journal]]]:
-    """Yield the way to the stack, and the journals to read: the copy, or one beside each Vector."""
+def _opened(target: Target, copied: Path | None, begin: str) -> Iterator[tuple[Access, list[Journal]]]:
+    """Yield the way to the stack, and the journals to read: the copy, or one beside each Vector. `begin`: as `look_for_room` has it."""
     with contextlib.ExitStack() as opened:
         journals: list[Journal]
         if copied:
             journals = [(str(copied.absolute()), journal.find(copied))]
-            access = opened.enter_context(target.reach())
+            access = opened.enter_context(target.reach(begin=begin))
         elif target.inventory:
             described, access, hosts = opened.enter_context(remote.reach_hosts(target.inventory))
+            look_for_room(access.volumes(), begin)
             place = f"{Paths().vector_data}/journal"
             journals = [
                 (f"{host}:{place}", journal.find_on_host(hosts[host].shell, place))
                 for host in described.topology.groups["vector"]
             ]
         else:
-            access = opened.enter_context(target.reach())
+            access = opened.enter_context(target.reach(begin=begin))
             place = f"{target.embedded().paths.vector_data}/journal"
             journals = [(place, journal.find(Path(place)))]
         yield access, journals

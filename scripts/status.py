@@ -14,6 +14,7 @@ from cvat_analytics.checks.flow import RECENT_MINUTES, Buffer, Flow, Port, Refus
 from cvat_analytics.checks.status import Report
 from cvat_analytics.checks.two_cvats import TwoCvats
 from cvat_analytics.connect.clocks import warnings
+from cvat_analytics.connect.volumes import RECIPE
 from cvat_analytics.embedded import status as embedded
 from scripts import hints
 from scripts.target import Target, target_options
@@ -43,6 +44,9 @@ def status(target: Target, as_json: bool) -> None:
     if as_json:
         echo(json.dumps(_plain(report), default=lambda moment: moment.isoformat()))
     else:
+        for volume in report.volumes:
+            if volume.is_little:
+                echo(hints.pasteable(str(volume)))
         for part in report.parts:
             log = f"  (log: {logs.log(part.name)})" if logs and part.state != "running" else ""
             echo(
@@ -67,6 +71,7 @@ def _plain(report: Report) -> dict[str, object]:
     return {
         **report.states,
         "parts": [asdict(part) for part in report.parts],
+        "disks": [asdict(volume) for volume in report.volumes],
         "pipeline": asdict(report.flow) if report.flow else None,
         "problems": list(report.problems),
         "not_asked": dict(report.not_asked),
@@ -168,6 +173,12 @@ def _refusal(refusal: Refusal, target: Target) -> list[str]:
         return [
             f"REFUSED     everything that Vector inserts, since {refusal.since:%Y-%m-%d %H:%M:%S} UTC or soon after: {words}",
             "            it waits on disk; a deploy puts passwords, rights and tables right",
+        ]
+    if "free space" in words:
+        # ClickHouse's own when it has less than `disk_reserve`
+        return [
+            f"REFUSED     {refusal.sink}{where}: by ClickHouse since {refusal.since:%Y-%m-%d %H:%M:%S} UTC, for want of room on its disk",
+            f"            everything waits on Vector's disk, then at CVAT, and goes in by itself when there is room ({RECIPE})",
         ]
     return [
         f"REFUSED     {refusal.sink}{where}: by ClickHouse since {refusal.since:%Y-%m-%d %H:%M:%S} UTC, {refusal.times:,} times "

@@ -23,7 +23,7 @@ def convert(target: Target) -> None:
     New events go into the new table from the first moment. The stock table stays as `events_stock` until `confirm`. Can be
     interrupted and repeated.
     """
-    with target.reach() as access:
+    with target.reach(begin="the conversion") as access:
         report(library.convert(access), "Converting")
     echo(
         "The stock table is kept as `events_stock`. Deploy the stack, look at your dashboards, then run "
@@ -35,7 +35,7 @@ def convert(target: Target) -> None:
 @target_options
 def rollback(target: Target) -> None:
     """Put the stock table back into its place, with the events that have arrived in the meantime."""
-    with target.reach() as access:
+    with target.reach(begin="the way back") as access:
         arrived = library.rollback(access, lambda rows: None)
     echo(f"The stock table is `events` again; {arrived:,} events that had arrived in the meantime are in it.")
 

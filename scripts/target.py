@@ -6,19 +6,22 @@ Every command imports this module: it loads the rest of the library only where a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cvat_analytics.connect.volumes import refuse_without_room
 from cvat_analytics.embedded import stack
 from scripts import hints
+from scripts.terminal import echo
 
 if TYPE_CHECKING:
     from cvat_analytics.connect.access import Access
+    from cvat_analytics.connect.volumes import Volume
 
 DEFAULT_DIRECTORY = Path(".cvat-analytics")
 
@@ -50,16 +53,35 @@ class Target:
         """Return the embedded stack. Raises InputError when there is none."""
         return stack.find(self.directory or DEFAULT_DIRECTORY)
 
-    def reach(self, *, partly: bool = False) -> AbstractContextManager[Access]:
-        """Return the way to the running stack.
+    @contextmanager
+    def reach(self, *, partly: bool = False, begin: str = "") -> Iterator[Access]:
+        """Yield the way to the running stack, and say first when a disk of it is nearly full.
 
         Raises InputError when there is none, UnreachableHostError when a host is away. `partly`: as `remote.reach` has it.
+        `begin`: as `look_for_room` has it.
         """
         if self.inventory:
             from cvat_analytics.connect import remote
 
-            return remote.reach(self.inventory, partly=partly)
-        return nullcontext(self.embedded().access())
+            with remote.reach(self.inventory, partly=partly) as access:
+                look_for_room(access.volumes(), begin)
+                yield access
+        else:
+            running = self.embedded()
+            look_for_room(running.volumes(), begin)
+            yield running.access()
+
+
+def look_for_room(volumes: Sequence[Volume], begin: str = "") -> None:
+    """Say of each disk on which little is free that it is so: of much that fails then it is the cause.
+
+    `begin`: what is to begin that needs room. Raises InputError when there is not enough for it.
+    """
+    if begin:
+        refuse_without_room(volumes, begin)
+    for volume in volumes:
+        if volume.is_little:
+            echo(str(volume), err=True)
 
 
 def target_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -50,7 +50,7 @@ def working_time() -> None:
 )
 def refresh(target: Target, since: date | None) -> None:
     """Make the computed working time exact at once, instead of within the configured delay."""
-    with target.reach() as access:
+    with target.reach(begin="the computation of working time") as access:
         total = 0
         for remaining in working_time_report.refresh(access, since):
             total = max(total, remaining)

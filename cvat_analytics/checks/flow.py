@@ -10,7 +10,7 @@ from typing import Any
 from cvat_analytics.checks import two_cvats
 from cvat_analytics.checks.two_cvats import TwoCvats
 from cvat_analytics.connect.access import Access
-from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.pipeline.dead_letters import OUR_OWN
 from cvat_analytics.store.smoke_events import NOT_IN_MONTH
 
@@ -121,17 +121,21 @@ def of(access: Access) -> Flow:
     """Return what ClickHouse knows of the pipeline. Raises CvatAnalyticsError when it cannot be asked."""
     rows = _asking(access)
     live = "delay BETWEEN {} AND {}".format(*LIVE_SECONDS)
-    events, not_live, timed, delays = rows(
-        f"SELECT count(), countIf(NOT ({live})), countIf({live} AND source = 'server'), "
-        f"quantilesExactIf(0.5, 0.95)(greatest(delay, 0), {live} AND source = 'server') "
-        "FROM (SELECT source, toFloat64(toDateTime64(received_at, 3, 'UTC') - timestamp) AS delay FROM events "
-        f"WHERE received_at > now() - {60 * RECENT_MINUTES} AND timestamp > now() - 30 * 86400 AND {NOT_IN_MONTH})"
-    )[0]
-    future, furthest = rows(
-        "SELECT count(), max(dateDiff('second', received_at, timestamp)) FROM events "
-        f"WHERE received_at > now() - 86400 AND timestamp > now() - 86400 AND timestamp > received_at + {-LIVE_SECONDS[0]} "
-        f"AND {NOT_IN_MONTH}"
-    )[0]
+    events, not_live, timed, delays = only_row(
+        rows(
+            f"SELECT count(), countIf(NOT ({live})), countIf({live} AND source = 'server'), "
+            f"quantilesExactIf(0.5, 0.95)(greatest(delay, 0), {live} AND source = 'server') "
+            "FROM (SELECT source, toFloat64(toDateTime64(received_at, 3, 'UTC') - timestamp) AS delay FROM events "
+            f"WHERE received_at > now() - {60 * RECENT_MINUTES} AND timestamp > now() - 30 * 86400 AND {NOT_IN_MONTH})"
+        )
+    )
+    future, furthest = only_row(
+        rows(
+            "SELECT count(), max(dateDiff('second', received_at, timestamp)) FROM events "
+            f"WHERE received_at > now() - 86400 AND timestamp > now() - 86400 AND timestamp > received_at + {-LIVE_SECONDS[0]} "
+            f"AND {NOT_IN_MONTH}"
+        )
+    )
     heard = [(host, last.astimezone(UTC), int(seconds)) for host, last, seconds in rows(_HEARD)]
     silent = {host: last for host, last, seconds in heard if seconds > _KNOWN_SECONDS}
     latest = {(name, host, component): int(value) for name, host, component, value in rows(_LATEST)}
@@ -151,7 +155,7 @@ def of(access: Access) -> Flow:
     letters = rows(
         f"SELECT count() FROM events_dead_letter FINAL WHERE received_at > now() - 86400 AND NOT startsWith(original, '{OUR_OWN}')"
     )
-    measured = _moment(rows("SELECT max(time) FROM pipeline_metrics")[0][0])
+    measured = _moment(only_row(rows("SELECT max(time) FROM pipeline_metrics"))[0])
     sources = _sources(rows)
     return Flow(
         recent_events=int(events),
@@ -171,7 +175,7 @@ def of(access: Access) -> Flow:
         refusals=_refusals(rows),
         measured_at=measured,
         silent=silent,
-        dead_letters=int(letters[0][0]),
+        dead_letters=int(only_row(letters)[0]),
         journal_bytes=sum(journals) if journals and not silent else None,
         two_cvats=two_cvats.look(rows),
     )
@@ -214,9 +218,9 @@ def _sources(rows: Rows) -> tuple[Sources, list[datetime]]:
             f"SELECT source, max(received_at) FROM events WHERE timestamp > now() - 30 * 86400 AND {NOT_IN_MONTH} GROUP BY source"
         )
     }
-    people, without, silent = rows(
-        "SELECT people, people_without, client_silent FROM event_sources(at = now())"
-    )[0]
+    people, without, silent = only_row(
+        rows("SELECT people, people_without, client_silent FROM event_sources(at = now())")
+    )
     known = {source: last[source] for source in ("client", "server") if source in last}
     return Sources(known, bool(silent), int(people), int(without)), list(last.values())
 

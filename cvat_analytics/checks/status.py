@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cvat_analytics.connect.access import Access
     from cvat_analytics.connect.clocks import Clock
     from cvat_analytics.connect.remote import ReachedHost
+    from cvat_analytics.connect.volumes import Volume
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,8 @@ class Report:
     clocks: Sequence[Clock] = field(default=())
     not_deployed: Sequence[Difference] = field(default=())
     """What the inventory has otherwise than it is deployed: all else here is about what is deployed."""
+    volumes: Sequence[Volume] = field(default=())
+    """The disks with the stack's data."""
 
     @property
     def states(self) -> dict[str, str]:
@@ -102,7 +105,8 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
 
     there = {name: host.deployed for name, host in hosts.items() if host.deployed}
     differences = deployed.differences(stack.topology, there)
-    return replace(report, not_asked=not_asked, clocks=clocks.result(), not_deployed=differences)
+    report = replace(report, not_asked=not_asked, clocks=clocks.result(), not_deployed=differences)
+    return with_room(report, access.volumes())
 
 
 def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, str]) -> list[Part]:
@@ -161,6 +165,18 @@ def _shown(stack: Stack, host: str, component: str, settings: Settings) -> str:
         if settings.clickhouse_tls and address != LOOPBACK:
             port, tls = settings.clickhouse_https_port, True
     return url(address, port, tls=tls)
+
+
+def with_room(report: Report, volumes: Sequence[Volume]) -> Report:
+    """Return `report` with the disks, and with what no longer takes anything for want of room as failing for that reason."""
+    full = {(volume.host, name) for volume in volumes for name in volume.refuses}
+    parts = [
+        replace(part, state="failing", problem="takes nothing: its disk is nearly full, see the first line")
+        if (part.host, part.name) in full and part.state not in ("stopped", "not asked")
+        else part
+        for part in report.parts
+    ]
+    return replace(report, parts=parts, volumes=volumes)
 
 
 def with_flow(parts: Sequence[Part], access: Access) -> Report:

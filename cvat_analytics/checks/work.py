@@ -18,7 +18,7 @@ from cvat_analytics.checks import health
 from cvat_analytics.checks.health import Health, State
 from cvat_analytics.checks.units import STARTING_SECONDS, Unit
 from cvat_analytics.connect.access import Access
-from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.connect.http import http_client
 from cvat_analytics.store import rights
 from cvat_analytics.store.rights import Rows
@@ -99,7 +99,7 @@ def _asking(access: Access) -> Rows:
 def _clickhouse(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
     """Return which of its views, by which working time and counts are kept, have stopped, and what CVAT's user lacks."""
     found = _rights(access, "cvat", unit, rows)
-    now, uptime = (int(value) for value in rows("SELECT toUnixTimestamp(now()), uptime()")[0])
+    now, uptime = (int(value) for value in only_row(rows("SELECT toUnixTimestamp(now()), uptime()")))
     for view, status, exception, success in rows(
         "SELECT view, status, exception, ifNull(toUnixTimestamp(last_success_time), 0) FROM system.view_refreshes WHERE database = currentDatabase()"
     ):

@@ -335,6 +335,13 @@ class Settings(BaseModel):
     minimum_free_disk: Size = Field(
         10 * 1024**3, description="Free disk space that a host must have before anything is installed on it."
     )
+    disk_reserve: Size = Field(
+        2**30,
+        description="What stays free on the disks of the data: with less, ClickHouse refuses what is to be inserted, with half of it Vector "
+        "takes no events, so that CVAT keeps them, and goes on by itself when there is room. With less than twice as much every command "
+        "says so first, and those that need room refuse to begin.",
+        ge=2**24,
+    )
 
     # How the deploy behaves
     secrets_file: Path | None = Field(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
     from cvat_analytics.connect.clocks import Clock
+    from cvat_analytics.connect.volumes import Volume
 
 # Every error is raised as well: without a handler of its own the driver's log goes onto standard error
 logging.getLogger("clickhouse_connect").addHandler(logging.NullHandler())
@@ -45,6 +46,8 @@ class Access:
     """Raises UnreachableError when a connection over which this way goes has been lost; whoever takes failures for results asks it."""
     clocks: Callable[[], Sequence[Clock]] = field(default=lambda: (), repr=False)
     """Asks the hosts that are reached over SSH for the time. This machine's own clock has nobody to be compared with."""
+    volumes: Callable[[], Sequence[Volume]] = field(default=lambda: (), repr=False)
+    """Asks how much is free where the data of the parts lies, as far as their hosts say it."""
 
     @property
     def database(self) -> str:
@@ -96,6 +99,9 @@ class Access:
                 # each reader's limits are in its profile; the driver must not try to change them
                 autogenerate_session_id=False,
                 query_retries=0,
+                # The driver has ClickHouse hold back each answer until it is whole: in a file, and on a full disk every answer is
+                # empty, with status 200. This much of it is held in memory instead.
+                settings={"buffer_size": 2**26},
                 secure=trust is not None,
                 pool_mgr=connections,
             )

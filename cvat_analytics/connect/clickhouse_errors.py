@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.addresses import real
 from cvat_analytics.base.clickhouse_text import exception_text
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.connect.volumes import RECIPE
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -86,3 +87,12 @@ def problem(where: str, error: Exception) -> CvatAnalyticsError:
     return UnreachableError(
         f"{where}: the connection is lost ({error_text(error)}). Run the same command again: it goes on from there"
     )
+
+
+def only_row(rows: Sequence[Sequence[Any]]) -> Sequence[Any]:
+    """Return the row that ClickHouse must have answered. Raises NoAnswerError when there is none."""
+    if not rows:
+        raise NoAnswerError(
+            f"{STORE}: answered with nothing where a row was due, as it does when its disk is full ({RECIPE})"
+        )
+    return rows[0]

@@ -30,7 +30,7 @@ from cvat_analytics.config.endpoints import (
     listening,
     trust,
 )
-from cvat_analytics.connect import clocks, ssh
+from cvat_analytics.connect import clocks, ssh, volumes
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.shell import Shell
 
@@ -149,6 +149,13 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
             away=away,
             ensure_connected=lambda: _ensure_connected(clients),
             clocks=lambda: clocks.of(shells),
+            volumes=lambda: [
+                volume
+                for host, shell in shells.items()
+                for volume in volumes.of_host(
+                    shell, topology.components(host), topology.settings[host].disk_reserve
+                )
+            ],
         )
         shells = {host: Shell(host, data[host], client) for host, client in clients.items()}
         hosts = {

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.connect import volumes
 from cvat_analytics.credentials import secrets, users
 from cvat_analytics.embedded.processes import Processes, is_ready
 from cvat_analytics.rendering.files import Paths
@@ -25,6 +26,7 @@ from cvat_analytics.rendering.files import Paths
 if TYPE_CHECKING:
     from cvat_analytics.checks.health import State
     from cvat_analytics.connect.access import Access
+    from cvat_analytics.connect.volumes import Volume
     from cvat_analytics.rendering.context import Context
 
 HOST = "embedded"
@@ -32,6 +34,8 @@ PARTS = ("clickhouse", "vector", "events_api", "viewer")
 PORTS = (
     "clickhouse_http_port", "clickhouse_native_port", "vector_port", "grafana_port", "events_api_port", "vector_large_port",
 )  # fmt: skip
+RESERVE = 64 * 2**20
+"""What stays free on its disk (the setting `disk_reserve`)."""
 _DOORS = {
     "clickhouse": ("clickhouse_http_port", "/ping"),
     "vector": ("vector_port", "/ping"),
@@ -68,6 +72,8 @@ class Stack:
         from cvat_analytics.rendering.context import Context
 
         values: dict[str, Any] = {name: self.port_base + offset for offset, name in enumerate(PORTS)}
+        # a laptop has other things on its disk
+        values["disk_reserve"] = RESERVE
         values["grafana_root_url"] = f"http://127.0.0.1:{values['grafana_port']}/"
         described = topology.build(
             dict.fromkeys((*topology.GROUPS, "events_api"), (HOST,)),
@@ -96,7 +102,18 @@ class Stack:
             grafana=endpoint("grafana"),
             events_api=endpoint("events_api"),
             secrets=context.secrets,
+            volumes=self.volumes,
         )
+
+    def volumes(self) -> list[Volume]:
+        """Return the disks with its data."""
+        paths = self.paths
+        places = {
+            "clickhouse": paths.clickhouse_data,
+            "vector": paths.vector_data,
+            "grafana": paths.grafana_data,
+        }
+        return volumes.local(HOST, places, RESERVE)
 
     def describe(self) -> dict[str, Any]:
         """Return the stack as the JSON object that `up --json` prints (docs/reference/embedded.md)."""

@@ -24,7 +24,8 @@ from cvat_analytics.base.files import write_atomically
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import limits
 from cvat_analytics.config.endpoints import LOOPBACK
-from cvat_analytics.connect.access import Access, pairs
+from cvat_analytics.connect.access import pairs
+from cvat_analytics.connect.volumes import refuse_without_room
 from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import engine
 from cvat_analytics.embedded.processes import Part
@@ -96,12 +97,27 @@ def start(
     changes = sum(processes.applied(name) not in ("", parts[name].applied) for name in names)
     write_atomically(directory / "stack.json", json.dumps({"port_base": stack.port_base}))
     for name in names:
+        if name == "clickhouse" and processes.pid(name) is None:
+            _remove_empty_mutations(Path(stack.paths.clickhouse_data), tell)
         processes.ensure(parts[name], START_TIMEOUT)
         if name == "clickhouse":
-            changes += _migrate(stack.access(), tell)
+            changes += _migrate(stack, tell)
     if changes and "clickhouse" in names:
         deployments.record(stack.access(), [HOST], changes)
     return stack
+
+
+def _remove_empty_mutations(data: Path, tell: Callable[[str], object]) -> None:
+    """Remove what a mutation on a full disk has left, an empty note of itself, with which ClickHouse never starts again.
+
+    On a host the unit of ClickHouse does it (templates/systemd/clickhouse-server.conf.j2).
+    """
+    for note in (data / "store").glob("*/*/mutation_*.txt"):
+        if not note.stat().st_size:
+            note.unlink()
+            tell(
+                f"removed {note}: the empty note of a DELETE or ALTER that met a full disk, which has not been carried out"
+            )
 
 
 def apply_users(stack: Stack) -> None:
@@ -230,7 +246,10 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
             "vector",
             [vector, "--config", vector_config]
             if vector
-            else [*substitute, "cvat_analytics.embedded.vector_substitute", "--config", vector_config],
+            else [
+                *substitute, "cvat_analytics.embedded.vector_substitute", "--config", vector_config,
+                "--disk-reserve", str(settings.disk_reserve // 2),
+            ],
             ready_url("vector", settings.vector_port),
             applied.get("vector", ""),
             limits.VECTOR_ENVIRONMENT | {"VECTOR_GRACEFUL_SHUTDOWN_LIMIT_SECS": "10"},
@@ -255,11 +274,12 @@ def _parts(stack: Stack, context: Context, applied: dict[str, str]) -> list[Part
     ]  # fmt: skip
 
 
-def _migrate(access: Access, tell: Callable[[str], object]) -> int:
+def _migrate(stack: Stack, tell: Callable[[str], object]) -> int:
     """Bring the database to the checkout's scripts and the settings' retention, as the deploy does on a host.
 
     Return the number of changes. `tell` is told what takes long.
     """
+    access = stack.access()
     database, settings = access.database, access.clickhouse.settings
     client = access.client()
     for statement in migrations.bootstrap(database):
@@ -270,6 +290,8 @@ def _migrate(access: Access, tell: Callable[[str], object]) -> int:
     migrations.refuse_stock_table(database, applied, pairs(client, migrations.engines_query(database)))
     pending = migrations.pending(scripts, applied)
     rebuilt = rebuild.pending(scripts, applied)
+    if pending or rebuilt:
+        refuse_without_room(stack.volumes(), "a change of the schema")
     if rebuilt:
         for statement in rebuild.steps(scripts, database, rebuild.asking(client), tell):
             client.command(statement)
@@ -278,6 +300,8 @@ def _migrate(access: Access, tell: Callable[[str], object]) -> int:
     changes += migrations.working_time(
         settings, pairs(client, migrations.working_time_query(database)), scripts
     )
+    if changes:
+        refuse_without_room(stack.volumes(), "a change of the retention or of the rule of working time")
     for statement in changes:
         client.command(statement)
     return rebuilt + len(pending) + len(changes)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.checks import work
 from cvat_analytics.checks.health import Health
-from cvat_analytics.checks.status import Part, Report, with_flow
+from cvat_analytics.checks.status import Part, Report, with_flow, with_room
 from cvat_analytics.checks.units import Unit
 from cvat_analytics.config.endpoints import LOOPBACK, url
 from cvat_analytics.embedded import stack
@@ -30,7 +30,8 @@ def report(running: Stack) -> Report:
         # by now another program may have the port of one that is stopped, and is not to get its password
         why = "does not run" if states["clickhouse"] == "stopped" else "does not answer"
         parts = [_part(running, name, Health(state)) for name, state in states.items()]
-        return Report(parts, None, [f"the pipeline cannot be looked at: ClickHouse {why}"])
+        report = Report(parts, None, [f"the pipeline cannot be looked at: ClickHouse {why}"])
+        return with_room(report, running.volumes())
     access = running.access()
 
     def look(name: str) -> Part:
@@ -41,7 +42,7 @@ def report(running: Stack) -> Report:
 
     with ThreadPoolExecutor(len(states)) as pool:
         parts = list(pool.map(look, states))
-    return with_flow(parts, access)
+    return with_room(with_flow(parts, access), running.volumes())
 
 
 def _part(running: Stack, name: str, how: Health, version: str = "") -> Part:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from clickhouse_connect.driver.client import Client
 
 from cvat_analytics.base.errors import CvatAnalyticsError
-from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.importing.tables import Table, ranges
 
 ROWS = 200_000
@@ -144,7 +144,7 @@ class Copy:
         )
         reason = (
             ""
-            if seconds[0][0]
+            if only_row(seconds)[0]
             else ". All times are whole minutes: where they were cut, different events are one now"
         )
         return f"{again:,} of {rows:,} rows have the same values as another row{reason}"

@@ -21,7 +21,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.config import limits
-from cvat_analytics.connect.clickhouse_errors import STORE, error_text, explained, problem
+from cvat_analytics.connect.clickhouse_errors import STORE, error_text, explained, only_row, problem
 from cvat_analytics.importing import native, strict
 from cvat_analytics.importing.columns import match
 from cvat_analytics.importing.strict import PIPELINE, TimeFormat
@@ -148,7 +148,7 @@ def load(dump: Dump, client: Client, database: str, progress: Callable[[int], ob
     columns = dict(zip(dump.columns, dump.columns, strict=True))
     loaded = Table(client, database, f"import_{dump.fingerprint}", columns, where)
     loading = Table(client, database, f"{loaded.name}_loading", columns, where)
-    if loaded.query(f"EXISTS TABLE {loaded.sql_name}")[0][0]:
+    if only_row(loaded.query(f"EXISTS TABLE {loaded.sql_name}"))[0]:
         progress(dump.size)
         return loaded
     fields = ", ".join(f"`{name}` {COLUMNS[name]}" for name in dump.columns)
@@ -182,7 +182,7 @@ def _refuse_wrong(dump: Dump, table: Table) -> None:
         f"SELECT row, wrong[1].1, wrong[1].2 FROM {table.sql_name} WHERE wrong != [] ORDER BY row LIMIT 1"
     )
     for row, ours, text in first:
-        rows = int(table.query(f"SELECT count() FROM {table.sql_name} WHERE wrong != []")[0][0])
+        rows = int(only_row(table.query(f"SELECT count() FROM {table.sql_name} WHERE wrong != []"))[0])
         more = f" So have {rows - 1} other rows something wrong." if rows > 1 else ""
         place = f"line {_line_of(dump, int(row))}" if dump.format == "CSV" else f"row {row}"
         raise InputError(

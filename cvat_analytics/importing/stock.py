@@ -16,7 +16,7 @@ from clickhouse_connect.driver.client import Client
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.connect.access import Access, pairs
-from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.importing.copying import ROWS, Copy, Ledger, Progress, plan
 from cvat_analytics.importing.tables import Table, find, ranges
 from cvat_analytics.store import migrations, rebuild
@@ -87,7 +87,7 @@ class _Database:
 
     def _older_inserts(self, seconds: float) -> int:
         query = f"SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND elapsed >= {seconds}"
-        return int(self.client.query(query).result_rows[0][0])
+        return int(only_row(self.client.query(query).result_rows)[0])
 
 
 @explained(STORE)
@@ -248,12 +248,12 @@ def _return_events(database: _Database, origin: str, target: str, progress: Prog
     names = ", ".join(source.columns)
     if database.count_type(target) == rebuild.FORMER_TYPE:
         beyond = source.query(f"SELECT count() FROM {source.sql_name} WHERE count > {rebuild.FORMER_LIMIT}")
-        if beyond[0][0]:
+        if only_row(beyond)[0]:
             database.run(f"ALTER TABLE {into.sql_name} MODIFY COLUMN count {rebuild.TYPE}")
     arrived = 0
     for part in ranges(source.days(), ROWS):
         missing = f"{source.select(part)} EXCEPT DISTINCT {into.select(part)}"
-        count = int(source.query(f"SELECT count() FROM ({missing})")[0][0])
+        count = int(only_row(source.query(f"SELECT count() FROM ({missing})"))[0])
         if count:
             database.client.command(
                 f"INSERT INTO {into.sql_name} ({names}) {missing}", settings=INSERT_SETTINGS

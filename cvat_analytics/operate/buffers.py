@@ -18,7 +18,7 @@ from cvat_analytics.base.errors import InputError
 from cvat_analytics.checks import flow
 from cvat_analytics.checks.flow import Refusal
 from cvat_analytics.connect.access import Access
-from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.connect.shell import Shell
 from cvat_analytics.pipeline import journal
 from cvat_analytics.pipeline.replay import Range, Replay
@@ -133,7 +133,7 @@ class Buffers:
             "AND host = {host:String} AND value = 0 AND time <= {delivered:DateTime('UTC')}"
         )
         values = {"sink": refused.sink, "host": refused.host, "delivered": refused.delivered}
-        empty = client.query(query, parameters=values, tz_mode="aware").result_rows[0][0]
+        empty = only_row(client.query(query, parameters=values, tz_mode="aware").result_rows)[0]
         if empty.year <= 1970:
             return None
         begin: datetime = empty.astimezone(UTC) - _MARGIN

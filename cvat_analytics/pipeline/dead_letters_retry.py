@@ -21,7 +21,7 @@ import httpx
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.base.timestamps import text
 from cvat_analytics.config import limits
-from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.connect.http import http_client
 from cvat_analytics.pipeline.dead_letters import ID, MARK, SAME, Choice, DeadLetters
 from cvat_analytics.pipeline.originals import MissingOriginal
@@ -231,7 +231,7 @@ class Retry:
         query = f"SELECT count() FROM {self._letters.table} WHERE startsWith(original, {{mark:String}})"
         while True:
             with explained(STORE):
-                if self._letters.client.query(query, parameters={"mark": mark}).result_rows[0][0]:
+                if only_row(self._letters.client.query(query, parameters={"mark": mark}).result_rows)[0]:
                     break
             if time.monotonic() > deadline:
                 raise UnreachableError(

@@ -15,7 +15,7 @@ import lz4.frame  # type: ignore[import-untyped]
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.pipeline.journal_text import Damage
 from cvat_analytics.pipeline.refused_rows import Refused
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
@@ -169,7 +169,7 @@ class Store:
         return _MISSING.format(database=self._database)
 
     def _value(self, query: str) -> Any:
-        return self._client.query(query, settings=_EXACT).result_rows[0][0]
+        return only_row(self._client.query(query, settings=_EXACT).result_rows)[0]
 
     def _load(self, batch: Batch, outcome: Outcome) -> int:
         """Have exactly the events of `batch` in the temporary table, and return their number."""

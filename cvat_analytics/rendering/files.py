@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
 
+from cvat_analytics.connect.volumes import DIRECTORIES
+
 Effect = Literal["restart", "none"]
 
 UNITS = {
@@ -54,12 +56,12 @@ class Paths:
         credentials = f"{self.root}/credentials" if self.root else "/run/credentials"
         places = {
             "clickhouse_config": "/etc/clickhouse-server",
-            "clickhouse_data": "/var/lib/clickhouse",
+            "clickhouse_data": DIRECTORIES["clickhouse"],
             "clickhouse_logs": "/var/log/clickhouse-server",
             "vector_config": "/etc/vector",
-            "vector_data": "/var/lib/vector",
+            "vector_data": DIRECTORIES["vector"],
             "grafana_config": "/etc/grafana",
-            "grafana_data": "/var/lib/grafana",
+            "grafana_data": DIRECTORIES["grafana"],
             "grafana_logs": "/var/log/grafana",
             "grafana_plugins": "/var/lib/grafana/plugins",
             "dashboards": "/etc/cvat-analytics/dashboards",

@@ -86,7 +86,7 @@ def clickhouse_files(context: Context) -> list[RenderedFile]:
 
 
 def vector_files(context: Context) -> list[RenderedFile]:
-    """Return Vector's configuration and tests, its credentials, its unit's drop-in and the keeping of its journal."""
+    """Return Vector's configuration and tests, its credentials, its unit's drop-in, and what keeps its journal and its disk."""
     settings, paths, variables = context.settings, context.paths, context.variables()
     files = [_credential(context, "vector", "clickhouse_password", "clickhouse_vector")]
     if settings.vector_username:
@@ -100,13 +100,16 @@ def vector_files(context: Context) -> list[RenderedFile]:
     keeping = {
         f"{paths.root}/etc/tmpfiles.d/cvat-analytics-vector.conf": "vector/journal-tmpfiles.conf.j2",
         f"{paths.vector_config}/keep-journal": "vector/keep-journal.j2",
+        f"{paths.vector_config}/keep-room": "vector/keep-room.j2",
         f"{units}/cvat-analytics-journal.service": "systemd/cvat-analytics-journal.service.j2",
         f"{units}/cvat-analytics-journal.timer": "systemd/cvat-analytics-journal.timer.j2",
+        f"{units}/cvat-analytics-room.service": "systemd/cvat-analytics-room.service.j2",
     }
     return [
         *files,
         *tls.authority_files(context),
         RenderedFile(f"{paths.vector_config}/vector.toml", render("vector.toml.j2", variables)),
+        RenderedFile(f"{paths.vector_config}/start", render("vector/start.j2", variables)),
         RenderedFile(
             f"{paths.vector_config}/tests.toml", render("vector/tests.toml.j2", variables), effect="none"
         ),

@@ -23,6 +23,7 @@ from itertools import count as numbers
 from typing import TYPE_CHECKING
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.connect.clickhouse_errors import only_row
 from cvat_analytics.store import migrations
 from cvat_analytics.store.migrations import Script
 
@@ -107,6 +108,10 @@ class _Rebuild:
         rows = self.ask(query)
         return rows[0][0] if rows else ""
 
+    def number(self, query: str) -> int:
+        """Return the number that ClickHouse must answer."""
+        return int(only_row(self.ask(query))[0])
+
     def type_of(self, table: str) -> str:
         """Return the type of the column in `table`, or nothing when there is no such table."""
         return self.one(
@@ -131,7 +136,7 @@ class _Rebuild:
 
     def _fed_since(self) -> int:
         query = f"SELECT toUnixTimestamp(metadata_modification_time) FROM system.tables WHERE database = '{self.database}' AND name = '{_FEED}'"
-        return int(self.one(query))
+        return self.number(query)
 
     def prepare(self) -> Iterator[str]:
         """Make the new table, and the view that feeds it, unless they are there."""
@@ -257,11 +262,9 @@ class _Rebuild:
             for table in (TABLE, OTHER)
         }  # fmt: skip
         needed = sum(sizes[TABLE]) + max(sizes[TABLE], default=0) - sum(sizes[OTHER])
-        free = int(
-            self.one(
-                "SELECT sum(unreserved_space) FROM system.disks WHERE name IN (SELECT arrayJoin(disks) FROM system.storage_policies "
-                f"WHERE policy_name IN (SELECT storage_policy FROM system.tables WHERE database = '{self.database}' AND name = '{TABLE}'))"
-            )
+        free = self.number(
+            "SELECT sum(unreserved_space) FROM system.disks WHERE name IN (SELECT arrayJoin(disks) FROM system.storage_policies "
+            f"WHERE policy_name IN (SELECT storage_policy FROM system.tables WHERE database = '{self.database}' AND name = '{TABLE}'))"
         )
         if free < needed:
             raise InputError(
@@ -273,7 +276,7 @@ class _Rebuild:
         """Return when no INSERT is running any more that has begun before now: it would not know of what has just been changed."""
         begin = time.monotonic()
         query = "SELECT count() FROM system.processes WHERE query_kind = 'Insert' AND elapsed >= "
-        while self.one(f"{query}{time.monotonic() - begin:.3f}") != "0":
+        while self.number(f"{query}{time.monotonic() - begin:.3f}"):
             if time.monotonic() - begin > _PATIENCE:
                 raise CvatAnalyticsError(
                     f"ClickHouse: an INSERT has been running for more than {_PATIENCE / 60:.0f} min. Run the same command again when it has ended"
@@ -349,7 +352,7 @@ class _Rebuild:
         return f"{match[1]} > now() + 3600" if match else "1"
 
     def _exists(self, table: str) -> bool:
-        return self.one(f"EXISTS TABLE {self.database}.{table}") == "1"
+        return self.number(f"EXISTS TABLE {self.database}.{table}") == 1
 
     def _drop_view(self) -> Iterator[str]:
         if self._exists(_FEED):

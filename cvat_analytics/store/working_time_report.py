@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.access import Access
-from cvat_analytics.connect.clickhouse_errors import plain_errors
+from cvat_analytics.connect.clickhouse_errors import only_row, plain_errors
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -50,7 +50,9 @@ def _refresh(client: Client, since: date | None) -> Iterator[int]:
 
 
 def _pending(client: Client) -> int:
-    return int(client.query("SELECT count() FROM working_time_stale WHERE is_pending").result_rows[0][0])
+    return int(
+        only_row(client.query("SELECT count() FROM working_time_stale WHERE is_pending").result_rows)[0]
+    )
 
 
 @dataclass(frozen=True)

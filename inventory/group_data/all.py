@@ -267,6 +267,11 @@ clickhouse_memory_limit = None
 # Free disk space that a host must have before anything is installed on it.
 minimum_free_disk = "10GiB"
 
+# What stays free on the disks of the data: with less, ClickHouse refuses what is to be inserted, with half of it
+# Vector takes no events, so that CVAT keeps them, and goes on by itself when there is room. With less than twice as
+# much every command says so first, and those that need room refuse to begin.
+disk_reserve = "1GiB"
+
 
 # --- How the deploy behaves ---
 

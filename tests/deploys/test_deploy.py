@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations
 from deploys.facts import _ANSWERED as ANSWERED
-from tests.deploys.conftest import Deploy
+from tests.deploys.conftest import DEBIAN_12, Deploy
 
 THREE = {"clickhouse": ["@fake/a"], "vector": ["@fake/b"], "grafana": ["@fake/c"]}
 ADDRESSES = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)}
@@ -80,7 +81,7 @@ def test_a_host_gets_only_its_own_part(run_deploy: Deploy) -> None:
     }
     assert programs == {
         "@fake/a": ["clickhouse-server"],
-        "@fake/b": ["vector"],
+        "@fake/b": ["cvat-analytics-room", "vector"],
         "@fake/c": ["grafana-server"],
     }
     assert run.matching(r"/dev/tcp/10\.0\.0\.1/8123.*INSERT", "@fake/b")
@@ -93,8 +94,6 @@ def refusal(run_deploy: Deploy, **arguments: Any) -> str:
 
 
 def system(**changes: str) -> dict[str | re.Pattern[str], list[str]]:
-    from tests.deploys.conftest import DEBIAN_12
-
     lines = dict(line.split("=", 1) for line in DEBIAN_12.splitlines()) | changes
     return {"os-release": [f"{key}={value}" for key, value in lines.items()]}
 
@@ -109,6 +108,11 @@ def system(**changes: str) -> dict[str | re.Pattern[str], list[str]]:
         (system(os_version="11", os_name="Debian 11"), "host @fake/a: Debian 11 is not supported. Supported are"),
         (system(uid="1000"), "host @fake/a: commands do not run as root. Set `_sudo = True`, or log in as root"),
         (system(free_disk=str(2**30)), "host @fake/a: 1.0 GiB free below /var/lib, but 10.0 GiB are needed (setting 'minimum_free_disk')"),
+        (
+            system(volume=f"clickhouse {500 * 256} 4096 {40 * 2**18} 1"),
+            "host @fake/a: the disk of ClickHouse (/var/lib/clickhouse) has 500 MiB of 40.0 GiB free: ClickHouse takes no more inserts; "
+            "make room (docs/how-to/disk-is-full.md), then deploy again",
+        ),
         (system(cpu_flags="fpu sse2"), "host @fake/a: its processor lacks SSE 4.2, which ClickHouse needs"),
         (
             system(listener='127.0.0.1:8123 users:(("nginx",pid=7,fd=6))'),
@@ -143,7 +147,7 @@ def system(**changes: str) -> dict[str | re.Pattern[str], list[str]]:
             "host @fake/a: package_source vendor cannot be read for clickhouse: E: Failed to fetch",
         ),
     ],
-    ids=["fedora", "debian 11", "no root", "small disk", "old processor", "port in use", "store in use", "stock table", "rewritten history", "port taken later", "wrong package", "no source"],
+    ids=["fedora", "debian 11", "no root", "small disk", "full disk", "old processor", "port in use", "store in use", "stock table", "rewritten history", "port taken later", "wrong package", "no source"],
 )  # fmt: skip
 def test_a_host_that_will_not_do_is_refused_by_name(
     run_deploy: Deploy, answers: dict[str, list[str]], message: str
@@ -273,3 +277,36 @@ def test_a_table_of_an_earlier_version_is_rebuilt_before_vector_is_told_to_write
 def test_a_table_of_an_earlier_version_without_space_to_rebuild_it_is_refused(run_deploy: Deploy) -> None:
     message = refusal(run_deploy, answers=installed_before(free=2**30))
     assert "ClickHouse's disk has 1.0 GiB free; to rebuild the table cvat.events for a wider `count`, 5.0 GiB are needed" in message  # fmt: skip
+
+
+def nearly_full(*ledger: str) -> dict[str | re.Pattern[str], list[str]]:
+    """Return the answers of a host with 1.5 GiB left for ClickHouse and Vector, and this ledger of the database."""
+    row = f"{3 * 2**17} 4096 {40 * 2**18} 1"
+    lines = [
+        f"volume=clickhouse {row}",
+        f"volume=vector {row}",
+        "package=clickhouse-client 26.8.19.9 installed",
+    ]
+    return {"os-release": [*DEBIAN_12.splitlines(), *lines], "FORMAT TSV; SELECT": ["applied", *ledger]}
+
+
+def test_a_disk_with_little_left_is_spoken_of_before_the_first_change(
+    run_deploy: Deploy, caplog: pytest.LogCaptureFixture
+) -> None:
+    scripts = [f"{script.name}\t{script.checksum}" for script in migrations.read(ROOT / "clickhouse")]
+    assert run_deploy(answers=nearly_full(*scripts)).failed == set()
+    assert (
+        "host @fake/a: the disk of ClickHouse and Vector (/var/lib/clickhouse) has 1.5 GiB of 40.0 GiB free: below 1.0 GiB ClickHouse "
+        "takes no more inserts; below 512 MiB Vector takes no events, which CVAT keeps; make room (docs/how-to/disk-is-full.md)"
+    ) in caplog.text
+
+
+def test_the_database_is_not_changed_where_little_is_left(run_deploy: Deploy) -> None:
+    message = refusal(run_deploy, answers=nearly_full())
+    assert message.startswith(
+        "the deploy, which changes the database (clickhouse/init.sql, clickhouse/migrations/0001_working_time.sql, "
+    )
+    assert (
+        "is not begun: it needs room on the disk of ClickHouse (host @fake/a, /var/lib/clickhouse), which has 1.5 GiB free"
+        in message
+    )

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from pyinfra.api import FactBase
 
+from cvat_analytics.connect import volumes
 from deploys import facts
 from deploys.facts import FileState, HostState, Offer, SchemaState, UnitState
 from tests.missing import give_up
@@ -26,6 +27,8 @@ os_name=Debian GNU/Linux 12 (bookworm)
 architecture=arm64
 memory=4123168768
 free_disk=107374182400
+volume=clickhouse 26214400 4096 52428800 64769
+volume=vector 26214400 4096 52428800 64769
 cpu_flags= fp asimd evtstrm aes crc32
 uid=0
 systemd=yes
@@ -56,6 +59,7 @@ HOST = HostState(
     store_in_use=False,
     gateway_runs=False,
     packages={"clickhouse-server": "26.8.19.9"},
+    volumes=("clickhouse 26214400 4096 52428800 64769", "vector 26214400 4096 52428800 64769"),
     listeners={8123: "clickhouse-serv", 53: "systemd-resolve", 9000: "nginx:", 2049: ""},
     addresses=frozenset({"127.0.0.1", "10.0.0.5", "fe80::fc:ff:fe00:1"}),
     takes_any_address=True,
@@ -80,7 +84,7 @@ UNIT = "ActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\napplied=
         pytest.param(
             facts.Host(),
             BARE,
-            HostState("", "", "Own=Linux", "x86_64", 0, 0, frozenset(), False, False, True, True, {}, {}),
+            HostState("", "", "Own=Linux", "x86_64", 0, 0, frozenset(), False, False, True, True, {}, (), {}),
             id="Host-bare",
         ),
         pytest.param(
@@ -195,6 +199,8 @@ def test_a_host_is_described() -> None:
     assert host.is_root == (os.getuid() == 0)
     assert host.memory > 2**28
     assert host.free_disk > 0
+    names = [name for each in volumes.parsed("here", host.volumes, 1) for name in each.components]
+    assert sorted(names) == sorted(volumes.DIRECTORIES)
     assert host.cpu_flags
     assert host.packages == asked(facts.PackageVersions(), known)
     assert list(host.packages) == ["bash"]

@@ -88,6 +88,7 @@ def test_what_needs_no_restart_does_not_cause_one() -> None:
     assert [name for name, effect in effects.items() if effect == "restart"] == [
         "clickhouse_password",
         "vector.toml",
+        "start",
         "cvat-analytics.conf",
     ]
 

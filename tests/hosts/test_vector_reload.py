@@ -7,11 +7,15 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.waiting import until
+
 from .command import cvat_analytics, deploy
 from .host import Host
 from .test_deploy import sql
 
 FILE = "/etc/vector/vector.toml"
+USUAL = {"health_timeout": "15s", "disk_reserve": "4GiB"}
+"""With half of that as the least, a disk can be too small and yet one on which a real Vector starts, which looks whether its buffers fit."""
 # Takes the port under the name of Vector's own process, which a deploy lets pass: what is in the way is seen only by Vector.
 SQUATTER = (
     "setsid /opt/standin/programs/run vector -c "
@@ -41,16 +45,20 @@ def ports(host: Host) -> list[str]:
     return [source["address"] for source in sources if "address" in source]
 
 
+def listens(host: Host, port: int) -> bool:
+    return host.run(f"bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'", check=False).exit_code == 0
+
+
 def test_a_changed_configuration_is_proven_applied_and_taken_back(
     deployed_host: Host, inventory: Callable[..., Path], tmp_path: Path
 ) -> None:
     host = deployed_host
-    deploy(inventory(host, health_timeout="15s"))
+    deploy(inventory(host, **USUAL))
     first = pid(host)
     send(host, 8282, "first")
 
     # another port beside the old one: a reload, nobody is cut off
-    deploy(inventory(host, health_timeout="15s", vector_port=8383, vector_extra_ports=[8282]))
+    deploy(inventory(host, **USUAL, vector_port=8383, vector_extra_ports=[8282]))
     assert pid(host) == first
     send(host, 8282, "old port")
     send(host, 8383, "new port")
@@ -60,9 +68,7 @@ def test_a_changed_configuration_is_proven_applied_and_taken_back(
     (tmp_path / "nonsense.pem").write_text("no certificate\n")
     tls = dict.fromkeys(("vector_tls_certificate", "vector_tls_key"), str(tmp_path / "nonsense.pem"))
     before = host.files("/etc/vector", "/etc/systemd/system", "/etc/cvat-analytics/secrets")
-    refused = cvat_analytics(
-        "deploy", "--inventory", inventory(host, health_timeout="15s", vector_port=8383, **tls)
-    )
+    refused = cvat_analytics("deploy", "--inventory", inventory(host, **USUAL, vector_port=8383, **tls))
     assert refused.exit_code != 0
     assert "Vector refuses the new configuration. What runs now was not touched" in refused.text
     assert "tls.crt_file" in refused.text
@@ -75,9 +81,7 @@ def test_a_changed_configuration_is_proven_applied_and_taken_back(
         ({"vector_extra_ports": [8499]}, "reload"),
         ({"vector_extra_ports": [8499], "vector_buffer_size": "300MiB"}, "restart"),
     ):
-        failed = cvat_analytics(
-            "deploy", "--inventory", inventory(host, health_timeout="15s", vector_port=8383, **values)
-        )
+        failed = cvat_analytics("deploy", "--inventory", inventory(host, **USUAL, vector_port=8383, **values))
         assert failed.exit_code != 0
         assert "cannot listen on 127.0.0.1 port 8499" in failed.text
         assert f"the {how} with the new configuration failed" in failed.text
@@ -89,7 +93,7 @@ def test_a_changed_configuration_is_proven_applied_and_taken_back(
         send(host, 8383, f"after a failed {how}, new port")
 
     # and the next good deploy goes through
-    deploy(inventory(host, health_timeout="15s", vector_port=8383))
+    deploy(inventory(host, **USUAL, vector_port=8383))
     assert ports(host) == ["127.0.0.1:8383", "127.0.0.1:8284"]
     send(host, 8383, "last")
     host.run(
@@ -105,3 +109,46 @@ def test_a_changed_configuration_is_proven_applied_and_taken_back(
     )
     assert host.run("systemctl is-active cvat-analytics-journal.timer").output.strip() == "active"
     host.run("systemctl start cvat-analytics-journal.service")
+
+    # Vector's disk fills up (a smaller one stands for that): it closes its ports, so that CVAT keeps its events, and opens them by itself
+    small, large = (f"mount -o remount,size={size} /var/lib/vector" for size in ("1800m", "4g"))
+    host.run(
+        "systemctl stop vector && mount -t tmpfs -o size=4g,mode=750 tmpfs /var/lib/vector && chown vector: /var/lib/vector && "
+        "systemctl start vector"
+    )
+    until(lambda: listens(host, 8383), "the port")
+    host.run(small)
+    until(lambda: not listens(host, 8383), "the port is closed")
+    until(lambda: listens(host, 8284), "what waits is delivered")
+    full = cvat_analytics("deploy", "--dry", "--inventory", inventory(host, **USUAL, vector_port=8383))
+    assert full.exit_code == 2
+    assert (
+        "the disk of Vector (/var/lib/vector) has 1.8 GiB of 1.8 GiB free: Vector takes no events, which CVAT keeps; make room"
+        in full.text
+    )
+    status = cvat_analytics("status", "--inventory", inventory(host, **USUAL, vector_port=8383))
+    assert "the disk of Vector (/var/lib/vector)" in status.text.splitlines()[0]
+    assert "takes nothing: its disk is nearly full, see the first line" in status.text
+    assert status.exit_code == 1
+    host.run(large)
+    until(lambda: listens(host, 8383), "the port is open again")
+    send(host, 8383, "room again")
+
+    # an empty note of a mutation, as a full disk leaves it, does not keep ClickHouse from starting
+    (note,) = [
+        f"{path}mutation_99.txt"
+        for path in sql(
+            host, "SELECT data_paths[1] FROM system.tables WHERE database = 'cvat' AND name = 'events'"
+        ).split()
+    ]
+    host.run(
+        f"install -o clickhouse -g clickhouse -m 640 /dev/null {note} && systemctl restart clickhouse-server"
+    )
+    until(
+        lambda: sql(host, "SELECT count() FROM cvat.events FINAL WHERE obj_name = 'room again'"),
+        "ClickHouse",
+        lambda seen: seen == "1",
+        despite=AssertionError,
+    )
+    assert host.run(f"test -e {note}", check=False).exit_code == 1
+    assert note in host.run("journalctl --no-pager -u clickhouse-server").output

@@ -32,6 +32,12 @@ def main() -> int:
         "--check", action="store_true", help="only load the configuration and compile its programs"
     )
     parser.add_argument("--test", type=Path, help="only run the unit tests in this file")
+    parser.add_argument(
+        "--disk-reserve",
+        type=int,
+        default=0,
+        help="bytes that stay free: with less, requests are answered 503",
+    )
     options = parser.parse_args()
     # until there is something to reload, a SIGHUP would end the process
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -49,7 +55,7 @@ def main() -> int:
                 log.error("%s", failure)
             log.info("%s: %s", options.config, "tests failed" if failures else "every part is implemented")
             return 1 if failures else 0
-        service = Service(options.config, config)
+        service = Service(options.config, config, options.disk_reserve)
     except ConfigError as error:
         log.error("%s", error)
         return CONFIG_ERROR

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import os
 import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -28,11 +30,11 @@ class Body(NamedTuple):
 class Pipeline:
     """Takes request bodies, and what the substitute measures, through the transforms to the sinks."""
 
-    def __init__(self, config: Config, counted: Metrics) -> None:
+    def __init__(self, config: Config, counted: Metrics, reserve: int = 0) -> None:
         remap.compile_all(config.transforms)
         for source in config.of_type("http_server"):
             require_certificate(source)
-        self.config, self._metrics = config, counted
+        self.config, self._metrics, self._reserve = config, counted, reserve
         self._files = [FileSink(sink, counted) for sink in config.of_type("file")]
         self._stores = [HttpSink(sink, config.data_dir, counted) for sink in config.of_type("http")]
         self.pages = [PrometheusSink(sink) for sink in config.of_type("prometheus_exporter")]
@@ -53,6 +55,7 @@ class Pipeline:
     def attempt(self, bodies: Sequence[Body]) -> list[str]:
         """Commit `bodies` together and return "" for each that is on disk, otherwise why it is not."""
         try:
+            self._require_reserve()
             self.commit(bodies)
         except OSError as error:
             log.error("%d requests are answered 503: %s", len(bodies), error)
@@ -64,6 +67,15 @@ class Pipeline:
             log.exception("a request is answered 503")
             return [str(error) or type(error).__name__]
         return [""] * len(bodies)
+
+    def _require_reserve(self) -> None:
+        """Raise OSError while so little is free that nothing more is taken; on a host cvat-analytics-room.service sees to that."""
+        if self._reserve:
+            disk = os.statvfs(self.config.data_dir)
+            if disk.f_bavail * disk.f_frsize < self._reserve:
+                raise OSError(
+                    errno.ENOSPC, f"less than {self._reserve} bytes are free in {self.config.data_dir}"
+                )
 
     def commit(self, bodies: Sequence[Body]) -> None:
         """Bring all events in `bodies` to the sinks' disks. Raises OSError if that is impossible."""

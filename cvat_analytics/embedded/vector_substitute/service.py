@@ -37,9 +37,9 @@ class _Listener:
 class Service:
     """A configuration at work. `run` returns when it was asked to stop."""
 
-    def __init__(self, path: Path, config: Config) -> None:
-        self._path, self._metrics = path, Metrics()
-        self._pipeline = Pipeline(config, self._metrics)
+    def __init__(self, path: Path, config: Config, reserve: int) -> None:
+        self._path, self._metrics, self._reserve = path, Metrics(), reserve
+        self._pipeline = Pipeline(config, self._metrics, reserve)
         self._listeners: dict[str, _Listener] = {}
         self._sampling: list[asyncio.Task[None]] = []
 
@@ -127,7 +127,7 @@ class Service:
             config = load(self._path)
             if config.general != old.config.general:
                 raise ConfigError("global options have changed, which takes a restart")
-            new = Pipeline(config, self._metrics)
+            new = Pipeline(config, self._metrics, self._reserve)
             sockets = self._bind(
                 config, {name: listener.socket for name, listener in self._listeners.items()}
             )
@@ -142,7 +142,7 @@ class Service:
             except OSError as error:
                 log.error("Reload was not successful. The old configuration goes on: %s", error)
                 new.stop(0)
-                self._pipeline = Pipeline(old.config, self._metrics)
+                self._pipeline = Pipeline(old.config, self._metrics, self._reserve)
                 self._pipeline.start()
                 return
             self._pipeline = new
