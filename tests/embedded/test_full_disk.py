@@ -82,7 +82,7 @@ def stored(running: Stack) -> list[str]:
 
 
 def mutations(running: Stack) -> int:
-    return int(running.access().client().command("SELECT count() FROM system.mutations"))
+    return int(str(running.access().client().command("SELECT count() FROM system.mutations")))
 
 
 def asked(running: Stack, *words: str) -> Result:
