@@ -67,7 +67,8 @@ def test_vector_starts_with_its_ports_where_there_is_room_and_without_where_ther
     assert calls.read_text().splitlines()[1] == f"vector --config {closed}"
     assert said.startswith("takes no events: ")
     after = tomllib.loads(closed.read_text())
-    for name in ("cvat", "cvat_9001"):
+    assert "cvat_9001" in before["sources"]
+    for name in [name for name in before["sources"] if name.startswith("cvat")]:
         port = before["sources"][name]["address"].rpartition(":")[2]
         assert after["sources"][name].pop("address") == f"127.255.255.254:{port}"
         assert before["sources"][name].pop("address") == f"[::1]:{port}"
