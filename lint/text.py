@@ -40,7 +40,7 @@ _TOKEN = {
     for language in _COMMENT
 }
 _TAG = re.compile(
-    rf"\{{(?P<open>[{{%])(?P<trim>[-+]?)\s*(?P<inside>(?:{_QUOTED}|[^\"'])*?)\s*(?P<end>[-+]?[}}%]\}})"
+    rf"\{{(?P<open>(?P<value>\{{)|%)(?P<trim>[-+]?)\s*(?P<inside>(?:{_QUOTED}|[^\"'])*?)\s*(?P<end>[-+]?(?(value)\}}|%)\}})"
 )
 _TEMPLATES = (".j2", ".vrl", ".sql", ".html")
 _OTHERS = (".conf", ".css", ".service", ".toml", ".xml", ".yaml")
@@ -60,7 +60,7 @@ def language_of(name: str) -> str | None:
 
 def formatted(text: str, name: str) -> str:
     """Return the text of the file `name` as it is to be. Raises ValueError where that cannot be done."""
-    text = text.replace("\r\n", "\n")
+    source = text = text.replace("\r\n", "\n")
     if name.endswith(_TEMPLATES):
         text = _TAG.sub(_spaced_tag, text)
     if language := language_of(name):
@@ -68,9 +68,9 @@ def formatted(text: str, name: str) -> str:
     lines = [line.rstrip(" \t") for line in text.split("\n")]
     one_blank = [line for line, before in zip(lines, ["", *lines], strict=False) if line or before]
     new = "\n".join(one_blank).strip("\n") + "\n"
-    if language and meaning(new, language) != meaning(text, language):
+    if language and meaning(new, language) != meaning(source, language):
         raise ValueError(
-            "a text of several lines has blanks at the end of one, or empty lines: write them as escapes"
+            "a text of several lines has blanks at the end of one, or empty lines: write them as escapes. Or a text has half of a tag"
         )
     return new
 
@@ -81,6 +81,8 @@ def meaning(text: str, language: str) -> list[str]:
     for kind, token in tokens(text, language):
         if kind in ("jinja", "comment"):
             found.append("".join(token.split()))
+        elif kind == "string":
+            found.append(_TAG.sub(_spaced_tag, token))
         elif kind not in ("blank", "newline"):
             found.append(token.upper() if token.upper() in KEYWORDS else token)
     return found

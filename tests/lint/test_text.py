@@ -31,9 +31,10 @@ NAMES = {"sql": "query.sql", "vrl": "program.vrl"}
             "if a {\n    b = f(c, r'\\d{2},  ')\n    # why\n    if d {\n        e\n    } else {\n        f\n    }\n}\n",
         ),
         ("a.vrl", "  {% if large %}\nx = {{limits.A}}\n", "  {% if large %}\nx = {{ limits.A }}\n"),
+        ("a.sql", "{{%if c%}\n", "{{% if c %}\n"),
         ("a.ini.j2", "\n\n[a]  \nb = {{c|d}} , e\n\n\nf", "[a]\nb = {{ c|d }} , e\n\nf\n"),
     ],
-    ids=["blanks and keywords", "brackets", "quotes and comments", "names", "tags", "a text that is set", "indentation", "a tag's own", "a template"],
+    ids=["blanks and keywords", "brackets", "quotes and comments", "names", "tags", "a text that is set", "indentation", "a tag's own", "a bracket before a tag", "a template"],
 )  # fmt: skip
 def test_what_is_written(name: str, before: str, after: str) -> None:
     assert text.formatted(before, name) == after
