@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, get_args
 
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError, UnreachableHostError
-from cvat_analytics.checks import flow, units, work
+from cvat_analytics.checks import flow, health, units, work
 from cvat_analytics.checks.flow import Flow
 from cvat_analytics.checks.health import Health, State
 from cvat_analytics.checks.units import Unit
@@ -128,22 +128,32 @@ def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, st
         unit = found[component]
         if not unit.active and host.deployed and component not in host.deployed.components:
             return _part(stack, name, planned, component, Health("stopped", "it is not deployed yet"))
-        how = work.proven(host.access, component, unit)
-        if how.state in ("not answering", "starting") and host.planned:
+        if (
+            unit.active
+            and host.planned
+            and not _answers(host.access, component)
+            and _answers(host.planned, component)
+        ):
             # a deploy that was cut off: its note is that of the one before
             arrived = work.proven(host.planned, component, unit)
-            if arrived.state in ("running", "failing"):
-                cut_off = "it answers where the inventory has it, so a deploy was cut off: run `cvat-analytics deploy`"
-                problem = "; ".join(filter(None, (arrived.problem, cut_off)))
-                how = replace(arrived, problem=problem)
-                return _part(stack, name, planned, component, how, unit.version)
-        return _part(stack, name, settings, component, how, unit.version)
+            cut_off = (
+                "it answers where the inventory has it, so a deploy was cut off: run `cvat-analytics deploy`"
+            )
+            how = replace(arrived, problem="; ".join(filter(None, (arrived.problem, cut_off))))
+            return _part(stack, name, planned, component, how, unit.version)
+        return _part(
+            stack, name, settings, component, work.proven(host.access, component, unit), unit.version
+        )
 
     with ThreadPoolExecutor(len(components)) as pool:
         parts = list(pool.map(look, found))
     if any(part.state not in ("running", "starting") for part in parts):
         host.ensure_connected()
     return parts
+
+
+def _answers(access: Access, component: str) -> bool:
+    return health.of(access, component).state != "not answering"
 
 
 def _part(
