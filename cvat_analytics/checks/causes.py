@@ -81,30 +81,31 @@ class Result:
 
 def results(checks: Sequence[Check], seconds: float = WHOLE_SECONDS) -> Iterator[Result]:
     """Yield the result of each check, in order, within so many seconds: what is left then is not asked."""
-    begin = time.monotonic()
+    end = time.monotonic() + seconds
     known = {check.name: check for check in checks}
     causes: dict[str, str] = {}
     for check in checks:
         if cause := _cause(check, known, causes):
             yield _not_asked(check, cause)
             continue
-        left = seconds - (time.monotonic() - begin)
-        if left <= 0:
-            if TIME not in causes:
-                causes[TIME] = TIME
-                yield Result(TIME, False, f"the checks have taken {seconds:.0f} s and are not done. {_SLOW}")
-            yield _not_asked(check, TIME)
-            continue
+        limit = min(STEP_SECONDS, end - time.monotonic())
         try:
-            result, error = _attempt(check, min(STEP_SECONDS, left))
+            result, error = _attempt(check, limit)
         except UnreachableHostError as away:
             # it says itself which host, and that once for all that is on it
             causes[check.name] = str(away).partition(":")[0]
             yield _not_asked(check, causes[check.name])
             continue
+        if limit < STEP_SECONDS and isinstance(error, TimeLimitError):
+            if TIME not in causes:
+                causes[TIME] = TIME
+                yield Result(TIME, False, f"the checks have taken {seconds:.0f} s and are not done. {_SLOW}")
+            causes[check.name] = TIME
+            yield _not_asked(check, TIME)
+            continue
         if error:
             is_away = _is_away(error)
-            gone = _gone(check, known) if is_away else None
+            gone = _gone(check, known, end) if is_away else None
             if is_away and not gone and check.speaks_for:
                 gone = Result(check.speaks_for, False, result.detail)
             suspects = () if isinstance(error, RefutedError) else check.suspects
@@ -154,16 +155,16 @@ def _attempt(check: Check, seconds: float) -> tuple[Result, Exception | None]:
         return Result(check.name, False, f"{text}. What to do: {advice}"), error
 
 
-def _gone(check: Check, known: Mapping[str, Check]) -> Result | None:
+def _gone(check: Check, known: Mapping[str, Check], end: float) -> Result | None:
     """Return the failure of the first part that `check` needs and that does not answer any more, if there is one."""
     for name in check.needs:
         needed = known.get(name)
         if needed is None:
             continue
-        if gone := _gone(needed, known):
+        if gone := _gone(needed, known, end):
             return gone
-        if needed.is_part:
-            result, _ = _attempt(needed, STEP_SECONDS / 2)
+        if needed.is_part and (left := end - time.monotonic()) > 0:
+            result, _ = _attempt(needed, min(STEP_SECONDS / 2, left))
             if result.passed is False:
                 return result
     return None
@@ -195,6 +196,8 @@ def within[T](seconds: float, work: Callable[[], T]) -> T:
 
     Each client has time limits of its own, but for every wait of a request: many short ones can be a long one.
     """
+    if seconds <= 0:
+        raise TimeLimitError("there was no time left for it")
     done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
     # a daemon: the process may end while it still waits
     threading.Thread(target=partial(_work, work, done.put), daemon=True).start()
