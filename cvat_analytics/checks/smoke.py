@@ -18,7 +18,7 @@ from cvat_analytics.base.addresses import real
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks import causes, smoke_case
-from cvat_analytics.checks.causes import Check, Result, within
+from cvat_analytics.checks.causes import Check, Result, SkippedError, within
 from cvat_analytics.checks.datasource import answered, read_events
 from cvat_analytics.checks.smoke_case import Case, read_cases
 from cvat_analytics.checks.smoke_export import export
@@ -33,6 +33,7 @@ from cvat_analytics.store import migrations, rebuild, smoke_events
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+_ROOM = "disk-space"
 _SCHEMA = "schema-version"
 _READABLE = "01-event-is-readable"
 _ALIVE = {
@@ -72,6 +73,7 @@ class Smoke:
         """Return the checks of this stack, each after those that it needs."""
         users = ["admin", "vector", "grafana", *(["events_api"] if self.access.events_api else [])]
         return [
+            Check(_ROOM, "run it again when there is room", self._room),
             *(self._part(part, endpoint) for part in _ALIVE if (endpoint := getattr(self.access, part))),
             *(self._login(user) for user in users),
             Check(_SCHEMA, "look at `cvat-analytics deploy --dry`", self._schema, ["login-admin"]),
@@ -81,7 +83,7 @@ class Smoke:
                 "see the events API's log",
                 lambda: export(self.access, self.marker),
                 # beside a CVAT it says at once that it has nothing to check
-                [] if self.access.asked_cvat else ["events-api", "login-events_api", _READABLE],
+                [] if self.access.asked_cvat else [_ROOM, "events-api", "login-events_api", _READABLE],
             ),
             *self._dashboards(),
             *self._grafana(),
@@ -129,6 +131,8 @@ class Smoke:
             part.replace("_", "-"),
             f"see `cvat-analytics status`, and on its host `journalctl -u {UNITS[part]}`",
             answers,
+            # without room Vector takes nothing
+            suspects=[_ROOM],
             is_part=True,
         )
 
@@ -144,6 +148,14 @@ class Smoke:
             ["clickhouse"],
             speaks_for="clickhouse",
         )
+
+    def _room(self) -> str:
+        found = self.access.volumes()
+        if full := [volume for volume in found if volume.refuses]:
+            raise CvatAnalyticsError("; ".join(map(str, full)))
+        if not found:
+            raise SkippedError("no host says how much is free on its disks")
+        return f"there is room on {len(found)} disk{'s' if len(found) > 1 else ''}"
 
     def _schema(self) -> str:
         database = self.access.database
@@ -169,7 +181,7 @@ class Smoke:
             case.name,
             case.advice,
             lambda: smoke_case.run(self.access, case, self.marker, partial(self.rows, case.user)),
-            [*(["vector"] if case.events else []), *needs, *case.needs],
+            [*([_ROOM, "vector"] if case.events else []), *needs, *case.needs],
             # the gateway asks the events API who somebody is
             ["events-api"] if case.request else [_SCHEMA],
         )

@@ -96,6 +96,21 @@ def first_line(disk: Path, left: str, *effects: str) -> str:
     )
 
 
+def only_the_disk_fails_smoke(running: Stack) -> None:
+    """Run the smoke test, which must name one cause, once, and what it has not asked for it."""
+    result = asked(running, "smoke")
+    assert result.exit_code == 1, result.output
+    (failed,) = [line for line in result.stdout.splitlines() if line.startswith("FAIL ")]
+    assert failed.startswith("FAIL disk-space: host embedded: the disk of ClickHouse, Vector and Grafana ")
+    (not_asked,) = [line for line in result.stderr.splitlines() if line.startswith("not asked, because ")]
+    assert "because disk-space failed: " in not_asked
+    assert (
+        "01-event-is-readable, 02-event-sent-twice-is-read-once, 03-refused-event-is-a-dead-letter"
+        in not_asked
+    )
+    assert "PASS schema-version" in result.stdout
+
+
 def test_a_disk_fills_up_and_gets_room_again(disk: Path, running: Stack) -> None:
     assert send(running, "1 plenty of room") == 200
     before = mutations(running)
@@ -152,8 +167,11 @@ def test_a_disk_fills_up_and_gets_room_again(disk: Path, running: Stack) -> None
     found = json.loads(asked(running, "status", "--json").stdout)
     assert (found["clickhouse"], found["vector"], found["viewer"]) == ("failing", "failing", "running")
     assert found["disks"][0]["free"] < 32 * MIB
+    only_the_disk_fails_smoke(running)
 
     leave(disk, 0)
+    only_the_disk_fails_smoke(running)
+    assert mutations(running) == before
     status = asked(running, "status")
     assert status.stdout.splitlines()[0] == first_line(
         disk, "0 MiB", "ClickHouse takes no more inserts", "Vector takes no events, which CVAT keeps"
