@@ -62,6 +62,8 @@ class Shell:
     ) -> Iterator[Output]:
         from paramiko import SSHException  # slow to import, needed for deployed stacks only
 
+        if client.get_transport() is None:  # it was closed when the host had not answered somebody else
+            raise UnreachableError(f"host {self.host}: the SSH connection is closed")
         try:
             stdin, stdout, stderr = client.exec_command(command, timeout=_STARTING)
             stdin.write(input_)
