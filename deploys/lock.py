@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _FILE = "/run/cvat-analytics-deploy.lock"
 _MOMENT = 10
 """Seconds that another deploy, which may be just ending, is given."""
+_PATIENCE = 60
+"""Seconds that a host waits for one before it."""
 _SIGN_OF_LIFE = 30
 _TAKEN, _HELD = "taken", "held"
 
@@ -46,12 +48,13 @@ _taken: defaultdict[str, threading.Event] = defaultdict(threading.Event)
 def take(host: Host) -> None:
     """Take the host's lock until this process ends. Raises InputError when another deploy has it, or it cannot be had.
 
-    The hosts before it come first: of two deploys that begin together one gets all of them.
+    Hosts whose names come before its own come first, so that of two deploys that begin together one gets all of them.
     """
-    for each in host.state.inventory.get_active_hosts():
-        if each.name == host.name:
+    for name in sorted(each.name for each in host.state.inventory.get_active_hosts()):
+        if name == host.name:
             break
-        _taken[each.name].wait()
+        # pyinfra may not have begun with that one, where it does not ask all hosts at the same time
+        _taken[name].wait(_PATIENCE)
     _take(host)
     _taken[host.name].set()
 
@@ -79,15 +82,18 @@ def _take(host: Host) -> None:
 def _holder() -> str:
     """Return the command that says whether it has the lock, and then holds it while its standard input is open."""
     who = shlex.quote(f"{getpass.getuser()}@{socket.gethostname()}")
+    # what a former holder has left there is of no use to anybody, and its process may be another one by now
     script = f"""exec 9>>{_FILE} || exit
 if ! flock -w {_MOMENT} 9; then echo "{_HELD} $(cat {_FILE})"; exit; fi
+trap ': > {_FILE}' EXIT
 echo {who}, "since $(date -u '+%F %T') UTC" $$ > {_FILE}
 echo {_TAKEN}
 while :; do
   read -r -t {_SIGN_OF_LIFE} line
   case $? in 0) ;; 1) exit ;; *) echo ;; esac
 done"""
-    return f"exec bash -c {shlex.quote(script)} 2>&1"
+    # bash complains of a locale that the host does not have, before it does anything
+    return f"exec env LC_ALL=C bash -c {shlex.quote(script)} 2>&1"
 
 
 def _started(host: Host, command: str) -> Iterator[str] | None:

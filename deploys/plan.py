@@ -322,7 +322,7 @@ def _check_ports(state: HostState, settings: Settings, components: tuple[str, ..
 
 
 def _check_addresses(state: HostState, topology: Topology, components: tuple[str, ...]) -> None:
-    """Refuse an address to listen on that the host does not have: its service would not start, or not take up anything new."""
+    """Refuse an address to listen on that the host does not have: its service would not start, or nobody would find it there."""
     settings = topology.settings[host.name]
     wanted = [
         (f"{component}_listen_address", getattr(settings, f"{component}_listen_address"))
@@ -331,7 +331,9 @@ def _check_addresses(state: HostState, topology: Topology, components: tuple[str
     ]
     if "clickhouse" in components:
         wanted += [("clickhouse_listen_addresses", each) for each in settings.clickhouse_listen_addresses]
-        wanted += [("address", str(settings.address))] if topology.remote_readers() else []
+        # one that others know may be another device's, where ClickHouse listens everywhere
+        if topology.remote_readers() and not EVERYWHERE.keys() & set(settings.clickhouse_listen_addresses):
+            wanted.append(("address", str(settings.address)))
     if not state.addresses or state.takes_any_address:
         return
     for name, address in wanted:

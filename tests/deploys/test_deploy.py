@@ -197,6 +197,12 @@ def test_the_own_address_of_a_store_that_others_need_is_looked_at(run_deploy: De
     answers = with_addresses()
     text = refusal(run_deploy, groups=THREE, host_settings=ADDRESSES, answers=answers)
     assert text.startswith("host @fake/a: has no address 10.0.0.1 to listen on (setting 'address')")
+    # behind a device that translates addresses
+    everywhere = {"clickhouse_listen_addresses": ["0.0.0.0"]}
+    assert (
+        run_deploy(groups=THREE, host_settings=ADDRESSES, answers=answers, settings=everywhere).failed
+        == set()
+    )
 
 
 @pytest.mark.parametrize("setting", ["grafana_port", "events_api_port"])

@@ -11,7 +11,10 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
+from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -96,9 +99,37 @@ def test_one_that_ends_while_the_second_looks_is_waited_for(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "_MOMENT", 60)
-    with another(file) as first:
+    with another(file) as first, ThreadPoolExecutor(1) as pool:
+        second = pool.submit(take)
+        waiting = f"-> FLOCK .*:{file.stat().st_ino} "
+        until(lambda: re.search(waiting, Path("/proc/locks").read_text()), "the second deploy waits")
+        assert not second.done()
         first.kill()
-        take()
+        second.result(60)
+
+
+def test_a_locale_that_the_host_lacks_is_no_answer(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LC_ALL", "xx_XX.UTF-8")
+    take()
+
+
+def test_what_a_former_deploy_has_left_names_nobody(file: Path) -> None:
+    with another(file):
+        assert file.read_text()
+    until(file.read_text, "nobody is named", lambda text: not text)
+
+
+def test_hosts_are_locked_in_the_order_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    inventory = Inventory((["c", "a", "b"], {}))
+    state = State(inventory, Config())
+    state.active_hosts = set(inventory)
+    order: list[str] = []
+    monkeypatch.setattr(lock, "_take", lambda host: order.append(host.name))
+    monkeypatch.setattr(lock, "_taken", defaultdict(threading.Event))
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lock.take, sorted(inventory, key=lambda host: host.name, reverse=True)))
+    assert order == sorted(order)
+    assert len(order) == 3
 
 
 def test_the_command_that_is_named_ends_the_lock_of_a_deploy_that_is_gone_for_good(file: Path) -> None:
