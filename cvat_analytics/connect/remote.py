@@ -225,7 +225,8 @@ def _answers(client: SSHClient) -> bool:
     except ChannelException:
         return True  # it refuses a session, which is an answer
     except (SSHException, OSError, EOFError):
-        client.close()
+        with contextlib.suppress(AttributeError):  # paramiko's, when somebody else closes it at the same time
+            client.close()
         return False
     return True
 

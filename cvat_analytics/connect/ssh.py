@@ -37,6 +37,9 @@ _UNKNOWN_KEY = "No host key for {} found in known_hosts"
 
 Clients = dict[str, "SSHClient | None"]
 
+_QUESTION = threading.Lock()
+"""Held while somebody is asked about a key: on one terminal that is done for one host after the other."""
+
 
 def prepare() -> None:
     """Let pyinfra log in as OpenSSH does, and fail at a login as it fails at others.
@@ -44,14 +47,15 @@ def prepare() -> None:
     A key is noted where no `~/.ssh` is yet, only somebody who can answer is asked about one, and what pyinfra does not expect,
     such as a key file that is missing, is a ConnectError of this host's, too, and no traceback.
     """
-    with contextlib.suppress(OSError):  # needed only by a key that is to be noted there, which then says so
+    # needed only by a key that is to be noted there, which then says so; RuntimeError: without a home
+    with contextlib.suppress(OSError, RuntimeError):
         Path(_KNOWN_HOSTS).expanduser().parent.mkdir(mode=0o700, exist_ok=True)
     _patch()
 
 
 @functools.cache
 def _patch() -> None:
-    from paramiko import SSHException
+    from paramiko import HostKeys, SSHException
     from pyinfra.api.exceptions import ConnectError
     from pyinfra.connectors.ssh import SSHConnector
     from pyinfra.connectors.sshuserclient import client
@@ -62,9 +66,21 @@ def _patch() -> None:
         def missing_host_key(self, client: Any, hostname: str, key: Any) -> None:
             if not (sys.stdin and sys.stdin.isatty()):
                 raise SSHException(_UNKNOWN_KEY.format(hostname))
-            super().missing_host_key(client, hostname, key)  # type: ignore[no-untyped-call]
+            with _QUESTION:
+                # of a jump host each host behind it asks: it may have been accepted meanwhile
+                with contextlib.suppress(OSError, SSHException):
+                    if HostKeys(client._host_keys_filename).check(hostname, key):
+                        return
+                super().missing_host_key(client, hostname, key)  # type: ignore[no-untyped-call]
 
     client.AskPolicy = Asking  # type: ignore[misc]
+    parse = client.SSHClient.parse_config
+
+    def parse_config(self: Any, *arguments: Any, **options: Any) -> Any:
+        *others, agent = parse(self, *arguments, **options)  # type: ignore[no-untyped-call]
+        return (*others, _agent(agent or ""))
+
+    client.SSHClient.parse_config = parse_config  # type: ignore[method-assign]
     connect = SSHConnector.connect
 
     def failing(self: SSHConnector) -> None:
@@ -135,7 +151,10 @@ def _log_in(hosts: Sequence[Any], clients: Clients, failures: dict[str, BaseExce
         threads[-1].start()
     deadline = time.monotonic() + _LOGIN
     for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
+        while thread.is_alive() and time.monotonic() < deadline:
+            thread.join(min(0.2, max(0.0, deadline - time.monotonic())))
+            if _QUESTION.locked():  # nobody is hurried who compares a key
+                deadline = time.monotonic() + _LOGIN
     for host in hosts:
         if failure := done.get(host.name, TimeoutError()):
             failures[host.name] = failure
@@ -151,9 +170,16 @@ def _by_agent(inventory: Any, hosts: Sequence[Host]) -> dict[str, list[Host]]:
     for host in hosts:
         config = get_ssh_config(inventory.get_host(host.name).data.get("ssh_config_file"))
         found = config.lookup(str(host.data.get("ssh_hostname") or host.name)) if config else {}
-        agent = str(found.get("identityagent", "none"))
-        agents.setdefault("" if agent.lower() == "none" else str(Path(agent).expanduser()), []).append(host)
+        agents.setdefault(_agent(str(found.get("identityagent", "none"))), []).append(host)
     return agents
+
+
+def _agent(named: str) -> str:
+    """Return the socket of the agent that an `IdentityAgent` names, as ssh_config(5) has it; `` for the environment's, or none."""
+    if named == "SSH_AUTH_SOCK" or named.lower() == "none":
+        return ""
+    agent = os.path.expandvars(os.path.expanduser(named))  # noqa: PTH111 # no RuntimeError without a home
+    return "" if agent.startswith("$") else agent
 
 
 @contextmanager

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import pwd
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -155,3 +158,102 @@ def test_the_login_that_is_to_be_tried_is_the_inventory_s(server: SSHServer, tmp
     assert text.startswith("it refuses the login of ops (key). See whether `ssh")
     port = str(server.address[1])
     assert shlex.split(text.split("`")[1]) == ["ssh", "-p", port, "-i", f"{tmp_path}/a key", "ops@127.0.0.1"]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def asking(server: SSHServer, name: str) -> Host:
+    return Host(name, (), {**host(server).data, "ssh_strict_host_key_checking": "ask"})
+
+
+def test_who_sits_at_the_terminal_is_asked_about_one_key_after_the_other(
+    server: SSHServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hosts show one key, as hosts behind one jump host do, and a third another: that is two questions."""
+    asked: list[str] = []
+    open_now: list[str] = []
+    together = threading.Event()
+
+    def answer(question: str) -> str:
+        asked.append(question)
+        open_now.append(question)
+        if len(open_now) > 1:
+            together.set()
+        together.wait(1)  # gives another question the time to come between
+        open_now.remove(question)
+        return "y"
+
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    monkeypatch.setattr("builtins.input", answer)
+    with ssh_server() as other, ExitStack() as opened:
+        hosts = [asking(server, "one"), asking(server, "same"), asking(other, "other")]
+        clients, away = ssh.connect(hosts, opened)
+    assert (sorted(clients), away) == (["one", "other", "same"], {})
+    assert not together.is_set()
+    assert len(asked) == len(set(asked)) == 2
+
+
+def test_nobody_is_given_up_while_a_key_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
+    class Asked:
+        name, connector = "store", object()
+
+        def connect(self, **options: object) -> None:
+            answered.wait(60)
+
+    monkeypatch.setattr(ssh, "_LOGIN", 0.1)
+    failures: dict[str, BaseException] = {}
+    clients: ssh.Clients = {}
+    # the answer takes longer than a login may
+    answering = threading.Timer(0.6, answered.set)
+    with ssh._QUESTION:
+        answering.start()
+        ssh._log_in([Asked()], clients, failures)
+    answering.join()
+    assert (clients, failures) == ({"store": None}, {})
+
+
+@pytest.mark.parametrize(
+    ("named", "agent"),
+    [
+        ("SSH_AUTH_SOCK", "/run/own.sock"),
+        ("none", "/run/own.sock"),
+        ("$OTHER_AGENT", "/run/other.sock"),
+        ("${AGENTS}/agent.sock", "/run/agents/agent.sock"),
+    ],
+)
+def test_an_agent_is_named_as_openssh_lets_it_be(
+    server: SSHServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, agent: str
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/run/own.sock")
+    monkeypatch.setenv("OTHER_AGENT", "/run/other.sock")
+    monkeypatch.setenv("AGENTS", "/run/agents")
+    config = tmp_path / "config"
+    config.write_text(f"Host *\n    IdentityAgent {named}\n")
+    seen: list[str | None] = []
+    check = server.check_auth_password
+
+    def noted(username: str, password: str) -> int:
+        seen.append(os.environ.get("SSH_AUTH_SOCK"))
+        return check(username, password)
+
+    monkeypatch.setattr(server, "check_auth_password", noted)
+    chosen = host(server, ssh_config_file=str(config), ssh_allow_agent=False, ssh_look_for_keys=False)
+    with ExitStack() as opened:
+        clients, away = ssh.connect([chosen], opened)
+    assert (sorted(clients), away) == (["store"], {})
+    assert seen == [agent]
+    assert os.environ["SSH_AUTH_SOCK"] == "/run/own.sock"
+
+
+def test_an_operator_without_a_home_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(number: int) -> None:
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    ssh.prepare()

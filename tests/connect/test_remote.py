@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any, cast
 
 import paramiko
 import pytest
@@ -215,3 +216,17 @@ def test_a_host_that_no_longer_answers_is_lost_too(
         server.answering.clear()
         with pytest.raises(UnreachableError, match=r"^host store: the SSH connection was lost"):
             access.ensure_connected()
+
+
+def test_a_connection_that_somebody_else_closes_is_lost_and_no_traceback() -> None:
+    class Client:
+        def get_transport(self) -> Any:
+            return self
+
+        def open_session(self, timeout: float) -> None:
+            raise EOFError
+
+        def close(self) -> None:
+            raise AttributeError("'NoneType' object has no attribute 'close'")
+
+    assert not remote._answers(cast("paramiko.SSHClient", Client()))
