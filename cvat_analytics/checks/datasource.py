@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     import httpx
 
 
-def answered(answer: httpx.Response, also: int = 200) -> Any:
-    """Return what Grafana has answered, with the status `also` too. Raises CvatAnalyticsError when that is a refusal, or not JSON."""
+def answered[T](answer: httpx.Response, shape: type[T], also: int = 200) -> T:
+    """Return what Grafana has answered, with the status `also` too.
+
+    Raises CvatAnalyticsError when that is a refusal, not JSON, or of another shape, as another program has it that answers there.
+    """
     try:
         if answer.is_success or answer.status_code == also:
-            return answer.json()
+            found = answer.json()
+            if isinstance(found, shape):
+                return found
     except ValueError:
         pass
     raise CvatAnalyticsError(f"Grafana answers {complaint(answer)}")
@@ -37,12 +42,12 @@ def read_events(grafana: httpx.Client) -> tuple[float, float]:
     }
     response = grafana.post("/api/ds/query", json={"queries": [query], "from": "now-1h", "to": "now"})
     # of a bad request the reason is with the query
-    answer = answered(response, also=400)
-    result = answer.get("results", {}).get("A", {})
-    if "error" in result:
-        raise CvatAnalyticsError(f"Grafana's datasource refuses a query: {str(result['error'])[:300]}")
+    answer: dict[str, Any] = answered(response, dict, also=400)
     try:
+        result = answer.get("results", {}).get("A", {})
+        if "error" in result:
+            raise CvatAnalyticsError(f"Grafana's datasource refuses a query: {str(result['error'])[:300]}")
         events, seconds = (float(column[0]) for column in result["frames"][0]["data"]["values"])
         return events, seconds
-    except (LookupError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError, AttributeError):
         raise CvatAnalyticsError(f"Grafana's datasource answers no rows: {str(answer)[:300]}") from None

@@ -213,25 +213,26 @@ class Smoke:
     def _grafana(self) -> Iterator[Check]:
         """Ask Grafana for what it reads through its datasource, and whether it has the dashboards."""
 
-        def get(path: str, **parameters: str) -> Any:
+        def get[T](path: str, shape: type[T], **parameters: str) -> T:
             with self.access.grafana_client(timeout=causes.STEP_SECONDS) as grafana:
-                return answered(grafana.get(path, params=parameters))
+                return answered(grafana.get(path, params=parameters), shape)
 
         def comes_in() -> str:
-            get("/api/search", type="dash-db", limit="1")
+            get("/api/search", list, type="dash-db", limit="1")
             return "Grafana lets in its administrator"
 
         def datasource() -> str:
             # its health is a ping, which comes back while each query is refused
             who = "Grafana"
-            if str(get("/api/health").get("version", "")).endswith(VIEWER):
+            if str(get("/api/health", dict).get("version", "")).endswith(VIEWER):
                 who = "the embedded viewer, which stands in for Grafana, its plugin and the plugin's driver here,"
             with self.access.grafana_client(timeout=causes.STEP_SECONDS) as grafana:
                 events, seconds = read_events(grafana)
             return f"{who} reads {events:.0f} events of the last hour through its datasource, in a query that may take {seconds:g} s"
 
         def provisioned() -> str:
-            present = {item["uid"] for item in get("/api/search", type="dash-db")}
+            found = get("/api/search", list, type="dash-db")
+            present = {item.get("uid") for item in found if isinstance(item, dict)}
             missing = [dashboard.title for dashboard in dashboards.load() if dashboard.uid not in present]
             if missing:
                 raise CvatAnalyticsError(f"Grafana lacks the dashboards {', '.join(missing)}")

@@ -14,7 +14,7 @@ from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.checks.causes import STEP_SECONDS, SkippedError
 from cvat_analytics.checks.smoke_case import component
 from cvat_analytics.connect.access import Access
-from cvat_analytics.connect.http import http_client
+from cvat_analytics.connect.http import http_client, understood
 from cvat_analytics.credentials import users
 from cvat_analytics.store import smoke_events
 
@@ -64,11 +64,13 @@ def export(access: Access, marker: str) -> str:
         answer = asking.get(_EVENTS, params=conditions)
         if answer.status_code != 202:
             raise CvatAnalyticsError(f"it makes no export: HTTP {answer.status_code} {answer.text[:200]}")
-        query = {"query_id": answer.json()["query_id"]}
+        with understood(answer):
+            query = {"query_id": str(answer.json()["query_id"])}
         until(_EVENTS, query, lambda found: found.status_code == 201)
-        file = asking.get(_EVENTS, params=query | {"action": "download"}).raise_for_status().text
+        file = asking.get(_EVENTS, params=query | {"action": "download"}).raise_for_status()
         asking.delete(f"/api/requests/{query['query_id']}")
-    rows = [row["obj_id"] for row in csv.DictReader(io.StringIO(file, newline=""))]
+    with understood(file):
+        rows = [str(row["obj_id"]) for row in csv.DictReader(io.StringIO(file.text, newline=""))]
     if sorted(rows) != ["1", "2", "3"]:
         raise CvatAnalyticsError(f"the export has not the three events that were sent, but {rows}")
     return f"events sent to the events API are readable through it after {readable:.1f} s and come back complete in an export"

@@ -8,12 +8,16 @@ are told the same in `access`. What comes from outside, as a vendor's plugin doe
 from __future__ import annotations
 
 import ssl
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cvat_analytics.base.addresses import refusal
+from cvat_analytics.base.errors import CvatAnalyticsError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import httpx
 
 
@@ -47,3 +51,15 @@ def no_answer(url: str, error: Exception) -> str:
     """Return in a few words why a request to `url` was not answered."""
     address = urlsplit(url)
     return refusal((address.hostname or "", address.port or 0)) or str(error) or type(error).__name__
+
+
+@contextmanager
+def understood(answer: httpx.Response) -> Iterator[None]:
+    """Let what cannot be read from `answer` in the block, as another program than ours has given it, be one of our errors."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError):
+        text = " ".join(answer.text.split())[:200]
+        raise CvatAnalyticsError(
+            f"what answers {answer.request.url.path} is another program, or another version of it: HTTP {answer.status_code} {text}"
+        ) from None
