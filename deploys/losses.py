@@ -47,7 +47,8 @@ class Shorter:
         if not int(rows):
             return ""
         before = _period(self.before) if self.before else "forever"
-        return f"{self.setting} {before} -> {_period(self.after)}: {int(rows):,} {self.what} from {first} to {last} UTC will be deleted"
+        what = self.what.removesuffix("s") if int(rows) == 1 else self.what
+        return f"{self.setting} {before} -> {_period(self.after)}: {int(rows):,} {what} from {first} to {last} UTC will be deleted"
 
 
 def shorter(settings: Settings, engines: Mapping[str, str]) -> list[Shorter]:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cvat_analytics.connect.remote import ReachedHost
     from cvat_analytics.connect.volumes import Volume
 
+_FULL = "takes nothing: its disk is nearly full, see the first line"
+
 
 @dataclass(frozen=True)
 class Part:
@@ -181,12 +183,17 @@ def with_room(report: Report, volumes: Sequence[Volume]) -> Report:
     """Return `report` with the disks, and with what no longer takes anything for want of room as failing for that reason."""
     full = {(volume.host, name) for volume in volumes for name in volume.refuses}
     parts = [
-        replace(part, state="failing", problem="takes nothing: its disk is nearly full, see the first line")
+        replace(part, state="failing", problem="\n".join([_FULL, *_beside(part)]))
         if (part.host, part.name) in full and part.state not in ("stopped", "not asked")
         else part
         for part in report.parts
     ]
     return replace(report, parts=parts, volumes=volumes)
+
+
+def _beside(part: Part) -> list[str]:
+    """Return what is wrong with the units beside `part`, which no full disk has done, and which it may need to go on."""
+    return [line for line in part.problem.splitlines() if line.startswith(units.BESIDE)]
 
 
 def with_flow(parts: Sequence[Part], access: Access) -> Report:

@@ -24,6 +24,10 @@ _PACKAGES = {
 """Each component's package, whose version is the component's."""
 _TIMERS = {"vector": ("cvat-analytics-journal",)}
 """Timers that do a part of a component's work, by the name of their two units."""
+_KEEPERS = {"vector": ("cvat-analytics-room",)}
+"""Services that do a part of a component's work, and do so all the time."""
+BESIDE = "cvat-analytics-"
+"""How every fault of a unit beside a component begins: with its name."""
 STARTING_SECONDS = 90.0
 """How long what has been started may take until its first work is seen."""
 _PATIENCE = 30.0
@@ -113,6 +117,10 @@ def _question(component: str) -> str:
             f'enabled=$(systemctl is-enabled {timer}.timer 2>/dev/null); echo "timer {timer} $(systemctl is-active {timer}.timer) '
             f'${{enabled:-missing}} $(systemctl show --value -p Result {timer}.service)"'
         )
+    for keeper in _KEEPERS.get(component, ()):
+        lines.append(
+            f'enabled=$(systemctl is-enabled {keeper}.service 2>/dev/null); echo "keeper {keeper} $(systemctl is-active {keeper}.service) ${{enabled:-missing}}"'
+        )
     if component == "grafana":
         lines.append(f'[ -e {f"{_PLUGIN}/plugin.json"} ] || echo "missing {component}"')
     return "\n".join(lines)
@@ -130,6 +138,13 @@ def _faults(component: str, said: Mapping[tuple[str, ...], Sequence[str]]) -> li
             case [_, _, result] if result != "success":
                 faults.append(
                     f"{timer}.service failed when it ran last ({result}): see `journalctl -u {timer}`"
+                )
+    for keeper in _KEEPERS.get(component, ()):
+        match said.get(("keeper", keeper)):
+            case [active, enabled] if (active, enabled) != ("active", "enabled"):
+                faults.append(
+                    f"{keeper}.service is {enabled if active == 'active' else active}, so that nothing stops the intake before the disk is full, "
+                    f"or opens it again: `systemctl enable --now {keeper}.service`, or deploy again"
                 )
     if ("missing", component) in said:
         faults.append(

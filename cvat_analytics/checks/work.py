@@ -54,7 +54,7 @@ def proven(access: Access, component: str, unit: Unit) -> Health:
     if answers.state == "not answering" and unit.young:
         return Health("starting", f"it was started just now: {answers.problem}")
     if answers.state != "running":
-        return answers
+        return Health(answers.state, "\n".join((answers.problem, *unit.faults)))
     done = works(access, component, unit)
     return Health(done.state, "\n".join(problem for problem in (done.problem, answers.problem) if problem))
 
@@ -108,8 +108,13 @@ def _clickhouse(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
         what = f"its view {view}, by which dashboards know of later events,"
         if status == "Disabled":
             found.append(_Fault(f"{what} is stopped: `SYSTEM START VIEW {access.database}.{view}`"))
-        elif exception and late > _TRANSIENT_SECONDS:
-            found.append(_Fault(f"{what} has not been refreshed {since}: {exception_text(exception)[:300]}"))
+        elif exception and late > _TRANSIENT_SECONDS and (success or unit.young or uptime > STARTING_SECONDS):
+            # `success` is none after each start, and the first refresh may come before all databases are there
+            found.append(
+                _Fault(
+                    f"{what} has not been refreshed {since}: {exception_text(exception)[:300]}", early=True
+                )
+            )
         elif status != "Running" and min(late, uptime) > _LATE_SECONDS:
             found.append(
                 _Fault(

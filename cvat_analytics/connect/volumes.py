@@ -21,6 +21,8 @@ DIRECTORIES = {
 }
 """Where each component has its data, below the root of its stack."""
 RECIPE = "docs/how-to/disk-is-full.md"
+CLOSED = "/run/cvat-analytics-vector/closed.toml"
+"""What a host's Vector runs with while it takes no events (templates/vector/start.j2)."""
 _PATIENCE = 15.0
 """Seconds for a host's answer."""
 _NAMES = {"clickhouse": "ClickHouse", "vector": "Vector", "grafana": "Grafana"}
@@ -37,6 +39,10 @@ class Volume:
     free: int
     size: int
     reserve: int
+    opens_at: int
+    """With how much free a Vector takes events again that has stopped to."""
+    closed: bool = False
+    """Whether the Vector of a host takes no events now."""
 
     @property
     def is_little(self) -> bool:
@@ -46,7 +52,9 @@ class Volume:
     @property
     def refuses(self) -> Sequence[str]:
         """Return the components that take nothing any more."""
-        limits = {"clickhouse": self.reserve, "vector": self.reserve // 2}
+        # one that is closed with more than that is just being opened; if it stays so, its keeper is to blame and not the disk
+        vector = self.opens_at if self.closed else self.reserve // 2
+        limits = {"clickhouse": self.reserve, "vector": vector}
         return [name for name in self.components if self.free < limits.get(name, 0)]
 
     def __str__(self) -> str:
@@ -55,12 +63,18 @@ class Volume:
         names = f"{', '.join(others)} and {last}" if others else last
         text = f"host {self.host}: the disk of {names} ({self.directory}) has {size(self.free)} of {size(self.size)} free"
         effects = {
-            "clickhouse": ("takes no more inserts", self.reserve),
-            "vector": ("takes no events, which CVAT keeps", self.reserve // 2),
+            "clickhouse": ("takes no more inserts", self.reserve, ""),
+            "vector": (
+                "takes no events, which CVAT keeps",
+                self.reserve // 2,
+                f", until {size(self.opens_at)} are free",
+            ),
         }
         does = [
-            f"{_NAMES[name]} {what}" if name in self.refuses else f"below {size(limit)} {_NAMES[name]} {what}"
-            for name, (what, limit) in effects.items()
+            f"{_NAMES[name]} {what}{until}"
+            if name in self.refuses
+            else f"below {size(limit)} {_NAMES[name]} {what}"
+            for name, (what, limit, until) in effects.items()
             if name in self.components
         ]
         return f"{text}: {'; '.join([*does, f'make room ({RECIPE})'])}"
@@ -68,10 +82,11 @@ class Volume:
 
 def command(components: Iterable[str]) -> str:
     """Return a line of sh that says how much is free for each of `components` on its host; `parsed` reads what it prints."""
+    closed = {"vector": f"; [ -e {shlex.quote(CLOSED)} ] && echo closed"}
     # a directory that is not there yet will be below one that is
     return (
         "; ".join(
-            f"for at in {shlex.quote(DIRECTORIES[name])} /var/lib; do [ -d $at ] && echo {name} $(stat -f -c '%a %S %b' $at; stat -c %d $at) && break; done"
+            f"for at in {shlex.quote(DIRECTORIES[name])} /var/lib; do [ -d $at ] && echo {name} $(stat -f -c '%a %S %b' $at; stat -c %d $at{closed.get(name, '')}) && break; done"
             for name in components
             if name in DIRECTORIES
         )
@@ -86,10 +101,18 @@ def parsed(host: str, lines: Iterable[str], reserve: int) -> list[Volume]:
         (
             device,
             Volume(
-                host, (name,), DIRECTORIES[name], int(free) * int(block), int(blocks) * int(block), reserve
+                host,
+                (name,),
+                DIRECTORIES[name],
+                int(free) * int(block),
+                int(blocks) * int(block),
+                reserve,
+                # as cvat-analytics-room.service has it
+                reserve * 3 // 4,
+                bool(closed),
             ),
         )
-        for name, free, block, blocks, device in (row for row in rows if len(row) == 5)
+        for name, free, block, blocks, device, *closed in (row for row in rows if len(row) in (5, 6))
     )
 
 
@@ -108,7 +131,8 @@ def local(host: str, directories: Mapping[str, str], reserve: int) -> list[Volum
         if Path(directory).is_dir():
             disk = os.statvfs(directory)
             free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-            volume = Volume(host, (name,), directory, free, total, reserve)
+            # the stand-in for Vector looks at each request, and at one limit
+            volume = Volume(host, (name,), directory, free, total, reserve, opens_at=reserve // 2)
             volumes.append((str(Path(directory).stat().st_dev), volume))
     return _joined(volumes)
 
@@ -137,5 +161,13 @@ def _joined(volumes: Iterable[tuple[str, Volume]]) -> list[Volume]:
     joined: dict[str, Volume] = {}
     for device, volume in volumes:
         known = joined.get(device)
-        joined[device] = replace(known, components=known.components + volume.components) if known else volume
+        joined[device] = (
+            replace(
+                known,
+                components=known.components + volume.components,
+                closed=known.closed or volume.closed,
+            )
+            if known
+            else volume
+        )
     return list(joined.values())

@@ -40,8 +40,45 @@ def test_parts_on_one_disk_are_one_volume() -> None:
     ],
 )
 def test_who_takes_nothing_any_more(free: int, refuses: list[str]) -> None:
-    volume = volumes.Volume("one", ("clickhouse", "vector", "grafana"), "/", free, 40 * GIB, GIB)
+    parts = ("clickhouse", "vector", "grafana")
+    volume = volumes.Volume("one", parts, "/", free, 40 * GIB, GIB, GIB * 3 // 4)
     assert volume.refuses == refuses
+
+
+def test_a_vector_that_has_closed_its_ports_takes_nothing_until_it_opens_them_again() -> None:
+    def of(free: int) -> volumes.Volume:
+        (volume,) = volumes.parsed("one", [f"vector {free} 1 {40 * GIB} 7 closed"], GIB)
+        return volume
+
+    assert of(GIB // 2).refuses == ["vector"]
+    assert of(GIB * 3 // 4 - 1).refuses == ["vector"]
+    assert "Vector takes no events, which CVAT keeps, until 768 MiB are free; make room" in str(of(GIB // 2))
+    assert of(GIB * 3 // 4).refuses == [], "it is just being opened"
+    (both,) = volumes.parsed(
+        "one", [f"clickhouse {GIB} 1 {40 * GIB} 7", f"vector {GIB // 2} 1 {40 * GIB} 7 closed"], GIB
+    )
+    assert both.closed
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["closed", "open"])
+def test_a_host_says_whether_its_vector_has_closed_its_ports(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: bool
+) -> None:
+    monkeypatch.setattr(volumes, "CLOSED", str(tmp_path / "closed.toml"))
+    monkeypatch.setattr(volumes, "DIRECTORIES", {"clickhouse": str(tmp_path), "vector": str(tmp_path)})
+    if closed:
+        (tmp_path / "closed.toml").touch()
+    printed = subprocess.run(
+        ["sh", "-c", volumes.command(["clickhouse", "vector"])], capture_output=True, text=True, check=True
+    ).stdout
+    (volume,) = volumes.parsed("one", printed.splitlines(), 1)
+    assert (volume.components, volume.closed) == (("clickhouse", "vector"), closed)
+
+
+def test_an_embedded_vector_opens_where_it_closes(tmp_path: Path) -> None:
+    (volume,) = volumes.local("one", {"vector": str(tmp_path)}, 2**60)
+    assert volume.refuses == ["vector"]
+    assert f"until {volumes.size(2**59)} are free" in str(volume)
 
 
 def test_the_shell_and_the_operating_system_say_the_same(

@@ -75,6 +75,8 @@ def test_events_and_dead_letters_that_a_shorter_retention_deletes_are_counted_on
     )
     _, letters = found(store, events_retention="400d", dead_letters_retention="15d")
     assert letters.startswith("dead_letters_retention forever -> 15d: 3 dead letters from ")
+    _, letter = found(store, events_retention="400d", dead_letters_retention="35d")
+    assert letter.startswith("dead_letters_retention forever -> 35d: 1 dead letter from ")
 
     apply(store, events_retention="4000d", dead_letters_retention="90d")
     assert found(store, events_retention="4000d", dead_letters_retention="90d") == []

@@ -44,6 +44,8 @@ def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
         (state, problem) = status()["vector"]
         assert state == "failing"
         assert "cvat-analytics-journal.timer is inactive" in problem
+    host.run("systemctl stop cvat-analytics-room")
+    assert "cvat-analytics-room.service is inactive" in status()["vector"][1]
     host.run(f"mv {PLUGIN} /root/plugin")
     host.run(f"sed -i 's/GRANT SELECT ON cvat[.][*]/GRANT SELECT ON cvat.events/' {USERS}")
     narrowed = says("a right is gone", lambda found: "lacks what it needs" in found["grafana"][1])

@@ -332,7 +332,7 @@ def test_retention_is_changed_by_one_line(deployed_host: Host, inventory: Invent
         "INSERT INTO cvat.events (scope, source, timestamp) VALUES ('old', 'test', '2020-01-02 03:04:05')",
     )
     path = inventory(host, events_retention="400d")
-    loss = "events_retention forever -> 400d: 1 events from 2020-01-02 03:04:05 to 2020-01-02 03:04:05 UTC"
+    loss = "events_retention forever -> 400d: 1 event from 2020-01-02 03:04:05 to 2020-01-02 03:04:05 UTC"
     dry = cvat_analytics("deploy", "--inventory", path, "--dry")
     assert loss in dry.output
     assert "ALTER TABLE cvat.events MODIFY TTL" in dry.error

@@ -20,9 +20,11 @@ import pytest
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.checks import flow, work
 from cvat_analytics.checks.health import Health
+from cvat_analytics.checks.status import Part, Report, with_room
 from cvat_analytics.checks.units import Unit
 from cvat_analytics.config.endpoints import Endpoint
 from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.volumes import Volume
 from cvat_analytics.credentials.secrets import Secrets
 from cvat_analytics.store import rights
 from tests.api.harness import FakeVector, running_api
@@ -185,6 +187,35 @@ def test_a_view_that_is_stopped_is_told_with_what_starts_it(store: Store, access
         store.post("SYSTEM START VIEW working_time_refresh")
 
 
+def test_a_view_that_fails_soon_after_a_start_is_not_called_failing(
+    store: Store, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first refresh may come before all databases are there; the one of an engine just started stands for that."""
+    until(
+        lambda: work.works(access, "clickhouse", OLD),
+        "all views are refreshed",
+        lambda found: found == Health("running"),
+    )
+    store.post(
+        "CREATE MATERIALIZED VIEW never REFRESH EVERY 1 HOUR (x UInt8) ENGINE = Memory AS SELECT throwIf(1, 'no such thing')::UInt8 AS x"
+    )
+    try:
+        until(
+            lambda: store.post("SELECT exception FROM system.view_refreshes WHERE view = 'never'"),
+            "the failure",
+            lambda seen: "no such thing" in seen,
+        )
+        monkeypatch.setattr(work, "STARTING_SECONDS", 1e9)
+        assert work.works(access, "clickhouse", OLD) == Health("running"), "a later attempt may do it"
+        found = work.works(access, "clickhouse", young(access))
+        assert (found.state, "no such thing" in found.problem) == ("starting", True)
+        monkeypatch.setattr(work, "STARTING_SECONDS", -1)
+        found = work.works(access, "clickhouse", OLD)
+        assert (found.state, "no such thing" in found.problem) == ("failing", True)
+    finally:
+        store.post("DROP VIEW never SYNC")
+
+
 def test_a_view_that_fails_or_stands_still_is_told(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its states are given: a view that fails for minutes is not to be waited for."""
     monkeypatch.setattr(work, "_rights", lambda *_: [])
@@ -280,6 +311,24 @@ def test_faults_of_the_host_stand_with_the_part(store: Store, access: Access) ->
         work.works(access, "vector", replace(young(access), faults=("its timer is disabled",))).state
         == "failing"
     )
+
+
+def test_they_stand_with_a_part_that_does_not_answer_and_whose_disk_is_full_too(store: Store) -> None:
+    """Vector has closed its ports, and what would open them again does not run: that is no effect of the full disk."""
+    fault = "cvat-analytics-room.service is inactive"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        free = taken.getsockname()[1]
+    away = replace(way_to(store.context), vector=Endpoint("127.0.0.1", free, store.context.settings))
+    how = work.proven(away, "vector", replace(OLD, faults=(fault,)))
+    assert how.state == "not answering"
+    assert how.problem.splitlines()[1:] == [fault]
+    volume = Volume("one", ("vector",), "/", 600, 10_000, 1000, 750, closed=True)
+    (part,) = with_room(Report([Part("vector", "one", how.state, "", "", how.problem)], None), [volume]).parts
+    assert part.state == "failing"
+    assert part.problem.splitlines() == [
+        "takes nothing: its disk is nearly full, see the first line",
+        fault,
+    ]
 
 
 def test_a_clickhouse_that_hangs_holds_nobody_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,24 @@ def test_a_timer_that_does_not_run_is_told(asked: Asked, different: dict[str, An
     assert words in fault
 
 
+@pytest.mark.parametrize(
+    ("different", "words"),
+    [
+        ({"is_active__cvat_analytics_room.service": "inactive"}, "cvat-analytics-room.service is inactive"),
+        ({"is_active__cvat_analytics_room.service": "activating"}, "cvat-analytics-room.service is activating"),
+        ({"is_enabled__cvat_analytics_room.service": "disabled"}, "cvat-analytics-room.service is disabled"),
+        ({"is_enabled__cvat_analytics_room.service": ""}, "cvat-analytics-room.service is missing"),
+    ],
+    ids=lambda value: "-".join(value.values()) if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_what_keeps_room_and_does_not_run_is_told(
+    asked: Asked, different: dict[str, Any], words: str
+) -> None:
+    (fault,) = asked("vector", **different)["vector"].faults
+    assert fault.startswith(f"{words}, so that nothing stops the intake before the disk is full, or opens it")
+    assert fault.endswith("`systemctl enable --now cvat-analytics-room.service`, or deploy again")
+
+
 def test_a_plugin_that_is_gone_is_told(asked: Asked, tmp_path: Path) -> None:
     assert asked("grafana")["grafana"].faults == []
     (tmp_path / "plugin" / "plugin.json").unlink()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from cvat_analytics.connect import volumes
 from cvat_analytics.rendering import render
 from tests.clickhouse import context
 from tests.vector.configuration import write_configuration
@@ -59,6 +60,8 @@ def test_vector_starts_with_its_ports_where_there_is_room_and_without_where_ther
 
     subprocess.run(["sh", script(tmp_path, "start", PLENTY)], check=True)
     assert calls.read_text() == f"vector --config {plain}\n"
+    opened = tmp_path / "run" / "opened"
+    assert opened.exists()
 
     closed = tmp_path / "run" / "closed.toml"
     said = subprocess.run(
@@ -66,6 +69,7 @@ def test_vector_starts_with_its_ports_where_there_is_room_and_without_where_ther
     ).stderr
     assert calls.read_text().splitlines()[1] == f"vector --config {closed}"
     assert said.startswith("takes no events: ")
+    assert sorted(closed.parent.iterdir()) == [closed], "nothing half written, and only one of the two"
     after = tomllib.loads(closed.read_text())
     assert "cvat_9001" in before["sources"]
     for name in [name for name in before["sources"] if name.startswith("cvat")]:
@@ -75,7 +79,29 @@ def test_vector_starts_with_its_ports_where_there_is_room_and_without_where_ther
     assert after == before, "all else is as it was, so that what waits is delivered"
 
     subprocess.run(["sh", script(tmp_path, "start", PLENTY)], check=True)
+    assert sorted(closed.parent.iterdir()) == [opened]
+
+
+def test_a_configuration_without_ports_is_there_whole_or_as_it_was(calls: Path, tmp_path: Path) -> None:
+    """The stand-in for `sed` ends in the middle of its work."""
+    write_configuration(tmp_path)
+    (tmp_path / "bin" / "sed").write_text("#!/bin/sh\necho half\nexit 1\n")
+    (tmp_path / "bin" / "sed").chmod(0o755)
+    starting = script(tmp_path, "start", NOTHING)
+    closed = tmp_path / "run" / "closed.toml"
+    assert subprocess.run(["sh", starting], check=False, capture_output=True).returncode == 1
     assert not closed.exists()
+    closed.write_text("of the start before")
+    assert subprocess.run(["sh", starting], check=False, capture_output=True).returncode == 1
+    assert closed.read_text() == "of the start before"
+    assert calls.read_text() == "", "Vector is not started with it"
+
+
+def test_one_look_and_another_agree_on_when_vector_opens_again(tmp_path: Path) -> None:
+    text = script(tmp_path, "keep-room", "1GiB").read_text()
+    (volume,) = volumes.parsed("one", ["vector 1 1 1 7 closed"], 2**30)
+    assert f'"$left" -ge {volume.opens_at} ]' in text
+    assert volumes.CLOSED == "/run/cvat-analytics-vector/closed.toml"
 
 
 @pytest.mark.parametrize(
@@ -89,8 +115,7 @@ def test_vector_is_started_anew_when_its_disk_fills_up_or_has_room_again(
     calls: Path, tmp_path: Path, closed: bool, reserve: str, words: str
 ) -> None:
     watching = script(tmp_path, "keep-room", reserve)
-    if closed:
-        (tmp_path / "run" / "closed.toml").touch()
+    (tmp_path / "run" / ("closed.toml" if closed else "opened")).touch()
     with subprocess.Popen(
         ["sh", watching], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -102,14 +127,22 @@ def test_vector_is_started_anew_when_its_disk_fills_up_or_has_room_again(
         assert words in process.stdout.read()
 
 
+def test_what_looks_begins_after_vector(tmp_path: Path) -> None:
+    unit = render.render("systemd/cvat-analytics-room.service.j2", context(tmp_path).variables())
+    assert "\nAfter=vector.service\n" in unit
+
+
 def test_nothing_is_done_while_all_is_as_it_must_be(calls: Path, tmp_path: Path) -> None:
     """Looking has an end where `sleep` is a program that ends it."""
     (tmp_path / "bin" / "sleep").write_text(f'#!/bin/sh\n[ "$(wc -l < {calls})" -lt 3 ]\n')
     (tmp_path / "bin" / "sleep").chmod(0o755)
-    for closed, reserve in ((False, PLENTY), (True, NOTHING)):
+    # without either file `start` has not yet decided
+    for state, reserve in (("opened", PLENTY), ("closed.toml", NOTHING), ("", NOTHING), ("", PLENTY)):
         calls.write_text("")
         watching = script(tmp_path, "keep-room", reserve)
-        if closed:
-            (tmp_path / "run" / "closed.toml").touch()
+        if state:
+            (tmp_path / "run" / state).touch()
         subprocess.run(["sh", watching], check=True)
+        for file in (tmp_path / "run").iterdir():
+            file.unlink()
         assert calls.read_text() == "systemctl -q is-active vector\n" * 3
