@@ -155,12 +155,12 @@ def _started(pid: int) -> str | None:
     return None if ended else fields[19]
 
 
-def is_ready(url: str) -> bool:
-    """Return whether `url` answers with 200."""
+def is_ready(url: str, timeout: float = 2.0) -> bool:
+    """Return whether `url` answers with 200, waiting so many seconds at most each time."""
     import httpx
 
     try:
-        with http_client(url, timeout=2) as asking:
+        with http_client(url, timeout=timeout) as asking:
             return asking.get(url).status_code == 200
     except httpx.HTTPError:
         return False

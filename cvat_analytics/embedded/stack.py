@@ -43,6 +43,8 @@ _DOORS = {
     "viewer": ("grafana_port", "/api/health"),
 }
 """The port of each part, and where it says there that it is ready."""
+_PATIENCE = 10.0
+"""Seconds for an answer of a part that is only looked at: a busy machine is no broken part."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def status(directory: Path) -> dict[str, State]:
     states: dict[str, State] = {}
     for name in PARTS:
         running = stack.processes.pid(name) is not None
-        ready = running and is_ready(ready_url(name, stack.port(name)))
+        ready = running and is_ready(ready_url(name, stack.port(name)), _PATIENCE)
         states[name] = "running" if ready else "not answering" if running else "stopped"
     return states
 

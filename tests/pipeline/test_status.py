@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +27,7 @@ from cvat_analytics.embedded import stack
 from scripts.cli import main
 from scripts.status import _delay, _port, _refusal, _sources
 from scripts.target import Target
+from tests.clickhouse import Store, way_to
 from tests.waiting import until
 
 
@@ -53,6 +56,15 @@ def with_settings(access: Access, **values: Any) -> Access:
     return replace(access, vector=replace(access.vector, settings=settings))
 
 
+def known_ports(access: Access) -> Sequence[flow.Port]:
+    """Return the ports once it is known what came there: it is not before Vector's first word, and while it is silent."""
+    return until(
+        lambda: flow.of(access).ports,
+        "Vector says what has come",
+        lambda ports: ports[0].recent_requests is not None,
+    )
+
+
 def age(port: flow.Port) -> timedelta:
     assert port.last
     return datetime.now(UTC) - port.last
@@ -72,21 +84,16 @@ def test_the_old_port_still_receives_or_does_not(access: Access) -> None:
     )
     measured(access, "component_received_events_total", "cvat_9002", 0, 5, 5, since=timedelta(hours=3))
     moved = with_settings(access, vector_extra_ports=(9001, 9002, 9003))
-    # nothing is known before Vector's first word, and while it is silent
-    ports = until(
-        lambda: {port.port: port for port in flow.of(moved).ports},
-        "Vector says what has come",
-        lambda found: found[9001].recent_requests is not None,
-    )
+    ports = {port.port: port for port in known_ports(moved)}
     assert [(port.port, port.extra) for port in ports.values()][1:] == [
         (9001, True),
         (9002, True),
         (9003, True),
     ]
     assert ports[9001].recent_requests == 112, "105, then after a restart of Vector 7 more"
-    assert age(ports[9001]) < timedelta(minutes=2)
+    assert age(ports[9001]) < timedelta(minutes=5)
     assert (ports[9002].recent_requests, ports[9003].recent_requests, ports[9003].last) == (0, 0, None)
-    assert timedelta(hours=3) < age(ports[9002]) < timedelta(hours=3, minutes=2)
+    assert timedelta(hours=3) < age(ports[9002]) < timedelta(hours=3, minutes=5)
 
 
 def test_after_a_move_each_port_has_its_own_requests(access: Access) -> None:
@@ -101,22 +108,22 @@ def test_after_a_move_each_port_has_its_own_requests(access: Access) -> None:
     )
     before = with_settings(access, vector_port=9182)
     after = with_settings(access, vector_port=9183, vector_extra_ports=(9182,))
-    (was,) = flow.of(before).ports
-    new, old = flow.of(after).ports
+    (was,) = known_ports(before)
+    new, old = known_ports(after)
     assert (was.port, was.recent_requests) == (9182, 41)
     assert (new.port, new.extra, new.recent_requests, new.last) == (9183, False, 0, None)
     assert (old.port, old.extra, old.recent_requests) == (9182, True, 41)
-    assert age(old) < timedelta(minutes=2)
+    assert age(old) < timedelta(minutes=10)
 
 
 def test_what_an_earlier_version_counted_under_one_name_for_all_belongs_to_no_port(access: Access) -> None:
     measured(
         access, "component_received_events_total", "cvat", 0, 7, since=timedelta(hours=2), host="upgraded"
     )
-    (port,) = flow.of(with_settings(access, vector_port=9184)).ports
+    (port,) = known_ports(with_settings(access, vector_port=9184))
     assert (port.recent_requests, port.last) == (0, None)
     assert port.counted_since
-    assert timedelta(hours=2) <= datetime.now(UTC) - port.counted_since < timedelta(hours=2, minutes=2)
+    assert timedelta(hours=2) <= datetime.now(UTC) - port.counted_since < timedelta(hours=2, minutes=5)
     assert f"none since {port.counted_since:%Y-%m-%d %H:%M} UTC, when counting by port began" in _port(port)
 
 
@@ -156,7 +163,10 @@ def test_people_and_machines_are_told(running: stack.Stack, access: Access) -> N
     assert "in the last 15 minutes, the last one " in text
 
 
-def test_an_events_api_that_runs_and_does_not_answer_is_told(running: stack.Stack) -> None:
+def test_an_events_api_that_runs_and_does_not_answer_is_told(
+    running: stack.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stack, "_PATIENCE", 2.0)
     pid = running.processes.pid("events_api")
     assert pid
     os.kill(pid, signal.SIGSTOP)
@@ -168,6 +178,20 @@ def test_an_events_api_that_runs_and_does_not_answer_is_told(running: stack.Stac
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("events_api")]
     assert "not answering" in line
     assert line.endswith("events_api.log)")
+
+
+def test_a_part_that_is_slow_runs(running: stack.Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that has much else to do; starting one waits for shorter answers, and asks again."""
+    monkeypatch.setattr(stack, "_PATIENCE", 120.0)
+    pid = running.processes.pid("events_api")
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    later = threading.Timer(2.5, os.kill, (pid, signal.SIGCONT))
+    later.start()
+    try:
+        assert stack.status(running.directory)["events_api"] == "running"
+    finally:
+        later.join()
 
 
 def test_what_is_wrong_with_a_part_stands_below_it(
@@ -193,21 +217,21 @@ def test_a_stack_that_an_older_checkout_has_started_can_be_looked_at(running: st
     assert len(made["vector_ingest"]) == len(values["vector_ingest"])
 
 
-def test_only_events_that_came_live_tell_of_the_delay(access: Access) -> None:
-    client = access.client()
-    before = flow.of(access)
-    insert = "INSERT INTO cvat.events (scope, source, timestamp, user_id) SELECT 'create:task', '{}', {}, number + 880000 FROM numbers(5000)"
-    # an import, a client whose clock is in the future, a browser that waits: none of it says how long the pipeline takes
-    client.command(insert.format("server", "now64(3) - 6891"))
-    client.command(insert.format("server", "now64(3) + 144633599"))
-    client.command(insert.format("client", "now64(3) - 80"))
-    client.command(insert.format("server", "now64(3) - 2").replace("5000", "50"))
-    found = flow.of(access)
-    assert found.delay_seconds
-    assert found.delay_seconds[0] < 10
-    assert found.not_live - before.not_live == 10000
-    assert found.recent_events - before.recent_events == 15050
-    assert "10,000 of other times" in _delay(replace(found, not_live=10000))
+def test_only_events_that_came_live_tell_of_the_delay(shared_engine: Store) -> None:
+    with shared_engine.another() as store:
+        access = way_to(store.context)
+        client = access.client()
+        insert = f"INSERT INTO {store.database}.events (scope, source, timestamp, user_id) SELECT 'create:task', '{{}}', {{}}, number + 880000 FROM numbers(5000)"
+        # an import, a client whose clock is in the future, a browser that waits: none of it says how long the pipeline takes
+        client.command(insert.format("server", "now64(3) - 6891"))
+        client.command(insert.format("server", "now64(3) + 144633599"))
+        client.command(insert.format("client", "now64(3) - 80"))
+        client.command(insert.format("server", "now64(3) - 2").replace("5000", "50"))
+        found = flow.of(access)
+        assert found.delay_seconds
+        assert found.delay_seconds[0] < 10
+        assert (found.not_live, found.recent_events) == (10_000, 15_050)
+        assert "10,000 of other times" in _delay(found)
 
 
 def test_what_nobody_has_counted_yet_is_not_0() -> None:
