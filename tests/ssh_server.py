@@ -13,6 +13,10 @@ from typing import Any
 import paramiko
 
 LOGIN: dict[str, Any] = {"username": "ops", "password": "in the tests only"}
+PATIENT: dict[str, Any] = {
+    "ssh_paramiko_connect_kwargs": {"timeout": 120, "banner_timeout": 120, "auth_timeout": 120}
+}
+"""What an inventory has so that a login may take as long as a busy machine needs for it."""
 
 
 class SSHServer(paramiko.ServerInterface):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -148,10 +149,12 @@ def test_a_step_and_the_whole_have_limits(monkeypatch: pytest.MonkeyPatch) -> No
         return "never"
 
     try:
-        found = {each.name: each for each in results([check("hangs", hang), check("next")])}
-        assert found["hangs"].passed is False
-        assert "there was no answer within 0 s" in found["hangs"].detail
-        assert found["next"].passed
+        found = results([check("hangs", hang), check("next")])
+        hangs = next(found)
+        assert hangs.passed is False
+        assert "there was no answer within 0 s" in hangs.detail
+        monkeypatch.setattr(causes, "STEP_SECONDS", 60)  # what answers may be slow on a busy machine
+        assert next(found).passed
         late = outcomes(check("hangs", hang), check("a", fine), check("b", fine), seconds=0.1)
         assert late == {
             "hangs": "not asked time", "time": "failed", "a": "not asked time", "b": "not asked time",
@@ -160,8 +163,22 @@ def test_a_step_and_the_whole_have_limits(monkeypatch: pytest.MonkeyPatch) -> No
         never.set()
 
 
-def test_all_of_it_is_a_minute() -> None:
-    assert causes.WHOLE_SECONDS + causes.TIDYING_SECONDS < 60
+def test_all_of_it_is_a_minute_however_much_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each step takes all the time that it is given, by a clock of the test's own; the part answers at the last moment."""
+    passed = 0.0
+
+    def hang(seconds: float, work: Callable[[], str]) -> str:
+        nonlocal passed
+        passed += max(seconds, 0)
+        if seconds > 0 and work is fine:
+            return work()
+        raise TimeLimitError
+
+    monkeypatch.setattr(causes, "within", hang)
+    monkeypatch.setattr(causes, "time", SimpleNamespace(monotonic=lambda: passed))
+    found = outcomes(check("part", part=True), check("query", wrong(), "part"), check("another"))
+    assert found == {"part": "passed", "query": "failed", "time": "failed", "another": "not asked time"}
+    assert 50 <= passed <= 60 - causes.TIDYING_SECONDS
 
 
 def test_within_hands_on_what_comes() -> None:

@@ -111,7 +111,10 @@ def test_what_a_killed_run_has_left_goes_with_the_next(store: Store, client: Cli
     assert number(store, "SELECT count() FROM events") == 0
 
 
-def test_what_another_run_still_waits_for_stays(store: Store, client: Client) -> None:
+def test_what_another_run_still_waits_for_stays(
+    store: Store, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smoke_events, "IN_USE_SECONDS", 3600)  # on a busy machine a moment may be long
     store.insert([of(smoke_events.new_marker())])
     smoke_events.remove(client, store.database, smoke_events.new_marker())
     assert number(store, "SELECT count() FROM events") == 1
@@ -195,10 +198,12 @@ def test_a_replay_leaves_them_where_they_are(store: Store, tmp_path: Path) -> No
     assert store.rows("SELECT scope FROM events") == [{"scope": "load:job"}]
 
 
-@pytest.mark.parametrize("case", [case for case in read_cases() if case.events], ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [case for case in read_cases() if case.events and not case.events.startswith(smoke_events.LETTER)],
+    ids=lambda case: case.name,
+)
 def test_what_a_case_sends_is_in_the_month_and_marked(store: Store, client: Client, case: Any) -> None:
-    if case.events.startswith(smoke_events.LETTER):
-        return
     now = str(smoke_events.moment(datetime.now(UTC)).timestamp())
     marker = smoke_events.new_marker()
     sent = json.loads(case.events.replace("MARKER", f"{marker}-{case.name}").replace("NOW", now))

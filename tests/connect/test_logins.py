@@ -21,7 +21,7 @@ from pyinfra.api.exceptions import ConnectError
 
 from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.connect import ssh
-from tests.ssh_server import LOGIN, SSHServer, ssh_server
+from tests.ssh_server import LOGIN, PATIENT, SSHServer, ssh_server
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def host(server: SSHServer, **changes: Any) -> Host:
     data = {
         "ssh_hostname": "127.0.0.1", "ssh_port": server.address[1], "ssh_user": LOGIN["username"], "ssh_password": LOGIN["password"],
-        "ssh_config_file": "/dev/null", **changes,
+        "ssh_config_file": "/dev/null", **PATIENT, **changes,
     }  # fmt: skip
     return Host("store", (), {key: value for key, value in data.items() if value is not None})
 

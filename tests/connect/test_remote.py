@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
 import importlib
 import re
@@ -21,8 +22,9 @@ from cvat_analytics.connect import remote
 from cvat_analytics.connect.http import http_client
 from cvat_analytics.credentials import secrets
 from scripts.cli import main
+from tests.clickhouse import free_ports
 from tests.serving import QuietServer, served
-from tests.ssh_server import LOGIN, SSHServer, ssh_server
+from tests.ssh_server import LOGIN, PATIENT, SSHServer, ssh_server
 
 
 class Pages(BaseHTTPRequestHandler):
@@ -53,18 +55,28 @@ def connected(server: SSHServer) -> Iterator[paramiko.SSHClient]:
         yield client
 
 
+@functools.cache
+def ports() -> dict[str, int]:
+    """Return ports for the parts of a stack, at which nothing listens."""
+    return dict(zip(("clickhouse_http_port", "vector_port", "grafana_port"), free_ports(3), strict=True))
+
+
 def inventory(directory: Path, *servers: SSHServer) -> Path:
-    """Write an inventory of the host `store`, and of `in` and `again` for Vector when more than one server is given."""
+    """Write an inventory of the host `store`, and of `in` and `again` for Vector when more than one server is given.
+
+    Nothing of a stack runs there.
+    """
     secrets.init(directory / "secrets.json")
     (directory / "group_data").mkdir()
-    (directory / "group_data" / "all.py").write_text("")
+    settings = "".join(f"{name} = {port}\n" for name, port in ports().items())
+    (directory / "group_data" / "all.py").write_text(settings)
     hosts = []
     for number, (name, server) in enumerate(zip(("store", "in", "again"), servers, strict=False), 5):
         known = server.known_hosts(directory / f"known-hosts-{name}")
         hosts.append((
             name,
             {"address": f"10.0.0.{number}", "ssh_hostname": "127.0.0.1", "ssh_port": server.address[1], "ssh_user": LOGIN["username"],
-             "ssh_password": LOGIN["password"], "ssh_known_hosts_file": str(known), "ssh_config_file": "/dev/null"},
+             "ssh_password": LOGIN["password"], "ssh_known_hosts_file": str(known), "ssh_config_file": "/dev/null", **PATIENT},
         ))  # fmt: skip
     path = directory / "hosts.py"
     path.write_text(f"clickhouse = grafana = {hosts[:1]!r}\nvector = {(hosts[1:] or hosts)!r}\n")
@@ -91,11 +103,11 @@ def test_a_client_that_goes_away_in_the_middle_of_an_answer_does_not_end_the_con
     with served(QuietServer(("127.0.0.1", 0), Pages)) as pages, connected(server) as client:
         with remote._forwarded(client, ("127.0.0.1", pages.server_port), "host") as near:
             for _ in range(20):
-                connection = http.client.HTTPConnection(*near, timeout=10)
+                connection = http.client.HTTPConnection(*near, timeout=60)
                 connection.request("GET", "/")
                 connection.getresponse().read(10)
                 connection.close()
-            connection = http.client.HTTPConnection(*near, timeout=10)
+            connection = http.client.HTTPConnection(*near, timeout=60)
             connection.request("GET", "/")
             assert len(connection.getresponse().read()) == 1_000_000
             connection.close()
@@ -112,7 +124,7 @@ def test_the_caller_notices_that_the_other_end_has_closed(server: SSHServer) -> 
         ExitStack() as opened,
     ):
         near = opened.enter_context(remote._forwarded(client, listener.getsockname(), "host"))
-        mine = opened.enter_context(socket.create_connection(near, timeout=10))
+        mine = opened.enter_context(socket.create_connection(near, timeout=60))
         mine.sendall(b"hello")
         theirs, _ = listener.accept()
         assert theirs.recv(5) == b"hello"
@@ -126,10 +138,8 @@ def test_a_check_that_fails_has_failed_while_the_connection_stands(server: SSHSe
     found = [line.partition(". What to do")[0] for line in result.stdout.splitlines()]
     nobody = "on host store does not answer (nothing takes connections there)"
     assert found == [
-        f"FAIL clickhouse: 127.0.0.1:8123 {nobody}",
-        f"FAIL vector: 127.0.0.1:8282 {nobody}",
-        f"FAIL grafana: 127.0.0.1:3000 {nobody}",
-    ], "nothing of a stack runs there"
+        f"FAIL {name.partition('_')[0]}: 127.0.0.1:{port} {nobody}" for name, port in ports().items()
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,11 +158,8 @@ def test_no_message_names_the_port_that_stands_for_another(
 ) -> None:
     result = CliRunner().invoke(main, [*words, "--inventory", str(inventory(tmp_path, server))])
     assert result.exit_code not in (0, 2), result.output
-    assert set(re.findall(r"(?:127\.0\.0\.1|localhost)(?::|', port=)([0-9]+)", result.output)) <= {
-        "8123",
-        "8282",
-        "3000",
-    }
+    named = re.findall(r"(?:127\.0\.0\.1|localhost)(?::|', port=)([0-9]+)", result.output)
+    assert {int(port) for port in named} <= set(ports().values())
     assert "nothing takes connections there" in result.output
 
 
@@ -181,7 +188,7 @@ def test_each_host_is_reached_with_what_runs_on_it(server: SSHServer, tmp_path: 
             assert again.vector.address != access.vector.address
             assert (again.clickhouse, again.grafana) == (access.clickhouse, access.grafana)
             before = server.forwarded, other.forwarded
-            with http_client(again.vector.url, timeout=10) as asking:
+            with http_client(again.vector.url, timeout=60) as asking:
                 assert asking.get("/").status_code == 200
             assert (server.forwarded, other.forwarded) == (before[0] + 1, before[1])
 

@@ -15,7 +15,15 @@ import pytest
 
 from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.connect import ssh
-from tests.ssh_server import LOGIN, SSHServer, ssh_server
+from tests.ssh_server import LOGIN, PATIENT, SSHServer, ssh_server
+
+IMPATIENT = {"ssh_paramiko_connect_kwargs": {"timeout": 2}}
+"""For a login that comes to nothing in any time."""
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ssh, "_LOGIN", 120)
 
 
 @pytest.fixture
@@ -30,8 +38,7 @@ def host(server: SSHServer, name: str, directory: Path, **data: Any) -> Host:
     login = {"ssh_user": LOGIN["username"], "ssh_password": LOGIN["password"], "ssh_config_file": "/dev/null",
              "ssh_allow_agent": False, "ssh_look_for_keys": False}  # fmt: skip
     place = {"ssh_hostname": "127.0.0.1", "ssh_port": server.address[1], "ssh_known_hosts_file": str(known)}
-    # two seconds for each step of a login that comes to nothing
-    return Host(name, [], {**login, **place, "ssh_paramiko_connect_kwargs": {"timeout": 2}, **data})
+    return Host(name, [], {**login, **place, **PATIENT, **data})
 
 
 def why(chosen: Host) -> str:
@@ -108,7 +115,7 @@ def test_a_host_whose_packets_are_dropped_does_not_answer_in_time(server: SSHSer
             waiting.setblocking(False)
             waiting.connect_ex(full.getsockname())
         port = full.getsockname()[1]
-        line = why(host(server, "one", tmp_path, ssh_port=port))
+        line = why(host(server, "one", tmp_path, ssh_port=port, **IMPATIENT))
     assert line.startswith(
         "host one: cannot be reached: 127.0.0.1 does not answer in time. See whether it is up"
     )
@@ -117,7 +124,7 @@ def test_a_host_whose_packets_are_dropped_does_not_answer_in_time(server: SSHSer
 
 def test_what_takes_connections_and_speaks_no_ssh_is_said(server: SSHServer, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        line = why(host(server, "one", tmp_path, ssh_port=mute.getsockname()[1]))
+        line = why(host(server, "one", tmp_path, ssh_port=mute.getsockname()[1], **IMPATIENT))
     assert "takes connections to port" in line
     assert "does not speak SSH in time" in line
 

@@ -52,13 +52,13 @@ def access(store: Store) -> Access:
     return way_to(store.context)
 
 
-def old(access: Access) -> Unit:
+def old() -> Unit:
     """Return a Vector that has been running for an hour, as its host sees it now."""
     now = datetime.now(UTC).timestamp()
     return replace(OLD, started=now - 3600, now=now)
 
 
-def young(access: Access) -> Unit:
+def young() -> Unit:
     now = datetime.now(UTC).timestamp()
     return replace(OLD, started=now - 20, now=now)
 
@@ -84,16 +84,16 @@ def grown_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_vector_whose_readings_come_works(store: Store, access: Access) -> None:
     reading(store, JUST_NOW)
-    assert work.works(access, "vector", old(access)) == Health("running")
+    assert work.works(access, "vector", old()) == Health("running")
 
 
 @pytest.mark.usefixtures("grown_up")
 def test_a_vector_of_which_nothing_comes_does_not(store: Store, access: Access) -> None:
     reading(store, JUST_NOW, host="another")
-    found = work.works(access, "vector", old(access))
+    found = work.works(access, "vector", old())
     assert found == Health("failing", "nothing of it has come into ClickHouse yet: see its log")
     reading(store, 200)
-    found = work.works(access, "vector", old(access))
+    found = work.works(access, "vector", old())
     assert found.state == "failing"
     assert found.problem.startswith("nothing of it has come into ClickHouse since 20")
 
@@ -103,9 +103,9 @@ def test_a_wrong_password_is_the_reason(tmp_path: Path) -> None:
     with running(tmp_path) as store:  # what it remembers of this would be told of the next one too
         access = way_to(store.context)
         reading(store, 40)
-        assert work.works(access, "vector", old(access)) == Health("running"), "a reading or two may be late"
+        assert work.works(access, "vector", old()) == Health("running"), "a reading or two may be late"
         refuse(store)
-        for unit in (old(access), young(access)):
+        for unit in (old(), young()):
             found = work.works(access, "vector", unit)
             assert found.state == "failing"
             assert (
@@ -114,22 +114,22 @@ def test_a_wrong_password_is_the_reason(tmp_path: Path) -> None:
             assert found.problem.endswith("deploy again")
         # a stranger's attempt is nothing to a Vector that delivers
         reading(store, JUST_NOW)
-        assert work.works(access, "vector", old(access)) == Health("running")
+        assert work.works(access, "vector", old()) == Health("running")
 
 
 def test_what_was_started_just_now_is_not_called_broken(store: Store, access: Access) -> None:
-    found = work.works(access, "vector", young(access))
+    found = work.works(access, "vector", young())
     assert found.state == "starting"
     reading(store, 30)  # of its life before
-    assert work.works(access, "vector", young(access)).state == "starting"
+    assert work.works(access, "vector", young()).state == "starting"
     reading(store, JUST_NOW)
-    assert work.works(access, "vector", young(access)) == Health("running")
+    assert work.works(access, "vector", young()) == Health("running")
     # readings have whole seconds, and a start need not
     last = int(store.post("SELECT toUnixTimestamp(max(time)) FROM pipeline_metrics FORMAT TSV"))
-    assert work.works(access, "vector", replace(young(access), started=last + 0.9)) == Health("running")
+    assert work.works(access, "vector", replace(young(), started=last + 0.9)) == Health("running")
     # one that ends again and again is not young each time
     store.post("TRUNCATE TABLE pipeline_metrics")
-    assert not replace(young(access), restarts=7).young
+    assert not replace(young(), restarts=7).young
 
 
 def test_after_a_start_of_clickhouse_vector_has_a_while_to_come_back(
@@ -137,14 +137,14 @@ def test_after_a_start_of_clickhouse_vector_has_a_while_to_come_back(
 ) -> None:
     monkeypatch.setattr(work, "STARTING_SECONDS", 1e9)
     reading(store, 300)
-    found = work.works(access, "vector", old(access))
+    found = work.works(access, "vector", old())
     assert found.state == "running"
     assert "not known: ClickHouse has just been started" in found.problem
 
 
 def test_a_host_whose_clock_is_behind_has_no_silent_vector(store: Store, access: Access) -> None:
     reading(store, 560)
-    unit = old(access)
+    unit = old()
     assert unit.now
     assert unit.started
     behind = replace(unit, now=unit.now - 600, started=unit.started - 600)
@@ -252,7 +252,7 @@ def test_a_right_that_was_taken_away_makes_its_part_fail(
         access = replace(
             way_to(store.context, grafana=address), events_api=Endpoint(*address, store.context.settings)
         )
-        found = work.works(access, component, old(access))
+        found = work.works(access, component, old())
     assert found.state == "failing"
     assert f"ClickHouse's user {user} lacks what it needs (GRANT OPTIMIZE ON cvat.*)" in found.problem
 
@@ -273,7 +273,7 @@ def test_a_grafana_whose_datasource_answers_nothing_is_failing(
         found = work.works(access, "grafana", OLD)
         assert found.state == "failing"
         assert reason in found.problem
-        assert work.works(access, "grafana", young(access)).state == "starting"
+        assert work.works(access, "grafana", young()).state == "starting"
     with serving(StandIn(password)) as address:
         assert work.works(way_to(store.context, grafana=address), "grafana", OLD) == Health("running")
     with serving(StandIn("changed by hand")) as address:
@@ -305,11 +305,10 @@ def test_an_events_api_with_a_wrong_password_is_failing(store: Store, tmp_path: 
 
 def test_faults_of_the_host_stand_with_the_part(store: Store, access: Access) -> None:
     reading(store, JUST_NOW)
-    unit = replace(old(access), faults=("its timer is disabled",))
+    unit = replace(old(), faults=("its timer is disabled",))
     assert work.works(access, "vector", unit) == Health("failing", "its timer is disabled")
     assert (
-        work.works(access, "vector", replace(young(access), faults=("its timer is disabled",))).state
-        == "failing"
+        work.works(access, "vector", replace(young(), faults=("its timer is disabled",))).state == "failing"
     )
 
 

@@ -18,10 +18,11 @@ from click.testing import CliRunner, Result
 from cvat_analytics.config import deployed, inventory
 from cvat_analytics.connect import clocks, remote
 from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.shell import Shell
 from cvat_analytics.embedded import stack
 from scripts.cli import main
 from tests.clickhouse import free_ports
-from tests.ssh_server import LOGIN, SSHServer, ssh_server
+from tests.ssh_server import LOGIN, PATIENT, SSHServer, ssh_server
 
 NAMES = ("store", "in", "view")
 
@@ -90,7 +91,7 @@ def hosts(running: stack.Stack, access: Access, tmp_path: Path) -> Iterator[Host
             server.network = {"10.0.0.5": "127.0.0.1"}
             login = {"ssh_hostname": "127.0.0.1", "ssh_port": server.address[1], "ssh_user": LOGIN["username"],
                      "ssh_password": LOGIN["password"], "ssh_known_hosts_file": str(server.known_hosts(tmp_path / name)),
-                     "ssh_config_file": "/dev/null", "address": f"10.0.0.{number}"}  # fmt: skip
+                     "ssh_config_file": "/dev/null", "address": f"10.0.0.{number}", **PATIENT}  # fmt: skip
             lines.append(f"{group} = [({name!r}, {login!r})]\n")
         (tmp_path / "hosts.py").write_text("".join(lines))
         yield Hosts(servers, tmp_path / "hosts.py")
@@ -180,8 +181,12 @@ def test_a_host_that_is_lost_while_it_is_asked_is_not_asked(hosts: Hosts) -> Non
 
 def test_a_host_that_has_begun_to_hang_holds_nobody_up(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its session stands, but a command is never answered."""
-    monkeypatch.setattr("cvat_analytics.checks.units._PATIENCE", 0.5)
-    monkeypatch.setattr("cvat_analytics.connect.remote._FOR_NOTE", 0.5)
+    run = Shell.run
+
+    def impatient(shell: Shell, command: str, patience: float | None = None) -> str:
+        return run(shell, command, 0.5 if shell.host == "view" else patience)
+
+    monkeypatch.setattr(Shell, "run", impatient)
     hosts.servers["view"].printed = _never(hosts.servers["view"])
     result = hosts.status("--json")
     assert result.exit_code == 3, result.output
