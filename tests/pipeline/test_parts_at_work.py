@@ -207,7 +207,7 @@ def test_a_view_that_fails_soon_after_a_start_is_not_called_failing(
         )
         monkeypatch.setattr(work, "STARTING_SECONDS", 1e9)
         assert work.works(access, "clickhouse", OLD) == Health("running"), "a later attempt may do it"
-        found = work.works(access, "clickhouse", young(access))
+        found = work.works(access, "clickhouse", young())
         assert (found.state, "no such thing" in found.problem) == ("starting", True)
         monkeypatch.setattr(work, "STARTING_SECONDS", -1)
         found = work.works(access, "clickhouse", OLD)
