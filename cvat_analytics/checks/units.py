@@ -82,7 +82,8 @@ def of(shell: Shell, components: Iterable[str], settings: Settings) -> dict[str,
         active, version = _first(2, said.get(("unit", component)))
         restarts, started = _first(2, said.get(("since", component)))
         units[component] = Unit(
-            active == "active",
+            # what reloads its settings runs while it does
+            active in ("active", "reloading"),
             version,
             _seconds(started),
             _seconds(now),

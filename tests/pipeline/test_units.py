@@ -64,6 +64,11 @@ def test_what_runs_and_since_when(asked: Asked) -> None:
     assert not found["grafana"].active
 
 
+def test_what_reloads_its_settings_runs(asked: Asked) -> None:
+    assert asked("vector", is_active__vector="reloading")["vector"].active
+    assert not asked("vector", is_active__vector="deactivating")["vector"].active
+
+
 def test_what_was_started_just_now_is_young_unless_it_ends_again_and_again() -> None:
     unit = Unit(active=True, started=100, now=130)
     assert unit.young
