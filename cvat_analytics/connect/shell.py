@@ -80,6 +80,8 @@ class Shell:
                 return
             # the exit code comes after the end of the output: to close now would be to lose it
             stderr_text = stderr.read().decode(errors="replace")
+            if not stdout.channel.status_event.wait(patience):  # which has no limit of its own
+                raise TimeoutError
             code = stdout.channel.recv_exit_status()
         except TimeoutError:
             raise UnreachableError(f"host {self.host}: a command said nothing for {patience:g} s") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ class Channel:
     def __init__(self, code: int) -> None:
         self._code = code
         self.closed = False
+        self.status_event = threading.Event()
+        self.status_event.set()
 
     def recv_exit_status(self) -> int:
         return -1 if self.closed else self._code
@@ -70,4 +73,12 @@ def test_of_a_command_whose_output_is_not_wanted_any_more_nothing_is_asked() -> 
     client = Client(b"one\ntwo\n", code=1)
     with shell(client).stream("yes") as output:
         assert output.read(4) == b"one\n"
+    assert client.channel.closed
+
+
+def test_a_host_that_never_says_how_a_command_ended_is_not_waited_for() -> None:
+    client = Client(b"fine\n")
+    client.channel.status_event.clear()
+    with pytest.raises(UnreachableError, match=r"host store: a command said nothing for 0\.05 s"):
+        shell(client).run("true", 0.05)
     assert client.channel.closed
