@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from paramiko import Channel, SSHClient
 
     from cvat_analytics.config.settings import Settings
+    from cvat_analytics.config.topology import Topology
+    from cvat_analytics.connect.volumes import Volume
 
 _PIECE = 65536
 _PATIENCE = 15.0
@@ -149,13 +151,7 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
             away=away,
             ensure_connected=lambda: _ensure_connected(clients),
             clocks=lambda: clocks.of(shells),
-            volumes=lambda: [
-                volume
-                for host, shell in shells.items()
-                for volume in volumes.of_host(
-                    shell, topology.components(host), topology.settings[host].disk_reserve
-                )
-            ],
+            volumes=lambda: _volumes(shells, there),
         )
         shells = {host: Shell(host, data[host], client) for host, client in clients.items()}
         hosts = {
@@ -198,6 +194,19 @@ def _noted(
         return {host: each for host, each in zip(clients, pool.map(read, clients), strict=True) if each}
 
 
+def _volumes(shells: Mapping[str, Shell], topology: Topology) -> list[Volume]:
+    """Return the volumes of the hosts that say how much is free, all asked at once."""
+
+    def ask(host: str) -> list[Volume]:
+        reserve = topology.settings[host].disk_reserve
+        return volumes.of_host(shells[host], topology.components(host), reserve)
+
+    if not shells:
+        return []
+    with ThreadPoolExecutor(len(shells)) as pool:
+        return [volume for found in pool.map(ask, shells) for volume in found]
+
+
 def _doors(component: str) -> tuple[str, ...]:
     """Return by which names Access has the ports of a component."""
     return ("gateway", "gateway_http") if component == "gateway" else (component,)
@@ -205,7 +214,12 @@ def _doors(component: str) -> tuple[str, ...]:
 
 def _ensure_connected(clients: Mapping[str, SSHClient | None]) -> None:
     """Raise UnreachableHostError when one of the SSH connections has ended, or its host no longer answers."""
-    lost = sorted(name for name, client in clients.items() if client and not _answers(client))
+    asked = {name: client for name, client in sorted(clients.items()) if client}
+    if not asked:
+        return
+    with ThreadPoolExecutor(len(asked)) as pool:
+        answers = list(pool.map(_answers, asked.values()))
+    lost = [name for name, there in zip(asked, answers, strict=True) if not there]
     if lost:
         raise UnreachableHostError(
             f"host{'s' if len(lost) > 1 else ''} {', '.join(lost)}: the SSH connection was lost while the command ran, so that nothing more "
