@@ -27,8 +27,8 @@ from scripts.terminal import echo, one_line
 def status(target: Target, as_json: bool) -> None:
     """Say which parts of a stack do their work and why not, what arrives at which port, what waits, and what was refused.
 
-    Exit code 1 when a part does not do its work, or ClickHouse refuses what a sink of Vector's wants to insert; 3 when a host
-    cannot be reached: its parts are `not asked`, the others are shown. The JSON object has each part's state by its name, and more.
+    Exit code 1 when a part does not do its work, ClickHouse refuses what a sink of Vector's wants to insert, or cannot be asked for
+    the pipeline; 3 when a host cannot be reached: its parts are `not asked`, the others are shown. The JSON object has each part's state by its name, and more.
     """
     logs = None
     if target.inventory:

@@ -13,6 +13,7 @@ from cvat_analytics.checks.flow import Flow
 from cvat_analytics.checks.health import Health, State
 from cvat_analytics.checks.units import Unit
 from cvat_analytics.config.endpoints import LOOPBACK, listening, trust, url
+from cvat_analytics.connect.volumes import RECIPE, size
 
 if TYPE_CHECKING:
     from cvat_analytics.config.deployed import Difference
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from cvat_analytics.connect.clocks import Clock
     from cvat_analytics.connect.remote import ReachedHost
     from cvat_analytics.connect.volumes import Volume
-
-_FULL = "takes nothing: its disk is nearly full, see the first line"
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,13 @@ class Report:
 
     @property
     def fine(self) -> bool:
-        """Return whether everything does its work, or soon may, and ClickHouse takes what arrives."""
-        return set(self.states.values()) <= {"running", "starting"} and not (self.flow and self.flow.refusals)
+        """Return whether everything does its work, or soon may, and ClickHouse takes what arrives.
+
+        A pipeline that could not be looked at is not fine, but for that of a ClickHouse that has just been started.
+        """
+        states = self.states
+        takes = not self.flow.refusals if self.flow else states.get("clickhouse") == "starting"
+        return takes and set(states.values()) <= {"running", "starting"}
 
 
 def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> Report:
@@ -85,16 +89,18 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
             for component in stack.topology.components(name)
         ]
 
-    with ThreadPoolExecutor(len(names) + 2) as pool:
+    with ThreadPoolExecutor(len(names) + 3) as pool:
         # before all else: what keeps a host busy makes its answer, and the comparison, less exact
         clocks = pool.submit(access.clocks)
+        volumes = pool.submit(access.volumes)
         pipeline = pool.submit(_flow, access)
         parts = [part for parts in pool.map(look, names) for part in parts]
     store = stack.topology.clickhouse_host
     report = Report(parts, *pipeline.result())
     if report.flow is None and store in hosts and (planned := hosts[store].planned):
         # a deploy that was cut off may have moved ClickHouse
-        report = Report(parts, *_flow(replace(access, clickhouse=planned.clickhouse)))
+        moved = Report(parts, *_flow(replace(access, clickhouse=planned.clickhouse)))
+        report = moved if moved.flow else report
     if report.flow is None and store in hosts and store not in not_asked:
         try:
             hosts[store].ensure_connected()
@@ -108,7 +114,7 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
     there = {name: host.deployed for name, host in hosts.items() if host.deployed}
     differences = deployed.differences(stack.topology, there)
     report = replace(report, not_asked=not_asked, clocks=clocks.result(), not_deployed=differences)
-    return with_room(report, access.volumes())
+    return with_room(report, volumes.result())
 
 
 def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, str]) -> list[Part]:
@@ -133,6 +139,7 @@ def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, st
         if (
             unit.active
             and host.planned
+            and _way(stack, component, planned) != _way(stack, component, settings)
             and not _answers(host.access, component)
             and _answers(host.planned, component)
         ):
@@ -152,6 +159,11 @@ def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, st
     if any(part.state not in ("running", "starting") for part in parts):
         host.ensure_connected()
     return parts
+
+
+def _way(stack: Stack, component: str, settings: Settings) -> object:
+    """Return where and how a component is reached: only what differs in that has been moved by a deploy."""
+    return listening(component, settings), trust(component, settings, stack.authority.certificate_file)
 
 
 def _answers(access: Access, component: str) -> bool:
@@ -181,19 +193,27 @@ def _shown(stack: Stack, host: str, component: str, settings: Settings) -> str:
 
 def with_room(report: Report, volumes: Sequence[Volume]) -> Report:
     """Return `report` with the disks, and with what no longer takes anything for want of room as failing for that reason."""
-    full = {(volume.host, name) for volume in volumes for name in volume.refuses}
-    parts = [
-        replace(part, state="failing", problem="\n".join([_FULL, *_beside(part)]))
-        if (part.host, part.name) in full and part.state not in ("stopped", "not asked")
-        else part
-        for part in report.parts
-    ]
-    return replace(report, parts=parts, volumes=volumes)
+    full = {(volume.host, name): volume for volume in volumes for name in volume.refuses}
 
+    def judged(part: Part) -> Part:
+        volume = full.get((part.host, part.name))
+        if volume is None or part.state in ("stopped", "not asked"):
+            return part
+        needed = volume.opens_at if part.name == "vector" else volume.reserve
+        why = (
+            f"takes nothing: its disk ({volume.directory}) has {size(volume.free)} of {size(volume.size)} free, and {size(needed)} are "
+            f"needed: make room ({RECIPE})"
+        )
+        state: State = "failing"
+        others = part.problem.splitlines()
+        if part.state == "not answering":
+            if part.name == "clickhouse":  # which answers without room, too: something else is wrong
+                state = "not answering"
+            else:  # that is what the full disk has done
+                others = others[1:]
+        return replace(part, state=state, problem="\n".join([why, *others]))
 
-def _beside(part: Part) -> list[str]:
-    """Return what is wrong with the units beside `part`, which no full disk has done, and which it may need to go on."""
-    return [line for line in part.problem.splitlines() if line.startswith(units.BESIDE)]
+    return replace(report, parts=[judged(part) for part in report.parts], volumes=volumes)
 
 
 def with_flow(parts: Sequence[Part], access: Access) -> Report:

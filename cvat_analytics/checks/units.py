@@ -26,8 +26,6 @@ _TIMERS = {"vector": ("cvat-analytics-journal",)}
 """Timers that do a part of a component's work, by the name of their two units."""
 _KEEPERS = {"vector": ("cvat-analytics-room",)}
 """Services that do a part of a component's work, and do so all the time."""
-BESIDE = "cvat-analytics-"
-"""How every fault of a unit beside a component begins: with its name."""
 STARTING_SECONDS = 90.0
 """How long what has been started may take until its first work is seen."""
 _PATIENCE = 30.0

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cvat_analytics.base.clickhouse_text import exception_text
-from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.checks import health
 from cvat_analytics.checks.health import Health, State
 from cvat_analytics.checks.units import STARTING_SECONDS, Unit
@@ -72,8 +72,10 @@ def works(access: Access, component: str, unit: Unit) -> Health:
         if component == "clickhouse":
             found.append(_Fault(f"{error}: see {unit.log}", early=True))
         elif component in _CHECKS:
-            # what is wrong with that one stands in its own line
-            unknown = "whether it does its work is not known while ClickHouse cannot be asked"
+            # that ClickHouse is away stands in its own line
+            away = isinstance(error, UnreachableError)
+            why = " while ClickHouse cannot be asked" if away else f": {error}"
+            unknown = f"whether it does its work is not known{why}"
     if not found:
         return Health("running", unknown)
     state: State = "starting" if unit.young and all(fault.early for fault in found) else "failing"
@@ -128,12 +130,16 @@ def _vector(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
     """Return why nothing of it comes into ClickHouse."""
     found = _rights(access, "vector", unit, rows)
     host = f" AND host = '{unit.hostname}'" if re.fullmatch(r"[\w.-]+", unit.hostname) else ""
-    ((last, store_now, uptime),) = rows(
-        f"SELECT toUnixTimestamp(max(time)), toUnixTimestamp(now()), uptime() FROM pipeline_metrics WHERE name = 'uptime_seconds'{host}"
+    last, store_now, uptime = only_row(
+        rows(
+            f"SELECT toUnixTimestamp(max(time)), toUnixTimestamp(now()), uptime() FROM pipeline_metrics WHERE name = 'uptime_seconds'{host}"
+        )
     )
-    ((refused, words),) = rows(
-        "SELECT toUnixTimestamp(max(at)), argMax(words, at) FROM insert_errors "
-        f"WHERE code IN {_LOGIN_REFUSED} AND startsWith(words, 'vector: ') AND at > now() - 120"
+    refused, words = only_row(
+        rows(
+            "SELECT toUnixTimestamp(max(at)), argMax(words, at) FROM insert_errors "
+            f"WHERE code IN {_LOGIN_REFUSED} AND startsWith(words, 'vector: ') AND at > now() - 120"
+        )
     )
     # Vector's readings have its host's time, and so has its start
     now = store_now if unit.now is None else unit.now

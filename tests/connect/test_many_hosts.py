@@ -24,7 +24,7 @@ def test_how_much_is_free_is_asked_of_all_at_once(monkeypatch: pytest.MonkeyPatc
 
     def ask(shell: Shell, components: Any, reserve: int) -> list[Volume]:
         both.wait(PATIENCE)
-        return [Volume(shell.host, tuple(components), "/", 1, 1, reserve)]
+        return [Volume(shell.host, tuple(components), "/", 1, 1, reserve, reserve)]
 
     monkeypatch.setattr(volumes, "of_host", ask)
     reserves = {"one": "1GiB", "two": "2GiB"}

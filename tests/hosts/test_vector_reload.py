@@ -128,13 +128,16 @@ def test_a_changed_configuration_is_proven_applied_and_taken_back(
     )
     status = cvat_analytics("status", "--inventory", inventory(host, **USUAL, vector_port=8383))
     assert "the disk of Vector (/var/lib/vector)" in status.text.splitlines()[0]
-    assert "takes nothing: its disk is nearly full, see the first line" in status.text
+    assert (
+        "takes nothing: its disk (/var/lib/vector) has 1.8 GiB of 1.8 GiB free, and 3.0 GiB are needed: make room"
+        in status.text
+    )
     assert status.exit_code == 1
     # room for it to be open, but not to be opened: somebody who makes room may stop here
     host.run("mount -o remount,size=2500m /var/lib/vector")
     status = cvat_analytics("status", "--inventory", inventory(host, **USUAL, vector_port=8383))
     assert "Vector takes no events, which CVAT keeps, until 3.0 GiB are free" in status.text.splitlines()[0]
-    assert "takes nothing: its disk is nearly full, see the first line" in status.text
+    assert "takes nothing: its disk (/var/lib/vector) has " in status.text
     host.run(large)
     until(lambda: listens(host, 8383), "the port is open again")
     send(host, 8383, "room again")

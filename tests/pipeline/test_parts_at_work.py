@@ -160,6 +160,27 @@ def test_what_cannot_be_known_while_clickhouse_is_away_is_said(store: Store, com
     )
 
 
+def test_what_clickhouse_says_instead_of_an_answer_is_the_reason(store: Store, access: Access) -> None:
+    store.post("RENAME TABLE pipeline_metrics TO elsewhere")
+    try:
+        found = work.works(access, "vector", OLD)
+    finally:
+        store.post("RENAME TABLE elsewhere TO pipeline_metrics")
+    assert found.state == "running"
+    assert found.problem.startswith("whether it does its work is not known: the stack's ClickHouse: ")
+    assert "pipeline_metrics" in found.problem
+
+
+def test_an_answer_without_its_row_is_no_traceback(
+    store: Store, access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "_rights", lambda *_: [])
+    monkeypatch.setattr(work, "_asking", lambda access: lambda query: [])
+    found = work.works(access, "vector", OLD)
+    assert found.state == "running"
+    assert "answered with nothing where a row was due" in found.problem
+
+
 def test_a_clickhouse_that_does_not_let_the_administrator_in_is_failing(store: Store) -> None:
     access = way_to(store.context)
     access = replace(access, secrets={**access.secrets, "clickhouse_admin": "another"})
@@ -325,7 +346,7 @@ def test_they_stand_with_a_part_that_does_not_answer_and_whose_disk_is_full_too(
     (part,) = with_room(Report([Part("vector", "one", how.state, "", "", how.problem)], None), [volume]).parts
     assert part.state == "failing"
     assert part.problem.splitlines() == [
-        "takes nothing: its disk is nearly full, see the first line",
+        "takes nothing: its disk (/) has 0 MiB of 0 MiB free, and 0 MiB are needed: make room (docs/how-to/disk-is-full.md)",
         fault,
     ]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.config import deployed, inventory
 from cvat_analytics.connect import clocks, remote
 from cvat_analytics.connect.access import Access
@@ -23,6 +26,7 @@ from cvat_analytics.embedded import stack
 from scripts.cli import main
 from tests.clickhouse import free_ports
 from tests.ssh_server import LOGIN, PATIENT, SSHServer, ssh_server
+from tests.waiting import PATIENCE
 
 NAMES = ("store", "in", "view")
 
@@ -253,6 +257,65 @@ def test_what_a_deploy_has_moved_before_it_was_cut_off_is_found(hosts: Hosts) ->
     )
     assert f"the inventory says {now}, deployed is {before}" in result.stdout
     assert "\nevents      " in result.stdout, "ClickHouse has moved, too, and is asked"
+
+
+def test_a_part_that_answers_late_where_it_always_was_has_not_moved(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another setting is edited: each address of the inventory is the one that is deployed."""
+    hosts.deployed()
+    hosts.edit(events_retention="90d")
+    answers = iter((False, True))
+    monkeypatch.setattr(
+        "cvat_analytics.checks.status._answers", lambda access, component: next(answers, True)
+    )
+    result = hosts.status()
+    assert result.exit_code == 0, result.output
+    assert "cut off" not in result.stdout
+
+
+def test_a_pipeline_that_cannot_be_looked_at_is_not_fine_and_the_first_reason_is_said(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hosts.deployed()
+    hosts.edit(events_retention="90d")
+    attempts = itertools.count(1)
+
+    def fail(access: Access) -> None:
+        raise CvatAnalyticsError(f"a table is gone, attempt {next(attempts)}")
+
+    monkeypatch.setattr("cvat_analytics.checks.flow.of", fail)
+    result = hosts.status()
+    assert result.exit_code == 1, result.output
+    assert {state(result)[part] for part in ("clickhouse", "vector", "grafana")} == {"running"}
+    assert result.stderr == "the pipeline cannot be looked at: a table is gone, attempt 1\n"
+
+
+def test_the_reserve_is_the_one_that_is_deployed(hosts: Hosts) -> None:
+    hosts.deployed(disk_reserve=2**33)
+    for server in hosts.servers.values():
+        noted = server.printed
+
+        def printed(command: str, noted: Callable[[str], str] = noted) -> str:
+            return "clickhouse 1 4096 9 7\n" if "stat -f" in command else noted(command)
+
+        server.printed = printed
+    with remote.reach(hosts.inventory) as access:
+        assert {volume.reserve for volume in access.volumes()} == {2**33}
+
+
+def test_disks_are_asked_beside_all_else(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is asked here waits for the other: one that hangs would take its time after the others' otherwise."""
+    both = threading.Barrier(2)
+
+    def wait(*_: object) -> tuple[()]:
+        both.wait(PATIENCE)
+        return ()
+
+    monkeypatch.setattr(clocks, "of", wait)
+    monkeypatch.setattr(remote, "_volumes", wait)
+    result = hosts.status()
+    assert result.exit_code == 0, result.output
 
 
 def test_a_part_that_answers_nowhere_is_dead_where_it_was_deployed(hosts: Hosts) -> None:
