@@ -98,7 +98,7 @@ def test_a_time_that_is_none_is_refused_with_how_to_write_one() -> None:
 def test_a_file_whose_name_says_another_form_is_not_written(
     access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, code: int
 ) -> None:
-    monkeypatch.setattr("scripts.target.Target.reach", lambda target: nullcontext(access))
+    monkeypatch.setattr("scripts.target.Target.reach", lambda target, **how: nullcontext(access))
     outcome = CliRunner().invoke(cli, ["export", "-o", str(tmp_path / name), "--to", "1980-01-01"])
     assert (outcome.exit_code, (tmp_path / name).exists()) == (code, code == 0), outcome.output
     assert ("End it in .csv, .jsonl, .parquet, or give --format" in outcome.output) == (code == 2)

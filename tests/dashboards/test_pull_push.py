@@ -408,7 +408,7 @@ def invoke(
 ) -> Callable[..., Result]:
     """Return a function that runs `cvat-analytics dashboards` on copies of the files with the stand-in."""
     monkeypatch.setattr(command, "DASHBOARDS", files)
-    monkeypatch.setattr("scripts.target.Target.reach", lambda target: nullcontext(stand_in[1]))
+    monkeypatch.setattr("scripts.target.Target.reach", lambda target, **how: nullcontext(stand_in[1]))
     return lambda *arguments: CliRunner().invoke(main, ["dashboards", *arguments])
 
 

@@ -39,7 +39,7 @@ def run(access: Access, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
     """Return what runs a command on the store and returns its exit code and all it printed."""
 
     def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr("scripts.target.Target.reach", lambda target: nullcontext(access))
+        monkeypatch.setattr("scripts.target.Target.reach", lambda target, **how: nullcontext(access))
         result = CliRunner().invoke(main, [str(argument) for argument in arguments])
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
