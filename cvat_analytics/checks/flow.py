@@ -169,7 +169,7 @@ def of(access: Access) -> Flow:
             access,
             rows(_RECEIVED),
             known=_all_heard([each[2] for each in heard]),
-            counted_since=_moment(rows(_COUNTED_SINCE)[0][0]),
+            counted_since=_moment(only_row(rows(_COUNTED_SINCE))[0]),
         ),
         buffers=buffers,
         refusals=_refusals(rows),

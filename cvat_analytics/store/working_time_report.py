@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import only_row, plain_errors
+from cvat_analytics.store.smoke_events import NOT_IN_MONTH
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -118,7 +119,8 @@ def _reason(computed: int, reported: int, events: int, late: int, tabs: int, pau
     return "pauses between two requests, which the server does not see"
 
 
-_COMPARE = """
+_COMPARE = (
+    """
 WITH
     (SELECT argMax(threshold_ms, changed_at) / 1000 FROM working_time_settings) AS threshold,
     (SELECT argMax(time_zone, changed_at) FROM working_time_settings) AS zone,
@@ -153,7 +155,9 @@ WITH
         )
         GROUP BY user_id, task_id, job_id
     ),
-    names AS (SELECT user_id, argMax(user_name, timestamp) AS latest FROM events WHERE user_name IS NOT NULL AND toYYYYMM(timestamp) != 207502 GROUP BY user_id)
+    names AS (SELECT user_id, argMax(user_name, timestamp) AS latest FROM events WHERE user_name IS NOT NULL AND """
+    + NOT_IN_MONTH
+    + """ GROUP BY user_id)
 SELECT
     sums.user_id, ifNull(names.latest, ''), sums.task_id, sums.job_id, computed, reported,
     traces.events, traces.late, traces.double, traces.pauses
@@ -162,3 +166,4 @@ LEFT JOIN traces ON sums.user_id <=> traces.user_id AND sums.task_id <=> traces.
 LEFT JOIN names ON sums.user_id <=> names.user_id
 ORDER BY abs(toInt64(computed) - toInt64(reported)) DESC, sums.user_id, sums.job_id
 """
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from cvat_analytics.base.project import LIBRARY, ROOT
 from cvat_analytics.checks import flow
 from cvat_analytics.checks.smoke_case import read_cases
 from cvat_analytics.pipeline import journal, replay
@@ -174,6 +176,20 @@ def test_every_moment_lies_in_the_month_and_is_another_one() -> None:
     moments = [smoke_events.moment(now + timedelta(hours=each)) for each in range(24 * 28)]
     assert {f"{moment:%Y%m}" for moment in moments} == {smoke_events.PARTITION}
     assert len(set(moments)) == len(moments)
+
+
+def test_where_the_month_is_written_out_it_is_that_month() -> None:
+    found: dict[str, list[str]] = {}
+    for directory in (LIBRARY, *(ROOT / name for name in ("clickhouse", "templates", "grafana"))):
+        for file in sorted(directory.rglob("*")):
+            if file.suffix in (".sql", ".j2", ".json", ".yml", ".yaml", ".vrl", ".py"):
+                for number, line in enumerate(file.read_text().splitlines(), 1):
+                    if months := re.findall(r"toYYYYMM\([^()]*\) *(?:=|!=|<>|IN) *[('\" ]*(\d+)", line):
+                        found[f"{file.relative_to(ROOT)}:{number}"] = months
+    assert len(found) > 5, "they are found at all"
+    wrong = {place: months for place, months in found.items() if set(months) != {smoke_events.PARTITION}}
+    assert wrong == {}
+    assert [place for place in found if ".py:" in place] == [], "Python has NOT_IN_MONTH and PARTITION"
 
 
 def test_a_replay_leaves_them_where_they_are(store: Store, tmp_path: Path) -> None:

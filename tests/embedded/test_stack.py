@@ -20,7 +20,7 @@ from cvat_analytics import demo
 from cvat_analytics.checks import smoke
 from cvat_analytics.embedded import processes, stack
 from cvat_analytics.pipeline import events
-from cvat_analytics.store.smoke_events import LETTER
+from cvat_analytics.store.smoke_events import LETTER, PARTITION
 from tests.clickhouse import free_row
 from tests.waiting import until
 
@@ -279,7 +279,9 @@ def _of_smoke_tests(directory: Path) -> int:
     command("smoke", "--dir", directory)
     client = stack.find(directory).access().client()
     return int(
-        client.query("SELECT count() FROM cvat.events WHERE toYYYYMM(timestamp) = 207502").result_rows[0][0]
+        client.query(f"SELECT count() FROM cvat.events WHERE toYYYYMM(timestamp) = {PARTITION}").result_rows[
+            0
+        ][0]
     )
 
 
