@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.timestamps import refuse_backwards, text
@@ -16,14 +16,26 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.pipeline.originals import Originals
 
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.external import ExternalData
+
 ID = "lower(hex(sipHash64(received_at, reason, message, original, original_sha256)))"
 """A letter's id, as SQL."""
 SAME = "if(original_sha256 = '', original, original_sha256)"
 """What tells one original from another, as SQL: of a large one the table has the beginning only."""
+HASH = "if(original_sha256 = '', lower(hex(SHA256(original))), original_sha256)"
+"""The original's SHA-256, as SQL."""
 OUR_OWN = "cvat-analytics "
 """How letters begin that are nobody's event: the next one, and that of a smoke test (store/smoke_events.py). No list has them."""
 MARK = f"{OUR_OWN}dead-letters retry "
 """How the letter begins with which a retry finds out that all letters before it have arrived."""
+
+
+def attached(table: str, form: str, columns: str, text: str) -> ExternalData:
+    """Return what goes with a query as a table, of any size: a parameter may have 128 KiB (http_max_field_value_size)."""
+    from clickhouse_connect.driver.external import ExternalData
+
+    return ExternalData(file_name=table, data=text.encode(), fmt=form, structure=columns)
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,15 @@ The letter is marked only when the corrected event has become one. What is refus
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.texts import HALF_OF_A_PAIR, UTF_8
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
-from cvat_analytics.pipeline.dead_letters import ID, MARK, DeadLetters, Letter
-from cvat_analytics.pipeline.dead_letters_retry import UTF_8, Retry, not_in
+from cvat_analytics.pipeline.dead_letters import HASH, ID, MARK, DeadLetters, Letter, attached
+from cvat_analytics.pipeline.dead_letters_retry import Retry, not_in
 from cvat_analytics.store.event_columns import COLUMNS
 
 
@@ -59,7 +60,7 @@ def corrected(original: bytes, fields: Mapping[str, Any], encoding: str = UTF_8)
     if mended == event and encoding == UTF_8:
         raise InputError("the original has these values already")
     for field, value in mended.items():
-        if re.search("[\ud800-\udfff]", field + json.dumps(value, ensure_ascii=False)):
+        if HALF_OF_A_PAIR.search(field + json.dumps(value, ensure_ascii=False)):
             raise InputError(
                 f"field {json.dumps(field)}: has half of a surrogate pair, which is no character: {json.dumps(value)[:200]}. "
                 "Give it another value, as in --set obj_name=TEXT"
@@ -87,16 +88,17 @@ def edit(source: DeadLetters, letter: Letter, text: str) -> None:
 def _like(source: DeadLetters, text: str) -> dict[str, str]:
     """Return the letters whose original is the same JSON as `text`: why each was refused, by id."""
     query = (
-        f"SELECT {ID}, concat(reason, ': ', message), original FROM {source.table} FINAL "
+        f"SELECT {ID}, concat(reason, ': ', message), original, {HASH} = {{hash:String}} FROM {source.table} FINAL "
         f"WHERE NOT startsWith(original, '{MARK}') AND received_at > now() - INTERVAL 1 DAY AND original_size BETWEEN {{least:UInt64}} AND {{most:UInt64}}"
     )
     size = len(text.encode())
-    sizes = {"least": size // 8, "most": size * 8}  # escapes may be written in another way
+    # escapes may be written in another way; of a large one the table has the beginning only
+    values = {"least": size // 8, "most": size * 8, "hash": sha256(text.encode()).hexdigest()}
     wanted = json.loads(text)
     return {
         str(id): str(why)
-        for id, why, original in source.client.query(query, parameters=sizes).result_rows
-        if _json(original) == wanted
+        for id, why, original, same in source.client.query(query, parameters=values).result_rows
+        if same or _json(original) == wanted
     }
 
 
@@ -119,8 +121,9 @@ def _mark(source: DeadLetters, letter: Letter, text: str) -> None:
     # of two rows with the same original the later one is read
     source.client.command(
         f"INSERT INTO {source.table} (received_at, reason, message, original, original_size, original_sha256, original_file, corrected) "
-        "SELECT received_at, reason, message, original, original_size, original_sha256, original_file, {corrected:String} "
+        "SELECT received_at, reason, message, original, original_size, original_sha256, original_file, (SELECT text FROM sent) "
         f"FROM {source.table} FINAL WHERE {ID} = {{id:String}}",
-        parameters={"corrected": text, "id": letter.id},
+        parameters={"id": letter.id},
+        external_data=attached("sent", "RawBLOB", "text String", text),
         settings={"insert_deduplicate": 0},
     )

@@ -15,26 +15,28 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
+from itertools import batched
 
 import httpx
 
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.base.texts import UTF_8, is_utf8
 from cvat_analytics.base.timestamps import text
 from cvat_analytics.config import limits
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.connect.http import http_client
-from cvat_analytics.pipeline.dead_letters import ID, MARK, SAME, Choice, DeadLetters
+from cvat_analytics.pipeline.dead_letters import HASH, ID, MARK, SAME, Choice, DeadLetters, attached
 from cvat_analytics.pipeline.originals import MissingOriginal
 
 CHUNK_LETTERS, CHUNK_BYTES = 2000, 32 * 2**20
-"""How many letters, and how much of originals, are under way at a time."""
+"""How many letters, and how much of originals, are under way at a time. So many ids, and hashes, make a parameter that
+ClickHouse takes: 128 KiB (http_max_field_value_size)."""
 _CONNECTIONS = 8
 _ATTEMPTS = 6
 _PATIENCE = 120.0
 """Seconds for a letter to become readable: a batch takes one, a ClickHouse that has just started some more."""
 _PART_EVENTS, _PART_BYTES = limits.DIRECT_EVENTS, limits.ANY_FORM // 2
 _MARK_LENGTH = len(MARK) + len(str(uuid.UUID(int=0)))
-UTF_8 = "utf-8"
 Progress = Callable[[int], object]
 
 
@@ -125,7 +127,7 @@ class Retry:
                     retried.missing.append(str(error))
                     continue
             in_parts = each.in_parts
-            if self._encoding != UTF_8 and not _is_utf8(whole):
+            if self._encoding != UTF_8 and not is_utf8(whole):
                 try:
                     text = whole.decode(self._encoding)
                 except UnicodeError as error:
@@ -195,19 +197,24 @@ class Retry:
     @explained(STORE)
     def _like(self, texts: Sequence[str]) -> set[str]:
         """Return the ids of the letters with one of these originals."""
-        wanted = [
-            each if len(each.encode()) <= limits.LETTER else sha256(each.encode()).hexdigest()
-            for each in texts
-        ]
-        query = f"SELECT {ID} FROM {self._letters.table} WHERE {SAME} IN {{texts:Array(String)}}"
-        rows = self._letters.client.query(query, parameters={"texts": wanted}).result_rows if wanted else []
+        if not texts:
+            return set()
+        # a request may have become any number of texts
+        hashes = "\n".join(sha256(each.encode()).hexdigest() for each in texts)
+        query = f"SELECT {ID} FROM {self._letters.table} WHERE {HASH} IN wanted"
+        rows = self._letters.client.query(
+            query, external_data=attached("wanted", "TSV", "hash String", hashes)
+        ).result_rows
         return {str(id) for (id,) in rows}
 
     @explained(STORE)
-    def _remove(self, ids: list[str]) -> None:
-        self._letters.client.command(
-            f"DELETE FROM {self._letters.table} WHERE {ID} IN {{ids:Array(String)}}", parameters={"ids": ids}
-        )
+    def _remove(self, ids: Sequence[str]) -> None:
+        # there may be any number of letters about an original
+        for some in batched(ids, CHUNK_LETTERS):
+            self._letters.client.command(
+                f"DELETE FROM {self._letters.table} WHERE {ID} IN {{ids:Array(String)}}",
+                parameters={"ids": list(some)},
+            )
 
     @explained(STORE)
     def _remove_marks(self, condition: str) -> None:
@@ -273,14 +280,6 @@ def _post(sending: httpx.Client, body: bytes) -> int:
         if attempt < _ATTEMPTS - 1:
             time.sleep(0.25 * 2**attempt)
     return response.status_code
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _is_large(body: bytes) -> bool:

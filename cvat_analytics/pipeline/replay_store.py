@@ -15,6 +15,7 @@ import lz4.frame  # type: ignore[import-untyped]
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from cvat_analytics.base.texts import HALF_OF_A_PAIR, is_utf8
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.pipeline.journal_text import Damage
 from cvat_analytics.pipeline.refused_rows import Refused
@@ -211,9 +212,7 @@ class Store:
 def _is_text(lines: Sequence[bytes]) -> bool:
     """Return whether ClickHouse would store text: it takes other bytes as they are, and half of a surrogate pair as three of them."""
     text = b"\n".join(lines)
-    try:
-        text.decode()
-    except UnicodeDecodeError:
+    if not is_utf8(text):
         return False
     # Vector writes what it has as it is: an escape stands within a payload, or somebody else has written the line
     return (
@@ -247,6 +246,6 @@ def problem(line: bytes) -> str:
         fits = isinstance(value, str) if limit is None else type(value) is int and 0 <= value < limit
         if not fits and not (value is None and (kind.startswith("Nullable") or name == "duration")):
             return f"{name} is not {kind}"
-        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+        if isinstance(value, str) and HALF_OF_A_PAIR.search(value):
             return f"{name} has half of a surrogate pair"
     return ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import uuid
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +20,7 @@ from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import dead_letters_retry
 from cvat_analytics.pipeline.dead_letters import MARK, Choice, DeadLetters
 from cvat_analytics.pipeline.dead_letters_retry import Retry, bodies
+from cvat_analytics.pipeline.originals import Originals
 from scripts.cli import main
 from tests.waiting import PATIENCE, until
 
@@ -191,6 +194,54 @@ def test_many_letters_go_in_chunks(access: Access, monkeypatch: pytest.MonkeyPat
     assert (retried.sent, retried.failed, sum(progress)) == (9, 1, 9)
     assert 3 <= len(progress) <= 5
     assert letters(access) == [BAD % 1]
+
+
+class _Converted(Originals):
+    """In place of the files beside the journal."""
+
+    def __init__(self, originals: Sequence[bytes]) -> None:
+        self.by_hash = {hashlib.sha256(each).hexdigest(): each for each in originals}
+
+    def whole(self, name: str, sha256: str) -> bytes:
+        return self.by_hash[sha256]
+
+
+def test_many_letters_are_converted_at_once(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        '{"scope":"x","timestamp":"never","user_name":"Ren\u00e9","obj_id":%d,"payload":"' + "x" * 1000 + '"}'
+    )
+    texts = [text % number for number in range(2000)]
+    originals = _Converted([each.encode("latin-1") for each in texts])
+    at = datetime(DAY.year, DAY.month, DAY.day, tzinfo=UTC)
+    source = DeadLetters(access, originals)
+    source.client.insert(
+        source.table,
+        [(at, "not UTF-8", "m", each.decode(errors="replace"), sha256, "f") for sha256, each in originals.by_hash.items()],
+        column_names=["received_at", "reason", "message", "original", "original_sha256", "original_file"],
+    )  # fmt: skip
+    sent: list[bytes] = []
+
+    # in place of Vector: three of them are refused again
+    def send(retry: Retry, requests: Sequence[bytes]) -> None:
+        sent.extend(requests)
+        put(access, *texts[:3])
+
+    monkeypatch.setattr(Retry, "send", send)
+    retried = Retry(source, "latin-1").run(Choice(), lambda letters: None)
+    assert (retried.sent, retried.failed, retried.missing) == (2000, 3, [])
+    assert sorted(sent) == sorted(each.encode() for each in texts)
+    assert letters(access) == sorted(texts[:3])
+
+
+def test_any_number_of_letters_about_one_original_go(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    access.client().command(
+        "INSERT INTO cvat.events_dead_letter (received_at, reason, message, original) "
+        f"SELECT '{DAY} 10:00:00.000', 'not JSON', toString(number), {{original:String}} FROM numbers(8000)",
+        parameters={"original": BAD % 1},
+    )
+    monkeypatch.setattr(Retry, "send", lambda retry, requests: None)
+    assert Retry(DeadLetters(access)).run(Choice(), lambda letters: None).sent == 1
+    assert letters(access) == []
 
 
 def test_nothing_is_removed_when_vector_is_away(access: Access) -> None:

@@ -187,6 +187,16 @@ def test_what_is_not_utf8_is_shown_as_it_came_and_converted(running: stack.Stack
     assert [row["user_name"] for row in until(lambda: stored(access, marks[2]), "the event")] == ["René"]
 
 
+def test_of_a_large_event_it_is_said_whether_it_is_one_now(running: stack.Stack, access: Access) -> None:
+    letter = refused(access, duration=-1, payload="x" * 300_000)
+    assert letter.file
+    code, output = command(running, "edit", letter.id, "--set", "duration=-2")
+    assert (code, "the corrected event is refused" in output) == (1, True), output[:300]
+    code, output = command(running, "edit", letter.id, "--set", "duration=0")
+    assert code == 0, output[:300]
+    assert json.loads(DeadLetters(access).letter(letter.id).corrected)["duration"] == 0
+
+
 def test_half_of_a_surrogate_pair_is_said_by_its_field() -> None:
     original = rb'{"scope": "x", "timestamp": 1, "obj_name": "\ud800"}'
     with pytest.raises(InputError, match=r'field "obj_name": has half of a surrogate pair.*\\ud800'):
