@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from cvat_analytics.base.texts import UTF_8
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE
 from cvat_analytics.importing import copying, files, stock, tables
@@ -46,7 +47,7 @@ from scripts.terminal import echo, secret_from_file
 )
 @click.option(
     "--encoding",
-    default=files.UTF_8,
+    default=UTF_8,
     show_default=True,
     help="How text that is not UTF-8 is encoded, such as cp932.",
 )

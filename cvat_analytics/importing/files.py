@@ -20,17 +20,17 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.texts import UTF_8
 from cvat_analytics.config import limits
 from cvat_analytics.connect.clickhouse_errors import STORE, error_text, explained, only_row, problem
 from cvat_analytics.importing import native, strict
 from cvat_analytics.importing.columns import match
 from cvat_analytics.importing.strict import PIPELINE, TimeFormat
-from cvat_analytics.importing.tables import UTF_8, Table
+from cvat_analytics.importing.tables import Table
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
 CHUNK_ROWS, CHUNK_BYTES = 50_000, 32 * 2**20
 LONGEST_ROW = limits.LINE
-_BLOCK = 2**20
 _CSV_SETTINGS = INSERT_SETTINGS | {
     # one block, hence one part: whole or not at all
     "max_insert_block_size": 1_000_000,
@@ -79,8 +79,8 @@ class Dump:
     def fingerprint(self) -> str:
         """Return a word that stands for the file and how it is read, wherever it lies: its size, its beginning and its end."""
         with self.path.open("rb") as file:
-            digest = sha256(f"{self.size} {self.encoding} {self.times}".encode() + file.read(_BLOCK))
-            file.seek(max(0, self.size - _BLOCK))
+            digest = sha256(f"{self.size} {self.encoding} {self.times}".encode() + file.read(limits.MIB))
+            file.seek(max(0, self.size - limits.MIB))
             digest.update(file.read())
         return digest.hexdigest()[:16]
 
@@ -92,7 +92,7 @@ def read(
     where = f"file {path}"
     try:
         with path.open("rb") as file:
-            head = file.read(_BLOCK)
+            head = file.read(limits.MIB)
     except OSError as error:
         raise InputError(f"{where}: cannot be read ({error.strerror})") from None
     if not head:
@@ -342,7 +342,7 @@ def _load_native(dump: Dump, table: Table, progress: Callable[[int], object]) ->
     def blocks() -> Generator[bytes]:
         yield _insert(dump, table, 1).encode() + b"\n"
         with dump.path.open("rb") as file:
-            while block := file.read(_BLOCK):
+            while block := file.read(limits.MIB):
                 yield block
                 progress(len(block))
 

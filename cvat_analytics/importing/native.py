@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import BinaryIO
 
-_BLOCK = 2**20
+from cvat_analytics.config.limits import MIB
 
 
 def columns(path: Path) -> dict[str, str]:
@@ -17,7 +17,7 @@ def columns(path: Path) -> dict[str, str]:
     its type and its values. Fixed widths and texts are all that CVAT's events have.
     """
     types: dict[str, str] = {}
-    with path.open("rb", buffering=_BLOCK) as file:
+    with path.open("rb", buffering=MIB) as file:
         try:
             count, rows = _number(file), _number(file)
             for _ in range(count):

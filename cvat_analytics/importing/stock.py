@@ -111,9 +111,10 @@ def convert(access: Access, chunk_rows: int = ROWS) -> Copy:
     found = find(database.client, database.name, with_stock[0], STORE)
     # as an option it would be lost on the way back: what differs from the stock table counts as arrived meanwhile
     found.refuse_other_text(
-        "Convert them where they are, if cp1252 is their encoding, then run the same command again: "
-        "`ALTER TABLE THE_TABLE UPDATE COLUMN = convertCharset(assumeNotNull(COLUMN), 'cp1252', 'UTF-8') "
-        "WHERE NOT isValidUTF8(ifNull(COLUMN, '')) SETTINGS mutations_sync = 1`"
+        "Convert them where they are, if cp1252 is their encoding, then run the same command again. The statement rewrites the column, "
+        "and needs as much room on the disk as the column has, or more (docs/how-to/disk-is-full.md): "
+        "`ALTER TABLE {table} UPDATE {column} = convertCharset(assumeNotNull({column}), 'cp1252', 'UTF-8') "
+        "WHERE NOT isValidUTF8(ifNull({column}, '')) SETTINGS mutations_sync = 1`"
     )
     if with_stock == ["events"]:
         _ledger(database).create()

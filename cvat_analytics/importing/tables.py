@@ -13,12 +13,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager
 
 from cvat_analytics.base.errors import InputError, UnreachableError
+from cvat_analytics.base.texts import UTF_8
+from cvat_analytics.config.limits import MIB
 from cvat_analytics.connect.clickhouse_errors import error_text, explained
 from cvat_analytics.importing.columns import match
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
-
-_BLOCK = 2**20
-UTF_8 = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Table:
     def refuse_other_text(self, fix: str) -> None:
         """Raise InputError for the first text that is not UTF-8, or not in `encoding`; `fix` says what to do.
 
-        In `fix` COLUMN is the column, THE_TABLE the table.
+        In `fix` {column} is the column, {table} the table.
         """
         texts = [column for column in self.columns if "String" in COLUMNS[column]]
         # what ICU puts where bytes are none in an encoding
@@ -131,7 +130,7 @@ class Table:
                 name = self.columns[column]
                 raise InputError(
                     f"{self.where}: column {name} has {rows} texts that are not {self.encoding}, as that of the event of {at} UTC: "
-                    f"{str(bytes.fromhex(text))[1:]}. Nothing has been changed. {fix.replace('COLUMN', name).replace('THE_TABLE', f'{self.database}.{self.name}')}"
+                    f"{str(bytes.fromhex(text))[1:]}. Nothing has been changed. {fix.format(column=name, table=f'{self.database}.{self.name}')}"
                 )
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
@@ -142,7 +141,7 @@ class Table:
     def stream(self, part: Range) -> Generator[bytes]:
         """Yield the events in `part` in ClickHouse's Native format, a block at a time."""
         with explained(self.where), self.client.raw_stream(self.select(part), fmt="Native") as answer:
-            while block := answer.read(_BLOCK):
+            while block := answer.read(MIB):
                 yield block
 
     def insert(self, source: Table, part: Range) -> None:

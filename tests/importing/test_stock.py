@@ -302,6 +302,8 @@ def test_texts_that_are_not_utf8_are_refused_before_anything_is_changed(store: S
         code, output = run("stock", "convert")
         assert (code, f"column {column} has 1 texts that are not utf-8" in output) == (2, True), output
         assert tables(store) == before
+        assert "rewrites the column" in output, "and needs room"
+        assert "docs/how-to/disk-is-full.md" in output
         # what it says can be pasted
         store.post(output.split("`")[1])
     assert run("stock", "convert")[0] == 0
