@@ -23,7 +23,7 @@ from scripts.terminal import echo
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the results as one JSON array: passed, failed or not asked.",
+    help="Print the results as one JSON array: passed, failed, not asked or not checked.",
 )
 def smoke(target: Target, as_json: bool) -> None:
     """Prove that a stack works: send events, read them back, and check rights, schema and dashboards.
@@ -32,30 +32,35 @@ def smoke(target: Target, as_json: bool) -> None:
     stack has nothing of. It takes a minute at most. Exit code 1 when one fails, 3 when a host cannot be reached, or no longer. Its
     events lie apart from all others and are removed again.
     """
+    results: list[Result] = []
     with target.reach(partly=True) as access:
-        for line in access.away.values():
-            echo(line, err=True)
-        failed = report(access, as_json)
-        for line in warnings(access.clocks()):
-            echo(f"clock: {line}", err=True)
+        for host, line in access.away.items():
+            results.append(Result(f"host {host}", None, line, f"host {host}"))
+            echo(hints.pasteable(line), err=True)
+        try:
+            failed = report(access, results, as_json)
+            for line in warnings(access.clocks()):
+                results.append(Result("clock", None, line))
+                echo(f"clock: {hints.pasteable(line)}", err=True)
+        finally:
+            # when a connection is lost on the way, too
+            if as_json:
+                echo(json.dumps([{**asdict(result), "outcome": result.outcome} for result in results]))
     sys.exit(3 if access.away else 1 if failed else 0)
 
 
-def report(access: Access, as_json: bool = False) -> list[Result]:
-    """Run the checks, print each, and return those that failed."""
-    results = []
+def report(access: Access, results: list[Result] | None = None, as_json: bool = False) -> list[Result]:
+    """Run the checks, print each and put it into `results`, and return those that failed."""
+    results = [] if results is None else results
     not_asked: dict[str, list[str]] = {}
     for result in run(access):
+        results.append(result)
         if result.outcome == "not checked":
             echo(f"not checked: {result.name}: {hints.pasteable(result.detail)}", err=True)
-            continue
-        results.append(result)
-        if result.cause:
+        elif result.cause:
             not_asked.setdefault(result.detail, []).append(result.name)
         elif not as_json:
             echo(f"{'PASS' if result.passed else 'FAIL'} {result.name}: {hints.pasteable(result.detail)}")
     for why, names in not_asked.items():
         echo(f"{why}: {', '.join(names)}", err=True)
-    if as_json:
-        echo(json.dumps([{**asdict(result), "outcome": result.outcome} for result in results]))
     return [result for result in results if result.passed is False]

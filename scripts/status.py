@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,6 +20,9 @@ from cvat_analytics.embedded import status as embedded
 from scripts import hints
 from scripts.target import Target, target_options
 from scripts.terminal import echo, one_line
+
+if TYPE_CHECKING:
+    from cvat_analytics.embedded.processes import Processes
 
 
 @click.command()
@@ -42,7 +46,7 @@ def status(target: Target, as_json: bool) -> None:
         running = target.embedded()
         report, logs = embedded.report(running), running.processes
     if as_json:
-        echo(json.dumps(_plain(report), default=lambda moment: moment.isoformat()))
+        echo(json.dumps(_plain(report, logs), default=lambda moment: moment.isoformat()))
     else:
         for volume in report.volumes:
             if volume.is_little:
@@ -67,11 +71,17 @@ def status(target: Target, as_json: bool) -> None:
     sys.exit(3 if report.not_asked else 0 if report.fine else 1)
 
 
-def _plain(report: Report) -> dict[str, object]:
+def _plain(report: Report, logs: Processes | None) -> dict[str, object]:
     return {
         **report.states,
-        "parts": [asdict(part) for part in report.parts],
-        "disks": [asdict(volume) for volume in report.volumes],
+        "fine": report.fine,
+        "parts": [
+            asdict(part) | ({"log": str(logs.log(part.name))} if logs else {}) for part in report.parts
+        ],
+        "disks": [
+            asdict(volume) | {"is_little": volume.is_little, "refuses": volume.refuses}
+            for volume in report.volumes
+        ],
         "pipeline": asdict(report.flow) if report.flow else None,
         "problems": list(report.problems),
         "not_asked": dict(report.not_asked),

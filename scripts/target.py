@@ -81,7 +81,7 @@ def look_for_room(volumes: Sequence[Volume], begin: str = "") -> None:
         refuse_without_room(volumes, begin)
     for volume in volumes:
         if volume.is_little:
-            echo(str(volume), err=True)
+            echo(hints.pasteable(str(volume)), err=True)
 
 
 def target_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -167,6 +167,7 @@ def test_a_disk_fills_up_and_gets_room_again(disk: Path, running: Stack) -> None
     found = json.loads(asked(running, "status", "--json").stdout)
     assert (found["clickhouse"], found["vector"], found["viewer"]) == ("failing", "failing", "running")
     assert found["disks"][0]["free"] < 32 * MIB
+    assert (found["disks"][0]["is_little"], found["disks"][0]["refuses"]) == (True, ["clickhouse", "vector"])
     only_the_disk_fails_smoke(running)
 
     leave(disk, 0)

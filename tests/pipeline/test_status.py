@@ -155,7 +155,10 @@ def test_people_and_machines_are_told(running: stack.Stack, access: Access) -> N
     found = json.loads(result.stdout)
     assert result.exit_code == 0
     assert {found[part] for part in stack.PARTS} <= {"running", "starting"}
-    assert {part["name"] for part in found["parts"]} == set(stack.PARTS)
+    assert {part["name"]: part["log"] for part in found["parts"]} == {
+        name: str(running.processes.log(name)) for name in stack.PARTS
+    }
+    assert found["fine"] is True
     assert found["pipeline"]["recent_events"] >= 1
     assert found["pipeline"]["ports"][0]["port"] == access.vector.settings.vector_port
     text = CliRunner().invoke(main, ["status", "--dir", str(running.directory)]).stdout

@@ -143,6 +143,7 @@ def test_machines_are_told_the_same(hosts: Hosts) -> None:
     }
     assert found["pipeline"]["measured_at"]
     assert list(found["not_asked"]) == ["in"]
+    assert found["fine"] is False
     assert found["not_asked"]["in"].startswith("host in: cannot be reached: ")
 
 
