@@ -245,7 +245,7 @@ def test_a_smoke_check_that_fails_says_what_to_do_and_ends_with_1(directory: Pat
         if part != "clickhouse":
             up(directory)
     text = command("smoke", "--dir", directory, exit_code=1)
-    assert text.startswith("FAIL clickhouse: http://127.0.0.1:")
+    assert "\nFAIL clickhouse: http://127.0.0.1:" in text
     assert "\nnot asked, because clickhouse failed: login-admin, " in text
     text = command("smoke", "--dir", directory, "--json", exit_code=1)
     results = json.loads(next(line for line in text.splitlines() if line.startswith("[")))
