@@ -102,6 +102,7 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
             raise UnreachableHostError("\n".join(away.values()))
 
         data = {host.name: host.data for host in stack.hosts}
+        logins = {host.name: ssh.login_command(host) for host in stack.hosts}
         noted = _noted(stack, clients, data)
         there = replace(
             topology, settings={**topology.settings, **{host: each.settings for host, each in noted.items()}}
@@ -149,7 +150,7 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
             },
             secrets=secrets,
             away=away,
-            ensure_connected=lambda: _ensure_connected(clients),
+            ensure_connected=lambda: _ensure_connected(clients, logins),
             clocks=lambda: clocks.of(shells),
             volumes=lambda: _volumes(shells, there),
         )
@@ -162,7 +163,7 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
                 replace(access, **doors(host, topology.settings[host]))
                 if there.settings[host] != topology.settings[host]
                 else None,
-                functools.partial(_ensure_connected, {host: client}),
+                functools.partial(_ensure_connected, {host: client}, logins),
             )
             for host, client in clients.items()
         }
@@ -212,8 +213,11 @@ def _doors(component: str) -> tuple[str, ...]:
     return ("gateway", "gateway_http") if component == "gateway" else (component,)
 
 
-def _ensure_connected(clients: Mapping[str, SSHClient | None]) -> None:
-    """Raise UnreachableHostError when one of the SSH connections has ended, or its host no longer answers."""
+def _ensure_connected(clients: Mapping[str, SSHClient | None], logins: Mapping[str, str]) -> None:
+    """Raise UnreachableHostError when one of the SSH connections has ended, or its host no longer answers.
+
+    `logins`: by which command to try each by hand.
+    """
     asked = {name: client for name, client in sorted(clients.items()) if client}
     if not asked:
         return
@@ -223,7 +227,7 @@ def _ensure_connected(clients: Mapping[str, SSHClient | None]) -> None:
     if lost:
         raise UnreachableHostError(
             f"host{'s' if len(lost) > 1 else ''} {', '.join(lost)}: the SSH connection was lost while the command ran, so that nothing more "
-            f"could be asked or done. See whether `ssh {lost[0]}` works, then run the command again"
+            f"could be asked or done. See whether `{logins[lost[0]]}` works, then run the command again"
         )
 
 

@@ -50,6 +50,8 @@ def test_whether_they_are_still_there_is_asked_of_all_at_once(monkeypatch: pytes
 
     monkeypatch.setattr(remote, "_answers", answers)
     clients: Any = {"two": object(), "here": None, "one": object()}
-    with pytest.raises(UnreachableHostError, match=r"^hosts one, two: the SSH connection was lost"):
-        remote._ensure_connected(clients)
-    remote._ensure_connected({"here": None})
+    with pytest.raises(
+        UnreachableHostError, match=r"^hosts one, two: the SSH connection was lost.*`ssh 10\.0\.0\.1` works"
+    ):
+        remote._ensure_connected(clients, {"one": "ssh 10.0.0.1", "two": "ssh 10.0.0.2"})
+    remote._ensure_connected({"here": None}, {})
