@@ -129,10 +129,11 @@ def _clickhouse(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
 def _vector(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
     """Return why nothing of it comes into ClickHouse."""
     found = _rights(access, "vector", unit, rows)
-    host = f" AND host = '{unit.hostname}'" if re.fullmatch(r"[\w.-]+", unit.hostname) else ""
-    last, store_now, uptime = only_row(
+    own = f"host = '{unit.hostname}'" if re.fullmatch(r"[\w.-]+", unit.hostname) else "true"
+    last, others, store_now, uptime = only_row(
         rows(
-            f"SELECT toUnixTimestamp(max(time)), toUnixTimestamp(now()), uptime() FROM pipeline_metrics WHERE name = 'uptime_seconds'{host}"
+            f"SELECT toUnixTimestamp(maxIf(time, {own})), countIf(NOT ({own}) AND time > now() - 86400), toUnixTimestamp(now()), uptime() "
+            "FROM pipeline_metrics WHERE name = 'uptime_seconds'"
         )
     )
     refused, words = only_row(
@@ -146,11 +147,15 @@ def _vector(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
     refused += now - store_now
     silence = now - last
     started = int(unit.started or 0)  # readings have whole seconds
-    if silence > _READING_SECONDS and refused > max(last, started):
+    text = f"nothing of it has come into ClickHouse {f'since {_clock(last)}' if last else 'yet'}: "
+    if refused > max(last, started) and others and silence > SILENCE_SECONDS and not unit.young:
+        # ClickHouse does not say from which host a login came
+        why = f"ClickHouse refuses a Vector, of this host or another: {words}: {unit.mend}, or see {unit.log}"
+        return [*found, _Fault(f"{text}{why}")]
+    if refused > max(last, started) and not others and silence > _READING_SECONDS:
         return [*found, _Fault(f"ClickHouse refuses it, and all events wait: {words}: {unit.mend}")]
     if silence <= SILENCE_SECONDS and (not unit.young or last >= started):
         return found
-    text = f"nothing of it has come into ClickHouse {f'since {_clock(last)}' if last else 'yet'}: "
     if unit.young:
         return [*found, _Fault(f"{text}known within a minute and a half of its start", early=True)]
     if uptime < STARTING_SECONDS:

@@ -5,6 +5,7 @@ ClickHouse is the real engine. Vector and Grafana here are what they leave behin
 
 from __future__ import annotations
 
+import re
 import socket
 import time
 import urllib.error
@@ -115,6 +116,28 @@ def test_a_wrong_password_is_the_reason(tmp_path: Path) -> None:
         # a stranger's attempt is nothing to a Vector that delivers
         reading(store, JUST_NOW)
         assert work.works(access, "vector", old()) == Health("running")
+
+
+def test_whose_password_is_wrong_of_several_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work, "STARTING_SECONDS", -1)
+    with running(tmp_path) as store:
+        access = way_to(store.context)
+        reading(store, 300)
+        reading(store, JUST_NOW, host="another")
+        refuse(store)
+        assert work.works(access, "vector", young()).state == "starting"
+        with monkeypatch.context() as patient:
+            patient.setattr(work, "SILENCE_SECONDS", 3600)
+            assert work.works(access, "vector", old()) == Health("running"), "it is late, and no more"
+        found = work.works(access, "vector", old())
+        assert found.state == "failing"
+        assert re.fullmatch(
+            "nothing of it has come into ClickHouse since .* UTC: ClickHouse refuses a Vector, of this host or another: "
+            "vector: Authentication failed.*: deploy again, or see its log",
+            found.problem,
+        )
 
 
 def test_what_was_started_just_now_is_not_called_broken(store: Store, access: Access) -> None:
