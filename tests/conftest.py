@@ -7,7 +7,7 @@ import hypothesis
 import pytest
 
 from benchmarks import machine
-from tests import lanes
+from tests import lanes, patient
 from tests.clickhouse import Store, running
 from tests.lanes import pytest_collection_modifyitems as pytest_collection_modifyitems
 
@@ -26,6 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="request bodies that tests/vector/test_fuzz.py sends, made with a new seed; 0: until interrupted",
     )
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the smoke test and `status` within the tests' own process wait as long as a slow machine needs."""
+    patient.raise_limits(monkeypatch.setattr)
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def run(access: Access) -> Iterator[Result]:
     marker = smoke_events.new_marker()
     smoke = Smoke(access, marker)
     try:
-        for result in causes.results(smoke.checks()):
+        for result in causes.results(smoke.checks(), causes.WHOLE_SECONDS):
             if result.passed is False:
                 access.ensure_connected()
             yield result

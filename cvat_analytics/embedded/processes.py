@@ -66,7 +66,8 @@ class Processes:
         """
         pid = self.pid(part.name)
         if pid and self._note(part.name).get("applied") == part.applied:
-            if is_ready(part.ready_url):
+            # one that is healthy may be slow on a busy machine
+            if is_ready(part.ready_url, 10):
                 return False
             self.stop(part.name)
         elif pid:

@@ -20,6 +20,7 @@ from cvat_analytics.store import migrations, smoke_events
 from tests.clickhouse import context, way_to
 from tests.serving import QuietServer, served
 
+pytestmark = pytest.mark.usefixtures("patience")
 Answer = tuple[int, bytes]
 SCRIPTS = migrations.read(ROOT / "clickhouse")
 

@@ -27,6 +27,8 @@ from tests.clickhouse import free_ports
 from tests.serving import QuietServer, served
 from tests.ssh_server import LOGIN, PATIENT, SSHServer, ssh_server
 
+pytestmark = pytest.mark.usefixtures("patience")
+
 
 class Pages(BaseHTTPRequestHandler):
     """Answers with a long page."""

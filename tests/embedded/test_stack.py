@@ -21,16 +21,19 @@ from cvat_analytics.checks import smoke
 from cvat_analytics.embedded import processes, stack
 from cvat_analytics.pipeline import events
 from cvat_analytics.store.smoke_events import LETTER, PARTITION
+from tests import patient
 from tests.clickhouse import free_row
 from tests.waiting import until
 
+pytestmark = pytest.mark.usefixtures("patience")
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 
 
 def command(*arguments: object, exit_code: int = 0) -> str:
     """Run `cvat-analytics` and return what it printed, having checked how it ended."""
+    program = patient.COMMAND if arguments[0] in ("smoke", "demo") else (PROGRAM,)
     done = subprocess.run(
-        [PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False
+        [*program, *map(str, arguments)], capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == exit_code, done.stdout + done.stderr
     return done.stdout if exit_code == 0 else done.stdout + done.stderr

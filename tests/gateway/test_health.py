@@ -25,6 +25,7 @@ from tests.tls_server import listening_with
 
 from .conftest import Gateway, Program, allowed, as_json, nginx
 
+pytestmark = pytest.mark.usefixtures("patience")
 FRONT = [case for case in read_cases() if case.request]
 GATEWAY = [case for case in FRONT if "gateway" in case.name]
 

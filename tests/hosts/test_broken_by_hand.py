@@ -31,12 +31,18 @@ def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
     def says(what: str, good: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         return until(status, what, good, patience=240)
 
+    def nothing_waits(found: dict[str, Any]) -> bool:
+        # of a Vector that has been silent for a while it is not known, although it still counts as running
+        return bool(found["pipeline"]) and {each["events"] for each in found["pipeline"]["buffers"]} == {0}
+
     fine = says(
         "everything runs",
-        lambda found: {found[part][0] for part in ("clickhouse", "vector", "grafana")} == {"running"},
+        lambda found: (
+            {found[part][0] for part in ("clickhouse", "vector", "grafana")} == {"running"}
+            and nothing_waits(found)
+        ),
     )
     assert fine["exit"] == 0
-    assert {buffer["events"] for buffer in fine["pipeline"]["buffers"]} == {0}
 
     # what a deploy puts right again
     for unit in ("stop", "disable"):
@@ -60,7 +66,9 @@ def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
     assert (refused["exit"], refused["vector"][0]) == (1, "failing")
     unknown = says(
         "what waits is not known",
-        lambda found: {each["events"] for each in found["pipeline"]["buffers"]} == {None},
+        lambda found: (
+            found["pipeline"] and {each["events"] for each in found["pipeline"]["buffers"]} == {None}
+        ),
     )
     assert unknown["pipeline"]["journal_bytes"] is None
     assert unknown["pipeline"]["ports"][0]["recent_requests"] is None
@@ -73,7 +81,9 @@ def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
     deploy(path)
     mended = says(
         "everything runs again",
-        lambda found: {found[part] for part in ("clickhouse", "vector", "grafana")} == {("running", "")},
+        lambda found: (
+            {found[part] for part in ("clickhouse", "vector", "grafana")} == {("running", "")}
+            and nothing_waits(found)
+        ),
     )
     assert mended["exit"] == 0
-    assert {buffer["events"] for buffer in mended["pipeline"]["buffers"]} == {0}

@@ -20,6 +20,7 @@ from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import stack
 from cvat_analytics.operate import rotation
 from cvat_analytics.pipeline import events
+from tests import patient
 from tests.pipeline.conftest import PROGRAM
 from tests.waiting import PATIENCE, until
 
@@ -111,7 +112,7 @@ def test_what_reads_goes_on_with_its_new_password(running: stack.Stack) -> None:
         logins = [rotation.login(access, user, values[name]) for values in (before, after)]
         assert logins == [403, 200], user
     smoke = subprocess.run(
-        [PROGRAM, "smoke", "--dir", running.directory],
+        [*patient.COMMAND, "smoke", "--dir", running.directory],
         capture_output=True,
         text=True,
         check=False,

@@ -26,8 +26,9 @@ from cvat_analytics.embedded import stack
 from scripts.cli import main
 from tests.clickhouse import free_ports
 from tests.ssh_server import LOGIN, PATIENT, SSHServer, ssh_server
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
+pytestmark = pytest.mark.usefixtures("patience")
 NAMES = ("store", "in", "view")
 
 
@@ -132,6 +133,11 @@ def test_of_three_hosts_one_is_down_and_the_rest_is_shown(hosts: Hosts) -> None:
 
 
 def test_machines_are_told_the_same(hosts: Hosts) -> None:
+    # a stack that has just been started knows nothing of its Vector yet
+    until(
+        lambda: (json.loads(hosts.status("--json").stdout)["pipeline"] or {}).get("measured_at"),
+        "a first reading",
+    )
     hosts.servers["in"].shut()
     result = hosts.status("--json")
     assert result.exit_code == 3, result.output

@@ -22,6 +22,7 @@ from cvat_analytics.dashboards import exchange
 from cvat_analytics.dashboards.grafana import Grafana
 from cvat_analytics.embedded import stack
 from cvat_analytics.pipeline import events
+from tests import patient
 from tests.clickhouse import context
 from tests.connect.test_remote import inventory
 from tests.dashboards.grafana import running as running_grafana
@@ -56,8 +57,9 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 def run(*arguments: object, code: int = 0) -> str:
     """Run a command in a process of its own and return its output."""
+    program = patient.COMMAND if arguments[0] in ("smoke", "status") else (PROGRAM,)
     done = subprocess.run(
-        [PROGRAM, *map(str, arguments)], capture_output=True, text=True, timeout=240, check=False
+        [*program, *map(str, arguments)], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == code, (arguments, done.stdout, done.stderr)
     return done.stdout

@@ -18,11 +18,15 @@ from benchmarks.pipeline.reloading import answers, marked
 from cvat_analytics.config import limits
 from tests.clickhouse import free_ports
 from tests.vector.configuration import write_configuration
-from tests.waiting import PATIENCE, until
+from tests.waiting import until
 
 PROGRAMS = {"substitute": [sys.executable, "-m", "cvat_analytics.embedded.vector_substitute"]}
 if installed := shutil.which("vector"):
     PROGRAMS["vector"] = [installed]
+
+
+ANSWER = 300.0
+"""Seconds for an answer: that to 120 MiB comes when they are on disk."""
 
 
 @dataclass
@@ -76,9 +80,9 @@ class Substitute:
         headers: Mapping[str, str] | None = None,
     ) -> tuple[int, bytes]:
         connection = (
-            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=PATIENCE, context=self.tls)
+            http.client.HTTPSConnection("127.0.0.1", self.port, timeout=ANSWER, context=self.tls)
             if self.tls
-            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER)
         )
         try:
             connection.request(method, path, body, dict(headers or {}))

@@ -33,6 +33,17 @@ def journal(running: Substitute) -> Path:
     return running.root / "var/lib/vector/journal"
 
 
+def whole(running: Substitute, letter: dict[str, Any]) -> bytes:
+    """Return the whole original of a dead letter: its file is written beside the table, and may be there later."""
+    found = Originals([originals.in_directory(journal(running))])
+    return until(
+        lambda: found.whole(letter["original_file"], letter["original_sha256"]),
+        "the original",
+        despite=originals.MissingOriginal,
+        patience=300,
+    )
+
+
 def test_cvats_queue_becomes_empty_whatever_it_holds(
     vector: Substitute, clickhouse: FakeClickHouse, tmp_path: Path
 ) -> None:
@@ -64,11 +75,10 @@ def test_cvats_queue_becomes_empty_whatever_it_holds(
     until(lambda: clickhouse.rows("events_dead_letter"), "the dead letter", patience=300)
     letter = clickhouse.rows("events_dead_letter")[0]
     assert (letter["reason"], letter["message"]) == ("too large", "an event may have up to 32 MiB")
-    found = Originals([originals.in_directory(journal(vector))])
-    whole = found.whole(letter["original_file"], letter["original_sha256"])
-    assert json.loads(whole) == too_large
-    assert len(whole) == letter["original_size"]
-    assert whole.startswith(letter["original"].encode())
+    original = whole(vector, letter)
+    assert json.loads(original) == too_large
+    assert len(original) == letter["original_size"]
+    assert original.startswith(letter["original"].encode())
 
 
 @pytest.mark.parametrize("size", [limits.BODY + 2**20, limits.VECTOR_BODY])
@@ -87,8 +97,7 @@ def test_what_is_too_large_for_any_event_is_answered_200_and_kept_whole(
     until(arrived, "the dead letter", patience=300)
     (letter,) = arrived()
     assert len(letter["original"]) == limits.LETTER
-    found = Originals([originals.in_directory(journal(vector))])
-    assert found.whole(letter["original_file"], sha256) == body[1:-1]
+    assert whole(vector, letter) == body[1:-1]
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -107,13 +116,12 @@ def test_bytes_that_are_no_text_are_kept_as_they_are(vector: Substitute, clickho
     body = os.urandom(limits.DIRECT_BODY * 2)
     assert vector.request("POST", "/", body)[0] == 200
     sha256 = hashlib.sha256(body).hexdigest()
-    found = Originals([originals.in_directory(journal(vector))])
     until(
         lambda: sha256 in [letter["original_sha256"] for letter in clickhouse.rows("events_dead_letter")],
         "the dead letter",
     )
     (letter,) = [each for each in clickhouse.rows("events_dead_letter") if each["original_sha256"] == sha256]
-    assert found.whole(letter["original_file"], sha256) == body
+    assert whole(vector, letter) == body
 
 
 def test_many_large_requests_at_a_time_lose_nothing(vector: Substitute, clickhouse: FakeClickHouse) -> None:
