@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,7 @@ from cvat_analytics.checks.two_cvats import TwoCvats
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.pipeline.dead_letters import OUR_OWN
+from cvat_analytics.store.rights import Rows
 from cvat_analytics.store.smoke_events import NOT_IN_MONTH
 
 RECENT_MINUTES = 15
@@ -22,8 +23,6 @@ _KNOWN_SECONDS = 45
 """For how long a reading says something of now: Vector says every 15 seconds what waits and what has come."""
 TIMEOUT = 10
 """Seconds for each answer of ClickHouse's."""
-
-Rows = Callable[[str], Sequence[Sequence[Any]]]
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from cvat_analytics.store import smoke_events
 CASES = Path(__file__).parent / "smoke_cases"
 
 Asking = Callable[..., Sequence[Sequence[Any]]]
-"""Asks ClickHouse as one of its users: takes a query and its parameters by name, returns rows (`connect.answers`)."""
+"""Asks ClickHouse as one of its users: takes a query and its parameters by name, returns rows, as `answered_rows` does."""
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ def _turns(hours: Iterable[tuple[datetime, Sequence[str]]]) -> _Turns:
         elif others:
             before.add(now)
             if others[0] in before:
-                returns, last, meanings = returns + 1, hour.replace(tzinfo=UTC), (now, others[0])
+                returns, last, meanings = returns + 1, hour.astimezone(UTC), (now, others[0])
             now = others[0]
     return _Turns(returns, last, meanings)
 

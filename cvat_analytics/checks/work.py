@@ -19,7 +19,7 @@ from cvat_analytics.checks.health import Health, State
 from cvat_analytics.checks.units import STARTING_SECONDS, Unit
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
-from cvat_analytics.connect.http import http_client
+from cvat_analytics.connect.http import http_client, no_answer
 from cvat_analytics.store import rights
 from cvat_analytics.store.rights import Rows
 
@@ -179,7 +179,7 @@ def _grafana(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
             read_events(grafana)
     except httpx.HTTPError as error:
         found.append(
-            _Fault(f"its datasource does not answer ({str(error) or type(error).__name__})", early=True)
+            _Fault(f"its datasource does not answer ({no_answer(access.grafana.url, error)})", early=True)
         )
     except CvatAnalyticsError as error:
         found.append(
@@ -205,7 +205,7 @@ def _events_api(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
                 return found
             reason = str(answer.json()["detail"])
     except httpx.HTTPError as error:
-        reason = str(error) or type(error).__name__
+        reason = no_answer(endpoint.url, error)
     except (ValueError, LookupError, TypeError):
         reason = f"HTTP {answer.status_code}"
     return [*found, _Fault(f"nobody can read events: {reason}: {unit.mend}", early=True)]
