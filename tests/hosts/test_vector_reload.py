@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+from cvat_analytics.credentials.certificates import Authority
 from tests.waiting import until
 
 from .command import cvat_analytics, deploy
@@ -65,9 +66,17 @@ def test_a_changed_configuration_is_proven_applied_and_taken_back(
     send(host, 8383, "new port")
     assert host.run("test -e /var/lib/cvat-analytics/vector.previous.tar", check=False).exit_code == 1
 
-    # Vector refuses the candidate: nothing on the host is touched
-    (tmp_path / "nonsense.pem").write_text("no certificate\n")
-    tls = dict.fromkeys(("vector_tls_certificate", "vector_tls_key"), str(tmp_path / "nonsense.pem"))
+    # Vector refuses the candidate, for the chain of a certificate that is one: nothing on the host is touched
+    authority = Authority(tmp_path / "authority")
+    authority.make()
+    pair = authority.issue("vector", ("vector.example.org",))
+    chain = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    (tmp_path / "certificate.pem").write_text(pair.certificate + chain)
+    (tmp_path / "key.pem").write_text(pair.key)
+    tls = {
+        "vector_tls_certificate": str(tmp_path / "certificate.pem"),
+        "vector_tls_key": str(tmp_path / "key.pem"),
+    }
     before = host.files("/etc/vector", "/etc/systemd/system", "/etc/cvat-analytics/secrets")
     refused = cvat_analytics("deploy", "--inventory", inventory(host, **USUAL, vector_port=8383, **tls))
     assert refused.exit_code != 0
