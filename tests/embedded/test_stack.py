@@ -323,7 +323,10 @@ def test_the_demo_shows_a_team_at_work(directory: Path) -> None:
         "LEFT JOIN cvat.task_names AS names ON names.task_id = seen.task_id"
     ).result_rows[0]
     assert named
-    dead = client.query("SELECT reason FROM cvat.events_dead_letter ORDER BY reason").result_rows
+    # the smoke test's own stays, and no list has it
+    dead = client.query(
+        f"SELECT reason FROM cvat.events_dead_letter FINAL WHERE original != '{LETTER}' ORDER BY reason"
+    ).result_rows
     assert len(dead) == 3, dead
     computed, reported = client.query(
         "SELECT sum(computed_ms), sum(reported_ms) FROM cvat.working_time"
