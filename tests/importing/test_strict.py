@@ -97,7 +97,9 @@ def test_a_dump_s_times_are_those_of_the_pipeline(
         json.dumps({"scope": "a", "source": "client", "timestamp": text, "obj_val": str(number)})
         for number, text in enumerate(texts)
     ]
-    outputs = remap.run_all(chain, {"cvat": [json.dumps({"message": f"[{','.join(sent)}]", "path": "/"})]})
+    outputs = remap.run_all(
+        chain, {"cvat_8282": [json.dumps({"message": f"[{','.join(sent)}]", "path": "/"})]}
+    )
     rows = map(json.loads, outputs["normalise"])
     stored = {int(row["obj_val"]): row["timestamp"] for row in rows}
     values = ", ".join("'" + text + "'" for text in texts)
