@@ -18,7 +18,6 @@ from cvat_analytics.base.tls_context import pinned
 
 if TYPE_CHECKING:
     from cvat_analytics.config.settings import Settings
-    from cvat_analytics.config.topology import Topology
 
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - not a listener
@@ -122,14 +121,6 @@ def trust(component: str, settings: Settings, authority: Path) -> Trust | None:
         return Trust(authority, settings.address or EVERYWHERE.get(listens, listens))
     # ClickHouse is asked on its host's loopback, where it speaks no TLS
     return None
-
-
-def clickhouse_from(host: str, topology: Topology, authority: Path) -> tuple[tuple[str, int], Trust | None]:
-    """Return where `host` reaches ClickHouse's HTTP interface, and how the certificate that it sees there is checked."""
-    endpoint = topology.clickhouse_endpoint(host)
-    return (endpoint.address, endpoint.http_port), Trust(
-        authority, endpoint.address
-    ) if endpoint.tls else None
 
 
 def url(host: str, port: int, *, tls: bool) -> str:

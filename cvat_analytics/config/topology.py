@@ -9,10 +9,11 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config.endpoints import LOOPBACK
+from cvat_analytics.config.endpoints import LOOPBACK, Trust
 from cvat_analytics.config.settings import COMPONENTS, GROUPS, Settings
 from cvat_analytics.config.validation import validate
 
@@ -97,6 +98,14 @@ class Topology:
         """Return the hosts that reach ClickHouse over the network."""
         hosts = [host for group in COMPONENTS for host in self.groups[group] if host != self.clickhouse_host]
         return tuple(dict.fromkeys(hosts))
+
+
+def clickhouse_from(host: str, topology: Topology, authority: Path) -> tuple[tuple[str, int], Trust | None]:
+    """Return where `host` reaches ClickHouse's HTTP interface, and how the certificate that it sees there is checked."""
+    endpoint = topology.clickhouse_endpoint(host)
+    return (endpoint.address, endpoint.http_port), Trust(
+        authority, endpoint.address
+    ) if endpoint.tls else None
 
 
 def build(

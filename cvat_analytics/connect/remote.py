@@ -26,10 +26,10 @@ from cvat_analytics.config.endpoints import (
     LOOPBACK,
     Endpoint,
     Trust,
-    clickhouse_from,
     listening,
     trust,
 )
+from cvat_analytics.config.topology import clickhouse_from
 from cvat_analytics.connect import clocks, ssh, volumes
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.shell import Shell

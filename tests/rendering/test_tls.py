@@ -225,11 +225,11 @@ def test_a_command_verifies_each_part_for_the_host_that_it_is_on(authority: Auth
     assert endpoints.trust("grafana", alone, file) == endpoints.Trust(file, "127.0.0.1")
     assert endpoints.trust("clickhouse", validate({"clickhouse_tls": True}, where="t"), file) is None
     stack = described(APART, clickhouse_tls=True)
-    assert endpoints.clickhouse_from("c", stack, file) == (
+    assert topology.clickhouse_from("c", stack, file) == (
         ("10.0.0.1", 8443),
         endpoints.Trust(file, "10.0.0.1"),
     )
-    assert endpoints.clickhouse_from("a", stack, file) == (("127.0.0.1", 8123), None)
+    assert topology.clickhouse_from("a", stack, file) == (("127.0.0.1", 8123), None)
 
 
 @pytest.mark.parametrize(
