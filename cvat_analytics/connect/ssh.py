@@ -104,7 +104,9 @@ def connect(hosts: Sequence[Host], opened: ExitStack) -> tuple[Clients, dict[str
 
     prepare()
     # ours is the line that says why; that a key was added is said nowhere else
-    logging.getLogger("pyinfra").addFilter(_adds_key)
+    pyinfra_log = logging.getLogger("pyinfra")
+    pyinfra_log.addFilter(_adds_key)
+    opened.callback(pyinfra_log.removeFilter, _adds_key)
     # paramiko would print what the check that meets a closed port reports anyway
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     inventory = Inventory(([(host.name, dict(host.data)) for host in hosts], {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import socket
 import threading
@@ -71,6 +72,17 @@ def test_hosts_that_can_be_reached_are_whatever_becomes_of_the_others(
         assert set(away) == {"gone", "keyless"}
     transport = one.get_transport()
     assert transport is None or not transport.is_active(), "closed with the block"
+
+
+def test_what_pyinfra_says_afterwards_is_heard_again(
+    server: SSHServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A check of the same process, as a deploy makes it, speaks through pyinfra's own log."""
+    with ExitStack() as opened:
+        ssh.connect([host(server, "gone", tmp_path, ssh_port=1)], opened)
+        assert not caplog.text, "why a host is away is a line of ours"
+    logging.getLogger("pyinfra").warning("little room is left")
+    assert "little room is left" in caplog.text
 
 
 def test_a_host_that_hangs_does_not_hold_up_the_login_to_another(server: SSHServer, tmp_path: Path) -> None:
