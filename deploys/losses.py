@@ -11,10 +11,12 @@ from datetime import timedelta
 from pyinfra.api import FactBase
 
 from cvat_analytics.config.settings import Settings
+from cvat_analytics.store import names
 
 _TABLES = {
     "events_retention": ("events", "timestamp", "events"),
     "dead_letters_retention": ("events_dead_letter", "received_at", "dead letters"),
+    "names_retention": ("known_names", "told_at", "names and addresses of people"),
 }
 """By the setting: its table, the column of time, and what is in the table. The counts of events go with them; ClickHouse's own
 logs nobody is asked about."""
@@ -25,7 +27,8 @@ class Shorter:
     """A retention that is to become shorter than the one that a table has."""
 
     setting: str
-    table: str
+    rows: str
+    """What the rows are selected from."""
     column: str
     what: str
     before: timedelta | None
@@ -37,7 +40,7 @@ class Shorter:
         """Return the query that says how many rows go, and the first and the last time of them."""
         first, last = (f"toString(toDateTime({end}({self.column}), 'UTC'))" for end in ("min", "max"))
         return (
-            f"SELECT count(), {first}, {last} FROM {self.table} FINAL WHERE {self.column} < now() - toIntervalSecond({_seconds(self.after)}) "
+            f"SELECT count(), {first}, {last} FROM {self.rows} WHERE {self.column} < now() - toIntervalSecond({_seconds(self.after)}) "
             "SETTINGS do_not_merge_across_partitions_select_final = 1"
         )
 
@@ -55,14 +58,19 @@ def shorter(settings: Settings, engines: Mapping[str, str]) -> list[Shorter]:
     """Return which retentions of tables are to become shorter; `engines` is what `migrations.engines_query` has found."""
     found = []
     for setting, (table, column, what) in _TABLES.items():
-        after: timedelta | None = getattr(settings, setting)
+        after = settings.names_kept if table == "known_names" else getattr(settings, setting)
         engine = engines.get(table)
         if after is None or engine is None:
             continue
         seconds = re.search(r" TTL .*?toIntervalSecond\((\d+)\)", engine)
         before = timedelta(seconds=int(seconds[1])) if seconds else None
         if before is None or after < before:
-            found.append(Shorter(setting, f"{settings.database}.{table}", column, what, before, after))
+            rows = (
+                names.ends(settings.database)
+                if table == "known_names"
+                else f"{settings.database}.{table} FINAL"
+            )
+            found.append(Shorter(setting, rows, column, what, before, after))
     return found
 
 

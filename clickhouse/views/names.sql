@@ -7,20 +7,26 @@
 -- from a wrong clock's future counts as of its arrival (known to the second); else its name could never be replaced. When this file
 -- changes, the view is made anew and fed with all events. It has its definer's rights: `vector` may insert into `events` and nothing else.
 
--- kind: user, email (of a user), organization, project or task; name: by (time, own, name)
+-- kind: user, email (of a user), organization, project or task; name: by (time, own, name); told_at: when an event has told it last, by
+-- which people's names and addresses go when events do (the setting `names_retention`)
 CREATE TABLE IF NOT EXISTS known_names
 (
     kind LowCardinality(String),
     id UInt64,
-    name AggregateFunction(argMax, String, Tuple(DateTime64(3, 'Etc/UTC'), UInt8, String))
+    name AggregateFunction(argMax, String, Tuple(DateTime64(3, 'Etc/UTC'), UInt8, String)),
+    told_at SimpleAggregateFunction(max, DateTime('Etc/UTC')) DEFAULT {{ told_at("name") }}
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (kind, id);
+-- tables that were made before there was this column: what is in the state says it of names whose events are gone
+ALTER TABLE known_names ADD COLUMN IF NOT EXISTS told_at SimpleAggregateFunction(max, DateTime('Etc/UTC')) DEFAULT {{ told_at("name") }};
 
 {% set moment = "least(timestamp, received_at + INTERVAL 1 SECOND)" %}
+{# in a time that 32 bits hold -#}
+{% set last_moment = "toDateTime(greatest(max(moment), toDateTime64(0, 3, 'Etc/UTC')), 'Etc/UTC')" %}
 {# Of thousands of events few differ in id and name: only of these a state is made. -#}
 {% macro spoken_of(kind, id, name) %}
-SELECT '{{ kind }}' AS kind, assumeNotNull(known_id) AS id, argMaxState(known_name, (moment, toUInt8(1), known_name)) AS name
+SELECT '{{ kind }}' AS kind, assumeNotNull(known_id) AS id, argMaxState(known_name, (moment, toUInt8(1), known_name)) AS name, {{ last_moment }} AS told_at
 FROM
 (
     SELECT {{ id }} AS known_id, toString(assumeNotNull({{ name }})) AS known_name, max({{ moment }}) AS moment
@@ -57,7 +63,7 @@ toValidUTF8(arrayStringConcat(arrayMap(
 
 {# the outermost SELECT is needed: a materialized view does not take a UNION itself -#}
 {% set names %}
-SELECT kind, id, name
+SELECT kind, id, name, told_at
 FROM
 (
 {{ spoken_of("user", "user_id", "user_name") }}
@@ -72,7 +78,7 @@ UNION ALL
 
 -- people of whom others' events tell: who was registered or deleted, owns what was made, was invited, or was given a job, and who had
 -- it before
-SELECT 'user' AS kind, person.1 AS id, argMaxState(person.2, (moment, toUInt8(0), person.2)) AS name
+SELECT 'user' AS kind, person.1 AS id, argMaxState(person.2, (moment, toUInt8(0), person.2)) AS name, {{ last_moment }} AS told_at
 FROM
 (
     WITH
@@ -102,7 +108,7 @@ UNION ALL
 
 -- CVAT's servers write the name of what they create or delete into obj_name and leave it out of the payload; an update
 -- has the property in obj_name and its new value in obj_val. A name in the payload is taken where there is no other.
-SELECT kind, assumeNotNull(known_id) AS id, argMaxState(known_name, (moment, toUInt8(0), known_name)) AS name
+SELECT kind, assumeNotNull(known_id) AS id, argMaxState(known_name, (moment, toUInt8(0), known_name)) AS name, {{ last_moment }} AS told_at
 FROM
 (
     WITH
@@ -128,7 +134,7 @@ DROP VIEW IF EXISTS known_objects_from_events;
 CREATE MATERIALIZED VIEW known_objects_from_events TO known_names
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS {{ names }};
-INSERT INTO known_names
+INSERT INTO known_names (kind, id, name, told_at)
 {{ names }};
 
 -- Earlier versions kept the names in a table `known_objects`, without what is told of others. It may know names of which the events are
@@ -142,9 +148,14 @@ CREATE TABLE IF NOT EXISTS known_objects
 )
 ENGINE = AggregatingMergeTree
 ORDER BY (kind, id);
-INSERT INTO known_names
-SELECT kind, id, argMaxState(known, (toDateTime64(0, 3, 'Etc/UTC'), toUInt8(0), known)) AS name
-FROM (SELECT kind, id, argMaxMerge(known_objects.name) AS known FROM known_objects GROUP BY kind, id)
+INSERT INTO known_names (kind, id, name, told_at)
+SELECT kind, id, argMaxState(known, (toDateTime64(0, 3, 'Etc/UTC'), toUInt8(0), known)) AS name, max(moment) AS told_at
+FROM
+(
+    SELECT kind, id, argMaxMerge(known_objects.name) AS known, max({{ told_at("known_objects.name") }}) AS moment
+    FROM known_objects
+    GROUP BY kind, id
+)
 GROUP BY kind, id;
 CREATE OR REPLACE VIEW known_objects AS SELECT kind, id, name FROM known_names;
 

@@ -27,6 +27,11 @@ def found(settings: Settings) -> list[str]:
                 mistakes.append(
                     f"setting {name!r}: with {network!r} everybody could claim to come from elsewhere; give the proxy's address"
                 )
+    keep, names = settings.events_retention, settings.names_kept
+    if names is not None and (keep is None or names < keep):
+        mistakes.append(
+            "setting 'names_retention': is shorter than 'events_retention', and events hold names themselves; write 'events', or a longer time"
+        )
     if (settings.gateway_certificate is None) != (settings.gateway_certificate_key is None):
         mistakes.append(
             "settings 'gateway_certificate' and 'gateway_certificate_key': give both or neither; one is of no use without the other"

@@ -22,6 +22,7 @@ from cvat_analytics.config.types import (
     Hours,
     HttpUrl,
     MailAddress,
+    NamesRetention,
     OptionalHttpUrl,
     Port,
     Retention,
@@ -238,6 +239,11 @@ class Settings(BaseModel):
     events_retention: Retention = Field(
         None, description="How long events are kept, as in `400d`; `forever` keeps all."
     )
+    names_retention: NamesRetention = Field(
+        "events",
+        description="How long people's names and e-mail addresses are kept after the last event that tells them: `events`, as long as "
+        "events are (`events_retention`), or longer, as in `5y` or `forever`. After it dashboards show an id (docs/privacy.md).",
+    )
     dead_letters_retention: Retention = Field(
         timedelta(days=90), description="How long refused events (dead letters) are kept."
     )
@@ -366,6 +372,11 @@ class Settings(BaseModel):
     def grafana_path(self) -> str:
         """Return the path below which Grafana itself answers, such as `/analytics`; empty for the root."""
         return urlsplit(self.grafana_root_url).path.rstrip("/") if self.grafana_serve_from_sub_path else ""
+
+    @property
+    def names_kept(self) -> timedelta | None:
+        """Return how long people's names are kept after the last event that tells them; None for ever."""
+        return self.events_retention if isinstance(self.names_retention, str) else self.names_retention
 
     @property
     def asked_cvat(self) -> str:

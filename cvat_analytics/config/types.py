@@ -10,7 +10,7 @@ import ipaddress
 import re
 import zoneinfo
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -47,6 +47,14 @@ def parse_retention(value: object) -> timedelta | None:
             f"{value!r} is more than 50 years, which ClickHouse cannot reckon with: write 'forever'"
         )
     return duration
+
+
+def parse_names_retention(value: object) -> timedelta | Literal["events"] | None:
+    """Return how long to keep names: `events`, or what `parse_retention` makes of it. Raises ValueError for others."""
+    try:
+        return "events" if value == "events" else parse_retention(value)
+    except ValueError as error:
+        raise ValueError(f"{error}; or 'events', for as long as events are kept") from None
 
 
 def parse_size(value: object) -> int:
@@ -148,6 +156,7 @@ TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Hours = Annotated[str, AfterValidator(_hours)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]
 Retention = Annotated[timedelta | None, BeforeValidator(parse_retention)]
+NamesRetention = Annotated[timedelta | Literal["events"] | None, BeforeValidator(parse_names_retention)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]

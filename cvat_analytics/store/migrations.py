@@ -19,6 +19,7 @@ import jinja2
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.settings import Settings
+from cvat_analytics.store import names
 
 LEDGER = "schema_migrations"
 
@@ -80,8 +81,10 @@ def read(directory: Path) -> list[Script]:
 
 
 def _rendered(path: Path) -> str:
-    """Return the text of a view script: a template without variables, so that a SELECT needed twice is written once."""
-    text: str = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined).render()
+    """Return the text of a view script: a template, so that a SELECT needed twice is written once."""
+    text: str = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined).render(
+        told_at=names.told_at
+    )
     return text
 
 
@@ -200,19 +203,22 @@ def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
         else None
         for table, keep in intervals.items()
     }
-    names = {f"{settings.database}.{table}": table for table in intervals}
+    keep_names = settings.names_kept
+    ttls[f"{settings.database}.known_names"] = names.ttl(keep_names) if keep_names else None
+    tables = {table: table.partition(".")[2] for table in ttls}
     for table in filter(_SYSTEM_LOG.fullmatch, engines):
         ttls[table] = f"event_date + toIntervalDay({max(1, days // timedelta(days=1))})" if days else None
-        names[table] = table
+        tables[table] = table
     changes = []
     for table, ttl in ttls.items():
-        engine = engines.get(names[table])
+        engine = engines.get(tables[table])
         if engine is None:
             continue
         if engine == _EMPTY:
             changes.append(f"DROP TABLE {table}")
             continue
-        match = re.search(r" TTL (.*?)(?: SETTINGS |$)", engine)
+        # clickhouse-client's lines have quotes with a backslash
+        match = re.search(r" TTL (.*?)(?: SETTINGS |$)", engine.replace("\\'", "'"))
         if (match[1] if match else None) != ttl:
             changes.append(f"ALTER TABLE {table} " + (f"MODIFY TTL {ttl}" if ttl else "REMOVE TTL"))
     return changes

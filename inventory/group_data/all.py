@@ -184,6 +184,11 @@ database = "cvat"
 # How long events are kept, as in `400d`; `forever` keeps all.
 events_retention = "forever"
 
+# How long people's names and e-mail addresses are kept after the last event that tells them: `events`, as long as
+# events are (`events_retention`), or longer, as in `5y` or `forever`. After it dashboards show an id
+# (docs/privacy.md).
+names_retention = "events"
+
 # How long refused events (dead letters) are kept.
 dead_letters_retention = "90d"
 

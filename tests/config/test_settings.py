@@ -52,6 +52,19 @@ def test_the_defaults_are_valid() -> None:
             "all.py: setting 'events_retention': '0d' is not a duration: write a whole number and ms, s, m, h, d, w or y, as in '90d'",
         ),
         (
+            {"names_retention": "5 parsecs"},
+            "all.py: setting 'names_retention': '5 parsecs' is not a duration: write a whole number and ms, s, m, h, d, w or y, as in '90d'; "
+            "or 'events', for as long as events are kept",
+        ),
+        (
+            {"names_retention": "399d", "events_retention": "400d"},
+            "all.py: setting 'names_retention': is shorter than 'events_retention', and events hold names themselves; write 'events', or a longer time",
+        ),
+        (
+            {"names_retention": "9y"},
+            "all.py: setting 'names_retention': is shorter than 'events_retention', and events hold names themselves; write 'events', or a longer time",
+        ),
+        (
             {"vector_buffer_size": "1MiB"},
             "all.py: setting 'vector_buffer_size': Input should be greater than or equal to 268435488 (got 1048576)",
         ),
@@ -128,6 +141,16 @@ def test_a_size_is_in_bytes(text: str | int, size: int) -> None:
 
 def test_forever_keeps_everything() -> None:
     assert validate({"events_retention": "forever"}, where="x").events_retention is None
+
+
+def test_names_are_kept_as_long_as_events_unless_said_otherwise() -> None:
+    def kept(**values: str) -> timedelta | None:
+        return validate(values, where="x").names_kept
+
+    assert kept() is None
+    assert kept(events_retention="400d") == timedelta(days=400)
+    assert kept(events_retention="400d", names_retention="2y") == timedelta(days=730)
+    assert kept(events_retention="400d", names_retention="forever") is None
 
 
 def test_a_retention_with_which_clickhouse_would_delete_everything_at_once_is_refused() -> None:

@@ -46,10 +46,10 @@ def test_a_changed_setting_acts_on_what_is_there(engine: Store) -> None:
     ]
     assert apply(engine, system_logs_retention="14d") == []
 
-    assert len(apply(engine, system_logs_retention="3d", events_retention="30d")) == 4
+    assert len(apply(engine, system_logs_retention="3d", events_retention="30d")) == 5
     assert apply(engine, system_logs_retention="3d", events_retention="30d") == []
     engine.post("OPTIMIZE TABLE system.query_log_0 FINAL")
     assert '"rows": 1,' in engine.post("SELECT event_date FROM system.query_log_0")
 
-    assert len(apply(engine, system_logs_retention="forever", events_retention="forever")) == 4
+    assert len(apply(engine, system_logs_retention="forever", events_retention="forever")) == 5
     assert apply(engine, system_logs_retention="forever", events_retention="forever") == []
