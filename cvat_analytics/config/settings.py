@@ -242,7 +242,7 @@ class Settings(BaseModel):
     names_retention: NamesRetention = Field(
         "events",
         description="How long people's names and e-mail addresses are kept after the last event that tells them: `events`, as long as "
-        "events are (`events_retention`), or longer, as in `5y` or `forever`. After it dashboards show an id (docs/privacy.md).",
+        "events are (`events_retention`), or longer, as in `5y` or `forever`. After it dashboards show an id.",
     )
     dead_letters_retention: Retention = Field(
         timedelta(days=90), description="How long refused events (dead letters) are kept."

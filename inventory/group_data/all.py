@@ -185,8 +185,7 @@ database = "cvat"
 events_retention = "forever"
 
 # How long people's names and e-mail addresses are kept after the last event that tells them: `events`, as long as
-# events are (`events_retention`), or longer, as in `5y` or `forever`. After it dashboards show an id
-# (docs/privacy.md).
+# events are (`events_retention`), or longer, as in `5y` or `forever`. After it dashboards show an id.
 names_retention = "events"
 
 # How long refused events (dead letters) are kept.
