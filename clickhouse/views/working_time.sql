@@ -34,7 +34,7 @@ FROM
         countIf(is_client) AS events
     FROM events
     -- the month of the smoke tests' events: nobody has worked in it
-    WHERE (is_client OR scope = 'send:working_time') AND toYYYYMM(timestamp) != 207502
+    WHERE (is_client OR scope = 'send:working_time' AND source = 'server') AND toYYYYMM(timestamp) != 207502
     GROUP BY user_id, day, org_id, project_id, task_id, job_id
 )
 GROUP BY user_id, day
@@ -272,12 +272,12 @@ WITH
     raw AS
     (
         SELECT
-            user_id, scope, source, duration, org_id, project_id, task_id, job_id, payload,
+            user_id, scope, source, duration, org_id, project_id, task_id, job_id, payload, timestamp,
             toDate(timestamp, 'UTC') AS day,
             toUnixTimestamp64Milli(timestamp) AS begin_ms,
             begin_ms + if(has(scopes, scope), duration, 0) AS end_ms
         FROM events FINAL
-        WHERE (source = 'client' OR scope = 'send:working_time')
+        WHERE (source = 'client' OR scope = 'send:working_time' AND source = 'server')
             AND timestamp >= (SELECT toDateTime64(min(day), 3, 'UTC') FROM stale)
             AND timestamp < (SELECT toDateTime64(max(day) + 1, 3, 'UTC') FROM stale)
             AND (ifNull(user_id, 0), isNull(user_id), toDate(timestamp, 'UTC')) IN (SELECT ifNull(user_id, 0), isNull(user_id), day FROM stale)
@@ -321,12 +321,16 @@ WITH
 
         UNION ALL
 
-        -- what the server said: an event of its own today, a field of the client's events before mid-2024; and the events themselves
+        -- what the server said, and the events themselves. It says so in an event of its own. Before CVAT 2.14.1 of 2024-06-05 it wrote
+        -- it into each event of the client's; since then that field is only what somebody claims who posts events.
         SELECT
             user_id, day, org_id, project_id, task_id, job_id,
             intDiv(begin_ms, 900000) AS slot,
             0 AS computed_ms,
-            if(scope = 'send:working_time', duration, JSONExtractUInt(ifNull(payload, ''), 'working_time')) AS reported_ms,
+            multiIf(
+                source != 'client', duration,
+                timestamp < toDateTime64('2024-06-05 00:00:00', 3, 'UTC'), JSONExtractUInt(ifNull(payload, ''), 'working_time'),
+                0) AS reported_ms,
             source = 'client' AS events
         FROM raw
     ),

@@ -219,13 +219,17 @@ def _corrected(event: ClientEvent, stamp: RequestStamp, field: str) -> datetime:
 
 
 def _with_request(payload: str | None, request_id: str, field: str) -> str:
-    """Return the payload with the id of this request in it, where the server's own events have it too."""
+    """Return the payload with the id of this request in it, where the server's own events have it too.
+
+    Without `working_time`, in which the server has once reported it: clients have nothing to say of that.
+    """
     try:
         value = from_json(payload, allow_inf_nan=False) if payload else {}
     except ValueError as error:
         raise bad_request(field, f"is not JSON: {error}") from None
     if not isinstance(value, dict):
         value = {"payload": value}
+    value.pop("working_time", None)
     about = value.get("request")
     if isinstance(about, dict):
         value["request"] = {**about, "id": request_id}

@@ -94,6 +94,31 @@ def test_events_are_corrected_enriched_reported_and_handed_on_at_once(
     )
 
 
+@pytest.mark.parametrize(
+    ("payload", "kept"),
+    [
+        ('{"working_time": 99999999, "is_active": true}', {"is_active": True}),
+        (r'{"working\u005ftime": 99999999}', {}),
+        ('{"working_time": 1, "working_time": 99999999}', {}),
+        # of no server's form
+        ('{"a": {"working_time": 7}}', {"a": {"working_time": 7}}),
+        ("[7]", {"payload": [7]}),
+    ],
+    ids=["plain", "escaped", "twice", "within another", "no object"],
+)
+def test_clients_report_no_working_time(
+    as_: Callable[..., httpx.Client], got: FakeVector, payload: str, kept: dict[str, Any]
+) -> None:
+    now = datetime.now(UTC)
+    body = {"events": [client_event(now, "save:job", payload=payload, working_time=5)], "timestamp": iso(now)}
+    answer = as_("plain").post("/api/events", json=body)
+    assert answer.status_code == 201, answer.text
+    ((sent,),) = got.requests
+    for event in (sent, *answer.json()["events"]):
+        assert {key: value for key, value in json.loads(event["payload"]).items() if key != "request"} == kept
+        assert "working_time" not in event
+
+
 def test_a_scope_of_a_newer_client_is_taken_where_a_setting_says_so(
     as_: Callable[..., httpx.Client], got: FakeVector
 ) -> None:

@@ -173,6 +173,63 @@ def test_each_difference_has_its_likeliest_reason(engine: Store, access: Access)
     assert set(reasons(access, user=2)) == {(2, 5)}
 
 
+FORGED = '{"client_id": "1", "is_active": true, "working_time": 99999999}'
+
+
+def test_what_clients_claim_is_reported_only_from_the_time_when_the_server_wrote_it(
+    engine: Store, access: Access
+) -> None:
+    """CVAT 2.14.1 of 2024-06-05 was the first with an event of its own for it; each field here is a real event's."""
+    engine.insert(
+        [
+            event(0, scope="save:job", payload=FORGED),
+            event(10, scope="send:working_time", duration=99_999_999, payload=FORGED),
+            event(20, scope="send:working_time", duration=99_999_999, source="unknown"),
+            reported(30, 12_000),
+            event(
+                0, timestamp="2024-06-04 23:59:59.999", scope="save:job", payload='{"working_time": 70000}'
+            ),
+            event(0, timestamp="2024-06-05 00:00:00.000", scope="save:job", payload=FORGED),
+        ]
+    )
+    list(working_time_report.refresh(access))
+    for view in ("working_time", "working_time_local"):
+        days = engine.rows(f"SELECT day, sum(reported_ms) AS ms FROM {view} GROUP BY day ORDER BY day")
+        assert {row["day"]: int(row["ms"]) for row in days} == {
+            "2024-06-04": 70_000,
+            "2024-06-05": 0,
+            "2026-01-05": 12_000,
+        }, view
+    everything = "working_time_in_range(since = '2024-01-01', until = '2026-12-31')"
+    (row,) = engine.rows(f"SELECT sum(reported_ms) AS ms FROM {everything}")  # what the dashboards read
+    assert int(row["ms"]) == 82_000
+    (difference,) = working_time_report.compare(
+        access, date(2026, 1, 1), date(2026, 1, 31), timedelta(milliseconds=1)
+    )
+    assert (difference.computed_ms, difference.reported_ms) == (10_000, 12_000)
+
+
+def test_what_was_counted_before_is_put_right_by_the_next_deploy(engine: Store, access: Access) -> None:
+    engine.insert([event(0, scope="save:job", payload=FORGED)])
+    list(working_time_report.refresh(access))
+    # as an earlier version had it
+    engine.post(
+        "INSERT INTO working_time_results SELECT user_id, day, now64(3), [(NULL, NULL, NULL, 5, day, 0, 99999999, 1)], "
+        "[(NULL, NULL, NULL, 5, toUInt32(toUnixTimestamp(toDateTime(day, 'UTC')) / 900 + 40), 0, 99999999, 1)] FROM working_time_results FINAL"
+    )
+    (row,) = engine.rows("SELECT sum(reported_ms) AS ms FROM working_time")
+    assert int(row["ms"]) == 99_999_999
+    (script,) = (
+        each for each in migrations.read(ROOT / "clickhouse") if each.name == "views/working_time.sql"
+    )
+    for statement in migrations.statements(script.sql):
+        engine.post(statement)
+    only_when_asked(engine, 20)
+    list(working_time_report.refresh(access))
+    (row,) = engine.rows("SELECT sum(reported_ms) AS ms FROM working_time")
+    assert int(row["ms"]) == 0
+
+
 def test_days_in_the_wrong_order_are_refused(access: Access) -> None:
     with pytest.raises(
         InputError, match="--since 2026-02-01 is after --until 2026-01-01: give the earlier day first"

@@ -14,7 +14,7 @@ DAYS = [0, 0, 50_000, DAY_MS - 50_000, DAY_MS, DAY_MS]
 DURATIONS = [0, 1, 3_000, THRESHOLD_MS - 1, THRESHOLD_MS, 250_000]
 HUGE_DURATIONS = [DAY_MS - 1, DAY_MS, DAY_MS, 2 * DAY_MS + 1, 2**32 - 1]
 BORDERS = [
-    "1970-01-01 00:00:00", "1970-01-02 00:00:00", "2024-03-01 00:00:00", "2024-12-06 12:00:00", "2025-01-01 00:00:00",
+    "1970-01-01 00:00:00", "1970-01-02 00:00:00", "2024-03-01 00:00:00", "2024-06-05 00:00:00", "2024-12-06 12:00:00", "2025-01-01 00:00:00",
     "2026-02-01 00:00:00", "2026-03-11 15:00:00", "2026-10-25 00:00:00", "2099-12-31 00:00:00",
 ]  # fmt: skip
 PAYLOADS = [
@@ -88,7 +88,7 @@ def histories(draw: st.DrawFn) -> tuple[Event, ...]:
                 scope,
                 draw(st.sampled_from(durations)),
                 draw(_ids()),
-                source=draw(_sometimes("client", "server")),
+                source=draw(_sometimes("client", "server", "unknown")),
                 payload=draw(_sometimes(None, *PAYLOADS)),
                 other_columns=draw(_sometimes(None, "other")),
             )

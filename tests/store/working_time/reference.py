@@ -23,6 +23,8 @@ DURATION_SCOPES = frozenset({"change:frame"})
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
+OWN_EVENT_SINCE_MS = (datetime(2024, 6, 5, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+"""Since when CVAT (2.14.1) reports working time in an event of its own."""
 
 
 class Ids(NamedTuple):
@@ -175,10 +177,13 @@ def _begin_of(day: date, zone: ZoneInfo) -> int:
 
 
 def reported_ms(event: Event) -> int:
-    """Return what the CVAT server said in this event: in one of its own, or in a client's, as before mid-2024."""
-    if event.scope == "send:working_time":
+    """Return what the CVAT server said in this event: in one of its own, or in a client's, as it did before 2.14.1.
+
+    Whatever else says so is what somebody claims.
+    """
+    if event.source == "server" and event.scope == "send:working_time":
         return event.duration_ms
-    if event.source != "client":
+    if event.source != "client" or event.timestamp_ms >= OWN_EVENT_SINCE_MS:
         return 0
     try:
         payload = json.loads(event.payload or "")

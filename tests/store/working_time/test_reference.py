@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.store.working_time.histories import DAY_MS, histories, milliseconds
 from tests.store.working_time.reference import (
+    OWN_EVENT_SINCE_MS,
     THRESHOLD_MS,
     Amounts,
     Event,
@@ -231,8 +232,15 @@ def test_a_pause_over_midnight_is_split_and_its_event_counts_where_it_is() -> No
     ("fields", "expected"),
     [
         ({"scope": "send:working_time", "duration_ms": 5, "source": "server"}, 5),
-        ({"scope": "send:working_time", "duration_ms": 5, "payload": '{"working_time": 5}'}, 5),
+        # of a browser, or of nobody knows whom: no word of the server's
+        ({"scope": "send:working_time", "duration_ms": 5}, 0),
+        ({"scope": "send:working_time", "duration_ms": 5, "source": "unknown"}, 0),
         ({"scope": "save:job", "duration_ms": 5, "payload": '{"working_time": 70}'}, 70),
+        (
+            {"scope": "save:job", "payload": '{"working_time": 70}', "timestamp_ms": OWN_EVENT_SINCE_MS - 1},
+            70,
+        ),
+        ({"scope": "save:job", "payload": '{"working_time": 70}', "timestamp_ms": OWN_EVENT_SINCE_MS}, 0),
         ({"scope": "save:job", "duration_ms": 5, "payload": '{"working_time": 70}', "source": "server"}, 0),
         ({"scope": "save:job", "duration_ms": 5}, 0),
         *(
@@ -242,7 +250,7 @@ def test_a_pause_over_midnight_is_split_and_its_event_counts_where_it_is() -> No
     ],
 )
 def test_what_the_server_reported(fields: dict[str, Any], expected: int) -> None:
-    assert reported_ms(Event(1, 0, **fields)) == expected
+    assert reported_ms(Event(**{"user_id": 1, "timestamp_ms": 0} | fields)) == expected
 
 
 def test_reported_time_is_found_under_the_ids_of_its_own_event() -> None:
