@@ -105,10 +105,12 @@ def _refusing(steps: Iterator[str]) -> Iterator[str]:
 
 
 def schema_changes(state: SchemaState, settings: Settings, scripts: Sequence[Script]) -> list[str]:
-    """Return the statements that bring retention and the rule of working time to the settings."""
-    return migrations.retention(settings, state.engines) + migrations.working_time(
-        settings, state.working_time, list(scripts)
-    )
+    """Return the statements that bring columns, retention and the rule of working time to the settings."""
+    return [
+        *migrations.new_columns(settings, state.engines),
+        *migrations.retention(settings, state.engines),
+        *migrations.working_time(settings, state.working_time, list(scripts)),
+    ]
 
 
 def _failure(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cvat_analytics.checks import status as library
+from cvat_analytics.checks.cvat_refusals import CvatRefusal
 from cvat_analytics.checks.flow import RECENT_MINUTES, Buffer, Flow, Port, Refusal, Sources
 from cvat_analytics.checks.status import Report
 from cvat_analytics.checks.two_cvats import TwoCvats
@@ -115,6 +116,9 @@ def _show(flow: Flow, target: Target) -> None:
     for refusal in flow.refusals:
         for line in _refusal(refusal, target):
             echo(line)
+    for refused in flow.cvat_refusals:
+        for line in _cvat_refusal(refused):
+            echo(line)
     for host, moment in flow.silent.items():
         echo(
             f"Vector of {host} has not said anything of itself for {_length(_age(moment))}: what it takes and what waits there is not known."
@@ -195,6 +199,22 @@ def _refusal(refusal: Refusal, target: Target) -> list[str]:
         f"(HTTP {refusal.statuses}): {words}",
         "            everything behind it waits on disk. Where a deploy does not mend it:",
         f"            {target.hint('buffer', 'set-aside', refusal.sink)}",
+    ]
+
+
+def _cvat_refusal(refusal: CvatRefusal) -> list[str]:
+    """Return what CVAT's own user was refused, and what to do about it."""
+    when = f"last at {refusal.last:%Y-%m-%d %H:%M:%S} UTC"
+    if not refusal.columns:
+        return [
+            f"CVAT        was refused what its ClickHouse user has no right to, {'once' if refusal.times == 1 else f'{refusal.times:,} times'}, {when}: {one_line(refusal.right)}",
+            "            a newer CVAT than this version knows, or somebody else with its password. See docs/how-to/cvat-wants-a-column.md",
+        ]
+    names = ", ".join(f'"{name}"' for name in refusal.columns)
+    return [
+        f"CVAT        could not start, {when}: it wants to add a column to the event table that this version does not know ({', '.join(refusal.columns)})",
+        "            events come in all the same. Install a version that knows it, or write this into the settings and deploy, then start CVAT:",
+        f"            cvat_columns = ({names},)",
     ]
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cvat_analytics.checks import two_cvats
+from cvat_analytics.checks import cvat_refusals, two_cvats
+from cvat_analytics.checks.cvat_refusals import CvatRefusal
 from cvat_analytics.checks.two_cvats import TwoCvats
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
@@ -113,6 +114,7 @@ class Flow:
     """None: not known."""
     two_cvats: TwoCvats | None
     """What tells that two CVATs send into this stack."""
+    cvat_refusals: Sequence[CvatRefusal]
 
 
 @explained(STORE)
@@ -177,6 +179,7 @@ def of(access: Access) -> Flow:
         dead_letters=int(only_row(letters)[0]),
         journal_bytes=sum(journals) if journals and not silent else None,
         two_cvats=two_cvats.look(rows),
+        cvat_refusals=cvat_refusals.look(rows, access.clickhouse.settings.cvat_columns),
     )
 
 

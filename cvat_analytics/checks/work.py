@@ -212,7 +212,7 @@ def _events_api(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
 
 
 def _rights(access: Access, user: str, unit: Unit, rows: Rows) -> list[_Fault]:
-    missing = rights.lacking(rows, access.database)[user]
+    missing = rights.lacking(rows, access.database, access.clickhouse.settings.cvat_columns)[user]
     return [
         _Fault(
             f"ClickHouse's user {user} lacks what it needs ({statement}): somebody has changed its rights: {unit.mend}"

@@ -23,6 +23,7 @@ from cvat_analytics.config.types import (
     HttpUrl,
     MailAddress,
     NamesRetention,
+    NewColumn,
     OptionalHttpUrl,
     Port,
     Retention,
@@ -236,6 +237,11 @@ class Settings(BaseModel):
 
     # What is stored, and for how long
     database: DatabaseName = Field("cvat", description="Name of the ClickHouse database.")
+    cvat_columns: tuple[NewColumn, ...] = Field(
+        (),
+        description="Columns that a newer CVAT wants to add to the event table at its start, which `status` then names: a deploy adds them, "
+        "empty, so that CVAT finds them there (docs/how-to/cvat-wants-a-column.md).",
+    )
     events_retention: Retention = Field(
         None, description="How long events are kept, as in `400d`; `forever` keeps all."
     )

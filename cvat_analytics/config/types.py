@@ -152,6 +152,7 @@ WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
 """As it is written: a slash more would be another address. Empty for none."""
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 DatabaseName = Annotated[str, AfterValidator(_identifier)]
+NewColumn = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 Hours = Annotated[str, AfterValidator(_hours)]
 Duration = Annotated[timedelta, BeforeValidator(parse_duration)]

@@ -296,7 +296,8 @@ def _migrate(stack: Stack, tell: Callable[[str], object]) -> int:
         for statement in rebuild.steps(scripts, database, rebuild.asking(client), tell):
             client.command(statement)
     migrations.apply(pending, database, client.command)
-    changes = migrations.retention(settings, pairs(client, migrations.engines_query(database)))
+    engines = pairs(client, migrations.engines_query(database))
+    changes = migrations.new_columns(settings, engines) + migrations.retention(settings, engines)
     changes += migrations.working_time(
         settings, pairs(client, migrations.working_time_query(database)), scripts
     )

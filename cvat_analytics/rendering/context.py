@@ -80,7 +80,7 @@ class Context:
                 "events_api": self.topology.client_addresses("events_api") or (LOOPBACK,),
                 "cvat": (LOOPBACK, *clickhouse.clickhouse_allowed_addresses),
             },
-            "rights": rights.of_users(clickhouse.database),
+            "rights": rights.of_users(clickhouse.database, clickhouse.cvat_columns),
             "password_sha256": {
                 # sorted: which of them is in use is no change to ClickHouse
                 name.removeprefix("clickhouse_"): sorted(

@@ -183,6 +183,7 @@ _SYSTEM_LOG = re.compile(r"system\.(query_log|part_log|error_log|asynchronous_me
 """ClickHouse's own logs that are kept (templates/clickhouse/config.xml.j2), and what they become when ClickHouse puts one aside because
 its definition in the configuration has changed: `query_log_0` and so on, which keep the retention of old."""
 _EMPTY = "empty"
+_COLUMNS = "events.columns"
 
 
 def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
@@ -224,13 +225,30 @@ def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
     return changes
 
 
+def new_columns(settings: Settings, engines: Mapping[str, str]) -> list[str]:
+    """Return the statement that adds to the event table what a newer CVAT wants to find there; `engines` as for `retention`.
+
+    Vector writes nothing into them: whatever an event has beside the columns that are known goes into its payload.
+    """
+    there = engines.get(_COLUMNS, "").split(",")
+    adding = [
+        f"ADD COLUMN IF NOT EXISTS {name} Nullable(String)"
+        for name in settings.cvat_columns
+        if name not in there
+    ]
+    return [f"ALTER TABLE {settings.database}.events {', '.join(adding)}"] if adding and there[0] else []
+
+
 def engines_query(database: str) -> str:
     """Return the query that reads what `retention` needs: table, engine_full, of the database and of ClickHouse's own logs.
 
     The latter are called `system.…`; one that has been put aside and has nothing in it any more has the engine "empty".
+    `events.columns` are the names of the event table's columns.
     """
     return (
-        f"SELECT name, engine_full FROM system.tables WHERE database = '{database}' AND engine LIKE '%MergeTree' "
+        f"SELECT '{_COLUMNS}' AS name, arrayStringConcat(groupArray(columns.name), ',') AS engine FROM system.columns "
+        f"WHERE database = '{database}' AND table = 'events' "
+        f"UNION ALL SELECT name, engine_full FROM system.tables WHERE database = '{database}' AND engine LIKE '%MergeTree' "
         f"UNION ALL SELECT concat('system.', name), if(match(name, '_[0-9]+$') AND total_rows = 0, '{_EMPTY}', engine_full) FROM system.tables "
         "WHERE database = 'system' AND engine LIKE '%MergeTree' AND name LIKE '%\\_log%' ORDER BY name"
     )

@@ -28,8 +28,8 @@ class Right:
         return f"GRANT {what} ON {on}"
 
 
-def of_users(database: str) -> dict[str, tuple[Right, ...]]:
-    """Return what each user may do where the stack's database has that name."""
+def of_users(database: str, cvat_columns: Sequence[str] = ()) -> dict[str, tuple[Right, ...]]:
+    """Return what each user may do where the stack's database has that name; `cvat_columns` is the setting."""
     return {
         "vector": tuple(
             Right(("INSERT",), database, table)
@@ -41,8 +41,12 @@ def of_users(database: str) -> dict[str, tuple[Right, ...]]:
             Right(("SELECT",), database),
             Right(("SELECT",), "system", "processes", ("query_id", "read_rows", "total_rows_approx")),
         ),
+        # its export, and at its start "create if not exists", "add column if not exists": of columns that are there already, as one
+        # that is not could get a default that throws, and stop every insert
         "cvat": (
-            Right(("SELECT", "INSERT", "CREATE DATABASE", "CREATE TABLE", "ALTER ADD COLUMN"), database),
+            Right(("CREATE DATABASE",), database),
+            Right(("SELECT", "CREATE TABLE"), database, "events"),
+            Right(("ALTER ADD COLUMN",), database, "events", ("access_token_id", *cvat_columns)),
             Right(("TABLE ENGINE",), "", "MergeTree"),
         ),
     }
@@ -57,13 +61,13 @@ WHERE user_name IN ('{users}')
 """
 
 
-def lacking(rows: Rows, database: str) -> dict[str, list[str]]:
+def lacking(rows: Rows, database: str, cvat_columns: Sequence[str] = ()) -> dict[str, list[str]]:
     """Return of each user the rights, as statements, that somebody has taken away. `rows` asks ClickHouse as administrator."""
     groups = {
         str(one): str(group)
         for one, group in rows("SELECT toString(privilege), toString(parent_group) FROM system.privileges")
     }
-    wanted = of_users(database)
+    wanted = of_users(database, cvat_columns)
     held = rows(_HELD.format(users="', '".join(wanted)))
 
     def has(user: str, privilege: str, place: tuple[str, str, str]) -> bool:

@@ -181,6 +181,10 @@ grafana_plugin_sha256 = {
 # Name of the ClickHouse database.
 database = "cvat"
 
+# Columns that a newer CVAT wants to add to the event table at its start, which `status` then names: a deploy adds
+# them, empty, so that CVAT finds them there (docs/how-to/cvat-wants-a-column.md).
+cvat_columns = []
+
 # How long events are kept, as in `400d`; `forever` keeps all.
 events_retention = "forever"
 

@@ -20,11 +20,11 @@ EDITED = {
     "but-one": ("grafana", [*RIGHTS["grafana"], "REVOKE SELECT ON cvat.working_time"], RIGHTS["grafana"]),
     "more": ("grafana", [*RIGHTS["grafana"], "GRANT SELECT ON system.parts"], []),
     "all": ("grafana", ["GRANT SELECT ON *.*"], []),
-    "groups": ("cvat", ["GRANT SELECT, INSERT, CREATE, ALTER TABLE ON cvat.*", RIGHTS["cvat"][1]], []),
+    "groups": ("cvat", ["GRANT SELECT, CREATE, ALTER TABLE ON cvat.*", RIGHTS["cvat"][-1]], []),
     "no-columns": (
         "cvat",
-        ["GRANT SELECT, INSERT, CREATE DATABASE, CREATE TABLE ON cvat.*", RIGHTS["cvat"][1]],
-        RIGHTS["cvat"][:1],
+        ["GRANT SELECT, CREATE DATABASE, CREATE TABLE ON cvat.*", RIGHTS["cvat"][-1]],
+        [RIGHTS["cvat"][2]],
     ),
     "two-columns": (
         "events_api",
