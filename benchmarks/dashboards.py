@@ -1,7 +1,7 @@
 """How long a whole dashboard takes: all of its queries as Grafana sends them, after a start and later, for one viewer and for many.
 
-A browser first fills the filters, then the panels, six requests at a time; Grafana's datasource keeps fifty connections for all
-viewers together. The time of a dashboard is from its first request to its last answer. The SQL is the dashboards' own, run as
+A browser first fills the filters, then the panels, six requests at a time; Grafana's datasource keeps some connections for all
+viewers together, as they are rendered. The time of a dashboard is from its first request to its last answer. The SQL is the dashboards' own, run as
 Grafana's user over a history of twenty million events.
 """
 
@@ -20,6 +20,8 @@ from benchmarks.report import Measurement, Report, Target
 from benchmarks.store import EVENTS, histories, queries
 from benchmarks.store.engine import Engine, percentile
 from cvat_analytics import dashboards
+from cvat_analytics.config import query_limits
+from cvat_analytics.config.settings import Settings
 from cvat_analytics.dashboards import Dashboard, TimeRange
 from tests.clickhouse import running
 
@@ -27,8 +29,10 @@ if TYPE_CHECKING:
     from benchmarks.sections import Say
 
 VIEWERS = 20
-BROWSER_CONNECTIONS, GRAFANA_CONNECTIONS = 6, 50
-"""Of HTTP/1.1 in a browser, per host; of the plugin's `maxOpenConns`, by default."""
+BROWSER_CONNECTIONS = 6
+"""Of HTTP/1.1 in a browser, per host."""
+GRAFANA_CONNECTIONS = query_limits.connections(Settings().grafana_max_queries)
+"""The plugin's `maxOpenConns`."""
 LIMIT_MS = 500
 
 _CACHES = ("MARK", "UNCOMPRESSED", "PRIMARY INDEX", "QUERY CONDITION", "QUERY", "COMPILED EXPRESSION", "MMAP")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import TYPE_CHECKING
 
-from cvat_analytics.config import package_source
+from cvat_analytics.config import package_source, query_limits
 
 if TYPE_CHECKING:
     from cvat_analytics.config.settings import Settings
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def found(settings: Settings) -> list[str]:
     """Return each mistake as one line for the operator; nothing where all is well."""
-    mistakes = _alert_conflicts(settings)
+    mistakes = _alert_conflicts(settings) + _reader_conflicts(settings)
     for name in (
         "clickhouse_allowed_addresses", "vector_allowed_addresses", "grafana_allowed_addresses", "gateway_trusted_proxies",
     ):  # fmt: skip
@@ -73,4 +73,28 @@ def _alert_conflicts(settings: Settings) -> list[str]:
         mistakes.append("setting 'alert_webhook_token': there is no 'alert_webhook_url' that could want it")
     if settings.alerts and not settings.alert_working_days:
         mistakes.append("setting 'alert_working_days': name at least one day, or turn 'alerts' off")
+    return mistakes
+
+
+def _reader_conflicts(settings: Settings) -> list[str]:
+    """Return where readers together would leave too little of ClickHouse to Vector and the administrator."""
+
+    def sum_of(kind: str) -> tuple[int, str]:
+        shares = {f"{user}_{kind}": getattr(settings, f"{user}_{kind}") for user in query_limits.READERS}
+        return sum(shares.values()), " + ".join(f"{name!r} ({value})" for name, value in shares.items())
+
+    mistakes = []
+    queries, named = sum_of("max_queries")
+    if (least := queries + query_limits.RESERVED_QUERIES) > settings.clickhouse_max_queries:
+        mistakes.append(
+            f"setting 'clickhouse_max_queries': readers may run {queries} queries at the same time ({named}), and Vector and the "
+            f"administrator need {query_limits.RESERVED_QUERIES} beside them; lower one of these, or set it to {least} or more "
+            f"(got {settings.clickhouse_max_queries})"
+        )
+    percent, named = sum_of("memory_percent")
+    if percent > (most := 100 - query_limits.RESERVED_PERCENT):
+        mistakes.append(
+            f"settings {named}: together {percent} % of ClickHouse's memory, which leaves Vector's inserts too little; lower one of "
+            f"them, so that they are {most} or less"
+        )
     return mistakes

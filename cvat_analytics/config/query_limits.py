@@ -1,6 +1,22 @@
-"""How long a query of whom may run. What ClickHouse allows and what its clients ask for are derived from the same numbers."""
+"""How long a query of whom may run, and how many at the same time: what ClickHouse allows and what its clients ask for.
+
+A limit of a user refuses at once, it lets nobody wait (ClickHouse's `max_concurrent_queries_for_user`). So whoever asks as that
+user keeps below it and waits by themselves: Grafana's plugin and the viewer with a pool of connections, the events API with places.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
+
+READERS = ("grafana", "events_api", "cvat")
+"""The users of ClickHouse that read: each has the settings `NAME_max_queries` and `NAME_memory_percent`."""
+
+RESERVED_QUERIES = 12
+"""What readers together leave of ClickHouse's queries: Vector's sinks take three, background work (refreshable views) as many, a
+deploy, `status` and an administrator the rest."""
+
+RESERVED_PERCENT = 20
+"""What readers together leave of ClickHouse's memory: inserts, merges and caches live in it."""
 
 READER_SECONDS = 60
 """The longest query of a dashboard that ClickHouse allows."""
@@ -19,3 +35,25 @@ PLUGIN_SECONDS = READER_SECONDS - 2 * DRIVER_SECONDS
 
 PLUGIN_DIAL_SECONDS = 10
 """How long the plugin waits for a connection."""
+
+
+def connections(most: int) -> int:
+    """Return how many connections a pool may have whose user may run `most` queries.
+
+    A query that its reader has given up runs on for a moment while the pool opens another connection in its place.
+    """
+    return most * 2 // 3
+
+
+class Places(NamedTuple):
+    """How many queries the events API runs at the same time, by kind: what takes long takes no place of what is short."""
+
+    exports: int
+    streams: int
+    questions: int
+
+
+def places(most: int) -> Places:
+    """Return the events API's places, where its user may run `most` queries (at least 6); some are left as in `connections`."""
+    exports, streams, spare = min(4, max(1, most * 4 // 15)), most * 2 // 5, max(1, most // 8)
+    return Places(exports, streams, most - exports - streams - spare)

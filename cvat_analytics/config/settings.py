@@ -22,9 +22,11 @@ from cvat_analytics.config.types import (
     Hours,
     HttpUrl,
     MailAddress,
+    MaxQueries,
     NamesRetention,
     NewColumn,
     OptionalHttpUrl,
+    Percent,
     Port,
     Retention,
     Scope,
@@ -344,6 +346,34 @@ class Settings(BaseModel):
     clickhouse_memory_limit: Size | None = Field(
         None, description="Upper limit of ClickHouse's memory, as in `3GiB`; overrides the profile's."
     )
+    clickhouse_max_queries: MaxQueries = Field(
+        50,
+        description="How many queries ClickHouse runs at the same time, whoever asks. `grafana_max_queries`, `events_api_max_queries` and "
+        "`cvat_max_queries` together leave at least 12 of them to Vector and the administrator.",
+        ge=1,
+    )
+    grafana_max_queries: MaxQueries = Field(
+        15,
+        description="How many queries the user `grafana` may run at the same time. Grafana itself keeps two thirds as many connections, and "
+        "what comes beyond waits for one (docs/how-to/too-many-queries.md).",
+        ge=3,
+    )
+    events_api_max_queries: MaxQueries = Field(
+        15,
+        description="The same for the user `events_api`: the events API has places for exports, streams and short questions, and "
+        "whoever comes beyond them waits.",
+        ge=6,
+    )
+    cvat_max_queries: MaxQueries = Field(
+        5, description="The same for the user `cvat`, with which the CVAT server reads for its exports.", ge=1
+    )
+    grafana_memory_percent: Percent = Field(
+        35,
+        description="How much of ClickHouse's memory all queries of the user `grafana` may take together. "
+        "The three shares leave at least 20 % to Vector's inserts and ClickHouse's own work.",
+    )
+    events_api_memory_percent: Percent = Field(25, description="The same for the user `events_api`.")
+    cvat_memory_percent: Percent = Field(20, description="The same for the user `cvat`.")
     minimum_free_disk: Size = Field(
         10 * 1024**3, description="Free disk space that a host must have before anything is installed on it."
     )

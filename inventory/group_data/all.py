@@ -272,6 +272,31 @@ memory_profile = "auto"
 # Upper limit of ClickHouse's memory, as in `3GiB`; overrides the profile's.
 clickhouse_memory_limit = None
 
+# How many queries ClickHouse runs at the same time, whoever asks. `grafana_max_queries`, `events_api_max_queries`
+# and `cvat_max_queries` together leave at least 12 of them to Vector and the administrator.
+clickhouse_max_queries = 50
+
+# How many queries the user `grafana` may run at the same time. Grafana itself keeps two thirds as many connections,
+# and what comes beyond waits for one (docs/how-to/too-many-queries.md).
+grafana_max_queries = 15
+
+# The same for the user `events_api`: the events API has places for exports, streams and short questions, and
+# whoever comes beyond them waits.
+events_api_max_queries = 15
+
+# The same for the user `cvat`, with which the CVAT server reads for its exports.
+cvat_max_queries = 5
+
+# How much of ClickHouse's memory all queries of the user `grafana` may take together. The three shares leave at
+# least 20 % to Vector's inserts and ClickHouse's own work.
+grafana_memory_percent = 35
+
+# The same for the user `events_api`.
+events_api_memory_percent = 25
+
+# The same for the user `cvat`.
+cvat_memory_percent = 20
+
 # Free disk space that a host must have before anything is installed on it.
 minimum_free_disk = "10GiB"
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config import topology
+from cvat_analytics.config import query_limits, topology
 from cvat_analytics.config import types as setting_types
 from cvat_analytics.config.validation import validate
 
@@ -103,6 +103,21 @@ def test_the_defaults_are_valid() -> None:
         (
             {"gateway_trusted_proxies": ["::/0"]},
             "all.py: setting 'gateway_trusted_proxies': with '::/0' everybody could claim to come from elsewhere; give the proxy's address",
+        ),
+        (
+            {"grafana_max_queries": 40},
+            "all.py: setting 'clickhouse_max_queries': readers may run 60 queries at the same time ('grafana_max_queries' (40) + "
+            "'events_api_max_queries' (15) + 'cvat_max_queries' (5)), and Vector and the administrator need 12 beside them; lower one "
+            "of these, or set it to 72 or more (got 50)",
+        ),
+        (
+            {"cvat_memory_percent": 21},
+            "all.py: settings 'grafana_memory_percent' (35) + 'events_api_memory_percent' (25) + 'cvat_memory_percent' (21): together "
+            "81 % of ClickHouse's memory, which leaves Vector's inserts too little; lower one of them, so that they are 80 or less",
+        ),
+        (
+            {"events_api_max_queries": 5},
+            "all.py: setting 'events_api_max_queries': Input should be greater than or equal to 6 (got 5)",
         ),
         (
             {"grafana_root_url": "analytics.example.org"},
@@ -227,3 +242,15 @@ def test_one_port_may_be_used_on_two_hosts() -> None:
         name: {"address": f"10.0.0.{number}", "vector_port": 3000} for number, name in enumerate("ab", 1)
     }
     assert build(groups, values).components("b") == ("vector",)
+
+
+def test_a_sum_that_leaves_the_reserve_is_taken() -> None:
+    assert validate({"grafana_max_queries": 18}, where="x").grafana_max_queries == 18
+
+
+@pytest.mark.parametrize("most", [*range(6, 60), 1000])
+def test_pools_and_places_keep_below_the_limit_of_their_user(most: int) -> None:
+    places = query_limits.places(most)
+    assert min(places) >= 1
+    assert sum(places) < most
+    assert 1 <= query_limits.connections(most) < most

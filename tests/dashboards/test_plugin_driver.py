@@ -35,7 +35,7 @@ def datasource(store: Store) -> Mapping[str, Any]:
     return dict(source["jsonData"])
 
 
-def asked(store: Store, queries: list[str], seconds: int | None = None) -> dict[str, Any]:
+def asked(store: Store, queries: list[str], seconds: int | None = None, **more: Any) -> dict[str, Any]:
     """Return what the program needs to ask as Grafana's plugin does."""
     plugin = datasource(store)
     return {
@@ -44,8 +44,10 @@ def asked(store: Store, queries: list[str], seconds: int | None = None) -> dict[
         "user": plugin["username"],
         "password": store.context.secrets["clickhouse_grafana"],
         "seconds": seconds or int(plugin["queryTimeout"]),
+        "open": int(plugin["maxOpenConns"]),
+        "idle": int(plugin["maxIdleConns"]),
         "queries": queries,
-    }
+    } | more
 
 
 def states(dashboard: Dashboard) -> list[Values]:
@@ -110,6 +112,29 @@ def test_every_query_answers_and_shows_the_same(
 def test_every_alert_asks_something_that_is_answered(store: Store, driver: PluginDriver) -> None:
     queries = [sql_at(rule_named(name), MONDAY) for name in NAMES]
     assert [answer["error"] for answer in driver.query(asked(store, queries))] == [""] * len(queries)
+
+
+def test_twenty_people_who_open_pipeline_at_once_see_no_error(
+    shared_engine: Store, flow: Flow, driver: PluginDriver
+) -> None:
+    """Everything at the same moment: what is more than the pool's connections waits in it."""
+    dashboard = DASHBOARDS["Pipeline"]
+    queries = [expand(query, dashboard, flow.range) for query in every_query_of(dashboard)] * 20
+    with shared_engine.another() as empty:
+        assert len(queries) > 20 * empty.context.settings.grafana_max_queries
+        answers = driver.query(asked(empty, queries, at_once=True))
+    assert Counter(answer["error"] for answer in answers) == {"": len(queries)}
+
+
+def test_more_connections_than_the_user_may_have_would_be_refused(store: Store, driver: PluginDriver) -> None:
+    """As with the plugin's own default of 50."""
+    queries = ["SELECT sleep(3)"] * 50
+    answers = driver.query(asked(store, queries, at_once=True, open=50, idle=25))
+    most = store.context.settings.grafana_max_queries
+    assert (
+        sum("TOO_MANY_SIMULTANEOUS_QUERIES" in a["error"] or "code: 202" in a["error"] for a in answers)
+        >= 50 - 2 * most
+    )
 
 
 def test_what_the_plugin_would_ask_without_our_timeout_is_refused(store: Store, driver: PluginDriver) -> None:

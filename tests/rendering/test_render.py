@@ -151,7 +151,14 @@ def test_memory_follows_the_host_and_can_be_overridden(
 ) -> None:
     memory_profile = memory.profile(validate(values, where="x"), gib * 2**30)
     assert (memory_profile.name, memory_profile.server_limit) == (name, limit)
-    assert memory_profile.query_limit <= limit // 2
+    assert memory_profile.user_limits == {
+        "grafana": limit * 35 // 100,
+        "events_api": limit // 4,
+        "cvat": limit // 5,
+    }
+    assert all(
+        memory_profile.query_limits[user] <= share for user, share in memory_profile.user_limits.items()
+    )
 
 
 def test_the_store_s_unit_keeps_the_capabilities_without_which_the_kernel_does_not_run_its_program() -> None:
@@ -159,3 +166,18 @@ def test_the_store_s_unit_keeps_the_capabilities_without_which_the_kernel_does_n
     (unit,) = [file for path, file in files(context()).items() if "clickhouse-server.service.d/" in path]
     assert "CapabilityBoundingSet" not in re.sub(r"^#.*$", "", unit.content, flags=re.MULTILINE)
     assert "NoNewPrivileges=yes" in unit.content
+
+
+def test_grafana_keeps_below_the_limit_that_holds_on_the_host_of_clickhouse() -> None:
+    own: dict[str, dict[str, Any]] = {name: {"address": ADDRESSES[name]} for name in "abc"}
+    own["a"]["grafana_max_queries"] = 18
+    stack = Context("a", topology.build(THREE, own, where="test"), secrets.generate())
+    (limit,) = ET.fromstring(
+        files(stack)["/etc/clickhouse-server/users.d/cvat-analytics.xml"].content
+    ).iterfind("profiles/cvat_reader/max_concurrent_queries_for_user")
+    (source,) = yaml.safe_load(
+        files(replace(stack, host="c"))["/etc/grafana/provisioning/datasources/cvat-analytics.yaml"].content
+    )["datasources"]
+    assert limit.text == "18"
+    # texts, as the plugin's older versions want them
+    assert (source["jsonData"]["maxOpenConns"], source["jsonData"]["maxIdleConns"]) == ("12", "12")

@@ -25,7 +25,7 @@ from cvat_analytics import dashboards
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.dashboards import Dashboard
 from cvat_analytics.embedded.viewer import choice, data, pages, queries
-from cvat_analytics.embedded.viewer.clickhouse import ClickHouse, QueryError
+from cvat_analytics.embedded.viewer.clickhouse import BusyError, ClickHouse, QueryError
 from cvat_analytics.embedded.viewer.config import Config
 
 VERSION = "13.2.0-viewer"
@@ -220,6 +220,8 @@ class Viewer:
     def broken(self, request: Request, error: Exception) -> Response:
         """Answer when the dashboard files cannot be used, or a question makes no sense."""
         if "/data/" in request.url.path:
+            if isinstance(error, BusyError):
+                return JSONResponse({"message": str(error)}, 503, _DATA_HEADERS | {"Retry-After": "10"})
             status = 400 if isinstance(error, InputError | QueryError) else 502
             return JSONResponse({"message": str(error)}, status, _DATA_HEADERS)
         if "/api/" in request.url.path:

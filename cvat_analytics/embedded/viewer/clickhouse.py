@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
@@ -17,14 +19,20 @@ from cvat_analytics.config.endpoints import url
 from cvat_analytics.connect.http import http_client
 from cvat_analytics.embedded.viewer.config import Datasource
 
-_AT_ONCE = 8
-"""Queries at the same time, of all visitors together: a small server refuses more than it is set up for."""
+WAIT_SECONDS = 60.0
+"""How long a query waits until others have ended."""
+_REFUSED_FOR_NUMBER = "Code: 202."
+"""ClickHouse's TOO_MANY_SIMULTANEOUS_QUERIES: one that has answered is counted for a moment longer."""
 
 Kind = Literal["time", "number", "text"]
 
 
 class QueryError(CvatAnalyticsError):
     """ClickHouse refused a query."""
+
+
+class BusyError(CvatAnalyticsError):
+    """ClickHouse has answered others all the time that a query could wait."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +51,49 @@ class ClickHouse:
     datasource: Datasource
     http_port: int
     timeout: float = 60
-    _turns: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(_AT_ONCE), repr=False)
+    wait: float = WAIT_SECONDS
+    _turns: BoundedSemaphore = field(init=False, repr=False)
+    """As many as the datasource may have connections, for all visitors together: ClickHouse refuses more, it lets nobody wait."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_turns", BoundedSemaphore(self.datasource.connections))
 
     def query(self, sql: str) -> Result:
-        """Return the rows of `sql`. Raises QueryError with ClickHouse's message, UnreachableError when nobody answers."""
-        with self._turns:
-            data = json.loads(self._post(sql))
+        """Return the rows of `sql`, once there is room for it.
+
+        Raises QueryError with ClickHouse's message, BusyError when there was no room all the time, UnreachableError when
+        nobody answers.
+        """
+        until = time.monotonic() + self.wait
+        with self._turn():
+            while True:
+                try:
+                    data = json.loads(self._post(sql))
+                    break
+                except QueryError as error:
+                    if not str(error).startswith(_REFUSED_FOR_NUMBER):
+                        raise
+                    if time.monotonic() > until:
+                        raise self._busy() from None
+                time.sleep(0.1)
         kinds = [_kind(column["type"]) for column in data["meta"]]
         rows = [[_value(value, kind) for value, kind in zip(row, kinds, strict=True)] for row in data["data"]]
         return Result([column["name"] for column in data["meta"]], kinds, rows)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if not self._turns.acquire(timeout=self.wait):
+            raise self._busy()
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    def _busy(self) -> BusyError:
+        return BusyError(
+            f"ClickHouse had no room for this query within {self.wait:g} s ({self.datasource.connections} run at the same time). "
+            "Try again, or see docs/how-to/too-many-queries.md"
+        )
 
     def _post(self, sql: str) -> str:
         source = self.datasource

@@ -24,6 +24,8 @@ class Datasource:
     database: str
     username: str
     password: str = field(repr=False)
+    connections: int
+    """How many queries of all visitors together run at the same time."""
     authority: str | None = None
     """Who has signed ClickHouse's certificate (PEM), where it is reached through TLS."""
 
@@ -118,5 +120,6 @@ def _datasource(entry: dict[str, Any]) -> Datasource:
         database=settings["defaultDatabase"],
         username=settings["username"],
         password=expand(secret["password"]),
+        connections=int(settings["maxOpenConns"]),
         authority=expand(secret["tlsCACert"]) if settings.get("secure") else None,
     )

@@ -1,7 +1,8 @@
 // The part of Grafana's ClickHouse plugin that no test in Python can stand in for: its driver, and its parser of macros.
 //
-// `driver query` reads an address, a login and queries, runs them one after another as the plugin does (database/sql over the
-// native protocol, LZ4, each within a context that has the datasource's timeout as its deadline), and prints rows or errors.
+// `driver query` reads an address, a login and queries, runs them one after another, or all at once, as the plugin does (database/sql
+// over the native protocol, LZ4, the datasource's pool of connections, each query within a context that has the datasource's
+// timeout as its deadline), and prints rows or errors.
 // `driver macros` reads texts and prints what the plugin's parser finds in them.
 package main
 
@@ -16,6 +17,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -28,6 +30,9 @@ type request struct {
 	User     string   `json:"user"`
 	Password string   `json:"password"`
 	Seconds  int      `json:"seconds"`
+	Open     int      `json:"open"`
+	Idle     int      `json:"idle"`
+	AtOnce   bool     `json:"at_once"`
 	Queries  []string `json:"queries"`
 }
 
@@ -67,14 +72,32 @@ func query() error {
 		ReadTimeout: timeout,
 	})
 	defer database.Close()
-	answers := make([]answer, 0, len(asked.Queries))
-	for _, text := range asked.Queries {
-		answers = append(answers, ask(database, text, timeout))
+	database.SetMaxOpenConns(asked.Open)
+	database.SetMaxIdleConns(asked.Idle)
+	answers := make([]answer, len(asked.Queries))
+	var people sync.WaitGroup
+	for place, text := range asked.Queries {
+		people.Add(1)
+		go func() {
+			defer people.Done()
+			// what is waited for a connection is no part of the time: how fast this machine is, is not what is asked
+			connection, err := database.Conn(context.Background())
+			if err != nil {
+				answers[place] = answer{Error: err.Error()}
+				return
+			}
+			defer connection.Close()
+			answers[place] = ask(connection, text, timeout)
+		}()
+		if !asked.AtOnce {
+			people.Wait()
+		}
 	}
+	people.Wait()
 	return json.NewEncoder(os.Stdout).Encode(answers)
 }
 
-func ask(database *sql.DB, text string, timeout time.Duration) answer {
+func ask(database *sql.Conn, text string, timeout time.Duration) answer {
 	background, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	rows, err := database.QueryContext(background, text)

@@ -1,0 +1,118 @@
+"""Readers at their limits, on the real engine: who reads cannot keep out what is inserted, nor the administrator."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from cvat_analytics.config.query_limits import READERS, RESERVED_QUERIES
+from tests.clickhouse import Store
+from tests.waiting import until
+
+ENDLESS = "SELECT sleep(1) FROM numbers(1000000000) FORMAT Null"
+"""A query that does nothing until its user's time is over; a second each block."""
+LARGE = "SELECT length(groupArray(repeat('x', 1000))) FROM numbers(110000) FORMAT Null"
+"""A query that takes 200 MB at most."""
+
+
+@pytest.fixture(scope="module")
+def engine(shared_engine: Store) -> Iterator[Store]:
+    with shared_engine.another() as store:
+        yield store
+
+
+def refusal(engine: Store, sql: str, user: str) -> str:
+    """Return with what a query is refused; nothing where it is answered."""
+    try:
+        engine.post(sql, user=user)
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def insert(engine: Store, second: int) -> None:
+    event = {"scope": "save:job", "source": "client", "timestamp": f"2026-03-01 10:00:{second:02}.000"}
+    engine.insert([event])
+
+
+@contextmanager
+def readers(engine: Store, **asked: int) -> Iterator[dict[str, list[Future[str]]]]:
+    """Have so many endless queries asked as each user, and end them."""
+    with ThreadPoolExecutor(sum(asked.values())) as people:
+        try:
+            yield {
+                user: [people.submit(refusal, engine, ENDLESS, user) for _ in range(number)]
+                for user, number in asked.items()
+            }
+        finally:
+            names = ", ".join(f"'{user}'" for user in asked)
+            engine.post(f"KILL QUERY WHERE user IN ({names}) SYNC")
+
+
+def running(engine: Store) -> Counter[str]:
+    """Return how many endless queries run, by user."""
+    found = json.loads(
+        engine.post(
+            "SELECT user, count() FROM system.processes WHERE query LIKE 'SELECT sleep(1)%' GROUP BY user"
+        )
+    )["data"]
+    return Counter({user: int(number) for user, number in found})
+
+
+def test_readers_at_their_limits_keep_out_neither_events_nor_the_administrator(engine: Store) -> None:
+    settings = engine.context.settings
+    most = {user: int(getattr(settings, f"{user}_max_queries")) for user in READERS}
+    with readers(engine, **{user: most[user] + 10 for user in READERS} | {"grafana": 62}) as asked:
+        until(lambda: running(engine), "every reader is at the limit", lambda now: now == most)
+        for user, answers in asked.items():
+            beyond = len(answers) - most[user]
+            said = until(
+                lambda answers=answers: [each.result() for each in answers if each.done()],  # type: ignore[misc]
+                "whoever comes beyond it is refused at once",
+                lambda said, beyond=beyond: len(said) == beyond,  # type: ignore[misc]
+            )
+            assert all(f"Too many simultaneous queries for user {user}" in each for each in said)
+        for second in range(20):
+            insert(engine, second)
+        # as much as is kept free, at the same time
+        with ThreadPoolExecutor(RESERVED_QUERIES) as commands:
+            refused = commands.map(
+                lambda _: refusal(engine, "SELECT sleep(1) FORMAT Null", "admin"), range(RESERVED_QUERIES)
+            )
+            assert list(refused) == [""] * RESERVED_QUERIES
+    assert int(json.loads(engine.post("SELECT count() FROM events FINAL"))["data"][0][0]) == 20
+
+
+@pytest.mark.parametrize("user", READERS)
+def test_a_readers_queries_together_stay_within_the_users_memory(engine: Store, user: str) -> None:
+    """Each of them would fit."""
+    assert refusal(engine, LARGE, user) == ""
+
+    def at_once() -> list[str]:
+        with ThreadPoolExecutor(4) as people:
+            asked = [people.submit(refusal, engine, LARGE, user) for _ in range(4)]
+            for second in range(20, 25):
+                insert(engine, second)
+            return [said for each in asked if (said := each.result())]
+
+    said = until(at_once, "they are too many for the user's memory", bool)
+    assert all(re.search("MEMORY_LIMIT_EXCEEDED", each) for each in said)
+    assert any("User memory limit exceeded" in each or "(for user)" in each for each in said)
+
+
+@pytest.mark.parametrize("name", ["max_concurrent_queries_for_user", "max_memory_usage_for_user"])
+@pytest.mark.parametrize("profile", ["cvat_server", "default", "cvat_writer"])
+def test_cvat_s_user_lifts_neither(engine: Store, name: str, profile: str) -> None:
+    """It is not read-only, so that its profile alone is no wall: readers cannot change these at all (test_query_limits.py)."""
+    mine = int(json.loads(engine.post(f"SELECT getSetting('{name}')", user="cvat"))["data"][0][0])
+    for value in ("0", "100000000000"):
+        asked = f"SELECT 1 SETTINGS profile = '{profile}', {name} = {value}"
+        assert "SETTING_CONSTRAINT_VIOLATION" in refusal(engine, asked, "cvat")
+    kept = engine.post(f"SELECT getSetting('{name}') SETTINGS profile = '{profile}'", user="cvat")
+    assert int(json.loads(kept)["data"][0][0]) == mine
