@@ -102,7 +102,9 @@ FROM
 
     SELECT toDateTime(arrayJoin(chosen), 'UTC'), '', '', NULL, NULL, NULL, NULL, NULL, 0, 0, [], 0
 )
-GROUP BY hour, scope, source, user_id, org_id, project_id, task_id, job_id;
+GROUP BY hour, scope, source, user_id, org_id, project_id, task_id, job_id
+-- a round may count days of many months; refusing them would stop all counting for good
+SETTINGS max_partitions_per_insert_block = 0;
 
 -- 5. A day is settled when all of its rows are there.
 DROP VIEW IF EXISTS event_days_refresh;

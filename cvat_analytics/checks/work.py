@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cvat_analytics.base.clickhouse_text import exception_text
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.checks import health
 from cvat_analytics.checks.health import Health, State
@@ -29,10 +28,6 @@ _READING_SECONDS = 30
 """After how long at the latest a reading of a Vector that delivers is there."""
 TIMEOUT = 8
 """Seconds for an answer, of what people wait for."""
-_TRANSIENT_SECONDS = 60
-"""For how long a view may fail that refreshes itself every 20 seconds."""
-_LATE_SECONDS = 600
-"""After how long it has stopped, if nothing else tells."""
 
 _LOGIN_REFUSED = (192, 193, 194, 497, 516)
 """ClickHouse's codes for a user that is not known, has another password, or lacks a right."""
@@ -99,31 +94,30 @@ def _asking(access: Access) -> Rows:
 
 
 def _clickhouse(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
-    """Return which of its views, by which working time and counts are kept, have stopped, and what CVAT's user lacks."""
+    """Return at what of its own work it fails, that of the views by which working time and counts are kept first of all, and what CVAT's user lacks."""
     found = _rights(access, "cvat", unit, rows)
-    now, uptime = (int(value) for value in only_row(rows("SELECT toUnixTimestamp(now()), uptime()")))
-    for view, status, exception, success in rows(
-        "SELECT view, status, exception, ifNull(toUnixTimestamp(last_success_time), 0) FROM system.view_refreshes WHERE database = currentDatabase()"
+    for state, work, since, why, early in rows(
+        "SELECT state, work, toUnixTimestamp(since), why, early FROM background_failures(at = now()) ORDER BY state, work"
     ):
-        since = f"since {_clock(int(success))}" if success else "ever"
-        late = now - int(success)
-        what = f"its view {view}, by which dashboards know of later events,"
-        if status == "Disabled":
-            found.append(_Fault(f"{what} is stopped: `SYSTEM START VIEW {access.database}.{view}`"))
-        elif exception and late > _TRANSIENT_SECONDS and (success or unit.young or uptime > STARTING_SECONDS):
-            # `success` is none after each start, and the first refresh may come before all databases are there
-            found.append(
-                _Fault(
-                    f"{what} has not been refreshed {since}: {exception_text(exception)[:300]}", early=True
-                )
-            )
-        elif status != "Running" and min(late, uptime) > _LATE_SECONDS:
-            found.append(
-                _Fault(
-                    f"{what} has not been refreshed {since}: `SYSTEM REFRESH VIEW {access.database}.{view}`"
-                )
-            )
+        # a later attempt may do it
+        if not early or unit.young:
+            found.append(_Fault(_failure(access.database, state, work, since, why), early=bool(early)))
     return found
+
+
+def _failure(database: str, state: str, work: str, since: int | None, why: str) -> str:
+    """Return what ClickHouse does by itself and fails at, and what to do."""
+    if state == "mutation":
+        return f"a mutation of its table {work}, asked for at {_clock(since or 0)}, fails: {why}"
+    last = f"since {_clock(since)}" if since else "ever"
+    if state == "merges":
+        return f"the parts of its table {work} have not been merged {last}, which retention needs, too: {why}"
+    what = f"its view {work}, by which dashboards know of later events,"
+    if state == "stopped":
+        return f"{what} is stopped: `SYSTEM START VIEW {database}.{work}`"
+    if state == "idle":
+        why = f"`SYSTEM REFRESH VIEW {database}.{work}`"
+    return f"{what} has not been refreshed {last}: {why}"
 
 
 def _vector(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:

@@ -89,6 +89,16 @@ def rules(settings: Settings) -> list[Rule]:
             f"ClickHouse has refused what {{{{ $labels.sink }}}} inserts {value} times since {{{{ $labels.since }}}}: {{{{ $labels.words }}}}",
         ),
         Rule(
+            "background-work",
+            "Background work fails",
+            quarter,
+            "gt",
+            0,
+            # the query itself waits for a minute
+            once,
+            "ClickHouse has not done this since {{ $labels.since }}: {{ $labels.work }}: {{ $labels.why }}",
+        ),
+        Rule(
             "no-client-events",
             "No client events",
             timedelta(days=1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +13,16 @@ from cvat_analytics.pipeline.dead_letters import MARK
 from cvat_analytics.store import smoke_events
 from cvat_analytics.store.smoke_events import LETTER
 from tests.clickhouse import Store, running
-from tests.dashboards.alerting import MONDAY, NAMES, event_at, insert_rows, rule_named, values_at
+from tests.dashboards.alerting import (
+    MONDAY,
+    NAMES,
+    event_at,
+    insert_rows,
+    rule_named,
+    sql_at,
+    values_at,
+)
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +126,20 @@ def test_dead_letters_fire_when_there_is_one(empty: Store) -> None:
     assert values_at(empty, "dead-letters", noon) == [(1, True)]
     assert values_at(empty, "dead-letters", noon + timedelta(minutes=10)) == [(0, False)]
     assert rule_named("dead-letters")["for"] == "120s"
+
+
+def test_background_work_that_fails_fires_with_its_name_and_reason(empty: Store) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=2)
+    assert values_at(empty, "background-work", soon) == []
+    empty.post("SYSTEM STOP VIEW event_counts_refresh")
+    try:
+        found = until(lambda: values_at(empty, "background-work", soon), "it is told", bool)
+        assert found == [(1, True)]
+        (row,) = empty.rows(sql_at(rule_named("background-work"), soon))
+        assert (row["work"], row["why"]) == ("event_counts_refresh", "it was stopped")
+        assert row["since"].endswith(" UTC")
+    finally:
+        empty.post("SYSTEM START VIEW event_counts_refresh")
 
 
 @pytest.mark.parametrize("ours", [LETTER, f"{MARK}1"])

@@ -88,6 +88,8 @@ def test_uids_and_titles_are_those_of_bookmarks() -> None:
                 ("table", "Refused by ClickHouse"),
                 ("table", "Browsers that are heard"),
                 ("table", "Events from the future"),
+                ("table", "Background work that fails"),
+                ("table", "Implausible dates"),
                 ("timeseries", "Dead letters by reason"),
                 ("table", "Newest dead letters"),
                 ("timeseries", "Events and bytes per day"),
