@@ -10,7 +10,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -302,8 +302,9 @@ def test_a_right_that_was_taken_away_makes_its_part_fail(
     """What a user lacks is asked for real in tests/store/test_rights.py; here somebody has narrowed what it has."""
     wanted = rights.of_users
 
-    def more(database: str) -> dict[str, tuple[rights.Right, ...]]:
-        return {**wanted(database), user: (*wanted(database)[user], rights.Right(("OPTIMIZE",), database))}
+    def more(database: str, *columns: Sequence[str]) -> dict[str, tuple[rights.Right, ...]]:
+        granted = wanted(database, *columns)
+        return {**granted, user: (*granted[user], rights.Right(("OPTIMIZE",), database))}
 
     reading(store, JUST_NOW)
     monkeypatch.setattr(rights, "of_users", more)
