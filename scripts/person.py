@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from scripts.person_answer import export, show
+
 
 @click.group()
 def person() -> None:
@@ -12,3 +14,7 @@ def person() -> None:
     WHO is a CVAT user id, or a user name or e-mail address that the person has or once had. Names change hands: where one was more than
     one person's, all are listed with their ids.
     """
+
+
+person.add_command(show)
+person.add_command(export)

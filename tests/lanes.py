@@ -23,6 +23,7 @@ LONG = (
     "tests/pipeline/test_dead_letters_edit.py",
     "tests/pipeline/test_deployments.py",
     "tests/pipeline/test_every_way_in.py",
+    "tests/pipeline/test_person_answer.py",
     "tests/pipeline/test_refused_rows.py",
     "tests/pipeline/test_replay.py",
     "tests/pipeline/test_rotation.py",
