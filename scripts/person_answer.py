@@ -82,7 +82,7 @@ def export(who: str, output: Path | None, without_journal: bool, target: Target)
             files = disclosure_files.write(disclosure, path, entry, progress)
         incomplete = list(disclosure.incomplete)
     for name, rows in files.items():
-        echo(f"{name:<26}{rows:>10,} {'entry' if rows == 1 else 'entries'}")
+        echo(f"{name:<28}{rows:>8,} {'entry' if rows == 1 else 'entries'}")
     for each in incomplete:
         echo(f"NOT COMPLETE: {one_line(each)}")
     echo(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import personal
 from tests.clickhouse import Store
 
@@ -53,3 +54,13 @@ def test_no_column_that_names_somebody_is_said_to_be_about_nobody(store: Store) 
         assert not somebody & set(place.rest), place.table
     for table, columns in personal.WITHOUT_PEOPLE.items():
         assert not somebody & set(columns), table
+
+
+def test_the_page_on_privacy_has_every_table_and_column_with_people() -> None:
+    page = (ROOT / "docs" / "privacy.md").read_text()
+    rows = [
+        f"| `{place.table}` | {place.says} | {', '.join(f'`{name}`' for name in place.about)} | {place.why} | "
+        f"{f'`{place.kept}`' if place.kept else 'for good'} |"
+        for place in personal.PLACES
+    ]
+    assert [row for row in rows if row not in page] == [], "write these rows into docs/privacy.md"
