@@ -1,4 +1,4 @@
-"""The firewall's rules for the stack's own ports, on every host, where the setting asks for them."""
+"""The firewall's rules: for the stack's own ports where the setting asks for them, for the gateway's wherever it is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from deploys.plan import Plan
 
 
 def apply(plan: Plan) -> None:
-    """Load the rules, or take them away when the setting has been turned off."""
+    """Load the rules, or take them away where nothing asks for them any more."""
     files = gateway.firewall_files(plan.context)
-    if not plan.settings.firewall:
+    if not gateway.has_rules(plan.context):
         gateway_operations.retired(
             name="firewall: none", unit=gateway.FIREWALL_UNIT, files=[file.path for file in files]
         )

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 
 from cvat_analytics.api.principals import Principal, credentials
 from cvat_analytics.api.problems import Problem
-from cvat_analytics.api.service import PrincipalOf, ServiceOf
+from cvat_analytics.api.service import ServiceOf, principal
 
 log = logging.getLogger("cvat_analytics.api")
 
@@ -22,26 +22,33 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/gateway/authorize")
-async def authorize(request: Request, principal: PrincipalOf, service: ServiceOf) -> Response:
+async def authorize(request: Request, service: ServiceOf) -> Response:
     """Answer the gateway: 200 with the visitor's login, name and role for Grafana, 401, 403, or 503 when nobody can tell.
 
+    Who has to wait gets 403 with `Retry-After`: of 429 nginx would make a failure of its own (ngx_http_auth_request_module).
     Only the gateway can ask: it lets no visitor's request through to this path.
     """
     try:
-        granted = await service.right.granted(credentials(request), principal)
+        visitor = await principal(request)
+    except Problem as problem:
+        if problem.status == 429:
+            raise Problem(403, problem.detail, headers=problem.headers) from None
+        raise
+    try:
+        granted = await service.right.granted(credentials(request), visitor)
     except Problem as problem:
         # the visitor is only told that it cannot be checked; the operator must learn why
         log.error("nobody is let in: %s", problem.detail)
         raise
     if not granted:
         raise Problem(
-            403, f"{principal.name} has no right to see analytics. An administrator of CVAT can give it"
+            403, f"{visitor.name} has no right to see analytics. An administrator of CVAT can give it"
         )
     return Response(
         headers={
-            "X-Webauth-Login": encoded(grafana_login(principal)),
-            "X-Webauth-User": encoded(principal.name),
-            "X-Webauth-Role": "Editor" if principal.admin else "Viewer",
+            "X-Webauth-Login": encoded(grafana_login(visitor)),
+            "X-Webauth-User": encoded(visitor.name),
+            "X-Webauth-Role": "Editor" if visitor.admin else "Viewer",
         }
     )
 

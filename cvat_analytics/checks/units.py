@@ -65,7 +65,7 @@ def of(shell: Shell, components: Iterable[str], settings: Settings) -> dict[str,
     """Return how the units of `components` are on a host. Raises UnreachableError when it does not say."""
     components = tuple(components)
     lines = ['echo "host - $(date +%s) $(hostname)"', *(_question(each) for each in components)]
-    if settings.firewall and components:
+    if components and (settings.firewall or "gateway" in components):
         # every host has its own rules, which are no part by themselves
         lines.append(f'echo "rules {components[0]} $(systemctl is-active {_FIREWALL})"')
     script = "\n".join([*lines, "true"])
@@ -151,6 +151,7 @@ def _faults(component: str, said: Mapping[tuple[str, ...], Sequence[str]]) -> li
         )
     if said.get(("rules", component), ["active"]) != ["active"]:
         faults.append(
-            f"the firewall's rules of this host are not loaded, so that its ports are open to all: see `journalctl -u {_FIREWALL}`, deploy again"
+            "the firewall's rules of this host are not loaded: the ports that they close are open to all, and nobody counts connections "
+            f"to the gateway. See `journalctl -u {_FIREWALL}`, deploy again"
         )
     return faults

@@ -159,6 +159,12 @@ class Settings(BaseModel):
         description="How many requests a second the gateway takes from one address, five times as many for a moment; more are "
         "answered 429.",
     )
+    gateway_connections_per_address: Annotated[int, Field(ge=20, le=5000)] = Field(
+        600,
+        description="How many connections to the gateway one address (IPv6: one /64) may have at once, those included on which nothing "
+        "is said: nftables rules refuse more, with `firewall` or without. As many requests of one address are answered at once. A "
+        "browser opens up to six, so 600 are a hundred people behind one address. `gateway_trusted_proxies` have no limit of connections.",
+    )
     gateway_trusted_proxies: tuple[str, ...] = Field(
         (),
         description="Addresses or networks (CIDR) of the proxy through which people reach the gateway, such as CVAT's traefik: "
@@ -167,8 +173,7 @@ class Settings(BaseModel):
     firewall: bool = Field(
         False,
         description="Close the stack's own ports, by nftables rules in a table of their own, to everybody but this stack's hosts "
-        "and the addresses allowed for each part, and limit the gateway's connections from one address. No other port of the host "
-        "is touched.",
+        "and the addresses allowed for each part. No other port of the host is touched.",
     )
     vector_allowed_addresses: tuple[str, ...] = Field(
         (),

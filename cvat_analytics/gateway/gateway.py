@@ -21,9 +21,11 @@ UNIT = UNITS["gateway"]
 FIREWALL_UNIT = "cvat-analytics-firewall"
 SERVER_PATH = "/cvat-server"
 """Below this path CVAT's proxy leads to CVAT's server (cvat_analytics.gateway.traefik): its own rule has no way to `/analytics` there."""
-CONNECTIONS_PER_ADDRESS = 150
-"""How many connections the firewall lets one address have to the gateway: more than nginx's own limit (100), which counts a
-connection only once a request has come."""
+WORKERS = 4
+WORKER_CONNECTIONS = 8192
+"""Places of each of nginx's workers. A request that is passed on takes two; all of them together are several times as many as the
+firewall lets one address have (gateway_connections_per_address)."""
+NGINX = "/usr/sbin/nginx"
 ACCESS_LOG = "syslog:server=unix:/dev/log,nohostname,tag=gateway"
 
 
@@ -113,6 +115,9 @@ def variables(context: Context) -> dict[str, Any]:
             "behind_cvat": behind_cvat(settings),
         },
         "gateway_access_log": ACCESS_LOG,
+        "gateway_workers": WORKERS,
+        "gateway_worker_connections": WORKER_CONNECTIONS,
+        "nginx": NGINX,
     }
 
 
@@ -124,6 +129,7 @@ def files(context: Context, pair: Pair) -> list[RenderedFile]:
         RenderedFile(f"{paths.secrets}/{UNIT}/certificate_key", pair.key, mode="600", secret=True),
         RenderedFile(f"{paths.gateway_config}/certificate.pem", pair.certificate),
         RenderedFile(f"{paths.gateway_config}/nginx.conf", render("gateway/nginx.conf.j2", names)),
+        RenderedFile(f"{paths.gateway_config}/start", render("gateway/start.j2", names)),
         RenderedFile(
             f"{paths.root}/etc/systemd/system/{UNIT}.service", render(f"systemd/{UNIT}.service.j2", names)
         ),
@@ -153,15 +159,22 @@ def guarded_ports(context: Context) -> list[dict[str, Any]]:
     ]
 
 
+def has_rules(context: Context) -> bool:
+    """Return whether a host has firewall rules: where the setting asks for them, and wherever the gateway is.
+
+    Nothing else counts connections on which nothing is said: nginx does so once a request's header has come.
+    """
+    return context.settings.firewall or _is_here(context)
+
+
 def firewall_files(context: Context) -> list[RenderedFile]:
     """Return the firewall's rules and its unit."""
     settings = context.settings
-    here = "gateway" in context.topology.components(context.host)
     names = context.variables() | {
-        "guarded": guarded_ports(context),
-        "gateway_ports": sorted(settings.listening_ports()["gateway"].values()) if here else [],
+        "guarded": guarded_ports(context) if settings.firewall else [],
+        "gateway_ports": sorted(settings.listening_ports()["gateway"].values()) if _is_here(context) else [],
         "gateway_proxies": _by_family(settings.gateway_trusted_proxies),
-        "connections_per_address": CONNECTIONS_PER_ADDRESS,
+        "connections_per_address": settings.gateway_connections_per_address,
     }
     paths = context.paths
     return [
@@ -178,6 +191,10 @@ def certificate_names(context: Context) -> tuple[str, ...]:
     address = context.settings.address
     names = (host_name(context), LOOPBACK, *((str(address),) if address else ()))
     return tuple(dict.fromkeys(names))
+
+
+def _is_here(context: Context) -> bool:
+    return "gateway" in context.topology.components(context.host)
 
 
 def _by_family(addresses: Sequence[str]) -> dict[str, list[str]]:

@@ -47,6 +47,7 @@ class Paths:
     events_api_credentials: str = field(init=False)
     gateway_config: str = field(init=False)
     gateway_run: str = field(init=False)
+    gateway_cache: str = field(init=False)
     gateway_credentials: str = field(init=False)
     authority: str = field(init=False)
     """The certificate of the stack's own authority, for whatever on the host connects to another part."""
@@ -70,6 +71,7 @@ class Paths:
             "events_api_program": "/opt/cvat-analytics/events-api",
             "gateway_config": "/etc/cvat-analytics/gateway",
             "gateway_run": "/run/cvat-analytics-gateway",
+            "gateway_cache": "/var/cache/cvat-analytics-gateway",
             "authority": "/etc/cvat-analytics/ca.pem",
             "secrets": "/etc/cvat-analytics/secrets",
         }

@@ -104,13 +104,18 @@ gateway_certificate_key = None
 # 429.
 gateway_requests_per_second = 100
 
+# How many connections to the gateway one address (IPv6: one /64) may have at once, those included on which nothing
+# is said: nftables rules refuse more, with `firewall` or without. As many requests of one address are answered at
+# once. A browser opens up to six, so 600 are a hundred people behind one address. `gateway_trusted_proxies` have no
+# limit of connections.
+gateway_connections_per_address = 600
+
 # Addresses or networks (CIDR) of the proxy through which people reach the gateway, such as CVAT's traefik: only
 # from there the visitor's address is taken from `X-Forwarded-For`. Without them all its visitors count as one.
 gateway_trusted_proxies = []
 
 # Close the stack's own ports, by nftables rules in a table of their own, to everybody but this stack's hosts and
-# the addresses allowed for each part, and limit the gateway's connections from one address. No other port of the
-# host is touched.
+# the addresses allowed for each part. No other port of the host is touched.
 firewall = False
 
 # Addresses or networks (CIDR), usually the CVAT host's, that may send events where `firewall` is on.

@@ -100,6 +100,11 @@ def test_the_firewall_comes_with_its_setting_and_goes_with_it(run_deploy: Deploy
         "systemctl reload-or-restart cvat-analytics-firewall"
     )
     assert run.matching("systemctl restart cvat-analytics-firewall") == []
+    # the gateway's connections are counted with or without it
+    run = run_deploy(groups=EVERYTHING, settings=ADDRESS)
+    assert run.position("install nftables") < run.position(
+        "systemctl reload-or-restart cvat-analytics-firewall"
+    )
     unit = "/etc/systemd/system/cvat-analytics-firewall.service"
     listing = [f"{'0' * 64} 644 root root 1793000000 {unit}"]
     run = run_deploy(answers={unit: listing})

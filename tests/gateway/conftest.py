@@ -7,10 +7,9 @@ decides as the test tells it. tests/gateway/test_access_right.py has the real ev
 from __future__ import annotations
 
 import json
-import shutil
 import ssl
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -101,6 +100,16 @@ class Gateway:
         transport = httpx.HTTPTransport(verify=tls_context, local_address=address)
         return httpx.Client(base_url=self.url, transport=transport, timeout=PATIENCE, **options)
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """Return what its unit runs."""
+        return "/bin/bash", f"{self.context.paths.gateway_config}/start"
+
+    @property
+    def errors(self) -> Path:
+        """Return what its journal would have."""
+        return self.log.with_name("errors.log")
+
     def logged(self, line: str) -> str:
         """Wait until the log has a line with `line` in it, which nginx writes after the answer, and return the last of them."""
         return until(
@@ -124,11 +133,16 @@ def as_json(request: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     return 200, {"Content-Type": "application/json"}, json.dumps(request).encode()
 
 
-@contextmanager
-def nginx(directory: Path, *, grafana_port: int, events_api_port: int, **settings: Any) -> Iterator[Gateway]:
-    """Run the gateway below `directory` in front of what listens on the two ports."""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not Path(program).exists():
+def laid_out(
+    directory: Path,
+    *,
+    grafana_port: int,
+    events_api_port: int,
+    replaced: Mapping[str, str] | None = None,
+    **settings: Any,
+) -> Gateway:
+    """Write the gateway's files below `directory`, for what listens on the two ports, with parts of them `replaced`."""
+    if not Path(gateway.NGINX).exists():
         give_up("nginx is not installed, and the gateway is one: run tests/hosts/prepare as root")
     https, http, clickhouse, native, vector = free_ports(5)
     values = {
@@ -152,21 +166,29 @@ def nginx(directory: Path, *, grafana_port: int, events_api_port: int, **setting
         target = Path(file.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         # the journal's socket is the host's; everything else is as on a host
-        target.write_text(file.content.replace(gateway.ACCESS_LOG, str(log)))
+        content = file.content.replace(gateway.ACCESS_LOG, str(log))
+        for was, becomes in (replaced or {}).items():
+            content = content.replace(was, becomes)
+        target.write_text(content)
     credentials = Path(context.paths.gateway_credentials)
     credentials.mkdir(parents=True)
     (credentials / "certificate_key").write_text(pair.key)
-    Path(context.paths.gateway_run).mkdir(parents=True)
-    errors = (directory / "errors.log").open("w")
-    process = subprocess.Popen(
-        [program, "-c", f"{context.paths.gateway_config}/nginx.conf"], stderr=errors, stdout=errors
-    )
-    running = Gateway(context, log)
+    for place in (context.paths.gateway_run, context.paths.gateway_cache):
+        Path(place).mkdir(parents=True)
+    return Gateway(context, log)
+
+
+@contextmanager
+def nginx(directory: Path, **settings: Any) -> Iterator[Gateway]:
+    """Run the gateway that laid_out() describes."""
+    running = laid_out(directory, **settings)
+    errors = running.errors.open("w")
+    process = subprocess.Popen(running.command, stderr=errors, stdout=errors)
     try:
         with running.browser() as browser:
 
             def answers() -> httpx.Response:
-                assert process.poll() is None, (directory / "errors.log").read_text()
+                assert process.poll() is None, running.errors.read_text()
                 return browser.get("/")
 
             until(answers, "the gateway answers", lambda _: True, despite=httpx.TransportError)

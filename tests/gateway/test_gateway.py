@@ -23,6 +23,7 @@ from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
 from tests.gateway.conftest import Gateway
 from tests.serving import served
+from tests.waiting import PATIENCE, until
 
 from .conftest import Program, allowed, as_json, nginx
 
@@ -391,7 +392,10 @@ def test_too_many_requests_from_one_address_are_answered_429(tmp_path: Path) -> 
             assert len(statuses) < 1000
             statuses += pool.map(lambda _: browser.get("/analytics/").status_code, range(20))
         seconds = time.monotonic() - began
-    assert set(statuses) == {200, 429}
+        # what was allowed meanwhile would be answered otherwise
+        refusals = pool.map(lambda _: browser.get("/analytics/"), range(100))
+        waits = {each.headers.get("Retry-After") for each in refusals if each.status_code == 429}
+    assert (set(statuses), waits) == ({200, 429}, {"1"})
     # one, five more at once, and one for each second that it took
     assert statuses.count(200) <= 6 + math.ceil(seconds)
 
@@ -408,6 +412,55 @@ def test_the_log_has_the_visitor_and_no_credential(entrance: Gateway) -> None:
     assert [
         word for word in ("querysecret", "c2VjcmV0", "cookiesecret") if word in entrance.log.read_text()
     ] == []
+
+
+def test_the_other_log_has_neither_query_nor_the_page_before(tmp_path: Path) -> None:
+    with nginx(tmp_path, grafana_port=1, events_api_port=2) as entrance:
+        port = entrance.context.settings.gateway_https_port
+        context = ssl.create_default_context(cafile=str(entrance.authority.certificate_file))
+        for path in ("/analytics/d/x", "/api/events"):
+            with (
+                socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as plain,
+                context.wrap_socket(plain, server_hostname="localhost") as visitor,
+            ):
+                # \xff is no letter in any encoding of the host's
+                visitor.sendall(
+                    f"GET {path}?a=1".encode()
+                    + b"\xff%0a,client:x?token=querysecret HTTP/1.1\r\nHost: hostsecret\r\n"
+                    b"Referer: https://localhost/?var=referersecret\r\nCookie: sessionid=cookiesecret\r\n"
+                    b"Authorization: Basic c2VjcmV0\r\nConnection: close\r\n\r\n"
+                )
+                assert visitor.recv(1000).startswith(b"HTTP/1.1 50")
+
+        def refused() -> list[str]:
+            lines = entrance.errors.read_text(errors="replace").splitlines()
+            return [line for line in lines if "connect() failed" in line]
+
+        lines = until(refused, "the failures are logged", lambda found: len(found) >= 2)
+        # what an operator needs stays
+        assert all(
+            "while connecting to upstream, client: 127.0.0.1, server: localhost" in each for each in lines
+        )
+    logged = entrance.errors.read_text(errors="replace") + entrance.log.read_text()
+    words = ("querysecret", "referersecret", "hostsecret", "cookiesecret", "c2VjcmV0")
+    assert [word for word in words if word in logged] == []
+
+
+def test_grafana_which_logs_the_page_before_does_not_hear_of_it(entrance: Gateway) -> None:
+    with entrance.browser() as browser:
+        headers = browser.get("/analytics/", headers={"Referer": f"{entrance.url}/?var-user=7"}).json()[
+            "headers"
+        ]
+    assert "referer" not in headers
+
+
+def test_who_has_guessed_too_often_is_told_how_long_to_wait(entrance: Gateway) -> None:
+    entrance.authorizer.answer = refused(403, {"Retry-After": "17"})
+    with entrance.browser() as browser:
+        answer = browser.get("/analytics/")
+    assert (answer.status_code, answer.headers.get_list("Retry-After")) == (429, ["17"])
+    assert answer.text == "Too many wrong passwords. Wait 17 seconds, then try again.\n"
+    assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
 CVAT = {"cvat_url": "https://cvat.example.org", "grafana_root_url": "https://cvat.example.org/analytics/"}

@@ -126,6 +126,8 @@ def test_the_rules_of_a_host_stand_with_its_first_part(asked: Asked) -> None:
     (fault,) = found["vector"].faults
     assert "firewall's rules of this host are not loaded" in fault
     assert found["grafana"].faults == []
+    (fault,) = asked("gateway", is_active__cvat_analytics_firewall="inactive")["gateway"].faults
+    assert "nobody counts connections to the gateway" in fault
     assert asked("vector", is_active__cvat_analytics_firewall="inactive")["vector"].faults == [], (
         "not asked for"
     )
