@@ -46,8 +46,9 @@ def main() -> int:
     signal.signal(signal.SIGINT, lambda number, frame: None)
     options = uvicorn.Config(
         application, access_log=False, log_config=None, timeout_graceful_shutdown=3, server_header=False,
-        # only a proxy on this very host (the gateway) is believed when it says whom it speaks for
-        proxy_headers=True, forwarded_allow_ips=["127.0.0.1", "::1"],
+        # only a proxy on this very host (the gateway) is believed when it says whom it speaks for: it comes from loopback, or from
+        # the address that it connects to
+        proxy_headers=True, forwarded_allow_ips=["127.0.0.1", "::1", settings.address],
     )  # fmt: skip
     uvicorn.Server(options).run(sockets=[listener])
     return 0

@@ -1,33 +1,110 @@
-"""Slow down those who guess passwords: a few failures per address and name, then nothing for a while.
+"""Slow down those who guess passwords, and keep nobody from the right one for long.
 
 A login that has to be checked costs argon2's memory and time, or a question to CVAT. Each address has only a few checks
 at a time and each name one, so that guesses sent all at once count as those sent one by one, and whoever floods the service
 waits behind their own and nobody else's.
+
+Three things are counted: what fails of one name at one address, of one address under any name, and of one name at any address. Each
+has some failures for nothing, then a wait that doubles with each, up to a minute. Whose login has been right at an address before
+waits there for their own failures only; and no failures elsewhere keep somebody from a first try at theirs: otherwise whoever knows
+a name could lock its owner out.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import ipaddress
 import math
+import os
 import time
+import unicodedata
 from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from cvat_analytics.api.problems import Problem
 
-ATTEMPTS = 10
-WINDOW = 60.0
-"""Seconds after which a failure is forgotten."""
+LONGEST = 60.0
+"""Seconds that somebody waits at most."""
+AGAIN = 30.0
+"""Seconds for which a wrong password is remembered: a page that goes on asking with the old one has failed once."""
 AT_ONCE = 4
 """Logins of one address that are checked at the same time."""
 WAITING = 100
 """Logins of one address that may be here at the same time, those that wait included."""
-_REMEMBERED = 10_000
+REMEMBERED = 10_000
+"""Of each kind, so that whoever makes up names and addresses takes no more memory."""
 _NAME_LENGTH = 200
 """Letters of a name that are remembered: no user has a longer one, and a header has room for ten thousand."""
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How many failures cost nothing, and after how many seconds one of them is forgotten."""
+
+    free: int
+    forgets: float
+
+
+PAIR = Allowance(5, 60.0)
+"""Of one name at one address."""
+ADDRESS = Allowance(30, 10.0)
+"""Of one address: a whole office may be behind it."""
+NAME = Allowance(30, 10.0)
+"""Of one name at any address, for those who have failed with it themselves."""
+
+Key = TypeVar("Key")
+Kept = TypeVar("Kept")
+
+
+@dataclass
+class _Failed:
+    level: float
+    at: float
+    until: float = 0.0
+
+
+class Failures(Generic[Key]):
+    """A level for each key, which every failure raises by one and time lowers again; above `free` there is a wait."""
+
+    def __init__(self, allowance: Allowance, remembered: int, clock: Callable[[], float]) -> None:
+        self._allowance = allowance
+        self._remembered = remembered
+        self._clock = clock
+        self._failed: OrderedDict[Key, _Failed] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._failed)
+
+    def level(self, key: Key) -> float:
+        """Return how many failures are not forgotten yet, the last one in part."""
+        known = self._failed.get(key)
+        if known is None:
+            return 0.0
+        return max(0.0, known.level - (self._clock() - known.at) / self._allowance.forgets)
+
+    def wait(self, key: Key) -> float:
+        """Return for how many seconds nothing is tried."""
+        known = self._failed.get(key)
+        return max(0.0, known.until - self._clock()) if known else 0.0
+
+    def add(self, key: Key) -> None:
+        """Count a failure."""
+        now, free = self._clock(), self._allowance.free
+        # no higher than the longest wait needs: what is over is forgotten soon, however long it has gone on
+        level = min(self.level(key) + 1, free + 1 + math.log2(LONGEST))
+        wait = min(LONGEST, 2 ** (level - free - 1)) if level > free else 0.0
+        self._failed[key] = _Failed(level, now, now + wait)
+        self._failed.move_to_end(key)
+        while len(self._failed) > self._remembered:
+            self._failed.popitem(last=False)
+
+    def forget(self, key: Key) -> None:
+        """Forget the failures of somebody who knows the password after all."""
+        self._failed.pop(key, None)
 
 
 @dataclass
@@ -54,70 +131,112 @@ class _Queue:
 
 
 class LoginThrottle:
-    """Counts failed logins by (address, name)."""
+    """Counts failed logins."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, remembered: int = REMEMBERED) -> None:
         self._clock = clock
-        self._failures: OrderedDict[tuple[str, str], list[float]] = OrderedDict()
+        self._remembered = remembered
+        self._key = os.urandom(32)
+        self._pairs: Failures[tuple[str, str]] = Failures(PAIR, remembered, clock)
+        self._addresses: Failures[str] = Failures(ADDRESS, remembered, clock)
+        self._names: Failures[str] = Failures(NAME, remembered, clock)
+        self._right: OrderedDict[tuple[str, str], None] = OrderedDict()
+        """Where whose login has been right."""
+        self._wrong: OrderedDict[tuple[str, str], tuple[float, bytes]] = OrderedDict()
+        """When and with what each has failed last, of which only a keyed hash is kept."""
         self._queues: dict[str, _Queue] = {}
 
     @contextlib.asynccontextmanager
-    async def slot(self, address: str, name: str) -> AsyncIterator[None]:
-        """Wait until a login may be checked. Raises Problem (429) where too many have failed, or too many wait."""
-        address, name = _key(address, name)
-        queue = self._queues.setdefault(address, _Queue())
+    async def slot(self, address: str, name: str, proof: str = "") -> AsyncIterator[bool]:
+        """Wait until a login may be checked; yield whether `proof`, what it is proved by, has just been wrong and need not be.
+
+        Raises Problem (429) where too many have failed, or too many wait.
+        """
+        place = _place(address)
+        self._refuse(address, name, proof)
+        queue = self._queues.setdefault(place, _Queue())
         if queue.here >= WAITING:
             raise _too_many("too many logins from your address at the same time", 1)
         queue.here += 1
         try:
             async with contextlib.AsyncExitStack() as held:
                 if name:  # a token or a session names nobody before it is known
-                    await held.enter_async_context(queue.slot_of(name))
+                    await held.enter_async_context(queue.slot_of(_plain(name)))
                 await held.enter_async_context(queue.slots)
-                if wait := self.retry_after(address, name):
-                    raise _too_many("too many wrong logins", wait)
-                yield
+                yield self._refuse(address, name, proof)
         finally:
             queue.here -= 1
             if not queue.here:
-                self._queues.pop(address, None)
+                self._queues.pop(place, None)
 
     def retry_after(self, address: str, name: str) -> int:
         """Return for how many seconds nothing is answered to this address and name; 0 when it may try."""
-        recent = self._recent(_key(address, name))
-        if len(recent) < ATTEMPTS:
+        if (
+            not name
+        ):  # nobody guesses a session or a token, and a whole office would wait for one who guesses passwords
             return 0
-        return max(1, math.ceil(recent[-ATTEMPTS] + WINDOW - self._clock()))
+        place, name = _place(address), _plain(name)
+        pair = (place, name)
+        waits = [self._pairs.wait(pair)]
+        if pair not in self._right:
+            waits.append(self._addresses.wait(place))
+            if self._pairs.level(pair):
+                waits.append(self._names.wait(name))
+        return math.ceil(max(waits))
 
-    def failed(self, address: str, name: str) -> None:
+    def failed(self, address: str, name: str, proof: str = "") -> None:
         """Count a failure."""
-        key = _key(address, name)
-        recent = self._recent(key)
-        self._failures[key] = [*recent, self._clock()][-ATTEMPTS:]
-        self._failures.move_to_end(key)
-        while len(self._failures) > _REMEMBERED:
-            self._failures.popitem(last=False)
+        place, name = _place(address), _plain(name)
+        self._pairs.add((place, name))
+        self._addresses.add(place)
+        self._names.add(name)
+        self._keep(self._wrong, (place, name), (self._clock(), self._digest(proof)))
 
     def succeeded(self, address: str, name: str) -> None:
-        """Forget the failures of somebody who knows the password after all."""
-        self._failures.pop(_key(address, name), None)
+        """Forget the failures of somebody who knows the password after all, and remember where that was.
 
-    def _recent(self, key: tuple[str, str]) -> list[float]:
-        since = self._clock() - WINDOW
-        return [moment for moment in self._failures.get(key, ()) if moment > since]
+        What has failed under other names at the same address counts on: whoever has a login of their own would else guess others'.
+        """
+        pair = (_place(address), _plain(name))
+        self._pairs.forget(pair)
+        self._wrong.pop(pair, None)
+        self._keep(self._right, pair, None)
+
+    def _refuse(self, address: str, name: str, proof: str) -> bool:
+        """Return whether `proof` has just been wrong. Raises Problem (429) for anything else while there is a wait."""
+        since, wrong = self._wrong.get((_place(address), _plain(name)), (-math.inf, b""))
+        if self._clock() - since < AGAIN and hmac.compare_digest(wrong, self._digest(proof)):
+            return True
+        if wait := self.retry_after(address, name):
+            raise _too_many("too many wrong logins", wait)
+        return False
+
+    def _digest(self, proof: str) -> bytes:
+        return hmac.digest(self._key, proof.encode(errors="surrogateescape"), "sha256")
+
+    def _keep(self, kept: OrderedDict[tuple[str, str], Kept], key: tuple[str, str], value: Kept) -> None:
+        """Keep the newest ones."""
+        kept[key] = value
+        kept.move_to_end(key)
+        while len(kept) > self._remembered:
+            kept.popitem(last=False)
 
 
-def _key(address: str, name: str) -> tuple[str, str]:
-    """Return under what an address and a name are remembered: who has one address of IPv6 has its whole /64.
+def _place(address: str) -> str:
+    """Return under what an address is remembered: who has one of IPv6 has its whole /64.
 
     A service that listens on `::` sees addresses of IPv4 as `::ffff:192.0.2.1`, all of which would be one /64.
     """
     with contextlib.suppress(ValueError):
         ip = ipaddress.ip_address(address)
         if isinstance(ip, ipaddress.IPv6Address):
-            mapped = ip.ipv4_mapped
-            address = str(mapped or ipaddress.ip_network((address, 64), strict=False))
-    return address, name[:_NAME_LENGTH]
+            return str(ip.ipv4_mapped or ipaddress.ip_network((address, 64), strict=False))
+    return address
+
+
+def _plain(name: str) -> str:
+    """Return under what a name is remembered: CVAT takes one for the other that differ in this only."""
+    return unicodedata.normalize("NFKC", name[:_NAME_LENGTH]).casefold()[:_NAME_LENGTH]
 
 
 def _too_many(reason: str, wait: int) -> Problem:

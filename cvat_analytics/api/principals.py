@@ -35,6 +35,10 @@ class Principal:
     """Whether the users file shows this person the dashboards; where there is a CVAT, that is asked instead."""
     organizations: tuple[Organization, ...] = ()
 
+    def is_called(self, name: str) -> bool:
+        """Return whether a login under `name` is this person's: CVAT goes by a session, whatever name comes with it."""
+        return bool(name) and name.casefold() in (self.name.casefold(), self.email.casefold())
+
     @property
     def managed(self) -> tuple[int, ...]:
         """Return the ids of the organizations in which this person may see everything."""

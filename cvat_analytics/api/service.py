@@ -101,12 +101,12 @@ async def principal(request: Request) -> Principal:
     address, name = client_address(request), login.claimed()
     who = parts.identity_provider.remembered(login)
     if who is None:
-        async with parts.login_throttle.slot(address, name):
-            who = await parts.identity_provider.find(login)
-            if who is not None:
+        async with parts.login_throttle.slot(address, name, login.authorization) as known_as_wrong:
+            who = None if known_as_wrong else await parts.identity_provider.find(login)
+            if who is not None and who.is_called(name):
                 parts.login_throttle.succeeded(address, name)
-            elif name:  # nobody guesses a session or a token, and one bucket for all of them would lock out a whole office
-                parts.login_throttle.failed(address, name)
+            elif who is None and name and not known_as_wrong:
+                parts.login_throttle.failed(address, name, login.authorization)
     if who is None:
         await asyncio.sleep(FAILURE_SECONDS)
         raise _unauthorized("this login is not known, or its password is wrong")

@@ -73,11 +73,12 @@ class Api:
     port: int
     program: Program = Program()
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    address: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
         """Return its base URL."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def log(self) -> str:
@@ -132,6 +133,7 @@ def running_api(
     cvat_url: str = "",
     clickhouse_port: int = 0,
     program: Program | None = None,
+    address: str = "127.0.0.1",
     **exports: int,
 ) -> Iterator[Api]:
     """Run a service below `directory`, which asks CVAT at `cvat_url` or else a users file who somebody is."""
@@ -146,7 +148,7 @@ def running_api(
         "running": 4,
     } | exports
     (directory / "api.ini").write_text(
-        f"[server]\naddress = 127.0.0.1\nport = {port}\n"
+        f"[server]\naddress = {address}\nport = {port}\n"
         f"[clickhouse]\nhost = 127.0.0.1\nport = {clickhouse_port or store.http_port}\ndatabase = {store.database}\nuser = events_api\n"
         f"password_file = {directory}/password\n"
         f"[vector]\nurl = {vector_url}\n"
@@ -158,7 +160,7 @@ def running_api(
     for name, about in LOCAL_USERS.items():
         known = users.add(known, users.User(name, users.hash_password(PASSWORD.format(name)), **about))
     users.save(directory / "users.json", known)
-    api = Api(directory, port, program or Program())
+    api = Api(directory, port, program or Program(), address=address)
     api.start()
     try:
         yield api

@@ -7,14 +7,18 @@ import csv
 import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from cvat_analytics.api.login_throttle import PAIR
 from tests.api.data import wait_for
 from tests.api.fake_cvat import FakeCvat
-from tests.api.harness import Api
+from tests.api.harness import Api, FakeVector, running_api
+from tests.clickhouse import Store
+from tests.waiting import PATIENCE, until
 
 EVERYTHING = 24
 OWN = {"plain": 10, "owner": 5, "flagged": 4, "loner": 5, "maintainer": 0}
@@ -264,15 +268,72 @@ def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a
 def test_passwords_cannot_be_guessed_at_speed(local_api: Api) -> None:
     with local_api.client() as client, ThreadPoolExecutor(11) as guessing:
 
-        def guess(name: str, number: int) -> int:
-            return client.get("/api/requests", auth=(name, f"guess-{number}")).status_code
+        def guess(name: str, number: int, visitor: str) -> int:
+            headers = {"X-Forwarded-For": visitor}  # as the gateway on the same host says it
+            return client.get("/api/requests", auth=(name, f"guess-{number}"), headers=headers).status_code
 
-        assert sorted(guessing.map(guess, ["boss"] * 11, range(11))) == [401] * 10 + [429]
-        assert client.get("/api/requests", auth=("boss", "password-of-boss")).status_code == 429
-        assert client.get("/api/requests", auth=("worker", "password-of-worker")).status_code == 200
-        # whoever has just proved their name is not locked out by somebody else's guesses
-        assert sorted(guessing.map(guess, ["worker"] * 11, range(11))) == [401] * 10 + [429]
-        assert client.get("/api/requests", auth=("worker", "password-of-worker")).status_code == 200
+        def several(name: str, visitor: str) -> list[int]:
+            return sorted(guessing.map(guess, [name] * 11, range(11), [visitor] * 11))
+
+        def right(name: str, visitor: str) -> httpx.Response:
+            return client.get(
+                "/api/requests", auth=(name, f"password-of-{name}"), headers={"X-Forwarded-For": visitor}
+            )
+
+        outcome = several("boss", "192.0.2.1")
+        assert (outcome[:5], outcome[-1], set(outcome)) == ([401] * 5, 429, {401, 429})
+        # from where they were guessed the right one waits as well, but not for long; elsewhere it does not
+        assert right("boss", "192.0.2.2").status_code == 200
+        waits = until(
+            lambda: right("boss", "192.0.2.1"), "it may try", lambda answer: answer.status_code == 200
+        )
+        assert waits.status_code == 200
+        # whoever has proved their name is not locked out by somebody else's guesses
+        assert several("worker", "192.0.2.1")[-1] == 429
+        assert right("worker", "192.0.2.2").status_code == 200
+
+
+def test_passwords_over_many_names_are_refused_whatever_the_visitor_says_of_their_address(
+    tmp_path: Path, store: Store, vector: FakeVector
+) -> None:
+    def guesses(client: httpx.Client, password: str) -> tuple[list[int], int]:
+        """Guess until it is refused, each time as somebody else; return the answers and for how long to wait."""
+        answers = []
+        for number in range(241):
+            answers.append(
+                client.get(
+                    "/api/requests",
+                    auth=(f"name{number}", password),
+                    headers={"X-Forwarded-For": f"192.0.2.{number}", "X-Real-IP": f"192.0.2.{number}"},
+                )
+            )
+            if answers[-1].status_code != 401:
+                break
+        return [each.status_code for each in answers], int(answers[-1].headers.get("Retry-After", 0))
+
+    def at(address: str) -> httpx.Client:
+        transport = httpx.HTTPTransport(local_address=address)
+        return httpx.Client(base_url=api.url, transport=transport, timeout=PATIENCE, trust_env=False)
+
+    with running_api(tmp_path, store, vector.url, address="127.0.0.5") as api:
+        with at("127.0.0.6") as elsewhere, ThreadPoolExecutor(8) as guessing:
+            ends = list(guessing.map(lambda number: guesses(elsewhere, f"guess{number}"), range(8)))
+            refused = [(statuses[-1], 1 <= wait <= 60) for statuses, wait in ends]
+            assert refused == [(429, True)] * 8
+            # it takes the time of all that are wrong: a few are forgotten meanwhile
+            assert sum(len(statuses) - 1 for statuses, _ in ends) < 60
+        # who is on the host itself, at the address that the API listens on, speaks for others: the gateway
+        with at("127.0.0.5") as gateway:
+
+            def guess(number: int, visitor: str) -> int:
+                headers = {"X-Forwarded-For": visitor}
+                return gateway.get(
+                    "/api/requests", auth=("boss", f"guess{number}"), headers=headers
+                ).status_code
+
+            number = next(number for number in range(241) if guess(number, "198.51.100.1") == 429)
+            assert number > PAIR.free
+            assert guess(number, "198.51.100.2") == 401
 
 
 def test_without_a_cvat_the_users_file_says_who_may_see_what(local_api: Api) -> None:

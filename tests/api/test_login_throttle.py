@@ -1,42 +1,302 @@
-"""Guesses at passwords, and floods of logins: counted by address and name, each waits behind their own only."""
+"""Guesses at passwords, and floods of logins: each waits behind their own only, and no right password waits for long."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+from types import SimpleNamespace
 
-from cvat_analytics.api.login_throttle import AT_ONCE, ATTEMPTS, WAITING, WINDOW, LoginThrottle
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from cvat_analytics.api import service
+from cvat_analytics.api.login_throttle import (
+    ADDRESS,
+    AGAIN,
+    AT_ONCE,
+    LONGEST,
+    NAME,
+    PAIR,
+    WAITING,
+    Allowance,
+    Failures,
+    LoginThrottle,
+)
+from cvat_analytics.api.principals import Credentials, Principal
+from cvat_analytics.api.problems import Problem
+
+HOUR = 3600.0
 
 
-def test_attempts_are_counted_by_address_and_name_and_forgotten() -> None:
-    now = [0.0]
-    throttle = LoginThrottle(lambda: now[0])
-    for _ in range(ATTEMPTS):
-        assert throttle.retry_after("a", "root") == 0
+class Clock:
+    """A clock that stands still until it is told."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def guess(throttle: LoginThrottle, address: str, name: str, times: int = 1) -> None:
+    """Be wrong so many times, as if nobody had to wait."""
+    for _ in range(times):
+        throttle.failed(address, name)
+
+
+def checked(throttle: LoginThrottle, clock: Clock, address: str, names: list[str], seconds: float) -> int:
+    """Guess in turn under `names`, each time at the first moment at which one may; return how many were looked at."""
+    until, count = clock.now + seconds, 0
+    while clock.now < until:
+        name = names[count % len(names)]
+        clock.now += throttle.retry_after(address, name)
+        throttle.failed(address, name)
+        count += 1
+    return count
+
+
+def test_some_failures_are_free_then_each_wait_is_longer_up_to_a_minute() -> None:
+    clock = Clock()
+    throttle = LoginThrottle(clock)
+    waits = []
+    for _ in range(PAIR.free + 9):
         throttle.failed("a", "root")
-    assert throttle.retry_after("a", "root") == WINDOW
-    assert (throttle.retry_after("a", "other"), throttle.retry_after("b", "root")) == (0, 0)
-    now[0] = WINDOW - 1
-    assert throttle.retry_after("a", "root") == 1
-    now[0] = WINDOW + 1
-    assert throttle.retry_after("a", "root") == 0
+        waits.append(throttle.retry_after("a", "root"))
+    assert waits == [0] * PAIR.free + [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_ten_typos_do_not_keep_the_right_password_out() -> None:
+    clock = Clock()
+    throttle = LoginThrottle(clock)
+    waited = 0
+    for _ in range(10):
+        waited += throttle.retry_after("a", "ann")
+        clock.now += throttle.retry_after("a", "ann")
+        throttle.failed("a", "ann")
+    clock.now += throttle.retry_after("a", "ann")
+    assert waited < 30
+    assert throttle.retry_after("a", "ann") == 0
+    throttle.succeeded("a", "ann")
+    throttle.failed("a", "ann")
+    assert throttle.retry_after("a", "ann") == 0
+
+
+def test_passwords_over_many_names_are_guesses_of_one_address() -> None:
+    clock = Clock()
+    names = [f"name{number}" for number in range(241)]
+    assert checked(LoginThrottle(clock), clock, "a", names, 6.5) <= ADDRESS.free + 4
+
+
+@hypothesis.given(
+    names=st.integers(1, 50), hours=st.floats(0.01, 6), allowance=st.sampled_from([PAIR, ADDRESS, NAME])
+)
+def test_whoever_guesses_as_fast_as_they_may_gets_no_further_than_time_allows(
+    names: int, hours: float, allowance: Allowance
+) -> None:
+    clock = Clock()
+    if allowance == NAME:
+        # many addresses, each of which has failed with the name already
+        failures: Failures[str] = Failures(NAME, 10, clock)
+        until, count = clock.now + hours * HOUR, 0
+        while clock.now < until:
+            clock.now += max(failures.wait("root"), 0.001)
+            failures.add("root")
+            count += 1
+    else:
+        guessed = [f"name{number}" for number in range(names)] if allowance == ADDRESS else ["root"]
+        count = checked(LoginThrottle(clock), clock, "a", guessed, hours * HOUR)
+    assert count <= allowance.free + 10 + hours * HOUR / allowance.forgets
+
+
+ANY = st.lists(
+    st.tuples(
+        st.sampled_from(["198.51.100.1", "198.51.100.2", "2001:db8::1", "2001:db8::2"]),
+        st.sampled_from(["ann", "bob", "carl", "dora"]),
+        st.floats(0, 120),
+        st.integers(1, 40),
+        st.booleans(),
+    ),
+    max_size=40,
+)
+"""What others did before: from where, under which name, after how long, how often; and whether they were right in the end."""
+
+
+def after(history: list[tuple[str, str, float, int, bool]], clock: Clock) -> LoginThrottle:
+    """Return what is remembered of a history."""
+    throttle = LoginThrottle(clock, remembered=8)
+    for address, name, pause, times, right in history:
+        clock.now += pause
+        guess(throttle, address, name, times)
+        if right:
+            throttle.succeeded(address, name)
+    return throttle
+
+
+@hypothesis.given(history=ANY, name=st.sampled_from(["ann", "bob", "zoe"]))
+def test_nobody_at_another_address_locks_an_owner_out(
+    history: list[tuple[str, str, float, int, bool]], name: str
+) -> None:
+    throttle = after(history, Clock())
+    assert throttle.retry_after("192.0.2.1", name) == 0
+    # nor after a typo, once they are known there
+    throttle.succeeded("192.0.2.1", name)
+    throttle.failed("192.0.2.1", name)
+    assert throttle.retry_after("192.0.2.1", name) == 0
+
+
+@hypothesis.given(
+    history=ANY, address=st.sampled_from(["198.51.100.1", "2001:db8::9"]), typos=st.integers(0, 100)
+)
+def test_no_wait_is_longer_than_a_minute_and_after_it_one_may_try(
+    history: list[tuple[str, str, float, int, bool]], address: str, typos: int
+) -> None:
+    clock = Clock()
+    throttle = after(history, clock)
+    guess(throttle, address, "ann", typos)
+    wait = throttle.retry_after(address, "ann")
+    assert 0 <= wait <= LONGEST
+    clock.now += wait
+    assert throttle.retry_after(address, "ann") == 0
+    # and all of it is forgotten some time
+    clock.now += HOUR
+    throttle.failed(address, "ann")
+    assert throttle.retry_after(address, "ann") == 0
+
+
+@hypothesis.given(history=ANY)
+def test_what_is_remembered_has_an_end(history: list[tuple[str, str, float, int, bool]]) -> None:
+    throttle = after(history, Clock())
+    for number in range(20):
+        guess(throttle, f"192.0.2.{number}", f"name{number}")
+        throttle.succeeded(f"192.0.2.{number}", f"name{number}")
+        guess(throttle, f"192.0.2.{number}", f"name{number}")
+    kept = (throttle._pairs, throttle._addresses, throttle._names, throttle._right, throttle._wrong)
+    assert [len(each) for each in kept] == [8] * 5
+
+
+@hypothesis.given(pauses=st.lists(st.floats(ADDRESS.forgets, 60), max_size=200))
+def test_an_office_with_a_typo_every_ten_seconds_never_waits(pauses: list[float]) -> None:
+    clock = Clock()
+    throttle = LoginThrottle(clock)
+    guess(throttle, "office", "first", PAIR.free)
+    guess(throttle, "office", "second", PAIR.free)
+    for number, pause in enumerate(pauses):
+        clock.now += pause
+        throttle.failed("office", f"colleague{number}")
+        assert throttle.retry_after("office", "newcomer") == 0
+
+
+def test_somebody_who_has_been_in_before_does_not_wait_for_who_guesses_behind_the_same_address() -> None:
+    throttle = LoginThrottle(Clock())
+    throttle.succeeded("office", "ann")
+    for number in range(200):
+        throttle.failed("office", f"name{number}")
+    assert throttle.retry_after("office", "ann") == 0
+    assert throttle.retry_after("office", "newcomer") == LONGEST
+    # a login of one's own is no way to go on guessing
+    throttle.succeeded("office", "mallory")
+    assert throttle.retry_after("office", "newcomer") == LONGEST
+
+
+def test_a_name_that_many_addresses_guess_is_slower_for_each_that_has_failed_with_it() -> None:
+    throttle = LoginThrottle(Clock())
+    for number in range(100):
+        throttle.failed(f"192.0.2.{number}", "root")
+    assert throttle.retry_after("192.0.2.7", "root") == LONGEST
+    assert throttle.retry_after("192.0.2.7", "other") == 0
+
+
+def test_sessions_and_tokens_wait_for_nobody() -> None:
+    throttle = LoginThrottle(Clock())
+    guess(throttle, "a", "root", 200)
+    assert throttle.retry_after("a", "") == 0
+
+
+def test_a_session_of_ones_own_is_no_way_to_go_on_guessing_another_ones_password(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A directory that goes by the session says that all is well, whatever login comes with it."""
+    monkeypatch.setattr(service, "FAILURE_SECONDS", 0.0)
+
+    class Sessions:
+        def remembered(self, credentials: Credentials) -> None:
+            return None
+
+        async def find(self, credentials: Credentials) -> Principal | None:
+            return Principal("cvat:4", 4, "mallory", "m@example.org") if credentials.cookie else None
+
+    throttle = LoginThrottle(Clock())
+    parts = SimpleNamespace(identity_provider=Sessions(), login_throttle=throttle)
+
+    def ask(name: str, password: str, *headers: tuple[bytes, bytes]) -> int:
+        login = base64.b64encode(f"{name}:{password}".encode())
+        scope = {
+            "type": "http", "method": "GET", "client": ("192.0.2.1", 1), "headers": [(b"authorization", b"Basic " + login), *headers],
+            "app": SimpleNamespace(state=SimpleNamespace(service=parts)),
+        }  # fmt: skip
+        try:
+            asyncio.run(service.principal(Request(scope)))
+        except Problem as problem:
+            return problem.status
+        return 200
+
+    mine = (b"cookie", b"sessionid=mine")
+    answers = [(ask("root", f"guess{n}"), ask("root", f"guess{n}-", mine)) for n in range(PAIR.free + 1)]
+    assert answers[:-1] == [(401, 200)] * PAIR.free
+    assert answers[-1] == (401, 429)
+    # with their own name it is theirs
+    assert ask("M@example.org", "any", mine) == 200
+    assert throttle.retry_after("192.0.2.1", "m@example.org") == 0
+
+
+def test_one_name_in_several_spellings_is_one() -> None:
+    throttle = LoginThrottle(Clock())
+    for name in ("root", "Root", "ROOT", "\uff52oot", "rOOt", "roOt"):
+        throttle.failed("a", name)
+    assert throttle.retry_after("a", "root") > 0
+
+
+def test_a_page_that_goes_on_with_the_old_password_has_failed_once() -> None:
+    clock = Clock()
+
+    async def asked(throttle: LoginThrottle, proof: str) -> bool:
+        async with throttle.slot("a", "ann", proof) as known_as_wrong:
+            if not known_as_wrong:
+                throttle.failed("a", "ann", proof)
+            return known_as_wrong
+
+    async def page() -> tuple[list[bool], int, bool, bool]:
+        throttle = LoginThrottle(clock)
+        answers = await asyncio.gather(*(asked(throttle, "old") for _ in range(40)))
+        wait = throttle.retry_after("a", "ann")
+        another = await asked(throttle, "typo")
+        clock.now += AGAIN + 1
+        return answers, wait, another, await asked(throttle, "typo")
+
+    assert asyncio.run(page()) == ([False] + [True] * 39, 0, False, False)
 
 
 def test_guesses_that_come_all_at_once_count_as_those_that_come_one_by_one() -> None:
-    async def all_at_once() -> tuple[int, int]:
-        throttle = LoginThrottle()
+    async def all_at_once(names: int) -> tuple[int, int]:
+        throttle = LoginThrottle(Clock())
         checked = 0
 
-        async def guess() -> None:
+        async def guess(number: int) -> None:
             nonlocal checked
-            async with throttle.slot("a", "root"):
+            async with throttle.slot("a", f"name{number % names}", f"guess{number}"):
                 checked += 1
                 await asyncio.sleep(0)
-                throttle.failed("a", "root")
+                throttle.failed("a", f"name{number % names}", f"guess{number}")
 
-        ends = await asyncio.gather(*(guess() for _ in range(50)), return_exceptions=True)
+        ends = await asyncio.gather(*(guess(number) for number in range(90)), return_exceptions=True)
         return checked, [getattr(end, "status", None) for end in ends].count(429)
 
-    assert asyncio.run(all_at_once()) == (ATTEMPTS, 50 - ATTEMPTS)
+    first = PAIR.free + 1
+    assert asyncio.run(all_at_once(1)) == (first, 90 - first)
+    looked_at, refused = asyncio.run(all_at_once(90))
+    assert ADDRESS.free < looked_at <= ADDRESS.free + AT_ONCE
+    assert refused == 90 - looked_at
 
 
 def test_who_floods_the_service_with_logins_waits_behind_himself_only() -> None:
@@ -80,9 +340,8 @@ def test_names_that_are_guessed_are_not_remembered_while_somebody_waits() -> Non
 
 
 def test_visitors_over_ipv4_are_not_one_where_the_service_listens_on_ipv6() -> None:
-    throttle = LoginThrottle()
-    for _ in range(ATTEMPTS):
-        throttle.failed("::ffff:192.0.2.1", "root")
+    throttle = LoginThrottle(Clock())
+    guess(throttle, "::ffff:192.0.2.1", "root", 10)
     assert throttle.retry_after("::ffff:192.0.2.2", "root") == 0
     assert throttle.retry_after("192.0.2.1", "root") > 0
 
@@ -91,4 +350,6 @@ def test_a_name_that_nobody_can_have_takes_no_room() -> None:
     throttle = LoginThrottle()
     throttle.failed("a", "x" * 10_000)
     assert throttle.retry_after("a", "x" * 10_000) == 0
-    assert max(len(name) for _, name in throttle._failures) <= 200
+    # a letter may become several
+    throttle.failed("a", "\ufdfa" * 10_000)
+    assert max(len(name) for _, name in throttle._pairs._failed) <= 200

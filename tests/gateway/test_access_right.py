@@ -21,6 +21,7 @@ from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import Api, FakeVector, running_api
 from tests.clickhouse import Store
 from tests.serving import served
+from tests.waiting import until
 
 from .conftest import Gateway, Program, as_json, nginx
 
@@ -178,6 +179,29 @@ def test_access_without_a_cvat(
         for each in alone.echo.requests
     ]
     assert seen == ([shown_as] if shown_as else [])
+
+
+def test_ten_typos_are_no_failure_of_the_stacks_and_the_right_password_comes_in_soon(alone: Gateway) -> None:
+    with alone.browser("127.0.0.7") as browser:
+        answers = [
+            browser.get("/analytics/", headers=basic("reader", f"typo{number}")) for number in range(11)
+        ]
+        assert {each.status_code for each in answers} == {401, 429}
+        (refused, *_) = (each for each in answers if each.status_code == 429)
+        wait = int(refused.headers["Retry-After"])
+        assert 1 <= wait <= 60
+        assert refused.text == f"Too many wrong passwords. Wait {wait} seconds, then try again.\n"
+        until(
+            lambda: browser.get("/analytics/", headers=basic("reader")).status_code,
+            "the right password comes in",
+            lambda status: status == 200,
+        )
+    # who comes from elsewhere has not waited, whatever they say of their address
+    with alone.browser("127.0.0.8", headers={"X-Forwarded-For": "127.0.0.7"}) as browser:
+        for number in range(11):
+            browser.get("/analytics/", headers=basic("boss", f"guess{number}"))
+    with alone.browser("127.0.0.9") as browser:
+        assert browser.get("/analytics/", headers=basic("boss")).status_code == 200
 
 
 @pytest.mark.parametrize("status", [500, 502, 404, 302])
