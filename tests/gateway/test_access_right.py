@@ -190,7 +190,7 @@ def test_ten_typos_are_no_failure_of_the_stacks_and_the_right_password_comes_in_
         (refused, *_) = (each for each in answers if each.status_code == 429)
         wait = int(refused.headers["Retry-After"])
         assert 1 <= wait <= 60
-        assert refused.text == f"Too many wrong passwords. Wait {wait} seconds, then try again.\n"
+        assert refused.text == f"Too many wrong passwords. Wait {wait} s, then try again.\n"
         until(
             lambda: browser.get("/analytics/", headers=basic("reader")).status_code,
             "the right password comes in",

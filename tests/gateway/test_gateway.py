@@ -459,7 +459,7 @@ def test_who_has_guessed_too_often_is_told_how_long_to_wait(entrance: Gateway) -
     with entrance.browser() as browser:
         answer = browser.get("/analytics/")
     assert (answer.status_code, answer.headers.get_list("Retry-After")) == (429, ["17"])
-    assert answer.text == "Too many wrong passwords. Wait 17 seconds, then try again.\n"
+    assert answer.text == "Too many wrong passwords. Wait 17 s, then try again.\n"
     assert answer.headers["X-Frame-Options"] == "SAMEORIGIN"
 
 
