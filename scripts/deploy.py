@@ -80,6 +80,7 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     _show_result(changed, len(outcome.result["results"]["operations"]))
     if changed:
         _record(inventory, changed)
+    _end_visitors(inventory, stack)
     _tell_of_cvat(outcome, stack, inventory)
     for host in stack.topology.groups["gateway"]:
         echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
@@ -215,6 +216,20 @@ def _record(inventory: Path, changed: list[dict[str, Any]]) -> None:
             deployments.record(access, [host for step in changed for host in step["success"]], len(changed))
     except CvatAnalyticsError as error:
         echo(f"Note: the dashboards will not show this deploy: {hints.pasteable(str(error))}", err=True)
+
+
+def _end_visitors(inventory: Path, stack: inventories.Stack) -> None:
+    """Let Grafana forget visitors who have not been there for as long as names are kept; that it could not is said and no more."""
+    from cvat_analytics.operate import visitors
+
+    keep = stack.topology.settings[stack.topology.groups["clickhouse"][0]].names_kept
+    if keep is None:
+        return
+    try:
+        with remote.reach(inventory) as access:
+            visitors.expire(access, keep)
+    except CvatAnalyticsError as error:
+        echo(f"Note: Grafana's old accounts of visitors are kept: {hints.pasteable(str(error))}", err=True)
 
 
 def _ensure_secrets(stack: inventories.Stack, dry: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from scripts.person_answer import export, show
+from scripts.person_answer import expire, export, show
 
 
 @click.group()
@@ -18,3 +18,4 @@ def person() -> None:
 
 person.add_command(show)
 person.add_command(export)
+person.add_command(expire)

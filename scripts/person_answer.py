@@ -91,6 +91,24 @@ def export(who: str, output: Path | None, without_journal: bool, target: Target)
     sys.exit(1 if incomplete else 0)
 
 
+@click.command()
+@target_options
+def expire(target: Target) -> None:
+    """Remove Grafana's accounts of visitors who have not been there for as long as names are kept ('names_retention').
+
+    Each deploy does the same. In the database names end by themselves. Where somebody comes again, they get a new account.
+    """
+    from cvat_analytics.operate import visitors
+
+    with target.reach() as access:
+        keep = access.clickhouse.settings.names_kept
+        if keep is None:
+            echo("Names are kept for good ('names_retention', 'events_retention'): nothing is removed.")
+            return
+        gone = visitors.expire(access, keep)
+    echo(f"{gone:,} {'account' if gone == 1 else 'accounts'} of visitors removed from Grafana.")
+
+
 def _not_searched() -> tuple[str, ...]:
     from cvat_analytics.operate.disclosure import NOT_SEARCHED
 

@@ -77,7 +77,8 @@ class Disclosure:
     incomplete: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.client: Client = self.stored.access.client()
+        # every text of every event is looked at: of years of them that takes minutes
+        self.client: Client = self.stored.access.client(timeout=3600)
         self.database = self.stored.access.database
         self.settings: Settings = self.stored.access.clickhouse.settings
         self.person = people.resolve(self.client, self.database, self.who)
