@@ -52,7 +52,7 @@ def demo(directory: Path, port_base: int | None, once: bool, live: bool) -> None
     """Start the embedded stack, send four weeks of an annotation team as CVAT would, test it, and say where to look."""
     begin = time.monotonic()
     echo("Starting ClickHouse, Vector and the dashboards ...")
-    running = starting.up(directory, port_base)
+    running = starting.up(directory, port_base, lambda text: echo(text, err=True))
     access = running.access()
     echo(f"  ready after {time.monotonic() - begin:.1f} s")
     now = datetime.now(UTC)

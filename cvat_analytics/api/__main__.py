@@ -27,7 +27,7 @@ def main() -> int:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = config.read(arguments.config)
-        application = app.create(service.build(settings))
+        application = app.create(service.build(settings), settings.names)
     except (CvatAnalyticsError, OSError) as error:
         print(f"events API: {error}", file=sys.stderr)
         return error.exit_code if isinstance(error, CvatAnalyticsError) else 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import anyio.to_thread
 from fastapi import APIRouter, FastAPI
@@ -17,6 +17,7 @@ from cvat_analytics.api.clickhouse import QueryError
 from cvat_analytics.api.service import BUSY, Service, ServiceOf, store_problem
 from cvat_analytics.api.tracing import Tracing
 from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.base.host_header import OwnNames
 
 CLEANING_SECONDS = 30.0
 _READABLE = (
@@ -37,8 +38,8 @@ or maintainer the organization, everybody their own events.
 """
 
 
-def create(service: Service) -> ASGIApp:
-    """Return the application that serves `service`."""
+def create(service: Service, names: Iterable[str] = ()) -> ASGIApp:
+    """Return the application that serves `service`, to whoever asks for it by an address or one of these names."""
 
     @contextlib.asynccontextmanager
     async def lifespan(application: FastAPI) -> AsyncIterator[None]:
@@ -69,7 +70,8 @@ def create(service: Service) -> ASGIApp:
     allowed = _Allowed()
     for path in allowed.paths:
         application.add_api_route(path, _options, methods=["OPTIONS"], include_in_schema=False)
-    return Tracing(application, allowed)
+    remedy = "Ask for it by an address, or give the name in the setting 'events_api_names'"
+    return Tracing(OwnNames(application, names, remedy), allowed)
 
 
 @_own.get("/health")

@@ -57,6 +57,8 @@ class Config:
 
     address: str
     port: int
+    names: tuple[str, ...]
+    """Under which names it is asked, beside addresses and the host's own name."""
     clickhouse: ClickHouseConfig
     vector: VectorConfig
     cvat_url: str
@@ -77,6 +79,7 @@ def read(path: Path) -> Config:
         return Config(
             address=server["address"],
             port=int(server["port"]),
+            names=tuple(server.get("names", "").split()),
             clickhouse=ClickHouseConfig(
                 host=store["host"],
                 port=int(store["port"]),

@@ -19,6 +19,7 @@ from cvat_analytics.config.types import (
     DatabaseName,
     Duration,
     HostAndPort,
+    HostName,
     Hours,
     HttpUrl,
     MailAddress,
@@ -135,6 +136,11 @@ class Settings(BaseModel):
     )
     events_api_listen_address: Address = Field(
         "127.0.0.1", description="Address on which the events API listens."
+    )
+    events_api_names: tuple[HostName, ...] = Field(
+        (),
+        description="Further names under which the events API is reached, as in `events.example.org`. Known are all addresses, the "
+        "host's own name, and those in `grafana_root_url` and `cvat_url`; whoever asks for another one is answered 421.",
     )
     gateway_listen_address: Address = Field(
         "127.0.0.1",

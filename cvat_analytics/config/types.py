@@ -118,6 +118,12 @@ def _mail_address(value: str) -> str:
     return value
 
 
+def _host_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", value):
+        raise ValueError(f"{value!r} is not the name of a host, as in 'events.example.org'")
+    return value.lower()
+
+
 def _host_and_port(value: str) -> str:
     if value and not re.fullmatch(r"([\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5}", value):
         raise ValueError(f"{value!r} is not a host and a port, as in 'mail.example.org:587'")
@@ -150,6 +156,7 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 OptionalHttpUrl = Annotated[str, AfterValidator(_optional_http_url)]
 WebhookUrl = Annotated[str, AfterValidator(_webhook_url)]
 """As it is written: a slash more would be another address. Empty for none."""
+HostName = Annotated[str, AfterValidator(_host_name)]
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 DatabaseName = Annotated[str, AfterValidator(_identifier)]
 NewColumn = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]

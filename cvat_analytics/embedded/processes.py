@@ -80,6 +80,7 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=0o077,
                 # they talk to each other, and Vector would do that through the environment's proxy
                 env={name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
                 | part.environment,

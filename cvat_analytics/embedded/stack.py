@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect import volumes
 from cvat_analytics.credentials import secrets, users
+from cvat_analytics.embedded.privacy import private
 from cvat_analytics.embedded.processes import Processes, is_ready
 from cvat_analytics.rendering.files import Paths
 
@@ -198,12 +199,15 @@ def _memory() -> int:
 def locked(directory: Path) -> Iterator[None]:
     """Let one `up` or `down` at a time work in `directory`."""
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / "lock").open("w")
+        # what lies above it is not the stack's
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with private():
+            directory.mkdir(exist_ok=True)
+            lock = (directory / "lock").open("w")
     except OSError as error:
         raise InputError(
             f"{directory}: cannot be used ({error.strerror}). Choose another directory with --dir"
         ) from None
-    with lock:
+    with lock, private():
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

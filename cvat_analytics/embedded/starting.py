@@ -27,7 +27,7 @@ from cvat_analytics.config.endpoints import LOOPBACK
 from cvat_analytics.connect.access import pairs
 from cvat_analytics.connect.volumes import refuse_without_room
 from cvat_analytics.credentials import secrets
-from cvat_analytics.embedded import engine
+from cvat_analytics.embedded import engine, privacy
 from cvat_analytics.embedded.processes import Part
 from cvat_analytics.embedded.stack import HOST, PARTS, PORTS, Stack, find, locked, ready_url, stop, users_file
 from cvat_analytics.rendering import events_api, render
@@ -55,6 +55,7 @@ def up(
         raise InputError(f"--port-base {port_base}: choose a number between 1024 and {65535 - len(PORTS)}")
     refuse_name(directory)
     with locked(directory):
+        privacy.tighten(directory, tell)
         known = find(directory).port_base if (directory / "stack.json").exists() else None
         if known is not None and port_base not in (None, known):
             stop(Stack(directory, known))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.endpoints import EVERYWHERE
@@ -37,6 +38,13 @@ def ingest_host(context: Context) -> str:
     return context.host if context.host in hosts else hosts[0]
 
 
+def names(context: Context) -> list[str]:
+    """Return the names under which the events API is asked: those that people and the gateway use for it."""
+    settings = context.settings
+    hosts = (urlsplit(url).hostname for url in (settings.grafana_root_url, settings.cvat_url))
+    return sorted({name for name in (context.host, *settings.events_api_names, *hosts) if name})
+
+
 def variables(context: Context) -> dict[str, Any]:
     """Return what the events API's templates see beside the usual names."""
     ingest = ingest_host(context)
@@ -46,6 +54,7 @@ def variables(context: Context) -> dict[str, Any]:
         address = EVERYWHERE[address] if ingest == context.host else str(settings.address)
     return {
         "unit": UNIT,
+        "names": names(context),
         "vector": {
             "scheme": "https" if settings.vector_speaks_tls else "http",
             "address": address,

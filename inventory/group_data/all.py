@@ -85,6 +85,10 @@ grafana_tls = False
 # Address on which the events API listens.
 events_api_listen_address = "127.0.0.1"
 
+# Further names under which the events API is reached, as in `events.example.org`. Known are all addresses, the
+# host's own name, and those in `grafana_root_url` and `cvat_url`; whoever asks for another one is answered 421.
+events_api_names = []
+
 # Address on which the gateway listens. Set it to the host's public address, or `0.0.0.0` for all, when people shall
 # come in.
 gateway_listen_address = "127.0.0.1"

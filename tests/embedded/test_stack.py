@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -219,6 +220,12 @@ def test_what_cannot_be_used_is_refused_in_one_line(directory: Path, tmp_path: P
     (directory / "stack.json").write_text("{")
     assert "is damaged" in command("up", "--dir", directory, exit_code=2)
     (directory / "stack.json").unlink()
+
+
+def test_nobody_else_reads_the_directory(shared: Path) -> None:
+    up(shared)
+    found = [path for path in (shared, *shared.rglob("*")) if not path.is_symlink()]
+    assert [str(path) for path in found if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
 def test_a_data_directory_in_use_by_another_clickhouse_is_refused(shared: Path) -> None:

@@ -20,9 +20,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from cvat_analytics import dashboards
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.host_header import OwnNames
 from cvat_analytics.dashboards import Dashboard
 from cvat_analytics.embedded.viewer import choice, data, pages, queries
 from cvat_analytics.embedded.viewer.clickhouse import BusyError, ClickHouse, QueryError
@@ -228,8 +230,11 @@ class Viewer:
             return JSONResponse({"message": str(error)}, 500)
         return self._message([], 500, "Dashboards cannot be read", str(error))
 
-    def application(self) -> Starlette:
-        """Return the application: everything under the sub-path, and without it too, as behind a proxy that strips it."""
+    def application(self) -> ASGIApp:
+        """Return the application: everything under the sub-path, and without it too, as behind a proxy that strips it.
+
+        Whoever asks for another host than this one is refused.
+        """
         routes: list[BaseRoute] = [
             Route("/", self.home),
             Route("/dashboards", self.index),
@@ -248,4 +253,8 @@ class Viewer:
         if self.config.prefix:
             routes.insert(0, Mount(self.config.prefix, routes=list(routes)))
         handlers: dict[Any, Any] = {CvatAnalyticsError: self.broken}
-        return Starlette(routes=routes, exception_handlers=handlers)
+        return OwnNames(
+            Starlette(routes=routes, exception_handlers=handlers),
+            self.config.names,
+            "Ask for it by an address or as localhost",
+        )

@@ -38,6 +38,8 @@ class Config:
     port: int
     certificate: tuple[str, str] | None
     """Files with its certificate and the key, where it speaks TLS."""
+    names: tuple[str, ...]
+    """Under which names it is asked, beside addresses and the host's own name."""
     prefix: str
     """The sub-path under which everything is served, such as `/analytics`, or empty."""
     admin_user: str
@@ -77,6 +79,7 @@ def read(path: Path) -> Config:
             certificate=(server["cert_file"], server["cert_key"])
             if server.get("protocol", "http") == "https"
             else None,
+            names=tuple(filter(None, [urlsplit(server.get("root_url", "")).hostname])),
             prefix=sub_path,
             admin_user=security.get("admin_user", "admin"),
             admin_password=expand(security["admin_password"]),

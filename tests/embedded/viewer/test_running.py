@@ -133,3 +133,17 @@ def test_a_configuration_that_cannot_be_used_is_named(
     assert status == 2
     assert message.startswith(f"Grafana configuration {ini}: cannot be used (")
     assert reason in message
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/dashboards", "/api/health", "/api/search", "/data/x", "/public/js/viewer.js"]
+)
+def test_a_page_of_another_site_is_not_taken_for_this_one(viewer: Viewer, path: str) -> None:
+    """DNS rebinding: pages are open to whoever asks, so that the name asked for is all that tells them apart."""
+
+    def status(host: str) -> int:
+        return httpx.get(f"{viewer.url}{path}", headers={"Host": host}, trust_env=False).status_code
+
+    assert status("evil.example") == 421
+    for host in ("localhost:1", "127.0.0.1:18103", "[::1]:8080"):
+        assert status(host) != 421
