@@ -71,7 +71,11 @@ def confine(read: Iterable[Path], write: Iterable[Path]) -> bool:
         for place, rights in places:
             if place.exists():
                 _allow(ruleset, place, rights & everything)
-        return libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 and libc.syscall(_RESTRICT_SELF, ruleset, 0) == 0
+        steps: tuple[int, int] = (
+            libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0),
+            libc.syscall(_RESTRICT_SELF, ruleset, 0),
+        )
+        return steps == (0, 0)
     finally:
         os.close(ruleset)
 

@@ -32,6 +32,7 @@ _BESIDES = (
     "base/clickhouse_text.py",
     "base/errors.py",
     "base/files.py",
+    "base/host_header.py",
     "base/project.py",
     "base/swagger_ui.py",
     "base/tls_context.py",

@@ -190,7 +190,7 @@ def test_without_the_chart_library_pages_say_so(
 
     async def answers() -> tuple[str, int]:
         transport = httpx.ASGITransport(app=application)
-        async with httpx.AsyncClient(transport=transport, base_url="http://viewer") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             page = await client.get("/d/EIGSTDAVz/x")
             return page.text, (await client.get("/public/echarts.js")).status_code
 
