@@ -107,11 +107,12 @@ def list_(
             f"{each.reason:<{width}}  {each.count:>9,}  {each.first:%Y-%m-%d %H:%M:%S}  {each.last:%Y-%m-%d %H:%M:%S}  {one_line(each.example)}"
         )
     if letters:
-        echo(f"\n{'id':<16}  {'came at (UTC)':<19}  {'reason':<{width}}  original")
+        of_senders = max(6, *(len(letter.sender) for letter in letters))
+        echo(f"\n{'id':<16}  {'came at (UTC)':<19}  {'sender':<{of_senders}}  {'reason':<{width}}  original")
     for letter in letters:
         more = " ..." if letter.size > len(letter.original.encode()) else ""
         echo(
-            f"{letter.id:<16}  {letter.received_at:%Y-%m-%d %H:%M:%S}  {letter.reason:<{width}}  {'[mended] ' if letter.corrected else ''}{one_line(letter.original)}{more}"
+            f"{letter.id:<16}  {letter.received_at:%Y-%m-%d %H:%M:%S}  {letter.sender:<{of_senders}}  {letter.reason:<{width}}  {'[mended] ' if letter.corrected else ''}{one_line(letter.original)}{more}"
         )
 
 
@@ -139,7 +140,7 @@ def show(id: str, target: Target, as_json: bool) -> None:
         echo(_json(asdict(letter) | {"original": text, "missing": missing}))
         sys.exit(1 if missing else 0)
     echo(
-        f"id        {letter.id}\ncame at   {letter.received_at:%Y-%m-%d %H:%M:%S.%f} UTC\nreason    {letter.reason}"
+        f"id        {letter.id}\ncame at   {letter.received_at:%Y-%m-%d %H:%M:%S.%f} UTC\nsender    {letter.sender or 'not known'}\nreason    {letter.reason}"
     )
     echo(f"message   {one_line(letter.message)}\noriginal  {letter.size} bytes")
     if letter.file:

@@ -93,6 +93,8 @@ class Letter:
     sha256: str = ""
     corrected: str = ""
     """The event that was sent in its place, if one was."""
+    sender: str = ""
+    """From which address it came; empty where nobody knows any more."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ class DeadLetters:
         condition, values = choice.condition()
         original = f"substringUTF8(original, 1, {length})" if length else "original"
         query = (
-            f"SELECT {ID}, received_at, reason, message, {original}, original_size, original_file, original_sha256, corrected FROM {self.table} FINAL "
+            f"SELECT {ID}, received_at, reason, message, {original}, original_size, original_file, original_sha256, corrected, sender FROM {self.table} FINAL "
             f"WHERE {condition} ORDER BY received_at DESC LIMIT {limit}"
         )
         return [Letter(*row) for row in self.client.query(query, parameters=values).result_rows]

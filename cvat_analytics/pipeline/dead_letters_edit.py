@@ -120,8 +120,8 @@ def _remove(source: DeadLetters, ids: list[str]) -> None:
 def _mark(source: DeadLetters, letter: Letter, text: str) -> None:
     # of two rows with the same original the later one is read
     source.client.command(
-        f"INSERT INTO {source.table} (received_at, reason, message, original, original_size, original_sha256, original_file, corrected) "
-        "SELECT received_at, reason, message, original, original_size, original_sha256, original_file, (SELECT text FROM sent) "
+        f"INSERT INTO {source.table} (received_at, reason, message, original, original_size, original_sha256, original_file, sender, corrected) "
+        "SELECT received_at, reason, message, original, original_size, original_sha256, original_file, sender, (SELECT text FROM sent) "
         f"FROM {source.table} FINAL WHERE {ID} = {{id:String}}",
         parameters={"id": letter.id},
         external_data=attached("sent", "RawBLOB", "text String", text),

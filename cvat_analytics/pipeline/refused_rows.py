@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,7 +51,18 @@ class Refused:
             now = datetime.now(UTC)
             self.client.insert(
                 f"{self.database}.events_dead_letter",
-                [(now, REASON, words, line.decode(errors="replace")) for line, words in self.rows],
-                column_names=["received_at", "reason", "message", "original"],
+                [(now, REASON, words, *_apart(line)) for line, words in self.rows],
+                column_names=["received_at", "reason", "message", "original", "sender"],
             )
         return len(self.rows)
+
+
+def _apart(line: bytes) -> tuple[str, str]:
+    """Return the event of a line of the journal, and its sender: no field of the event when it is sent again."""
+    text = line.decode(errors="replace")
+    try:
+        row = json.loads(text)
+        sender = row.pop("sender")
+    except (ValueError, KeyError, AttributeError):  # of before senders were kept, or no object
+        return text, ""
+    return json.dumps(row, ensure_ascii=False, separators=(",", ":")), str(sender)

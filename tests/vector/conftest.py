@@ -14,6 +14,9 @@ from tests.vector.configuration import Run, transforms, write_configuration
 from tests.vector.fake_clickhouse import FakeClickHouse, fake_clickhouse
 from tests.vector.running import PROGRAMS, Substitute, substitute
 
+SENDER, HEADER = "10.0.0.4", "X-CVAT-Analytics-Sender"
+"""Where a body comes from, and how a large one says so when it comes back."""
+
 
 @pytest.fixture(scope="module", params=list(PROGRAMS))
 def program(request: pytest.FixtureRequest) -> str:
@@ -50,18 +53,27 @@ def run(document: dict[str, Any]) -> Run:
 
     def run_body(body: str | bytes) -> dict[str, list[dict[str, Any]]]:
         data = body.encode() if isinstance(body, str) else body
-        event = json.dumps(remap.message(data) | {"path": "/"})
+        event = json.dumps(remap.message(data) | {"path": SENDER})
         outputs = remap.run_all(chain, {"cvat_8282": [event]})
         if not outputs["one_large_body"]:
-            return {name: _rows(events) for name, events in outputs.items()}
+            return {name: _rows(name, events) for name, events in outputs.items()}
         # what the sink `large_bodies` sends comes back at the source `large`
         (line,) = outputs["one_large_body"]
         assert remap.message_bytes(json.loads(line)) == data
+        event = json.dumps(remap.message(data) | {"path": "/", HEADER: f"from {SENDER}"})
         outputs = remap.run_all(chain, {"large": [event]})
-        return {name: _rows(events) for name, events in outputs.items()}
+        return {name: _rows(name, events) for name, events in outputs.items()}
 
     return run_body
 
 
-def _rows(events: Sequence[str]) -> list[dict[str, Any]]:
-    return [json.loads(event) for event in events]
+def _rows(name: str, events: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what came of a body at the output `name`, each without its sender, which all but a letter's whole text has."""
+    rows = [json.loads(event) for event in events]
+    for row in rows:
+        assert name == "whole_original" or SENDER in (
+            row.pop("sender", ""),
+            row.get("path"),
+            row.get(HEADER, "")[5:],
+        )
+    return rows

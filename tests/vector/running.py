@@ -78,11 +78,14 @@ class Substitute:
         path: str = "/",
         body: bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
+        sender: str = "127.0.0.1",
     ) -> tuple[int, bytes]:
         connection = (
             http.client.HTTPSConnection("127.0.0.1", self.port, timeout=ANSWER, context=self.tls)
             if self.tls
-            else http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER)
+            else http.client.HTTPConnection(
+                "127.0.0.1", self.port, timeout=ANSWER, source_address=(sender, 0)
+            )
         )
         try:
             connection.request(method, path, body, dict(headers or {}))

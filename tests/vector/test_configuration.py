@@ -34,6 +34,7 @@ REFUSALS = {
     "no acknowledgements": ("enabled = true", "enabled = false", "the configuration: option acknowledgements.enabled = False"),
     "unknown input": ('inputs = ["split"]', 'inputs = ["splits"]', "normalise: option inputs names 'splits'"),
     "unknown secret": ("SECRET[credentials.clickhouse_password]", "SECRET[credentials.nothing]", "events: SECRET[credentials.nothing] cannot be read"),
+    "a condition that does not compile": ("!by_browser", "!by_anybody", "sources.cvat_8282: option auth.source does not compile"),
     "program that does not compile": ('row.source = "unknown"', "row.source = unknown", "transforms.normalise: option source does not compile"),
     "not TOML": ("[sinks.journal]", "[sinks.journal", "vector.toml: "),
 }  # fmt: skip
@@ -162,11 +163,8 @@ def test_tls_and_a_password_are_credentials_of_the_unit(tmp_path: Path) -> None:
     files = {Path(file.path).name: file for file in render.vector_files(stack)}
     document = tomllib.loads(files["vector.toml"].content)
     for source in ("cvat_8282", "cvat_8484"):
-        assert document["sources"][source]["auth"] == {
-            "strategy": "basic",
-            "username": "cvat",
-            "password": "SECRET[credentials.ingest_password]",
-        }
+        assert document["sources"][source]["auth"]["strategy"] == "custom"
+        assert '"cvat:SECRET[credentials.ingest_password]"' in document["sources"][source]["auth"]["source"]
         assert document["sources"][source]["tls"] == {
             "enabled": True,
             "crt_file": f"{stack.paths.vector_credentials}/tls_certificate",

@@ -26,6 +26,7 @@ from cvat_analytics.embedded.vector_substitute import remap
 from cvat_analytics.embedded.vector_substitute.buffer import Batch, Buffer, DiskBuffer, MemoryBuffer
 from cvat_analytics.embedded.vector_substitute.config import Component, ConfigError
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
+from cvat_analytics.embedded.vector_substitute.sinks import FIELD
 
 log = logging.getLogger("vector-substitute")
 
@@ -59,6 +60,11 @@ class HttpSink:
             self._headers["Authorization"] = f"Basic {base64.b64encode(login).decode()}"
         if sink["compression"] == "gzip":
             self._headers["Content-Encoding"] = "gzip"
+        prefix = "request.headers."
+        self._templates = {
+            name.removeprefix(prefix): text for name, text in sink.options.items() if name.startswith(prefix)
+        }
+        self._left_out = frozenset(sink.get("encoding.except_fields", ()))
         self._metrics = metrics
         self._timeout = sink.get("request.timeout_secs", 60)
         self._first_pause = sink.get("request.retry_initial_backoff_secs", 1)
@@ -162,11 +168,10 @@ class HttpSink:
     def _send(self, body: bytes) -> tuple[Verdict, str]:
         self._connection = connection = self._new_connection()
         try:
-            # Vector leaves away the newline behind the last row
-            payload = remap.message_bytes(json.loads(body)) if self._as_text else body.removesuffix(b"\n")
+            headers, payload = self._request(body)
             if self.component["compression"] == "gzip":
                 payload = gzip.compress(payload, 1, mtime=0)
-            connection.request("POST", self._path, payload, self._headers)
+            connection.request("POST", self._path, payload, headers)
             response = connection.getresponse()
             answer = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -177,6 +182,25 @@ class HttpSink:
         self._count("http_client_responses_total", status=str(response.status))
         reason = answer[:_LONGEST_REASON].decode(errors="replace").strip()
         return self._verdict(response.status), f"HTTP {response.status} {reason}"
+
+    def _request(self, body: bytes) -> tuple[dict[str, str], bytes]:
+        """Return headers and body of the request that brings the lines `body`."""
+        if self._as_text:
+            event = json.loads(body)
+            rendered = {
+                name: FIELD.sub(lambda field: str(event[field[1]]), text)
+                for name, text in self._templates.items()
+            }
+            return self._headers | rendered, remap.message_bytes(event)
+        # Vector leaves away the newline behind the last row
+        lines = body.removesuffix(b"\n")
+        if self._left_out:
+            events = [
+                {name: value for name, value in json.loads(line).items() if name not in self._left_out}
+                for line in lines.split(b"\n")
+            ]
+            lines = b"\n".join(remap.dump(event).encode() for event in events)
+        return self._headers, lines
 
     def _new_connection(self) -> http.client.HTTPConnection:
         if self._tls is None:

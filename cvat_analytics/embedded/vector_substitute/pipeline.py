@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -21,10 +21,11 @@ log = logging.getLogger("vector-substitute")
 
 
 class Body(NamedTuple):
-    """What a request to a source brought."""
+    """What a request to a source brought: its body, and the fields that the source makes of the rest of it."""
 
     source: str
     data: bytes
+    fields: Mapping[str, str | None]
 
 
 class Pipeline:
@@ -34,6 +35,7 @@ class Pipeline:
         remap.compile_all(config.transforms)
         for source in config.of_type("http_server"):
             require_certificate(source)
+            remap.compile_condition(source)
         self.config, self._metrics, self._reserve = config, counted, reserve
         self._files = [FileSink(sink, counted) for sink in config.of_type("file")]
         self._stores = [HttpSink(sink, config.data_dir, counted) for sink in config.of_type("http")]
@@ -82,10 +84,12 @@ class Pipeline:
         now = datetime.now(UTC).isoformat()
         accepted: dict[str, list[str]] = {}
         for body in bodies:
-            event = remap.message(body.data) | {
+            event = {
+                **remap.message(body.data),
                 "path": "/",
                 "source_type": "http_server",
                 "timestamp": now,
+                **body.fields,
             }
             accepted.setdefault(body.source, []).append(json.dumps(event))
         outputs = remap.run_all(self.config.transforms, accepted)

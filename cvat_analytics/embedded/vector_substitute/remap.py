@@ -47,6 +47,27 @@ def compile_all(transforms: Iterable[Component]) -> None:
             raise ConfigError(f"transforms.{transform.name}: option source does not compile: {result.error}")
 
 
+def compile_condition(source: Component) -> None:
+    """Raise ConfigError when the program that judges a source's requests does not compile."""
+    result = vector_vrl.validate_vrl(_condition(source.get("auth.source", "true")))
+    if not result.success:
+        # not the error itself, which shows the line: a password may stand there
+        raise ConfigError(f"sources.{source.name}: option auth.source does not compile")
+
+
+def admits(source: Component, headers: Mapping[str, str], address: str) -> bool:
+    """Return what the program that judges a source's requests says of one with these `headers` from that `address`."""
+    if "auth.source" not in source.options:
+        return True
+    request = json.dumps({"headers": headers, "address": address, "path": source.get("path", "/")})
+    (result,) = vector_vrl.execute_vrl(_condition(source["auth.source"]), [request])
+    return bool(result.get("event") == "true")
+
+
+def _condition(program: str) -> str:
+    return f'. = {{"event": to_string({{\n{program}\n}})}}'
+
+
 def run_all(transforms: Iterable[Component], inputs: Outputs) -> Outputs:
     """Return what each output gives (`name`, and `name.dropped` for rerouted events) when the sources give `inputs`."""
     outputs: dict[str, Sequence[str]] = dict(inputs)
@@ -96,7 +117,7 @@ def _executed(program: str, events: list[str]) -> list[dict[str, Any]]:
 def _metric_to_log(event: str) -> str:
     fields = json.loads(event)
     host = fields["tags"].pop("host", None)
-    return _dump(fields | {"timestamp": datetime.now(UTC).isoformat()} | ({"host": host} if host else {}))
+    return dump(fields | {"timestamp": datetime.now(UTC).isoformat()} | ({"host": host} if host else {}))
 
 
 def _explode(text: str) -> list[str]:
@@ -105,7 +126,7 @@ def _explode(text: str) -> list[str]:
         return [text]
     value = json.loads(text)
     return [
-        _dump(item if isinstance(item, dict) else {"message": item})
+        dump(item if isinstance(item, dict) else {"message": item})
         for item in (value if isinstance(value, list) else [value])
     ]
 
@@ -119,12 +140,13 @@ def _annotated(event: str, component: str, reason: str, message: str) -> str:
         "component_kind": "transform",
     }
     if '"metadata"' not in event:  # spare reading and writing what may be 100 MiB
-        return f'{event[:-1]}, "metadata": {_dump({"dropped": details})}}}'
+        return f'{event[:-1]}, "metadata": {dump({"dropped": details})}}}'
     fields = json.loads(event)
     metadata = fields.get("metadata")
     fields["metadata"] = (metadata if isinstance(metadata, dict) else {}) | {"dropped": details}
-    return _dump(fields)
+    return dump(fields)
 
 
-def _dump(value: object) -> str:
+def dump(value: object) -> str:
+    """Return `value` as JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

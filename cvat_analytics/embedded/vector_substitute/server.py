@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hmac
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from cvat_analytics.embedded.vector_substitute import remap
 from cvat_analytics.embedded.vector_substitute.config import Component
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics, exposition
 from cvat_analytics.embedded.vector_substitute.pipeline import Body
@@ -105,8 +104,6 @@ class Server(uvicorn.Server):
 def application(source: Component, committer: Committer, metrics: Metrics) -> Starlette:
     """Return the web application of a source."""
     name = source.name
-    login = f"{source.get('auth.username', '')}:{source.get('auth.password', '')}".encode()
-    expected = f"Basic {base64.b64encode(login).decode()}" if "auth.strategy" in source.options else None
 
     async def receive(request: Request) -> Response:
         response = await take(request)
@@ -114,18 +111,24 @@ def application(source: Component, committer: Committer, metrics: Metrics) -> St
         return response
 
     async def take(request: Request) -> Response:
-        authorization = request.headers.get("authorization", "")
-        if expected and not hmac.compare_digest(authorization.encode(), expected.encode()):
-            return _refusal(401, "Invalid username/password")
+        sender = request.client.host if request.client else ""
         try:
-            body = _decompressed(await _body(request), request.headers.get("content-encoding", "identity"))
+            body = await _body(request)
+            if not remap.admits(source, dict(request.headers), sender):
+                return _refusal(401, "Auth failed")
+            body = _decompressed(body, request.headers.get("content-encoding", "identity"))
         except Refused as error:
             return _refusal(error.status, str(error))
         except ClientDisconnect:
             return Response()  # nobody is there to read it
         metrics.count("component_received_events_total", component_id=name)
         metrics.count("component_received_bytes_total", len(body), component_id=name)
-        problem = await committer.submit(Body(name, body))
+        fields: dict[str, str | None] = {
+            each: request.headers.get(each) for each in source.get("headers", [])
+        }
+        if "host_key" in source.options:
+            fields[source["host_key"]] = sender
+        problem = await committer.submit(Body(name, body, fields))
         return _refusal(503, problem) if problem else Response()
 
     async def ping(_request: Request) -> Response:

@@ -12,7 +12,8 @@ from pathlib import Path
 from cvat_analytics.embedded.vector_substitute.config import Component, ConfigError
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 
-_FIELD = re.compile(r"\{\{ *(\w+) *\}\}")
+FIELD = re.compile(r"\{\{ *(\w+) *\}\}")
+"""A field of the event in a template of Vector's."""
 
 
 class FileSink:
@@ -21,7 +22,7 @@ class FileSink:
     def __init__(self, sink: Component, metrics: Metrics) -> None:
         self.component, self._metrics = sink, metrics
         self._path = str(sink["path"])
-        if "{{" in _FIELD.sub("", self._path):
+        if "{{" in FIELD.sub("", self._path):
             raise ConfigError(
                 f"sinks.{sink.name}: option path = {self._path!r}: only names of fields are implemented in it"
             )
@@ -33,7 +34,7 @@ class FileSink:
         by_path: dict[str, list[str]] = {}
         for line in lines:
             fields = json.loads(line) if "{{" in self._path else {}
-            path = _FIELD.sub(lambda name, fields=fields: str(fields[name[1]]), self._path)  # type: ignore[misc]
+            path = FIELD.sub(lambda name, fields=fields: str(fields[name[1]]), self._path)  # type: ignore[misc]
             by_path.setdefault(path, []).append(line)
         for name, several in by_path.items():
             self._append(Path(datetime.now(UTC).strftime(name)), several)
