@@ -18,7 +18,7 @@ from pyinfra.facts.server import Command
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
-from cvat_analytics.config import inventory, package_source
+from cvat_analytics.config import exposure, inventory, package_source
 from cvat_analytics.config.endpoints import EVERYWHERE
 from cvat_analytics.config.limits import SMALLEST_BUFFER
 from cvat_analytics.config.settings import COMPONENTS, Settings
@@ -107,6 +107,7 @@ def make(inventory_file: Path) -> Plan:
             raise InputError(
                 f"host {host.name}: is in none of the groups {', '.join(COMPONENTS)}; put it in one or take it out"
             )
+        exposure.refuse_open(stack.topology, f"inventory {inventory_file}")
         components = stack.topology.components(host.name)
         settings = stack.topology.settings[host.name]
         names = [name for component in components for name in packages.versions(component, settings)]

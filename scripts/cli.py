@@ -47,7 +47,9 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except CvatAnalyticsError as error:
             for line in hints.pasteable(str(error)).splitlines():
-                echo(f"cvat-analytics: {line}" if not line.startswith(" ") else line, err=True)
+                # one blank at its beginning marks a line that is to be pasted
+                given = line[1:] if line.startswith(" ") and line[1:2] != " " else line
+                echo(given if line.startswith(" ") else f"cvat-analytics: {line}", err=True)
             sys.exit(error.exit_code)
 
 

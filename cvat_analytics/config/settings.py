@@ -181,6 +181,11 @@ class Settings(BaseModel):
         description="Close the stack's own ports, by nftables rules in a table of their own, to everybody but this stack's hosts "
         "and the addresses allowed for each part. No other port of the host is touched.",
     )
+    open_to_network: tuple[Literal["clickhouse", "vector", "grafana", "events_api"], ...] = Field(
+        (),
+        description="Parts that may listen on the network although neither `firewall` nor a password or TLS of theirs keeps strangers "
+        "out, because something of your own does, such as a firewall in between. Without their names here a deploy refuses.",
+    )
     vector_allowed_addresses: tuple[str, ...] = Field(
         (),
         description="Addresses or networks (CIDR), usually the CVAT host's, that may send events where `firewall` is on.",

@@ -106,6 +106,8 @@ def environment(topology: Topology, embedded: bool = False) -> Environment:
         notes.append(
             "ClickHouse lets nobody from another machine in as cvat: set 'clickhouse_allowed_addresses' to CVAT's address"
         )
+    if settings[ingest].firewall and not settings[ingest].vector_allowed_addresses and events != LOOPBACK:
+        notes.append("the firewall keeps CVAT's events out: set 'vector_allowed_addresses' to CVAT's address")
     notes += _notes_on_tls(settings[store], settings[ingest])
     rule = not embedded and traefik.needed(topology)
     if rule:

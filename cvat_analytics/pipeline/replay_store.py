@@ -22,6 +22,8 @@ from cvat_analytics.pipeline.refused_rows import Refused
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
 _COLUMNS = ", ".join(COLUMNS)
+_JOURNAL = {**COLUMNS, "sender": "Nullable(String)"}
+"""What a line of the journal has: the columns, and from which address the event came."""
 _LIMITS = {"UInt32": 2**32, "UInt64": 2**64}
 _MISSING = (
     f"({_COLUMNS}) NOT IN (SELECT {_COLUMNS} FROM {{database}}.events "
@@ -97,7 +99,7 @@ class Store:
         # while a slow line brings the next batch; the most that ClickHouse allows
         self._client.set_client_setting("session_timeout", "3600")
         with explained(STORE):
-            columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+            columns = ", ".join(f"{name} {kind}" for name, kind in _JOURNAL.items())
             self._client.command(f"CREATE TEMPORARY TABLE replayed ({columns}) ENGINE = Memory")
         yield
         with explained(STORE):
@@ -237,10 +239,10 @@ def problem(line: bytes) -> str:
         return "not UTF-8"
     except (ValueError, KeyError, TypeError, RecursionError):
         return "not JSON of the journal's form"
-    unknown = row.keys() - COLUMNS.keys()
+    unknown = row.keys() - _JOURNAL.keys()
     if unknown:
         return f"unknown field {min(unknown)[:60]!r}"
-    for name, kind in COLUMNS.items():
+    for name, kind in _JOURNAL.items():
         value = row.get(name)
         limit = _LIMITS.get(kind.removeprefix("Nullable(").rstrip(")"))
         fits = isinstance(value, str) if limit is None else type(value) is int and 0 <= value < limit

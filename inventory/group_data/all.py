@@ -122,6 +122,10 @@ gateway_trusted_proxies = []
 # the addresses allowed for each part. No other port of the host is touched.
 firewall = False
 
+# Parts that may listen on the network although neither `firewall` nor a password or TLS of theirs keeps strangers
+# out, because something of your own does, such as a firewall in between. Without their names here a deploy refuses.
+open_to_network = []
+
 # Addresses or networks (CIDR), usually the CVAT host's, that may send events where `firewall` is on.
 vector_allowed_addresses = []
 

@@ -87,7 +87,14 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
         responses = (answers or {}) | {
             part: text for part, text in usual.items() if part not in (answers or {})
         }
-        data = {"fake_responses": responses, "fake_delay": 0, "fake_delay_jitter": 0, **(settings or {})}
+        data = {
+            "fake_responses": responses,
+            "fake_delay": 0,
+            "fake_delay_jitter": 0,
+            # nobody reaches them, wherever they listen; test_exposure.py has what is refused without
+            "open_to_network": ["clickhouse", "vector", "grafana", "events_api"],
+            **(settings or {}),
+        }
         hosts = [(name, (host_settings or {}).get(name, {})) for name in names]
         inventory = Inventory((hosts, data), **{group: (members, {}) for group, members in groups.items()})
         state = State(inventory, Config(FAIL_PERCENT=0))

@@ -25,8 +25,10 @@ def write(
 
     `hosts` is one host for everything, or the hosts of each group. `user` logs in and uses sudo; `ops-password` is
     asked for a password, which is the right one unless `sudo_password` is another, and is not there when that is empty. `host_settings` (by host name) are
-    what one host has of its own beside its address; `settings` are everybody's.
+    what one host has of its own beside its address; `settings` are everybody's. Hosts of the lab may listen on its network, which
+    nobody else reaches.
     """
+    settings = {"open_to_network": ["clickhouse", "vector", "grafana", "events_api"], **settings}
     groups = {group: [hosts] for group in GROUPS} if isinstance(hosts, Host) else hosts
     own = host_settings or {}
     text = '"""Test hosts."""\n\n'

@@ -145,6 +145,7 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
         "clickhouse_listen_addresses": [host.ip],
         "vector_listen_address": host.ip,
         "firewall": True,
+        "open_to_network": [],
     }
     path = inventory({name: [host] for name in COMPONENTS}, **settings)
     add_people(path)
@@ -229,7 +230,8 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
 
     # the right is taken away, the firewall is taken down
     cvat_analytics("users", "remove", "reader", "--inventory", path)
-    deploy(inventory({name: [host] for name in COMPONENTS}, **settings | {"firewall": False}))
+    opened = {"firewall": False, "open_to_network": ["clickhouse", "vector"]}
+    deploy(inventory({name: [host] for name in COMPONENTS}, **settings | opened))
     assert curl(path, f"{link}api/search", who="reader")[0] == 401
     assert can_connect(host, 8123)
     rules = host.run("nft list table inet cvat_analytics").output

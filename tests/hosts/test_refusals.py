@@ -60,6 +60,10 @@ def test_bad_input_is_refused_before_the_host_is_changed(
             {"events_api_listen_address": "10.9.9.9", "vector_listen_address": "10.9.9.8"},
             "has no address 10.9.9.8 to listen on",
         ),
+        (
+            {"vector_listen_address": host.ip, "open_to_network": []},
+            f"Vector listens on {host.ip}, where whoever reaches it can invent events",
+        ),
         ({"vector_port": 22}, "port 22 (setting 'vector_port') is already in use by sshd"),
         (mirror.settings() | {"package_source": f"{mirror.url}nowhere/"}, "cannot be read for clickhouse"),
     ):

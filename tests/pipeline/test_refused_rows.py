@@ -58,7 +58,7 @@ def test_exactly_the_refused_rows_become_dead_letters(
         rows[number]["obj_val"] = "poison"
     for file in day.directory.iterdir():
         file.unlink()
-    day.journal(rows)
+    day.journal([row | {"sender": "10.0.0.4"} for row in rows])
     before = day.stored()
     with refusing(day, "ifNull(obj_val, '') != 'poison'"):
         code, output = replay(running, day)
@@ -66,6 +66,10 @@ def test_exactly_the_refused_rows_become_dead_letters(
     assert (code, day.stored() - before) == (0, 64 - len(poison))
     refused = sorted(json.loads(each)["timestamp"] for each in letters(day, tag))
     assert refused == sorted(rows[number]["timestamp"] for number in poison)
+    # whence it came is no field of the event, as which a retry would send it
+    assert all("sender" not in json.loads(each) for each in letters(day, tag))
+    found = DeadLetters(day.access).letters(Choice(reason=refused_rows.REASON, contains=tag), 10_000)
+    assert {each.sender for each in found} <= {"10.0.0.4"}
     if poison:
         assert f"{len(poison)} that ClickHouse refuses are dead letters now" in output
         assert f"{len(poison)} that ClickHouse refuses" in again

@@ -276,8 +276,8 @@ ELSEWHERE = {"grafana_root_url": "https://analytics.example.org/"}
         pytest.param(
             topology.GROUPS,
             {"grafana_anonymous_viewer": True, "grafana_serve_from_sub_path": False, "firewall": True},
-            ["grafana_allowed_addresses"],
-            id="a firewall that keeps CVAT's traefik out",
+            ["vector_allowed_addresses", "grafana_allowed_addresses"],
+            id="a firewall that keeps CVAT and its traefik out",
         ),
         pytest.param(
             topology.GROUPS,
@@ -286,13 +286,14 @@ ELSEWHERE = {"grafana_root_url": "https://analytics.example.org/"}
                 "grafana_serve_from_sub_path": False,
                 "firewall": True,
                 "grafana_allowed_addresses": ["10.0.0.9"],
+                "vector_allowed_addresses": ["10.0.0.9"],
             },
             [],
             id="all that CVAT's own rule needs",
         ),
         pytest.param(
             topology.GROUPS,
-            ELSEWHERE | {"grafana_anonymous_viewer": True, "firewall": True, "grafana_allowed_addresses": ["10.0.0.9"]},
+            ELSEWHERE | {"grafana_anonymous_viewer": True, "firewall": True, "grafana_allowed_addresses": ["10.0.0.9"], "vector_allowed_addresses": ["10.0.0.9"]},
             ["--format traefik", "grafana_root_url"],
             id="Grafana takes another address for its own",
         ),
