@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.credentials.certificates import RENEW_BEFORE
+from scripts import hints
 from scripts.target import inventory_option
 from scripts.terminal import echo
 
@@ -40,9 +41,15 @@ def list_(inventory: Path) -> None:
     for name, pair in pairs.items():
         days = (pair.expires - datetime.now(UTC)).days
         soon = soon or days < RENEW_BEFORE.days
-        hosts = (
-            ", ".join(pair.names()) or f"the authority; sha256 {pair.x509.fingerprint(hashes.SHA256()).hex()}"
-        )
+        hosts = ", ".join(pair.names())
+        if not hosts:
+            permitted = pair.permitted()
+            limits = (
+                f"for {', '.join(sorted(permitted))}"
+                if permitted
+                else "for ANY name: `cvat-analytics certificates constrain` limits it"
+            )
+            hosts = f"the authority, {hints.pasteable(limits)}; sha256 {pair.x509.fingerprint(hashes.SHA256()).hex()}"
         echo(f"{authority.directory / name}.pem  ends {pair.expires:%Y-%m-%d} ({days} days)  {hosts}")
     if soon:
         echo(
@@ -70,3 +77,23 @@ def issue(name: str, hosts: tuple[str, ...], inventory: Path) -> None:
     echo(f"certificate  {authority.directory / name}.pem  (until {pair.expires:%Y-%m-%d})")
     echo(f"key          {authority.directory / name}-key.pem")
     echo(f"authority    {authority.certificate_file}  (give it to those who connect)")
+
+
+@certificates.command()
+@inventory_option
+def constrain(inventory: Path) -> None:
+    """Limit an authority of an earlier version to the inventory's names, as a new one is, and this one to today's.
+
+    Its certificate is signed anew with its own key: every certificate that it has signed stays, and so does the trust of all who
+    have the `ca.pem` from before. Who takes the new one believes the authority for these names only.
+    """
+    authority = inventories.load(inventory).authority
+    if not authority.certificate_file.exists():
+        raise InputError(
+            f"{authority.directory}: there is no authority to limit. The first deploy that needs one makes it so"
+        )
+    names = authority.constrain().permitted() or ()
+    echo(f"{authority.certificate_file}  signs for {', '.join(sorted(names))} and nobody else")
+    echo(
+        f"Bring it to the hosts: `{hints.command('deploy', '--inventory', inventory)}`. Give it to those who connect when it suits."
+    )

@@ -55,6 +55,7 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     options += ["-vv"] if verbose else []
     options += [argument for name in limit for argument in ("--limit", name)]
     known = stack.authority.certificate_file.exists()
+    before = _permitted(stack) if known else None
     try:
         outcome = bring(inventory, dry, options, agreed=yes)
     except UnagreedError as question:
@@ -69,6 +70,11 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
         echo(f"Note: {line}.", err=True)
     if not known:
         _tell_of_authority(stack, dry)
+    elif added := sorted((_permitted(stack) or set()) - (before or set())):
+        echo(
+            f"The stack's authority signs for {', '.join(added)} as well now: who connects there has to trust {stack.authority.certificate_file} "
+            "as it is now; for all other names the earlier one does."
+        )
     for group, note_of in (("gateway", gateway.port_note), ("grafana", alerts.link_note)):
         for host in stack.topology.groups[group]:
             if note := note_of(stack.topology.settings[host]):
@@ -89,6 +95,12 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
 
 def _somebody_is_there() -> bool:
     return sys.stdin.isatty()
+
+
+def _permitted(stack: inventories.Stack) -> set[str] | None:
+    """Return the names for which the authority in the file may sign; None where that says nothing of them."""
+    pair = stack.authority.issued().get("ca")
+    return pair.permitted() if pair else None
 
 
 def _tell_of_authority(stack: inventories.Stack, dry: bool) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+LOCAL = ("localhost", "127.0.0.1", "::1")
+"""Under which names a host is its own, and so at the end of a tunnel."""
+
 
 @dataclass
 class _Far:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config import host_data, inventory_file, topology
+from cvat_analytics.config import certificate_names, host_data, inventory_file, topology
 from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.config.settings import COMPONENTS, Settings
 from cvat_analytics.config.topology import Topology
@@ -35,7 +35,8 @@ class Stack:
         # with the library that makes certificates, which most commands can do without
         from cvat_analytics.credentials.certificates import Authority
 
-        return Authority(self.secrets_file.parent / "certificates", self.preview)
+        permitted = certificate_names.of_stack(self.topology)
+        return Authority(self.secrets_file.parent / "certificates", self.preview, permitted)
 
     @property
     def makes_secrets(self) -> bool:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from cvat_analytics.base.addresses import LOCAL
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 
@@ -26,6 +27,8 @@ CERTIFICATE_LIFETIME = timedelta(days=397)
 RENEW_BEFORE = timedelta(days=60)
 
 _CLOCK_SKEW = timedelta(hours=1)
+_NO_HOST = "cvat-analytics"
+"""The common name of a certificate for addresses only."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,14 @@ class Pair:
             )
         )
 
+    def permitted(self) -> set[str] | None:
+        """Return the names and addresses for which an authority may sign; None where its certificate does not limit them."""
+        try:
+            limits = self.x509.extensions.get_extension_for_class(x509.NameConstraints).value
+        except x509.ExtensionNotFound:
+            return None
+        return {str(tree.value).partition("/")[0] for tree in limits.permitted_subtrees or ()}
+
 
 @dataclass(frozen=True)
 class Authority:
@@ -68,6 +79,8 @@ class Authority:
     directory: Path
     preview: bool = False
     """Whether what it makes is for this object alone, and not written."""
+    permitted: tuple[str, ...] = ()
+    """The names and addresses for which it may sign: its certificate says so, and clients believe it for no others."""
     _made: dict[str, Pair] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -75,18 +88,35 @@ class Authority:
         """Return the file that others must trust."""
         return self.directory / "ca.pem"
 
-    def make(self) -> Pair:
-        """Return the authority's own pair, made at the first call. Raises InputError when its files are damaged."""
+    def make(self, *needed: str) -> Pair:
+        """Return the authority's own pair, made at the first call, which may sign for its `permitted` names and those `needed`.
+
+        Where a name is missing in its certificate, that is signed anew with the same key: whoever trusts the one from before goes
+        on to accept what it was for. One that says nothing of names, from an earlier version, stays so (`constrain`). Raises
+        InputError when its files are damaged.
+        """
         pair = self._found("ca")
         if pair:
-            return pair
-        key = ec.generate_private_key(ec.SECP256R1())
+            known = pair.permitted()
+            if known is None or {_base(each) for each in (*self.permitted, *needed)} <= known:
+                return pair
+        return self._sign_own(pair, needed)
+
+    def constrain(self) -> Pair:
+        """Return the authority's pair after its certificate was signed anew for its names alone; its key, and what it signed, stay."""
+        return self._sign_own(self._found("ca"), ())
+
+    def _sign_own(self, pair: Pair | None, needed: Sequence[str]) -> Pair:
+        key = _key(pair) if pair else ec.generate_private_key(ec.SECP256R1())
+        issued = [each for kept in self.issued().values() for each in kept.names()]
+        # never none of a kind: of that everything would be permitted
+        names = sorted({*map(_base, (*LOCAL, *self.permitted, *issued, *needed))})
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cvat-analytics private CA")])
-        now = datetime.now(UTC)
         certificate = (
-            _builder(name, name, key.public_key(), now, AUTHORITY_LIFETIME)
+            _builder(name, name, key.public_key(), datetime.now(UTC), AUTHORITY_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs=True), critical=True)
+            .add_extension(x509.NameConstraints([_subtree(each) for each in names], None), critical=True)
             .sign(key, hashes.SHA256())
         )
         return self._keep("ca", _pair(certificate, key))
@@ -107,26 +137,30 @@ class Authority:
         The one that is there is returned again while it has the same names, this authority's signature, and more than
         60 days to live; otherwise a new one is made. Raises InputError for a name that no certificate can have.
         """
-        authority = self.make()
-        now = now or datetime.now(UTC)
         subject_names = tuple(sorted(set(names)))
+        alternatives = [_general_name(each) for each in subject_names]
+        authority = self.make(*subject_names)
+        now = now or datetime.now(UTC)
         pair = self._found(name)
+        # OpenSSL takes the common name for a host's name, which an authority's limits are for, where there is no other
+        common_name = next(
+            (each for each in subject_names if _is_host_name(each) and not each.startswith("*")), _NO_HOST
+        )
+        named = any(map(_is_host_name, subject_names))
         if (
             pair
             and pair.names() == subject_names
+            and (named or pair.x509.subject.rfc4514_string() == f"CN={_NO_HOST}")
             and pair.expires - now > RENEW_BEFORE
             and _signed(pair, authority)
         ):
             return pair
         key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject_names[0][:64])])
-        issuer_key = serialization.load_pem_private_key(authority.key.encode(), None)
-        assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)  # noqa: S101 - `make` writes no other kind
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name[:64])])
+        issuer_key = _key(authority)
         certificate = (
             _builder(subject, authority.x509.subject, key.public_key(), now, CERTIFICATE_LIFETIME)
-            .add_extension(
-                x509.SubjectAlternativeName([_general_name(each) for each in subject_names]), critical=False
-            )
+            .add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -240,6 +274,32 @@ def _general_name(name: str) -> x509.GeneralName:
         raise InputError(
             f"{name!r} cannot be in a certificate: it is neither a host name nor an address"
         ) from None
+
+
+def _base(name: str) -> str:
+    """Return what has to be permitted so that `name`, perhaps a wildcard or an address, is."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.removeprefix("*.").lower()
+
+
+def _is_host_name(name: str) -> bool:
+    return isinstance(_general_name(name), x509.DNSName)
+
+
+def _subtree(name: str) -> x509.GeneralName:
+    """Return `name` as a constraint: an address alone is a network of one."""
+    try:
+        return x509.IPAddress(ipaddress.ip_network(name))
+    except ValueError:
+        return _general_name(name)
+
+
+def _key(pair: Pair) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pair.key.encode(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 - `make` writes no other kind
+    return key
 
 
 def _signed(pair: Pair, authority: Pair) -> bool:
