@@ -11,7 +11,7 @@ import click
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.credentials import secrets as library
-from cvat_analytics.operate import rotation
+from cvat_analytics.operate import replacement, rotation
 from scripts import hints
 from scripts.target import Target, inventory_option, target_options
 from scripts.terminal import echo, secret_from_pipe
@@ -48,39 +48,64 @@ def set_(name: str, inventory: Path) -> None:
 
 
 @secrets.command()
-@click.argument("user", type=click.Choice(rotation.USERS))
-@click.option("--finish", is_flag=True, help="For cvat: let ClickHouse forget the old password now.")
+@click.argument("user", type=click.Choice((*rotation.USERS, *replacement.NAMES)))
+@click.option(
+    "--finish", is_flag=True, help="For cvat and vector_ingest: have the old password forgotten now."
+)
 @target_options
 def rotate(user: str, finish: bool, target: Target) -> None:
-    """Give a user of ClickHouse a new password while events flow; no event is lost and nothing has to be stopped.
+    """Give a user of the stack a new password while events flow; no event is lost and nothing has to be stopped.
 
-    ClickHouse accepts both passwords until nobody uses the old one any more. That of `cvat` is used by the CVAT server: both
-    stay valid until you have changed it there and run this with --finish. A deployed stack must be as its inventory says;
-    each step is a deploy. An interrupted change is completed by running the same command again.
+    ClickHouse, and for vector_ingest Vector, accepts both passwords until nobody uses the old one any more. That of `cvat` is used by
+    the CVAT server, `vector_ingest` by whoever sends to a Vector that wants a password: both stay valid until you have changed it
+    there and run this with --finish. Of grafana_admin and events_api_admin, with which nobody sends events, the old one ends at once.
+    A deployed stack must be as its inventory says; each step is a deploy. An interrupted change is completed by running the same
+    command again.
     """
-    if finish and user != "cvat":
-        raise click.UsageError("--finish is for cvat only; the others are finished by themselves")
-    change = _change(user, target)
+    if finish and user not in rotation.OUTSIDE:
+        raise click.UsageError(
+            f"--finish is for {' and '.join(rotation.OUTSIDE)} only; the others are finished by themselves"
+        )
+    path, bring, reach, vectors_name = _stack(user, target)
+    if user in replacement.NAMES:
+        replacement.replace(user, path, bring, reach, _say)
+        echo(
+            f"{path}: {user} is a new password, and the old one is not valid any more. Keep a copy of the file."
+        )
+        return
+    if user == rotation.INGEST and not vectors_name:
+        raise InputError(
+            "vector_ingest: Vector asks nobody for a password, as there is no 'vector_username'. There is nothing to change"
+        )
+    change = rotation.Rotation(user, path, bring, reach, _say)
     if finish and not change.begun:
         raise InputError(
-            f"there is no change of the password of cvat to finish: begin one with `{target.hint('secrets', 'rotate', 'cvat')}`"
+            f"there is no change of the password of {user} to finish: begin one with `{target.hint('secrets', 'rotate', user)}`"
         )
-    if change.run(finish=finish or user != "cvat"):
+    if change.run(finish=finish or user not in rotation.OUTSIDE):
         echo(
             f"{change.path}: {user} has a new password, and the old one is not valid any more. Keep a copy of the file."
         )
-    else:
+        return
+    finishing = f"`{target.hint('secrets', 'rotate', user, '--finish')}`"
+    if user == rotation.INGEST:
         echo(
-            f"ClickHouse accepts a new password of cvat beside the old one. Now set CLICKHOUSE_PASSWORD on the CVAT side "
-            f"(`{target.hint('cvat-env', '--show-password')}`), restart its server and workers, then run "
-            f"`{target.hint('secrets', 'rotate', 'cvat', '--finish')}`."
+            f"Vector accepts a new password beside the old one; the events API uses it already. Now give it to your proxy and other senders "
+            f"(`vector_ingest` in {path}), then run {finishing}."
         )
+        return
+    echo(
+        f"ClickHouse accepts a new password of cvat beside the old one. Now set CLICKHOUSE_PASSWORD on the CVAT side "
+        f"(`{target.hint('cvat-env', '--show-password')}`), restart its server and workers, then run {finishing}."
+    )
 
 
-def _change(user: str, target: Target) -> rotation.Rotation:
-    def say(text: str) -> None:
-        echo(text, err=True)
+def _say(text: str) -> None:
+    echo(text, err=True)
 
+
+def _stack(user: str, target: Target) -> tuple[Path, rotation.Apply, rotation.Reach, str | None]:
+    """Return the secrets file, how its passwords come to where they belong, the way there, and under which name Vector takes events."""
     if not target.inventory:
         running = target.embedded()
 
@@ -89,27 +114,23 @@ def _change(user: str, target: Target) -> rotation.Rotation:
 
             return starting.up(running.directory)
 
-        return rotation.Rotation(
-            user,
-            running.directory / "secrets.json",
-            start,
-            lambda: nullcontext(running.access()),
-            say,
-        )
+        file = running.directory / "secrets.json"
+        return file, start, lambda: nullcontext(running.access()), None
     # what deploys, which no other command here needs
     from cvat_analytics.connect import remote
     from scripts import deploy
 
     inventory = target.inventory
     described = inventories.load(inventory)
-    change = rotation.Rotation(
-        user,
-        described.secrets_file,
-        lambda: deploy.bring(inventory, quiet=True),
-        lambda: remote.reach(inventory),
-        say,
-    )
-    change.refuse_old(described.topology.settings[described.topology.clickhouse_host].clickhouse_version)
-    if not change.begun:
+    settings = described.topology.settings
+    file = described.secrets_file
+    if user not in (*replacement.NAMES, rotation.INGEST):
+        rotation.refuse_old(settings[described.topology.clickhouse_host].clickhouse_version)
+    if not any(name.startswith(_password_of(user) + "_") for name in library.load(file)):
         deploy.refuse_pending(inventory)
-    return change
+    name = settings[described.topology.groups["vector"][0]].vector_username
+    return file, lambda: deploy.bring(inventory, quiet=True), lambda: remote.reach(inventory), name
+
+
+def _password_of(user: str) -> str:
+    return user if user in library.NAMES else f"clickhouse_{user}"

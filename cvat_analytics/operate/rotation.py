@@ -1,7 +1,7 @@
-"""Give one of ClickHouse's users a new password while events flow.
+"""Give a user of ClickHouse, or who sends to Vector, a new password while events flow.
 
-ClickHouse accepts the new password beside the old one before anybody uses it, and the old one until nobody does any
-more. How far a change has come stands in the secrets file, so that a run that is cut off anywhere is completed by the
+ClickHouse (or Vector) accepts the new password beside the old one before anybody uses it, and the old one until nobody does
+any more. How far a change has come stands in the secrets file, so that a run that is cut off anywhere is completed by the
 next one: `NAME_next` is accepted and not used yet, `NAME_previous` is accepted and not used any more, and `NAME_gone`
 is not accepted any more once the files have been brought to the hosts.
 """
@@ -21,8 +21,12 @@ from cvat_analytics.connect.http import http_client
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.secrets import GONE, NEXT, PREVIOUS
 
-USERS = ("vector", "grafana", "events_api", "cvat")
-"""Whose passwords can be changed so: every user of ClickHouse but the administrator, whose login is on its host only."""
+INGEST = "vector_ingest"
+"""The password of all who send to a Vector that wants one (`vector_username`): the events API, a proxy, other producers."""
+USERS = ("vector", "grafana", "events_api", "cvat", "admin", INGEST)
+"""Whose passwords can be changed so: every user of ClickHouse, and who sends to Vector."""
+OUTSIDE = ("cvat", INGEST)
+"""Those who are told outside of this stack, between two runs."""
 KNOWN_TO_WORK = (26, 7)
 """The oldest ClickHouse that is known to take two passwords of a user from its users file (ClickHouse PR 91998)."""
 PATIENCE = 60.0
@@ -47,20 +51,17 @@ class Rotation:
     @property
     def name(self) -> str:
         """Return the password's name in the secrets file."""
-        return f"clickhouse_{self.user}"
+        return self.user if self.user == INGEST else f"clickhouse_{self.user}"
+
+    @property
+    def guard(self) -> str:
+        """Return who accepts the password."""
+        return "Vector" if self.user == INGEST else "ClickHouse"
 
     @property
     def begun(self) -> bool:
         """Return whether a change is under way."""
         return bool(self._found(NEXT) or self._found(PREVIOUS) or self._found(GONE))
-
-    def refuse_old(self, version: str) -> None:
-        """Raise InputError when the ClickHouse of the settings is not known to take two passwords of a user."""
-        if tuple(int(part) for part in version.split("-")[0].split(".")[:2]) < KNOWN_TO_WORK:
-            raise InputError(
-                f"ClickHouse {version}: is not known to accept two passwords of a user, which a change without a gap needs; "
-                f"{'.'.join(map(str, KNOWN_TO_WORK))} does. Set 'clickhouse_version' to a newer one and deploy first"
-            )
 
     def run(self, finish: bool = True) -> bool:
         """Change the password, or complete a change; without `finish` the old one stays accepted. Return whether it is done.
@@ -70,7 +71,7 @@ class Rotation:
         if not self.begun:
             self._rewrite(add={NEXT: random.token_urlsafe(24)})
         if new := self._found(NEXT):
-            self.say(f"1 of 3: ClickHouse accepts a second password of {self.user}")
+            self.say(f"1 of 3: {self.guard} accepts a second password of {self.user}")
             self.apply()
             self._await(new, accepted=True)
             self._rewrite(add={"": new, PREVIOUS: self._found("")}, remove=NEXT)
@@ -82,7 +83,7 @@ class Rotation:
                 return False
             self._rewrite(add={GONE: old}, remove=PREVIOUS)
         if gone := self._found(GONE):
-            self.say("3 of 3: ClickHouse forgets the old one")
+            self.say(f"3 of 3: {self.guard} forgets the old one")
             self.apply()
             self._await(gone, accepted=False)
             self._rewrite(add={}, remove=GONE)
@@ -101,20 +102,41 @@ class Rotation:
     def _await(self, password: str, *, accepted: bool) -> None:
         deadline = time.monotonic() + PATIENCE
         with self.reach() as access:
-            while (status := login(access, self.user, password)) != (200 if accepted else 403):
+            while (status := login(access, self.user, password)) not in ((200,) if accepted else (401, 403)):
                 if time.monotonic() > deadline:
                     raise CvatAnalyticsError(
-                        f"ClickHouse {'does not accept the new' if accepted else 'still accepts the old'} password of {self.user} "
+                        f"{self.guard} {'does not accept the new' if accepted else 'still accepts the old'} password of {self.user} "
                         f"{PATIENCE:.0f} s after its users file was changed (its answer: {status or 'none'}). See its log; running the same command "
                         "again goes on from here"
                     )
                 time.sleep(0.3)
 
 
+def refuse_old(version: str) -> None:
+    """Raise InputError when the ClickHouse of the settings is not known to take two passwords of a user."""
+    if tuple(int(part) for part in version.split("-")[0].split(".")[:2]) < KNOWN_TO_WORK:
+        raise InputError(
+            f"ClickHouse {version}: is not known to accept two passwords of a user, which a change without a gap needs; "
+            f"{'.'.join(map(str, KNOWN_TO_WORK))} does. Set 'clickhouse_version' to a newer one and deploy first"
+        )
+
+
 def login(access: Access, user: str, password: str) -> int:
-    """Return the HTTP status of ClickHouse's answer to that login, 0 when there is none."""
+    """Return the HTTP status of the answer to that login, ClickHouse's or Vector's, 0 when there is none."""
     import httpx
 
+    if user == INGEST:
+        name = access.vector.settings.vector_username or ""
+        try:
+            with http_client(
+                access.vector.url, access.vector.tls(), timeout=5, login=(name, password)
+            ) as sending:
+                # a request without an event in it
+                return sending.post(
+                    "/", content=b"[]", headers={"Content-Type": "application/json"}
+                ).status_code
+        except httpx.HTTPError:
+            return 0
     endpoint = access.clickhouse_for(user)
     try:
         with http_client(endpoint.url, endpoint.tls(), timeout=5) as asking:

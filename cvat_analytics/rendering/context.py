@@ -54,6 +54,14 @@ class Context:
 
         return certificates.certificate(self.signing(), self.topology, self.host, component)
 
+    def ingest_passwords(self) -> list[tuple[str, str]]:
+        """Return the credentials with which Vector takes events, and their secrets: one, and while it is changed another."""
+        other = [name for name in (f"vector_ingest{suffix}" for suffix in ACCEPTED) if name in self.secrets]
+        return [
+            ("ingest_password", "vector_ingest"),
+            *(("other_ingest_password", name) for name in other[:1]),
+        ]
+
     def variables(self) -> dict[str, Any]:
         """Return the names that templates see."""
         clickhouse = self.topology.settings[self.topology.clickhouse_host]
@@ -94,6 +102,7 @@ class Context:
                 for name in NAMES
                 if name.startswith("clickhouse_")
             },
+            "ingest_credentials": [credential for credential, _ in self.ingest_passwords()],
             "memory": memory.profile(self.settings, self.memory_bytes),
             "query_limits": query_limits,
             "limits": limits,

@@ -90,7 +90,7 @@ def vector_files(context: Context) -> list[RenderedFile]:
     settings, paths, variables = context.settings, context.paths, context.variables()
     files = [_credential(context, "vector", "clickhouse_password", "clickhouse_vector")]
     if settings.vector_username:
-        files.append(_credential(context, "vector", "ingest_password", "vector_ingest"))
+        files += [_credential(context, "vector", *each) for each in context.ingest_passwords()]
     if settings.vector_tls_certificate and settings.vector_tls_key:
         own = Pair(settings.vector_tls_certificate.read_text(), settings.vector_tls_key.read_text())
         files += tls.shown(paths, "vector", own)

@@ -62,7 +62,16 @@ def stolen(authority: Authority, directory: Path, *names: str) -> Pair:
 
 def by_openssl(authority: Path, shown: Path, name: str) -> bool:
     option = "-verify_ip" if ":" in name or name[0].isdigit() else "-verify_hostname"
-    command: list[str | Path] = ["openssl", "verify", "-x509_strict", "-CAfile", authority, option, name, shown]
+    command: list[str | Path] = [
+        "openssl",
+        "verify",
+        "-x509_strict",
+        "-CAfile",
+        authority,
+        option,
+        name,
+        shown,
+    ]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 

@@ -65,6 +65,13 @@ class StandIn:
         """Return status and JSON for a request below the sub-path."""
         if (method, path) == ("GET", "/api/health"):
             return 200, {"database": "ok", "version": self.version}
+        if (method, path) == ("GET", "/api/user"):
+            return 200, {"login": "admin"}
+        if (method, path) == ("PUT", "/api/user/password"):
+            if body["oldPassword"] != self.password or body["newPassword"] != body["confirmNew"]:
+                return 401, {"message": "invalid old password"}
+            self.password = body["newPassword"]
+            return 200, {"message": "User password changed"}
         if (method, path) == ("GET", "/api/search"):
             return 200, [
                 {"uid": uid, "title": model["title"], "type": "dash-db"}
@@ -159,7 +166,7 @@ def serving(grafana: StandIn) -> Iterator[tuple[str, int]]:
             self.end_headers()
             self.wfile.write(data)
 
-        do_GET = do_POST = _respond
+        do_GET = do_POST = do_PUT = _respond
 
     with served(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as server:
         yield ("127.0.0.1", server.server_port)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -13,6 +14,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
@@ -21,6 +23,7 @@ from cvat_analytics.embedded import stack
 from cvat_analytics.operate import rotation
 from cvat_analytics.pipeline import events
 from tests import patient
+from tests.faults import client
 from tests.pipeline.conftest import PROGRAM
 from tests.waiting import PATIENCE, until
 
@@ -121,6 +124,72 @@ def test_what_reads_goes_on_with_its_new_password(running: stack.Stack) -> None:
     assert smoke.returncode == 0, smoke.stdout + smoke.stderr
 
 
+@contextmanager
+def cvats_client(running: stack.Stack, directory: Path) -> Iterator[list[int]]:
+    """Have CVAT's own client send in a process of its own; yield a list that has, after it, how many events it was given."""
+    port, count, made = running.access().vector.address[1], directory / "count", list[int]()
+    command = [sys.executable, "-m", "tests.faults.client", "--port", str(port), "--queue", str(directory / "queue"),
+               "--count", str(count), "--first", str(FIRST), "--rate", "30"]  # fmt: skip
+    process = subprocess.Popen(command)
+    try:
+        until(lambda: count.exists() and int(count.read_text() or 0), "it sends", lambda number: number > 10)
+        yield made
+    finally:
+        process.terminate()  # it ends when its queue is empty
+        process.wait(PATIENCE)
+    made.append(int(count.read_text()))
+
+
+FIRST = 7_000_000_000
+"""The number of the first event of that client: no other test has it."""
+
+
+def test_the_administrator_gets_a_new_password_while_cvats_own_client_sends(
+    running: stack.Stack, tmp_path: Path
+) -> None:
+    old = passwords(running)["clickhouse_admin"]
+    with cvats_client(running, tmp_path) as made:
+        code, output = rotate(running, "admin")
+        # this one restarts Vector, which refuses connections meanwhile: they are in the client's queue
+        of_vector = rotate(running, "vector")
+    assert (code, of_vector[0]) == (0, 0), output + of_vector[1]
+    new = passwords(running)["clickhouse_admin"]
+    logins = [rotation.login(running.access(), "admin", password) for password in (old, new)]
+    assert logins == [403, 200]
+    good = sum(not client.is_malformed(FIRST + number) for number in range(made[0]))
+    query = f"SELECT count() FROM cvat.events FINAL WHERE obj_id BETWEEN {FIRST} AND {FIRST + made[0]}"
+    until(
+        lambda: int(running.access().client().query(query).result_rows[0][0]),
+        "all that it was given",
+        lambda found: found == good,
+    )
+
+
+def test_the_password_of_the_events_api_ends_at_once(running: stack.Stack) -> None:
+    def status(password: str) -> int:
+        api = running.access().events_api
+        assert api
+        return httpx.get(f"{api.url}/api/events/cvats", auth=("admin", password), trust_env=False).status_code
+
+    old = passwords(running)["events_api_admin"]
+    assert status(old) != 401
+    code, output = rotate(running, "events_api_admin")
+    assert code == 0, output
+    new = passwords(running)["events_api_admin"]
+    assert (status(old), status(new) != 401, new in output) == (401, True, False)
+
+
+def test_that_of_grafana_is_changed_where_there_is_one_and_vectors_where_it_asks_for_one(
+    running: stack.Stack,
+) -> None:
+    old = passwords(running)["grafana_admin"]
+    code, output = rotate(running, "grafana_admin")
+    assert code == 0, output
+    assert passwords(running)["grafana_admin"] != old
+    code, output = rotate(running, "vector_ingest")
+    assert (code, "as there is no 'vector_username'" in output) == (2, True)
+
+
 def test_both_passwords_of_cvat_work_until_it_is_finished(running: stack.Stack) -> None:
     code, output = rotate(running, "cvat", "--finish")
     assert (code, "there is no change of the password of cvat to finish" in output) == (2, True)
@@ -196,8 +265,7 @@ def test_a_password_that_does_not_come_into_force_is_told(
     assert secrets.load(path)["clickhouse_vector"] != secrets.load(path)["clickhouse_vector_next"]
 
 
-def test_a_clickhouse_that_cannot_have_two_passwords_is_refused(tmp_path: Path) -> None:
-    change = rotation.Rotation("vector", tmp_path / "none", lambda: None, nowhere, lambda text: None)
-    change.refuse_old("26.8.19.9")
+def test_a_clickhouse_that_cannot_have_two_passwords_is_refused() -> None:
+    rotation.refuse_old("26.8.19.9")
     with pytest.raises(InputError, match="is not known to accept two passwords"):
-        change.refuse_old("25.8.1.1")
+        rotation.refuse_old("25.8.1.1")

@@ -228,7 +228,7 @@ def of_fakes(directory: Path, answers: dict[str, str], settings: str = "") -> Pa
     secrets.init(directory / "secrets.json")
     (directory / "group_data").mkdir()
     (directory / "group_data" / "all.py").write_text(
-        f"fake_responses = {answers!r}\nfake_delay = 0\nfake_delay_jitter = 0\n{settings}"
+        f"fake_responses = {answers!r}\nfake_delay = 0\nfake_delay_jitter = 0\nopen_to_network = ['clickhouse']\n{settings}"
     )
     (directory / "hosts.py").write_text(FAKES)
     return directory / "hosts.py"

@@ -33,6 +33,7 @@ def inventory(tmp_path: Path) -> Path:
     (tmp_path / "group_data").mkdir()
     (tmp_path / "group_data" / "all.py").write_text(
         f"fake_responses = {answers!r}\nfake_delay = 0\nfake_delay_jitter = 0\nevents_retention = '30d'\njournal_retention = '7d'\n"
+        "open_to_network = ['clickhouse']\n"
     )
     path = tmp_path / "hosts.py"
     path.write_text(
