@@ -78,7 +78,7 @@ PLACES = (
     ),
     Place(
         "events_dead_letter", "events that could not be stored, as they were sent", "nothing is lost that CVAT has sent",
-        ("received_at", "reason", "message", "original", "corrected"), ("original_size", "original_sha256", "original_file"),
+        ("received_at", "sender", "reason", "message", "original", "corrected"), ("original_size", "original_sha256", "original_file"),
         "dead_letters_retention", "received_at", LETTERS,
     ),
     Place(
