@@ -169,7 +169,9 @@ def test_the_password_of_the_events_api_ends_at_once(running: stack.Stack) -> No
     def status(password: str) -> int:
         api = running.access().events_api
         assert api
-        return httpx.get(f"{api.url}/api/events?query_id=none", auth=("admin", password), trust_env=False).status_code
+        return httpx.get(
+            f"{api.url}/api/events?query_id=none", auth=("admin", password), trust_env=False
+        ).status_code
 
     old = passwords(running)["events_api_admin"]
     assert status(old) != 401
