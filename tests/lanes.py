@@ -34,8 +34,10 @@ LONG = (
     # browsers
     "tests/embedded/viewer/test_browser.py",
     "tests/embedded/viewer/test_panels.py",
+    "tests/embedded/viewer/test_many_viewers.py",
     "tests/api/test_schema.py::test_the_documentation_is_shown_and_asks_nobody_else",
     # every state of every query, kills, much data, environments that are installed
+    "tests/api/test_many_people.py",
     "tests/api/test_pythons.py",
     "tests/api/test_robustness.py",
     "tests/api/test_wheels.py",
@@ -52,6 +54,7 @@ LONG = (
     "tests/store/test_completed_jobs.py::test_the_stage_is_known_in_any_order_and_after_repetition",
     "tests/store/test_event_counts.py",
     "tests/store/test_rebuild.py",
+    "tests/store/test_room_for_ingest.py",
     "tests/store/test_working_time_report.py",
     "tests/store/working_time/test_sql.py",
     "tests/vector/test_any_json.py",

@@ -27,6 +27,15 @@ class ClickHouseConfig:
 
 
 @dataclass(frozen=True)
+class PlacesConfig:
+    """How many queries may run at the same time beside those of exports, and how long a request waits for its turn."""
+
+    streams: int
+    questions: int
+    wait: timedelta
+
+
+@dataclass(frozen=True)
 class VectorConfig:
     """Where events go."""
 
@@ -67,6 +76,7 @@ class Config:
     client_scopes: tuple[str, ...]
     """Scopes that clients may send beside those that are known."""
     exports: ExportsConfig
+    places: PlacesConfig
 
 
 def read(path: Path) -> Config:
@@ -75,7 +85,7 @@ def read(path: Path) -> Config:
     try:
         with path.open(encoding="utf-8") as file:
             ini.read_file(file, str(path))
-        server, store, exports = ini["server"], ini["clickhouse"], ini["exports"]
+        server, store, exports, places = ini["server"], ini["clickhouse"], ini["exports"], ini["places"]
         return Config(
             address=server["address"],
             port=int(server["port"]),
@@ -99,6 +109,11 @@ def read(path: Path) -> Config:
                 bytes_per_user=int(exports["bytes_per_user"]),
                 running_per_user=int(exports["running_per_user"]),
                 running=int(exports["running"]),
+            ),
+            places=PlacesConfig(
+                streams=int(places["streams"]),
+                questions=int(places["questions"]),
+                wait=timedelta(seconds=int(places["wait_seconds"])),
             ),
         )
     except (OSError, configparser.Error, LookupError, ValueError) as error:

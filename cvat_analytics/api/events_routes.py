@@ -19,9 +19,16 @@ from cvat_analytics.api.filters import Filters
 from cvat_analytics.api.ingest import Prepared
 from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import Problem, bad_request
-from cvat_analytics.api.request_scope import filtered, in_organization, in_thread, refuse_repeated, stamp
+from cvat_analytics.api.request_scope import (
+    asked,
+    filtered,
+    in_organization,
+    in_thread,
+    refuse_repeated,
+    stamp,
+)
 from cvat_analytics.api.schemas import PROBLEMS, EventPage, StoredEvents
-from cvat_analytics.api.service import PrincipalOf, Service, ServiceOf
+from cvat_analytics.api.service import PrincipalOf, Service, ServiceOf, refuse_start_from_other_sites
 from cvat_analytics.api.streams import EventStream, chosen_encoding
 from cvat_analytics.api.vector import NotStored
 
@@ -169,6 +176,7 @@ async def get(
     _refuse_unfit(request, query)
     if query.query_id is not None:
         return await download(request, principal, service, str(query.query_id), query.action, query.filename)
+    refuse_start_from_other_sites(request)
     query = in_organization(request, principal, query)
     if query.format is None:
         job = await start(
@@ -193,6 +201,7 @@ async def head(
     _refuse_unfit(request, query)
     if query.query_id is not None:
         return await download(request, principal, service, str(query.query_id), query.action, query.filename)
+    refuse_start_from_other_sites(request)
     await filtered(principal, service, in_organization(request, principal, query))
     return Response(status_code=202 if query.format is None else 200)
 
@@ -214,8 +223,16 @@ async def _page(request: Request, principal: Principal, service: Service, query:
     if cursor:
         first, last = cursor.first_ms, cursor.last_ms
         selection = filtering.select(query, principal, first, last)
-    events, following = await in_thread(
-        queries.page, service.clickhouse, selection, query.limit or PAGE, cursor, first, last
+    events, following = await asked(
+        principal,
+        service,
+        queries.page,
+        service.clickhouse,
+        selection,
+        query.limit or PAGE,
+        cursor,
+        first,
+        last,
     )
     text = following.text() if following else None
     headers = {"Link": f'<{request.url.include_query_params(cursor=text)}>; rel="next"'} if text else {}
@@ -228,14 +245,14 @@ async def _stream(request: Request, principal: Principal, service: Service, quer
         raise Problem(400, "a stream needs HTTP/1.1: without it nobody could see whether it is complete")
     form = queries.FORMATS[str(query.format)]
     selection, _, _ = await filtered(principal, service, query)
-    service.streams.acquire(principal.key)
+    place = await service.streams.acquire(principal.key)
     try:
         answer = await in_thread(
             service.clickhouse.ask, queries.statement(selection, form), selection.parameters
         )
     except BaseException:
-        service.streams.release(principal.key)
+        service.streams.release(place)
         raise
     name = queries.file_name(query.filename, form, stamp())
     encoding = chosen_encoding(request.headers.get("accept-encoding", ""))
-    return EventStream(answer, service.streams, principal.key, encoding, form.media_type, name)
+    return EventStream(answer, service.streams, place, encoding, form.media_type, name)

@@ -10,12 +10,20 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from cvat_analytics.api import filters as filtering
 from cvat_analytics.api import queries
 from cvat_analytics.api.export_store import Job
-from cvat_analytics.api.filters import Filters, Id
+from cvat_analytics.api.filters import Filters, Id, Selection
 from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import Problem, bad_request
-from cvat_analytics.api.request_scope import filtered, in_organization, in_thread, refuse_repeated, stamp
+from cvat_analytics.api.request_scope import (
+    asked,
+    filtered,
+    in_organization,
+    in_thread,
+    refuse_repeated,
+    stamp,
+)
 from cvat_analytics.api.schemas import (
     PROBLEMS,
     BackgroundRequest,
@@ -104,8 +112,16 @@ async def download(
     action: str | None,
     filename: str | None,
 ) -> Response:
-    """Answer about an export: 202 not ready, 201 ready, 200 with the file. Raises Problem (500) when it has failed."""
+    """Answer about an export: 202 not ready, 201 ready, 200 with the file.
+
+    Raises Problem: 500 when it has failed, 403 for somebody who may not see any more what is in it.
+    """
     job = await _find(principal, service, job_id)
+    if not filtering.still_seen(principal, job.filters, Selection(tuple(job.conditions), job.parameters)):
+        raise Problem(
+            403,
+            "you may no longer see everything that is in this export. Ask for it again: it will have what you may see now",
+        )
     if job.status == "failed":
         raise Problem(500, f"the export failed: {job.message}")
     if job.status != "finished":
@@ -186,7 +202,7 @@ async def result(
     return await download(request, principal, service, str(rq_id), "download", filename)
 
 
-def _described(request: Request, service: Service, job: Job) -> BackgroundRequest:
+async def _described(request: Request, principal: Principal, service: Service, job: Job) -> BackgroundRequest:
     def moment(seconds: float | None) -> datetime | None:
         return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc)
 
@@ -195,7 +211,9 @@ def _described(request: Request, service: Service, job: Job) -> BackgroundReques
     return BackgroundRequest(
         id=job.id,
         status=job.status,
-        progress=service.exports.progress(job),
+        progress=await asked(principal, service, service.exports.progress, job)
+        if job.status == "started"
+        else service.exports.progress(job),
         message=job.message,
         operation=Operation(type="export:events", target="events", format=job.format, **ids),
         created_date=datetime.fromtimestamp(job.created, timezone.utc),
@@ -218,7 +236,7 @@ def _described(request: Request, service: Service, job: Job) -> BackgroundReques
 async def retrieve(request: Request, principal: PrincipalOf, service: ServiceOf, rq_id: UUID) -> Response:
     """Answer with an export's state, its progress from 0 to 1, and where its file is."""
     job = await _find(principal, service, str(rq_id))
-    described: BackgroundRequest = await in_thread(_described, request, service, job)
+    described = await _described(request, principal, service, job)
     return JSONResponse(_shown(described))
 
 
@@ -239,7 +257,7 @@ async def list_(
 ) -> Response:
     """Answer with the exports that the caller has now, newest first."""
     jobs = [job for job in await in_thread(service.exports.of, principal) if query.fits(job)]
-    results = [_shown(await in_thread(_described, request, service, job)) for job in jobs]
+    results = [_shown(await _described(request, principal, service, job)) for job in jobs]
     return JSONResponse({"count": len(results), "next": None, "previous": None, "results": results})
 
 

@@ -204,6 +204,25 @@ def rights(filters: Filters, principal: Principal) -> Selection:
     return Selection((f"({own.where} OR {managed.where})",), {**own.parameters, **managed.parameters})
 
 
+def still_seen(principal: Principal, asked: dict[str, Any], found: Selection) -> bool:
+    """Return whether `principal` may see now all that `found` finds, which they could when they `asked` for it."""
+    if principal.admin:
+        return True
+    first_ms, last_ms = found.parameters["first_ms"], found.parameters["last_ms"]
+    try:
+        filters = Filters.model_validate(asked)
+        now = select(within(filters, principal, filters.org or ""), principal, first_ms, last_ms)
+    except Problem:
+        return False
+    own = _own(principal)
+    if set(own.conditions) <= set(found.conditions) and own.parameters.items() <= found.parameters.items():
+        return True
+    return set(now.conditions) <= set(found.conditions) and all(
+        set(found.parameters[name]) <= set(value) if name == "managed" else found.parameters[name] == value
+        for name, value in now.parameters.items()
+    )
+
+
 def _own(principal: Principal) -> Selection:
     if principal.id is not None:
         return Selection().and_("e.user_id = {principal_id:UInt64}", principal_id=principal.id)

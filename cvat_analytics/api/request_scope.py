@@ -49,7 +49,13 @@ async def filtered(
 async def seen(principal: Principal, service: Service, query: Filters) -> None:
     """Raise Problem (403) for an object of which `principal` may see no event."""
     if checks := filtering.objects_to_check(query, principal):
-        await in_thread(queries.refuse_unseen, service.clickhouse, checks, query)
+        await asked(principal, service, queries.refuse_unseen, service.clickhouse, checks, query)
+
+
+async def asked(principal: Principal, service: Service, function: Any, *arguments: Any) -> Any:
+    """Return what a function that asks ClickHouse something short returns, when it is the caller's turn. Raises as `in_thread`."""
+    async with service.questions.turn(principal.key):
+        return await in_thread(function, *arguments)
 
 
 async def in_thread(function: Any, *arguments: Any) -> Any:

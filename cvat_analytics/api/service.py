@@ -24,7 +24,9 @@ from cvat_analytics.api.identity_providers import CvatUsers, LocalUsers
 from cvat_analytics.api.login_throttle import LoginThrottle
 from cvat_analytics.api.principals import IdentityProvider, Principal, client_address, credentials
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.slow_readers import StreamPlaces
 from cvat_analytics.api.streams import ConcurrencyLimit
+from cvat_analytics.api.turns import Turns
 from cvat_analytics.api.vector import Vector
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 
@@ -45,12 +47,10 @@ class Service:
     identity_provider: IdentityProvider
     exports: Exports
     right: Right
-    streams: ConcurrencyLimit = field(default_factory=ConcurrencyLimit)
-    large_bodies: ConcurrencyLimit = field(
-        default_factory=lambda: ConcurrencyLimit(
-            1, 8, "too many large requests at the same time. Send them one after another"
-        )
-    )
+    streams: StreamPlaces
+    questions: Turns
+    """Of those who ask ClickHouse for what is short: a page, the state of an export, whether somebody may see something."""
+    large_bodies: ConcurrencyLimit = field(default_factory=lambda: ConcurrencyLimit(1, 8))
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a large body is read."""
     login_throttle: LoginThrottle = field(default_factory=LoginThrottle)
@@ -77,6 +77,8 @@ def build(config: Config) -> Service:
         identity_provider,
         Exports(config.exports, clickhouse),
         analytics_right.build(config),
+        StreamPlaces(config.places.streams, config.places.wait.total_seconds()),
+        Turns(config.places.questions, config.places.wait.total_seconds(), "short questions"),
     )
 
 
@@ -129,6 +131,19 @@ def _refuse_other_sites(request: Request) -> None:
     origin = request.headers.get("origin")
     if origin and urlsplit(origin).netloc != request.headers.get("host", ""):
         raise Problem(403, "a login may not be used by a page of another site")
+
+
+def refuse_start_from_other_sites(request: Request) -> None:
+    """Refuse a GET that would have work done for a page of another site, as a link or a picture there would.
+
+    Programs send none of these headers. CVAT's own pages are of the same site, and somebody who types the address is none.
+    """
+    if request.headers.get("authorization", "").lower().startswith(("token ", "bearer ")):
+        return
+    site, origin = request.headers.get("sec-fetch-site"), request.headers.get("origin")
+    foreign = urlsplit(origin).netloc != request.headers.get("host", "") if origin else False
+    if site == "cross-site" or (site is None and foreign):
+        raise Problem(403, "a page of another site may not ask for events. Open the address yourself")
 
 
 def store_problem(error: CvatAnalyticsError) -> Problem:

@@ -17,6 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from cvat_analytics.api.clickhouse import Answer
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.api.slow_readers import Place, StreamPlaces
 from cvat_analytics.api.tracing import BrokenOff
 from cvat_analytics.base.errors import CvatAnalyticsError
 
@@ -24,9 +25,6 @@ try:
     from compression import zstd  # type: ignore[import-not-found,unused-ignore]
 except ImportError:  # before Python 3.14
     from backports import zstd
-
-STREAMS_PER_PRINCIPAL = 2
-STREAMS = 6
 
 
 class Compressor(Protocol):
@@ -75,21 +73,20 @@ def disposition(filename: str) -> str:
 
 
 class ConcurrencyLimit:
-    """Counts what runs, of each caller and of all: streams, or requests with large bodies."""
+    """Counts the requests with large bodies, of each caller and of all."""
 
-    def __init__(
-        self,
-        per_principal: int = STREAMS_PER_PRINCIPAL,
-        of_all: int = STREAMS,
-        refusal: str = "too many streams at the same time. Let one end first, or ask for an export without `format`",
-    ) -> None:
+    def __init__(self, per_principal: int, of_all: int) -> None:
         self._running: Counter[str] = Counter()
-        self._per_principal, self._of_all, self._refusal = per_principal, of_all, refusal
+        self._per_principal, self._of_all = per_principal, of_all
 
     def acquire(self, key: str) -> None:
         """Count one more. Raises Problem (429) where it is one too many."""
         if self._running[key] >= self._per_principal or self._running.total() >= self._of_all:
-            raise Problem(429, self._refusal, headers={"Retry-After": "5"})
+            raise Problem(
+                429,
+                "too many large requests at the same time. Send them one after another",
+                headers={"Retry-After": "5"},
+            )
         self._running[key] += 1
 
     def release(self, key: str) -> None:
@@ -108,7 +105,13 @@ class EventStream(StreamingResponse):
     """The answer of ClickHouse as it comes. Breaks off when ClickHouse does, and stops ClickHouse when the caller has gone."""
 
     def __init__(
-        self, answer: Answer, turns: ConcurrencyLimit, key: str, encoding: str, media_type: str, filename: str
+        self,
+        answer: Answer,
+        places: StreamPlaces,
+        place: Place,
+        encoding: str,
+        media_type: str,
+        filename: str,
     ) -> None:
         headers = {
             "Content-Disposition": disposition(filename),
@@ -120,16 +123,20 @@ class EventStream(StreamingResponse):
         super().__init__(self._body(), media_type=media_type, headers=headers)
         self._answer = answer
         self._pieces = compressed(_closing(answer), encoding)
-        self._turns = turns
-        self._key = key
+        self._places = places
+        self._place = place
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the answer; whatever happens, let go of ClickHouse and count one less."""
+        """Send the answer; whatever happens, let go of ClickHouse and of the place. Raises BrokenOff for a reader that is too slow."""
         try:
-            await super().__call__(scope, receive, send)
+            with anyio.CancelScope() as running:
+                self._place.ends = running.cancel
+                await super().__call__(scope, receive, self._place.paced(send))
+            if self._place.ended:
+                raise BrokenOff(self._place.ended)
         finally:
             self._let_go()
-            self._turns.release(self._key)
+            self._places.release(self._place)
 
     def _let_go(self) -> None:
         """Close the connection to ClickHouse, also where nobody has asked for the first piece yet."""

@@ -45,6 +45,10 @@ def connections(most: int) -> int:
     return most * 2 // 3
 
 
+WAIT_SECONDS = 30
+"""How long a request to the events API waits for a place."""
+
+
 class Places(NamedTuple):
     """How many queries the events API runs at the same time, by kind: what takes long takes no place of what is short."""
 

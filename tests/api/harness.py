@@ -23,6 +23,7 @@ from tests.waiting import PATIENCE, until
 
 LOCAL_USERS: dict[str, dict[str, Any]] = {"boss": {"admin": True}, "worker": {"id": 4}, "nameless": {}}
 PASSWORD = "password-of-{}"
+PLACES = {"streams": 6, "questions": 4, "wait_seconds": int(PATIENCE)}
 
 
 class FakeVector(ThreadingHTTPServer):
@@ -134,6 +135,7 @@ def running_api(
     clickhouse_port: int = 0,
     program: Program | None = None,
     address: str = "127.0.0.1",
+    places: dict[str, int] | None = None,
     **exports: int,
 ) -> Iterator[Api]:
     """Run a service below `directory`, which asks CVAT at `cvat_url` or else a users file who somebody is."""
@@ -154,7 +156,10 @@ def running_api(
         f"[vector]\nurl = {vector_url}\n"
         f"[identity]\ncvat_url = {cvat_url}\nusers_file = {directory}/users.json\n"
         f"[events]\nclient_scopes = tomorrow:scope\n"
-        f"[exports]\ndirectory = {directory}/exports\n" + "".join(f"{k} = {v}\n" for k, v in limits.items())
+        f"[exports]\ndirectory = {directory}/exports\n"
+        + "".join(f"{k} = {v}\n" for k, v in limits.items())
+        + "[places]\n"
+        + "".join(f"{k} = {v}\n" for k, v in (places or PLACES).items())
     )
     known: users.Users = {}
     for name, about in LOCAL_USERS.items():

@@ -243,6 +243,38 @@ def test_a_page_of_another_site_cannot_use_what_a_browser_sends_along(
             assert own.status_code == 202
 
 
+@pytest.mark.parametrize("form", ["", "csv", "json"])
+def test_a_link_or_a_picture_of_another_site_starts_nothing(api: Api, form: str) -> None:
+    """CVAT's pages are of the same site; programs, and addresses that somebody types, are of none."""
+    asked = {"job_id": "1", "format": form} if form else {"job_id": "1"}
+
+    def answers(login: dict[str, str], **sent: str) -> set[int]:
+        headers = login | {name.replace("_", "-"): value for name, value in sent.items()}
+        with api.client(headers=headers) as client:
+            found = {client.get("/api/events", params=asked).status_code}
+            return found | {client.head("/api/events", params=asked).status_code}
+
+    session = {"Cookie": "sessionid=session-of-root"}
+    basic = {"Authorization": "Basic " + base64.b64encode(b"root:password-of-root").decode()}
+    good = {200 if form else 202}
+    for login in (session, basic):
+        for mode in ("navigate", "no-cors", "cors"):
+            assert answers(login, Sec_Fetch_Site="cross-site", Sec_Fetch_Mode=mode) == {403}
+        assert answers(login, Origin="http://evil.example.org") == {403}
+        for site in ("same-origin", "same-site", "none"):
+            assert answers(login, Sec_Fetch_Site=site) == good
+        assert answers(login, Origin=api.url) == answers(login) == good
+    # of which a page of another site knows nothing
+    assert answers({"Authorization": "Token token-of-root"}, Sec_Fetch_Site="cross-site") == good
+    # what is there already may be linked to
+    with api.client(headers=session) as client:
+        query_id = client.get("/api/events", params={"job_id": 1}).json()["query_id"]
+        wait_for(client, query_id)
+        linked = {"query_id": query_id, "action": "download"}
+        answer = client.get("/api/events", params=linked, headers={"Sec-Fetch-Site": "cross-site"})
+        assert answer.status_code == 200
+
+
 def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a_short_while(
     api: Api, cvat: FakeCvat
 ) -> None:

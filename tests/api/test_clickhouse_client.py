@@ -13,8 +13,10 @@ from starlette.types import Message
 
 from cvat_analytics.api.clickhouse import ClickHouse, QueryError
 from cvat_analytics.api.config import ClickHouseConfig
-from cvat_analytics.api.streams import ConcurrencyLimit, EventStream
+from cvat_analytics.api.slow_readers import StreamPlaces
+from cvat_analytics.api.streams import EventStream
 from cvat_analytics.base.errors import UnreachableError
+from tests.waiting import PATIENCE
 
 
 def one_answer(pieces: list[bytes], ends: bool = True) -> ClickHouse:
@@ -88,9 +90,7 @@ def test_the_connection_is_closed_whenever_the_caller_of_a_stream_goes_away(
     encoding: str, gone_at: str
 ) -> None:
     answer = one_answer([HEAD, chunk(b"a" * (3 << 20))], ends=False).ask("SELECT 1")
-    limit = ConcurrencyLimit()
-    limit.acquire("ann")
-    stream = EventStream(answer, limit, "ann", encoding, "text/csv", "x.csv")
+    places = StreamPlaces(1, PATIENCE)
 
     async def send(message: Message) -> None:
         if message["type"] == gone_at:
@@ -100,8 +100,14 @@ def test_the_connection_is_closed_whenever_the_caller_of_a_stream_goes_away(
         await asyncio.Event().wait()
         raise AssertionError("nothing comes")
 
+    async def streamed() -> None:
+        place = await places.acquire("ann")
+        stream = EventStream(answer, places, place, encoding, "text/csv", "x.csv")
+        await stream({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send)
+
     with pytest.raises(ClientDisconnect):
-        asyncio.run(stream({"type": "http", "asgi": {"spec_version": "2.4"}}, receive, send))
+        asyncio.run(streamed())
     # not left to whoever collects garbage
     assert answer._socket.fileno() == -1
-    assert limit._running.total() == 0
+    assert not places._turns.running
+    assert not places._held
