@@ -38,6 +38,7 @@ class Producer:
         for number in itertools.count():
             event = {
                 "scope": "draw:object", "source": "client", "timestamp": f"{time.time():.6f}", "obj_id": number, "org_slug": SLUG,
+                "user_id": 4711, "user_name": "mover",
             }  # fmt: skip
             while not self.stop.is_set():
                 try:
@@ -143,3 +144,14 @@ def test_the_port_moves_under_load_and_the_journal_brings_back_what_is_gone(
     assert replay.exit_code == 0, replay.text
     assert f"{lost:,} inserted" in replay.output
     assert stored(host, sent) == (sent, sent)
+
+    shown = cvat_analytics("person", "show", "mover", "--inventory", path, "--json")
+    assert shown.exit_code == 0, shown.text
+    rows = {each["place"]: each["rows"] for each in json.loads(shown.output)["found"]}
+    assert (rows["events"], rows["journal"] >= sent) == (sent, True)
+    answer = path.parent / "answer.zip"
+    given = cvat_analytics("person", "export", "4711", "--inventory", path, "--output", answer)
+    assert given.exit_code == 0, given.text
+    assert answer.stat().st_mode & 0o777 == 0o600
+    requests = [json.loads(line) for line in (path.parent / "person-requests.jsonl").read_text().splitlines()]
+    assert [each["command"] for each in requests] == ["show", "export"]
