@@ -100,16 +100,19 @@ def _write(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
             if path.suffix == ".csv":
                 if not count:
                     table.writerow(row)
-                table.writerow(
-                    [
-                        "" if each is None else each if isinstance(each, int) else _plain(each)
-                        for each in row.values()
-                    ]
-                )
+                table.writerow([_cell(each) for each in row.values()])
             else:
                 file.write(_json(row) + "\n")
             count += 1
     return count
+
+
+def _cell(value: Any) -> Any:
+    """Return a value of a CSV. A text that a spreadsheet would take for a formula gets a quote before it: names are whatever people choose."""
+    if value is None or isinstance(value, int):
+        return value
+    text = _plain(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _zip(folder: Path, path: Path) -> None:
@@ -153,6 +156,7 @@ def _readme(disclosure: Disclosure, found: list[Found], files: Mapping[str, str]
         "",
         "A file that ends in .csv is a table for any spreadsheet; one that ends in .jsonl has an entry of JSON on each line. The words in them",
         "are CVAT's own: scope says what was done (save:job, create:shapes), obj_name, obj_id and obj_val to what, payload holds details.",
+        "A text in a table that begins like a formula has a ' before it, so that no spreadsheet runs it.",
         "computed_ms is working time in milliseconds; durations, furthest_ms and slots are what it is made of.",
         "",
         "What was not searched",

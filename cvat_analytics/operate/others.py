@@ -63,7 +63,7 @@ class Others:
         kept["payload"] = (
             decoded if decoded is None else json.dumps(self.without(decoded), ensure_ascii=False)
         )
-        return kept
+        return {name: kept[name] for name in event}
 
     def _without_texts(
         self, event: Mapping[str, Any], kept: dict[str, Any], payload: Any, own: bool
