@@ -1,6 +1,6 @@
 # The commands of this project. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo deploy test check format wheel bench faults docs screenshots lock
+.PHONY: help setup demo deploy test check format wheel bench faults docs access screenshots lock
 SHELL := /bin/bash
 
 # A certain Python, 3.12 or newer; without it the first that is found, or one that uv brings.
@@ -67,6 +67,9 @@ faults: setup .venv/.dev ## break the pipeline for half an hour and count events
 
 docs: setup ## write the pages that are made from the code
 	@$(BIN)/python -m scripts.reference
+
+access: setup .venv/.dev ## try who may do what on a running stack, and write it down (docs/reference/access-matrix.md)
+	@$(BIN)/python -m tests.access.matrix
 
 screenshots: setup .venv/.dev ## take pictures of the dashboards for the documentation (needs Chromium)
 	@$(BIN)/python -m tests.screenshots

@@ -15,6 +15,7 @@ LONG = (
     HOSTS,
     "tests/faults/",
     # whole stacks
+    "tests/access/",
     "tests/embedded/test_stack.py",
     "tests/embedded/test_wheel.py",
     "tests/embedded/test_rebuild_of_old_data.py",

@@ -207,11 +207,13 @@ def _events_api(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
 
 def _rights(access: Access, user: str, unit: Unit, rows: Rows) -> list[_Fault]:
     missing = rights.lacking(rows, access.database, access.clickhouse.settings.cvat_columns)[user]
+    if not missing:
+        return []
+    what = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
     return [
         _Fault(
-            f"ClickHouse's user {user} lacks what it needs ({statement}): somebody has changed its rights: {unit.mend}"
+            f"ClickHouse's user {user} lacks what it needs ({what}): somebody has changed its rights: {unit.mend}"
         )
-        for statement in missing
     ]
 
 

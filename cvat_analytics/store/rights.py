@@ -9,6 +9,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+READABLE = (
+    "events",
+    *("working_time", "working_time_local", "working_time_slots", "working_time_in_range"),
+    *("event_counts", "event_days_state", "event_sources", "completed_jobs"),
+    *("user_names", "organization_names", "project_names", "task_names"),
+    *("events_dead_letter", "pipeline_metrics", "refused_sinks", "insert_errors", "background_failures"),
+    *(
+        "storage_tables",
+        "storage_parts",
+        "storage_disks",
+        "storage_forecast",
+        "server_versions",
+        "deployments",
+    ),
+)
+"""What docs/reference/tables.md offers to whoever sees the dashboards."""
+
+BEHIND = (
+    *("working_time_by_day", "working_time_results", "working_time_settings"),
+    *("event_counts_settled", "event_days", "event_months", "job_changes", "known_names", "known_objects"),
+)
+"""What views among these read with the rights of who asks them."""
+
 
 @dataclass(frozen=True)
 class Right:
@@ -35,10 +58,10 @@ def of_users(database: str, cvat_columns: Sequence[str] = ()) -> dict[str, tuple
             Right(("INSERT",), database, table)
             for table in ("events", "events_dead_letter", "pipeline_metrics")
         ),
-        "grafana": (Right(("SELECT",), database),),
+        "grafana": tuple(Right(("SELECT",), database, table) for table in (*READABLE, *BEHIND)),
         # how far an export is; not what others ask
         "events_api": (
-            Right(("SELECT",), database),
+            Right(("SELECT",), database, "events"),
             Right(("SELECT",), "system", "processes", ("query_id", "read_rows", "total_rows_approx")),
         ),
         # its export, and at its start "create if not exists", "add column if not exists": of columns that are there already, as one

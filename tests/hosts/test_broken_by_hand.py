@@ -17,6 +17,11 @@ USERS = "/etc/clickhouse-server/users.d/cvat-analytics.xml"
 PLUGIN = "/var/lib/grafana/plugins/grafana-clickhouse-datasource"
 
 
+def rights_of_cvat(host: Host) -> str:
+    client = "clickhouse-client --config-file=/etc/cvat-analytics/secrets/clickhouse-client.xml"
+    return host.run(f"{client} --query 'SHOW GRANTS FOR cvat'").output
+
+
 def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
     deployed_host: Host, inventory: Callable[..., Path]
 ) -> None:
@@ -53,12 +58,18 @@ def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
     host.run("systemctl stop cvat-analytics-room")
     assert "cvat-analytics-room.service is inactive" in status()["vector"][1]
     host.run(f"mv {PLUGIN} /root/plugin")
-    host.run(f"sed -i 's/GRANT SELECT ON cvat[.][*]/GRANT SELECT ON cvat.events/' {USERS}")
+    host.run(f"sed -i 's/GRANT SELECT ON cvat[.]event_counts</GRANT SELECT ON cvat.events</' {USERS}")
+    # as an earlier version gave them
+    host.run(f"sed -i 's/GRANT CREATE DATABASE ON cvat/GRANT INSERT, CREATE DATABASE ON cvat/' {USERS}")
     narrowed = says("a right is gone", lambda found: "lacks what it needs" in found["grafana"][1])
     assert narrowed["exit"] == 1
     assert narrowed["grafana"][0] == "failing"
     assert "its ClickHouse plugin is not in " in narrowed["grafana"][1]
-    assert "ClickHouse's user grafana lacks what it needs (GRANT SELECT ON cvat.*)" in narrowed["grafana"][1]
+    assert (
+        "ClickHouse's user grafana lacks what it needs (GRANT SELECT ON cvat.event_counts)"
+        in narrowed["grafana"][1]
+    )
+    assert "INSERT" in rights_of_cvat(host)
 
     # Vector with a wrong password: nothing of it arrives, and nobody knows what waits
     host.run(f"printf wrong > {PASSWORD} && systemctl restart vector")
@@ -87,3 +98,4 @@ def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
         ),
     )
     assert mended["exit"] == 0
+    until(lambda: rights_of_cvat(host), "the rights are the new ones", lambda rights: "INSERT" not in rights)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import rights
 from tests.clickhouse import Store, running
 
@@ -16,8 +18,12 @@ USERS = ("vector", "grafana", "events_api", "cvat")
 RIGHTS = {user: [right.statement for right in each] for user, each in rights.of_users("cvat").items()}
 EDITED = {
     # who, with which rights, lacks which: one user each in a file beside the deploy's, which takes its place
-    "less": ("grafana", ["GRANT SELECT ON cvat.events"], RIGHTS["grafana"]),
-    "but-one": ("grafana", [*RIGHTS["grafana"], "REVOKE SELECT ON cvat.working_time"], RIGHTS["grafana"]),
+    "less": ("grafana", RIGHTS["grafana"][:3], RIGHTS["grafana"][3:]),
+    "but-one": (
+        "grafana",
+        ["GRANT SELECT ON cvat.*", "REVOKE SELECT ON cvat.working_time"],
+        ["GRANT SELECT ON cvat.working_time"],
+    ),
     "more": ("grafana", [*RIGHTS["grafana"], "GRANT SELECT ON system.parts"], []),
     "all": ("grafana", ["GRANT SELECT ON *.*"], []),
     "groups": ("cvat", ["GRANT SELECT, CREATE, ALTER TABLE ON cvat.*", RIGHTS["cvat"][-1]], []),
@@ -39,6 +45,14 @@ EDITED = {
         for number, missing in enumerate(RIGHTS[user])
     },
 }  # fmt: skip
+
+
+def documented() -> set[str]:
+    """Return the tables and views that docs/reference/tables.md offers, but for the ledger, which is the administrator's."""
+    text = (ROOT / "docs/reference/tables.md").read_text()
+    offered = text[text.index("\n## Made of events") : text.index("\nEverything else is inside")]
+    cells = [line.split("|")[1] for line in offered.splitlines() if line.startswith("| `")]
+    return {"events", *re.findall(r"`(\w+)", " ".join(cells))} - {"schema_migrations"}
 
 
 def rows(store: Store, query: str) -> Sequence[Sequence[Any]]:
@@ -74,3 +88,25 @@ def test_what_is_missing_is_named_and_what_is_wider_is_not(edited: Store, name: 
         return [[user if value == name else value for value in row] for row in found]
 
     assert rights.lacking(as_that_user, "cvat")[user] == missing
+
+
+def test_who_sees_the_dashboards_reads_what_is_offered_and_what_that_is_made_of(edited: Store) -> None:
+    """A new table is nobody's until it stands in `rights.READABLE` and among the tables of the documentation."""
+    made = {
+        str(name): str(text)
+        for name, text in rows(
+            edited, "SELECT name, create_table_query FROM system.tables WHERE database = 'cvat'"
+        )
+    }
+    offered = documented()
+    needed, more = set(offered), offered
+    while more:
+        texts = " ".join(
+            made[name]
+            for name in more
+            if made[name].startswith("CREATE VIEW") and "SQL SECURITY DEFINER" not in made[name]
+        )
+        more = {name for name in made if re.search(rf"\bcvat\.{name}\b", texts)} - needed
+        needed |= more
+    assert set(rights.READABLE) == offered
+    assert set(rights.BEHIND) == needed - offered

@@ -230,12 +230,9 @@ class Viewer:
             return JSONResponse({"message": str(error)}, 500)
         return self._message([], 500, "Dashboards cannot be read", str(error))
 
-    def application(self) -> ASGIApp:
-        """Return the application: everything under the sub-path, and without it too, as behind a proxy that strips it.
-
-        Whoever asks for another host than this one is refused.
-        """
-        routes: list[BaseRoute] = [
+    def routes(self) -> list[BaseRoute]:
+        """Return what is answered, below the sub-path."""
+        return [
             Route("/", self.home),
             Route("/dashboards", self.index),
             Route("/d/{uid}", self.dashboard),
@@ -250,6 +247,13 @@ class Viewer:
             Route("/public/echarts.js", self.chart_library),
             Mount("/public", _Files(directory=Path(__file__).parent / "static")),
         ]
+
+    def application(self) -> ASGIApp:
+        """Return the application: everything under the sub-path, and without it too, as behind a proxy that strips it.
+
+        Whoever asks for another host than this one is refused.
+        """
+        routes = self.routes()
         if self.config.prefix:
             routes.insert(0, Mount(self.config.prefix, routes=list(routes)))
         handlers: dict[Any, Any] = {CvatAnalyticsError: self.broken}
