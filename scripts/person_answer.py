@@ -138,12 +138,16 @@ def _stored(target: Target, without_journal: bool) -> Iterator[Stored]:
     """Yield what the stack stores, as far as it can be reached: who answers a request says what could not be looked at."""
     from cvat_analytics.connect import remote
     from cvat_analytics.operate.disclosure import Stored
-    from cvat_analytics.pipeline import journal
+    from cvat_analytics.pipeline import journal, originals
     from cvat_analytics.rendering.files import Paths
 
     missing = ["journal: was not read (--without-journal)"] if without_journal else []
     journals: list[tuple[str, list[File]]] = []
+    beside: list[originals.Place] = []
     notes = ""
+
+    def large() -> originals.Originals:
+        return originals.Originals([] if without_journal else beside)
 
     def add(name: str, find: Callable[[], list[File]]) -> None:
         if not without_journal:
@@ -160,6 +164,7 @@ def _stored(target: Target, without_journal: bool) -> Iterator[Stored]:
             for host in described.topology.groups["vector"]:
                 shell = hosts[host].shell
                 add(f"{host}:{place}", lambda shell=shell: journal.find_on_host(shell, place))  # type: ignore[misc]
+                beside.append(originals.on_host(shell, place))
             for host in described.topology.groups["events_api"]:
                 try:
                     notes += hosts[host].shell.run(
@@ -167,16 +172,17 @@ def _stored(target: Target, without_journal: bool) -> Iterator[Stored]:
                     )
                 except UnreachableError as error:
                     missing.append(f"events API: {error}")
-            yield Stored(access, journals, _notes(notes), missing)
+            yield Stored(access, journals, large(), _notes(notes), missing)
     else:
         running = target.embedded()
         place = f"{running.paths.vector_data}/journal"
         add(place, lambda: journal.find(Path(place)))
+        beside.append(originals.in_directory(Path(place)))
         for note in Path(running.paths.events_api_data).glob("exports/*/job.json"):
             with contextlib.suppress(FileNotFoundError):  # it has just expired
                 notes += note.read_text() + "\n"
         with target.reach() as access:
-            yield Stored(access, journals, _notes(notes), missing)
+            yield Stored(access, journals, large(), _notes(notes), missing)
 
 
 def _notes(lines: str) -> list[dict[str, Any]]:

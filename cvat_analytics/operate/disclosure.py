@@ -20,6 +20,7 @@ from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.dashboards.grafana import VIEWER
 from cvat_analytics.operate.others import TEXT, Others
 from cvat_analytics.pipeline.journal import File
+from cvat_analytics.pipeline.originals import Originals
 from cvat_analytics.store import people, personal
 from cvat_analytics.store.personal import PLACES, Place
 
@@ -57,13 +58,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a stack stores: the way to it, the journals beside its Vectors, and the notes of the exports that its events API keeps.
+    """What a stack stores: the way to it, the journals beside its Vectors, the originals of large dead letters there, and the notes of the exports that its events API keeps.
 
     `missing`: which of these could not be had, each as a line that says why.
     """
 
     access: Access
     journals: Sequence[tuple[str, Sequence[File]]] = ()
+    originals: Originals = field(default_factory=Originals)
     exports: Sequence[Mapping[str, Any]] = ()
     missing: Sequence[str] = ()
 
@@ -84,6 +86,12 @@ class Disclosure:
         self.person = people.resolve(self.client, self.database, self.who)
         self.incomplete += self.stored.missing
         self.others = Others(self.person, self._comments())
+        mails = "".join(f"|{re.escape(mail)}" for mail in self.person.emails)
+        # a line of JSON, whatever is nested in it as text
+        self._mark = re.compile(
+            rf"""(?:(?:user|obj)_|[^_a-z])id\\*["']\s*[:,]\s*{self.person.id}(?!\d){mails}""".encode(),
+            re.IGNORECASE,
+        )
         self._tables = self._tables_there()
         for name in personal.unlisted(self._tables):
             if name.endswith(("user_id", "user_name", "user_email")):
@@ -96,6 +104,7 @@ class Disclosure:
         events, *others = map(self._in_table, self.places())
         found = [events, self._in_others_events(), *others]
         found += self._in_journal(progress)
+        found += self._in_large_letters()
         found += self._in_exports()
         if user := self.grafana_user():
             seen = _moment(user.get("lastSeenAt") or user.get("updatedAt"))
@@ -217,8 +226,6 @@ class Disclosure:
 
     def journal(self, progress: Progress = lambda done: None) -> Iterator[tuple[File, dict[str, Any]]]:
         """Yield the person's events, and what others' say of them, out of the journals, without others; with the file of each."""
-        mails = "".join(f"|{re.escape(mail)}" for mail in self.person.emails)
-        mark = re.compile(rf"""(?:(?:user|obj)_|[^_a-z])id\\*["']\s*[:,]\s*{self.person.id}(?!\d){mails}""".encode(), re.IGNORECASE)  # fmt: skip
         comments = re.compile(rb'"scope": ?"delete:comment"')
         done = 0
         for _, files in self.stored.journals:
@@ -226,7 +233,9 @@ class Disclosure:
                 damages: list[Any] = []
                 for block in file.blocks(damages.append):
                     for line in block.lines:
-                        if not mark.search(line) and not (self.others.comments and comments.search(line)):
+                        if not self._mark.search(line) and not (
+                            self.others.comments and comments.search(line)
+                        ):
                             continue
                         try:
                             event = json.loads(line)
@@ -251,6 +260,41 @@ class Disclosure:
         return [
             Found(
                 "journal", says, rows, begin, end, "journal_retention", end + self.settings.journal_retention
+            )
+        ]
+
+    def large_letters(self) -> Rows:
+        """Yield the large dead letters with the person in them, without others: of what is no JSON only which file it is in."""
+        for file, original in self.stored.originals.every():
+            text = original.decode(errors="replace")
+            try:
+                decoded = json.loads(text)
+            except ValueError:
+                if self._mark.search(original):
+                    yield {"file": file, "original": TEXT}
+                continue
+            several = decoded if isinstance(decoded, list) else [decoded]
+            mine = [each for each in several if isinstance(each, dict) and self.others.concerns(each)]
+            if mine:
+                yield {"file": file, "original": [self.others.leave_out(each) for each in mine]}
+
+    def _in_large_letters(self) -> list[Found]:
+        hours = [
+            datetime.fromisoformat(f"{each['file'][13:26]}:00:00+00:00") for each in self.large_letters()
+        ]
+        if not hours:
+            return []
+        says = "the whole of large events that could not be stored, or of requests with them"
+        end = max(hours) + self.settings.journal_retention
+        return [
+            Found(
+                "journal: large dead letters",
+                says,
+                len(hours),
+                min(hours),
+                max(hours),
+                "journal_retention",
+                end,
             )
         ]
 

@@ -72,6 +72,10 @@ def _fill(disclosure: Disclosure, folder: Path, reference: str, progress: Progre
         "the same events once more, yours and those of others that speak of you, from the safety copy before the database."
     )
     rows["journal.jsonl"] = (event for _, event in disclosure.journal(progress))
+    says["large_dead_letters.jsonl"] = (
+        "events of yours that were too large for the table of what could not be stored, whole."
+    )
+    rows["large_dead_letters.jsonl"] = disclosure.large_letters()
     says["exports.jsonl"] = "exports of events that you have asked for: when, of what, under which name."
     rows["exports.jsonl"] = disclosure.own_exports()
     user = disclosure.grafana_user()

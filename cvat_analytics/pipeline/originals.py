@@ -27,6 +27,7 @@ else:
     from backports.zstd import ZstdDecompressor
 
 _NAME = re.compile(r"dead-letters-\d{4}-\d{2}-\d{2}T\d{2}\.jsonl")
+_DIGEST = re.compile(rb'"sha256": ?"([0-9a-f]{64})"')
 _CHUNK = 2**20
 _ENDINGS = ("", ".zst")
 
@@ -44,9 +45,10 @@ class Stream(Protocol):
 
 @dataclass(frozen=True)
 class Place:
-    """A journal's directory: its name in messages, which of some files it has, and how to read one."""
+    """A journal's directory: its name in messages, its files of originals, which of some it has, and how to read one."""
 
     name: str
+    names: Callable[[], list[str]]
     having: Callable[[Sequence[str]], list[str]]
     open: Callable[[str], AbstractContextManager[Stream]]
 
@@ -55,6 +57,7 @@ def in_directory(directory: Path) -> Place:
     """Return a directory of this machine."""
     return Place(
         str(directory),
+        lambda: sorted(path.name for path in directory.glob("dead-letters-*") if _is_name(path.name)),
         lambda names: [name for name in names if (directory / name).is_file()],
         lambda name: (directory / name).open("rb"),
     )
@@ -63,6 +66,11 @@ def in_directory(directory: Path) -> Place:
 def on_host(shell: Shell, directory: str) -> Place:
     """Return a directory of a host, read over SSH."""
 
+    def listed() -> list[str]:
+        pattern = f"{shlex.quote(directory)}/dead-letters-*"
+        found = shell.run(f'for file in {pattern}; do [ ! -f "$file" ] || echo "$file"; done')
+        return [name for line in found.splitlines() if _is_name(name := line.rpartition("/")[2])]
+
     def having(names: Sequence[str]) -> list[str]:
         quoted = " ".join(shlex.quote(f"{directory}/{name}") for name in names)
         existing = shell.run(f'for file in {quoted}; do [ ! -f "$file" ] || echo "$file"; done')
@@ -70,6 +78,7 @@ def on_host(shell: Shell, directory: str) -> Place:
 
     return Place(
         f"{directory} on {shell.host}",
+        listed,
         having,
         lambda name: shell.stream(f"cat -- {shlex.quote(f'{directory}/{name}')}"),
     )
@@ -83,7 +92,7 @@ class Originals:
 
     def whole(self, file: str, sha256: str) -> bytes:
         """Return the original with this digest, which the table says is in `file`. Raises MissingOriginal."""
-        if not _NAME.fullmatch(file):
+        if file.endswith(_ENDINGS[1]) or not _is_name(file):
             raise MissingOriginal(f"{file!r} is no name of a file with dead letters")
         looked: list[str] = []
         for place in self._places:
@@ -99,6 +108,21 @@ class Originals:
             f"the whole original (SHA-256 {sha256}) is not in {file} any more, or damaged there ({where}): only its beginning "
             "is left. The journal's files go after 'journal_retention', or when it takes more than 'journal_max_size'"
         )
+
+    def every(self) -> Iterator[tuple[str, bytes]]:
+        """Yield each original that is whole, with the name of its file; one that lies in a plain and a packed file comes twice."""
+        for place in self._places:
+            for name in place.names():
+                with place.open(name) as stream:
+                    for line in _lines(_pieces(stream, name)):
+                        digest = _DIGEST.search(line)
+                        original = _original(line, digest[1].decode()) if digest else None
+                        if original is not None:
+                            yield name, original
+
+
+def _is_name(name: str) -> bool:
+    return bool(_NAME.fullmatch(name.removesuffix(_ENDINGS[1])))
 
 
 def _pieces(stream: Stream, name: str) -> Iterator[bytes]:
@@ -120,15 +144,22 @@ def _pieces(stream: Stream, name: str) -> Iterator[bytes]:
 
 def _search(pieces: Iterator[bytes], sha256: str) -> bytes | None:
     """Return the original with this digest out of lines, and read them to their end."""
-    mark, original, parts = f'"{sha256}"'.encode(), None, list[bytes]()
+    mark, original = f'"{sha256}"'.encode(), None
+    for line in _lines(pieces):
+        if original is None and mark in line:
+            original = _original(line, sha256)
+    return original
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the whole lines of a file; what comes after the last one is still being written, or was cut off."""
+    parts: list[bytes] = []
     for piece in pieces:
         *ends, rest = piece.split(b"\n")
         for end in ends:
-            line, parts = b"".join([*parts, end]), []
-            if original is None and mark in line:
-                original = _original(line, sha256)
+            yield b"".join([*parts, end])
+            parts = []
         parts.append(rest)
-    return original
 
 
 def _original(line: bytes, sha256: str) -> bytes | None:

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from cvat_analytics.operate import disclosure_files
 from cvat_analytics.operate.disclosure import Disclosure, Found, Stored
 from cvat_analytics.operate.others import SOMEBODY, TEXT
 from cvat_analytics.pipeline import journal
+from cvat_analytics.pipeline.originals import Originals, in_directory
 from tests.clickhouse import Store, way_to
 from tests.serving import QuietServer, served
 
@@ -125,11 +127,20 @@ def stored(access: Access, tmp_path: Path) -> Stored:
         json.dumps(each, sort_keys=True, separators=(",", ":")) for each in (*OWN, *OF_OTHERS, *ELSEWHERE)
     ]
     (directory / f"events-{DAY}T10.jsonl").write_text("\n".join(lines) + "\n")
+    large = [
+        {"scope": "save:job", "user_id": 2, "payload": "x" * 300},
+        {"scope": "save:job", "user_id": 3, "user_name": "bobby"},
+    ]
+    originals = [json.dumps(large), json.dumps(large[1:]), '{"user_id": 2, "user_name": "bobby']
+    kept = [
+        {"sha256": sha256(each.encode()).hexdigest(), "reason": "x", "original": each} for each in originals
+    ]
+    (directory / f"dead-letters-{DAY}T11.jsonl").write_text("".join(json.dumps(each) + "\n" for each in kept))
     exports = [
         {"owner": owner, "created": 1.79e9, "expires": 1.79e9 + 3600, "filename": name}
         for owner, name in (("cvat:2", "mine.csv"), ("cvat:3", "x.csv"))
     ]
-    return Stored(access, [("here", journal.find(directory))], exports)
+    return Stored(access, [("here", journal.find(directory))], Originals([in_directory(directory)]), exports)
 
 
 def by_place(found: list[Found]) -> dict[str, int]:
@@ -150,6 +161,7 @@ def test_every_place_is_found_with_its_rows_and_its_time(stored: Stored) -> None
         "working_time_days": 1,
         "job_changes": 1,
         "journal": len(OWN) + len(OF_OTHERS),
+        "journal: large dead letters": 2,
         "events API: their exports": 1,
         "events API: exports of others": 1,
         "Grafana: users": 1,
@@ -177,7 +189,7 @@ def test_nothing_of_anybody_else_is_given_out(stored: Stored, tmp_path: Path) ->
             assert other not in text.lower(), name
     assert files == {
         "events.jsonl": 5, "events_dead_letter.jsonl": 4, "known_names.csv": 2, "working_time_by_day.jsonl": 2, "working_time_results.jsonl": 1,
-        "working_time_days.jsonl": 1, "job_changes.csv": 1, "events_of_others.jsonl": 6, "journal.jsonl": 11, "exports.jsonl": 1,
+        "working_time_days.jsonl": 1, "job_changes.csv": 1, "events_of_others.jsonl": 6, "journal.jsonl": 11, "exports.jsonl": 1, "large_dead_letters.jsonl": 2,
         "grafana_user.jsonl": 1,
     }  # fmt: skip
     assert {*files, "README.txt", "person.json", "summary.json"} == set(texts)
