@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -15,8 +17,12 @@ import pytest
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.operate import visitors
+from scripts import deploy as deploying
 from tests.clickhouse import context, way_to
 from tests.serving import QuietServer, served
+
+if TYPE_CHECKING:
+    from cvat_analytics.config.inventory import Stack
 
 NOW = datetime.now(UTC)
 KEEP = timedelta(days=400)
@@ -94,6 +100,26 @@ def test_who_has_not_been_there_for_so_long_goes_and_nobody_else(grafana: Grafan
     assert visitors.expire(access, KEEP) == 3
     assert [each["id"] for each in grafana.accounts] == [1, 3, 5, 6]
     assert visitors.expire(access, KEEP) == 0
+
+
+@pytest.mark.parametrize(("keep", "left"), [("400d", []), ("forever", [2])])
+def test_a_deploy_lets_go_who_has_not_been_there_for_as_long_as_names_are_kept(
+    grafana: Grafana,
+    access: Access,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    keep: str,
+    left: list[int],
+) -> None:
+    @contextmanager
+    def reached(inventory: Path) -> Iterator[Access]:
+        yield access
+
+    monkeypatch.setattr(deploying.remote, "reach", reached)
+    grafana.accounts = [account(2, "5@cvat", 401)]
+    stack = SimpleNamespace(topology=context(tmp_path, events_retention=keep).topology)
+    deploying._end_visitors(tmp_path, cast("Stack", stack))
+    assert [each["id"] for each in grafana.accounts] == left
 
 
 def test_accounts_of_every_page_are_looked_at(grafana: Grafana, access: Access) -> None:

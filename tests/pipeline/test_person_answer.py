@@ -81,6 +81,9 @@ def test_a_request_is_answered(running: stack.Stack, access: Access, day: Day, t
     nobody = command(running, "show", "nobody-of-that-name")
     assert (nobody.exit_code, "nobody is called so" in nobody.output) == (2, True)
 
+    kept = command(running, "expire")
+    assert (kept.exit_code, "Names are kept for good" in kept.output) == (0, True)
+
     record = running.directory / "person-requests.jsonl"
     entries = [json.loads(line) for line in record.read_text().splitlines()]
     assert {each["command"] for each in entries} == {"show", "export"}
