@@ -12,10 +12,12 @@ import pytest
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import limits
+from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded.vector_substitute import config
 from cvat_analytics.embedded.vector_substitute.metrics import Metrics
 from cvat_analytics.embedded.vector_substitute.pipeline import Pipeline
 from cvat_analytics.rendering import render
+from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
 from tests.vector.configuration import context, write_configuration
 
@@ -187,6 +189,28 @@ def test_tls_and_a_password_are_credentials_of_the_unit(tmp_path: Path) -> None:
         context(tmp_path, vector_tls_key=tmp_path / "key")
     with pytest.raises(InputError, match="'vector_tls_key': there is no file"):
         context(tmp_path, vector_tls_certificate=tmp_path / "key", vector_tls_key=tmp_path / "none")
+
+
+@pytest.mark.parametrize("suffix", ["_next", "_previous", "_gone"])
+def test_while_a_password_changes_the_unit_hands_over_both(tmp_path: Path, suffix: str) -> None:
+    stack = context(tmp_path, vector_username="cvat")
+    values = secrets.Secrets(dict(stack.secrets) | {f"vector_ingest{suffix}": "the-other"})
+    files = {
+        Path(file.path).name: file
+        for file in render.vector_files(Context("h", stack.topology, values, stack.paths))
+    }
+    source = tomllib.loads(files["vector.toml"].content)["sources"]["cvat_8282"]["auth"]["source"]
+    named = set(re.findall(r"SECRET\[credentials\.(\w+)\]", source))
+    handed_over = set(
+        re.findall(r"^LoadCredential=(\w+):", files["cvat-analytics.conf"].content, re.MULTILINE)
+    )
+    both = {"ingest_password", "other_ingest_password"}
+    assert named == (both if suffix != "_gone" else {"ingest_password"})
+    assert named == handed_over & both
+    assert {files[name].content for name in named} == {
+        values["vector_ingest"],
+        *["the-other"] * (suffix != "_gone"),
+    }
 
 
 def test_an_ipv6_address_is_bracketed(tmp_path: Path) -> None:
