@@ -102,8 +102,9 @@ def _open(topology: Topology, host: str) -> Iterator[tuple[str, Sequence[str]]]:
         "grafana": settings.grafana_tls,
         "events_api": False,
     }
-    for part in topology.components(host):
-        outside = [address for address in listens.get(part, ()) if not _is_loopback(address)]
+    # the gateway speaks TLS and asks who comes, wherever it listens
+    for part in (each for each in topology.components(host) if each in PARTS):
+        outside = [address for address in listens[part] if not _is_loopback(address)]
         closed = settings.firewall and not _lets_everybody(settings, part)
         if outside and not closed and not guarded[part] and part not in settings.open_to_network:
             yield part, outside
