@@ -61,7 +61,7 @@ def test_the_default_of_one_host_is_not_refused() -> None:
 @pytest.mark.parametrize("firewall", [False, True])
 def test_the_gateway_may_be_open_to_all(firewall: bool) -> None:
     people = {"gateway_listen_address": "0.0.0.0", "grafana_root_url": "https://a.example.org/"}
-    assert refusal(dict.fromkeys(COMPONENTS, ["a"]), **people, firewall=firewall) == ""
+    assert refusal({name: ["a"] for name in COMPONENTS}, **people, firewall=firewall) == ""
 
 
 @pytest.mark.parametrize(
