@@ -271,7 +271,7 @@ def insert_probe(
     if state.active and state.applied == applied and not state.needs_reload:
         host.noop("nothing is to be restarted")
         return
-    for table in ("events", "events_dead_letter", "pipeline_metrics"):
+    for table in ("incoming_events", "incoming_dead_letters", "pipeline_metrics"):
         answer = f"{STATE_DIRECTORY}/probe"
         query = f"INSERT+INTO+{database}.{table}+FORMAT+JSONEachRow"
         request = insert_request(endpoint.address, query, password_file)

@@ -87,6 +87,7 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     if changed:
         _record(inventory, changed)
     _end_visitors(inventory, stack)
+    _apply_erasures(inventory, stack)
     _tell_of_cvat(outcome, stack, inventory)
     for host in stack.topology.groups["gateway"]:
         echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
@@ -242,6 +243,17 @@ def _end_visitors(inventory: Path, stack: inventories.Stack) -> None:
             visitors.expire(access, keep)
     except CvatAnalyticsError as error:
         echo(f"Note: Grafana's old accounts of visitors are kept: {hints.pasteable(str(error))}", err=True)
+
+
+def _apply_erasures(inventory: Path, stack: inventories.Stack) -> None:
+    """Take out again whoever is on the list of erasures and is there: after a restore, or on a new host."""
+    from cvat_analytics.operate import erasure_list, person
+
+    if not stack.secrets_file.with_name(erasure_list.FILE_NAME).exists():
+        return
+    with person.reached(inventory) as stored:
+        if count := person.apply(stored, echo):
+            echo(f"People who were erased before were taken out again: {count} ({stored.list_file}).")
 
 
 def _ensure_secrets(stack: inventories.Stack, dry: bool) -> None:

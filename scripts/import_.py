@@ -12,6 +12,7 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE
 from cvat_analytics.importing import copying, files, stock, tables
 from cvat_analytics.importing.strict import PIPELINE, TimeFormat
+from cvat_analytics.store import erasures
 from scripts.encoding import codec
 from scripts.target import Target, target_options
 from scripts.terminal import echo, secret_from_file
@@ -109,7 +110,7 @@ def _destination(access: Access) -> tables.Table:
     client = access.client()
     target = tables.find(client, access.database, "events", STORE, fix="Deploy the stack first")
     stock.refuse(target)
-    return target
+    return replace(target, into=erasures.INCOMING)
 
 
 def report(copy: copying.Copy, label: str) -> None:

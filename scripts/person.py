@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from scripts.person_answer import expire, export, show
+from scripts.person_erase import erase
 
 
 @click.group()
@@ -19,3 +20,4 @@ def person() -> None:
 person.add_command(show)
 person.add_command(export)
 person.add_command(expire)
+person.add_command(erase)

@@ -80,7 +80,7 @@ class Store:
     def insert(self, events: Sequence[Mapping[str, Any]]) -> None:
         """Insert events as Vector does."""
         body = "\n".join(json.dumps(event) for event in events)
-        self.post(f"INSERT INTO events FORMAT JSONEachRow\n{body}", user="vector")
+        self.post(f"INSERT INTO incoming_events FORMAT JSONEachRow\n{body}", user="vector")
 
     def refresh(self, database: str | None = None) -> None:
         """Bring the working time up to date at once, as `cvat-analytics working-time refresh` does."""

@@ -155,7 +155,7 @@ SELECT
     troubles.host AS host, troubles.sink AS sink, troubles.since AS since, troubles.refusals AS refusals,
     troubles.unanswered AS unanswered, troubles.statuses AS statuses, troubles.delivered_at AS delivered_at,
     argMaxIf(errors.words, (errors.from_log, errors.at),
-        errors.at > troubles.since - 60 AND (NOT errors.from_log AND position(troubles.statuses, errors.status) > 0 OR errors.from_log AND errors.table = transform(troubles.sink, ['dead_letters'], ['events_dead_letter'], 'events'))) AS words
+        errors.at > troubles.since - 60 AND (NOT errors.from_log AND position(troubles.statuses, errors.status) > 0 OR errors.from_log AND errors.table = transform(troubles.sink, ['dead_letters'], ['incoming_dead_letters'], 'incoming_events'))) AS words
 FROM troubles
 LEFT JOIN errors ON 1
 GROUP BY ALL

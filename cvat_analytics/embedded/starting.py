@@ -30,6 +30,7 @@ from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import engine, privacy
 from cvat_analytics.embedded.processes import Part
 from cvat_analytics.embedded.stack import HOST, PARTS, PORTS, Stack, find, locked, ready_url, stop, users_file
+from cvat_analytics.operate import person
 from cvat_analytics.rendering import events_api, render
 from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import RenderedFile, fingerprint
@@ -105,6 +106,8 @@ def start(
             changes += _migrate(stack, tell)
     if changes and "clickhouse" in names:
         deployments.record(stack.access(), [HOST], changes)
+    if "clickhouse" in names:
+        person.apply(person.of_directory(stack.access(), directory, stack.paths), tell)
     return stack
 
 

@@ -7,7 +7,7 @@ database remembers which days are done and with how many rows: a second run copi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
@@ -15,6 +15,7 @@ from clickhouse_connect.driver.client import Client
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.importing.tables import Table, ranges
+from cvat_analytics.store import erasures
 
 ROWS = 200_000
 """How many rows are copied or counted at a time: what is lost by an interruption, and what bounds the memory."""
@@ -199,6 +200,10 @@ def plan(source: Table, target: Table, key: str, retention: timedelta | None, ch
     """Return what there is to copy. `key` names the source in the ledger; `retention` is how long events are kept."""
     ledger = Ledger(target.client, target.database, key)
     ledger.create()
+    with explained(STORE):
+        erased = erasures.read(target.client, target.database)
+    names = (source.columns.get(name, "") for name in ("user_id", "timestamp"))
+    source = replace(source, left_out=erasures.left_out(erased, *names))
     oldest = int((datetime.now(UTC) - retention).strftime("%Y%m%d")) if retention else 0
     days = source.days()
     return Copy(

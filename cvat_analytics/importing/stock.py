@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clickhouse_connect.driver.client import Client
 
@@ -19,7 +19,7 @@ from cvat_analytics.connect.access import Access, pairs
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.importing.copying import ROWS, Copy, Ledger, Progress, plan
 from cvat_analytics.importing.tables import Table, find, ranges
-from cvat_analytics.store import migrations, rebuild
+from cvat_analytics.store import erasures, migrations, rebuild
 from cvat_analytics.store.event_columns import INSERT_SETTINGS
 
 ASIDE = "events_stock"
@@ -202,7 +202,7 @@ def _ledger(database: _Database) -> Ledger:
 
 def _copy(access: Access, database: _Database, chunk_rows: int = ROWS) -> Copy:
     source = find(database.client, database.name, ASIDE, f"{database.name}.{ASIDE}")
-    target = find(database.client, database.name, "events", STORE)
+    target = replace(find(database.client, database.name, "events", STORE), into=erasures.INCOMING)
     return plan(source, target, ASIDE, access.clickhouse.settings.events_retention, chunk_rows)
 
 
@@ -236,8 +236,8 @@ def _apply_scripts(access: Access) -> None:
 
 
 def _views() -> list[str]:
-    """Return the views that the stack's scripts make, in their order."""
-    pattern = r"CREATE (?:OR REPLACE )?(?:MATERIALIZED )?VIEW (?:IF NOT EXISTS )?(\w+)"
+    """Return the views that the stack's scripts make anew, in their order; not those through which events go in, by the table's name."""
+    pattern = r"CREATE (?:OR REPLACE )?(?:MATERIALIZED )?VIEW (?!IF )(\w+)"
     text = "\n".join(script.sql for script in migrations.read(ROOT / "clickhouse"))
     return list(dict.fromkeys(re.findall(pattern, text)))
 

@@ -70,6 +70,10 @@ class Table:
     where: str
     encoding: str = UTF_8
     """From which texts that are not UTF-8 are converted when they are read."""
+    left_out: str = "0"
+    """The condition on events that are not there for whoever reads them: those of people who were erased."""
+    into: str = ""
+    """The table that what is inserted goes through, where it is another one."""
 
     @property
     def sql_name(self) -> str:
@@ -78,7 +82,7 @@ class Table:
 
     def days(self) -> dict[int, int]:
         """Return for each day (UTC, as yyyymmdd) that has events the number of rows."""
-        query = f"SELECT toYYYYMMDD(timestamp, 'UTC') AS day, count() FROM {self.sql_name} GROUP BY day ORDER BY day"
+        query = f"SELECT toYYYYMMDD(timestamp, 'UTC') AS day, count() FROM {self.sql_name} WHERE NOT {self.left_out} GROUP BY day ORDER BY day"
         return {int(day): int(rows) for day, rows in self.query(query)}
 
     def distinct(self, part: Range, columns: Iterable[str]) -> dict[int, int]:
@@ -87,7 +91,7 @@ class Table:
         names = ", ".join(map(self._value, columns))
         query = (
             f"SELECT toYYYYMM(timestamp, 'UTC') AS month, uniqExact(tuple({names})) FROM {self.sql_name} "
-            f"WHERE {part.condition} GROUP BY month"
+            f"WHERE {part.condition} AND NOT {self.left_out} GROUP BY month"
         )
         return {int(month): int(events) for month, events in self.query(query)}
 
@@ -95,7 +99,7 @@ class Table:
         """Return the query for the events in `part`, with our names for the columns."""
         names = ", ".join(f"{self._value(ours)} AS `{ours}`" for ours in self.columns)
         # the condition is about the stored column, whatever it is called in the result
-        return f"SELECT {names} FROM {self.sql_name} WHERE {part.condition}"
+        return f"SELECT {names} FROM {self.sql_name} WHERE {part.condition} AND NOT {self.left_out}"
 
     def _value(self, column: str) -> str:
         """Return the SQL for the value of one of our columns."""
@@ -147,15 +151,16 @@ class Table:
     def insert(self, source: Table, part: Range) -> None:
         """Insert the events that `source` has in `part`: within one server, or as a stream from one to the other."""
         names = list(source.columns)
+        target = f"`{self.database}`.`{self.into or self.name}`"
         with explained(self.where):
             if source.client is self.client:
                 columns = ", ".join(f"`{name}`" for name in names)
                 self.client.command(
-                    f"INSERT INTO {self.sql_name} ({columns}) {source.select(part)}", settings=INSERT_SETTINGS
+                    f"INSERT INTO {target} ({columns}) {source.select(part)}", settings=INSERT_SETTINGS
                 )
             else:
                 self.client.raw_insert(
-                    self.sql_name, names, source.stream(part), settings=INSERT_SETTINGS, fmt="Native"
+                    target, names, source.stream(part), settings=INSERT_SETTINGS, fmt="Native"
                 )
 
 

@@ -50,7 +50,7 @@ class Refused:
         if self.rows:
             now = datetime.now(UTC)
             self.client.insert(
-                f"{self.database}.events_dead_letter",
+                f"{self.database}.incoming_dead_letters",
                 [(now, REASON, words, *_apart(line)) for line, words in self.rows],
                 column_names=["received_at", "reason", "message", "original", "sender"],
             )

@@ -125,7 +125,7 @@ class Store:
             count = int(self._value(f"SELECT count() FROM ({missing})"))
             if count:
                 self._client.command(
-                    f"INSERT INTO {self._database}.events ({_COLUMNS}) {missing}",
+                    f"INSERT INTO {self._database}.incoming_events ({_COLUMNS}) {missing}",
                     settings=INSERT_SETTINGS | _EXACT,
                 )
         except DatabaseError as error:
@@ -143,7 +143,7 @@ class Store:
     def _require_table(self) -> None:
         """Raise DatabaseError when it is the table that is wrong, or a right, and no row: it takes not even none."""
         self._client.command(
-            f"INSERT INTO {self._database}.events ({_COLUMNS}) SELECT {_COLUMNS} FROM replayed LIMIT 0",
+            f"INSERT INTO {self._database}.incoming_events ({_COLUMNS}) SELECT {_COLUMNS} FROM replayed LIMIT 0",
             settings=INSERT_SETTINGS,
         )
 

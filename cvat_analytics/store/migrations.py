@@ -19,7 +19,7 @@ import jinja2
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.settings import Settings
-from cvat_analytics.store import names
+from cvat_analytics.store import erasures, names
 
 LEDGER = "schema_migrations"
 
@@ -83,7 +83,7 @@ def read(directory: Path) -> list[Script]:
 def _rendered(path: Path) -> str:
     """Return the text of a view script: a template, so that a SELECT needed twice is written once."""
     text: str = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined).render(
-        told_at=names.told_at
+        told_at=names.told_at, erasures=erasures
     )
     return text
 

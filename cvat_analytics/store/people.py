@@ -45,9 +45,15 @@ IS_GIVEN = "startsWith(scope, 'update:') AND obj_name IN ('assignee', 'owner')"
 """True of an event whose obj_id and obj_val are a person, as SQL."""
 GIVEN_ID = f"ifNull(obj_id, toUInt64OrZero({_in_python('id', r'\d+')}))"
 """That person's id, as SQL: CVAT writes it into obj_id; its older versions into the text only."""
+GIVEN_BEFORE_ID = (
+    "toUInt64OrZero(extract(JSONExtractString(ifNull(payload, ''), 'old_value'), "
+    + quoted(r"'id'(?:: |, )(\d+)")
+    + "))"
+)
+"""The id of the person who had it before, where older versions of CVAT have written them into the payload as text, too."""
 MENTIONED = (
     f"arrayConcat(arrayMap(each -> JSONExtractUInt(each, 'id'), {OBJECTS}), "
-    f"if({IS_ACCOUNT}, [ifNull(obj_id, 0)], []), if({IS_GIVEN}, [{GIVEN_ID}], []))"
+    f"if({IS_ACCOUNT}, [ifNull(obj_id, 0)], []), if({IS_GIVEN}, [{GIVEN_ID}, {GIVEN_BEFORE_ID}], []))"
 )
 """The ids of the people of whom an event speaks beside its own user, as SQL."""
 

@@ -110,6 +110,9 @@ PLACES = (
         ("timestamp", "job_id", "change", "value", "before", "request_id", "user_id", "org_id", "project_id", "task_id"),
     ),
     Place(
+        "erasures", "that they were erased, and when", "what comes late leaves them out", ("user_id", "before"), moment="before",
+    ),
+    Place(
         "events_stock", "the events of a former CVAT installation, as CVAT kept them", "kept by `stock convert` until it is dropped by hand",
         tuple(name for name in COLUMNS if name != "org_slug"), ("org_slug",), by_command=True,
     ),
@@ -118,6 +121,7 @@ PLACES = (
 
 WITHOUT_PEOPLE = {
     "deployments": ("at", "version", "revision", "host", "changes"),
+    "erasure_runs": ("id", "begun_at", "ended_at", "operator", "keep_sums", "counts"),
     "event_days": ("day", "inserted", "touched_at", "counted_at"),
     "pipeline_metrics": ("time", "host", "name", "component", "tags", "value"),
     "schema_migrations": ("name", "kind", "checksum", "applied_at"),
@@ -144,5 +148,5 @@ def tables_query(database: str) -> str:
     """Return the query for what holds rows in the database: a row for each column, table first."""
     return (
         f"SELECT table, name FROM system.columns WHERE database = '{database}' AND table IN "
-        f"(SELECT name FROM system.tables WHERE database = '{database}' AND engine NOT IN ('View', 'MaterializedView')) ORDER BY table, position"
+        f"(SELECT name FROM system.tables WHERE database = '{database}' AND engine NOT IN ('View', 'MaterializedView', 'Null')) ORDER BY table, position"
     )

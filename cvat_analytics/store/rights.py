@@ -56,7 +56,7 @@ def of_users(database: str, cvat_columns: Sequence[str] = ()) -> dict[str, tuple
     return {
         "vector": tuple(
             Right(("INSERT",), database, table)
-            for table in ("events", "events_dead_letter", "pipeline_metrics")
+            for table in ("incoming_events", "incoming_dead_letters", "pipeline_metrics")
         ),
         "grafana": tuple(Right(("SELECT",), database, table) for table in (*READABLE, *BEHIND)),
         # how far an export is; not what others ask

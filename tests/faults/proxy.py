@@ -39,7 +39,7 @@ NETWORK = (
     "half of the answer arrives",
     "inserts, answers 500",
 )
-_EVENTS = re.compile(r"INTO(?:\+|%20)events(?:\+|%20)")
+_EVENTS = re.compile(r"INTO(?:\+|%20)incoming_events(?:\+|%20)")
 MODES = (*STATUSES, *NETWORK)
 PLANTED = ("swallows the batch", "inserts the batch twice, once altered")
 """What no pipeline could survive: proves that the harness notices."""

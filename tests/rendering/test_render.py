@@ -120,7 +120,7 @@ def test_each_clickhouse_user_may_log_in_only_from_where_he_is() -> None:
 
 def test_vector_may_insert_and_nothing_else() -> None:
     grants = [query.text for query in users(context()).findall("vector/grants/query")]
-    tables = ("events", "events_dead_letter", "pipeline_metrics")
+    tables = ("incoming_events", "incoming_dead_letters", "pipeline_metrics")
     assert grants == [f"GRANT INSERT ON cvat.{table}" for table in tables]
 
 

@@ -58,7 +58,7 @@ def test_the_words_are_clickhouse_s_own(store: Store) -> None:
     counted(store, "events", "200", 5, 5, 5)
     row = '{"scope": "a", "timestamp": "x", "user_name": "anna"}'
     with pytest.raises(AssertionError, match="CANNOT_PARSE_DATETIME"):
-        store.post(f"INSERT INTO events FORMAT JSONEachRow\n{row}", user="vector")
+        store.post(f"INSERT INTO incoming_events FORMAT JSONEachRow\n{row}", user="vector")
     # others' mistakes, of which the list of errors does not say whose they are, give another status
     with pytest.raises(AssertionError, match="UNKNOWN_TABLE"):
         store.post("SELECT * FROM no_such_table")
@@ -74,21 +74,21 @@ def test_the_words_are_clickhouse_s_own(store: Store) -> None:
     try:
         log(
             store,
-            "INSERT INTO events FORMAT JSONEachRow",
+            "INSERT INTO incoming_events FORMAT JSONEachRow",
             "Code: 117. DB::Exception: Too\n\x07large (at row 1) before: anna: (x). (INCORRECT_DATA) (version 26.8)",
         )
         log(
             store,
-            "INSERT INTO events_dead_letter FORMAT JSONEachRow",
+            "INSERT INTO incoming_dead_letters FORMAT JSONEachRow",
             "Code: 117. DB::Exception: the other sink",
         )
         log(
             store,
-            "INSERT INTO events FORMAT JSONEachRow",
+            "INSERT INTO incoming_events FORMAT JSONEachRow",
             "Code: 117. DB::Exception: somebody else",
             user="admin",
         )
-        log(store, "INSERT INTO events FORMAT JSONEachRow", "", kind=2)
+        log(store, "INSERT INTO incoming_events FORMAT JSONEachRow", "", kind=2)
         counted(store, "dead_letters", "500", 1, 2, 3)
         refusals = refused(store)
     finally:
@@ -115,7 +115,7 @@ def test_a_client_that_went_away_is_not_what_is_answered(store: Store) -> None:
     store.post("ALTER TABLE events ADD CONSTRAINT poison CHECK scope != 'poison'")
     try:
         with pytest.raises(AssertionError, match="VIOLATED_CONSTRAINT"):
-            store.post('INSERT INTO events FORMAT JSONEachRow\n{"scope": "poison"}', user="vector")
+            store.post('INSERT INTO incoming_events FORMAT JSONEachRow\n{"scope": "poison"}', user="vector")
     finally:
         store.post("ALTER TABLE events DROP CONSTRAINT poison")
     words = refused(store)["events"]
@@ -137,7 +137,9 @@ def test_a_client_that_went_away_is_not_what_is_answered(store: Store) -> None:
 def test_words_are_bounded_and_nobody_needs_a_right_on_the_system_s_tables(store: Store) -> None:
     store.post(LOG)
     try:
-        log(store, "INSERT INTO events FORMAT JSONEachRow", "Code: 117. DB::Exception: " + "x" * 5000)
+        log(
+            store, "INSERT INTO incoming_events FORMAT JSONEachRow", "Code: 117. DB::Exception: " + "x" * 5000
+        )
         lengths = [
             row["length(words)"]
             for row in store.rows("SELECT length(words) FROM insert_errors WHERE from_log")
@@ -158,7 +160,7 @@ def test_a_login_that_is_refused_is_told_although_no_reading_comes(store: Store)
         type(store.context)(store.context.host, store.context.topology, secret, store.context.paths)
     )
     with pytest.raises(AssertionError, match="AUTHENTICATION_FAILED"):
-        wrong.post("INSERT INTO events FORMAT JSONEachRow", user="vector")
+        wrong.post("INSERT INTO incoming_events FORMAT JSONEachRow", user="vector")
     assert refused(store)["everything"].startswith("vector: Authentication failed")
     store.post(
         "INSERT INTO pipeline_metrics (time, host, name, value) SELECT now(), 'h', 'uptime_seconds', 2"

@@ -15,6 +15,10 @@ from urllib.parse import parse_qs, urlsplit
 from tests.serving import served
 
 
+_STORED = {"incoming_events": "events", "incoming_dead_letters": "events_dead_letter"}
+"""Where what is inserted into a table is found."""
+
+
 @dataclass
 class FakeClickHouse:
     """What was inserted, by table; `answers` are given first, one to each request, before all is well."""
@@ -61,7 +65,7 @@ class FakeClickHouse:
             self.blocks.add(block)
             rows = [json.loads(line) for line in body.splitlines()]
             self.batches.append(len(rows))
-            table = parameters["query"].split()[2]
+            table = _STORED[parameters["query"].split()[2]]
             self.tables.setdefault(table, []).extend(rows)
         return 200, ""
 

@@ -57,7 +57,7 @@ def test_the_insert_has_what_the_store_relies_on(vector: Substitute, clickhouse:
     post(vector, f"insert by {vector.program}")
     until(lambda: names(clickhouse), "the row", lambda seen: f"insert by {vector.program}" in seen)
     insert = clickhouse.requests[-1]
-    assert insert["query"] == "INSERT INTO events FORMAT JSONEachRow"
+    assert insert["query"] == "INSERT INTO incoming_events FORMAT JSONEachRow"
     assert (insert["async_insert"], insert["input_format_skip_unknown_fields"]) == ("0", "0")
     assert insert["authorization"] == "Basic dmVjdG9yOnBhc3Mgd29yZA=="  # vector:pass word
 

@@ -64,7 +64,11 @@ def test_every_setting_reaches_the_configuration(tmp_path: Path) -> None:
     }
     document = tomllib.loads(write_configuration(tmp_path, **values).read_text())
     assert document["sources"]["cvat_8383"]["address"] == "10.1.2.3:8383"
-    tables = {"events": "events", "dead_letters": "events_dead_letter", "metrics": "pipeline_metrics"}
+    tables = {
+        "events": "incoming_events",
+        "dead_letters": "incoming_dead_letters",
+        "metrics": "pipeline_metrics",
+    }
     for name, table in tables.items():
         uri = document["sinks"][name]["uri"]
         assert uri.startswith(

@@ -78,7 +78,7 @@ def test_the_insert_is_the_one_that_vector_makes(vector: Substitute, clickhouse:
     until(lambda: stored(clickhouse, "insert"), "the row")
     assert clickhouse.requests[-1] == {
         "database": "cvat",
-        "query": "INSERT INTO events FORMAT JSONEachRow",
+        "query": "INSERT INTO incoming_events FORMAT JSONEachRow",
         "input_format_skip_unknown_fields": "0",
         "input_format_parallel_parsing": "0",
         "async_insert": "0",

@@ -1,0 +1,77 @@
+"""`cvat-analytics person erase`: take a person out of the stack for good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from scripts.target import Target, target_options
+from scripts.terminal import echo
+
+if TYPE_CHECKING:
+    from cvat_analytics.operate.person import Stored
+
+
+@click.command()
+@click.argument("who")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--keep-sums",
+    is_flag=True,
+    help="Keep what counts of the person's events, under a number that nobody has: sums per project and task stay as they are.",
+)
+@target_options
+def erase(who: str, yes: bool, keep_sums: bool, target: Target) -> None:
+    """Erase a person: from events, names, working time, counts, dead letters, the journal, exports, and others' events.
+
+    Shows how much there is of them, and asks. Events from before this moment leave the person out from then on, however late they
+    come: the list of erasures (a user id and an instant, nothing else) is kept beside the inventory, in `erasures.json`, and belongs
+    into your backup. What was cut off is completed by the same command; a second run changes nothing.
+    """
+    from cvat_analytics.operate import person as library
+
+    with _stored(target) as stored:
+        one = library.Erasure(stored, who)
+        counts = one.found()
+        if not any(counts.values()) and one.is_listed and one.under_way is None:
+            echo(f"id {one.person.id}: nothing of them is stored. Nothing was changed.")
+            return
+        echo(f"{one.person}:")
+        for line in library.summary(counts):
+            echo(line)
+        if not any(counts.values()):
+            echo("Nothing of them is stored; they are put on the list, so that nothing comes in late.")
+        if one.under_way is not None:
+            echo(
+                f"An earlier run was cut off{' (it keeps sums)' if one.under_way else ''}: this one completes it."
+            )
+        if not yes:
+            click.confirm("Erase it for good?", abort=True, err=True)
+        for step in one.run(keep_sums, counts):
+            echo(f"erasing: {step}")
+        left = library.Erasure(stored, str(one.person.id)).found()
+        echo(f"Erased id {one.person.id}. {_list_note(stored)}")
+        for line in library.summary(left):
+            echo(f"Came since: {line.strip()}. Run the same command again.")
+
+
+def _list_note(stored: Stored) -> str:
+    return f"The list is {stored.list_file}: keep a copy of it with the passwords."
+
+
+@contextmanager
+def _stored(target: Target) -> Iterator[Stored]:
+    from cvat_analytics.operate import person as library
+    from scripts.target import look_for_room
+
+    if target.inventory:
+        with library.reached(target.inventory) as stored:
+            look_for_room(stored.access.volumes(), "the erasure")
+            yield stored
+    else:
+        running = target.embedded()
+        look_for_room(running.volumes(), "the erasure")
+        yield library.of_directory(running.access(), running.directory, running.paths)

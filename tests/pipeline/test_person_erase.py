@@ -1,0 +1,196 @@
+"""`person erase` on a whole stack: the journal, dead letters, exports, and every way by which an event of before may come back."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import urllib.request
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cvat_analytics.embedded import stack
+from cvat_analytics.operate import erasing_files, erasure_list, person
+from scripts.cli import main
+from tests.pipeline.conftest import Day, row
+from tests.waiting import until
+
+ANN, BOB = 880001, 880002
+MARK = "zq5xann"
+
+
+def invoke(running: stack.Stack, *words: object) -> Result:
+    return CliRunner().invoke(main, [*map(str, words), "--dir", str(running.directory)])
+
+
+def send(running: stack.Stack, *events: dict[str, Any]) -> None:
+    address = running.access().vector
+    body = json.dumps(events).encode()
+    request = urllib.request.Request(
+        f"{address.url}/", data=body, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        assert answer.status == 200
+
+
+def event(day: Day, user: int, clock: str, **fields: Any) -> dict[str, Any]:
+    name = MARK if user == ANN else "bob"
+    return {
+        "scope": "draw:object", "source": "client", "timestamp": f"{day.at(clock).timestamp():.6f}", "duration": 0, "user_id": user,
+        "user_name": name, "user_email": f"{name}@example.com", "payload": "{}", **fields,
+    }  # fmt: skip
+
+
+def unpacked(file: Path) -> bytes:
+    tool = {".gz": ["gzip", "-dc"], ".zst": ["zstd", "-dcq"]}.get(file.suffix, ["cat"])
+    return subprocess.run([*tool, file], check=True, capture_output=True).stdout
+
+
+def places(running: stack.Stack) -> list[str]:
+    """Return where the mark is: in which tables, and in which of the journal's files and exports."""
+    client = running.access().client()
+    found = []
+    for table, text in {
+        "events": "toString(tuple(*))",
+        "known_names": "finalizeAggregation(name)",
+        "events_dead_letter": "original",
+    }.items():
+        query = f"SELECT count() FROM cvat.{table} WHERE position({text}, '{MARK}') > 0"
+        found += [table] if client.query(query).result_rows[0][0] else []
+    for directory in (Path(running.paths.vector_data) / "journal", Path(running.paths.events_api_data)):
+        for file in directory.rglob("*"):
+            if not file.is_file():
+                continue
+            data = unpacked(file)
+            found += [file.name] if MARK.encode() in data else []
+    return found
+
+
+@pytest.fixture
+def erased(running: stack.Stack, day: Day) -> Day:
+    """Return a day on which two people were at work, one of whom was erased since."""
+    assigned = event(day, BOB, "12:00:03", scope="update:job", source="server", obj_name="assignee", obj_id=ANN,
+                     obj_val=str({"id": ANN, "username": MARK}), payload=json.dumps({"old_value": None}))  # fmt: skip
+    wrong = event(day, ANN, "12:00:04", duration="none")
+    send(running, event(day, ANN, "12:00:00"), event(day, BOB, "12:00:01"), assigned, wrong)
+    client = running.access().client()
+    query = f"SELECT count() FROM cvat.events WHERE toDate(timestamp) = '{day.day}'"
+    until(lambda: client.query(query).result_rows[0][0], "three events", lambda seen: seen == 3)
+    letters = f"SELECT count() FROM cvat.events_dead_letter WHERE position(original, '{MARK}') > 0"
+    until(lambda: client.query(letters).result_rows[0][0], "a dead letter")
+    exports = Path(running.paths.events_api_data) / "exports" / "one"
+    exports.mkdir(parents=True)
+    (exports / "result").write_text(MARK)
+    assert {"events", "known_names", "events_dead_letter", "result"} <= set(places(running))
+    asked = invoke(running, "person", "erase", MARK)
+    assert asked.exit_code == 1, "nobody has agreed"
+    assert "events" in places(running)
+    done = invoke(running, "person", "erase", MARK, "--yes")
+    assert done.exit_code == 0, done.output
+    assert "1  events of their own" in done.output
+    assert "1  events of others that speak of them" in done.output
+    assert "1  dead letters" in done.output
+    return day
+
+
+def test_nobody_comes_back_by_any_way(running: stack.Stack, erased: Day, tmp_path: Path) -> None:
+    day = erased
+    assert places(running) == []
+    again = invoke(running, "person", "erase", ANN, "--yes")
+    assert (again.exit_code, again.output) == (
+        0,
+        f"id {ANN}: nothing of them is stored. Nothing was changed.\n",
+    )
+    assert invoke(running, "person", "erase", MARK, "--yes").exit_code == 2, (
+        "by name nobody is known any more"
+    )
+    listed = json.loads((running.directory / erasure_list.FILE_NAME).read_text())
+    assert [set(each) for each in listed["erasures"]] == [{"user_id", "before"}] * len(listed["erasures"])
+    client = running.access().client()
+    (run,) = client.query(
+        "SELECT operator, ended_at IS NOT NULL, toString(tuple(*)) FROM cvat.erasure_runs FINAL"
+    ).result_rows
+    assert run[0]
+    assert run[1]
+    assert str(ANN) not in run[2]
+    assert MARK not in run[2]
+
+    # late by Vector, by replay of a journal that still has it, by import
+    late = day.events(3, user_id=ANN, user_name=MARK) + day.events(3, "13:00:00", user_id=BOB)
+    day.journal(late)
+    replayed = invoke(running, "replay", "--from-journal", day.directory, "--since", day.day)
+    assert replayed.exit_code == 0, replayed.output
+    dump = tmp_path / "dump.csv"
+    with dump.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(late[0])
+        for each in [*late, *day.events(2, "14:00:00", user_id=BOB)]:
+            writer.writerow([r"\N" if value is None else value for value in each.values()])
+    imported = invoke(running, "import", "--file", dump)
+    assert imported.exit_code == 0, imported.output
+    send(
+        running,
+        event(day, ANN, "15:00:00"),
+        event(day, ANN, "15:00:01", duration="none"),
+        event(day, BOB, "15:00:02"),
+    )
+    query = f"SELECT user_id, count() FROM cvat.events FINAL WHERE toDate(timestamp) = '{day.day}' GROUP BY user_id"
+    until(
+        lambda: client.query(query).result_rows,
+        "all of the other one's",
+        lambda seen: list(seen) == [(BOB, 8)],
+    )
+    assert set(places(running)) <= {
+        file.name for file in (Path(running.paths.vector_data) / "journal").iterdir()
+    }
+
+    # a database that was restored from before, and somebody who inserts past the list
+    client.command(
+        f"INSERT INTO cvat.events (scope, source, timestamp, user_id, user_name) VALUES ('save:job', 'client', '{day.day} 16:00:00', {ANN}, '{MARK}')"
+    )
+    client.command("TRUNCATE TABLE cvat.erasures")
+    assert (
+        person.apply(person.of_directory(running.access(), running.directory, running.paths), lambda _: None)
+        == 1
+    )
+    assert places(running) == []
+    assert client.query(f"SELECT count() FROM cvat.erasures WHERE user_id = {ANN}").result_rows == [(1,)]
+    assert (
+        person.apply(person.of_directory(running.access(), running.directory, running.paths), lambda _: None)
+        == 0
+    )
+
+
+def test_a_list_that_is_damaged_stops_before_anything_is_done(running: stack.Stack) -> None:
+    path = running.directory / erasure_list.FILE_NAME
+    before = path.read_bytes() if path.exists() else b'{"erasures": []}'
+    path.write_text("{")
+    try:
+        refused = invoke(running, "person", "erase", 880003, "--yes")
+        assert refused.exit_code == 2
+        assert "erasures.json: is no list of erasures" in refused.output
+    finally:
+        path.write_bytes(before)
+
+
+def test_packed_hours_lose_the_lines_too_and_nothing_else(day: Day) -> None:
+    others = [row(f"{day.day} 10:00:00.001", user_id=BOB, payload=json.dumps({"shapes": [{"id": ANN}]}))]
+    lines = [
+        row(f"{day.day} 10:00:00.000", user_id=ANN, user_name=MARK),
+        row(f"{day.day} 10:00:00.002", user_id=BOB, scope="create:task", payload=json.dumps({"owner": {"id": ANN, "username": MARK}})),
+    ]  # fmt: skip
+    later = row("2030-01-01 00:00:00.000", user_id=ANN)
+    for ending in ("", ".gz", ".zst"):
+        day.journal([*others, *lines, later], hour=12 + len(ending), ending=ending)
+    place = erasing_files.Place(person.Shell("here", {}, None), str(day.directory))
+    before = datetime.fromisoformat("2029-01-01T00:00:00+00:00")
+    assert erasing_files.lines(place, ANN, before, [], erase=False) == 6
+    assert erasing_files.erase(place, ANN, before, []) == 6
+    assert erasing_files.lines(place, ANN, before, [], erase=False) == 0
+    for file in day.directory.iterdir():
+        left = [json.loads(line) for line in unpacked(file).splitlines() if line.strip()]
+        assert left == [*others, later], file.name
