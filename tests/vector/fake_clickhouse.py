@@ -14,7 +14,6 @@ from urllib.parse import parse_qs, urlsplit
 
 from tests.serving import served
 
-
 _STORED = {"incoming_events": "events", "incoming_dead_letters": "events_dead_letter"}
 """Where what is inserted into a table is found."""
 
