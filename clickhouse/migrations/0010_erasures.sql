@@ -17,7 +17,8 @@ CREATE TABLE IF NOT EXISTS erasure_runs
     ended_at Nullable(DateTime64(3, 'Etc/UTC')),
     operator String,
     keep_sums Bool,
-    counts Map(String, UInt64)
+    -- as JSON
+    counts String
 )
 ENGINE = ReplacingMergeTree
 ORDER BY id;

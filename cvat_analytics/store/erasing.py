@@ -12,6 +12,7 @@ What is made of events goes after them, in an order in which no background work 
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 import uuid
@@ -454,6 +455,6 @@ def record(
     """Write down who has run an erasure and how much it took, without whose it was."""
     client.insert(
         f"{database}.{RUNS}",
-        [(run, begun, datetime.now(UTC) if ended else None, operator, keep_sums, counts)],
+        [(run, begun, datetime.now(UTC) if ended else None, operator, keep_sums, json.dumps(counts))],
         column_names=["id", "begun_at", "ended_at", "operator", "keep_sums", "counts"],
     )  # fmt: skip
