@@ -176,7 +176,7 @@ WORK = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=2, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(work=WORK, seed=st.integers(0, 1000), keep_sums=st.booleans())
 def test_nothing_of_the_person_is_left_and_nothing_of_others_is_changed(
     engine: Store, keep_sums: bool, work: list[tuple[int, int, int]], seed: int
