@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks import machine
 from benchmarks.pipeline import delay
+from benchmarks.pipeline.crowd import readers
 from benchmarks.pipeline.rig import Rig, rig
 from benchmarks.report import BenchmarkError, Measurement, Report, Target, tail
 
@@ -55,6 +56,13 @@ def run(runs: int, say: Say) -> Report:
         delays = [delay.measure(stage, STEADY, STEADY_SECONDS) for _ in range(runs)]
         p50 = Measurement(f"delay at {STEADY} events/s, p50", [_percentile(each, 50) for each in delays])
         p99 = Measurement(f"delay at {STEADY} events/s, p99", [_percentile(each, 99) for each in delays])
+        say("the same while readers are at their limits")
+        with readers(stage) as crowd:
+            crowded = [delay.measure(stage, STEADY, STEADY_SECONDS) for _ in range(runs)]
+        beside = Measurement(
+            f"delay at {STEADY} events/s beside {crowd} queries of readers, p99",
+            [_percentile(each, 99) for each in crowded],
+        )
         say("without the journal")
         with stage.configured(without_journal):
             bare = [_throughput(stage, 8, 1000)[0] for _ in range(runs)]
@@ -67,6 +75,7 @@ def run(runs: int, say: Say) -> Report:
     measurements += [
         p50,
         p99,
+        beside,
         Measurement("8 connections, bodies of 1000, no journal", bare, "events/s"),
         drain,
         Measurement("catching up, no block deduplication", drains[0], "events/s"),
@@ -78,6 +87,13 @@ def run(runs: int, say: Say) -> Report:
         measurements,
         [
             Target(f"delay at {STEADY} events/s, p99", p99.median, "at most", 2, "s"),
+            Target(
+                "the same p99 beside readers at their limits, times",
+                beside.median / p99.median,
+                "at most",
+                1.5,
+                "",
+            ),
             Target("replay", replay.median, "at least", 100_000, "events/s"),
             Target("a day of outage at 50 events/s, caught up (computed)", minutes, "at most", 10, "min"),
         ],

@@ -11,6 +11,9 @@ from typing import NamedTuple
 READERS = ("grafana", "events_api", "cvat")
 """The users of ClickHouse that read: each has the settings `NAME_max_queries` and `NAME_memory_percent`."""
 
+LEAST = {"grafana": 3, "events_api": 6}
+"""The fewest queries with which a host of that group can do its work; hosts of one group share its user's limit."""
+
 RESERVED_QUERIES = 12
 """What readers together leave of ClickHouse's queries: Vector's sinks take three, background work (refreshable views) as many, a
 deploy, `status` and an administrator the rest."""

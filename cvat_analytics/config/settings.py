@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cvat_analytics.config import limits
+from cvat_analytics.config import limits, query_limits
 from cvat_analytics.config.types import (
     Address,
     DatabaseName,
@@ -372,13 +372,13 @@ class Settings(BaseModel):
         15,
         description="How many queries the user `grafana` may run at the same time. Grafana itself keeps two thirds as many connections, and "
         "what comes beyond waits for one (docs/how-to/too-many-queries.md).",
-        ge=3,
+        ge=query_limits.LEAST["grafana"],
     )
     events_api_max_queries: MaxQueries = Field(
         15,
         description="The same for the user `events_api`: the events API has places for exports, streams and short questions, and "
         "whoever comes beyond them waits.",
-        ge=6,
+        ge=query_limits.LEAST["events_api"],
     )
     cvat_max_queries: MaxQueries = Field(
         5, description="The same for the user `cvat`, with which the CVAT server reads for its exports.", ge=1

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import query_limits
 from cvat_analytics.config.endpoints import LOOPBACK, Trust
 from cvat_analytics.config.settings import COMPONENTS, GROUPS, Settings
 from cvat_analytics.config.validation import validate
@@ -85,6 +86,11 @@ class Topology:
             addresses.append(str(settings.address))
         return tuple(dict.fromkeys(addresses))
 
+    def max_queries(self, user: str) -> int:
+        """Return how many queries a host of the group `user` may have run at the same time in ClickHouse, as the user of that name."""
+        most = int(getattr(self.settings[self.clickhouse_host], f"{user}_max_queries"))
+        return most // max(1, len(self.groups[user]))
+
     def client_addresses(self, group: str) -> tuple[str, ...]:
         """Return the addresses from which the component `group` logs in to ClickHouse."""
         return tuple(
@@ -141,6 +147,7 @@ def build(
             *_misplaced_gateways(topology),
             *_unguarded_grafanas(topology),
             *_unverifiable_address(topology),
+            *_shared_limits(topology),
         ]
     ]
     if mistakes:
@@ -172,6 +179,20 @@ def _missing_addresses(topology: Topology) -> list[str]:
         if address is None or ipaddress.ip_address(address).is_loopback:
             mistakes.append(
                 f"setting 'address' of host {host}: needed because the stack is on several hosts; give the address at which the others reach it"
+            )
+    return mistakes
+
+
+def _shared_limits(topology: Topology) -> list[str]:
+    """Return whose limit of queries is too small for the hosts that share it."""
+    mistakes = []
+    for user, least in query_limits.LEAST.items():
+        hosts = len(topology.groups[user])
+        most = int(getattr(topology.settings[topology.clickhouse_host], f"{user}_max_queries"))
+        if most < least * hosts:
+            mistakes.append(
+                f"setting '{user}_max_queries' of host {topology.clickhouse_host}: the {hosts} hosts of the group {user!r} share it, and each "
+                f"needs {least}; set it to {least * hosts} or more (got {most})"
             )
     return mistakes
 

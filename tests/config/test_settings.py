@@ -254,3 +254,19 @@ def test_pools_and_places_keep_below_the_limit_of_their_user(most: int) -> None:
     assert min(places) >= 1
     assert sum(places) < most
     assert 1 <= query_limits.connections(most) < most
+
+
+def test_hosts_of_one_group_share_the_limit_of_its_user() -> None:
+    groups = {**THREE_HOSTS, "grafana": ["b", "c"], "events_api": ["b", "c"]}
+    own: dict[str, dict[str, Any]] = {
+        name: {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)
+    }
+    stack = build(groups, own)
+    assert (stack.max_queries("grafana"), stack.max_queries("events_api")) == (7, 7)
+    own["a"] |= {"events_api_max_queries": 11}
+    with pytest.raises(InputError) as caught:
+        build(groups, own)
+    assert str(caught.value) == (
+        "hosts.py: setting 'events_api_max_queries' of host a: the 2 hosts of the group 'events_api' share it, and each needs 6; "
+        "set it to 12 or more (got 11)"
+    )

@@ -179,5 +179,5 @@ def test_grafana_keeps_below_the_limit_that_holds_on_the_host_of_clickhouse() ->
         files(replace(stack, host="c"))["/etc/grafana/provisioning/datasources/cvat-analytics.yaml"].content
     )["datasources"]
     assert limit.text == "18"
-    # texts, as the plugin's older versions want them
+    # two thirds, as texts, which the plugin's older versions want
     assert (source["jsonData"]["maxOpenConns"], source["jsonData"]["maxIdleConns"]) == ("12", "12")

@@ -61,6 +61,10 @@ def _guarded(*, page: bool = False, viewers: bool = False) -> Callable[[Endpoint
                     401,
                     {"WWW-Authenticate": 'Basic realm="cvat-analytics viewer"'},
                 )
+            # a page is for whoever follows a link; what it asks for then is not
+            asked = request.method == "POST" or "/data/" in request.url.path
+            if asked and request.headers.get("sec-fetch-site") == "cross-site":
+                return JSONResponse({"message": "a page of another site may not ask for this"}, 403)
             return endpoint(self, request)
 
         return guarded

@@ -200,6 +200,19 @@ def test_without_the_chart_library_pages_say_so(
     assert status == 404
 
 
+def test_a_page_of_another_site_has_nothing_asked(viewer: Viewer) -> None:
+    """A browser says so, on this machine without TLS, too. A link to a dashboard is nothing but a link."""
+    panel = f"/data/{DASHBOARDS[0].uid}/panels/{DASHBOARDS[0].panels[0].id}?from=now-1h&to=now"
+    query = {"from": "0", "to": "1", "queries": []}
+    for site, status in (("cross-site", 403), ("same-origin", 200), ("same-site", 200), ("none", 200)):
+        with httpx.Client(base_url=viewer.url, headers={"Sec-Fetch-Site": site}, trust_env=False) as browser:
+            assert browser.get(panel).status_code == status
+            assert browser.get("/analytics" + panel).status_code == status
+            assert browser.get(f"/d/{DASHBOARDS[0].uid}").status_code == 200
+            answer = browser.post("/api/ds/query", json=query, auth=viewer.login)
+            assert answer.status_code == (403 if status == 403 else 404)
+
+
 # Grafana's endpoints
 
 
