@@ -82,16 +82,11 @@ async def health() -> Response:
 
 
 @_own.get("/ready")
-async def ready(parts: ServiceOf) -> Response:
+def ready(parts: ServiceOf) -> Response:
     """Answer whether it can do its work: ClickHouse lets its user read what an export and its progress are made of."""
-
-    def look() -> None:
+    try:
         with parts.clickhouse.ask(_READABLE, timeout=5) as answer:
             answer.text()
-
-    try:
-        async with parts.questions.turn(""):
-            await anyio.to_thread.run_sync(look)
     except QueryError as error:
         if error.code not in BUSY:
             raise store_problem(error) from None

@@ -13,7 +13,13 @@ from collections import Counter
 from typing import Any
 
 from cvat_analytics.api import queries
-from cvat_analytics.api.clickhouse import MEMORY_LIMIT_EXCEEDED, Answer, ClickHouse, QueryError
+from cvat_analytics.api.clickhouse import (
+    MEMORY_LIMIT_EXCEEDED,
+    TOO_MANY_SIMULTANEOUS_QUERIES,
+    Answer,
+    ClickHouse,
+    QueryError,
+)
 from cvat_analytics.api.config import ExportsConfig
 from cvat_analytics.api.export_store import ATTEMPTS, ExportStore, Job
 from cvat_analytics.api.filters import Selection
@@ -25,6 +31,8 @@ log = logging.getLogger("cvat_analytics.api")
 
 _PATIENCE = (1.0, 5.0, 15.0)
 """Seconds to wait for ClickHouse after each attempt that it broke off."""
+_NO_ROOM = (TOO_MANY_SIMULTANEOUS_QUERIES, MEMORY_LIMIT_EXCEEDED)
+"""What it may have room for later, when others of its user have ended."""
 
 
 class _Stopped(Exception):
@@ -229,7 +237,9 @@ class Exports:
                 self._set(job)
             try:
                 self._attempt(job, run)
-            except UnreachableError as error:
+            except (UnreachableError, QueryError) as error:
+                if isinstance(error, QueryError) and error.code not in _NO_ROOM:
+                    raise
                 if run.stop.is_set():
                     raise _Stopped from None
                 if job.attempts >= ATTEMPTS:

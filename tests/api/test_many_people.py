@@ -20,6 +20,7 @@ from cvat_analytics.api import slow_readers
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.slow_readers import Place, StreamPlaces
 from cvat_analytics.config import query_limits
+from tests.api.data import wait_for
 from tests.api.fake_cvat import FakeCvat, Person
 from tests.api.harness import PASSWORD, Api, FakeVector, Program, running_api
 from tests.clickhouse import Store
@@ -105,6 +106,15 @@ def test_a_question_waits_for_room_and_not_for_ever(people: Api, store: Store) -
             assert (answer.status_code, answer.headers["retry-after"]) == (503, "10")
             assert "ClickHouse is busy: Too many simultaneous queries for user events_api" in answer.text
         assert client.get("/api/events", params={"format": "json"}).status_code == 200
+
+
+def test_an_export_that_finds_no_room_is_made_when_there_is(people: Api, store: Store) -> None:
+    with people.client(PEOPLE[1].name) as client:
+        with others(store, store.context.settings.events_api_max_queries):
+            query_id = client.get("/api/events", params={"include": "all"}).json()["query_id"]
+            note = people.directory / "exports" / query_id / "job.json"
+            until(lambda: json.loads(note.read_text())["attempts"], "it was refused once", lambda n: n == 2)
+        assert wait_for(client, query_id).status_code == 201
 
 
 @pytest.fixture(scope="module")
