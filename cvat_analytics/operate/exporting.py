@@ -26,7 +26,13 @@ Progress = Callable[[float], None]
 _OPERATOR = Principal(key="operator", id=None, name="operator", admin=True)
 # The events API's profile (templates/clickhouse/users.xml.j2): by itself the administrator sees a repeated event twice.
 # https://clickhouse.com/docs/operations/settings/settings-profiles
-_AS_A_READER = {"profile": "cvat_export"}
+# What all queries of that user may take together is not for the administrator, whose other commands would be held by it. Not 0,
+# which is no limit: ClickHouse passes over a parameter that says what holds already, before it takes the profile's.
+_AS_A_READER = {
+    "profile": "cvat_export",
+    "max_memory_usage_for_user": str(2**62),
+    "max_concurrent_queries_for_user": str(2**31),
+}
 
 
 def selection(**wanted: Any) -> filtering.Selection:

@@ -101,7 +101,7 @@ def test_a_dead_letter_shows_its_beginning(
     query = query_of(board, "Newest dead letters")
     sql = expand(query, board, TimeRange(now - timedelta(hours=1), now + timedelta(minutes=1)))
     (row,) = json.loads(store.post(sql, database=database))["data"]
-    assert row[3] == "é" * 1000 + "…"
+    assert row[-1] == "é" * 1000 + "…"
 
 
 def test_no_table_selects_whole_payloads(dashboards: dict[str, Dashboard]) -> None:
