@@ -19,7 +19,8 @@ def found(settings: Settings) -> list[str]:
     ):  # fmt: skip
         for network in getattr(settings, name):
             try:
-                everywhere = ipaddress.ip_network(network).prefixlen == 0
+                # a zone (fe80::1%eth0) is text, which no part of the stack reads
+                everywhere = ipaddress.ip_network(network.replace("%", " ")).prefixlen == 0
             except ValueError:
                 mistakes.append(f"setting {name!r}: {network!r} is neither an IP address nor a network")
                 continue

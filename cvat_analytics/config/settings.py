@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cvat_analytics.config import limits, query_limits
 from cvat_analytics.config.types import (
     Address,
     DatabaseName,
     Duration,
+    GrafanaText,
     HostAndPort,
     HostName,
     Hours,
@@ -36,6 +37,7 @@ from cvat_analytics.config.types import (
     TimeZone,
     Version,
     WebhookUrl,
+    one_line,
 )
 
 GROUPS = ("clickhouse", "vector", "grafana")
@@ -327,7 +329,7 @@ class Settings(BaseModel):
     smtp_host: HostAndPort = Field(
         "", description="Mail server through which Grafana sends, as in `mail.example.org:587`."
     )
-    smtp_user: str = Field(
+    smtp_user: GrafanaText = Field(
         "",
         description="Login at the mail server, if it wants one; give the password with `cvat-analytics secrets set smtp_password`.",
     )
@@ -409,6 +411,11 @@ class Settings(BaseModel):
     health_timeout: Duration = Field(
         timedelta(seconds=90), description="How long a deploy waits for a service to become healthy."
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _of_one_line(cls, value: Any) -> Any:
+        return one_line(value)
 
     @model_validator(mode="before")
     @classmethod

@@ -8,9 +8,13 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import re
+import unicodedata
 import zoneinfo
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from pathlib import PurePath
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -69,11 +73,45 @@ def parse_size(value: object) -> int:
     return int(match[1]) * _SIZE_UNITS[match[2]]
 
 
+def one_line(value: object) -> object:
+    """Return a setting's value as it is. Raises ValueError where a text in it has a control character or a separator of lines.
+
+    Every text ends in a line of some file: it would begin another one there, and say in it what no setting can.
+    """
+    if isinstance(value, str | PurePath):
+        for character in str(value):
+            if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp"):
+                raise ValueError(
+                    f"has the control character {character!a}, such as a line break. Write it without (got {str(value)!a})"
+                )
+    elif isinstance(value, Mapping):
+        one_line([*value.keys(), *value.values()])
+    elif isinstance(value, Iterable):
+        for each in value:
+            one_line(each)
+    return value
+
+
+def _not_expanded(value: str) -> str:
+    """Return a text for Grafana's configuration. Raises ValueError for what Grafana would put something else in the place of.
+
+    https://grafana.com/docs/grafana/latest/setup-grafana/configure-grafana/#variable-expansion
+    """
+    if found := re.search(r"\$(__\w+)?\{|%\(|`", value):
+        raise ValueError(
+            f"{value!r} has {found[0]!r}, which Grafana's configuration cannot hold. Choose a text without"
+        )
+    return value
+
+
 def _ip_address(value: str) -> str:
     try:
-        return str(ipaddress.ip_address(value))
+        address = ipaddress.ip_address(value)
+        if not re.fullmatch(r"[A-Za-z0-9._-]*", getattr(address, "scope_id", None) or ""):
+            raise ValueError
     except ValueError:
         raise ValueError(f"{value!r} is not an IP address") from None
+    return str(address)
 
 
 def _identifier(value: str) -> str:
@@ -88,9 +126,21 @@ def _identifier(value: str) -> str:
     return value
 
 
-def _http_url(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        usable = bool(re.fullmatch(r"https?://[^\s/]+(/\S*)?", value) and parts.hostname and parts.port != 0)
+    except ValueError:  # brackets of no IPv6 address, a port that is no number
+        usable = False
+    if not usable:
         raise ValueError(f"{value!r} is not a URL: it must start with http:// or https:// and name a host")
+    return value
+
+
+def _http_url(value: str) -> str:
+    # what means something of its own in the configuration of nginx or Grafana has no place in such an address
+    if foreign := re.search(r"""[;#$"'`\\{}<>|^]|%(?![0-9A-Fa-f]{2})""", _url(value)):
+        raise ValueError(f"{value!r} has {foreign[0]!r}. Write it as %{ord(foreign[0]):02X} in a URL")
     return value.rstrip("/") + "/"
 
 
@@ -115,7 +165,7 @@ def _hours(value: str) -> str:
 def _mail_address(value: str) -> str:
     if not re.fullmatch(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+", value):
         raise ValueError(f"{value!r} is not an e-mail address")
-    return value
+    return _not_expanded(value)
 
 
 def _host_name(value: str) -> str:
@@ -131,9 +181,7 @@ def _host_and_port(value: str) -> str:
 
 
 def _webhook_url(value: str) -> str:
-    if value:
-        _http_url(value)
-    return value
+    return _url(value) if value else value
 
 
 def _sha256(value: str) -> str:
@@ -169,6 +217,7 @@ MaxQueries = Annotated[int, Field(le=1000, strict=True)]
 Percent = Annotated[int, Field(ge=1, le=80, strict=True)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
+GrafanaText = Annotated[str, AfterValidator(_not_expanded)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 Scope = Annotated[str, Field(pattern=r"^[a-z_]+:[a-z_]+$")]
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){1,3}(-\w+)?$")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,9 @@ def names(context: Context) -> list[str]:
     """Return the names under which the events API is asked: those that people and the gateway use for it."""
     settings = context.settings
     hosts = (urlsplit(url).hostname for url in (settings.grafana_root_url, settings.cvat_url))
-    return sorted({name for name in (context.host, *settings.events_api_names, *hosts) if name})
+    # a host may be called anything in an inventory, as pyinfra's connectors have it
+    own = (context.host,) if re.fullmatch(r"[\w.-]+", context.host) else ()
+    return sorted({name for name in (*own, *settings.events_api_names, *hosts) if name})
 
 
 def variables(context: Context) -> dict[str, Any]:

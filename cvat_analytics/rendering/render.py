@@ -41,6 +41,8 @@ def _environment() -> jinja2.Environment:
     environment.globals["at"] = lambda host, port: f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     # a text for Grafana's provisioning, which replaces $NAME and ${NAME} in it, and $$ by a plain $
     environment.filters["literal"] = lambda value: json.dumps(value).replace("$", "$$")
+    # in Grafana's ini: without quotes a value ends at the first ; or #
+    environment.filters["ini"] = lambda value: f"`{value}`"
     return environment
 
 
