@@ -10,11 +10,12 @@ from typing import Any
 import click
 
 from cvat_analytics.api.filters import Selection
+from cvat_analytics.api.queries import Format
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.operate import exporting
 from scripts.target import Target, target_options
-from scripts.terminal import echo
+from scripts.terminal import echo, progressbar
 
 FORMATS = ("csv", "jsonl", "parquet")
 
@@ -49,30 +50,41 @@ FORMATS = ("csv", "jsonl", "parquet")
     type=click.Choice(["all"]),
     help="`all`: exceptions too, and events of whatever source; CVAT's own export leaves them out. Not needed with --scope and --request-id.",
 )
+@click.option(
+    "--for-spreadsheet",
+    "spreadsheet",
+    is_flag=True,
+    help="CSV for Excel or LibreOffice: with a mark of UTF-8, times in the setting `time_zone`, and no text that is taken for a formula. "
+    "Not for import.",
+)
 def export(
     target: Target,
     output: str,
     form: str | None,
+    spreadsheet: bool,
     scope: tuple[str, ...],
     **wanted: Any,
 ) -> None:
     """Write events as CVAT exports them: ordered by time, each of them once, without exceptions.
 
-    A CSV file is byte for byte what CVAT 2.42 gives out. A file appears under its name only when it is complete.
+    A CSV file is byte for byte what CVAT 2.42 gives out, but for one --for-spreadsheet. A file appears under its name only when it is complete.
     """
     selection = exporting.selection(
         scope=list(scope), **{name: value for name, value in wanted.items() if value is not None}
     )
     path = Path(output)
-    form = form or _form(path)
+    name = form or _form(path)
+    if spreadsheet and name != "csv":
+        raise InputError(f"--for-spreadsheet: makes CSV, not {name}. Leave out one of the two")
     with target.reach() as access:
+        wanted_form = exporting.form(access, name, spreadsheet=spreadsheet)
         if output == "-":
-            if sys.stdout.isatty() and form == "parquet":
+            if sys.stdout.isatty() and name == "parquet":
                 raise InputError("--output: parquet is nothing for a terminal; give a file")
-            _to_standard_output(access, selection, form)
+            _to_standard_output(access, selection, wanted_form)
             return
-        with click.progressbar(length=1000, label=f"Exporting to {path}", file=sys.stderr) as bar:
-            size = exporting.to_file(access, selection, form, path, _on(bar))
+        with progressbar(length=1000, label=f"Exporting to {path}", file=sys.stderr) as bar:
+            size = exporting.to_file(access, selection, wanted_form, path, _on(bar))
     echo(f"{path}: {size:,} bytes.", err=True)
 
 
@@ -85,7 +97,7 @@ def _form(path: Path) -> str:
     return path.suffix.lower().lstrip(".") or "csv"
 
 
-def _to_standard_output(access: Access, selection: Selection, form: str) -> None:
+def _to_standard_output(access: Access, selection: Selection, form: Format) -> None:
     try:
         exporting.to_stream(access, selection, form, sys.stdout.buffer, lambda share: None)
     except BrokenPipeError:

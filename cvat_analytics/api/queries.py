@@ -6,7 +6,7 @@ import base64
 import binascii
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from cvat_analytics.api.clickhouse import ClickHouse
@@ -47,6 +47,8 @@ class Format:
     """Whether times are written as text; otherwise they are times of the format's own."""
     lines: bool = False
     """Whether each event is made a line of CSV before it is sorted, of which the format then only makes lines."""
+    zone: str = ""
+    """The time zone of a CSV that is for a spreadsheet: its times are there, and no text in it is taken for a formula."""
 
     @property
     def suffix(self) -> str:
@@ -65,35 +67,55 @@ FORMATS = {
 }
 
 
+BOM = b"\xef\xbb\xbf"
+"""Stands at the beginning of a CSV for a spreadsheet, which would take letters beyond ASCII for others without it."""
+
+_FORMULA = """(^|[;\\\\t\\\\r\\\\n])([\\\\s"\\']*)([=+@\uff1d\uff0b\uff20\uff0d\\\\-])"""
+"""What a spreadsheet takes for the begin of a formula: at the start of a text, or of what it takes for a cell where it divides cells by
+another sign than the comma, as in many countries."""
+
+
+def for_spreadsheet(zone: str) -> Format:
+    """Return the form of a CSV that people open with Excel or LibreOffice, with times in that zone. It is not for import."""
+    return replace(FORMATS["csv"], zone=zone)
+
+
 def _column(name: str, text_times: bool) -> str:
     if name == "timestamp":
         return f"{_ISO} AS timestamp" if text_times else "e.timestamp AS timestamp"
     return f"CAST(e.{name}, '{_PLAIN[name]}') AS {name}" if name in _PLAIN else f"e.{name} AS {name}"
 
 
-def _line() -> str:
+def _line(zone: str) -> str:
     """Return an event as one line of CSV, under a name that is the header: byte for byte what CVAT's export writes.
 
     That is Python's `csv.writer` as it is: lines end with CR LF, fields are quoted where they must be, and nothing stands for
     null and for an empty text alike (https://docs.python.org/3/library/csv.html). ClickHouse itself ends the line with LF. It
     sorts one text an event faster than eighteen columns.
     """
-    fields = ", ',', ".join(_field(name) for name in COLUMNS)
-    return f"concat({fields}, '\\r') AS `{','.join(COLUMNS)}\\r`"
+    fields = ", ',', ".join(_field(name, zone) for name in COLUMNS)
+    names = ",".join(f"timestamp ({zone})" if zone and name == "timestamp" else name for name in COLUMNS)
+    return f"concat({fields}, '\\r') AS `{names}\\r`"
 
 
-def _field(name: str) -> str:
+def _field(name: str, zone: str) -> str:
     if name == "timestamp":
-        return _PYTHONS
+        return f"substring(toString(e.timestamp, '{zone}'), 1, 19)" if zone else _PYTHONS
     if name in _TEXTS:
-        quoted = f"concat('\"', replaceAll(e.{name}, '\"', '\"\"'), '\"')"
-        return f"ifNull(if(match(e.{name}, '[,\"\\r\\n]'), {quoted}, e.{name}), '')"
+        text = f"e.{name}"
+        if zone:
+            harmless = f"replaceRegexpAll({text}, '{_FORMULA}', '\\\\1\\\\2\\'\\\\3')"
+            text = f"if(match({text}, '^[\\t\\r]'), concat('\\'', {harmless}), {harmless})"
+        quoted = f"concat('\"', replaceAll({text}, '\"', '\"\"'), '\"')"
+        return f"ifNull(if(match(e.{name}, '[,\"\\r\\n]'), {quoted}, {text}), '')"
     return f"ifNull(toString(e.{name}), '')"
 
 
 def statement(selection: Selection, form: Format, order: str = ORDER) -> str:
     """Return the query for a file of everything that `selection` finds, in order of time."""
-    columns = _line() if form.lines else ", ".join(_column(name, form.text_times) for name in COLUMNS)
+    columns = (
+        _line(form.zone) if form.lines else ", ".join(_column(name, form.text_times) for name in COLUMNS)
+    )
     # lines are ready as they are: to hand them out to several threads costs more than it brings
     settings = "SETTINGS output_format_parallel_formatting = 0 " if form.lines else ""
     return f"SELECT {columns} FROM events AS e WHERE {selection.where} ORDER BY {order} {settings}FORMAT {form.clickhouse}"

@@ -54,7 +54,18 @@ def _option(field: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def to_file(access: Access, selection: filtering.Selection, form: str, path: Path, progress: Progress) -> int:
+def form(access: Access, name: str, *, spreadsheet: bool = False) -> queries.Format:
+    """Return the form of that name; `spreadsheet`: a CSV for one, with times in the zone of the settings."""
+    return (
+        queries.for_spreadsheet(access.clickhouse.settings.time_zone)
+        if spreadsheet
+        else queries.FORMATS[name]
+    )
+
+
+def to_file(
+    access: Access, selection: filtering.Selection, form: queries.Format, path: Path, progress: Progress
+) -> int:
     """Write the events into `path` and return its size in bytes. The file appears when it is complete, not before.
 
     Raises InputError when the file cannot be written, CvatAnalyticsError when ClickHouse gives up.
@@ -77,7 +88,7 @@ def to_file(access: Access, selection: filtering.Selection, form: str, path: Pat
 
 
 def to_stream(
-    access: Access, selection: filtering.Selection, form: str, file: BinaryIO, progress: Progress
+    access: Access, selection: filtering.Selection, form: queries.Format, file: BinaryIO, progress: Progress
 ) -> int:
     """Write the events into `file` and return their size in bytes.
 
@@ -92,7 +103,9 @@ def to_stream(
     return size
 
 
-def _pieces(access: Access, selection: filtering.Selection, form: str, progress: Progress) -> Iterator[bytes]:
+def _pieces(
+    access: Access, selection: filtering.Selection, form: queries.Format, progress: Progress
+) -> Iterator[bytes]:
     host, port = access.clickhouse.address
     clickhouse = ClickHouse(
         ClickHouseConfig(
@@ -105,8 +118,10 @@ def _pieces(access: Access, selection: filtering.Selection, form: str, progress:
         )
     )
     query_id = f"export-{uuid.uuid4()}"
-    sql = queries.statement(selection, queries.FORMATS[form])
+    sql = queries.statement(selection, form)
     with clickhouse.ask(sql, selection.parameters, query_id=query_id) as answer:
+        if form.zone:
+            yield queries.BOM
         reported_at = time.monotonic()
         for piece in answer.pieces():
             yield piece

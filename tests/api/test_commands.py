@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from cvat_analytics.api import queries
 from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.credentials import secrets, users
@@ -35,7 +36,7 @@ def test_an_exported_file_is_complete_or_not_there(access: Access, tmp_path: Pat
     path = tmp_path / f"x.{form}"
     shares: list[float] = []
     chosen_events = exporting.selection(from_=START.isoformat(), include="all")
-    size = exporting.to_file(access, chosen_events, form, path, shares.append)
+    size = exporting.to_file(access, chosen_events, queries.FORMATS[form], path, shares.append)
     assert (path.stat().st_size, shares[-1]) == (size, 1.0)
     if form == "csv":
         timestamps = [
@@ -54,13 +55,13 @@ def test_what_is_no_file_is_written_to_and_stays_what_it_is(access: Access, tmp_
     chosen_events = exporting.selection(from_=START.isoformat())
     with ThreadPoolExecutor(1) as pool:
         read = pool.submit(pipe.read_bytes)
-        size = exporting.to_file(access, chosen_events, "csv", pipe, lambda share: None)
+        size = exporting.to_file(access, chosen_events, queries.FORMATS["csv"], pipe, lambda share: None)
         content = read.result(30)
     assert (len(content), stat.S_ISFIFO(pipe.stat().st_mode)) == (size, True)
-    assert exporting.to_file(access, chosen_events, "csv", link, lambda share: None) == size
+    assert exporting.to_file(access, chosen_events, queries.FORMATS["csv"], link, lambda share: None) == size
     assert (link.is_symlink(), (tmp_path / "x.csv").read_bytes()) == (True, content)
     with pytest.raises(InputError, match="Is a directory"):
-        exporting.to_file(access, chosen_events, "csv", tmp_path, lambda share: None)
+        exporting.to_file(access, chosen_events, queries.FORMATS["csv"], tmp_path, lambda share: None)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["link.csv", "pipe", "x.csv"]
 
 
@@ -69,9 +70,15 @@ def test_a_file_that_cannot_be_completed_is_not_there(access: Access, tmp_path: 
     path = tmp_path / "x.csv"
     path.write_text("an older one")
     with pytest.raises(UnreachableError):
-        exporting.to_file(gone, exporting.selection(), "csv", path, lambda share: None)
+        exporting.to_file(gone, exporting.selection(), queries.FORMATS["csv"], path, lambda share: None)
     with pytest.raises(InputError, match="cannot be written"):
-        exporting.to_file(access, exporting.selection(), "csv", tmp_path / "no" / "x.csv", lambda share: None)
+        exporting.to_file(
+            access,
+            exporting.selection(),
+            queries.FORMATS["csv"],
+            tmp_path / "no" / "x.csv",
+            lambda share: None,
+        )
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("x.csv", "an older one")]
 
 
