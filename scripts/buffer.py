@@ -21,7 +21,7 @@ from cvat_analytics.operate.buffers import SINKS, Buffers, Kept, Place
 from cvat_analytics.rendering.files import UNITS, Paths
 from scripts.replay import run
 from scripts.target import Target, look_for_room, target_options
-from scripts.terminal import echo
+from scripts.terminal import confirm, echo
 
 _STARTING = 60.0
 """Seconds for Vector to answer after it was started."""
@@ -91,7 +91,7 @@ def set_aside(sink: str, host: str, dry_run: bool, yes: bool, target: Target) ->
         if dry_run:
             return
         if not yes:
-            click.confirm("Go on?", abort=True)
+            confirm("Go on?", abort=True)
         moved = buffers.set_aside(planned)
         echo(f"{moved.name}: is set aside; what comes now flows.")
         if sink != "events":
@@ -129,7 +129,7 @@ def put_back(name: str, host: str, yes: bool, target: Target) -> None:
     with _buffers(host, target) as (buffers, place):
         kept = buffers.named(name)
         if not yes:
-            click.confirm(
+            confirm(
                 f"Stop Vector on {place.host} for a moment and give it {kept.size:,} bytes of {kept.sink}?",
                 abort=True,
             )
@@ -150,9 +150,7 @@ def purge(name: str, host: str, yes: bool, target: Target) -> None:
         kept = buffers.named(name)
         only = "" if kept.state == "inserted" else ", which has what is nowhere else: it was not put back"
         if not yes:
-            click.confirm(
-                f"Remove {kept.size:,} bytes of {kept.sink} on {place.host} for good{only}?", abort=True
-            )
+            confirm(f"Remove {kept.size:,} bytes of {kept.sink} on {place.host} for good{only}?", abort=True)
         buffers.purge(name)
     echo(f"{name}: removed.")
 

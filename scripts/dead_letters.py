@@ -22,7 +22,7 @@ from cvat_analytics.pipeline.dead_letters_retry import Retry
 from cvat_analytics.rendering.files import Paths
 from scripts.encoding import codec
 from scripts.target import Target, look_for_room, target_options
-from scripts.terminal import echo, one_line
+from scripts.terminal import confirm, echo, one_line, progressbar
 from scripts.timestamp_option import Timestamp
 
 _SHOWN = 100
@@ -241,9 +241,7 @@ def retry(
     choice = Choice(reason, since, until, contains, ids, open=True)
     with _opened(target, "the retry of dead letters") as source:
         total, _ = _chosen(source, choice)
-        with click.progressbar(
-            length=total, label="Sending again", file=sys.stderr if as_json else None
-        ) as bar:
+        with progressbar(length=total, label="Sending again", file=sys.stderr if as_json else None) as bar:
             retried = Retry(source, encoding).run(choice, bar.update)
     if as_json:
         echo(
@@ -286,7 +284,7 @@ def purge(
         total, last = _chosen(source, choice)
         if last is not None:
             if not yes:
-                click.confirm(f"Remove {total:,} dead letters for good?", abort=True, err=as_json)
+                confirm(f"Remove {total:,} dead letters for good?", abort=True, err=as_json)
             source.purge(choice, last)
     echo(_json({"removed": total}) if as_json else f"{total:,} dead letters removed.")
 

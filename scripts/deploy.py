@@ -28,7 +28,7 @@ from cvat_analytics.store import deployments
 from deploys.report import AGREED, FILE
 from scripts import hints
 from scripts.target import inventory_option
-from scripts.terminal import echo
+from scripts.terminal import confirm, echo
 
 
 @click.command()
@@ -62,7 +62,7 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
         if not _somebody_is_there():
             raise
         echo(f"{question}", err=True)
-        click.confirm("Delete it for good?", abort=True, err=True)
+        confirm("Delete it for good?", abort=True, err=True)
         outcome = bring(inventory, dry, options, agreed=True)
     for line in outcome.losses:
         echo(f"{'would delete' if dry else 'deletes'}  {line}")

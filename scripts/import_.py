@@ -15,7 +15,7 @@ from cvat_analytics.importing.strict import PIPELINE, TimeFormat
 from cvat_analytics.store import erasures
 from scripts.encoding import codec
 from scripts.target import Target, target_options
-from scripts.terminal import echo, secret_from_file
+from scripts.terminal import echo, progressbar, secret_from_file
 
 
 @click.command("import")
@@ -96,7 +96,7 @@ def import_(
             key = f"{url} {database}.{table}"
         elif dump:
             described = files.read(dump, leave_out, encoding, times)
-            with click.progressbar(length=described.size, label="Reading the dump") as bar:
+            with progressbar(length=described.size, label="Reading the dump") as bar:
                 source = files.load(described, destination.client, destination.database, bar.update)
             key = source.name
         copy = copying.plan(source, destination, key, access.clickhouse.settings.events_retention)
@@ -121,9 +121,9 @@ def report(copy: copying.Copy, label: str) -> None:
     done = sum(copy.days.values()) - pending
     if done:
         echo(f"{done:,} of {done + pending:,} rows have been copied by an earlier run.")
-    with click.progressbar(length=pending, label=label) as bar:
+    with progressbar(length=pending, label=label) as bar:
         copy.run(bar.update)
-    with click.progressbar(length=sum(copy.days.values()), label="Counting both sides") as bar:
+    with progressbar(length=sum(copy.days.values()), label="Counting both sides") as bar:
         months = copy.compare(bar.update)
     if months:
         echo(f"{'month':<8}{'source rows':>16}{'source events':>16}{'stored events':>16}")

@@ -16,7 +16,7 @@ import click
 
 from cvat_analytics.base.errors import InputError, UnreachableError
 from scripts.target import Target, target_options
-from scripts.terminal import echo, one_line
+from scripts.terminal import echo, one_line, progressbar
 
 if TYPE_CHECKING:
     from cvat_analytics.operate.disclosure import Disclosure, Found, Stored
@@ -193,7 +193,7 @@ def _notes(lines: str) -> list[dict[str, Any]]:
 def _progress(disclosure: Disclosure) -> Iterator[Callable[[int], object]]:
     """Show how far the journal is read."""
     size = sum(file.size for _, files in disclosure.stored.journals for file in files)
-    with click.progressbar(length=size, label="Reading the journal", file=sys.stderr) as bar:
+    with progressbar(length=size, label="Reading the journal", file=sys.stderr) as bar:
         yield lambda done: bar.update(max(0, done - bar.pos))
 
 

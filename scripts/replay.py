@@ -18,7 +18,7 @@ from cvat_analytics.pipeline import replay as library
 from cvat_analytics.pipeline.replay_store import Outcome
 from cvat_analytics.rendering.files import Paths
 from scripts.target import Target, look_for_room, target_options
-from scripts.terminal import echo
+from scripts.terminal import echo, progressbar
 from scripts.timestamp_option import Timestamp
 
 _DAMAGES_SHOWN = 20
@@ -123,7 +123,7 @@ def _opened(target: Target, copied: Path | None, begin: str) -> Iterator[tuple[A
 def run(replay: library.Replay, target: Target, dry: bool) -> Outcome:
     """Run a replay and show how far it is and what has come of it."""
     verb = "Reading" if dry else "Replaying"
-    with click.progressbar(length=replay.size, label=f"{verb} {len(replay.files)} files") as bar:
+    with progressbar(length=replay.size, label=f"{verb} {len(replay.files)} files") as bar:
         done = 0
 
         def progress(offset: int) -> None:

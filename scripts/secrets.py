@@ -14,7 +14,7 @@ from cvat_analytics.credentials import secrets as library
 from cvat_analytics.operate import replacement, rotation
 from scripts import hints
 from scripts.target import Target, inventory_option, target_options
-from scripts.terminal import echo, secret_from_pipe
+from scripts.terminal import echo, prompt, secret_from_pipe
 
 
 @click.group()
@@ -40,7 +40,7 @@ def init(inventory: Path) -> None:
 def set_(name: str, inventory: Path) -> None:
     """Put the password of another system (mail server, webhook) into the secrets file. It is asked for, or read from a pipe."""
     path = inventories.load(inventory).secrets_file
-    value = click.prompt(name, hide_input=True, err=True) if sys.stdin.isatty() else secret_from_pipe()
+    value = prompt(name, hide_input=True, err=True) if sys.stdin.isatty() else secret_from_pipe()
     library.give(path, name, value)
     echo(
         f"{path}: has {name} now. `{hints.command('deploy', '--inventory', inventory)}` brings it to the hosts."

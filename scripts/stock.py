@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from cvat_analytics.importing import stock as library
+from scripts import terminal
 from scripts.import_ import report
 from scripts.target import Target, target_options
 from scripts.terminal import echo
@@ -48,6 +49,6 @@ def confirm(target: Target, yes: bool) -> None:
     with target.reach() as access:
         report(library.conversion(access), "Copying what is left")
         if not yes:
-            click.confirm(f"Drop the table {access.database}.{library.ASIDE} for good?", abort=True)
+            terminal.confirm(f"Drop the table {access.database}.{library.ASIDE} for good?", abort=True)
         library.confirm(access)
     echo("The stock table is gone; the conversion is complete.")

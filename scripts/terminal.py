@@ -25,8 +25,16 @@ _BOM = "\ufeff"
 
 
 def visible(text: str) -> str:
-    r"""Return `text` with what would drive a terminal written out, as in \x1b. Line feeds and tabs stay."""
-    return _ACTIVE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    r"""Return `text` with what would drive a terminal written out, as in \x1b. Line feeds and tabs stay.
+
+    A text of JSON says the same as before: what JSON itself lets stand in a text is written as JSON writes it (\u009b).
+    """
+    return _ACTIVE.sub(_written_out, text)
+
+
+def _written_out(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\u{code:04x}" if code >= 0x7F else match[0].encode("unicode_escape").decode()
 
 
 def one_line(text: object) -> str:
@@ -37,6 +45,21 @@ def one_line(text: object) -> str:
 def echo(text: object = "", **options: Any) -> None:
     """Print `text` as `click.echo` does, with nothing in it that drives the terminal."""
     click.echo(visible(str(text)), **options)
+
+
+def confirm(text: str, **options: Any) -> bool:
+    """Ask as `click.confirm` does, with nothing in the question that drives the terminal."""
+    return click.confirm(visible(text), **options)
+
+
+def prompt(text: str, **options: Any) -> Any:
+    """Ask as `click.prompt` does, with nothing in the question that drives the terminal."""
+    return click.prompt(visible(text), **options)
+
+
+def progressbar(*, length: int, label: str, **options: Any) -> Any:
+    """Show a bar as `click.progressbar` does, with nothing in its label that drives the terminal."""
+    return click.progressbar(length=length, label=one_line(label), **options)
 
 
 def secret_from_pipe() -> str:

@@ -13,7 +13,7 @@ from cvat_analytics.credentials import users as library
 from cvat_analytics.credentials.users import User, Users
 from cvat_analytics.embedded import stack
 from scripts.target import Target, target_options
-from scripts.terminal import echo, one_line, secret_from_pipe
+from scripts.terminal import echo, one_line, prompt, secret_from_pipe
 
 if TYPE_CHECKING:
     from cvat_analytics.config.settings import Settings
@@ -85,7 +85,7 @@ class _File:
 def _password(name: str) -> str:
     """Return the password that is typed twice, or the first line of standard input where that is a pipe."""
     if sys.stdin.isatty():
-        return str(click.prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True))
+        return str(prompt(f"Password of {name}", hide_input=True, confirmation_prompt=True, err=True))
     return secret_from_pipe()
 
 

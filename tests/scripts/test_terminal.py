@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import pty
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
+from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
+from scripts.cli import main
 from scripts.terminal import one_line, secret_from_file, visible
+from tests.clickhouse import Store, way_to
 
 PROGRAM = "import sys; from scripts.terminal import echo, one_line; echo(one_line(sys.argv[1])); echo(sys.argv[1], err=True)"
 
@@ -48,14 +56,96 @@ def test_on_a_real_terminal_it_is_text() -> None:
 
 
 def test_every_command_prints_in_that_way() -> None:
+    """Whatever a command prints or asks goes through scripts/terminal.py, one that is written tomorrow included."""
+    printing = ("echo", "secho", "confirm", "prompt", "progressbar", "echo_via_pager", "clear", "edit")
+    forbidden = {"print", "sys.stdout.write", "sys.stderr.write", *(f"click.{name}" for name in printing)}
     others = [
         f"{file.name}:{node.lineno}"
         for file in sorted((ROOT / "scripts").glob("*.py"))
         if file.name != "terminal.py"
         for node in ast.walk(ast.parse(file.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("click.echo", "click.secho", "print")
+        if (isinstance(node, ast.Call) and ast.unparse(node.func) in forbidden)
+        or (
+            isinstance(node, ast.ImportFrom)
+            and node.module == "click"
+            and any(each.name in printing for each in node.names)
+        )
     ]
     assert others == []
+
+
+def test_the_library_prints_nothing() -> None:
+    """Of what is no service and no program of its own: there are no other ways to the operator's terminal."""
+    others = [
+        str(file.relative_to(ROOT))
+        for file in sorted((ROOT / "cvat_analytics").rglob("*.py"))
+        if file.name != "__main__.py" and file.parts[-2:] != ("embedded", "engine.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) in ("print", "sys.stdout.write", "click.echo")
+    ]
+    assert others == []
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+@example("\x7f \x9b31m \x85 \u2028 \u202e \ufeff \x1b]0;x\x07")
+def test_json_says_what_it_said(value: object) -> None:
+    for ascii_only in (True, False):
+        assert json.loads(visible(json.dumps(value, ensure_ascii=ascii_only))) == value
+
+
+HOSTILE = "ann\x1b[2J\x1b[31mred\x1b]0;PWNED\x07\x9b1m\x7f\u202egpj\nnext\trow"
+
+
+@pytest.fixture(scope="module")
+def store(shared_engine: Store) -> Iterator[Store]:
+    """Return an engine in which people have put what drives a terminal wherever a text is kept."""
+    with shared_engine.another() as engine:
+        yesterday = datetime.now(UTC) - timedelta(days=1)
+        texts = dict.fromkeys(
+            ("user_name", "user_email", "obj_name", "obj_val", "org_slug", "payload"), HOSTILE
+        )
+        at = {"timestamp": f"{yesterday:%Y-%m-%d} 12:00:00.000", "user_id": 300, "job_id": 1, "task_id": 1}
+        later = at | {"timestamp": f"{yesterday:%Y-%m-%d} 12:01:00.000"}
+        engine.insert([{"scope": "load:job", "source": "client", **each, **texts} for each in (at, later)])
+        row = {
+            "received_at": f"{yesterday:%Y-%m-%d} 12:00:00",
+            "reason": "invalid_json",
+            "message": HOSTILE,
+            "original": HOSTILE,
+        }
+        engine.post(f"INSERT INTO events_dead_letter FORMAT JSONEachRow {json.dumps(row)}", user="vector")
+        engine.refresh()
+        yield engine
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["dead-letters", "list"], ["dead-letters", "show", "LETTER"],
+        ["working-time", "compare", "--user", "300", "--at-least", "1s"], ["dead-letters", "list", "--json"], ["dead-letters", "show", "LETTER", "--json"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_people_have_stored_stays_text(
+    store: Store, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = way_to(store.context)
+    monkeypatch.setattr("scripts.target.Target.reach", lambda self, **options: nullcontext(access))
+    letters = DeadLetters(access)
+    monkeypatch.setattr("scripts.dead_letters._opened", lambda *given: nullcontext(letters))
+    (letter,) = letters.letters(Choice(), 1, 100)
+    result = CliRunner().invoke(main, [letter.id if word == "LETTER" else word for word in command])
+    driving = [
+        c for c in result.output if unicodedata.category(c) in ("Cc", "Cf", "Zl", "Zp") and c not in "\n\t"
+    ]
+    assert driving == [], result.output
+    assert "\\x1b[2J" in result.output or "\\u001b[2J" in result.output, result.output
+    if "--json" in command:
+        answer = json.loads(result.output)
+        assert (answer if "original" in answer else answer["letters"][0])["original"] == HOSTILE
+    elif "show" not in command:
+        assert "\nnext" not in result.output, "a row stays a row"
 
 
 @pytest.mark.parametrize("text", ["secret", "secret\n", "secret\r\n", "\ufeffsecret\r\n", "\ufeffsecret"])
