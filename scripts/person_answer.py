@@ -41,7 +41,7 @@ def show(who: str, without_journal: bool, as_json: bool, target: Target) -> None
     when some of these could not be looked at. Who has asked, and when, goes on record beside the inventory, without about whom.
     """
     with _asked(target, who, without_journal) as disclosure:
-        entry = _on_record(target, "show")
+        entry = on_record(target, "show")
         with _progress(disclosure) as progress:
             found = disclosure.found(progress)
         incomplete = list(disclosure.incomplete)
@@ -77,7 +77,7 @@ def export(who: str, output: Path | None, without_journal: bool, target: Target)
 
         path = output or Path(f"person-{disclosure.person.id}.zip")
         disclosure_files.refuse_existing(path)
-        entry = _on_record(target, "export")
+        entry = on_record(target, "export")
         with _progress(disclosure) as progress:
             files = disclosure_files.write(disclosure, path, entry, progress)
         incomplete = list(disclosure.incomplete)
@@ -115,7 +115,7 @@ def _not_searched() -> tuple[str, ...]:
     return NOT_SEARCHED
 
 
-def _on_record(target: Target, command: Any) -> str:
+def on_record(target: Target, command: Any) -> str:
     """Put it on record who runs this, and return the reference."""
     from cvat_analytics.operate import person_record
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cvat_analytics.base.errors import UnreachableError
+from scripts.person_answer import on_record
 from scripts.target import Target, target_options
 from scripts.terminal import echo
 
@@ -37,6 +39,7 @@ def erase(who: str, yes: bool, keep_sums: bool, target: Target) -> None:
         one = library.Erasure(stored, who)
         counts = one.found()
         if not any(counts.values()) and one.is_listed and one.under_way is None:
+            _forget_visitor(stored, one.person.id)
             echo(f"id {one.person.id}: nothing of them is stored. Nothing was changed.")
             return
         echo(f"{one.person}:")
@@ -50,12 +53,25 @@ def erase(who: str, yes: bool, keep_sums: bool, target: Target) -> None:
             )
         if not yes:
             click.confirm("Erase it for good?", abort=True, err=True)
+        on_record(target, "erase")
         for step in one.run(keep_sums, counts):
             echo(f"erasing: {step}")
+        _forget_visitor(stored, one.person.id)
         left = library.Erasure(stored, str(one.person.id)).found()
         echo(f"Erased id {one.person.id}. {_list_note(stored)}")
         for line in library.summary(left):
             echo(f"Came since: {line.strip()}. Run the same command again.")
+
+
+def _forget_visitor(stored: Stored, user: int) -> None:
+    """Remove the account that Grafana has of the person; that it could not be is said, and the same command tries it again."""
+    from cvat_analytics.operate import visitors
+
+    try:
+        if visitors.forget(stored.access, user):
+            echo("Grafana's account of them is removed.")
+    except UnreachableError as error:
+        echo(f"NOT REMOVED: {error}. Run the same command again.")
 
 
 def _list_note(stored: Stored) -> str:

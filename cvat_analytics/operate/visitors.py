@@ -44,6 +44,24 @@ def expire(access: Access, keep: timedelta) -> int:
         ) from None
 
 
+def forget(access: Access, user: int) -> bool:
+    """Remove the account of the visitor who is CVAT's user of this id, and return whether there was one. Raises UnreachableError."""
+    login = f"{user}@cvat"
+    try:
+        with access.grafana_client(30) as client:
+            if str(client.get("/api/health").raise_for_status().json().get("version", "")).endswith(VIEWER):
+                return False
+            found = client.get("/api/users/lookup", params={"loginOrEmail": login})
+            if found.status_code == httpx.codes.NOT_FOUND:
+                return False
+            client.delete(f"/api/admin/users/{found.raise_for_status().json()['id']}").raise_for_status()
+            return True
+    except (httpx.HTTPError, LookupError, TypeError, ValueError) as error:
+        raise UnreachableError(
+            f"Grafana at {access.grafana.url}: the account {login} could not be removed ({error or type(error).__name__})"
+        ) from None
+
+
 def _visitors(client: httpx.Client) -> Iterator[dict[str, Any]]:
     page, found = 1, [dict[str, Any]()] * _PAGE
     while len(found) == _PAGE:

@@ -61,6 +61,10 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         if url.path.endswith("/api/health"):
             self._answer({"version": self.server.version})
+        elif url.path.endswith("/api/users/lookup"):
+            (wanted,) = parse_qs(url.query)["loginOrEmail"]
+            found = [each for each in self.server.accounts if each["login"] == wanted]
+            self._answer(found[0] if found else {"message": "user not found"}, 200 if found else 404)
         else:
             size, page = (int(parse_qs(url.query)[name][0]) for name in ("perpage", "page"))
             self._answer(
@@ -137,3 +141,9 @@ def test_that_nothing_could_be_removed_is_said(grafana: Grafana, access: Access)
     grafana.fails = True
     with pytest.raises(UnreachableError, match="its accounts of visitors could not be looked at"):
         visitors.expire(access, KEEP)
+
+
+def test_the_account_of_one_person_is_removed_once(grafana: Grafana, access: Access) -> None:
+    grafana.accounts = [account(2, "5@cvat", 1), account(3, "55@cvat", 1)]
+    assert [visitors.forget(access, 5) for _ in range(2)] == [True, False]
+    assert [each["login"] for each in grafana.accounts] == ["55@cvat"]

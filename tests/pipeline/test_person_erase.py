@@ -105,6 +105,9 @@ def test_nobody_comes_back_by_any_way(running: stack.Stack, erased: Day, tmp_pat
         0,
         f"id {ANN}: nothing of them is stored. Nothing was changed.\n",
     )
+    record = (running.directory / "person-requests.jsonl").read_text()
+    assert '"command": "erase"' in record
+    assert [each for each in (MARK, str(ANN)) if each in record] == []
     assert invoke(running, "person", "erase", MARK, "--yes").exit_code == 2, (
         "by name nobody is known any more"
     )
