@@ -20,8 +20,8 @@ def prepare(plan: Plan) -> None:
 
 
 def install(plan: Plan) -> None:
-    """Install nginx."""
-    package_operations.prerequisites(name="gateway: nginx", packages=["nginx"])
+    """Install nginx, and what counts connections to it."""
+    package_operations.prerequisites(name="gateway: nginx", packages=["nginx", "nftables"])
 
 
 def configure(plan: Plan) -> None:

@@ -22,7 +22,7 @@ FIREWALL_UNIT = "cvat-analytics-firewall"
 SERVER_PATH = "/cvat-server"
 """Below this path CVAT's proxy leads to CVAT's server (cvat_analytics.gateway.traefik): its own rule has no way to `/analytics` there."""
 WORKERS = 4
-WORKER_CONNECTIONS = 8192
+WORKER_CONNECTIONS = 4096
 """Places of each of nginx's workers. A request that is passed on takes two; all of them together are several times as many as the
 firewall lets one address have (gateway_connections_per_address)."""
 NGINX = "/usr/sbin/nginx"

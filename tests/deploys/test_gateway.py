@@ -26,11 +26,12 @@ def test_nginx_of_the_distribution_is_kept_from_starting_and_ours_starts_last(ru
 
 
 def test_an_nginx_that_is_there_already_keeps_its_service(run_deploy: Deploy) -> None:
+    there = ["nginx 1.22.1-9+deb12u11 installed"]
     run = run_deploy(
-        groups=EVERYTHING, settings=ADDRESS, answers={"nginx 2>": ["nginx 1.22.1-9+deb12u11 installed"]}
+        groups=EVERYTHING, settings=ADDRESS, answers={"nginx 2>": there, "nginx nftables 2>": there}
     )
     assert run.matching("systemctl mask") == []
-    assert run.matching("install nginx") == []
+    assert run.matching("install .*nginx") == []
 
 
 def test_the_certificates_key_is_in_no_command(run_deploy: Deploy, tmp_path: Path) -> None:
