@@ -66,6 +66,15 @@ def test_some_failures_are_free_then_each_wait_is_longer_up_to_a_minute() -> Non
     assert waits == [0] * PAIR.free + [1, 2, 4, 8, 16, 32, 60, 60, 60]
 
 
+def test_a_minute_is_a_minute_at_any_time_of_a_clock() -> None:
+    for part in range(1, 200):
+        clock = Clock()
+        clock.now += part / 7
+        throttle = LoginThrottle(clock)
+        guess(throttle, "a", "root", 20)
+        assert throttle.retry_after("a", "root") == LONGEST
+
+
 def test_ten_typos_do_not_keep_the_right_password_out() -> None:
     clock = Clock()
     throttle = LoginThrottle(clock)
