@@ -118,7 +118,7 @@ def report(copy: copying.Copy, label: str) -> None:
     for note in copy.notes():
         echo(f"Note: {note}.")
     pending = sum(copy.pending().values())
-    done = sum(copy.days.values()) - pending
+    done = copy.rows - pending
     if done:
         echo(f"{done:,} of {done + pending:,} rows have been copied by an earlier run.")
     with progressbar(length=pending, label=label) as bar:

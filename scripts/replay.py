@@ -17,6 +17,7 @@ from cvat_analytics.pipeline import journal, refused_rows
 from cvat_analytics.pipeline import replay as library
 from cvat_analytics.pipeline.replay_store import Outcome
 from cvat_analytics.rendering.files import Paths
+from cvat_analytics.store import event_dates
 from scripts.target import Target, look_for_room, target_options
 from scripts.terminal import echo, progressbar
 from scripts.timestamp_option import Timestamp
@@ -146,6 +147,11 @@ def run(replay: library.Replay, target: Target, dry: bool) -> Outcome:
         echo(
             f"{outcome.refused:,} that ClickHouse refuses are dead letters now, each with its words "
             f"({target.hint('dead-letters', 'list', '--reason', refused_rows.REASON)})."
+        )
+    if outcome.misdated:
+        echo(
+            f"{outcome.misdated:,} whose date cannot be {'would become' if dry else 'are'} dead letters "
+            f"({target.hint('dead-letters', 'list', '--reason', event_dates.REASON)})."
         )
     echo(
         f"{outcome.read:,} events read, {outcome.inserted:,} {'would be inserted' if dry else 'inserted'}, {outcome.there:,} "

@@ -113,6 +113,11 @@ def _show(flow: Flow, target: Target) -> None:
     echo(f"journal     {'not known' if flow.journal_bytes is None else _size(flow.journal_bytes)}")
     more = f"  ({target.hint('dead-letters', 'list')})" if flow.dead_letters else ""
     echo(f"refused     {flow.dead_letters:,} dead letters in the last day{more}")
+    if flow.implausible:
+        echo(
+            f"            of these {flow.implausible:,} are events whose date cannot be, before 2018 or more than a day ahead: a clock is wrong at "
+            "whoever sends them (docs/how-to/implausible-dates.md)"
+        )
     for refusal in flow.refusals:
         for line in _refusal(refusal, target):
             echo(line)

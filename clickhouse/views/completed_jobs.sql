@@ -64,6 +64,9 @@ SELECT timestamp, job_id, 'state', 'completed', user_id, org_id, project_id, tas
 FROM completed_jobs
 WHERE (timestamp, job_id) NOT IN (SELECT timestamp, job_id FROM job_changes WHERE change = 'state');
 
+-- dates of wrong clocks, of events that are dead letters now
+ALTER TABLE job_changes DELETE WHERE timestamp < '2018-01-01 00:00:00.000' OR timestamp > now64(3) + INTERVAL 1 DAY SETTINGS mutations_sync = 1;
+
 -- A job that goes through three stages is completed in each of them, and so three times. The stage is the one that the same request has
 -- set (whoever sets stage and state at once has completed the new stage), else the last one set before, else what the next one says that
 -- it was until then; jobs that are older than the stored events may have none of these.

@@ -143,6 +143,10 @@ INSERT INTO working_time_by_day
     WHERE known_at < computed_at OR incomplete > 0
 )") }};
 
+-- Days of before there was CVAT have no events (those are dead letters), and would keep what was computed, as days do that retention has dropped.
+ALTER TABLE working_time_results DELETE WHERE day < '2018-01-01' SETTINGS mutations_sync = 1;
+ALTER TABLE working_time_by_day DELETE WHERE source_day < '2018-01-01' SETTINGS mutations_sync = 1;
+
 -- 2. Which days are not what the events say, or may not be yet. A touched day can change later ones: the next one with
 -- events (whose first event has a new one before it), and all days that its events reach into.
 CREATE OR REPLACE VIEW working_time_stale AS

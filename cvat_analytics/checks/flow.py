@@ -13,6 +13,7 @@ from cvat_analytics.checks.two_cvats import TwoCvats
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.pipeline.dead_letters import OUR_OWN
+from cvat_analytics.store import event_dates
 from cvat_analytics.store.rights import Rows
 from cvat_analytics.store.smoke_events import NOT_IN_MONTH
 
@@ -110,6 +111,8 @@ class Flow:
     """On which hosts Vector has said something in the last day and does not any more, and when it last did."""
     dead_letters: int
     """Of the last day."""
+    implausible: int
+    """How many of these are events whose date cannot be."""
     journal_bytes: int | None
     """None: not known."""
     two_cvats: TwoCvats | None
@@ -154,7 +157,7 @@ def of(access: Access) -> Flow:
     ]
     journals = [value for (name, _, _), value in latest.items() if name == "journal_size_bytes"]
     letters = rows(
-        f"SELECT count() FROM events_dead_letter FINAL WHERE received_at > now() - 86400 AND NOT startsWith(original, '{OUR_OWN}')"
+        f"SELECT count(), countIf(reason = '{event_dates.REASON}') FROM events_dead_letter FINAL WHERE received_at > now() - 86400 AND NOT startsWith(original, '{OUR_OWN}')"
     )
     measured = _moment(only_row(rows("SELECT max(time) FROM pipeline_metrics"))[0])
     sources = _sources(rows)
@@ -177,6 +180,7 @@ def of(access: Access) -> Flow:
         measured_at=measured,
         silent=silent,
         dead_letters=int(only_row(letters)[0]),
+        implausible=int(only_row(letters)[1]),
         journal_bytes=sum(journals) if journals and not silent else None,
         two_cvats=two_cvats.look(rows),
         cvat_refusals=cvat_refusals.look(rows, access.clickhouse.settings.cvat_columns),

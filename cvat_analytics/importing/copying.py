@@ -15,7 +15,7 @@ from clickhouse_connect.driver.client import Client
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.importing.tables import Table, ranges
-from cvat_analytics.store import erasures
+from cvat_analytics.store import erasures, event_dates
 
 ROWS = 200_000
 """How many rows are copied or counted at a time: what is lost by an interruption, and what bounds the memory."""
@@ -94,19 +94,35 @@ class Copy:
     days: Mapping[int, int]
     expired: Mapping[int, int]
     """Days whose events are older than the retention in the settings: they would be removed at once."""
+    before: Mapping[int, int]
+    """Days before there was CVAT."""
+    ahead: Mapping[int, int]
+    """Days after tomorrow. Events of these and of `before` become dead letters, as those that arrive do."""
     chunk_rows: int = ROWS
+
+    @property
+    def rows(self) -> int:
+        """Return how many rows there are to copy, or to make dead letters of."""
+        return sum(sum(days.values()) for days in (self.days, self.before, self.ahead))
 
     def pending(self) -> dict[int, int]:
         """Return the days that are not done, or have other rows than when they were."""
         done = self.ledger.done()
-        return {day: rows for day, rows in self.days.items() if done.get(day) != rows}
+        every = {**self.days, **self.before, **self.ahead}
+        return {day: rows for day, rows in every.items() if done.get(day) != rows}
 
     def run(self, progress: Progress) -> None:
         """Copy what is pending; `progress` is told the rows of each step. Can be interrupted and repeated."""
-        for part in ranges(self.pending(), self.chunk_rows):
-            self.target.insert(self.source, part)
-            self.ledger.enter(part.days)
-            progress(part.rows)
+        pending = self.pending()
+        for days, take in (
+            (self.before, self.target.keep_letters),
+            (self.days, self.target.insert),
+            (self.ahead, self.target.keep_letters),
+        ):
+            for part in ranges({day: pending[day] for day in days if day in pending}, self.chunk_rows):
+                take(self.source, part)
+                self.ledger.enter(part.days)
+                progress(part.rows)
 
     def compare(self, progress: Progress) -> list[Month]:
         """Count both sides month by month; `progress` is told the rows of the source as they are counted."""
@@ -155,7 +171,7 @@ class Copy:
         missing = [month for month in months if not month.complete]
         if not missing:
             return
-        grown = sum(self.source.days().values()) - sum(self.days.values()) - sum(self.expired.values())
+        grown = sum(self.source.days().values()) - self.rows - sum(self.expired.values())
         if grown > 0:
             raise CvatAnalyticsError(
                 f"{self.source.where}: has received {grown} rows meanwhile. Run the same command again: it brings the new ones"
@@ -169,24 +185,20 @@ class Copy:
     def notes(self) -> list[str]:
         """Return what is remarkable about the source's days, one sentence each."""
         remarks = []
-        if not self.days and not self.expired:
+        if not self.rows and not self.expired:
             remarks.append(f"{self.source.where}: the table has no events; there is nothing to import")
         if self.expired:
             remarks.append(
                 f"{sum(self.expired.values())} rows before {_iso(max(self.expired))} (inclusive) are older than the setting "
                 "'events_retention' keeps events; they are left where they are"
             )
-        today = int(datetime.now(UTC).strftime("%Y%m%d"))
-        for days, when in (
-            ([day for day in self.days if day < 20180101], "before there was CVAT"),
-            ([day for day in self.days if day > today], "in the future"),
-        ):
+        for days, when in ((self.before, "before there was CVAT"), (self.ahead, "in the future")):
             if days:
                 remarks.append(
-                    f"{sum(self.days[day] for day in days)} rows have a time {when} ({_iso(min(days))} to {_iso(max(days))}), "
-                    "from a wrong clock; they are imported as they are"
+                    f"{sum(days.values())} rows have a time {when} ({_iso(min(days))} to {_iso(max(days))}), "
+                    f"from a wrong clock; they are kept as dead letters ({event_dates.REASON})"
                 )
-        plausible = [datetime.strptime(str(day), "%Y%m%d") for day in self.days if 20180101 <= day <= today]
+        plausible = [datetime.strptime(str(day), "%Y%m%d") for day in self.days]
         if plausible:
             empty = (max(plausible) - min(plausible)).days + 1 - len(plausible)
             if empty:
@@ -204,14 +216,22 @@ def plan(source: Table, target: Table, key: str, retention: timedelta | None, ch
         erased = erasures.read(target.client, target.database)
     names = (source.columns.get(name, "") for name in ("user_id", "timestamp"))
     source = replace(source, left_out=erasures.left_out(erased, *names))
-    oldest = int((datetime.now(UTC) - retention).strftime("%Y%m%d")) if retention else 0
+    now = datetime.now(UTC)
+    first, last = event_dates.FIRST_DAY, int((now + timedelta(days=1)).strftime("%Y%m%d"))
+    oldest = int((now - retention).strftime("%Y%m%d")) if retention else 0
     days = source.days()
+
+    def chosen(since: int, until: int) -> dict[int, int]:
+        return {day: rows for day, rows in days.items() if since <= day < until}
+
     return Copy(
         source,
         target,
         ledger,
-        {day: rows for day, rows in days.items() if day >= oldest},
-        {day: rows for day, rows in days.items() if day < oldest},
+        chosen(max(first, oldest), last + 1),
+        chosen(first, oldest),
+        chosen(0, first),
+        chosen(last + 1, 1_0000_00_00),
         chunk_rows,
     )
 

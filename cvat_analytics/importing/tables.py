@@ -17,6 +17,7 @@ from cvat_analytics.base.texts import UTF_8
 from cvat_analytics.config.limits import MIB
 from cvat_analytics.connect.clickhouse_errors import error_text, explained
 from cvat_analytics.importing.columns import match
+from cvat_analytics.store import event_dates
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
 
@@ -162,6 +163,16 @@ class Table:
                 self.client.raw_insert(
                     target, names, source.stream(part), settings=INSERT_SETTINGS, fmt="Native"
                 )
+
+    def keep_letters(self, source: Table, part: Range) -> None:
+        """Make dead letters, beside this table, of the events that `source` has in `part`: their date cannot be."""
+        names = list(source.columns)
+        here = source.client is self.client
+        structure = ", ".join(f"{name} {COLUMNS[name]}".replace("'", "''") for name in names)
+        rows = f"({source.select(part)})" if here else f"input('{structure}') FORMAT Native"
+        data = None if here else b"".join(source.stream(part))
+        with explained(self.where):
+            self.client.command(event_dates.letters(self.database, names, rows), data=data)
 
 
 def connect(url: str, user: str, password: str) -> Client:

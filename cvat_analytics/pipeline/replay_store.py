@@ -19,6 +19,7 @@ from cvat_analytics.base.texts import HALF_OF_A_PAIR, is_utf8
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.pipeline.journal_text import Damage
 from cvat_analytics.pipeline.refused_rows import Refused
+from cvat_analytics.store import event_dates
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
 _COLUMNS = ", ".join(COLUMNS)
@@ -26,12 +27,13 @@ _JOURNAL = {**COLUMNS, "sender": "Nullable(String)"}
 """What a line of the journal has: the columns, and from which address the event came."""
 _LIMITS = {"UInt32": 2**32, "UInt64": 2**64}
 _MISSING = (
-    f"({_COLUMNS}) NOT IN (SELECT {_COLUMNS} FROM {{database}}.events "
+    f"NOT {event_dates.IMPLAUSIBLE} AND ({_COLUMNS}) NOT IN (SELECT {_COLUMNS} FROM {{database}}.events "
     # batches follow the time of arrival: days (the sort key begins with them) and hours are few
     "WHERE toDate(timestamp) IN (SELECT toDate(timestamp) FROM replayed) "
     "AND toStartOfHour(timestamp) IN (SELECT toStartOfHour(timestamp) FROM replayed))"
 )
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_MISDATED = f"SELECT count() FROM replayed WHERE {event_dates.IMPLAUSIBLE}"
 # NULL is a value like any other: without this a row with one would be missing for ever
 _EXACT = {"transform_null_in": 1}
 
@@ -48,6 +50,8 @@ class Outcome:
     """Lines, in the range or not, that an interrupted run had done."""
     refused: int = 0
     """Lines that ClickHouse refuses; they are dead letters now."""
+    misdated: int = 0
+    """Events whose date cannot be; they are dead letters now."""
     damages: list[Damage] = field(default_factory=list)
     days: dict[date, tuple[int, int]] = field(default_factory=dict)
     """Of a dry run: by the events' day, how many the journal has, and how many of them are missing in the table."""
@@ -55,7 +59,7 @@ class Outcome:
     @property
     def there(self) -> int:
         """Return how many were in the table already, or twice in the journal."""
-        return self.read - self.inserted
+        return self.read - self.inserted - self.misdated
 
     @property
     def unreadable(self) -> list[Damage]:
@@ -121,6 +125,11 @@ class Store:
             read = self._load(batch, outcome)
             if not read:
                 return
+            misdated = int(self._value(_MISDATED))
+            if misdated:
+                self._client.command(
+                    event_dates.letters(self._database, COLUMNS, f"replayed WHERE {event_dates.IMPLAUSIBLE}")
+                )
             missing = f"SELECT DISTINCT {_COLUMNS} FROM replayed WHERE {self._missing}"
             count = int(self._value(f"SELECT count() FROM ({missing})"))
             if count:
@@ -138,6 +147,7 @@ class Store:
                 self._insert(replace(batch, lines=half), outcome, refused)
             return
         outcome.inserted += count
+        outcome.misdated += misdated
         outcome.read += read
 
     def _require_table(self) -> None:
@@ -154,6 +164,7 @@ class Store:
         if not read:
             return
         outcome.read += read
+        outcome.misdated += int(self._value(_MISDATED))
         query = f"SELECT toDate(timestamp, 'UTC') AS day, count(), uniqExactIf(tuple({_COLUMNS}), {self._missing}) FROM replayed GROUP BY day"
         for day, journal, missing in self._client.query(query, settings=_EXACT).result_rows:
             before = outcome.days.get(day, (0, 0))

@@ -26,6 +26,7 @@ def store(engine: Store) -> Store:
     engine.post("DROP DATABASE IF EXISTS old SYNC")
     engine.post("DROP TABLE IF EXISTS imported_days SYNC")
     engine.post("TRUNCATE TABLE events")
+    engine.post("TRUNCATE TABLE events_dead_letter")
     return engine
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -284,7 +285,7 @@ def test_an_empty_table(store: Store, run: Run, login: list[object]) -> None:
 
 
 def test_days_without_events_and_times_of_wrong_clocks_are_noted_and_kept(
-    store: Store, run: Run, login: list[object]
+    store: Store, run: Run, login: list[object], tmp_path: Path
 ) -> None:
     times = [
         "1970-01-01 00:00:00.000", "1970-01-01 00:00:01.001", "2024-01-01 00:00:00.000", "2024-01-04 23:59:59.999",
@@ -296,15 +297,32 @@ def test_days_without_events_and_times_of_wrong_clocks_are_noted_and_kept(
     assert code == 0, output
     assert "2 rows have a time before there was CVAT (1970-01-01 to 1970-01-01)" in output
     assert "1 rows have a time in the future (2099-12-31 to 2099-12-31)" in output
+    assert "they are kept as dead letters (implausible date)" in output
     assert "2 days between 2024-01-01 and 2024-01-04 have no events" in output
-    assert [row["t"] for row in store.rows("SELECT timestamp AS t FROM events ORDER BY t")] == times
+    assert [row["t"] for row in store.rows("SELECT timestamp AS t FROM events ORDER BY t")] == times[2:4]
+    letters = store.rows("SELECT reason, original FROM events_dead_letter ORDER BY original")
+    kept = [json.loads(letter["original"]) for letter in letters]
+    assert sorted(each["timestamp"] for each in kept) == [*times[:2], times[4]]
+    assert {letter["reason"] for letter in letters} == {"implausible date"}
+    assert kept[0].keys() == set(COLUMNS)
+    # a second run has nothing to do, nor has one that was interrupted before it had noted what it had done
+    assert "5 of 5 rows have been copied by an earlier run" in run("import", *login)[1]
+    store.post("TRUNCATE TABLE imported_days")
+    assert run("import", *login)[0] == 0
+    assert len(store.rows("SELECT original FROM events_dead_letter")) == 3
+    # of a file it is the same
+    store.post("TRUNCATE TABLE events_dead_letter")
+    file = dump(store, tmp_path / "events.native", "Native")
+    code, output = run("import", "--file", file)
+    assert code == 0, output
+    assert len(store.rows("SELECT original FROM events_dead_letter")) == 3
 
 
 def test_what_is_older_than_the_retention_is_left_and_said(
     store: Store, run: Run, login: list[object]
 ) -> None:
     stock_table(store)
-    fill(store, [{**event, "timestamp": time} for event, time in zip(events(2), ["2020-01-01 00:00:00.000", "2099-01-01 00:00:00.000"], strict=True)])  # fmt: skip
+    fill(store, [{**event, "timestamp": time} for event, time in zip(events(2), ["2020-01-01 00:00:00.000", f"{datetime.now(UTC):%Y-%m-%d 00:00:00.000}"], strict=True)])  # fmt: skip
     settings = store.context.settings
     before = settings.events_retention
     object.__setattr__(settings, "events_retention", timedelta(days=365))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from contextlib import nullcontext
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,27 @@ def test_what_is_missing_comes_back_once(running: stack.Stack, day: Day) -> None
         )
         == 1200
     )
+
+
+def test_events_whose_date_cannot_be_become_dead_letters(running: stack.Stack, day: Day) -> None:
+    """Of a journal from before they did so when they arrived."""
+    ahead = datetime.now(UTC) + timedelta(days=2)
+    dates = ("1970-01-01 00:00:00.000", f"{ahead:%Y-%m-%d %H:%M:%S}.000")
+    day.journal(day.events(3), [row(date, user_name="of a wrong clock") for date in dates])
+    arguments = ("--from-journal", day.directory, "--by", "arrival", "--since", day.day)
+    letters = "SELECT count() FROM cvat.events_dead_letter FINAL WHERE reason = 'implausible date' AND position(original, 'of a wrong clock') > 0"
+    client = day.access.client()
+    code, output = command(running, *arguments, "--dry-run")
+    assert (code, "2 whose date cannot be would become dead letters" in output) == (0, True), output
+    assert client.query(letters).result_rows == [(0,)]
+    for inserted in (3, 0):
+        code, output = command(running, *arguments)
+        assert code == 0, output
+        assert "2 whose date cannot be are dead letters" in output
+        assert f"5 events read, {inserted} inserted, {3 - inserted} already there" in output
+        assert client.query(letters).result_rows == [(2,)], "the same events are the same letters"
+    found = "SELECT count() FROM cvat.events WHERE user_name = 'of a wrong clock'"
+    assert client.query(found).result_rows == [(0,)]
 
 
 def test_a_value_that_is_null_is_told_from_an_empty_one(running: stack.Stack, day: Day) -> None:

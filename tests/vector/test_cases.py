@@ -57,7 +57,7 @@ def test_more_events_than_a_record_of_the_buffer_may_hold_are_kept_together(run:
 
 
 def test_as_many_events_as_are_allowed_are_taken(run: Run) -> None:
-    body = "[" + ",".join(['{"scope":"x","timestamp":1}'] * 50_000) + "]"
+    body = "[" + ",".join(['{"scope":"x","timestamp":1733480873}'] * 50_000) + "]"
     assert len(run(body)["one_large_event"]) == 50_000
 
 
@@ -104,7 +104,7 @@ def test_the_direct_way_ends_at_its_limit(run: Run, size: int) -> None:
 
 @pytest.mark.parametrize("count", [limits.DIRECT_EVENTS, limits.DIRECT_EVENTS + 1])
 def test_more_events_than_the_direct_way_has_room_for_are_taken_all_the_same(run: Run, count: int) -> None:
-    outputs = run("[" + ",".join(['{"scope":"x","timestamp":1}'] * count) + "]")
+    outputs = run("[" + ",".join(['{"scope":"x","timestamp":1733480873}'] * count) + "]")
     direct = count <= limits.DIRECT_EVENTS
     assert len(outputs["normalise"]) == (count if direct else 0)
     assert len(outputs.get("one_large_event", ())) == (0 if direct else count)
@@ -144,15 +144,15 @@ GARBAGE = {
     "objects of one field each": ("[" + ",".join(['{"a":1}'] * 8 * MIB) + "]", "too many events"),
     "lines": ("1\n" * 8 * MIB, "not JSON"),
     "objects in lines": ("{}\n" * 8 * MIB, "too many events"),
-    "an array that breaks off": ("[" + '{"scope":"x","timestamp":1},' * MIB, "not JSON"),
+    "an array that breaks off": ("[" + '{"scope":"x","timestamp":1733480873},' * MIB, "not JSON"),
     "an object that breaks off": ('{"scope":"x"' + ',"a":1' * 4 * MIB, "not JSON"),
     "nested arrays": ("[" * 8 * MIB, "not JSON"),
     "text": ("x" * 8 * MIB, "not JSON"),
-    "a payload that is an object": ('{"scope":"x","timestamp":1,"payload":{"a":[' + "1," * 4 * MIB + "1]}}", "not plain"),
+    "a payload that is an object": ('{"scope":"x","timestamp":1733480873,"payload":{"a":[' + "1," * 4 * MIB + "1]}}", "not plain"),
     "many fields": ('{"scope":"x","timestamp":1' + "".join(f',"{number}":1' for number in range(MIB)) + "}", "too many fields"),
     "many fields whose names end in a backslash": ('{"scope":"x","timestamp":1' + "".join(f',"{number}\\\\":1' for number in range(MIB)) + "}", "too many fields"),
     "some fields too many": ('{"scope":"x","timestamp":1' + "".join(f',"{number}":1' for number in range(1000)) + "}", "too many fields"),
-    "numbers that grow when they are written": ('{"scope":"x","timestamp":1,"a":[' + "1e15," * (MIB // 2) + "1]}", "too large"),
+    "numbers that grow when they are written": ('{"scope":"x","timestamp":1733480873,"a":[' + "1e15," * (MIB // 2) + "1]}", "too large"),
 }  # fmt: skip
 
 

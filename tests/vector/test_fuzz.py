@@ -112,7 +112,7 @@ class Target:
         want = []
         # what is large takes another way
         for padding in ("", " " * limits.DIRECT_BODY):
-            sentinels = [tagged({"scope": "x", "timestamp": 1}), tagged({"scope": "x"})]
+            sentinels = [tagged({"scope": "x", "timestamp": 1733480873}), tagged({"scope": "x"})]
             self.post(f"[{','.join(sentinels)}{padding}]".encode(), {}, 2)
             want += [match.group().decode() for each in sentinels for match in TAG.finditer(each.encode())]
         query = "SELECT count() FROM seen ARRAY JOIN tags AS tag WHERE tag IN {tags:Array(String)}"
@@ -277,7 +277,9 @@ def array(texts: Sequence[str]) -> Body:
 
 def lines(texts: Sequence[str]) -> Body:
     """Return `texts` line by line, the first of which is a good event."""
-    return Body("\n".join([tagged({"scope": "x", "timestamp": 1}), *texts, ""]).encode(), {}, 1 + len(texts))
+    return Body(
+        "\n".join([tagged({"scope": "x", "timestamp": 1733480873}), *texts, ""]).encode(), {}, 1 + len(texts)
+    )
 
 
 def garbage(data: bytes) -> Body:

@@ -85,7 +85,7 @@ def test_cvats_queue_becomes_empty_whatever_it_holds(
 def test_what_is_too_large_for_any_event_is_answered_200_and_kept_whole(
     vector: Substitute, clickhouse: FakeClickHouse, size: int
 ) -> None:
-    body = b'[{"scope":"x","timestamp":1,"payload":"' + b"x" * (size - 42) + b'"}]'
+    body = b'[{"scope":"x","timestamp":1733480873,"payload":"' + b"x" * (size - 51) + b'"}]'
     assert len(body) == size
     assert vector.request("POST", "/", body)[0] == 200
     sha256 = hashlib.sha256(body[1:-1]).hexdigest()

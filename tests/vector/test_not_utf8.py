@@ -81,7 +81,8 @@ def test_lines_are_told_apart_too(run: Run, broken: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", ['[{"scope": "x", "timestamp": 1}]'.encode("utf-16"), b"\xff[]", b"\x00\xfe\xff\n[1", b"\x80"]
+    "body",
+    ['[{"scope": "x", "timestamp": 1733480873}]'.encode("utf-16"), b"\xff[]", b"\x00\xfe\xff\n[1", b"\x80"],
 )
 def test_what_is_no_json_is_kept_as_it_came(run: Run, body: bytes) -> None:
     outputs = run(body)
@@ -91,7 +92,7 @@ def test_what_is_no_json_is_kept_as_it_came(run: Run, body: bytes) -> None:
 
 
 def test_the_character_that_stands_for_bad_bytes_is_a_character_itself(run: Run) -> None:
-    outputs = run('[{"scope": "x\ufffd", "timestamp": 1}, {"scope": "\ufffd"}]')
+    outputs = run('[{"scope": "x\ufffd", "timestamp": 1733480873}, {"scope": "\ufffd"}]')
     assert [row["scope"] for row in outputs["normalise"]] == ["x\ufffd"]
     assert [each["reason"] for each in outputs["dead_letter"]] == ["bad timestamp"]
     assert "base64" not in outputs["dead_letter"][0]
