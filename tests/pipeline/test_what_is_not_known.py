@@ -70,6 +70,18 @@ def test_what_vector_says_is_shown(store: Store) -> None:
     assert "events: 7 events wait, 25.0% of 1000 bytes on one" in shown(found)
 
 
+def test_events_whose_date_cannot_be_are_shown(store: Store) -> None:
+    assert "date" not in shown(flow.of(way_to(store.context)))
+    store.post(
+        "INSERT INTO events_dead_letter (received_at, reason, message, original) VALUES (now(), 'implausible date', 'm', 'a'), "
+        "(now(), 'implausible date', 'm', 'b'), (now(), 'bad count', 'm', 'c'), (now() - 90000, 'implausible date', 'm', 'd')"
+    )
+    found = flow.of(way_to(store.context))
+    store.post("TRUNCATE TABLE events_dead_letter")
+    assert (found.dead_letters, found.implausible) == (3, 2)
+    assert "of these 2 are events whose date cannot be, before 2018 or more than a day ahead" in shown(found)
+
+
 def test_a_vector_that_started_anew_and_has_nothing_waiting_says_so(store: Store) -> None:
     say(store, "one", MINUTES, **BUFFER)
     say(store, "one", NOW, events__buffer_max_size_bytes=1000)
