@@ -52,9 +52,8 @@ def computed(store: Store) -> None:
         for view in VIEWS:
             for word in ("REFRESH", "WAIT"):
                 store.post(f"SYSTEM {word} VIEW {view}")
-        days = store.rows("SELECT count() AS due FROM event_days_state WHERE is_due")
-        users = store.rows("SELECT count() AS due FROM working_time_stale WHERE is_pending")
-        return int(days[0]["due"]), int(users[0]["due"])
+        due = "SELECT (SELECT count() FROM event_days_state WHERE is_due), (SELECT count() FROM working_time_stale WHERE is_pending)"
+        return tuple(int(each) for each in json.loads(store.post(due))["data"][0])
 
     until(rounds, "all is computed", lambda due: due == (0, 0))
 
