@@ -23,7 +23,7 @@ def letters(database: str, columns: Iterable[str], events: str) -> str:
     The same events again are the same letters.
     """
     return (
-        f"INSERT INTO `{database}`.events_dead_letter (received_at, reason, message, original) SELECT now64(3), '{REASON}', "
+        f"INSERT INTO `{database}`.incoming_dead_letters (received_at, reason, message, original) SELECT now64(3), '{REASON}', "
         f"if({_BEFORE}, 'before 2018, when there was no CVAT', 'more than a day after it arrived'), "
         f"formatRowNoNewline('JSONEachRow', {', '.join(columns)}) FROM {events}"
     )

@@ -14,7 +14,7 @@ from cvat_analytics.store import event_dates, migrations
 from tests.clickhouse import Store
 from tests.waiting import until
 
-MIGRATION = "migrations/0010_implausible_dates.sql"
+MIGRATION = "migrations/0011_implausible_dates.sql"
 NOW = datetime.now(UTC)
 VIEWS = ("event_counts_refresh", "event_days_refresh", "working_time_refresh")
 
