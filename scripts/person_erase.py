@@ -11,7 +11,7 @@ import click
 from cvat_analytics.base.errors import UnreachableError
 from scripts.person_answer import on_record
 from scripts.target import Target, target_options
-from scripts.terminal import echo
+from scripts.terminal import confirm, echo
 
 if TYPE_CHECKING:
     from cvat_analytics.operate.person import Stored
@@ -52,7 +52,7 @@ def erase(who: str, yes: bool, keep_sums: bool, target: Target) -> None:
                 f"An earlier run was cut off{' (it keeps sums)' if one.under_way else ''}: this one completes it."
             )
         if not yes:
-            click.confirm("Erase it for good?", abort=True, err=True)
+            confirm("Erase it for good?", abort=True, err=True)
         on_record(target, "erase")
         for step in one.run(keep_sums, counts):
             echo(f"erasing: {step}")
