@@ -64,6 +64,8 @@ GATEWAY_KEYS = {
 DATASOURCE_KEYS = {"name", "uid", "type", "access", "isDefault", "editable", "jsonData", "secureJsonData"}
 # https://grafana.com/docs/plugins/grafana-clickhouse-datasource/latest/configure/#provision-the-data-source
 JSON_DATA_KEYS = {
+    "maxOpenConns",
+    "maxIdleConns",
     "host",
     "port",
     "protocol",
@@ -191,6 +193,8 @@ def test_datasource(tmp_path: Path) -> None:
         "defaultTable": "events",
         "queryTimeout": "50",
         "dialTimeout": "10",
+        "maxOpenConns": (most := str(made.variables()["clickhouse"]["grafana_connections"])),
+        "maxIdleConns": most,
     }
     assert datasource["secureJsonData"] == {
         "password": f"$__file{{{made.paths.grafana_credentials}/clickhouse_password}}"
