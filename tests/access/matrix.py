@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.credentials import users
 from cvat_analytics.embedded import stack as embedded
@@ -95,15 +97,17 @@ def _lines(root: Path, base: int, parts: dict[str, Any]) -> Iterator[str]:
 
     secrets = json.loads((root / "secrets.json").read_text())
     passwords = {name.removeprefix("clickhouse_"): value for name, value in secrets.items()}
-    store = tables.Store(parts["clickhouse"]["http"], parts["clickhouse"]["database"], passwords)
+    with httpx.Client(timeout=300, trust_env=False) as client:
+        about = parts["clickhouse"]
+        store = tables.Store(about["http"], about["database"], passwords, client)
+        powers, found = tables.powers(store), tables.tables(store)
     yield from (
         "## ClickHouse's users\n",
         "`default` is the package's, without a password: on a host no address lets it in, here the engine library opens its ports as this user.\n",
-        *_table(("may", "users"), [(name, ", ".join(who)) for name, who in tables.powers(store)]),
+        *_table(("may", "users"), [(name, ", ".join(who)) for name, who in powers]),
         "## Tables and views\n",
         "; ".join(f"**{letter}**: {meaning}" for letter, (meaning, _) in tables.VERBS.items()) + ".\n",
     )
-    found = tables.tables(store)
     names = sorted({user for _, allowed in found for user in allowed})
     yield from _table(
         ("table or view", *names),

@@ -70,13 +70,14 @@ class Store:
     url: str
     database: str
     passwords: Mapping[str, str] = field(repr=False)
+    client: httpx.Client = field(repr=False)
 
     def ask(self, user: str, statement: str) -> httpx.Response:
         """Return what ClickHouse answers."""
         login = {"X-ClickHouse-User": user, "X-ClickHouse-Key": self.passwords.get(user, "")}
         statement = statement.replace("{database}", self.database)
         options = {"database": self.database, "default_format": "JSONCompact"}
-        return _CLIENT.post(self.url, params=options, content=statement, headers=login)
+        return self.client.post(self.url, params=options, content=statement, headers=login)
 
     def rows(self, statement: str) -> list[list[str]]:
         """Return the rows that the administrator is answered."""
@@ -99,9 +100,6 @@ class Store:
             (name for (name,) in self.rows("SELECT name FROM system.users")),
             key=lambda name: (name == "admin", name),
         )
-
-
-_CLIENT = httpx.Client(timeout=300, trust_env=False)
 
 
 def powers(store: Store) -> list[tuple[str, list[str]]]:
