@@ -31,6 +31,7 @@ from cvat_analytics.config.endpoints import Endpoint
 from cvat_analytics.config.settings import GROUPS
 from cvat_analytics.connect.access import Access
 from cvat_analytics.credentials import secrets
+from cvat_analytics.embedded.engine import PACKAGE_FILES as ENGINE_FILES
 from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.rendering.render import clickhouse_files
@@ -189,8 +190,7 @@ def running(directory: Path, **settings: Any) -> Iterator[Store]:
     for name, target in {
         "config.xml": "config.xml",
         "users.xml": "users.xml",
-        "engine_config.xml": "config.d/zz-engine.xml",
-        "engine_users.xml": "users.d/zz-engine.xml",
+        **ENGINE_FILES,
     }.items():
         text = (PACKAGE_FILES / name).read_text()
         for path in ("clickhouse_data", "clickhouse_config"):

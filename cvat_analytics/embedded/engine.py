@@ -28,6 +28,12 @@ from cvat_analytics.base.project import IS_CHECKOUT, ROOT
 from cvat_analytics.embedded import confinement, fetch
 
 LIBRARY_PACKAGE = f"@chdb/lib-linux-{'arm64' if platform.machine() == 'aarch64' else 'x64'}-gnu"
+PACKAGE_FILES = {
+    "engine_config.xml": "config.d/zz-engine.xml",
+    "engine_users.xml": "users.d/zz-engine.xml",
+    "engine_admin.xml": "users.d/zz-engine-admin.xml",
+}
+"""Of `package_files`: what a library must be told, by the name of each file and its place below the server's configuration."""
 _LIBRARY = Path("node_modules") / LIBRARY_PACKAGE / "libchdb.so"
 
 

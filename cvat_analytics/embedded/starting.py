@@ -181,11 +181,8 @@ def _write_files(context: Context) -> dict[str, str]:
     ]
     if not shutil.which("clickhouse"):
         package += [
-            RenderedFile(
-                f"{paths.clickhouse_config}/{kind}.d/zz-engine.xml",
-                (_PACKAGE_FILES / f"engine_{kind}.xml").read_text(),
-            )
-            for kind in ("config", "users")
+            RenderedFile(f"{paths.clickhouse_config}/{target}", (_PACKAGE_FILES / name).read_text())
+            for name, target in engine.PACKAGE_FILES.items()
         ]
     files = {
         "clickhouse": [*package, *render.clickhouse_files(context)],

@@ -126,7 +126,8 @@ def test_mail_is_set_up_where_alerts_go_by_mail(tmp_path: Path, user: str) -> No
     assert {section: set(ini[section]) for section in ini.sections()} == INI_KEYS | {
         "smtp": SMTP_KEYS if user else SMTP_KEYS - {"user", "password"}
     }
-    assert ini["smtp"]["host"] == "mail.example.org:587"
+    # in the quotes in which Grafana takes every sign as it is
+    assert ini["smtp"]["host"] == "`mail.example.org:587`"
     password = f"$__file{{{made.paths.grafana_credentials}/smtp_password}}"
     assert ini["smtp"].get("password") == (password if user else None)
     assert "smtp" not in _ini(_rendered(tmp_path, **settings)[1])
