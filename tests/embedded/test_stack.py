@@ -298,15 +298,17 @@ def _of_smoke_tests(directory: Path) -> int:
 
 def test_the_smoke_test_leaves_nothing_behind(directory: Path) -> None:
     up(directory)
+    client = stack.find(directory).access().client()
+    # a migration has made some
+    mutations = "SELECT mutation_id FROM system.mutations WHERE table = 'events' ORDER BY ALL"
+    before = client.query(mutations).result_rows
     results = json.loads(command("smoke", "--dir", directory, "--json"))
     assert {result["outcome"] for result in results} == {"passed", "not checked"}, "it has no gateway"
-    client = stack.find(directory).access().client()
     assert client.query("SELECT count() FROM cvat.events").result_rows == [(0,)]
     assert client.query("SELECT original FROM cvat.events_dead_letter FINAL").result_rows == [(LETTER,)]
     assert LETTER not in command("dead-letters", "list", "--dir", directory)
     assert client.query("SELECT count() FROM cvat.event_counts").result_rows == [(0,)]
-    mutations = "SELECT count() FROM system.mutations WHERE table = 'events'"
-    assert client.query(mutations).result_rows == [(0,)]
+    assert client.query(mutations).result_rows == before
     exports = Path(stack.find(directory).paths.events_api_data) / "exports"
     assert [*exports.iterdir()] == []
 
