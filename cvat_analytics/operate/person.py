@@ -21,6 +21,8 @@ from cvat_analytics.store import erasing, erasures
 from cvat_analytics.store.people import Person, resolve
 
 if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
+
     from cvat_analytics.connect.access import Access
     from cvat_analytics.connect.remote import ReachedHost
 
@@ -109,10 +111,8 @@ class Erasure:
         taken = {place: count for place, count in counts.items() if count}
         operator = f"{getpass.getuser()}@{socket.gethostname()}"
         erasing.record(self._client, self._database, run, begun, operator, keep_sums, taken, ended=False)
-        letters = self._erasing.letters()
         yield JOURNAL
-        for place in self._stored.places:
-            erasing_files.erase(place, self.person.id, self.before, letters)
+        _clear_journals(self._stored, self._client, self._erasing)
         yield from self._erasing.run(keep_sums)
         # last: what was asked for while events were being taken out is gone, too
         yield EXPORTS
@@ -139,12 +139,19 @@ def apply(stored: Stored, tell: Callable[[str], object]) -> int:
     for number, id in enumerate(sorted(due), 1):
         tell(f"erasure {number} of {len(due)} is applied")
         one = erasing.Erasing(client, database, resolve(client, database, str(id)), listed[id])
-        letters = one.letters()
-        for place in stored.places:
-            erasing_files.erase(place, id, listed[id], letters)
+        _clear_journals(stored, client, one)
         for _ in one.run(bool(one.under_way())):
             pass
     return len(due)
+
+
+def _clear_journals(stored: Stored, client: Client, one: erasing.Erasing) -> None:
+    """Take a person out of the journals. A replay that was cut off counts their lines: there is none to go on with then."""
+    letters = one.letters()
+    for place in stored.places:
+        erasing_files.erase(place, one.person.id, one.before, letters)
+    with explained(STORE):
+        client.command(f"TRUNCATE TABLE IF EXISTS {stored.access.database}.replay_progress")
 
 
 def _back(database: str, listed: erasures.Erasures) -> str:

@@ -210,7 +210,8 @@ def refuse_foreign(file: File) -> None:
         foreign = [
             line for text, _ in unpacked(part.name, io.BytesIO(head), _nobody) for line in lines.of(text, 0)
         ]
-        if any(EVENT.match(line) for line in foreign) or not head:
+        # of an hour in which only somebody was at work who is erased, blanks are left
+        if any(EVENT.match(line) for line in foreign) or not head.strip():
             continue
         if foreign:
             raise InputError(f"journal file {part.name}: holds something else than events. Move it away")

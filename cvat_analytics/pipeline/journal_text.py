@@ -220,12 +220,12 @@ class Lines:
             reason = f"a line of more than {LONGEST_LINE} bytes; it is no event"
             self._report(Damage(self._name, offset, reason))
             self._line()
-        return [event for line in lines if line for event in self._events(line, offset)]
+        return [event for line in lines for event in self._events(line, offset)]
 
     def rest(self, offset: int) -> list[bytes]:
         """Return what is whole of a last line that has no end."""
         line = self._line()
-        *events, last = self._events(line, offset) if line else [b""]
+        *events, last = self._events(line, offset) or [b""]
         if not last or _is_event(last):
             return [*events, last] if last else []
         self._cut([last], offset)
@@ -239,7 +239,9 @@ class Lines:
         return line
 
     def _events(self, line: bytes, offset: int) -> list[bytes]:
-        """Return the events of a line, or whatever it is; nearly always it is one event."""
+        """Return the events of a line, or whatever it is; nearly always it is one event. Of an erasure blanks are left."""
+        if not line or line.isspace():
+            return []
         if line.startswith(b"{") and not _BEGIN.search(line, 1):
             return [line]
         begins = [match.start() for match in _BEGIN.finditer(line)]

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import urllib.request
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from click.testing import CliRunner, Result
 
 from cvat_analytics.embedded import stack
 from cvat_analytics.operate import erasing_files, erasure_list, person
+from cvat_analytics.pipeline.replay import Range
 from scripts.cli import main
 from tests.pipeline.conftest import Day, row
 from tests.waiting import until
 
-ANN, BOB = 880001, 880002
+ANN, BOB, CAT = 880001, 880002, 880003
 MARK = "zq5xann"
 
 
@@ -168,12 +170,41 @@ def test_nobody_comes_back_by_any_way(running: stack.Stack, erased: Day, tmp_pat
     )
 
 
+def test_a_journal_is_replayed_after_an_erasure(running: stack.Stack, day: Day) -> None:
+    """An hour of blanks only, some blanks among others' lines, and a replay that was cut off before the erasure."""
+    alone = day.journal(day.events(3, "11:00:00", user_id=CAT), hour=11)
+    both = day.journal(
+        day.events(4, user_id=BOB), day.events(2, "12:01:00", user_id=CAT), day.events(2, "12:02:00", user_id=BOB), hour=12
+    )  # fmt: skip
+    words = ("replay", "--from-journal", day.directory, "--since", day.day)
+    client = running.access().client()
+    client.command(
+        "CREATE TABLE IF NOT EXISTS cvat.replay_progress (replay String, file String, lines UInt64, at DateTime64(6, 'Etc/UTC') DEFAULT now64(6)) "
+        "ENGINE = ReplacingMergeTree(at) ORDER BY (replay, file)"
+    )
+    key = Range(day.at("00:00:00"), None).key(str(day.directory))
+    client.command(
+        f"INSERT INTO cvat.replay_progress (replay, file, lines) VALUES ('{key}', '{both.name}', 6)"
+    )
+    stored = replace(
+        person.of_directory(running.access(), running.directory, running.paths),
+        places=[erasing_files.Place(person.Shell("here", {}, None), str(day.directory))],
+    )
+    one = person.Erasure(stored, str(CAT))
+    for _ in one.run(False, one.found()):
+        pass
+    assert alone.read_bytes().split() == []
+    replayed = invoke(running, *words)
+    assert replayed.exit_code == 0, replayed.output
+    assert day.stored() == 6
+
+
 def test_a_list_that_is_damaged_stops_before_anything_is_done(running: stack.Stack) -> None:
     path = running.directory / erasure_list.FILE_NAME
     before = path.read_bytes() if path.exists() else b'{"erasures": []}'
     path.write_text("{")
     try:
-        refused = invoke(running, "person", "erase", 880003, "--yes")
+        refused = invoke(running, "person", "erase", 880004, "--yes")
         assert refused.exit_code == 2
         assert "erasures.json: is no list of erasures" in refused.output
     finally:
