@@ -3,11 +3,15 @@
 Names, addresses and payload are part of the sort key of `events`, so nothing there can be updated. Instead, month by month:
 
 1. which of others' events say something of the person is written down (by hash, in a table of our own);
-2. each is inserted once more without it (or, where sums are kept, the person's own events under a number that nobody has);
-3. exactly what was written down, and the person's own events, are deleted by rewriting the parts that have them.
+2. each is inserted once more without it;
+3. exactly what was written down is deleted by rewriting the parts that have it.
 
-A run that is cut off finds what is still there, and does these steps with that: an event that was inserted already is the same row.
-What is made of events goes after them, in an order in which no background work can bring it back.
+Only when others' events of all months are done, the person's own go (or, where sums are kept, are inserted under a number that nobody has
+first): that a comment which somebody else deleted was theirs, nothing but their own events tells.
+
+A run that is cut off finds what is still there, and does these steps with that: an event that was inserted already is the same row. What
+the person is called is kept until the end, for the steps and for whoever gives a name to complete it. What is made of events goes after
+them, in an order in which no background work can bring it back.
 """
 
 from __future__ import annotations
@@ -27,19 +31,16 @@ from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.store import erasures
 from cvat_analytics.store.erasures import LIST, RUNS
 from cvat_analytics.store.event_columns import COLUMNS
-from cvat_analytics.store.people import Person
+from cvat_analytics.store.people import UNDER_WAY, Person
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
-WORK = "erasures_under_way"
-"""The table with a row for each erasure that has not come to its end: user_id, alias, keep_sums."""
 _ROWS = "erasure_rows"
 ALIASES = 9_000_000_000_000_000
 """From here on a user id is the number of nobody: sums that were kept. JavaScript's numbers are exact to 9.007e15."""
 _PATIENCE = 600.0
 
-_HASH = f"sipHash128(tuple({', '.join(COLUMNS)}))"
 _PLAIN = ", ".join(
     f"CAST({name}, '{kind}') AS {name}" if "String" in kind else name for name, kind in COLUMNS.items()
 )
@@ -145,9 +146,15 @@ class Erasing:
         remember(self.client, self.database, {self.person.id: self.before})
         self._begin(keep_sums)
         self._wait_for_inserts()
-        for month in self._months():
-            yield f"events of {month // 100}-{month % 100:02}"
-            self._month(month, keep_sums)
+        # again until none is left: an INSERT that was running may have had a reason to store one as it was (erasures.let_in)
+        while months := self._months(f"({self._touched()})"):
+            for month in months:
+                yield f"events of others of {_year_and(month)}"
+                self._clean(month)
+            self._wait_for_inserts()
+        for month in self._months(f"{self._t('events')} WHERE {self._own}"):
+            yield f"events of {_year_and(month)}"
+            self._take_out(month, keep_sums)
         yield "changes of jobs"
         self._job_changes(keep_sums)
         yield "working time"
@@ -167,63 +174,62 @@ class Erasing:
     @explained(STORE)
     def under_way(self) -> bool | None:
         """Return whether a run that was cut off keeps sums; None when there was none."""
-        if not self._number(f"EXISTS TABLE {self._t(WORK)}"):
+        if not self._number(f"EXISTS TABLE {self._t(UNDER_WAY)}"):
             return None
-        rows = self._rows(f"SELECT keep_sums FROM {self._t(WORK)} WHERE user_id = {self.person.id}")
+        rows = self._rows(f"SELECT keep_sums FROM {self._t(UNDER_WAY)} WHERE user_id = {self.person.id}")
         return bool(rows[0][0]) if rows else None
 
     def _begin(self, keep_sums: bool) -> None:
         """Have the tables of what is under way, and in them the number that stands for the person, the same until it is done."""
         self._do(
-            f"CREATE TABLE IF NOT EXISTS {self._t(WORK)} (user_id UInt64, alias UInt64, keep_sums Bool) ENGINE = MergeTree ORDER BY user_id"
+            f"CREATE TABLE IF NOT EXISTS {self._t(UNDER_WAY)} (user_id UInt64, alias UInt64, keep_sums Bool, words Array(Tuple(String, String))) ENGINE = MergeTree ORDER BY user_id"
         )
         # an inner part of the work: of no use to the next run, which looks for itself
         self._do(f"DROP TABLE IF EXISTS {self._rows_table} SYNC")
         self._do(f"CREATE TABLE {self._rows_table} (hash FixedString(16)) ENGINE = MergeTree ORDER BY hash")
-        if not self._number(f"SELECT count() FROM {self._t(WORK)} WHERE user_id = {self.person.id}"):
+        if not self._number(f"SELECT count() FROM {self._t(UNDER_WAY)} WHERE user_id = {self.person.id}"):
             alias = ALIASES + secrets.randbelow(7_000_000_000_000)
             self.client.insert(
-                self._t(WORK),
-                [(self.person.id, alias, keep_sums)],
-                column_names=["user_id", "alias", "keep_sums"],
+                self._t(UNDER_WAY),
+                [(self.person.id, alias, keep_sums, self.person.words)],
+                column_names=["user_id", "alias", "keep_sums", "words"],
             )
 
     def _end(self) -> None:
-        """Forget which number stood for whom."""
+        """Forget which number stood for whom, and what they were called."""
         self._do(f"DROP TABLE IF EXISTS {self._rows_table} SYNC")
-        self._delete(WORK, f"user_id = {self.person.id}")
-        if not self._number(f"SELECT count() FROM {self._t(WORK)}"):
-            self._do(f"DROP TABLE {self._t(WORK)} SYNC")
+        self._delete(UNDER_WAY, f"user_id = {self.person.id}")
+        if not self._number(f"SELECT count() FROM {self._t(UNDER_WAY)}"):
+            self._do(f"DROP TABLE {self._t(UNDER_WAY)} SYNC")
 
-    def _months(self) -> list[int]:
-        """Return the months that have something to change, others' events included."""
-        query = (
-            f"SELECT DISTINCT month FROM (SELECT toYYYYMM(timestamp) AS month FROM {self._t('events')} WHERE {self._own} "
-            f"UNION ALL SELECT toYYYYMM(timestamp) AS month FROM ({self._touched()})) ORDER BY month"
-        )
-        return [int(row[0]) for row in self._rows(query)]
+    def _months(self, of: str) -> list[int]:
+        return [
+            int(row[0])
+            for row in self._rows(f"SELECT DISTINCT toYYYYMM(timestamp) AS month FROM {of} ORDER BY month")
+        ]
 
-    def _month(self, month: int, keep_sums: bool) -> None:
+    def _clean(self, month: int) -> None:
+        """Take the person out of others' events."""
         within = f"toYYYYMM(timestamp) = {month}"
+        names = ", ".join((*COLUMNS, "received_at"))
+        written = f"IN (SELECT hash FROM {self._rows_table})"
         self._do(f"TRUNCATE TABLE {self._rows_table}")
         self._do(
             f"INSERT INTO {self._rows_table} SELECT DISTINCT hash FROM ({self._cleaned(within)})", self._words
         )
-        touched = self._number(f"SELECT count() FROM {self._rows_table}")
-        names = ", ".join((*COLUMNS, "received_at"))
-        if touched:
-            written = f"hash IN (SELECT hash FROM {self._rows_table})"
-            self._insert(
-                f"events ({names})",
-                f"SELECT {names} FROM ({self._cleaned(within)}) WHERE {written}",
-                self._words,
-            )
-        if keep_sums:
-            self._insert(f"events ({names})", self._without_name(within))
-        which = f"{self._own}" + (
-            f" OR {within} AND {_HASH} IN (SELECT hash FROM {self._rows_table})" if touched else ""
+        self._insert(
+            f"events ({names})",
+            f"SELECT {names} FROM ({self._cleaned(within)}) WHERE hash {written}",
+            self._words,
         )
-        self._delete("events", which, f"IN PARTITION {month}")
+        self._delete("events", f"{within} AND {erasures.HASH} {written}", f"IN PARTITION {month}")
+
+    def _take_out(self, month: int, keep_sums: bool) -> None:
+        """Take the person's own events out."""
+        if keep_sums:
+            names = ", ".join((*COLUMNS, "received_at"))
+            self._insert(f"events ({names})", self._without_name(f"toYYYYMM(timestamp) = {month}"))
+        self._delete("events", self._own, f"IN PARTITION {month}")
 
     def _without_name(self, within: str) -> str:
         """Return the person's own events as they are kept for their sums: of nobody, and with no text of theirs.
@@ -236,20 +242,20 @@ class Erasing:
         again = ", ".join(f"kept_{name}" for name in COLUMNS if name != "user_id")
         chosen = ", ".join(
             {
-                "user_id": f"(SELECT any(alias) FROM {self._t(WORK)} WHERE user_id = {self.person.id})",
+                "user_id": f"(SELECT any(alias) FROM {self._t(UNDER_WAY)} WHERE user_id = {self.person.id})",
                 "payload": "if(nth = 1, kept_payload, concat(substring(kept_payload, 1, length(kept_payload) - 1), if(length(kept_payload) > 2, ',', ''), '\"nth\":', toString(nth), '}'))",
             }.get(name, f"kept_{name}")
             for name in COLUMNS
         )
         return (
             f"SELECT {chosen}, received_at FROM (SELECT *, row_number() OVER (PARTITION BY {again} ORDER BY hash) AS nth "
-            f"FROM (SELECT {columns}, received_at, hash FROM (SELECT {_PLAIN}, received_at, request_id, {_HASH} AS hash FROM {self._t('events')} FINAL WHERE {self._own} AND {within})))"
+            f"FROM (SELECT {columns}, received_at, hash FROM (SELECT {_PLAIN}, received_at, request_id, {erasures.HASH} AS hash FROM {self._t('events')} FINAL WHERE {self._own} AND {within})))"
         )
 
     def _job_changes(self, keep_sums: bool) -> None:
         """Leave which stage a job was in: the histories of jobs are others', too. Whoever changed it is nobody."""
         who = (
-            f"(SELECT any(alias) FROM {self._t(WORK)} WHERE user_id = {self.person.id})"
+            f"(SELECT any(alias) FROM {self._t(UNDER_WAY)} WHERE user_id = {self.person.id})"
             if keep_sums
             else "NULL"
         )
@@ -263,7 +269,7 @@ class Erasing:
 
     def _working_time(self, keep_sums: bool) -> None:
         if keep_sums:
-            alias = f"(SELECT any(alias) FROM {self._t(WORK)} WHERE user_id = {self.person.id})"
+            alias = f"(SELECT any(alias) FROM {self._t(UNDER_WAY)} WHERE user_id = {self.person.id})"
             # days whose events retention has dropped, too; the others are computed again
             for table in ("working_time_days", "working_time_results"):
                 self._insert(
@@ -344,7 +350,9 @@ class Erasing:
 
     def _cleaned(self, within: str = "1") -> str:
         """Return the SELECT of others' events that speak of the person, without that; `hash` is of the row as it is stored."""
-        table = f"(SELECT {_PLAIN}, {_HASH} AS hash, received_at FROM {self._t('events')} WHERE {within})"
+        table = (
+            f"(SELECT {_PLAIN}, {erasures.HASH} AS hash, received_at FROM {self._t('events')} WHERE {within})"
+        )
         return f"{erasures.cleaned(self._erased, table, self._forgotten(), 'hash', 'received_at')} WHERE is_touched AND NOT is_gone"
 
     def _touched(self) -> str:
@@ -421,6 +429,10 @@ class Erasing:
                 f"{STORE}: {what} for more than {_PATIENCE / 60:.0f} min. Run the same command again when it has ended"
             )
         time.sleep(0.2)
+
+
+def _year_and(month: int) -> str:
+    return f"{month // 100}-{month % 100:02}"
 
 
 def remember(client: Client, database: str, listed: erasures.Erasures) -> None:

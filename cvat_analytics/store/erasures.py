@@ -38,8 +38,11 @@ TEXT_OF_WHOM = (
     f" OR (scope = 'update:comment' OR {_NAME_CHANGED}) AND (obj_val IS NOT NULL OR {_OLD_VALUE}))"
 )
 """True of an event with a text of which it does not say whose it is, as SQL: a comment that somebody else may have written, somebody's
-name. Of late events it is left out, whosever it was: by then nobody can tell any more."""
+name. Of late events it is left out, whosever it was: by then nobody can tell any more. Only the very event that is stored with its text
+keeps it: whoever was erased is out of what is stored, and without its text it would be a second one."""
 
+HASH = f"sipHash128(tuple({', '.join(COLUMNS)}))"
+"""What tells an event from every other, as SQL, whatever types its columns have."""
 
 _ALL = f"(SELECT (groupArray(user_id), groupArray(before)) FROM (SELECT user_id, max(before) AS before FROM {LIST} GROUP BY user_id))"
 
@@ -59,7 +62,12 @@ def literal(erasures: Erasures) -> str:
 
 def let_in(table: str) -> str:
     """Return the SELECT of those events of `table` that are let in, each without what is to be left out."""
-    return f"{cleaned(_ALL, table)}\nWHERE NOT is_gone"
+    # of `table` ClickHouse sees what is being inserted, here too; mostly that is none, and nothing of events is read
+    late = (
+        f"SELECT timestamp FROM {table} WHERE {TEXT_OF_WHOM} AND timestamp < (SELECT max(before) FROM {LIST})"
+    )
+    stored = f"SELECT {HASH} FROM events WHERE {TEXT_OF_WHOM} AND timestamp IN ({late})"
+    return f"{cleaned(_ALL, table, f'{TEXT_OF_WHOM} AND {HASH} NOT IN ({stored})')}\nWHERE NOT is_gone"
 
 
 def letters_let_in(table: str) -> str:
@@ -94,7 +102,7 @@ def letter_is_gone() -> str:
 _SPEAKS = r'"scope"\s*:\s*"(?:create|delete):user"|"obj_name"\s*:\s*"(?:assignee|owner)"'
 
 
-def cleaned(erased: str, table: str, forgotten: str = TEXT_OF_WHOM, *more: str) -> str:
+def cleaned(erased: str, table: str, forgotten: str, *more: str) -> str:
     """Return the SELECT of the events of `table` without what is to be left out, and is_gone and is_touched for its conditions.
 
     `erased`: a tuple of ids and instants, as SQL. `forgotten`: which texts are to be left out. `more`: other columns. In layers, because ClickHouse writes out each

@@ -57,6 +57,10 @@ MENTIONED = (
 )
 """The ids of the people of whom an event speaks beside its own user, as SQL."""
 
+UNDER_WAY = "erasures_under_way"
+"""The table with a row for each erasure that has not come to its end: user_id, alias, keep_sums, and what the person is called: by the
+next run nothing else may tell it any more."""
+
 _WORDS = ("username", "email", "first_name", "last_name")
 
 
@@ -72,6 +76,15 @@ class Person:
     first: datetime | None = None
     """When the person was first called so, and last."""
     last: datetime | None = None
+
+    @property
+    def words(self) -> list[tuple[str, str]]:
+        """Return all that they were ever called, each with what it is."""
+        return [
+            *(("username", name) for name in self.names),
+            *(("email", email) for email in self.emails),
+            *(("first_name", name) for name in self.other_names),
+        ]
 
     def __str__(self) -> str:
         """Return the person as one line of a list."""
@@ -109,7 +122,7 @@ def find(client: Client, database: str, who: str) -> list[Person]:
             raise InputError(f"{who}: is no id of CVAT's, which has 64 bits")
     else:
         # as a parameter, as every text of a person: the log of queries shall not have it
-        query = f"SELECT DISTINCT id FROM ({_called(database)}) WHERE kind IN ('username', 'email') AND lowerUTF8(text) = lowerUTF8({{who:String}}) ORDER BY id"
+        query = f"SELECT DISTINCT id FROM ({_called(client, database)}) WHERE kind IN ('username', 'email') AND lowerUTF8(text) = lowerUTF8({{who:String}}) ORDER BY id"
         ids = [int(row[0]) for row in client.query(query, parameters={"who": who}).result_rows]
     return _people(client, database, ids)
 
@@ -117,7 +130,7 @@ def find(client: Client, database: str, who: str) -> list[Person]:
 def _people(client: Client, database: str, ids: Sequence[int]) -> list[Person]:
     """Return what these people were called."""
     query = (
-        f"SELECT id, kind, text, minIf(since, toYear(since) > 1970) AS begin, max(until) FROM ({_called(database)}) WHERE has({{ids:Array(UInt64)}}, id) "
+        f"SELECT id, kind, text, minIf(since, toYear(since) > 1970) AS begin, max(until) FROM ({_called(client, database)}) WHERE has({{ids:Array(UInt64)}}, id) "
         "GROUP BY id, kind, text ORDER BY begin, text"
     )
     rows = client.query(query, parameters={"ids": list(ids)}).result_rows if ids else []
@@ -138,8 +151,14 @@ def _people(client: Client, database: str, ids: Sequence[int]) -> list[Person]:
     return people
 
 
-def _called(database: str) -> str:
+def _called(client: Client, database: str) -> str:
     """Return the query for what people were called: id, kind, text, and from when until when."""
+    under_way = (
+        "UNION ALL SELECT user_id AS id, word.1 AS kind, word.2 AS text, toDateTime64(0, 3, 'Etc/UTC') AS since, since AS until "
+        f"FROM {database}.{UNDER_WAY} ARRAY JOIN words AS word"
+        if int(client.command(f"EXISTS TABLE {database}.{UNDER_WAY}"))  # type: ignore[arg-type]
+        else ""
+    )
     own = "\nUNION ALL\n".join(
         f"SELECT assumeNotNull(user_id) AS id, '{kind}' AS kind, toString(assumeNotNull({column})) AS text, min(timestamp) AS since, max(timestamp) AS until "
         f"FROM {database}.events WHERE user_id IS NOT NULL AND {column} != '' GROUP BY user_id, {column}"
@@ -174,4 +193,5 @@ UNION ALL
 SELECT id, if(kind = 'user', 'username', kind) AS kind, argMaxMerge(name) AS text, toDateTime64(0, 3, 'Etc/UTC') AS since, since AS until
 FROM {database}.known_names
 WHERE kind IN ('user', 'email')
-GROUP BY id, kind"""
+GROUP BY id, kind
+{under_way}"""
