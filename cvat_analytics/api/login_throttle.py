@@ -6,8 +6,14 @@ waits behind their own and nobody else's.
 
 Three things are counted: what fails of one name at one address, of one address under any name, and of one name at any address. Each
 has some failures for nothing, then a wait that doubles with each, up to a minute. Whose login has been right at an address before
-waits there for their own failures only; and no failures elsewhere keep somebody from a first try at theirs: otherwise whoever knows
-a name could lock its owner out.
+does not wait for those who guess other names there; and no failures elsewhere keep somebody from a first try at theirs: otherwise
+whoever knows a name could lock its owner out.
+
+Whoever guesses a name behind the very address at which its owner has been right cannot be told from the owner but by the proof. While
+there is a wait, what comes is compared with what was right there, at a bounded rate: without the bound everybody there could
+guess as fast as they can send, without the comparison they could lock the owner out.
+
+Nobody guesses a session or a token, so that these wait for no failures. Made-up ones cost a question each, and have places of their own.
 """
 
 from __future__ import annotations
@@ -32,9 +38,9 @@ LONGEST = 60.0
 AGAIN = 30.0
 """Seconds for which a wrong password is remembered: a page that goes on asking with the old one has failed once."""
 AT_ONCE = 4
-"""Logins of one address that are checked at the same time."""
+"""Logins of one address and kind that are checked at the same time."""
 WAITING = 100
-"""Logins of one address that may be here at the same time, those that wait included."""
+"""Logins of one address and kind that may be here at the same time, those that wait included."""
 REMEMBERED = 10_000
 """Of each kind, so that whoever makes up names and addresses takes no more memory."""
 _NAME_LENGTH = 200
@@ -55,6 +61,8 @@ ADDRESS = Allowance(30, 10.0)
 """Of one address: a whole office may be behind it."""
 NAME = Allowance(30, 10.0)
 """Of one name at any address, for those who have failed with it themselves."""
+COMPARED = Allowance(12, 5.0)
+"""Of one name where its owner has been right: what is compared with that although there is a wait."""
 
 Key = TypeVar("Key")
 Kept = TypeVar("Kept")
@@ -109,7 +117,7 @@ class Failures(Generic[Key]):
 
 @dataclass
 class _Queue:
-    """Those of one address who are being checked or wait for it."""
+    """Those of one address and kind who are being checked or wait for it."""
 
     here: int = 0
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
@@ -140,11 +148,14 @@ class LoginThrottle:
         self._pairs: Failures[tuple[str, str]] = Failures(PAIR, remembered, clock)
         self._addresses: Failures[str] = Failures(ADDRESS, remembered, clock)
         self._names: Failures[str] = Failures(NAME, remembered, clock)
-        self._right: OrderedDict[tuple[str, str], None] = OrderedDict()
-        """Where whose login has been right."""
+        self._compared: Failures[tuple[str, str]] = Failures(COMPARED, remembered, clock)
+        self._right: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+        """Where whose login has been right, and with what, of which only a keyed hash is kept."""
+        self._sessions: OrderedDict[bytes, None] = OrderedDict()
+        """Sessions and tokens that have been right, as keyed hashes."""
         self._wrong: OrderedDict[tuple[str, str], tuple[float, bytes]] = OrderedDict()
         """When and with what each has failed last, of which only a keyed hash is kept."""
-        self._queues: dict[str, _Queue] = {}
+        self._queues: dict[tuple[str, str], _Queue] = {}
 
     @contextlib.asynccontextmanager
     async def slot(self, address: str, name: str, proof: str = "") -> AsyncIterator[bool]:
@@ -152,8 +163,10 @@ class LoginThrottle:
 
         Raises Problem (429) where too many have failed, or too many wait.
         """
-        place = _place(address)
         self._refuse(address, name, proof)
+        known = self._digest(proof) in self._sessions
+        kind = "named" if name else "known session" if known else "session"
+        place = (_place(address), kind)
         queue = self._queues.setdefault(place, _Queue())
         if queue.here >= WAITING:
             raise _too_many("too many logins from your address at the same time", 1)
@@ -185,36 +198,62 @@ class LoginThrottle:
         return math.ceil(round(max(waits), 3))  # sums of times are off by less than anybody can tell
 
     def failed(self, address: str, name: str, proof: str = "") -> None:
-        """Count a failure."""
+        """Count a failure; of a session or a token, which nobody guesses, only forget that it has been right."""
+        digest = self._digest(proof)
+        if not name:
+            self._sessions.pop(digest, None)
+            return
         place, name = _place(address), _plain(name)
+        if self._was_right((place, name), digest):  # it has been changed since
+            del self._right[place, name]
         self._pairs.add((place, name))
         self._addresses.add(place)
         self._names.add(name)
-        self._keep(self._wrong, (place, name), (self._clock(), self._digest(proof)))
+        self._keep(self._wrong, (place, name), (self._clock(), digest))
 
-    def succeeded(self, address: str, name: str) -> None:
+    def succeeded(self, address: str, name: str, proof: str = "") -> None:
         """Forget the failures of somebody who knows the password after all, and remember where that was.
 
         What has failed under other names at the same address counts on: whoever has a login of their own would else guess others'.
+        So does what has failed since the same proof was right: each page of the owner's would else be some guesses for others.
         """
+        digest = self._digest(proof)
+        if not name:
+            self._keep(self._sessions, digest, None)
+            return
         pair = (_place(address), _plain(name))
-        self._pairs.forget(pair)
+        if not self._was_right(pair, digest):
+            self._pairs.forget(pair)
         self._wrong.pop(pair, None)
-        self._keep(self._right, pair, None)
+        self._keep(self._right, pair, digest)
 
     def _refuse(self, address: str, name: str, proof: str) -> bool:
         """Return whether `proof` has just been wrong. Raises Problem (429) for anything else while there is a wait."""
-        since, wrong = self._wrong.get((_place(address), _plain(name)), (-math.inf, b""))
-        if self._clock() - since < AGAIN and hmac.compare_digest(wrong, self._digest(proof)):
+        pair, digest = (_place(address), _plain(name)), self._digest(proof)
+        since, wrong = self._wrong.get(pair, (-math.inf, b""))
+        if self._clock() - since < AGAIN and hmac.compare_digest(wrong, digest):
             return True
-        if wait := self.retry_after(address, name):
+        wait = self.retry_after(address, name)
+        if wait and not self._may_all_the_same(pair, digest):
             raise _too_many("too many wrong logins", wait)
         return False
+
+    def _may_all_the_same(self, pair: tuple[str, str], digest: bytes) -> bool:
+        """Return whether it is what was right there before; of what it is not, only so much is compared."""
+        if pair not in self._right or self._compared.level(pair) + 1 > COMPARED.free:
+            return False
+        if self._was_right(pair, digest):
+            return True
+        self._compared.add(pair)
+        return False
+
+    def _was_right(self, pair: tuple[str, str], digest: bytes) -> bool:
+        return hmac.compare_digest(self._right.get(pair, b""), digest)
 
     def _digest(self, proof: str) -> bytes:
         return hmac.digest(self._key, proof.encode(errors="surrogateescape"), "sha256")
 
-    def _keep(self, kept: OrderedDict[tuple[str, str], Kept], key: tuple[str, str], value: Kept) -> None:
+    def _keep(self, kept: OrderedDict[Key, Kept], key: Key, value: Kept) -> None:
         """Keep the newest ones."""
         kept[key] = value
         kept.move_to_end(key)

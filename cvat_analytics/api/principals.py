@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote
 
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,11 @@ class Credentials:
         """Return the name that is claimed, as far as it can be seen without asking anybody."""
         login = self.basic()
         return login[0] if login else ""
+
+    def proof(self) -> str:
+        """Return what proves it: with a name what comes with that, else the token and the session, whatever other cookies come along."""
+        session = cookie_parser(self.cookie).get("sessionid", "")
+        return self.authorization if self.claimed() else f"{self.authorization}\0{session}"
 
 
 def credentials(request: Request) -> Credentials:

@@ -100,15 +100,17 @@ async def principal(request: Request) -> Principal:
         raise _unauthorized("log in: basic login, a token, or CVAT's session")
     if request.method not in _SAFE and not login.authorization.lower().startswith(("token ", "bearer ")):
         _refuse_other_sites(request)
-    address, name = client_address(request), login.claimed()
-    who = parts.identity_provider.remembered(login)
+    address, name, proof = client_address(request), login.claimed(), login.proof()
+    throttle = parts.login_throttle
+    # whoever has to wait would else try passwords on what is remembered of their owner, as fast as they can send
+    who = None if throttle.retry_after(address, name) else parts.identity_provider.remembered(login)
     if who is None:
-        async with parts.login_throttle.slot(address, name, login.authorization) as known_as_wrong:
+        async with throttle.slot(address, name, proof) as known_as_wrong:
             who = None if known_as_wrong else await parts.identity_provider.find(login)
-            if who is not None and who.is_called(name):
-                parts.login_throttle.succeeded(address, name)
-            elif who is None and name and not known_as_wrong:
-                parts.login_throttle.failed(address, name, login.authorization)
+            if who is not None and (not name or who.is_called(name)):
+                throttle.succeeded(address, name, proof)
+            elif who is None and not known_as_wrong:
+                throttle.failed(address, name, proof)
     if who is None:
         await asyncio.sleep(FAILURE_SECONDS)
         raise _unauthorized("this login is not known, or its password is wrong")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 from types import SimpleNamespace
 
 import hypothesis
@@ -16,6 +17,7 @@ from cvat_analytics.api.login_throttle import (
     ADDRESS,
     AGAIN,
     AT_ONCE,
+    COMPARED,
     LONGEST,
     NAME,
     PAIR,
@@ -42,7 +44,7 @@ class Clock:
 def guess(throttle: LoginThrottle, address: str, name: str, times: int = 1) -> None:
     """Be wrong so many times, as if nobody had to wait."""
     for _ in range(times):
-        throttle.failed(address, name)
+        throttle.failed(address, name, "wrong")
 
 
 def checked(throttle: LoginThrottle, clock: Clock, address: str, names: list[str], seconds: float) -> int:
@@ -54,6 +56,22 @@ def checked(throttle: LoginThrottle, clock: Clock, address: str, names: list[str
         throttle.failed(address, name)
         count += 1
     return count
+
+
+def let_in(throttle: LoginThrottle, address: str, name: str, proof: str) -> bool:
+    """Return whether a login would be checked, and not refused unseen."""
+
+    async def ask() -> bool:
+        async with throttle.slot(address, name, proof) as known_as_wrong:
+            return not known_as_wrong
+
+    try:
+        ask().send(None)  # nobody else is there to wait for
+    except StopIteration as end:
+        return bool(end.value)
+    except Problem:
+        return False
+    pytest.fail("it waits for somebody")
 
 
 def test_some_failures_are_free_then_each_wait_is_longer_up_to_a_minute() -> None:
@@ -150,7 +168,7 @@ def test_nobody_at_another_address_locks_an_owner_out(
     assert throttle.retry_after("192.0.2.1", name) == 0
     # nor after a typo, once they are known there
     throttle.succeeded("192.0.2.1", name)
-    throttle.failed("192.0.2.1", name)
+    throttle.failed("192.0.2.1", name, "typo")
     assert throttle.retry_after("192.0.2.1", name) == 0
 
 
@@ -179,9 +197,12 @@ def test_what_is_remembered_has_an_end(history: list[tuple[str, str, float, int,
     for number in range(20):
         guess(throttle, f"192.0.2.{number}", f"name{number}")
         throttle.succeeded(f"192.0.2.{number}", f"name{number}")
-        guess(throttle, f"192.0.2.{number}", f"name{number}")
+        guess(throttle, f"192.0.2.{number}", f"name{number}", 20)
+        throttle.succeeded(f"192.0.2.{number}", "", f"session{number}")
+        assert not let_in(throttle, f"192.0.2.{number}", f"name{number}", "guess")
     kept = (throttle._pairs, throttle._addresses, throttle._names, throttle._right, throttle._wrong)
-    assert [len(each) for each in kept] == [8] * 5
+    kept_too = (throttle._compared, throttle._sessions)
+    assert [len(each) for each in (*kept, *kept_too)] == [8] * 7
 
 
 @hypothesis.given(pauses=st.lists(st.floats(ADDRESS.forgets, 60), max_size=200))
@@ -206,6 +227,64 @@ def test_somebody_who_has_been_in_before_does_not_wait_for_who_guesses_behind_th
     # a login of one's own is no way to go on guessing
     throttle.succeeded("office", "mallory")
     assert throttle.retry_after("office", "newcomer") == LONGEST
+
+
+@hypothesis.settings(max_examples=10)
+@hypothesis.given(own=st.floats(1, 60), others=st.floats(COMPARED.forgets + 0.1, 60))
+def test_whoever_guesses_an_owners_name_behind_the_owners_address_does_not_lock_them_out(
+    own: float, others: float
+) -> None:
+    """The guesser comes whenever one may, and as often as the rate of comparisons allows beside that; the owner whenever they like."""
+    clock = Clock()
+    throttle = LoginThrottle(clock)
+    throttle.succeeded("office", "ann", "right")
+    guesses = checks = 0
+    visits, tries, end = clock.now + own, clock.now, clock.now + 900
+    while clock.now < end:
+        clock.now = min(visits, tries)
+        if visits <= tries:
+            assert let_in(throttle, "office", "ann", "right")
+            throttle.succeeded("office", "ann", "right")
+            visits += own
+        else:
+            guesses += 1
+            if let_in(throttle, "office", "ann", f"guess{guesses}"):
+                checks += 1
+                throttle.failed("office", "ann", f"guess{guesses}")
+            may = clock.now + throttle.retry_after("office", "ann")
+            tries = max(may, clock.now + 0.1) if may < tries + others else tries + others
+    assert guesses > 14
+    # and the owner's own visits are no further guesses for others
+    assert checks <= PAIR.free + 10 + 900 / PAIR.forgets
+
+
+@hypothesis.settings(max_examples=5)
+@hypothesis.given(pause=st.floats(0.2, 2))
+def test_nor_may_they_try_passwords_on_what_was_right_as_fast_as_they_can_send(pause: float) -> None:
+    clock = Clock()
+    throttle = LoginThrottle(clock)
+    throttle.succeeded("office", "ann", "right")
+    compared = number = 0
+    end = clock.now + 300
+    while clock.now < end:
+        number += 1
+        compared += let_in(throttle, "office", "ann", "right")  # had this one been it
+        if let_in(throttle, "office", "ann", f"guess{number}"):
+            throttle.failed("office", "ann", f"guess{number}")
+        clock.now += pause
+    bound = [each.free + 1 + 300 / each.forgets for each in (PAIR, COMPARED)]
+    # in between there are moments at which there is no wait
+    assert COMPARED.free < compared <= sum(bound) + 10
+
+
+def test_a_password_that_was_right_before_it_was_changed_is_one_more_wrong_one() -> None:
+    throttle = LoginThrottle(Clock())
+    throttle.succeeded("office", "ann", "old")
+    guess(throttle, "office", "ann", 20)
+    assert let_in(throttle, "office", "ann", "old")
+    throttle.failed("office", "ann", "old")
+    throttle.failed("office", "ann", "other")
+    assert not let_in(throttle, "office", "ann", "old")
 
 
 def test_a_name_that_many_addresses_guess_is_slower_for_each_that_has_failed_with_it() -> None:
@@ -257,6 +336,89 @@ def test_a_session_of_ones_own_is_no_way_to_go_on_guessing_another_ones_password
     # with their own name it is theirs
     assert ask("M@example.org", "any", mine) == 200
     assert throttle.retry_after("192.0.2.1", "m@example.org") == 0
+
+
+class Provider:
+    """Stands for CVAT: knows ann by a password and bob by a session, and takes its time over sessions that nobody has."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.answers = asyncio.Event()
+        self.ann = Principal("cvat:1", 1, "ann")
+
+    def remembered(self, credentials: Credentials) -> Principal | None:
+        """Return ann, who has just been asked about."""
+        return self.ann if credentials.basic() == ("ann", "right") else None
+
+    async def find(self, credentials: Credentials) -> Principal | None:
+        """Return who it is."""
+        if credentials.basic():
+            return self.ann if credentials.basic() == ("ann", "right") else None
+        if "sessionid=bobs" in credentials.cookie:
+            return Principal("cvat:2", 2, "bob")
+        self.asked += 1
+        await self.answers.wait()
+        return None
+
+
+async def answered(
+    provider: Provider, throttle: LoginThrottle, address: str, *, login: str = "", cookie: str = ""
+) -> int:
+    """Return the status with which the service answers somebody."""
+    encoded = base64.b64encode(login.encode())
+    headers = [(b"authorization", b"Basic " + encoded)] if login else [(b"cookie", cookie.encode())]
+    parts = SimpleNamespace(identity_provider=provider, login_throttle=throttle)
+    scope = {
+        "type": "http", "method": "GET", "client": (address, 1), "headers": headers,
+        "app": SimpleNamespace(state=SimpleNamespace(service=parts)),
+    }  # fmt: skip
+    try:
+        await service.principal(Request(scope))
+    except Problem as problem:
+        return problem.status
+    return 200
+
+
+def test_nobody_who_has_to_wait_tries_passwords_on_a_login_that_is_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "FAILURE_SECONDS", 0.0)
+
+    async def guesses() -> list[int]:
+        provider, throttle = Provider(), LoginThrottle(Clock())
+        wrong = [
+            await answered(provider, throttle, "192.0.2.9", login=f"ann:guess{n}")
+            for n in range(PAIR.free + 1)
+        ]
+        return [wrong[-1], await answered(provider, throttle, "192.0.2.9", login="ann:right")]
+
+    assert asyncio.run(guesses()) == [401, 429]
+
+
+def test_made_up_sessions_keep_out_neither_logins_nor_sessions_that_have_been_right_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "FAILURE_SECONDS", 0.0)
+
+    async def flooded() -> tuple[int, list[int], int, set[int]]:
+        provider, throttle = Provider(), LoginThrottle(Clock())
+        ask = functools.partial(answered, provider, throttle)
+        # at another address: a session goes where its owner goes
+        before = await ask("192.0.2.9", cookie="csrftoken=a; sessionid=bobs")
+        flood = [asyncio.create_task(ask("192.0.2.1", cookie=f"sessionid={n}")) for n in range(WAITING)]
+        await asyncio.sleep(0)
+        during = [
+            # what other cookies come along is another matter
+            await asyncio.wait_for(ask("192.0.2.1", cookie="sessionid=bobs; csrftoken=b"), 60),
+            await asyncio.wait_for(ask("192.0.2.1", login="ann:wrong"), 60),
+            await asyncio.wait_for(ask("192.0.2.1", login="ann:right"), 60),
+            await asyncio.wait_for(ask("192.0.2.1", cookie="sessionid=another"), 60),
+        ]
+        asked = provider.asked
+        provider.answers.set()
+        return before, during, asked, set(await asyncio.gather(*flood))
+
+    assert asyncio.run(flooded()) == (200, [200, 401, 200, 429], AT_ONCE, {401})
 
 
 def test_one_name_in_several_spellings_is_one() -> None:
