@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ def erase(who: str, yes: bool, keep_sums: bool, target: Target) -> None:
     Shows how much there is of them, and asks. Events from before this moment leave the person out from then on, however late they
     come: the list of erasures (a user id and an instant, nothing else) is kept beside the inventory, in `erasures.json`, and belongs
     into your backup. What was cut off is completed by the same command; a second run changes nothing.
+
+    Exit code 1 when a file of the journal is damaged: all else is erased, and the file is named.
     """
     from cvat_analytics.operate import person as library
 
@@ -41,6 +44,7 @@ def erase(who: str, yes: bool, keep_sums: bool, target: Target) -> None:
         if not any(counts.values()) and one.is_listed and one.under_way is None:
             _forget_visitor(stored, one.person.id)
             echo(f"id {one.person.id}: nothing of them is stored. Nothing was changed.")
+            _tell_damaged(one.damaged)
             return
         echo(f"{one.person}:")
         for line in library.summary(counts):
@@ -57,10 +61,22 @@ def erase(who: str, yes: bool, keep_sums: bool, target: Target) -> None:
         for step in one.run(keep_sums, counts):
             echo(f"erasing: {step}")
         _forget_visitor(stored, one.person.id)
-        left = library.Erasure(stored, str(one.person.id)).found()
+        after = library.Erasure(stored, str(one.person.id))
+        left = after.found()
         echo(f"Erased id {one.person.id}. {_list_note(stored)}")
         for line in library.summary(left):
             echo(f"Came since: {line.strip()}. Run the same command again.")
+        _tell_damaged(after.damaged)
+
+
+def _tell_damaged(files: tuple[str, ...]) -> None:
+    """Say which files of the journal could not be looked through; that there are some is a failure."""
+    from cvat_analytics.operate.person import left_in
+
+    for file in files:
+        echo(f"NOT ERASED: {left_in(file)}.")
+    if files:
+        sys.exit(1)
 
 
 def _forget_visitor(stored: Stored, user: int) -> None:

@@ -1,7 +1,8 @@
 """Take a person out of the files beside ClickHouse: the journal, the whole originals of dead letters, and the events API's exports.
 
 A line of or about the person is overwritten with blanks where Vector may still have the file open, and left out where the file is
-packed. It runs on the host itself, in Perl, which every Debian and Ubuntu has: a journal may have gigabytes.
+packed. It runs on the host itself, in Perl, which every Debian and Ubuntu has: a journal may have gigabytes. Meanwhile the journal's
+timer does not pack (templates/vector/keep-journal.j2): both hold a lock on the directory.
 """
 
 from __future__ import annotations
@@ -14,28 +15,41 @@ from datetime import datetime
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.base.timestamps import text
 from cvat_analytics.connect.shell import Shell
+from cvat_analytics.store.people import PERSON_OBJECT
 
-# $1 the person's id, $2 the instant, $3 `look` or `erase`, then SHA-256 sums of originals. Prints how many lines there are.
+# Prints how many lines there are of or about the person, then the names of the files that cannot be unpacked.
 _PROGRAM = r"""
 use strict; use warnings;
-my ($directory, $id, $before, $what, @sums) = @ARGV;
+my ($directory, $id, $before, $person, $what, @sums) = @ARGV;
 my %sums = map { $_ => 1 } @sums;
-my $count = 0;
+my ($count, @damaged) = 0;
+# 2: of or about the person; 1: with a text of which nobody can tell whose it is, which of late events is left out, too
 sub is_of {
     my ($line) = @_;
-    if ($line =~ /"sha256":"([0-9a-f]{64})"/) { return $sums{$1} }
+    if ($line =~ /"sha256":"([0-9a-f]{64})"/) { return $sums{$1} ? 2 : 0 }
     return 0 unless $line =~ /"timestamp":"([^"]*)"/ && $1 lt $before;
-    return 1 if $line =~ /"user_id":$id\b/;
-    # texts of which nobody can tell whose they are: of late events they are left out, too
+    if (index($line, $id) >= 0) {
+        return 2 if $line =~ /"user_id":$id\b/;
+        my $given = $line =~ /"scope":"update:/ && $line =~ /"obj_name":"(?:assignee|owner)"/;
+        return 2 if ($given || $line =~ /"scope":"(?:create|delete):user"/) && $line =~ /"obj_id":$id\b/;
+        return 2 if $given && $line =~ /'id'(?:: |, )$id\b/;
+        if (index($line, "username") >= 0) {
+            # the payload is JSON within a text
+            (my $payload = $line) =~ s/\\(["\\nrt])/$1 =~ m{[nrt]} ? " " : $1/ge;
+            while ($payload =~ /$person/g) { return 2 if $& =~ /(?<!\\)"id"\s*:\s*$id\b/ }
+        }
+    }
     return 1 if $line =~ /"scope":"(?:delete:comment|update:comment)"/;
-    return 1 if $line =~ /"scope":"update:user"/ && $line =~ /"obj_name":"(?:username|email|first_name|last_name)"/;
-    return 1 if $line =~ /"obj_id":$id\b/ && $line =~ /"scope":"(?:create|delete):user"|"obj_name":"(?:assignee|owner)"/;
-    $line =~ s/\\"/"/g;
-    return 1 if $line =~ /"id"\s*:\s*$id\b.{0,2000}?"username"|"username".{0,2000}?"id"\s*:\s*$id\b/;
-    return $line =~ /'id'(?:: |, )$id\b.{0,2000}?'username'/;
+    return $line =~ /"scope":"update:user"/ && $line =~ /"obj_name":"(?:username|email|first_name|last_name)"/ ? 1 : 0;
 }
 opendir(my $all, $directory) or exit 0;
-for my $name (sort grep { /^(?:events|dead-letters)-[0-9T-]+\.jsonl(?:\.gz)?(?:\.zst)?$/ } readdir $all) {
+my @names = sort readdir $all;
+open(my $lock, "<", $directory) or die "$directory: $!\n";
+if ($what eq "erase") {
+    flock($lock, 2) or die "$directory: $!\n";
+    unlink map { "$directory/$_" } grep { /^\..*\.erase$/ } @names;  # what a kill has left
+}
+for my $name (grep { /^(?:events|dead-letters)-[0-9T-]+\.jsonl(?:\.gz)?(?:\.zst)?$/ } @names) {
     my $path = "$directory/$name";
     my $tool = $name =~ /\.zst$/ ? "zstd" : $name =~ /\.gz$/ ? "gzip" : "";
     if (!$tool) {
@@ -43,8 +57,8 @@ for my $name (sort grep { /^(?:events|dead-letters)-[0-9T-]+\.jsonl(?:\.gz)?(?:\
         my $at = 0;
         while (my $line = <$file>) {
             my $length = length $line;
-            if (is_of($line)) {
-                $count++;
+            if (my $of = is_of($line)) {
+                $count++ if $of == 2;
                 if ($what eq "erase") {
                     seek($file, $at, 0);
                     print $file (" " x ($length - ($line =~ /\n\z/ ? 1 : 0)));
@@ -56,14 +70,14 @@ for my $name (sort grep { /^(?:events|dead-letters)-[0-9T-]+\.jsonl(?:\.gz)?(?:\
         close $file or die "$path: $!\n";
         next;
     }
-    open(my $in, "-|", $tool, "-dc", "--", $path) or die "$tool: $!\n";
-    my $found = 0;
-    while (my $line = <$in>) { $found++ if is_of($line) }
-    close $in;
-    $count += $found;
-    next unless $found && $what eq "erase";
-    my $new = "$directory/.$name.new";
     my @stat = stat $path or next;
+    open(my $in, "-|", $tool, "-dc", "--", $path) or die "$tool: $!\n";
+    my ($found, $certain) = (0, 0);
+    while (my $line = <$in>) { my $of = is_of($line) or next; $found++; $certain++ if $of == 2 }
+    if (!close $in) { push @damaged, $path if -e $path; next }
+    $count += $certain;
+    next unless $found && $what eq "erase";
+    my $new = "$directory/.$name.erase";
     open($in, "-|", $tool, "-dc", "--", $path) or die "$tool: $!\n";
     open(my $into, ">:raw", $new) or die "$new: $!\n"; close $into;
     chown $stat[4], $stat[5], $new; chmod $stat[2] & 07777, $new;
@@ -71,13 +85,20 @@ for my $name (sort grep { /^(?:events|dead-letters)-[0-9T-]+\.jsonl(?:\.gz)?(?:\
     if (!$pid) { open(STDOUT, ">", $new) or die "$new: $!\n"; exec($tool, "-c") or die "$tool: $!\n"; }
     binmode $in; binmode $out;
     while (my $line = <$in>) { print $out $line unless is_of($line) }
-    close $in or die "$path: cannot be unpacked, nothing of it was changed\n";
-    close $out or die "$new: cannot be written, $path is as it was\n";
+    my ($read, $written) = (close $in, close $out);
+    if (!$read || !$written || !-e $path) {  # gone: by its age or for room
+        unlink $new;
+        die "$new: cannot be written, $path is as it was\n" if $read && !$written;
+        push @damaged, $path if !$read && -e $path;
+        next;
+    }
     utime $stat[8], $stat[9], $new;
     rename($new, $path) or die "$path: $!\n";
 }
-print "$count\n";
+print join("\n", $count, @damaged), "\n";
 """
+# a match that never gives a character back: a text may be long, and Perl counts each way back
+_PERSON = PERSON_OBJECT.replace(r'[^"\\]|', r'[^"\\]++|')
 _SUMS_AT_ONCE = 1000
 
 
@@ -90,18 +111,31 @@ class Place:
     exports: str = ""
 
 
-def lines(place: Place, id: int, before: datetime, originals: Sequence[str], *, erase: bool) -> int:
-    """Return how many lines of the journal are of or about the person; with `erase` they are taken out.
+@dataclass(frozen=True)
+class Found:
+    """How many lines of or about the person there are, and which files could not be looked through to their end."""
 
+    lines: int = 0
+    damaged: tuple[str, ...] = ()
+
+    def __add__(self, other: Found) -> Found:
+        return Found(self.lines + other.lines, tuple(dict.fromkeys(self.damaged + other.damaged)))
+
+
+def lines(place: Place, id: int, before: datetime, originals: Sequence[str], *, erase: bool) -> Found:
+    """Return what the journal has of the person; with `erase` it is taken out.
+
+    Lines with a text of which nobody can tell whose it is (comments, renamed accounts) are taken out with them, and not counted.
     `originals`: the SHA-256 of dead letters' originals. Raises UnreachableError.
     """
-    if not place.journal:
-        return 0
-    found = 0
-    for begin in range(0, max(1, len(originals)), _SUMS_AT_ONCE):
-        words = [place.journal, str(id), text(before), "erase" if erase else "look", *originals[begin : begin + _SUMS_AT_ONCE]]  # fmt: skip
-        answer = place.shell.run(f"perl -e {shlex.quote(_PROGRAM)} {shlex.join(words)}")
-        found += int(answer.strip() or 0) if begin == 0 or erase else 0
+    found = Found()
+    for begin in range(0, max(1, len(originals)) if place.journal else 0, _SUMS_AT_ONCE):
+        words = [place.journal, str(id), text(before), _PERSON, "erase" if erase else "look", *originals[begin : begin + _SUMS_AT_ONCE]]  # fmt: skip
+        count, *damaged = place.shell.run(f"perl -e {shlex.quote(_PROGRAM)} {shlex.join(words)}").split("\n")
+        found += Found(
+            int(count or 0) if begin == 0 or erase else 0,
+            tuple(f"{path} on {place.shell.host}" for path in damaged if path),
+        )
     return found
 
 
@@ -117,13 +151,16 @@ def exports(place: Place, *, remove: bool) -> int:
     return count
 
 
-def erase(place: Place, id: int, before: datetime, originals: Sequence[str]) -> int:
-    """Take the person out of the journal until nothing is found, as an hour may be packed meanwhile. Raises CvatAnalyticsError."""
-    total = 0
+def erase(place: Place, id: int, before: datetime, originals: Sequence[str]) -> Found:
+    """Take the person out of the journal until nothing is found, as an hour may be packed meanwhile, and return what there was.
+
+    What is damaged stays as it is. Raises CvatAnalyticsError.
+    """
+    total = Found()
     for _ in range(5):
-        count = lines(place, id, before, originals, erase=True)
-        total += count
-        if not count:
+        found = lines(place, id, before, originals, erase=True)
+        total += found
+        if not found.lines:
             return total
     raise CvatAnalyticsError(
         f"{place.journal} on {place.shell.host}: lines come back. Run the same command again"

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.connect.shell import Shell
 from cvat_analytics.operate import erasing_files, erasure_list
@@ -79,15 +79,17 @@ class Erasure:
             self._erasing = erasing.Erasing(self._client, self._database, self.person, self.before)
             self.under_way = self._erasing.under_way()
         """Whether sums are kept by a run that was cut off; None when none was."""
+        self.damaged: tuple[str, ...] = ()
+        """The journal's files that cannot be unpacked, as `found` has seen them: what they hold of the person stays."""
 
     def found(self) -> dict[str, int]:
         """Return how much there is of the person, by place."""
         counts = self._erasing.found()
         letters = self._erasing.letters()
-        counts[JOURNAL] = sum(
-            erasing_files.lines(place, self.person.id, self.before, letters, erase=False)
-            for place in self._stored.places
-        )
+        journal = erasing_files.Found()
+        for place in self._stored.places:
+            journal += erasing_files.lines(place, self.person.id, self.before, letters, erase=False)
+        counts[JOURNAL], self.damaged = journal.lines, journal.damaged
         # one person's export may hold everybody's events
         counts[EXPORTS] = (
             sum(erasing_files.exports(place, remove=False) for place in self._stored.places)
@@ -111,8 +113,9 @@ class Erasure:
         taken = {place: count for place, count in counts.items() if count}
         operator = f"{getpass.getuser()}@{socket.gethostname()}"
         erasing.record(self._client, self._database, run, begun, operator, keep_sums, taken, ended=False)
-        yield JOURNAL
-        _clear_journals(self._stored, self._client, self._erasing)
+        if taken or self.under_way is not None:
+            yield JOURNAL
+            _clear_journals(self._stored, self._client, self._erasing)
         yield from self._erasing.run(keep_sums)
         # last: what was asked for while events were being taken out is gone, too
         yield EXPORTS
@@ -124,7 +127,7 @@ class Erasure:
 def apply(stored: Stored, tell: Callable[[str], object]) -> int:
     """Take out whoever is on the list and is there again, and return how many people that were: after a restore, or a direct INSERT.
 
-    Brings the list beside the inventory and the database's together.
+    Brings the list beside the inventory and the database's together. Raises CvatAnalyticsError for files that are damaged, at the end.
     """
     client, database = stored.access.client(), stored.access.database
     with explained(STORE):
@@ -136,22 +139,37 @@ def apply(stored: Stored, tell: Callable[[str], object]) -> int:
         erasing.remember(client, database, listed)
         back = {int(row[0]) for row in client.query(_back(database, listed)).result_rows}
     due = back | {id for id, before in listed.items() if known.get(id) != before}
+    damaged: dict[str, None] = {}
     for number, id in enumerate(sorted(due), 1):
         tell(f"erasure {number} of {len(due)} is applied")
         one = erasing.Erasing(client, database, resolve(client, database, str(id)), listed[id])
-        _clear_journals(stored, client, one)
+        damaged |= dict.fromkeys(_clear_journals(stored, client, one))
         for _ in one.run(bool(one.under_way())):
             pass
+    if damaged:
+        raise CvatAnalyticsError("\n".join(map(left_in, damaged)))
     return len(due)
 
 
-def _clear_journals(stored: Stored, client: Client, one: erasing.Erasing) -> None:
-    """Take a person out of the journals. A replay that was cut off counts their lines: there is none to go on with then."""
-    letters = one.letters()
+def _clear_journals(stored: Stored, client: Client, one: erasing.Erasing) -> tuple[str, ...]:
+    """Take a person out of the journals. A replay that was cut off counts their lines: there is none to go on with then.
+
+    Returns the files that are damaged: they stop nothing else.
+    """
+    letters, found = one.letters(), erasing_files.Found()
     for place in stored.places:
-        erasing_files.erase(place, one.person.id, one.before, letters)
+        found += erasing_files.erase(place, one.person.id, one.before, letters)
     with explained(STORE):
         client.command(f"TRUNCATE TABLE IF EXISTS {stored.access.database}.replay_progress")
+    return found.damaged
+
+
+def left_in(file: str) -> str:
+    """Return what is to be said of a file that is damaged."""
+    return (
+        f"{file}: cannot be unpacked to its end, so that nothing of it was changed, and it may hold lines of the person. "
+        "Remove it, or put a whole copy there and run the same command again"
+    )
 
 
 def _back(database: str, listed: erasures.Erasures) -> str:

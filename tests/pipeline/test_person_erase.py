@@ -199,6 +199,30 @@ def test_a_journal_is_replayed_after_an_erasure(running: stack.Stack, day: Day) 
     assert day.stored() == 6
 
 
+def test_a_damaged_hour_of_the_journal_is_named_and_stops_nothing(running: stack.Stack, day: Day) -> None:
+    client = running.access().client()
+    client.command(
+        f"INSERT INTO cvat.events (scope, source, timestamp, user_id, user_name) VALUES ('save:job', 'client', '{day.day} 16:00:00', {CAT}, 'cat')"
+    )
+    packed = day.journal(day.events(500, user_id=CAT), ending=".zst")
+    damaged = Path(running.paths.vector_data) / "journal" / packed.name
+    damaged.write_bytes(packed.read_bytes()[:-9])
+    before = damaged.read_bytes()
+    try:
+        done = invoke(running, "person", "erase", CAT, "--yes")
+        assert done.exit_code == 1
+        assert f"NOT ERASED: {damaged} on this machine: cannot be unpacked" in done.output
+        assert client.query(f"SELECT count() FROM cvat.events WHERE user_id = {CAT}").result_rows == [(0,)]
+        assert damaged.read_bytes() == before
+        assert list(damaged.parent.glob(".*")) == []
+        again = invoke(running, "person", "erase", CAT, "--yes")
+        assert again.exit_code == 1
+        assert "nothing of them is stored. Nothing was changed.\nNOT ERASED: " in again.output
+    finally:
+        damaged.unlink()
+    assert invoke(running, "person", "erase", CAT, "--yes").exit_code == 0
+
+
 def test_a_list_that_is_damaged_stops_before_anything_is_done(running: stack.Stack) -> None:
     path = running.directory / erasure_list.FILE_NAME
     before = path.read_bytes() if path.exists() else b'{"erasures": []}'
@@ -222,9 +246,9 @@ def test_packed_hours_lose_the_lines_too_and_nothing_else(day: Day) -> None:
         day.journal([*others, *lines, later], hour=12 + len(ending), ending=ending)
     place = erasing_files.Place(person.Shell("here", {}, None), str(day.directory))
     before = datetime.fromisoformat("2029-01-01T00:00:00+00:00")
-    assert erasing_files.lines(place, ANN, before, [], erase=False) == 6
-    assert erasing_files.erase(place, ANN, before, []) == 6
-    assert erasing_files.lines(place, ANN, before, [], erase=False) == 0
+    assert erasing_files.lines(place, ANN, before, [], erase=False).lines == 6
+    assert erasing_files.erase(place, ANN, before, []).lines == 6
+    assert erasing_files.lines(place, ANN, before, [], erase=False).lines == 0
     for file in day.directory.iterdir():
         left = [json.loads(line) for line in unpacked(file).splitlines() if line.strip()]
         assert left == [*others, later], file.name

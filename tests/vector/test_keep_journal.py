@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import pytest
 from backports import zstd
 
 from cvat_analytics.rendering import render
+from tests.locks import held, waited_for
 from tests.vector.configuration import context
+from tests.waiting import until
 
 HOUR = 100_000
 """Bytes of each hour's file in these tests."""
@@ -235,7 +238,7 @@ def test_the_oldest_go_first_whatever_they_are(tmp_path: Path) -> None:
 
 def test_a_host_without_the_program_says_so(tmp_path: Path) -> None:
     file, _ = journal(tmp_path, 2)
-    tools = ("ls", "sed", "sort", "df", "date", "du", "cut", "tail", "find", "rm")
+    tools = ("ls", "sed", "sort", "df", "date", "du", "cut", "tail", "find", "rm", "flock")
     script = render.render("vector/keep-journal.j2", context(tmp_path).variables())
     directory = tmp_path / "few"
     directory.mkdir()
@@ -246,3 +249,18 @@ def test_a_host_without_the_program_says_so(tmp_path: Path) -> None:
     )
     assert (done.returncode, "zstd is not installed" in done.stderr) == (1, True), done.stderr
     assert file.exists()
+
+
+def test_it_waits_for_an_erasure_and_leaves_its_file(tmp_path: Path) -> None:
+    old, _ = journal(tmp_path, 2)
+    written = old.with_name(f".{old.name}.zst.erase")
+    written.touch()
+    with ThreadPoolExecutor(1) as pool:
+        with held(old.parent):
+            keeping = pool.submit(keep, tmp_path)
+            until(lambda: waited_for(old.parent), "the timer waits for the lock")
+            assert written.exists()
+            assert not packed(old).exists()
+        assert keeping.result() == ""
+    assert packed(old).exists()
+    assert not written.exists(), "what a kill has left"
