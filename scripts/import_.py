@@ -11,6 +11,7 @@ from cvat_analytics.base.texts import UTF_8
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE
 from cvat_analytics.importing import copying, files, stock, tables
+from cvat_analytics.importing.columns import spare
 from cvat_analytics.importing.strict import PIPELINE, TimeFormat
 from cvat_analytics.store import erasures
 from scripts.encoding import codec
@@ -95,7 +96,12 @@ def import_(
             source.refuse_other_text("Say how they are encoded, as in --encoding cp1252 or --encoding cp932")
             key = f"{url} {database}.{table}"
         elif dump:
-            described = files.read(dump, leave_out, encoding, times)
+            cvat_columns = access.clickhouse.settings.cvat_columns
+            described = files.read(dump, leave_out, encoding, times, cvat_columns)
+            for name in sorted(set(spare(described.header, cvat_columns)) - set(leave_out)):
+                echo(
+                    f"Note: the column {name} of the dump is left out: CVAT wants it (setting 'cvat_columns'), and nothing is kept in it."
+                )
             with progressbar(length=described.size, label="Reading the dump") as bar:
                 source = files.load(described, destination.client, destination.database, bar.update)
             key = source.name
@@ -108,7 +114,10 @@ def import_(
 def _destination(access: Access) -> tables.Table:
     # admin: the only user who may read the events as well as insert them, and make the tables that resuming needs
     client = access.client()
-    target = tables.find(client, access.database, "events", STORE, fix="Deploy the stack first")
+    cvat_columns = access.clickhouse.settings.cvat_columns
+    target = tables.find(
+        client, access.database, "events", STORE, fix="Deploy the stack first", cvat_columns=cvat_columns
+    )
     stock.refuse(target)
     return replace(target, into=erasures.INCOMING)
 

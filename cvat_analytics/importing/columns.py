@@ -12,6 +12,12 @@ from cvat_analytics.store.event_columns import COLUMNS, OPTIONAL
 _OTHER_NAMES = {"access_token_id": "api_token"}
 
 
+def spare(columns: Iterable[str], cvat_columns: Iterable[str]) -> list[str]:
+    """Return which of `columns` are there for CVAT's sake alone (the setting `cvat_columns`), and nothing writes into them."""
+    known = {*COLUMNS, *_OTHER_NAMES.values()}
+    return sorted(set(columns) & set(cvat_columns) - known)
+
+
 def match(columns: Mapping[str, str], where: str, leave_out: Iterable[str] = ()) -> dict[str, str]:
     """Return for each event column that `where` delivers the name that it has there.
 

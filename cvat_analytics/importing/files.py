@@ -24,7 +24,7 @@ from cvat_analytics.base.texts import UTF_8
 from cvat_analytics.config import limits
 from cvat_analytics.connect.clickhouse_errors import STORE, error_text, explained, only_row, problem
 from cvat_analytics.importing import native, strict
-from cvat_analytics.importing.columns import match
+from cvat_analytics.importing.columns import match, spare
 from cvat_analytics.importing.strict import PIPELINE, TimeFormat
 from cvat_analytics.importing.tables import Table
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
@@ -86,9 +86,16 @@ class Dump:
 
 
 def read(
-    path: Path, leave_out: tuple[str, ...] = (), encoding: str = UTF_8, times: TimeFormat = PIPELINE
+    path: Path,
+    leave_out: tuple[str, ...] = (),
+    encoding: str = UTF_8,
+    times: TimeFormat = PIPELINE,
+    cvat_columns: tuple[str, ...] = (),
 ) -> Dump:
-    """Return what `path` is, from its beginning. Raises InputError when it is no dump of CVAT's events."""
+    """Return what `path` is, from its beginning, without the columns of the setting `cvat_columns`.
+
+    Raises InputError when it is no dump of CVAT's events.
+    """
     where = f"file {path}"
     try:
         with path.open("rb") as file:
@@ -104,7 +111,7 @@ def read(
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"{where}: has the column {twice[0]!r} twice")
-        columns = match(dict.fromkeys(names, ""), where, leave_out)
+        columns = match(dict.fromkeys(names, ""), where, (*leave_out, *spare(names, cvat_columns)))
         return Dump(path, "CSV", tuple(names), columns, delimiter, encoding, times)
     for begin, kind in _OTHER_FORMATS.items():
         if head.startswith(begin):
@@ -123,7 +130,7 @@ def read(
             f"{where}: is in ClickHouse's Native format, which has its times as numbers and its texts as they are: leave out "
             "--time-format, --time-zone and --encoding"
         )
-    return Dump(path, "Native", tuple(types), match(types, where, leave_out))
+    return Dump(path, "Native", tuple(types), match(types, where, (*leave_out, *spare(types, cvat_columns))))
 
 
 def _header(head: bytes, encoding: str) -> tuple[list[str], str]:

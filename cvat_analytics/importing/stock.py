@@ -7,8 +7,10 @@ looks at what is there first: whatever was interrupted is completed by running t
 
 from __future__ import annotations
 
+import functools
 import re
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from clickhouse_connect.driver.client import Client
@@ -135,6 +137,7 @@ def rollback(access: Access, progress: Progress) -> int:
     `progress` is told the rows of each step. Raises InputError when there is nothing to undo.
     """
     database = _reach(access)
+    bring = functools.partial(_return_events, database, access.clickhouse.settings.cvat_columns)
     if not is_stock(database.engine("events")):
         if not is_stock(database.engine(ASIDE)):
             raise InputError(
@@ -144,7 +147,7 @@ def rollback(access: Access, progress: Progress) -> int:
         database.run(
             f"ALTER TABLE {database.name}.{ASIDE} ADD COLUMN IF NOT EXISTS access_token_id Nullable(UInt64)"
         )
-        arrived = _return_events(database, "events", ASIDE, progress)
+        arrived = bring("events", ASIDE, progress)
         # the next deploy, or conversion, makes the table and the views anew, and must not believe that they are there. What else
         # was migrated stays as it is, and is not migrated again
         database.run(
@@ -167,7 +170,7 @@ def rollback(access: Access, progress: Progress) -> int:
         database.run(f"RENAME TABLE {database.name}.{ASIDE} TO {database.name}.{_CONVERTED}")
     if not database.engine(_CONVERTED):
         raise InputError(f"{STORE}: {database.name}.events is the stock table already")
-    arrived += _return_events(database, _CONVERTED, "events", lambda rows: None)
+    arrived += bring(_CONVERTED, "events", lambda rows: None)
     _ledger(database).forget()
     database.run(f"DROP TABLE {database.name}.{_CONVERTED} SYNC")
     return arrived
@@ -202,8 +205,10 @@ def _ledger(database: _Database) -> Ledger:
 
 def _copy(access: Access, database: _Database, chunk_rows: int = ROWS) -> Copy:
     source = find(database.client, database.name, ASIDE, f"{database.name}.{ASIDE}")
-    target = replace(find(database.client, database.name, "events", STORE), into=erasures.INCOMING)
-    return plan(source, target, ASIDE, access.clickhouse.settings.events_retention, chunk_rows)
+    settings = access.clickhouse.settings
+    target = find(database.client, database.name, "events", STORE, cvat_columns=settings.cvat_columns)
+    target = replace(target, into=erasures.INCOMING)
+    return plan(source, target, ASIDE, settings.events_retention, chunk_rows)
 
 
 def _make_new(access: Access, database: _Database) -> None:
@@ -242,9 +247,11 @@ def _views() -> list[str]:
     return list(dict.fromkeys(re.findall(pattern, text)))
 
 
-def _return_events(database: _Database, origin: str, target: str, progress: Progress) -> int:
+def _return_events(
+    database: _Database, cvat_columns: Iterable[str], origin: str, target: str, progress: Progress
+) -> int:
     """Insert into `target` what only `origin` has, and return how many events that were."""
-    source = find(database.client, database.name, origin, STORE)
+    source = find(database.client, database.name, origin, STORE, cvat_columns=cvat_columns)
     into = Table(database.client, database.name, target, source.columns, STORE)
     names = ", ".join(source.columns)
     if database.count_type(target) == rebuild.FORMER_TYPE:

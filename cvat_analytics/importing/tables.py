@@ -16,7 +16,7 @@ from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.base.texts import UTF_8
 from cvat_analytics.config.limits import MIB
 from cvat_analytics.connect.clickhouse_errors import error_text, explained
-from cvat_analytics.importing.columns import match
+from cvat_analytics.importing.columns import match, spare
 from cvat_analytics.store import event_dates
 from cvat_analytics.store.event_columns import COLUMNS, INSERT_SETTINGS
 
@@ -207,9 +207,15 @@ def connect(url: str, user: str, password: str) -> Client:
 
 
 def find(
-    client: Client, database: str, name: str, where: str, leave_out: Iterable[str] = (), fix: str = ""
+    client: Client,
+    database: str,
+    name: str,
+    where: str,
+    leave_out: Iterable[str] = (),
+    fix: str = "",
+    cvat_columns: Iterable[str] = (),
 ) -> Table:
-    """Return the table of events called `name`.
+    """Return the table of events called `name`; of this stack's own without the columns of the setting `cvat_columns`.
 
     Raises InputError when there is none, or it is another kind of table; `fix` says what to do when it is missing.
     """
@@ -225,9 +231,8 @@ def find(
             ) from None
     # what `SELECT *` does not show is computed from the rest
     columns = {row[0]: row[1] for row in described if row[2] not in ("MATERIALIZED", "ALIAS")}
-    return Table(
-        client, database, name, match(columns, f"{where}, table {database}.{name}", leave_out), where
-    )
+    unwanted = (*leave_out, *spare(columns, cvat_columns))
+    return Table(client, database, name, match(columns, f"{where}, table {database}.{name}", unwanted), where)
 
 
 def engine(table: Table) -> tuple[str, str]:

@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import random
+import urllib.parse
+import urllib.request
+from pathlib import Path
 from typing import Any
 
 from cvat_analytics.store.event_columns import COLUMNS
@@ -56,6 +59,16 @@ def content(store: Store, table: str, columns: str = "*") -> list[Any]:
     """Return the distinct events in a table, each as its values, in some fixed order."""
     answer = json.loads(store.post(f"SELECT DISTINCT {columns} FROM {table}"))
     return sorted(answer["data"], key=repr)
+
+
+def dump(store: Store, path: Path, form: str, table: str = "old.events") -> Path:
+    """Write a table down as a backup does, and return the file."""
+    options = {"user": "admin", "password": store.context.secrets["clickhouse_admin"]}
+    url = f"http://127.0.0.1:{store.http_port}/?{urllib.parse.urlencode(options)}"
+    query = f"SELECT * FROM {table} ORDER BY timestamp FORMAT {form}"
+    with urllib.request.urlopen(url, data=query.encode(), timeout=30) as answer:
+        path.write_bytes(answer.read())
+    return path
 
 
 def cvat_csv(rows: list[dict[str, Any]]) -> str:

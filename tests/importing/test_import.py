@@ -6,8 +6,6 @@ import contextlib
 import json
 import socket
 import threading
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,7 +18,7 @@ from cvat_analytics.importing import copying, files
 from cvat_analytics.store import migrations
 from cvat_analytics.store.event_columns import COLUMNS
 from tests.clickhouse import Store
-from tests.importing.samples import content, cvat_csv, events, fill, stock_table
+from tests.importing.samples import content, cvat_csv, dump, events, fill, stock_table
 
 Run = Callable[..., tuple[int, str]]
 
@@ -333,15 +331,6 @@ def test_what_is_older_than_the_retention_is_left_and_said(
     assert code == 0, output
     assert "1 rows before 2020-01-01 (inclusive) are older than the setting 'events_retention'" in output
     assert stored(store) == 1
-
-
-def dump(store: Store, path: Path, form: str, table: str = "old.events") -> Path:
-    options = {"user": "admin", "password": store.context.secrets["clickhouse_admin"]}
-    url = f"http://127.0.0.1:{store.http_port}/?{urllib.parse.urlencode(options)}"
-    query = f"SELECT * FROM {table} ORDER BY timestamp FORMAT {form}"
-    with urllib.request.urlopen(url, data=query.encode(), timeout=30) as answer:
-        path.write_bytes(answer.read())
-    return path
 
 
 @pytest.mark.parametrize("form", ["Native", "CSVWithNames"])

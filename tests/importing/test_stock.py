@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from cvat_analytics.connect.access import Access
 from cvat_analytics.importing import stock
 from cvat_analytics.importing.tables import Table
 from cvat_analytics.store.event_columns import COLUMNS
@@ -97,6 +99,20 @@ def test_there_and_back_and_there_for_good(store: Store, run: Run, columns: int)
     assert tables(store) == {"events": "ReplacingMergeTree"}
     assert len(content(store, "cvat.events")) == len(converted) + 1
     assert rows(store, "SELECT name FROM user_names WHERE user_id = 1") == [{"name": "new"}]
+
+
+def test_a_table_that_has_a_column_of_a_newer_cvat_since_goes_back_all_the_same(
+    store: Store, access: Access, run: Run
+) -> None:
+    stock_installation(store, count=50)
+    run("stock", "convert")
+    store.post("ALTER TABLE cvat.events ADD COLUMN label_id Nullable(String)")
+    store.insert([{**NEW, "timestamp": "2026-01-01 00:00:00.000"}])
+    settings = access.clickhouse.settings.model_copy(update={"cvat_columns": ("label_id",)})
+    deployed = replace(access, clickhouse=replace(access.clickhouse, settings=settings))
+    assert stock.convert(deployed).pending() == {}
+    assert stock.rollback(deployed, lambda rows: None) == 1
+    assert tables(store) == {"events": "MergeTree"}
 
 
 def test_what_the_stock_table_could_not_hold_comes_back_to_it_unwrapped(store: Store, run: Run) -> None:
