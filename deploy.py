@@ -57,6 +57,9 @@ if "gateway" in wanted.components:
     gateway.activate(wanted)
 
 managed_files(name="all services: nothing of TLS is left over", files=[], absent=wanted.left_over)
+# after what all hosts share, so that every Vector is at work by now
+if "clickhouse" in wanted.components:
+    clickhouse.settle(wanted)
 firewall.apply(wanted)
 cvat.apply(wanted)
 record.apply(wanted)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.files import UNITS, fingerprint
@@ -28,7 +30,10 @@ def install(plan: Plan) -> None:
 
 
 def configure(plan: Plan) -> None:
-    """Write the drop-ins; the package's own files stay as they are."""
+    """Write the drop-ins; the package's own files stay as they are.
+
+    ClickHouse takes its users up at once: what a Vector of an earlier version needs is taken from it last (`settle`).
+    """
     operations.managed_files(
         name="clickhouse: configuration", files=render.clickhouse_files(plan.context), unit=UNIT
     )
@@ -51,3 +56,13 @@ def activate(plan: Plan) -> None:
         client=clickhouse_client(plan.context.paths),
         losses_are_known=plan.losses_are_known,
     )
+
+
+def settle(plan: Plan) -> None:
+    """Take from Vector's user what only an earlier version's needed, now that every Vector runs with what is new."""
+    if plan.former_vector_ends:
+        operations.managed_files(
+            name="clickhouse: rights of an earlier version's Vector end",
+            files=render.clickhouse_files(replace(plan.context, former_vector=False)),
+            unit=UNIT,
+        )

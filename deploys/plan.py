@@ -6,6 +6,7 @@ Everything here happens before the first change: settings, passwords, system, si
 from __future__ import annotations
 
 import ipaddress
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -77,6 +78,11 @@ class Plan:
         return self.context.topology.components(self.context.host)
 
     @property
+    def former_vector_ends(self) -> bool:
+        """Return whether this run replaces the last Vector that an earlier version has configured."""
+        return self.context.former_vector and not _vectors_left_out(self.context)
+
+    @property
     def left_over(self) -> list[str]:
         """Return the paths of what this host needs no longer, once its services run without TLS."""
         return tls.left_over(self.context)
@@ -123,8 +129,16 @@ def make(inventory_file: Path) -> Plan:
         _check_ports(state, settings, components)
         _check_addresses(state, stack.topology, components)
         rendering = Context(
-            host.name, stack.topology, secrets, memory_bytes=state.memory, authority=stack.authority
+            host.name,
+            stack.topology,
+            secrets,
+            memory_bytes=state.memory,
+            authority=stack.authority,
+            former_vector="clickhouse" in components
+            and host.get_fact(Command, former_vector_question(Paths().clickhouse_config)) == "former",
         )
+        if waiting := _vectors_left_out(rendering):
+            logger.warning(waiting)
         if "gateway" in components:
             _check_gateway(rendering)
         if "vector" in components and settings.vector_tls_certificate and settings.vector_tls_key:
@@ -155,6 +169,30 @@ def make(inventory_file: Path) -> Plan:
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
         raise PyinfraError("refused: the reason stands at the end" if refusal else str(error)) from None
     return Plan(rendering, state, stack.secrets_file.parent, known)
+
+
+def former_vector_question(directory: str) -> str:
+    """Return the command that prints `former` where ClickHouse still lets Vector insert into the tables of events themselves.
+
+    A deploy that was cut off leaves it so, and the next one goes on from there.
+    """
+    users = shlex.quote(f"{directory}/users.d/cvat-analytics.xml")
+    return f"if grep -qE 'GRANT INSERT ON [^ ]+[.](events|[*])<' {users} 2>/dev/null; then echo former; fi"
+
+
+def _vectors_left_out(rendering: Context) -> str:
+    """Return what is to be said where a Vector of an earlier version may stay at work, because this run does not come to its host."""
+    left_out = [
+        name
+        for name in rendering.topology.groups["vector"]
+        if not context.state.is_host_in_limit(context.inventory.get_host(name))
+    ]
+    if not rendering.former_vector or not left_out:
+        return ""
+    return (
+        f"host {rendering.host}: Vector may go on inserting into the table of events itself, where nobody looks at the list of erasures, because "
+        f"this deploy does not bring {', '.join(left_out)} to this version. A deploy without --limit ends that"
+    )
 
 
 def _tell_clock() -> None:

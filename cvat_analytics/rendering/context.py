@@ -36,6 +36,8 @@ class Context:
     """The host's memory, from which ClickHouse's profile is chosen."""
     authority: Authority | None = None
     """What signs certificates; None where nothing needs one, as in the embedded stack."""
+    former_vector: bool = False
+    """Whether a Vector may still be at work that an earlier version has configured, and needs the rights of then."""
 
     @property
     def settings(self) -> Settings:
@@ -92,6 +94,7 @@ class Context:
                 "cvat": (LOOPBACK, *clickhouse.clickhouse_allowed_addresses),
             },
             "rights": rights.of_users(clickhouse.database, clickhouse.cvat_columns),
+            "former_rights": rights.former_of_vector(clickhouse.database) if self.former_vector else (),
             "password_sha256": {
                 # sorted: which of them is in use is no change to ClickHouse
                 name.removeprefix("clickhouse_"): sorted(

@@ -51,6 +51,11 @@ class Right:
         return f"GRANT {what} ON {on}"
 
 
+def former_of_vector(database: str) -> tuple[Right, ...]:
+    """Return what Vector of an earlier version needs, which wrote into the tables themselves: lent to it until it runs with what is new."""
+    return tuple(Right(("INSERT",), database, table) for table in ("events", "events_dead_letter"))
+
+
 def of_users(database: str, cvat_columns: Sequence[str] = ()) -> dict[str, tuple[Right, ...]]:
     """Return what each user may do where the stack's database has that name; `cvat_columns` is the setting."""
     return {

@@ -62,7 +62,8 @@ Deploy = Callable[..., Run]
 def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     """Return a function that runs the whole deploy.py against fake hosts.
 
-    `groups`: component to hosts; `settings`: for all hosts; `host_settings`: by host; `answers`: command part to output.
+    `groups`: component to hosts; `settings`: for all hosts; `host_settings`: by host; `answers`: command part to output;
+    `limit`: the hosts that it comes to.
     """
     monkeypatch.setattr("sys.argv", ["pyinfra", str(tmp_path / "hosts.py"), "deploy.py"])
     secrets.init(tmp_path / "secrets.json")
@@ -75,6 +76,7 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
         settings: dict[str, Any] | None = None,
         host_settings: dict[str, dict[str, Any]] | None = None,
         answers: dict[str, Any] | None = None,
+        limit: list[str] | None = None,
     ) -> Run:
         groups = groups or {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana")}
         names = sorted({name for hosts in groups.values() for name in hosts})
@@ -97,7 +99,8 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
         }
         hosts = [(name, (host_settings or {}).get(name, {})) for name in names]
         inventory = Inventory((hosts, data), **{group: (members, {}) for group, members in groups.items()})
-        state = State(inventory, Config(FAIL_PERCENT=0))
+        limited = [inventory.get_host(name) for name in limit] if limit else None
+        state = State(inventory, Config(FAIL_PERCENT=0), initial_limit=limited)
         connect_all(state)
 
         @deploy("everything")

@@ -49,7 +49,7 @@ def test_packages_have_exact_versions_from_the_pinned_places_only(run_deploy: De
 def test_vector_starts_only_after_the_schema_is_there_and_it_may_insert(run_deploy: Deploy) -> None:
     run = run_deploy()
     schema = run.position("clickhouse-client .*--database=cvat --multiquery")
-    probe = run.position(r"INSERT\+INTO\+cvat\.events\+")
+    probe = run.position(r"INSERT\+INTO\+cvat\.incoming_events\+")
     start = run.position("systemctl restart vector")
     assert schema < probe < start
 
