@@ -41,6 +41,20 @@ CREATE MATERIALIZED VIEW completed_jobs_from_events TO job_changes
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 {{ changes }};
 
+{# Of events with dates that cannot be, which were stored before that was looked at: migrations/0011_implausible_dates.sql has made dead
+   letters of them, with times in just this form. -#}
+{% set dead %}
+(
+    SELECT JSONExtractString(original, 'timestamp'), ifNull(JSONExtract(original, 'job_id', 'Nullable(UInt64)'), JSONExtractUInt(original, 'obj_id')), if(JSONExtractString(original, 'scope') = 'create:job', 'stage', JSONExtractString(original, 'obj_name'))
+    FROM events_dead_letter
+    WHERE reason = 'implausible date' AND JSONExtractString(original, 'scope') IN ('create:job', 'update:job')
+)
+{%- endset %}
+
+-- first, as what stored events have in common with them comes again
+ALTER TABLE job_changes DELETE WHERE (toString(timestamp), job_id, toString(change)) IN {{ dead }}
+SETTINGS mutations_sync = 1, allow_nondeterministic_mutations = 1;
+
 INSERT INTO job_changes
 {{ changes }};
 
@@ -62,9 +76,10 @@ SETTINGS allow_nullable_key = 1;
 INSERT INTO job_changes (timestamp, job_id, change, value, user_id, org_id, project_id, task_id)
 SELECT timestamp, job_id, 'state', 'completed', user_id, org_id, project_id, task_id
 FROM completed_jobs
-WHERE (timestamp, job_id) NOT IN (SELECT timestamp, job_id FROM job_changes WHERE change = 'state');
+WHERE (timestamp, job_id) NOT IN (SELECT timestamp, job_id FROM job_changes WHERE change = 'state')
+    AND (toString(timestamp), job_id, 'state') NOT IN {{ dead }};
 
--- dates of wrong clocks, of events that are dead letters now
+-- dates of wrong clocks, of events that nobody has any more
 ALTER TABLE job_changes DELETE WHERE timestamp < '2018-01-01 00:00:00.000' OR timestamp > now64(3) + INTERVAL 1 DAY SETTINGS mutations_sync = 1;
 
 -- A job that goes through three stages is completed in each of them, and so three times. The stage is the one that the same request has

@@ -110,12 +110,16 @@ def test_they_are_as_if_they_had_become_dead_letters_when_they_arrived(store: St
     store.insert(wrong[:2])
     computed(store)
     assert seen(store)["time"] != expected["time"]
-    # an event of then whose day has come since
-    received = text(yesterday - timedelta(days=3))
+    # events of then whose day has come since: one of a time at which the same job was completed indeed
+    received = text(yesterday - timedelta(days=3))[:19]
     store.post(
-        "INSERT INTO events (scope, source, timestamp, duration, user_id, job_id, received_at) SETTINGS insert_allow_materialized_columns = 1 "
-        f"VALUES ('change:frame', 'client', '{text(yesterday + timedelta(seconds=200))}', 90000, 1, 5, '{received[:19]}')"
+        "INSERT INTO events (scope, obj_name, obj_val, source, timestamp, duration, user_id, job_id, received_at) "
+        "SETTINGS insert_allow_materialized_columns = 1 VALUES "
+        f"('change:frame', NULL, NULL, 'client', '{text(yesterday + timedelta(seconds=200))}', 90000, 1, 5, '{received}'), "
+        f"('update:job', 'state', 'completed', 'server', '{text(yesterday + timedelta(seconds=210))}', 0, 1, 5, '{received}'), "
+        f"('update:job', 'state', 'completed', 'server', '{text(yesterday)}', 0, 2, 5, '{received}')"
     )
+    assert len(seen(store)["jobs"]) == len(expected["jobs"]) + 3
     for _ in range(2):  # an interrupted run is completed by the next one
         deployed(store)
         computed(store)
@@ -123,7 +127,7 @@ def test_they_are_as_if_they_had_become_dead_letters_when_they_arrived(store: St
     letters = store.rows(
         "SELECT message, original FROM events_dead_letter WHERE reason = 'implausible date' ORDER BY original"
     )
-    assert len(letters) == len(wrong) + 1
+    assert len(letters) == len(wrong) + 3
     originals = [json.loads(letter["original"]) for letter in letters]
     for each in wrong:
         assert any(each.items() <= original.items() for original in originals), each
