@@ -19,7 +19,7 @@ from pathlib import Path
 
 import jinja2
 
-from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import limits
@@ -91,6 +91,7 @@ def start(
     directory = stack.directory
     _refuse_taken_ports(stack, names)
     secrets.init(directory / "secrets.json")
+    _refuse_newer(stack)
     context = stack.context()
     parts = {part.name: part for part in _parts(stack, context, _write_files(context))}
     _write(RenderedFile(f"{directory}/netrc", _netrc(context)))
@@ -109,6 +110,24 @@ def start(
     if "clickhouse" in names:
         person.apply(person.of_directory(stack.access(), directory, stack.paths), tell)
     return stack
+
+
+def _refuse_newer(stack: Stack) -> None:
+    """Raise InputError where a newer checkout has changed the database that runs, before anything is written for its parts.
+
+    They would go on with the rights of this version, and the tables of the newer. A ClickHouse that does not answer is asked when it
+    has been started.
+    """
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    if stack.processes.pid("clickhouse") is None:
+        return
+    access = stack.access()
+    try:
+        applied = pairs(access.client(timeout=10), migrations.applied_query(access.database))
+    except (UnreachableError, ClickHouseError):
+        return
+    migrations.pending(migrations.read(ROOT / "clickhouse"), applied)
 
 
 def _remove_empty_mutations(data: Path, tell: Callable[[str], object]) -> None:

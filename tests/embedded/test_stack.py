@@ -239,6 +239,33 @@ def test_a_data_directory_in_use_by_another_clickhouse_is_refused(shared: Path) 
     assert "another ClickHouse is using it" in done.stderr
 
 
+def test_an_older_checkout_leaves_a_stack_that_runs_as_it_is(shared: Path) -> None:
+    """What a newer one has made of it goes on: rights that only older tables need would stop what is inserted."""
+    before = up(shared)
+    access = stack.find(shared).access()
+    client = access.client()
+    users = shared / "etc" / "clickhouse-server" / "users.d" / "cvat-analytics.xml"
+    ours = users.read_text()
+    newer = ours + "<!-- of a newer version -->"
+    ledger = f"{access.database}.schema_migrations"
+    client.command(
+        f"INSERT INTO {ledger} (name, kind, checksum) VALUES ('migrations/9999_newer.sql', 'once', 'x')"
+    )
+    users.write_text(newer)
+    try:
+        said = command("up", "--dir", shared, "--detach", exit_code=2)
+        assert "migrations/9999_newer.sql, which this checkout lacks" in said
+        assert users.read_text() == newer
+    finally:
+        users.write_text(ours)
+        client.command(
+            f"ALTER TABLE {ledger} DELETE WHERE name = 'migrations/9999_newer.sql' SETTINGS mutations_sync = 1"
+        )
+    assert up(shared) == before
+    marker = f"back-{time.time_ns()}"
+    send(shared, marker)
+
+
 def test_a_smoke_check_that_fails_says_what_to_do_and_ends_with_1(directory: Path) -> None:
     """Each part that is stopped is one failure, and no right of anybody's."""
     up(directory)
