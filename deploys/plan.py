@@ -6,7 +6,6 @@ Everything here happens before the first change: settings, passwords, system, si
 from __future__ import annotations
 
 import ipaddress
-import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from cvat_analytics.rendering import alerts, events_api_archive, events_api_whee
 from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.store import migrations, rebuild
-from deploys import lock, losses, packages
+from deploys import former_vector, lock, losses, packages
 from deploys.facts import Answer, Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
 from deploys.losses import Journal
 from deploys.report import agreed, tell
@@ -80,7 +79,7 @@ class Plan:
     @property
     def former_vector_ends(self) -> bool:
         """Return whether this run replaces the last Vector that an earlier version has configured."""
-        return self.context.former_vector and not _vectors_left_out(self.context)
+        return self.context.former_vector and not former_vector.left_out(self.context)
 
     @property
     def left_over(self) -> list[str]:
@@ -135,9 +134,9 @@ def make(inventory_file: Path) -> Plan:
             memory_bytes=state.memory,
             authority=stack.authority,
             former_vector="clickhouse" in components
-            and host.get_fact(Command, former_vector_question(Paths().clickhouse_config)) == "former",
+            and host.get_fact(Command, former_vector.question(Paths().clickhouse_config)) == "former",
         )
-        if waiting := _vectors_left_out(rendering):
+        if waiting := former_vector.left_out(rendering):
             logger.warning(waiting)
         if "gateway" in components:
             _check_gateway(rendering)
@@ -169,30 +168,6 @@ def make(inventory_file: Path) -> Plan:
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
         raise PyinfraError("refused: the reason stands at the end" if refusal else str(error)) from None
     return Plan(rendering, state, stack.secrets_file.parent, known)
-
-
-def former_vector_question(directory: str) -> str:
-    """Return the command that prints `former` where ClickHouse still lets Vector insert into the tables of events themselves.
-
-    A deploy that was cut off leaves it so, and the next one goes on from there.
-    """
-    users = shlex.quote(f"{directory}/users.d/cvat-analytics.xml")
-    return f"if grep -qE 'GRANT INSERT ON [^ ]+[.](events|[*])<' {users} 2>/dev/null; then echo former; fi"
-
-
-def _vectors_left_out(rendering: Context) -> str:
-    """Return what is to be said where a Vector of an earlier version may stay at work, because this run does not come to its host."""
-    left_out = [
-        name
-        for name in rendering.topology.groups["vector"]
-        if not context.state.is_host_in_limit(context.inventory.get_host(name))
-    ]
-    if not rendering.former_vector or not left_out:
-        return ""
-    return (
-        f"host {rendering.host}: Vector may go on inserting into the table of events itself, where nobody looks at the list of erasures, because "
-        f"this deploy does not bring {', '.join(left_out)} to this version. A deploy without --limit ends that"
-    )
 
 
 def _tell_clock() -> None:

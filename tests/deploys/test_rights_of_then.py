@@ -12,7 +12,7 @@ from pyinfra.api import StringCommand
 
 from cvat_analytics.rendering.files import RenderedFile
 from cvat_analytics.store import rights
-from deploys import operations, plan
+from deploys import former_vector, operations
 from tests.deploys.conftest import Deploy
 
 TWO = {"clickhouse": ["@fake/a"], "vector": ["@fake/b"], "grafana": ["@fake/a"]}
@@ -93,7 +93,7 @@ def test_what_is_so_is_read_from_the_file(tmp_path: Path, grants: list[str] | No
         file = tmp_path / "users.d" / "cvat-analytics.xml"
         file.parent.mkdir()
         file.write_text("\n".join(f"                <query>{each}</query>" for each in grants))
-    command = plan.former_vector_question(str(tmp_path))
+    command = former_vector.question(str(tmp_path))
     assert (
         subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True).stdout.strip()
         == found
