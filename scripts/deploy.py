@@ -47,7 +47,7 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
 
     Exit code 2, with nothing changed, for a wrong setting, a host that cannot be reached or will not do, another deploy that is
     at work there, something to delete to which nobody has agreed, and a package source that lacks a package; 1 when a step
-    failed: run it again when the cause is gone, and it goes on from there.
+    failed: run it again when the cause is gone, and it goes on from there, or when all is done but the list of erasures could not be applied.
     """
     stack = inventories.load(inventory)
     _ensure_secrets(stack, dry)
@@ -87,11 +87,13 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     if changed:
         _record(inventory, changed)
     _end_visitors(inventory, stack)
-    _apply_erasures(inventory, stack)
+    erased = _apply_erasures(inventory, stack)
     _tell_of_cvat(outcome, stack, inventory)
     for host in stack.topology.groups["gateway"]:
         echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
     echo(f"Prove that it works: {hints.command('smoke', '--inventory', inventory)}")
+    if not erased:
+        sys.exit(1)
 
 
 def _somebody_is_there() -> bool:
@@ -245,15 +247,27 @@ def _end_visitors(inventory: Path, stack: inventories.Stack) -> None:
         echo(f"Note: Grafana's old accounts of visitors are kept: {hints.pasteable(str(error))}", err=True)
 
 
-def _apply_erasures(inventory: Path, stack: inventories.Stack) -> None:
-    """Take out again whoever is on the list of erasures and is there: after a restore, or on a new host."""
+def _apply_erasures(inventory: Path, stack: inventories.Stack) -> bool:
+    """Take out again whoever is on the list of erasures and is there: after a restore, or on a new host.
+
+    Returns False when it could not be done: the deploy has been, so that it is said and no more.
+    """
     from cvat_analytics.operate import erasure_list, person
 
     if not stack.secrets_file.with_name(erasure_list.FILE_NAME).exists():
-        return
-    with person.reached(inventory) as stored:
-        if count := person.apply(stored, echo):
-            echo(f"People who were erased before were taken out again: {count} ({stored.list_file}).")
+        return True
+    try:
+        with person.reached(inventory) as stored:
+            if count := person.apply(stored, echo):
+                echo(f"People who were erased before were taken out again: {count} ({stored.list_file}).")
+    except CvatAnalyticsError as error:
+        echo(
+            f"NOT APPLIED: the list of erasures: {hints.pasteable(str(error))}\n"
+            "People who were erased may be there again. All else of this deploy is done; run it again when the cause is gone.",
+            err=True,
+        )
+        return False
+    return True
 
 
 def _ensure_secrets(stack: inventories.Stack, dry: bool) -> None:

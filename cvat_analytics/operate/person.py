@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +13,7 @@ from typing import TYPE_CHECKING
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.connect.shell import Shell
-from cvat_analytics.operate import erasing_files, erasure_list
+from cvat_analytics.operate import erasing_files, erasure_list, person_record
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.store import erasing, erasures
 from cvat_analytics.store.people import Person, resolve
@@ -111,7 +109,7 @@ class Erasure:
         listed = erasure_list.add(self._stored.list_file, {self.person.id: self.before})
         erasing.remember(self._client, self._database, listed)
         taken = {place: count for place, count in counts.items() if count}
-        operator = f"{getpass.getuser()}@{socket.gethostname()}"
+        operator = person_record.operator()
         erasing.record(self._client, self._database, run, begun, operator, keep_sums, taken, ended=False)
         if taken or self.under_way is not None:
             yield JOURNAL

@@ -21,11 +21,10 @@ from cvat_analytics.base.errors import InputError
 FILE = "person-requests.jsonl"
 
 
-def _now() -> str:
-    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+_DAY, _MOMENT = "%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"
 
 
-def _operator() -> str:
+def operator() -> str:
     """Return who runs this command: the login on this machine, and whose it was before `sudo`."""
     try:
         name = pwd.getpwuid(os.getuid()).pw_name
@@ -40,9 +39,15 @@ class Entry:
     """One request."""
 
     command: Literal["show", "export", "erase"]
-    at: str = field(default_factory=_now)
-    by: str = field(default_factory=_operator)
+    at: str = ""
+    by: str = field(default_factory=operator)
     reference: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    def __post_init__(self) -> None:
+        # of an erasure the day alone: the moment is in the list, beside whose it was
+        object.__setattr__(
+            self, "at", self.at or f"{datetime.now(UTC):{_DAY if self.command == 'erase' else _MOMENT}}"
+        )
 
 
 def write(directory: Path, entry: Entry) -> Path:

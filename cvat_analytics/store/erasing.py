@@ -464,9 +464,13 @@ def record(
     counts: dict[str, int],
     ended: bool,
 ) -> None:
-    """Write down who has run an erasure and how much it took, without whose it was."""
+    """Write down who has run an erasure and how much it took, without whose it was: of the time the day, as the list has the moment."""
+    days = [
+        moment and moment.replace(hour=0, minute=0, second=0, microsecond=0)
+        for moment in (begun, datetime.now(UTC) if ended else None)
+    ]
     client.insert(
         f"{database}.{RUNS}",
-        [(run, begun, datetime.now(UTC) if ended else None, operator, keep_sums, json.dumps(counts))],
+        [(run, *days, operator, keep_sums, json.dumps(counts))],
         column_names=["id", "begun_at", "ended_at", "operator", "keep_sums", "counts"],
     )  # fmt: skip

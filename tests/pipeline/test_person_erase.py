@@ -108,7 +108,10 @@ def test_nobody_comes_back_by_any_way(running: stack.Stack, erased: Day, tmp_pat
         f"id {ANN}: nothing of them is stored. Nothing was changed.\n",
     )
     record = (running.directory / "person-requests.jsonl").read_text()
-    assert '"command": "erase"' in record
+    requests = [json.loads(each) for each in record.splitlines()]
+    at = {each["at"] for each in requests if each["command"] == "erase"}
+    assert at
+    assert {len(each) for each in at} == {len("2026-01-31")}, "a moment would tell whose erasure it was"
     assert [each for each in (MARK, str(ANN)) if each in record] == []
     assert invoke(running, "person", "erase", MARK, "--yes").exit_code == 2, (
         "by name nobody is known any more"
@@ -116,13 +119,17 @@ def test_nobody_comes_back_by_any_way(running: stack.Stack, erased: Day, tmp_pat
     listed = json.loads((running.directory / erasure_list.FILE_NAME).read_text())
     assert [set(each) for each in listed["erasures"]] == [{"user_id", "before"}] * len(listed["erasures"])
     client = running.access().client()
-    (run,) = client.query(
-        "SELECT operator, ended_at IS NOT NULL, toString(tuple(*)) FROM cvat.erasure_runs FINAL"
+    runs = client.query(
+        "SELECT operator, ended_at IS NOT NULL, toString(tuple(*)), begun_at = toStartOfDay(begun_at) AND ended_at = toStartOfDay(ended_at) "
+        "FROM cvat.erasure_runs FINAL"
     ).result_rows
-    assert run[0]
-    assert run[1]
-    assert str(ANN) not in run[2]
-    assert MARK not in run[2]
+    assert runs
+    for operator, has_ended, said, day_alone in runs:
+        assert operator
+        assert has_ended
+        assert str(ANN) not in said
+        assert MARK not in said
+        assert day_alone
 
     # late by Vector, by replay of a journal that still has it, by import
     late = day.events(3, user_id=ANN, user_name=MARK) + day.events(3, "13:00:00", user_id=BOB)
@@ -197,6 +204,20 @@ def test_a_journal_is_replayed_after_an_erasure(running: stack.Stack, day: Day) 
     replayed = invoke(running, *words)
     assert replayed.exit_code == 0, replayed.output
     assert day.stored() == 6
+
+
+def test_somebody_without_an_account_may_erase(running: stack.Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody(id: int) -> None:
+        raise KeyError(id)
+
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    done = invoke(running, "person", "erase", 880005, "--yes")
+    assert done.exit_code == 0, done.output
+    said = "SELECT count() FROM cvat.erasure_runs FINAL WHERE startsWith(operator, 'uid ') AND ended_at IS NOT NULL"
+    assert running.access().client().query(said).result_rows == [(1,)]
 
 
 def test_a_damaged_hour_of_the_journal_is_named_and_stops_nothing(running: stack.Stack, day: Day) -> None:
