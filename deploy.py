@@ -1,7 +1,8 @@
 """The order of a rollout. Run it with `make deploy`, or `pyinfra inventory/hosts.py deploy.py`.
 
 Everything that can be refused is refused in `plan.make`, before the first change. Every install comes before every
-configuration, every configuration before every start, and the store before those who write to it and read from it.
+configuration, every configuration before every start, and the store before those who write to it and read from it. The firewall
+closes ports before what listens on them is started, and opens them when everything is: a deploy may end anywhere in between.
 """
 
 from deploys import clickhouse, cvat, events_api, firewall, gateway, grafana, plan, record, vector
@@ -26,6 +27,7 @@ if "events_api" in wanted.components:
     events_api.install(wanted)
 if "gateway" in wanted.components:
     gateway.install(wanted)
+firewall.install(wanted)
 
 stage(name="all hosts: installed")
 
@@ -39,9 +41,11 @@ if "events_api" in wanted.components:
     events_api.configure(wanted)
 if "gateway" in wanted.components:
     gateway.configure(wanted)
+firewall.configure(wanted)
 
 stage(name="all hosts: configured")
 
+firewall.close(wanted)
 if "clickhouse" in wanted.components:
     clickhouse.activate(wanted)
 
@@ -60,6 +64,6 @@ managed_files(name="all services: nothing of TLS is left over", files=[], absent
 # after what all hosts share, so that every Vector is at work by now
 if "clickhouse" in wanted.components:
     clickhouse.settle(wanted)
-firewall.apply(wanted)
+firewall.open_again(wanted)
 cvat.apply(wanted)
 record.apply(wanted)

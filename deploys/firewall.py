@@ -8,20 +8,46 @@ from deploys import gateway_operations, operations, package_operations
 from deploys.plan import Plan
 
 
-def apply(plan: Plan) -> None:
-    """Load the rules, or take them away where nothing asks for them any more."""
-    files = gateway.firewall_files(plan.context)
+def install(plan: Plan) -> None:
+    """Install what loads the rules."""
+    if gateway.has_rules(plan.context):
+        package_operations.prerequisites(name="firewall: nftables", packages=["nftables"])
+
+
+def configure(plan: Plan) -> None:
+    """Write the rules and their unit."""
+    if gateway.has_rules(plan.context):
+        operations.managed_files(
+            name="firewall: rules", files=gateway.firewall_files(plan.context), unit=gateway.FIREWALL_UNIT
+        )
+
+
+def close(plan: Plan) -> None:
+    """Load rules that close ports, before anything is started that listens there."""
+    if plan.settings.firewall:
+        _load(plan)
+
+
+def open_again(plan: Plan) -> None:
+    """Load rules that close nothing, or take them away where nothing asks for them any more.
+
+    Last of all: a part that goes back to loopback listens on the network until it was restarted.
+    """
     if not gateway.has_rules(plan.context):
         gateway_operations.retired(
-            name="firewall: none", unit=gateway.FIREWALL_UNIT, files=[file.path for file in files]
+            name="firewall: none",
+            unit=gateway.FIREWALL_UNIT,
+            files=[file.path for file in gateway.firewall_files(plan.context)],
         )
-        return
-    package_operations.prerequisites(name="firewall: nftables", packages=["nftables"])
-    operations.managed_files(name="firewall: rules", files=files, unit=gateway.FIREWALL_UNIT)
+    elif not plan.settings.firewall:
+        _load(plan)
+
+
+def _load(plan: Plan) -> None:
     gateway_operations.rules(
         name="firewall: service",
         unit=gateway.FIREWALL_UNIT,
-        applied=fingerprint(*files),
+        applied=fingerprint(*gateway.firewall_files(plan.context)),
         probe="nft list table inet cvat_analytics > /dev/null",
         timeout=plan.settings.health_timeout.total_seconds(),
     )

@@ -12,6 +12,14 @@ from tests.deploys.test_deploy import system
 EVERYTHING = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", "events_api", "gateway")}
 ADDRESS = {"grafana_root_url": "https://analytics.example.org/analytics/"}
 
+SERVICES = (
+    "clickhouse-server",
+    "vector",
+    "grafana-server",
+    "cvat-analytics-events-api",
+    "cvat-analytics-gateway",
+)
+
 
 def test_nginx_of_the_distribution_is_kept_from_starting_and_ours_starts_last(run_deploy: Deploy) -> None:
     run = run_deploy(groups=EVERYTHING, settings=ADDRESS)
@@ -101,12 +109,23 @@ def test_the_firewall_comes_with_its_setting_and_goes_with_it(run_deploy: Deploy
         "systemctl reload-or-restart cvat-analytics-firewall"
     )
     assert run.matching("systemctl restart cvat-analytics-firewall") == []
+    run = run_deploy(groups=EVERYTHING, settings=ADDRESS | {"firewall": True})
+    # what is closed by rules is never up without them, wherever the deploy ends
+    assert run.position("systemctl reload-or-restart cvat-analytics-firewall") < min(
+        run.position(f"systemctl restart {unit}") for unit in SERVICES
+    )
     # the gateway's connections are counted with or without it
     run = run_deploy(groups=EVERYTHING, settings=ADDRESS)
     assert run.position("install nftables") < run.position(
         "systemctl reload-or-restart cvat-analytics-firewall"
     )
+    # and what is opened is opened when all that listened there has been restarted
+    assert run.position("systemctl reload-or-restart cvat-analytics-firewall") > max(
+        run.position(f"systemctl restart {unit}") for unit in SERVICES
+    )
     unit = "/etc/systemd/system/cvat-analytics-firewall.service"
     listing = [f"{'0' * 64} 644 root root 1793000000 {unit}"]
     run = run_deploy(answers={unit: listing})
-    assert run.matching("disable -q --now cvat-analytics-firewall") != []
+    assert run.position("disable -q --now cvat-analytics-firewall") > run.position(
+        "systemctl restart grafana-server"
+    )

@@ -18,7 +18,9 @@ HOST, VISITOR, CVAT = "10.254.7.1", "10.254.7.2", "10.254.7.3"
 
 def run(*command: str) -> str:
     """Run a command and return what it says; what it complains of is the failure's message."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=120, stdin=subprocess.DEVNULL
+    )
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     return done.stdout
 
@@ -26,6 +28,12 @@ def run(*command: str) -> str:
 def inside(namespace: str) -> tuple[str, ...]:
     """Return what a command begins with that runs in a namespace."""
     return ("ip", "netns", "exec", namespace)
+
+
+def load(namespace: str, rendered: Context) -> None:
+    """Load the rules in a namespace, as the unit does."""
+    rules = next(file for file in gateway.firewall_files(rendered) if file.path.endswith(".nft"))
+    subprocess.run([*inside(namespace), "nft", "-f", "-"], input=rules.content, text=True, check=True)
 
 
 @contextmanager
@@ -47,9 +55,8 @@ def namespaces(rendered: Context) -> Iterator[tuple[str, str]]:
                 run("ip", "-n", name, "address", "add", f"{address}/24", "dev", name)
             run("ip", "-n", name, "link", "set", name, "up")
         if gateway.has_rules(rendered):
-            rules = next(file for file in gateway.firewall_files(rendered) if file.path.endswith(".nft"))
             for _ in range(2):  # loading them again replaces them
-                subprocess.run([*inside(host), "nft", "-f", "-"], input=rules.content, text=True, check=True)
+                load(host, rendered)
         yield host, outside
     finally:
         for name in (host, outside):

@@ -15,7 +15,7 @@ from cvat_analytics.config.settings import COMPONENTS
 from cvat_analytics.credentials import secrets
 from cvat_analytics.rendering.context import Context
 
-from .namespaces import CVAT, VISITOR, inside, namespaces, run
+from .namespaces import CVAT, VISITOR, inside, load, namespaces, run
 
 # What listens on the host
 LISTEN = """
@@ -38,7 +38,8 @@ CONNECT = """
             kept.append(socket.create_connection(("10.254.7.1", port), timeout=patience, source_address=(source, 0)))
         except (ConnectionRefusedError, TimeoutError):
             break
-    print(len(kept))
+    print(len(kept), flush=True)
+    sys.stdin.read()
 """
 
 Connect = Callable[..., int]
@@ -59,25 +60,36 @@ def context(**settings: object) -> Context:
 @contextmanager
 def guarded(rendered: Context) -> Iterator[Connect]:
     """Load the rules in a namespace that stands for the host; yield a way to connect to it from another one."""
+    with namespaces(rendered) as (host, outside), listening(host, rendered):
+
+        def connect(source: str, port: int, count: int, patience: float = LET_IN) -> int:
+            return int(run(*visitor(outside, source, port, count, patience)))
+
+        yield connect
+
+
+@contextmanager
+def listening(host: str, rendered: Context) -> Iterator[None]:
+    """Listen on all of the stack's ports."""
     ports = [str(port) for part in rendered.settings.listening_ports().values() for port in part.values()]
-    with namespaces(rendered) as (host, outside):
-        listener = subprocess.Popen(
-            [*inside(host), sys.executable, "-c", textwrap.dedent(LISTEN), *ports],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            assert listener.stdout
-            assert listener.stdout.readline() == "ready\n"
+    listener = subprocess.Popen(
+        [*inside(host), sys.executable, "-c", textwrap.dedent(LISTEN), *ports],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert listener.stdout
+        assert listener.stdout.readline() == "ready\n"
+        yield
+    finally:
+        listener.kill()
+        listener.communicate()
 
-            def connect(source: str, port: int, count: int, patience: float = LET_IN) -> int:
-                arguments = (source, str(port), str(count), str(patience))
-                return int(run(*inside(outside), sys.executable, "-c", textwrap.dedent(CONNECT), *arguments))
 
-            yield connect
-        finally:
-            listener.kill()
-            listener.communicate()
+def visitor(outside: str, source: str, port: int, count: int, patience: float = LET_IN) -> tuple[str, ...]:
+    """Return the command of somebody who connects, says how often they could, and keeps that until there is no more input."""
+    arguments = (source, str(port), str(count), str(patience))
+    return (*inside(outside), sys.executable, "-c", textwrap.dedent(CONNECT), *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +124,31 @@ def test_the_gateways_connections_are_counted_where_no_other_port_is_closed() ->
         assert connect(VISITOR, 443, limit + 10) == limit
         assert connect(CVAT, 443, 1) == 1
         assert connect(VISITOR, 3000, limit + 10) == limit + 10
+
+
+def test_rules_that_are_loaded_again_know_who_has_connections() -> None:
+    limit = 40
+    rendered = context(gateway_connections_per_address=limit)
+    with namespaces(rendered) as (host, outside), listening(host, rendered):
+        holder = subprocess.Popen(
+            visitor(outside, VISITOR, 443, limit + 10),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            assert holder.stdout
+            assert int(holder.stdout.readline()) == limit
+            # as a deploy does that changes them
+            load(host, context(gateway_connections_per_address=limit, vector_allowed_addresses=[VISITOR]))
+            assert int(run(*visitor(outside, VISITOR, 443, limit))) == 0
+            assert int(run(*visitor(outside, CVAT, 443, 1))) == 1
+            assert int(run(*visitor(outside, VISITOR, 8282, 1))) == 1, "the new rules hold"
+            assert int(run(*visitor(outside, CVAT, 8282, 1, 1.0))) == 0, "and the old ones do not"
+            # another limit holds at once
+            load(host, context(gateway_connections_per_address=limit // 2))
+            assert int(run(*visitor(outside, VISITOR, 443, limit))) == limit // 2
+        finally:
+            holder.kill()
+            holder.communicate()
 
 
 def test_a_proxy_speaks_for_many_and_is_not_limited() -> None:
