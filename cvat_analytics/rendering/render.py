@@ -5,6 +5,7 @@ The deploy and the embedded stack call the same functions; only `Paths` differs.
 
 from __future__ import annotations
 
+import hmac
 import json
 from collections.abc import Mapping
 from datetime import timedelta
@@ -90,7 +91,12 @@ def clickhouse_files(context: Context) -> list[RenderedFile]:
 def vector_files(context: Context) -> list[RenderedFile]:
     """Return Vector's configuration and tests, its credentials, its unit's drop-in, and what keeps its journal and its disk."""
     settings, paths, variables = context.settings, context.paths, context.variables()
-    files = [_credential(context, "vector", "clickhouse_password", "clickhouse_vector")]
+    files = [
+        _credential(context, "vector", "clickhouse_password", "clickhouse_vector"),
+        RenderedFile(
+            f"{paths.secrets}/vector/large_bodies", _large_bodies_token(context), mode="600", secret=True
+        ),
+    ]
     if settings.vector_username:
         files += [_credential(context, "vector", *each) for each in context.ingest_passwords()]
     if settings.vector_tls_certificate and settings.vector_tls_key:
@@ -189,6 +195,11 @@ def _drop_in(context: Context, unit: str) -> RenderedFile:
         f"{context.paths.root}/etc/systemd/system/{unit}.service.d/cvat-analytics.conf",
         render(f"systemd/{unit}.conf.j2", context.variables()),
     )
+
+
+def _large_bodies_token(context: Context) -> str:
+    """Return that by which Vector knows what its own sink sends: made of a password of Vector's, which it gives away no part of."""
+    return hmac.digest(context.secrets["clickhouse_vector"].encode(), b"large_bodies", "sha256").hex()
 
 
 def _credential(context: Context, unit: str, credential: str, name: str) -> RenderedFile:

@@ -73,6 +73,7 @@ def test_what_is_tried_is_what_is_written_but_for_the_place_of_the_credentials()
         f"{here}/vector.toml",
         f"{here}/tests.toml",
         f"{here}/credentials/clickhouse_password",
+        f"{here}/credentials/large_bodies",
         f"{here}/credentials/ingest_password",
     }
     assert {file.mode for file in tried.values()} == {"600"}
@@ -87,6 +88,7 @@ def test_what_needs_no_restart_does_not_cause_one() -> None:
     effects = {Path(file.path).name: file.effect for file in render.vector_files(host_context())}
     assert [name for name, effect in effects.items() if effect == "restart"] == [
         "clickhouse_password",
+        "large_bodies",
         "vector.toml",
         "start",
         "cvat-analytics.conf",

@@ -35,6 +35,7 @@ def write_configuration(root: Path, **settings: Any) -> Path:
     credentials = Path(stack.paths.vector_credentials)
     credentials.mkdir(parents=True, exist_ok=True)
     (credentials / "clickhouse_password").write_text("pass word\n")
+    (credentials / "large_bodies").write_text("of large bodies\n")
     (credentials / "ingest_password").write_text("in gest\n")
     for name in ("tls_certificate", "tls_key"):
         if source := getattr(stack.settings, f"vector_{name}"):

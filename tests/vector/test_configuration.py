@@ -183,6 +183,7 @@ def test_tls_and_a_password_are_credentials_of_the_unit(tmp_path: Path) -> None:
         assert (files[name].path, files[name].mode, files[name].secret) == (path, "600", True)
     assert {name for name, _ in handed_over} == {
         "clickhouse_password",
+        "large_bodies",
         "ingest_password",
         "tls_certificate",
         "tls_key",

@@ -128,7 +128,7 @@ def test_both_are_taken_until_it_is_finished_and_no_event_is_lost(program: str, 
                 more(taken)  # who has not been told yet
                 # a large one, which comes back by the password of the configuration
                 large = json.dumps(
-                    [{"scope": "x", "timestamp": 1, "obj_name": "large", "payload": "x" * 600_000}]
+                    [{"scope": "x", "timestamp": 1733480873, "obj_name": "large", "payload": "x" * 600_000}]
                 )
                 assert stack.vector.request("POST", body=large, headers=_login(old))[0] == 200
                 used.append(new)

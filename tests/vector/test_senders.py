@@ -56,6 +56,20 @@ def test_so_it_is_at_the_port_at_which_large_requests_come_back(
         vector.port = outside
 
 
+@pytest.mark.parametrize(
+    "token", [{}, {"X-CVAT-Analytics-Token": "guessed"}], ids=["no token", "another token"]
+)
+def test_nobody_else_on_the_host_says_there_who_has_sent_it(
+    vector: Substitute, clickhouse: FakeClickHouse, token: Mapping[str, str]
+) -> None:
+    outside, vector.port = vector.port, int((vector.root / "large_port").read_text())
+    try:
+        headers = {"X-CVAT-Analytics-Sender": "from 10.9.9.9", **token}
+        assert vector.request("POST", body=FORGED, headers=headers)[0] == 401
+    finally:
+        vector.port = outside
+
+
 @pytest.mark.parametrize("headers", PROGRAMS_OF_OTHERS.values(), ids=PROGRAMS_OF_OTHERS.keys())
 def test_programs_are_taken(vector: Substitute, headers: Mapping[str, str]) -> None:
     assert vector.request("POST", body=json.dumps(event("by a program")), headers=headers)[0] == 200

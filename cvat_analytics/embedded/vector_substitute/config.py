@@ -68,6 +68,7 @@ _SINKS: Mapping[str, Options] = {
         "tls.ca_file": str,
         "!retry_strategy.type": ("all", "default"),
         "request.headers.X-CVAT-Analytics-Sender": str,
+        "request.headers.X-CVAT-Analytics-Token": str,
         "request.retry_attempts": int,
         "request.retry_initial_backoff_secs": int,
         "request.retry_max_duration_secs": int,
