@@ -82,23 +82,35 @@ WHERE NOT (notEmpty(erased.1) AND {letter_is_gone()})"""
 
 
 def letter_is_gone() -> str:
-    """Return the condition on a dead letter, as SQL, that it is of or about somebody of `erased`, from before the erasure."""
-    numbers = "arrayMap(each -> toUInt64OrZero(each), extractAll(original, {}))"
+    """Return the condition on a dead letter, as SQL, that it is of or about somebody of `erased`, from before the erasure.
+
+    A letter may have events of many people and times: each is judged by its own time, and what cannot be told apart by the earliest.
+    """
+    event = people.quoted(_EVENT)
+    pieces = f"arrayPushBack(extractAll(original, {event}), replaceRegexpAll(original, {event}, ''))"
+    numbers = "arrayMap(each -> toUInt64OrZero(each), extractAll(piece, {}))"
     own = numbers.format(people.quoted(r'"user_id"\s*:\s*"?(\d+)'))
     about = numbers.format(people.quoted(r'"obj_id"\s*:\s*"?(\d+)'))
     python = numbers.format(people.quoted(r"'id'(?:: |, )(\d+)"))
-    speaks = f"match(original, {people.quoted(_SPEAKS)})"
-    # a payload is a text in JSON, in which quotes have backslashes
-    objects = f"extractAll(replaceAll(original, {people.quoted(chr(92) + chr(34))}, '\"'), {people.quoted(people.PERSON_OBJECT)})"
+    speaks = f"match(piece, {people.quoted(_SPEAKS)})"
+    # a payload is a text in JSON in JSON, or an object
+    text = f"replaceRegexpAll(piece, {people.quoted(r'\\(["\\])')}, {people.quoted(chr(92) + '1')})"
+    person = people.quoted(people.PERSON_OBJECT)
+    objects = f"arrayConcat(extractAll(piece, {person}), extractAll({text}, {person}))"
     ids = f"arrayConcat({own}, if({speaks}, arrayConcat({about}, {python}), []), arrayMap(each -> JSONExtractUInt(each, 'id'), {objects}))"
-    written = f"extract(original, {people.quoted(r'"timestamp"\s*:\s*"?([^",}}\s][^",}}]*)')})"
-    at = (
-        f"ifNull(if(match({written}, '^[0-9]{{9,11}}([.][0-9]+)?$'), toDateTime64(toFloat64OrZero({written}), 3, 'Etc/UTC'), "
-        f"parseDateTime64BestEffortOrNull({written}, 3, 'Etc/UTC')), toDateTime64(0, 3, 'Etc/UTC'))"
+    written = f"extractAll(piece, {people.quoted(r'"timestamp"\s*:\s*"?([^",}}\s][^",}}]*)')})"
+    times = (
+        "arrayMap(each -> ifNull(if(match(each, '^[0-9]{9,11}([.][0-9]+)?$'), toDateTime64(toFloat64OrZero(each), 3, 'Etc/UTC'), "
+        f"parseDateTime64BestEffortOrNull(each, 3, 'Etc/UTC')), toDateTime64(0, 3, 'Etc/UTC')), {written})"
     )
-    return f"arrayExists(each -> has(erased.1, each) AND {at} < erased.2[indexOf(erased.1, each)], {ids})"
+    # without any time: 1970
+    at = f"arrayMin(if(empty({times}), [toDateTime64(0, 3, 'Etc/UTC')], {times}))"
+    return f"arrayExists(piece -> arrayExists(each -> has(erased.1, each) AND {at} < erased.2[indexOf(erased.1, each)], {ids}), {pieces})"
 
 
+_TOKENS = r'(?:[^{}"]|"(?:[^"\\]|\\.)*")*'
+_EVENT = rf'\{{{_TOKENS}"timestamp"\s*:{_TOKENS}\}}'
+"""An event in JSON, as a regular expression (RE2): a flat object, whose payload is a text. What is around it may be broken."""
 _SPEAKS = r'"scope"\s*:\s*"(?:create|delete):user"|"obj_name"\s*:\s*"(?:assignee|owner)"'
 
 

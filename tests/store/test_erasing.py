@@ -357,6 +357,46 @@ def test_who_comes_back_is_stored_from_then_on(store: Store) -> None:
     assert answer(store, "SELECT sum(events) FROM working_time WHERE user_id = 2") == [[3]]
 
 
+def in_a_letter(user: int, day: int, **more: Any) -> Event:
+    return {
+        "user_id": user,
+        "timestamp": f"2026-02-{day:02}T10:00:00Z",
+        "payload": json.dumps({"a": '{"'}),
+    } | more
+
+
+LETTERS: dict[str, tuple[bool, Any]] = {
+    "hers is the second": (True, [in_a_letter(BOB, 20), in_a_letter(ANN, 5)]),
+    "hers is from after it": (False, [in_a_letter(BOB, 5), in_a_letter(ANN, 20)]),
+    "the second speaks of her": (True, [in_a_letter(BOB, 20), in_a_letter(BOB, 5, payload=json.dumps({"owner": person(ANN)}))]),
+    "what speaks of her is from after it": (False, [in_a_letter(BOB, 5), in_a_letter(BOB, 20, payload=json.dumps({"owner": person(ANN)}))]),
+    "a payload that is no text speaks of her": (True, [in_a_letter(BOB, 20), in_a_letter(BOB, 5, payload={"owner": person(ANN)})]),
+    "her time cannot be read": (True, [in_a_letter(BOB, 20), in_a_letter(ANN, 20, timestamp="soon")]),
+    "she has no time": (True, [in_a_letter(BOB, 20), {"user_id": ANN}]),
+    "a payload that is no text": (True, [in_a_letter(BOB, 20, payload={}), in_a_letter(ANN, 5, payload={"x": {"y": 1}})]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["", '{"user_id'], ids=["whole", "broken off"])
+def test_a_letter_of_many_people_is_judged_event_by_event(store: Store, ending: str) -> None:
+    """The same of those that come in and of those that are stored."""
+    before = datetime(2026, 2, 10, tzinfo=UTC)
+    body = "\n".join(
+        json.dumps({"received_at": moment(9), "reason": name, "message": "m", "original": json.dumps(events) + ending})
+        for name, (_, events) in LETTERS.items()
+    )  # fmt: skip
+    stays = sorted([name] for name, (is_gone, _) in LETTERS.items() if not is_gone)
+    left = "SELECT reason FROM events_dead_letter FINAL ORDER BY reason"
+    insert = f"INSERT INTO incoming_dead_letters FORMAT JSONEachRow\n{body}"
+    store.post(insert, user="vector")
+    for _ in eraser(store, before).run(False):
+        pass
+    assert answer(store, left) == stays
+    store.post("TRUNCATE TABLE events_dead_letter")
+    store.post(insert, user="vector")
+    assert answer(store, left) == stays
+
+
 def test_the_list_has_an_id_and_an_instant_and_nothing_else(store: Store) -> None:
     columns = answer(
         store,
