@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -124,6 +125,8 @@ def _show(flow: Flow, target: Target) -> None:
     for refused in flow.cvat_refusals:
         for line in _cvat_refusal(refused):
             echo(line)
+    for line in _other_users(flow.other_users):
+        echo(line)
     for host, moment in flow.silent.items():
         echo(
             f"Vector of {host} has not said anything of itself for {_length(_age(moment))}: what it takes and what waits there is not known."
@@ -204,6 +207,16 @@ def _refusal(refusal: Refusal, target: Target) -> list[str]:
         f"(HTTP {refusal.statuses}): {words}",
         "            everything behind it waits on disk. Where a deploy does not mend it:",
         f"            {target.hint('buffer', 'set-aside', refusal.sink)}",
+    ]
+
+
+def _other_users(names: Sequence[str]) -> list[str]:
+    """Return who reads ClickHouse beside the users that a deploy knows, and what to do about it."""
+    if not names:
+        return []
+    return [
+        f"users       of ClickHouse were made by SQL, and keep their rights whatever is deployed: {one_line(', '.join(names))}",
+        "            see docs/how-to/a-user-of-your-own.md",
     ]
 
 

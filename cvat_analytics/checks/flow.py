@@ -13,7 +13,7 @@ from cvat_analytics.checks.two_cvats import TwoCvats
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.pipeline.dead_letters import OUR_OWN
-from cvat_analytics.store import event_dates
+from cvat_analytics.store import event_dates, rights
 from cvat_analytics.store.rights import Rows
 from cvat_analytics.store.smoke_events import NOT_IN_MONTH
 
@@ -118,6 +118,8 @@ class Flow:
     two_cvats: TwoCvats | None
     """What tells that two CVATs send into this stack."""
     cvat_refusals: Sequence[CvatRefusal]
+    other_users: Sequence[str]
+    """Users of ClickHouse's that are in no file."""
 
 
 @explained(STORE)
@@ -184,6 +186,7 @@ def of(access: Access) -> Flow:
         journal_bytes=sum(journals) if journals and not silent else None,
         two_cvats=two_cvats.look(rows),
         cvat_refusals=cvat_refusals.look(rows, access.clickhouse.settings.cvat_columns),
+        other_users=rights.others(rows),
     )
 
 

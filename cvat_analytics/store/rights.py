@@ -82,6 +82,14 @@ def of_users(database: str, cvat_columns: Sequence[str] = ()) -> dict[str, tuple
 
 Rows = Callable[[str], Sequence[Sequence[Any]]]
 
+_OTHERS = "SELECT name, storage FROM system.users WHERE storage != 'users_xml' ORDER BY name"
+
+
+def others(rows: Rows) -> list[str]:
+    """Return who was made by SQL, with where that is kept: a deploy, which writes files, neither knows them nor takes a right from them."""
+    return [f"{name} ({storage})" for name, storage in rows(_OTHERS)]
+
+
 _HELD = """
 SELECT user_name, toString(access_type), ifNull(database, ''), ifNull(table, ''), ifNull(column, ''), is_partial_revoke
 FROM system.grants
