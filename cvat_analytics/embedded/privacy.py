@@ -9,11 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.credentials import users
+from cvat_analytics.operate import erasure_list, person_record
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _OURS = frozenset(
-    ("credentials", "etc", "lock", "netrc", "run", "secrets.json", "stack.json", "users.json", "var")
-)
+    (
+        "credentials", "etc", "lock", "netrc", "run", "secrets.json", "stack.json", "var", users.FILE_NAME, erasure_list.FILE_NAME,
+        person_record.FILE,
+    )
+)  # fmt: skip
 
 
 @contextmanager
@@ -35,15 +40,18 @@ def tighten(directory: Path, tell: Callable[[str], object]) -> None:
     try:
         names = {path.name for path in directory.iterdir()}
         closed = sum(_close(directory / name) for name in sorted(names & _OURS))
-        if names <= _OURS:
+        alone = names <= _OURS
+        if alone:
             closed += _take_away(directory)
     except PermissionError as error:
         raise InputError(
             f"{error.filename}: is somebody else's. Run this as its owner, or choose another directory with --dir"
         ) from None
     if closed:
+        whose = "What is the stack's in it"
         tell(
-            f"{directory}: could be read by other users of this machine. It is yours alone now ({closed:,} files and directories)"
+            f"{directory}: could be read by other users of this machine. "
+            f"{'It' if alone else whose} is yours alone now ({closed:,} files and directories)"
         )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cvat_analytics.credentials import users
 from cvat_analytics.embedded import privacy, stack
+from cvat_analytics.operate import erasure_list, person_record
 
 
 def open_to_others(directory: Path) -> list[Path]:
@@ -31,7 +33,8 @@ def as_before(directory: Path) -> None:
     ):
         (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_text("")
-    (directory / "stack.json").write_text("{}")
+    for name in ("stack.json", users.FILE_NAME, erasure_list.FILE_NAME, person_record.FILE):
+        (directory / name).write_text("{}")
     (directory / "var" / "link").symlink_to("/etc")
     for path in (directory, *directory.rglob("*")):
         if not path.is_symlink():
@@ -59,8 +62,10 @@ def test_of_a_directory_with_other_things_in_it_only_the_stack_is_closed(tmp_pat
     as_before(directory)
     (directory / "others").mkdir()
     (directory / "others").chmod(0o755)
-    privacy.tighten(directory, lambda text: None)
+    told: list[str] = []
+    privacy.tighten(directory, told.append)
     assert open_to_others(directory) == [directory, directory / "others"]
+    assert "What is the stack's in it is yours alone now" in told[0]
 
 
 def test_what_is_made_for_a_stack_is_private_whatever_the_umask_is(
