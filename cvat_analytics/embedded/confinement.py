@@ -25,6 +25,8 @@ _OF_FILES = 0b1100000000000111
 _CONNECT = 0b10
 _OLDEST = 2
 """Before it, nothing could be moved from one directory into another, as the engine does with a table that is dropped."""
+_CONNECTIONS = 4
+"""Before it, a process could not be kept from connecting to others."""
 _SYSTEM = (
     "/proc/self", "/proc/cpuinfo", "/proc/diskstats", "/proc/loadavg", "/proc/meminfo", "/proc/stat", "/proc/sys", "/proc/uptime",
     "/proc/vmstat", "/sys", "/dev/random", "/dev/urandom", "/etc/ld.so.cache", "/etc/localtime", "/lib", "/lib64", "/usr/lib",
@@ -49,6 +51,22 @@ def version() -> int:
     return found if found >= _OLDEST else 0
 
 
+def lacking() -> str:
+    """Return what this kernel does not keep the engine from, as a sentence for whoever starts it; nothing where it shuts it in."""
+    landlock = version()
+    if not landlock:
+        return (
+            "this kernel has no Landlock of Linux 5.19: whoever logs in to the stack's ClickHouse as admin can read and write files of yours. "
+            "Give nobody its passwords, or use Linux 6.7 or newer"
+        )
+    if landlock < _CONNECTIONS:
+        return (
+            "this kernel's Landlock is older than Linux 6.7: nothing but grants keeps the stack's ClickHouse from connecting elsewhere. "
+            "Give nobody its passwords, or use Linux 6.7 or newer"
+        )
+    return ""
+
+
 def confine(read: Iterable[Path], write: Iterable[Path]) -> bool:
     """Leave this process and those that it starts only these places, for good. Return whether the kernel could.
 
@@ -61,7 +79,7 @@ def confine(read: Iterable[Path], write: Iterable[Path]) -> bool:
     # one right more with version 2, 3 and 5 each
     everything = (1 << (13 + (landlock >= 2) + (landlock >= 3) + (landlock >= 5))) - 1
     handled = _Ruleset(everything, _CONNECT)
-    size = ctypes.sizeof(handled) if landlock >= 4 else ctypes.sizeof(ctypes.c_uint64)
+    size = ctypes.sizeof(handled) if landlock >= _CONNECTIONS else ctypes.sizeof(ctypes.c_uint64)
     ruleset = libc.syscall(_CREATE_RULESET, ctypes.byref(handled), size, 0)
     if ruleset < 0:
         return False

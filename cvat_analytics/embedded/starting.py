@@ -90,6 +90,8 @@ def start(
     """
     directory = stack.directory
     _refuse_taken_ports(stack, names)
+    if "clickhouse" in names and (warning := engine.left_open()):
+        tell(warning)
     secrets.init(directory / "secrets.json")
     _refuse_newer(stack)
     context = stack.context()

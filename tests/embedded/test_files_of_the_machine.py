@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import urllib.error
 import urllib.parse
 import urllib.request
 from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 
-from cvat_analytics.embedded import confinement
+from cvat_analytics.embedded import confinement, engine, starting
+from cvat_analytics.embedded.engine import PACKAGE_FILES
 from tests.clickhouse import Store
 
 LOGINS = ("admin", "cvat", "default", "events_api", "grafana", "vector")
@@ -46,12 +50,25 @@ REACHING = (
     "SELECT * FROM postgresql('127.0.0.1:{port}', 'a', 'b', 'c', 'd')",
     "SELECT * FROM mysql('127.0.0.1:{port}', 'a', 'b', 'c', 'd')",
     "SELECT * FROM redis('127.0.0.1:{port}', 'a', 'a String')",
+    "CREATE DICTIONARY {database}.elsewhere (a String, b String) PRIMARY KEY a "
+    "SOURCE(HTTP(URL 'http://127.0.0.1:{port}/' FORMAT CSV)) LAYOUT(COMPLEX_KEY_DIRECT())",
+    "CREATE DICTIONARY {database}.elsewhere (a String, b String) PRIMARY KEY a "
+    "SOURCE(CLICKHOUSE(HOST '127.0.0.1' PORT {port} TABLE 'one' DB 'system')) LAYOUT(COMPLEX_KEY_DIRECT())",
+    "CREATE NAMED COLLECTION elsewhere AS url = 'http://127.0.0.1:{port}/'",
+    "CREATE TABLE {database}.elsewhere (a String) ENGINE = URL('http://127.0.0.1:{port}/', CSV)",
+    "CREATE TABLE {database}.elsewhere (a UInt8) ENGINE = MySQL('127.0.0.1:{port}', 'a', 'b', 'c', 'd')",
+    "CREATE DATABASE elsewhere ENGINE = MySQL('127.0.0.1:{port}', 'a', 'b', 'c')",
+    "CREATE TABLE {database}.elsewhere (a UInt8) ENGINE = MergeTree ORDER BY a "
+    "SETTINGS disk = disk(type = web, endpoint = 'http://127.0.0.1:{port}/')",
+    "CREATE VIEW {database}.elsewhere (a String) DEFINER = default SQL SECURITY DEFINER AS "
+    "SELECT * FROM url('http://127.0.0.1:{port}/', CSV, 'a String')",
 )
+REFUSALS = ("ACCESS_DENIED", "SETTING_CONSTRAINT_VIOLATION")
 
 
-def ask(store: Store, login: str, sql: str) -> tuple[int, str]:
+def ask(store: Store, login: str, sql: str, **options: str) -> tuple[int, str]:
     """Return status and text of an answer, whatever it is."""
-    name = {"user": login, "password": store.context.secrets.get(f"clickhouse_{login}", "")}
+    name = {**options, "user": login, "password": store.context.secrets.get(f"clickhouse_{login}", "")}
     url = f"http://127.0.0.1:{store.http_port}/?{urllib.parse.urlencode(name)}"
     try:
         with urllib.request.urlopen(url, data=sql.encode(), timeout=120) as answer:
@@ -67,9 +84,12 @@ def test_no_login_reads_a_file(shared_engine: Store, login: str, tmp_path: Path)
     data = Path(shared_engine.context.paths.clickhouse_data)
     users = Path(shared_engine.context.paths.clickhouse_config, "users.xml")
     own = next(file for file in data.rglob("*.sql") if file.is_file())
+    shut_in = bool(confinement.version())
     for file in (secret, users, own):
         contents = file.read_text().splitlines()[0]
         for statement in READING:
+            if not shut_in and login == "admin" and "INFILE" in statement:
+                continue  # no grant is in the way of that, and `up` says so
             if file != secret and "INFILE" in statement:
                 continue  # of its own data the engine reads more than SQL, and no login sees what comes of it
             sql = statement.format(file=file, database=shared_engine.database)
@@ -92,10 +112,56 @@ def test_no_login_reaches_another_server(shared_engine: Store, login: str) -> No
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setblocking(False)
         for statement in REACHING:
-            sql = statement.format(port=server.getsockname()[1])
+            sql = statement.format(port=server.getsockname()[1], database=shared_engine.database)
             assert ask(shared_engine, login, sql)[0] != 200, sql
         with pytest.raises(BlockingIOError):
             server.accept()
+
+
+@pytest.mark.parametrize("statement", REACHING)
+def test_it_is_its_rights_that_keep_the_administrator_from_other_servers(
+    shared_engine: Store, statement: str
+) -> None:
+    """As on a host, where no kernel does. The one asked for is the engine itself: remote() to itself would end the library."""
+    port = shared_engine.context.settings.clickhouse_native_port
+    said = ask(shared_engine, "admin", statement.format(port=port, database=shared_engine.database))[1]
+    assert any(refusal in said for refusal in REFUSALS), said
+
+
+def test_an_administrator_s_table_is_on_no_other_disk_whatever_profile_is_named(shared_engine: Store) -> None:
+    disk = "disk(type = web, endpoint = 'http://127.0.0.1:1/')"
+    with shared_engine.another() as store:
+        ask(store, "admin", f"CREATE TABLE {store.database}.mine (a UInt8) ENGINE = MergeTree ORDER BY a")
+        moved = f"ALTER TABLE {store.database}.mine MODIFY SETTING disk = {disk}"
+        assert "SETTING_CONSTRAINT_VIOLATION" in ask(store, "admin", moved)[1]
+        for profile in ("default", "cvat_writer", "cvat_server"):
+            made = f"CREATE TABLE {store.database}.elsewhere (a UInt8) ENGINE = MergeTree ORDER BY a SETTINGS disk = {disk}"
+            assert "SETTING_CONSTRAINT_VIOLATION" in ask(store, "admin", made, profile=profile)[1]
+
+
+def test_the_administrator_of_the_library_has_a_host_s_rights(shared_engine: Store) -> None:
+    """What is written for the library alone is of its own user; whatever else is tried here would prove nothing of a host."""
+    for name in PACKAGE_FILES:
+        users = ElementTree.parse(engine.ROOT / "cvat_analytics/embedded/package_files" / name).find("users")
+        assert users is None or [user.tag for user in users] == ["default"]
+    rights = ask(shared_engine, "admin", "SHOW GRANTS")[1]
+    assert "GRANT OPTION" not in rights
+    granted = rights.split("REVOKE")[0]
+    for right in (
+        "CREATE USER",
+        "ROLE ADMIN",
+        "TABLE ENGINE ON *",
+        "CREATE DICTIONARY",
+        "NAMED COLLECTION",
+        "SET DEFINER",
+    ):
+        assert right not in granted
+    for statement in (
+        "CREATE USER intruder",
+        "GRANT SELECT ON *.* TO cvat",
+        "CREATE TABLE intruder (a UInt8) ENGINE = File(CSV)",
+    ):
+        assert "ACCESS_DENIED" in ask(shared_engine, "admin", statement)[1], statement
 
 
 def test_the_user_of_the_engine_itself_sees_nothing(shared_engine: Store) -> None:
@@ -116,3 +182,35 @@ def test_the_kernel_shuts_the_engine_in(shared_engine: Store) -> None:
     into = f"{shared_engine.database}.events_dead_letter (original)"
     sql = f"INSERT INTO {into} FROM INFILE '/etc/passwd' FORMAT LineAsString"
     assert "Permission denied" in ask(shared_engine, "admin", sql)[1]
+
+
+@pytest.mark.parametrize(
+    ("landlock", "said"),
+    [
+        (0, "can read and write files of yours"),
+        (1, "can read and write files of yours"),
+        (2, "connecting elsewhere"),
+        (4, ""),
+    ],
+)
+def test_what_a_kernel_leaves_open_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, landlock: int, said: str
+) -> None:
+    """By `up`, before anything starts: a log of the engine's nobody reads."""
+
+    def none_here(name: str) -> None:
+        """Stand for a machine without an installed server."""
+
+    class NothingStarted(Exception):
+        """Ends `up` where it would begin to start."""
+
+    def ends(path: Path) -> None:
+        raise NothingStarted
+
+    monkeypatch.setattr(shutil, "which", none_here)
+    monkeypatch.setattr(confinement, "_libc", lambda: SimpleNamespace(syscall=lambda *call: landlock))
+    monkeypatch.setattr(starting.secrets, "init", ends)
+    told: list[str] = []
+    with pytest.raises(NothingStarted):
+        starting.up(tmp_path / "stack", tell=told.append)
+    assert (said in told[0]) if said else not told
