@@ -106,7 +106,8 @@ def _lines(root: Path, base: int, parts: dict[str, Any]) -> Iterator[str]:
         "`default` is the package's, without a password: on a host no address lets it in, here the engine library opens its ports as this user.\n",
         *_table(("may", "users"), [(name, ", ".join(who)) for name, who in powers]),
         "## Tables and views\n",
-        "; ".join(f"**{letter}**: {meaning}" for letter, (meaning, _) in tables.VERBS.items()) + ".\n",
+        "; ".join(f"**{letter}**: {meaning}" for letter, (meaning, _) in tables.VERBS.items())
+        + ". A small letter: no right is in the way, but a view cannot be changed so.\n",
     )
     names = sorted({user for _, allowed in found for user in allowed})
     yield from _table(

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import httpx
 
@@ -42,14 +43,35 @@ POWERS = {
         "CREATE TEMPORARY TABLE intruder ENGINE = MergeTree ORDER BY a AS SELECT number AS a FROM numbers(1000)",
         "",
     ),
+    "make a table of files": ("CREATE TABLE intruder (a UInt8) ENGINE = File(CSV)", "DROP TABLE intruder"),
+    "make a table of another server": (
+        "CREATE TABLE intruder (a UInt8) ENGINE = URL('http://127.0.0.1:1/', CSV)",
+        "DROP TABLE intruder",
+    ),
+    "make a table on a disk elsewhere": (
+        "CREATE TABLE intruder (a UInt8) ENGINE = MergeTree ORDER BY a SETTINGS disk = disk(type = web, endpoint = 'http://127.0.0.1:1/')",
+        "DROP TABLE intruder",
+    ),
+    "make a dictionary of another server": (
+        "CREATE DICTIONARY intruder (a String, b String) PRIMARY KEY a SOURCE(HTTP(URL 'http://127.0.0.1:1/' FORMAT CSV)) "
+        "LAYOUT(COMPLEX_KEY_DIRECT())",
+        "DROP DICTIONARY intruder",
+    ),
+    "name another server": (
+        "CREATE NAMED COLLECTION intruder AS url = 'http://127.0.0.1:1/'",
+        "DROP NAMED COLLECTION intruder",
+    ),
+    "give a view somebody else's rights": (
+        "CREATE VIEW intruder (a UInt8) DEFINER = default SQL SECURITY DEFINER AS SELECT 1 AS a",
+        "DROP VIEW intruder",
+    ),
+    "grant": ("GRANT SELECT ON {database}.events TO cvat", ""),
     "make a user": ("CREATE USER intruder", "DROP USER intruder"),
     "read who the users are": ("SELECT name FROM system.users", ""),
     "read what others ask": ("SELECT query FROM system.processes", ""),
     "see how far a query is": ("SELECT query_id, read_rows, total_rows_approx FROM system.processes", ""),
-    "read files of the server": (
-        "SELECT count() FROM file('/etc/hostname', LineAsString, 'line String')",
-        "",
-    ),
+    # of file() the engine's library asks no right: nothing here is a place for it to read from (test_files_of_the_machine.py)
+    "read files of the server": ("SELECT count() FROM filesystem('/etc')", ""),
     "read from other addresses": ("EXPLAIN SELECT * FROM url('http://127.0.0.1:1/', CSV, 'a String')", ""),
     "end the queries of others": ("KILL QUERY WHERE query_id = 'intruder'", ""),
     "stop merges": ("SYSTEM STOP MERGES {database}.events", "SYSTEM START MERGES {database}.events"),
@@ -61,6 +83,30 @@ POWERS = {
     "ask without a limit of memory": ("SELECT 1 SETTINGS max_memory_usage = 0", ""),
 }
 """What is tried beyond the tables: its statement, and what undoes it."""
+
+
+class Outcome(Enum):
+    """What comes of a statement."""
+
+    DONE = auto()
+    REFUSED = auto()
+    IMPOSSIBLE = auto()
+    """No right was in the way, but nobody can do that with a view."""
+
+
+_REFUSALS = {
+    "164",  # READONLY
+    "201",  # QUOTA_EXCEEDED
+    "452",  # SETTING_CONSTRAINT_VIOLATION
+    "497",  # ACCESS_DENIED
+}
+"""ClickHouse's codes for "you may not"."""
+_NOT_OF_VIEWS = {
+    "48",  # NOT_IMPLEMENTED
+    "53",  # TYPE_MISMATCH
+    "90",  # EMPTY_LIST_OF_COLUMNS_PASSED
+}
+"""Its codes for what nobody can do with a view; it has asked for rights before."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +132,22 @@ class Store:
         found: list[list[str]] = json.loads(answer.text)["data"]
         return found
 
-    def may(self, user: str, statement: str, undo: str = "") -> bool:
-        """Return whether `user` can run a statement; what it has done is undone."""
-        done = self.ask(user, statement).is_success
-        if done and undo:
+    def outcome(self, user: str, statement: str, undo: str = "", *, of_view: bool = False) -> Outcome:
+        """Return what comes of a statement of `user`; what it has done is undone.
+
+        Raises AssertionError where it fails for another reason than these: then nobody knows whether they may.
+        """
+        answer = self.ask(user, statement)
+        if not answer.is_success:
+            code = answer.headers.get("X-ClickHouse-Exception-Code")
+            if of_view and code in _NOT_OF_VIEWS:
+                return Outcome.IMPOSSIBLE
+            assert code in _REFUSALS, f"{user}: {statement}: neither done nor refused: {answer.text}"
+            return Outcome.REFUSED
+        if undo:
             undone = self.ask("admin", undo)
             assert undone.is_success, undone.text
-        return done
+        return Outcome.DONE
 
     def users(self) -> list[str]:
         """Return all users, the administrator last."""
@@ -106,7 +161,7 @@ def powers(store: Store) -> list[tuple[str, list[str]]]:
     """Return of each of `POWERS` who has it."""
     users = store.users()
     return [
-        (name, [user for user in users if store.may(user, statement, undo)])
+        (name, [user for user in users if store.outcome(user, statement, undo) == Outcome.DONE])
         for name, (statement, undo) in POWERS.items()
     ]
 
@@ -134,10 +189,16 @@ def tables(store: Store) -> list[tuple[str, dict[str, str]]]:
         }
 
     places = {name: place(name, definition) for name, definition in found}
+    views = {name for name, definition in found if re.match(r"CREATE (MATERIALIZED )?VIEW", definition)}
     allowed = {name: dict.fromkeys(users, "") for name in places}
     for letter, (_, statement) in VERBS.items():  # the last one is what takes the tables away
         for user in users:
             for name, values in places.items():
-                if store.may(user, statement.format(**values), _UNDO.get(letter, "").format(**values)):
-                    allowed[name][user] += letter
+                undo = _UNDO.get(letter, "").format(**values)
+                outcome = store.outcome(user, statement.format(**values), undo, of_view=name in views)
+                allowed[name][user] += {
+                    Outcome.DONE: letter,
+                    Outcome.IMPOSSIBLE: letter.lower(),
+                    Outcome.REFUSED: "",
+                }[outcome]
     return list(allowed.items())
