@@ -11,6 +11,7 @@ must leave out: `package_files/engine_*.xml`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -130,10 +131,24 @@ def _close(nowhere: Path, port: int) -> None:
 
     Whatever reads a file that SQL names begins with asking where it is, and ends there. No grant covers the function file().
     """
-    listening = re.compile(rf"^ *\d+: \w+:{port:04X} \w+:0000 0A", re.MULTILINE)
-    while not listening.search(Path("/proc/self/net/tcp").read_text()):
+    while not _listens(port):
         time.sleep(0.01)
     nowhere.rmdir()
+
+
+def _listens(port: int) -> bool:
+    """Return whether this process listens on `port`: on another address of the machine somebody else may, too."""
+    tables = [Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6")]  # the second where there is IPv6
+    text = "".join(table.read_text() for table in tables if table.exists())
+    inodes = re.findall(rf"^ *\d+: \w+:{port:04X} \w+:0000 0A(?: +\S+){{5}} +(\d+)", text, re.MULTILINE)
+    if not inodes:
+        return False
+    sockets = {f"socket:[{inode}]" for inode in inodes}
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if str(descriptor.readlink()) in sockets:
+                return True
+    return False
 
 
 def main() -> int:

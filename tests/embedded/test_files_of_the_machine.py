@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -42,6 +44,14 @@ WRITING = (
     "input_format_record_errors_file_path = '{file}' FORMAT CSV\n1,2,3\n",
     "BACKUP TABLE {database}.events TO File('{file}')",
 )
+ELSEWHERE = (
+    "import socket, sys\n"
+    "family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET\n"
+    "server = socket.create_server((sys.argv[1], 0), family=family)\n"
+    "print(server.getsockname()[1], flush=True)\n"
+    "sys.stdin.read()\n"
+)
+"""A program that listens on the address that it is told, prints the port, and ends with its input."""
 REACHING = (
     "SELECT * FROM url('http://127.0.0.1:{port}/', 'LineAsString') SETTINGS http_max_tries = 1",
     "INSERT INTO FUNCTION url('http://127.0.0.1:{port}/', 'LineAsString') SELECT 'theirs'",
@@ -64,6 +74,25 @@ REACHING = (
     "SELECT * FROM url('http://127.0.0.1:{port}/', CSV, 'a String')",
 )
 REFUSALS = ("ACCESS_DENIED", "SETTING_CONSTRAINT_VIOLATION")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.2", "::1"])
+def test_somebody_elses_port_of_the_same_number_is_not_the_engines(address: str) -> None:
+    """On it the engine would lose its working directory before it has started, and end without a word."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with subprocess.Popen(
+        [sys.executable, "-c", ELSEWHERE, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin
+        assert other.stdout
+        port = int(other.stdout.readline())
+        assert not engine._listens(port)
+        with socket.create_server(("127.0.0.3", port)):
+            assert engine._listens(port)
+        assert not engine._listens(port)
+        other.stdin.close()
+    with socket.create_server((address, 0), family=family) as ours:
+        assert engine._listens(ours.getsockname()[1])
 
 
 def ask(store: Store, login: str, sql: str, **options: str) -> tuple[int, str]:
