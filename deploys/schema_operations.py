@@ -58,7 +58,7 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str, losses_ar
         for statement in migrations.bootstrap(database):
             yield _sql(client, statement)
     for script in pending:
-        yield _sql(f"{client} --database={database} --multiquery", script.sql)
+        yield _sql(f"{client} --database={database} --multiquery", script.text(database))
         yield _sql(client, migrations.record(script, database))
     if pending:
         # What a script has just made gets its settings in the same run
@@ -105,8 +105,9 @@ def _refusing(steps: Iterator[str]) -> Iterator[str]:
 
 
 def schema_changes(state: SchemaState, settings: Settings, scripts: Sequence[Script]) -> list[str]:
-    """Return the statements that bring columns, retention and the rule of working time to the settings."""
+    """Return the statements that bring the ways in, columns, retention and the rule of working time to the settings."""
     return [
+        *migrations.ways_in_anew(settings.database, state.applied, state.engines, list(scripts)),
         *migrations.new_columns(settings, state.engines),
         *migrations.retention(settings, state.engines),
         *migrations.working_time(settings, state.working_time, list(scripts)),

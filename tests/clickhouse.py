@@ -111,7 +111,7 @@ class Store:
         for statement in migrations.bootstrap(database):
             self.post(statement, database="default")
         for script in migrations.read(ROOT / "clickhouse"):
-            for statement in migrations.statements(script.sql):
+            for statement in migrations.statements(script.text(database)):
                 self.post(statement, database=database)
 
 

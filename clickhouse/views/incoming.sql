@@ -3,8 +3,9 @@
 -- administrator may, and each deploy looks for it.
 --
 -- Texts are plain here: of a LowCardinality column the words of rows that are left out would be written into the part, too.
--- No view is dropped here: what came while there is none would be gone.
-CREATE TABLE IF NOT EXISTS incoming_events
+-- A table whose view is missing refuses every insert, by its constraint (a table that keeps nothing would accept it, and it would be
+-- gone); who inserts tries again. An existing view is changed in place, so that nobody has to.
+CREATE OR REPLACE TABLE incoming_events
 (
     scope String,
     obj_name Nullable(String),
@@ -23,7 +24,8 @@ CREATE TABLE IF NOT EXISTS incoming_events
     org_id Nullable(UInt64),
     org_slug Nullable(String),
     payload Nullable(String),
-    access_token_id Nullable(UInt64)
+    access_token_id Nullable(UInt64),
+    CONSTRAINT is_handed_on CHECK hasColumnInTable('{{ database }}', 'incoming_events_let_in', 'scope')
 )
 ENGINE = `Null`;
 
@@ -34,7 +36,7 @@ DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 ALTER TABLE incoming_events_let_in MODIFY QUERY
 {{ erasures.let_in("incoming_events") }};
 
-CREATE TABLE IF NOT EXISTS incoming_dead_letters
+CREATE OR REPLACE TABLE incoming_dead_letters
 (
     received_at DateTime64(3, 'Etc/UTC'),
     reason String,
@@ -43,7 +45,8 @@ CREATE TABLE IF NOT EXISTS incoming_dead_letters
     original_size UInt64 DEFAULT length(original),
     original_sha256 String,
     original_file String,
-    sender String
+    sender String,
+    CONSTRAINT is_handed_on CHECK hasColumnInTable('{{ database }}', 'incoming_dead_letters_let_in', 'reason')
 )
 ENGINE = `Null`;
 

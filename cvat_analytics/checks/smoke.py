@@ -28,7 +28,7 @@ from cvat_analytics.connect.clickhouse_errors import answered_rows, error_text
 from cvat_analytics.connect.http import http_client, no_answer
 from cvat_analytics.dashboards.grafana import VIEWER
 from cvat_analytics.rendering.files import UNITS
-from cvat_analytics.store import migrations, rebuild, smoke_events
+from cvat_analytics.store import migrations, rebuild, smoke_events, ways_in
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -173,6 +173,9 @@ class Smoke:
             raise CvatAnalyticsError(
                 f"database {database} lacks {', '.join(script.name for script in pending)}"
             )
+        ((broken,),) = self.rows("admin", ways_in.broken_query(database))
+        if broken:
+            raise CvatAnalyticsError(f"{ways_in.problem(database, broken)}: deploy again")
         return f"database {database} has all {len(scripts)} scripts"
 
     def _case(self, case: Case) -> Check:

@@ -19,7 +19,7 @@ from cvat_analytics.checks.units import STARTING_SECONDS, Unit
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.connect.http import http_client, no_answer
-from cvat_analytics.store import rights
+from cvat_analytics.store import rights, ways_in
 from cvat_analytics.store.rights import Rows
 
 SILENCE_SECONDS = 90.0
@@ -96,6 +96,9 @@ def _asking(access: Access) -> Rows:
 def _clickhouse(access: Access, unit: Unit, rows: Rows) -> list[_Fault]:
     """Return at what of its own work it fails, that of the views by which working time and counts are kept first of all, and what CVAT's user lacks."""
     found = _rights(access, "cvat", unit, rows)
+    (broken,) = only_row(rows(ways_in.broken_query(access.database)))
+    if broken:
+        found.append(_Fault(f"{ways_in.problem(access.database, broken)}: {unit.mend}"))
     for state, work, since, why, early in rows(
         "SELECT state, work, toUnixTimestamp(since), why, early FROM background_failures(at = now()) ORDER BY state, work"
     ):

@@ -319,7 +319,8 @@ def _migrate(stack: Stack, tell: Callable[[str], object]) -> int:
             client.command(statement)
     migrations.apply(pending, database, client.command)
     engines = pairs(client, migrations.engines_query(database))
-    changes = migrations.new_columns(settings, engines) + migrations.retention(settings, engines)
+    changes = migrations.ways_in_anew(database, applied, engines, scripts)
+    changes += migrations.new_columns(settings, engines) + migrations.retention(settings, engines)
     changes += migrations.working_time(
         settings, pairs(client, migrations.working_time_query(database)), scripts
     )

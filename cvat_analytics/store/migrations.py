@@ -19,9 +19,10 @@ import jinja2
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.settings import Settings
-from cvat_analytics.store import erasures, names
+from cvat_analytics.store import erasures, names, ways_in
 
 LEDGER = "schema_migrations"
+_DATABASE = "<database>"
 
 FORMER = {"init.sql": "2dece7d1a4ee2dcfdf110d8aec7f34027e5b24bd13b671b17f282b2f8a74a30a"}
 """The one script that has changed, and its checksum before: it made `count` with 16 bits. `cvat_analytics.store.rebuild` brings a database
@@ -50,6 +51,10 @@ class Script:
     def checksum(self) -> str:
         """Return the sha256 of the file's text."""
         return sha256(self.sql.encode()).hexdigest()
+
+    def text(self, database: str) -> str:
+        """Return the SQL for the database of that name, which is written in where ClickHouse wants it as a text."""
+        return self.sql.replace(_DATABASE, database)
 
 
 def read(directory: Path) -> list[Script]:
@@ -83,7 +88,7 @@ def read(directory: Path) -> list[Script]:
 def _rendered(path: Path) -> str:
     """Return the text of a view script: a template, so that a SELECT needed twice is written once."""
     text: str = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined).render(
-        told_at=names.told_at, erasures=erasures
+        told_at=names.told_at, erasures=erasures, database=_DATABASE
     )
     return text
 
@@ -171,7 +176,7 @@ def statements(sql: str) -> list[str]:
 def apply(scripts: list[Script], database: str, run: Callable[[str], object]) -> None:
     """Run `scripts` and enter each into the ledger; `run` executes one statement in `database`."""
     for script in scripts:
-        for statement in statements(script.sql):
+        for statement in statements(script.text(database)):
             run(statement)
         run(record(script, database))
 
@@ -184,6 +189,7 @@ _SYSTEM_LOG = re.compile(r"system\.(query_log|part_log|error_log|asynchronous_me
 its definition in the configuration has changed: `query_log_0` and so on, which keep the retention of old."""
 _EMPTY = "empty"
 _COLUMNS = "events.columns"
+_WAYS_IN = "ways in"
 
 
 def retention(settings: Settings, engines: Mapping[str, str]) -> list[str]:
@@ -239,15 +245,32 @@ def new_columns(settings: Settings, engines: Mapping[str, str]) -> list[str]:
     return [f"ALTER TABLE {settings.database}.events {', '.join(adding)}"] if adding and there[0] else []
 
 
+def ways_in_anew(
+    database: str, applied: Mapping[str, str], engines: Mapping[str, str], scripts: list[Script]
+) -> list[str]:
+    """Return the statements that make anew what hands on events and dead letters, where somebody has taken it away or changed it.
+
+    `applied` is the ledger: where the script is not in it, it is applied anyway. `engines` as for `retention`.
+    """
+    broken = engines.get(_WAYS_IN, "")
+    if not broken or ways_in.SCRIPT not in applied:
+        return []
+    (script,) = (each for each in scripts if each.name == ways_in.SCRIPT)
+    # in place of the missing view inserts are refused, so that none is lost meanwhile
+    drops = [f"DROP TABLE IF EXISTS {database}.{view} SYNC" for view in broken.split(",")]
+    return drops + statements(script.text(database))
+
+
 def engines_query(database: str) -> str:
     """Return the query that reads what `retention` needs: table, engine_full, of the database and of ClickHouse's own logs.
 
     The latter are called `system.…`; one that has been put aside and has nothing in it any more has the engine "empty".
-    `events.columns` are the names of the event table's columns.
+    `events.columns` are the names of the event table's columns, and `ways in` what `ways_in.broken_query` finds.
     """
     return (
         f"SELECT '{_COLUMNS}' AS name, arrayStringConcat(groupArray(columns.name), ',') AS engine FROM system.columns "
         f"WHERE database = '{database}' AND table = 'events' "
+        f"UNION ALL SELECT '{_WAYS_IN}', ({ways_in.broken_query(database)}) "
         f"UNION ALL SELECT name, engine_full FROM system.tables WHERE database = '{database}' AND engine LIKE '%MergeTree' "
         f"UNION ALL SELECT concat('system.', name), if(match(name, '_[0-9]+$') AND total_rows = 0, '{_EMPTY}', engine_full) FROM system.tables "
         "WHERE database = 'system' AND engine LIKE '%MergeTree' AND name LIKE '%\\_log%' ORDER BY name"

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cvat_analytics.store import ways_in
+
 READABLE = (
     "events",
     *("working_time", "working_time_local", "working_time_slots", "working_time_in_range"),
@@ -59,9 +61,13 @@ def former_of_vector(database: str) -> tuple[Right, ...]:
 def of_users(database: str, cvat_columns: Sequence[str] = ()) -> dict[str, tuple[Right, ...]]:
     """Return what each user may do where the stack's database has that name; `cvat_columns` is the setting."""
     return {
-        "vector": tuple(
-            Right(("INSERT",), database, table)
-            for table in ("incoming_events", "incoming_dead_letters", "pipeline_metrics")
+        "vector": (
+            *(
+                Right(("INSERT",), database, table)
+                for table in ("incoming_events", "incoming_dead_letters", "pipeline_metrics")
+            ),
+            # each insert sees whether the view behind the table is there
+            *(Right(("SHOW COLUMNS",), database, view) for view in ways_in.VIEWS),
         ),
         "grafana": tuple(Right(("SELECT",), database, table) for table in (*READABLE, *BEHIND)),
         # how far an export is; not what others ask

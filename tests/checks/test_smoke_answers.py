@@ -119,6 +119,8 @@ def test_a_right_that_could_not_be_seen_is_no_right_that_is_too_wide(tmp_path: P
     def out_of_memory(query: str) -> Answer:
         if "schema_migrations" in query:
             return 200, json.dumps({"data": [[each.name, each.checksum] for each in SCRIPTS]}).encode()
+        if "system.tables" in query:  # of the views behind what is inserted into nothing is wrong
+            return 200, json.dumps({"data": [[""]]}).encode()
         if query.startswith("SELECT count() FROM events SETTINGS max_memory_usage"):
             return 200, json.dumps({"data": [[7]]}).encode()
         return 500, b"Code: 241. DB::Exception: memory limit exceeded. (MEMORY_LIMIT_EXCEEDED)"

@@ -27,7 +27,7 @@ def make(store: Store, database: str) -> None:
     for statement in migrations.bootstrap(database):
         store.post(statement, database="default")
     for script in [INIT, *SCRIPTS[1:]]:
-        for statement in migrations.statements(script.sql):
+        for statement in migrations.statements(script.text(database)):
             store.post(statement, database=database)
         store.post(migrations.record(script, database))
 

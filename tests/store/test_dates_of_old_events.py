@@ -62,7 +62,7 @@ def deployed(store: Store) -> None:
     """Apply the migration, and the views, which have changed with it."""
     for script in migrations.read(ROOT / "clickhouse"):
         if script.name == MIGRATION or script.kind == "view":
-            for statement in migrations.statements(script.sql):
+            for statement in migrations.statements(script.text(store.database)):
                 store.post(statement)
     only_when_asked(store)
 
