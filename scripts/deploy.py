@@ -20,6 +20,7 @@ from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config.endpoints import LOOPBACK
 from cvat_analytics.connect import clocks, remote
+from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.connect.clocks import Clock
 from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import cvat_env, gateway
@@ -254,7 +255,9 @@ def _apply_erasures(inventory: Path, stack: inventories.Stack) -> bool:
     """
     from cvat_analytics.operate import erasure_list, person
 
-    if not stack.secrets_file.with_name(erasure_list.FILE_NAME).exists():
+    if not stack.secrets_file.with_name(erasure_list.FILE_NAME).exists() and not _erasures_are_known(
+        inventory
+    ):
         return True
     try:
         with person.reached(inventory) as stored:
@@ -268,6 +271,18 @@ def _apply_erasures(inventory: Path, stack: inventories.Stack) -> bool:
         )
         return False
     return True
+
+
+def _erasures_are_known(inventory: Path) -> bool:
+    """Return whether the database knows of erasures; that it could not be asked is said and no more."""
+    from cvat_analytics.store import erasures
+
+    try:
+        with remote.reach(inventory) as access, explained(STORE):
+            return bool(erasures.read(access.client(), access.database))
+    except CvatAnalyticsError as error:
+        echo(f"Note: whether people were erased before is not known: {hints.pasteable(str(error))}", err=True)
+        return False
 
 
 def _ensure_secrets(stack: inventories.Stack, dry: bool) -> None:

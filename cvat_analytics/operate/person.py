@@ -130,9 +130,14 @@ def apply(stored: Stored, tell: Callable[[str], object]) -> int:
     client, database = stored.access.client(), stored.access.database
     with explained(STORE):
         known = erasures.read(client, database)
+    written = erasure_list.load(stored.list_file)
     listed = erasure_list.add(stored.list_file, known)
     if not listed:
         return 0
+    if listed != written:
+        tell(
+            f"{stored.list_file} has {len(listed)} erasures now, as the database knew of more than the file: keep a copy of it with the passwords"
+        )
     with explained(STORE):
         erasing.remember(client, database, listed)
         back = {int(row[0]) for row in client.query(_back(database, listed)).result_rows}

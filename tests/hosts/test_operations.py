@@ -155,3 +155,67 @@ def test_the_port_moves_under_load_and_the_journal_brings_back_what_is_gone(
     assert answer.stat().st_mode & 0o777 == 0o600
     requests = [json.loads(line) for line in (path.parent / "person-requests.jsonl").read_text().splitlines()]
     assert [each["command"] for each in requests] == ["show", "export"]
+
+    them, stranger = 4711, 4712
+    journal, packed = (
+        "/var/lib/vector/journal",
+        f"events-{datetime.now(UTC) - timedelta(days=2):%Y-%m-%dT%H}.jsonl",
+    )
+    lines = [
+        json.dumps({"scope": "draw:object", "timestamp": "2026-01-02 03:00:00.000", "user_id": user}, separators=(",", ":"))
+        for user in (them, stranger, them)
+    ]  # fmt: skip
+    host.write(f"{journal}/{packed}", "\n".join([*lines, ""]))
+    host.run(f"zstd -q --rm {journal}/{packed}")
+    erased = cvat_analytics("person", "erase", "mover", "--inventory", path, "--yes")
+    assert erased.exit_code == 0, erased.text
+    taken = {line[14:]: line[:12] for line in erased.output.splitlines() if line.startswith("   ")}
+    assert int(taken["lines of the journal"].replace(",", "")) >= sent + 2
+    assert "events of their own" in taken
+    left = f"SELECT count() FROM cvat.events WHERE user_id = {them}"
+    assert sql(host, left) == "0"
+    assert host.run(f"zstd -dcq {journal}/{packed}.zst").output.splitlines() == [lines[1]]
+    assert host.run(f"grep -c '\"user_id\":{them}' {journal}/*.jsonl", check=False).exit_code == 1
+    again = cvat_analytics("person", "erase", them, "--inventory", path, "--yes")
+    assert (again.exit_code, again.output) == (
+        0,
+        f"id {them}: nothing of them is stored. Nothing was changed.\n",
+    )
+
+    # a colleague has no list, somebody has put an event past it, and taken away the view behind what Vector inserts into
+    listed = path.with_name("erasures.json")
+    before_deploy = listed.read_text()
+    listed.unlink()
+    sql(
+        host,
+        f"INSERT INTO cvat.events (scope, source, timestamp, user_id) VALUES ('a', 'b', '2026-01-02', {them})",
+    )
+    sql(host, "DROP TABLE cvat.incoming_events_let_in SYNC")
+    events.send(
+        [
+            {
+                "scope": "draw:object",
+                "source": "client",
+                "timestamp": f"{time.time():.6f}",
+                "user_id": stranger,
+            }
+        ],
+        host.ip,
+        9282,
+    )
+    failing = cvat_analytics("status", "--inventory", path)
+    assert failing.exit_code == 1, failing.text
+    assert (
+        "nothing comes into cvat.events: the view cvat.incoming_events_let_in, which hands on what is inserted, is missing"
+        in failing.text
+    )
+    mended = deploy(path)
+    assert f"{listed} has 1 erasures now" in mended.output
+    assert "People who were erased before were taken out again: 1" in mended.output
+    assert (listed.read_text(), sql(host, left)) == (before_deploy, "0")
+    until(
+        lambda: sql(host, f"SELECT count() FROM cvat.events FINAL WHERE user_id = {stranger}"),
+        "the event that was refused",
+        lambda count: count == "1",
+    )
+    host.run(f"grep -q '\"user_id\":{stranger}' {journal}/*.jsonl")

@@ -6,22 +6,28 @@ import csv
 import json
 import subprocess
 import urllib.request
+from contextlib import nullcontext
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.connect import remote
 from cvat_analytics.embedded import stack
 from cvat_analytics.operate import erasing_files, erasure_list, person
+from cvat_analytics.pipeline.dead_letters import Choice, DeadLetters
 from cvat_analytics.pipeline.replay import Range
+from cvat_analytics.store import erasures
+from scripts import deploy
 from scripts.cli import main
 from tests.pipeline.conftest import Day, row
 from tests.waiting import until
 
-ANN, BOB, CAT = 880001, 880002, 880003
+ANN, BOB, CAT, CARL, DORA = 880001, 880002, 880003, 880011, 880021
 MARK = "zq5xann"
 
 
@@ -164,7 +170,7 @@ def test_nobody_comes_back_by_any_way(running: stack.Stack, erased: Day, tmp_pat
     client.command(
         f"INSERT INTO cvat.events (scope, source, timestamp, user_id, user_name) VALUES ('save:job', 'client', '{day.day} 16:00:00', {ANN}, '{MARK}')"
     )
-    client.command("TRUNCATE TABLE cvat.erasures")
+    client.command(f"ALTER TABLE cvat.erasures DELETE WHERE user_id = {ANN} SETTINGS mutations_sync = 1")
     assert (
         person.apply(person.of_directory(running.access(), running.directory, running.paths), lambda _: None)
         == 1
@@ -242,6 +248,79 @@ def test_a_damaged_hour_of_the_journal_is_named_and_stops_nothing(running: stack
     finally:
         damaged.unlink()
     assert invoke(running, "person", "erase", CAT, "--yes").exit_code == 0
+
+
+def test_dead_letters_that_are_back_leave_the_person_out_when_they_are_sent_again(
+    running: stack.Stack, day: Day
+) -> None:
+    """Letters of a restored database, of before the erasure: one that is understood by now, and one that somebody corrects."""
+    erasure_list.add(running.directory / erasure_list.FILE_NAME, {CARL: datetime.now(UTC)})
+    person.apply(person.of_directory(running.access(), running.directory, running.paths), lambda _: None)
+    client = running.access().client()
+    originals = {
+        "understood": [event(day, CARL, "12:00:00"), event(day, BOB, "12:00:01")],
+        "corrected": [event(day, CARL, "12:00:02", duration="none"), event(day, BOB, "12:00:03", duration="none")],
+    }  # fmt: skip
+    letters = [
+        (datetime.now(UTC), f"{way} {day.day}", "m", json.dumps(each))
+        for way, events in originals.items()
+        for each in events
+    ]
+    client.insert(
+        "cvat.events_dead_letter", letters, column_names=["received_at", "reason", "message", "original"]
+    )
+    retried = invoke(running, "dead-letters", "retry", "--reason", f"understood {day.day}")
+    assert retried.exit_code == 0, retried.output
+    found = DeadLetters(running.access()).letters(Choice(reason=f"corrected {day.day}"), 5)
+    for letter in sorted(found, key=lambda letter: str(BOB) in letter.original):
+        edited = invoke(running, "dead-letters", "edit", letter.id, "--set", "duration=0")
+        assert edited.exit_code == 0, edited.output
+    query = f"SELECT user_id, count() FROM cvat.events WHERE toDate(timestamp) = '{day.day}' GROUP BY user_id"
+    until(lambda: client.query(query).result_rows, "both of the other one's", lambda seen: (BOB, 2) in seen)
+    assert list(client.query(query).result_rows) == [(BOB, 2)]
+
+
+def test_a_deploy_from_a_copy_without_the_list_writes_it_from_the_database(
+    running: stack.Stack,
+    day: Day,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The embedded stack is the deployed one here: in the place of SSH to its hosts."""
+    access = running.access()
+    client = access.client()
+    inventory = tmp_path / "hosts.py"
+    inventory.write_text("clickhouse = vector = grafana = ['@local']\n")
+    stored = replace(
+        person.of_directory(access, running.directory, running.paths),
+        list_file=tmp_path / erasure_list.FILE_NAME,
+    )
+    monkeypatch.setattr(remote, "reach", lambda _: nullcontext(access))
+    monkeypatch.setattr(person, "reached", lambda _: nullcontext(stored))
+    before = datetime.now(UTC).replace(microsecond=0)
+    client.insert("cvat.erasures", [(DORA, before)], column_names=["user_id", "before"])
+    client.command(
+        f"INSERT INTO cvat.events (scope, source, timestamp, user_id) VALUES ('save:job', 'client', '{day.day} 16:00:00', {DORA})"
+    )
+    deploy._apply_erasures(inventory, inventories.load(inventory))
+    known = erasure_list.load(stored.list_file)
+    assert known[DORA] == before
+    assert known == erasures.read(client, "cvat"), "none is lost"
+    said = capsys.readouterr().out
+    assert f"{stored.list_file} has {len(known)} erasures now" in said
+    assert "People who were erased before were taken out again: 1" in said
+    assert client.query(f"SELECT count() FROM cvat.events WHERE user_id = {DORA}").result_rows == [(0,)]
+
+    # the file knows somebody whom the database has forgotten, and the other way round
+    erasure_list.add(stored.list_file, {DORA + 1: before})
+    client.insert("cvat.erasures", [(DORA + 2, before)], column_names=["user_id", "before"])
+    deploy._apply_erasures(inventory, inventories.load(inventory))
+    both = known | {DORA + 1: before, DORA + 2: before}
+    assert erasure_list.load(stored.list_file) == erasures.read(client, "cvat") == both
+    capsys.readouterr()
+    deploy._apply_erasures(inventory, inventories.load(inventory))
+    assert capsys.readouterr().out == ""
 
 
 def test_a_list_that_is_damaged_stops_before_anything_is_done(running: stack.Stack) -> None:
