@@ -78,6 +78,25 @@ class Page:
                 .map((each) => each?.id)"""
         self.wait(lambda: self.run(busy), "all is drawn", lambda working: not working)
 
+    def follow(self, link: WebElement) -> None:
+        """Click on what leads to another page, and wait until that has taken this one's place and is drawn.
+
+        The browser gives the other page's address while this one is still there.
+        """
+        this = self.find("html")
+        link.click()
+
+        def is_here() -> bool:
+            try:
+                return this.is_enabled()
+            except (NoSuchElementException, StaleElementReferenceException):
+                return False
+
+        until(
+            is_here, "the other page is there", lambda here: not here, told=lambda: self.browser.current_url
+        )
+        self.settle()
+
     def frames(self) -> None:
         """Let the browser draw twice: what follows the size of the window is told of it once it has been drawn (ResizeObserver)."""
         self.browser.execute_async_script(

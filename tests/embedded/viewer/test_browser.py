@@ -237,18 +237,16 @@ def test_a_link_leads_to_the_other_dashboard_with_time_range_and_filter(page: Pa
     query = parse_qs(parts.query)
     assert parts.path == f"/analytics/d/{MANAGEMENT}/management"
     assert (query["from"], query["to"], query["var-users"]) == ([TIMES["from"]], [TIMES["to"]], ["1"])
-    link.click()
-    page.wait(lambda: f"/d/{MANAGEMENT}/" in page.browser.current_url)
-    page.settle()
+    page.follow(link)
+    assert f"/d/{MANAGEMENT}/" in page.browser.current_url
     assert page.find("h1").text == "Management"
     assert set(page.column(page.panel("Working time"), "User ID")) == {"1"}
 
 
 def test_the_tabs_keep_time_range_and_filters(page: Page) -> None:
     page.open(ALL_EVENTS, **TIMES, **{"var-users": ["1", "3"]})
-    page.find(f'.tab[data-uid="{MONITORING}"]').click()
-    page.wait(lambda: f"/d/{MONITORING}/" in page.browser.current_url)
-    page.settle()
+    page.follow(page.find(f'.tab[data-uid="{MONITORING}"]'))
+    assert f"/d/{MONITORING}/" in page.browser.current_url
     query = page.query()
     assert (query["from"], query["var-users"], query["timezone"]) == ([TIMES["from"]], ["1", "3"], ["utc"])
     assert set(page.column(page.panel("Exceptions table"), "user_id")) <= {"1", "3"}
