@@ -77,7 +77,7 @@ class Store:
 
         What is asked of the server (`system.`), or of a table of the administrator's, the administrator asks: to Grafana's user there is none.
         """
-        user = "admin" if re.search(r"\bsystem\.|\bevents_stock\b", sql) else "grafana"
+        user = "admin" if re.search(r"\bsystem\.|\b(?:events_stock|working_time_days)\b", sql) else "grafana"
         answer = json.loads(self.post(sql, user=user))
         names = [column["name"] for column in answer["meta"]]
         return [dict(zip(names, row, strict=True)) for row in answer["data"]]

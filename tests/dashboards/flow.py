@@ -145,6 +145,7 @@ class Flow:
     def _letter(self, number: int) -> dict[str, str]:
         return {
             "received_at": text(self._moment()),
+            "sender": self._dice.choice(["", "203.0.113.7", "2001:db8::7"]),
             "reason": self._dice.choice(["not JSON", "no scope", "it's \\ odd"]),
             "message": self._dice.choice(MESSAGES),
             "original": self._dice.choice(['{"scope": 1}', "'); DROP TABLE events; --", "\\"]) + str(number),
