@@ -28,7 +28,7 @@ def test_what_runs_beside_clickhouse_s_clients_asks_through_tls_and_verifies(
     tool = run.position(r"apt-get .* install openssl", "@fake/rest")
     verified = "openssl s_client .*-verify_return_error .*-CAfile /etc/cvat-analytics/ca.pem -verify_ip "
     insert = run.position(
-        rf"INSERT\+INTO\+cvat\.events\+.*{verified}10.0.0.1 -connect 10.0.0.1:8443", "@fake/rest"
+        rf"INSERT\+INTO\+cvat\.incoming_events\+.*{verified}10.0.0.1 -connect 10.0.0.1:8443", "@fake/rest"
     )
     vector = run.position(rf"GET /ping .*{verified}127.0.0.1 -connect 127.0.0.1:8282", "@fake/rest")
     grafana = run.position(
