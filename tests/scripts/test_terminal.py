@@ -114,7 +114,7 @@ def store(shared_engine: Store) -> Iterator[Store]:
             "message": HOSTILE,
             "original": HOSTILE,
         }
-        engine.post(f"INSERT INTO events_dead_letter FORMAT JSONEachRow {json.dumps(row)}", user="vector")
+        engine.post(f"INSERT INTO incoming_dead_letters FORMAT JSONEachRow {json.dumps(row)}", user="vector")
         engine.refresh()
         yield engine
 

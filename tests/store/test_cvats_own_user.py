@@ -100,7 +100,7 @@ def test_a_cvat_starts_and_exports(store: Store) -> None:
         "SELECT count() FROM {db}.working_time_settings",
         "SELECT count() FROM {db}.events_dead_letter",
         "SELECT * FROM url('http://127.0.0.1:1/', CSV, 'a String')",
-        "SELECT * FROM file('x', CSV, 'a String')",
+        "SELECT * FROM filesystem('x')",
         "SYSTEM STOP MERGES {db}.events",
         "SYSTEM STOP VIEW {db}.working_time_refresh",
         "CREATE USER intruder",
@@ -218,7 +218,7 @@ def test_a_deploy_takes_the_older_rights_away(tmp_path: Path) -> None:
     write = "INSERT INTO working_time_settings (threshold_ms) VALUES (1)"
     with running(tmp_path) as store:
         pass
-    (users,) = (file for file in tmp_path.rglob("users.d/*.xml") if "<cvat_server>" in file.read_text())
+    (users,) = tmp_path.rglob("users.d/cvat-analytics.xml")
     rendered = users.read_text()
     former = rendered.replace(rights.of_users("cvat")["cvat"][0].statement, OLDER).replace(
         "<quota>cvat_server</quota>", "<quota>default</quota>"
