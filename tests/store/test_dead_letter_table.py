@@ -24,8 +24,10 @@ def insert(
     engine: Store, when: str, original: str, *, database: str | None = None, user: str = "vector"
 ) -> None:
     letter = {"received_at": when, "reason": "bad count", "message": "must be", "original": original}
+    # an older database has no other table
+    table = "incoming_dead_letters" if user == "vector" else "events_dead_letter"
     engine.post(
-        f"INSERT INTO events_dead_letter FORMAT JSONEachRow\n{json.dumps(letter)}",
+        f"INSERT INTO {table} FORMAT JSONEachRow\n{json.dumps(letter)}",
         user=user,
         database=database,
     )
