@@ -20,6 +20,8 @@ from selenium.webdriver.remote.webelement import WebElement
 from tests.missing import give_up
 from tests.waiting import PATIENCE, until
 
+_NETWORK_CHANGED = "net::ERR_NETWORK_CHANGED"
+
 
 @contextmanager
 def chromium(width: int = 1600, height: int = 1000) -> Iterator[webdriver.Chrome]:
@@ -61,22 +63,35 @@ class Page:
     def __init__(self, browser: webdriver.Chrome, url: str) -> None:
         self.browser = browser
         self.url = url
+        self._complaints: list[dict[str, Any]] = []
 
     def open(self, uid: str, **parameters: Any) -> None:
         """Show a dashboard; times are UTC unless `timezone` says otherwise."""
-        self.browser.get_log("browser")  # what came before is not this page's
+        self._log()
+        self._complaints.clear()  # what came before is not this page's
         query = urlencode({"timezone": "utc"} | parameters, doseq=True)
         self.browser.get(f"{self.url}/d/{uid}/x?{query}")
         self.settle()
 
     def settle(self) -> None:
-        """Wait until all that was asked for is drawn: the dashboard says so, and no panel that is shown is still at work."""
+        """Wait until all that was asked for is drawn: the dashboard says so, and no panel that is shown is still at work.
+
+        Chromium ends whatever is being loaded when an interface of the machine comes or goes, as the test hosts' do: the page is
+        loaded once more then.
+        """
         busy = """
             const shown = [...document.querySelectorAll('.panel')].filter((panel) => !panel.closest('[hidden]'));
             return [document.getElementById('dashboard'), ...shown]
                 .filter((each) => each?.getAttribute('aria-busy') !== 'false')
                 .map((each) => each?.id)"""
-        self.wait(lambda: self.run(busy), "all is drawn", lambda working: not working)
+
+        def working() -> Any:
+            if any(_NETWORK_CHANGED in entry["message"] for entry in self._log()):
+                self._complaints.clear()
+                self.browser.refresh()
+            return self.run(busy)
+
+        self.wait(working, "all is drawn", lambda at_work: not at_work)
 
     def follow(self, link: WebElement) -> None:
         """Click on what leads to another page, and wait until that has taken this one's place and is drawn.
@@ -113,7 +128,7 @@ class Page:
             good,
             despite=(NoSuchElementException, StaleElementReferenceException),
             pause=0.03,
-            told=lambda: f"{self.browser.current_url}\n{self.browser.get_log('browser')}",
+            told=lambda: f"{self.browser.current_url}\n{self._log()}",
         )
 
     def run(self, script: str, *arguments: Any) -> Any:
@@ -188,10 +203,11 @@ class Page:
         script = "const q = new URLSearchParams(location.search); return Object.fromEntries([...q.keys()].map((k) => [k, q.getAll(k)]))"
         return dict(self.run(script))
 
+    def _log(self) -> list[dict[str, Any]]:
+        """Return all that the browser has said of this page, which gives out each entry once."""
+        self._complaints += self.browser.get_log("browser")
+        return self._complaints
+
     def errors(self) -> list[str]:
         """Return what the browser complained of since the page was opened."""
-        return [
-            entry["message"]
-            for entry in self.browser.get_log("browser")
-            if entry["level"] in ("SEVERE", "WARNING")
-        ]
+        return [entry["message"] for entry in self._log() if entry["level"] in ("SEVERE", "WARNING")]
