@@ -300,6 +300,7 @@ def test_a_new_authority_is_told_once_because_nobody_trusts_it_yet(
 ) -> None:
     authority = Authority(tmp_path / "certificates")
     described = SimpleNamespace(
+        secrets_file=tmp_path / "secrets.json",
         authority=authority,
         topology=topology.build(dict.fromkeys(("clickhouse", "vector", "grafana"), ("a",)), {}, where="test"),
     )
