@@ -35,9 +35,9 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
     stack.down(directory)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def access(running: stack.Stack) -> Access:
-    """Return the way to it."""
+    """Return the way to it, with the passwords of now: tests of their rotation change them."""
     return running.access()
 
 
