@@ -149,6 +149,8 @@ ALTER TABLE working_time_by_day DELETE WHERE source_day < '2018-01-01' SETTINGS 
 
 -- 2. Which days are not what the events say, or may not be yet. A touched day can change later ones: the next one with
 -- events (whose first event has a new one before it), and all days that its events reach into.
+-- `work_before` says in which order they are computed: how many events are to be read before. Whoever computes all days below any number
+-- of it forgets none: a day that only another one makes stale goes with that one, which afterwards no longer tells of it.
 CREATE OR REPLACE VIEW working_time_stale AS
 WITH
     settings AS
@@ -162,6 +164,7 @@ WITH
         FROM working_time_settings
     ),
     (SELECT toInt64(threshold_ms) FROM settings) AS threshold,
+    toUInt64(-1) AS never,
     -- what retention has dropped, or is about to drop, keeps what was computed from it
     kept AS
     (
@@ -195,7 +198,6 @@ WITH
         SELECT
             user_id, day,
             max(furthest_ms) AS furthest,
-            argMaxMerge(last_event) AS last_ids,
             sum(client_events) AS events,
             max(touched_at) AS touched
         FROM working_time_days
@@ -204,41 +206,51 @@ WITH
     noted AS
     (
         SELECT
-            days.user_id AS user_id, days.day AS day, furthest, last_ids, events,
-            -- an insert that is still running has noted its days already: a day is computed again until that cannot be
-            touched > computed.computed_at - toIntervalSecond((SELECT settle_seconds FROM settings)) OR computed.computed_at <= (SELECT changed FROM settings) AS is_touched,
-            touched > computed.computed_at OR computed.computed_at <= (SELECT changed FROM settings) AS is_pending
-        FROM days LEFT JOIN computed ON days.user_id <=> computed.user_id AND days.day = computed.day
+            *,
+            -- first what waits, then what is only computed once more because an insert may still have been running; the oldest first:
+            -- what is done at once lies together in `events`, and the days that follow it are mostly still touched themselves
+            if(is_touched, sum(if(is_touched AND day >= (SELECT first_day FROM kept), events + 1, 0))
+                OVER (ORDER BY is_pending DESC, day, user_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), never) AS turn
+        FROM
+        (
+            SELECT
+                days.user_id AS user_id, days.day AS day, furthest, events,
+                -- an insert that is still running has noted its days already: a day is computed again until that cannot be
+                touched > computed.computed_at - toIntervalSecond((SELECT settle_seconds FROM settings)) OR computed.computed_at <= (SELECT changed FROM settings) AS is_touched,
+                touched > computed.computed_at OR computed.computed_at <= (SELECT changed FROM settings) AS is_pending
+            FROM days LEFT JOIN computed ON days.user_id <=> computed.user_id AND days.day = computed.day
+        )
     ),
-    -- days without client events neither pass anything on nor receive it
+    -- days without client events neither pass anything on nor receive it: they are in partitions of their own
     carried AS
     (
         SELECT
-            user_id, day, events, is_touched, is_pending,
-            max(furthest) OVER before AS carried_end,
-            lagInFrame(last_ids, 1, (NULL, NULL, NULL, NULL)) OVER up_to_now AS carried_ids,
-            row_number() OVER up_to_now > 1 AS has_carried,
-            lagInFrame(is_touched, 1, 0) OVER up_to_now AS after_touched,
+            user_id, day, events > 0 AS has_events, is_touched, is_pending, turn,
+            max(furthest) OVER before AS furthest_before,
+            lagInFrame(day, 1, toDate(0)) OVER up_to_now AS previous_day,
+            row_number() OVER up_to_now > 1 AS has_previous,
+            lagInFrame(turn, 1, never) OVER up_to_now AS turn_before,
+            min(turn) OVER before AS first_turn,
             max(if(is_touched, toDate(fromUnixTimestamp64Milli(reach + threshold, 'UTC')), toDate(0))) OVER before AS touched_until
         FROM
         (
-            SELECT *, max(furthest) OVER (PARTITION BY user_id ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS reach
-            FROM noted WHERE events > 0
+            SELECT *, max(furthest) OVER (PARTITION BY user_id, events > 0 ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS reach
+            FROM noted
         )
         WINDOW
-            before AS (PARTITION BY user_id ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
-            up_to_now AS (PARTITION BY user_id ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+            before AS (PARTITION BY user_id, events > 0 ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
+            up_to_now AS (PARTITION BY user_id, events > 0 ORDER BY day ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
     )
-SELECT user_id, day, events + 1 AS work, carried_end, carried_ids, has_carried, is_pending
+SELECT
+    user_id, day,
+    has_events AND has_previous AS has_carried,
+    previous_day AS carried_from,
+    furthest_before AS carried_end,
+    is_pending,
+    -- of a day that is not touched itself: when what it follows, or is reached by, is computed
+    multiIf(is_touched, turn, has_events, least(turn_before, if(touched_until >= day, first_turn, never)), never) AS work_before
 FROM carried
-WHERE (is_touched OR after_touched OR touched_until >= day)
-    AND day >= (SELECT first_day FROM kept)
-
-UNION ALL
-
-SELECT user_id, day, 1 AS work, toInt64(0) AS carried_end, last_ids AS carried_ids, 0 AS has_carried, is_pending
-FROM noted
-WHERE events = 0 AND is_touched
+WHERE work_before < never
     AND day >= (SELECT first_day FROM kept);
 
 -- 3. Every so often these days are computed anew from the raw events.
@@ -250,28 +262,30 @@ DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 WITH
     (SELECT toInt64(argMax(threshold_ms, changed_at)) FROM working_time_settings) AS threshold,
     (SELECT argMax(duration_scopes, changed_at) FROM working_time_settings) AS scopes,
-    -- No more at once than fits into memory, but all days of a person together: they depend on each other. Asked for once, and
-    -- kept as a constant: ClickHouse would ask again for every mention.
+    -- No more at once than fits into memory. Asked for once, and kept as a constant: ClickHouse would ask again for every mention.
     (
-        WITH all_stale AS (SELECT * FROM working_time_stale)
-        SELECT groupArray((user_id, day, carried_end, carried_ids, has_carried))
-        FROM all_stale
-        WHERE (ifNull(user_id, 0), isNull(user_id)) IN
-        (
-            SELECT ifNull(user_id, 0), isNull(user_id)
-            FROM
-            (
-                -- first who waits, then who is only computed once more because an insert may still have been running
-                SELECT user_id, sum(user_work) OVER (ORDER BY waits DESC, user_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS work_before
-                FROM (SELECT user_id, sum(work) AS user_work, max(is_pending) AS waits FROM all_stale GROUP BY user_id)
-            )
-            WHERE work_before < 2000000
-        )
+        SELECT groupArray((user_id, day, has_carried, carried_from, carried_end))
+        FROM working_time_stale
+        WHERE work_before < 2000000
     ) AS stale_days,
     stale AS
     (
-        SELECT row.1 AS user_id, row.2 AS day, row.3 AS carried_end, row.4 AS carried_ids, row.5 AS has_carried
+        SELECT row.1 AS user_id, row.2 AS day, row.3 AS has_carried, row.4 AS carried_from, row.5 AS carried_end
         FROM (SELECT arrayJoin(stale_days) AS row)
+    ),
+    -- the days before, as one event that lies before all others
+    carried AS
+    (
+        SELECT stale.user_id AS user_id, stale.day AS day, carried_end, last_ids
+        FROM stale
+        INNER JOIN
+        (
+            SELECT user_id, day, argMaxMerge(last_event) AS last_ids
+            FROM working_time_days
+            WHERE (ifNull(user_id, 0), isNull(user_id), day) IN (SELECT ifNull(user_id, 0), isNull(user_id), carried_from FROM stale WHERE has_carried)
+            GROUP BY user_id, day
+        ) AS days ON stale.user_id <=> days.user_id AND stale.carried_from = days.day
+        WHERE has_carried
     ),
     raw AS
     (
@@ -284,6 +298,8 @@ WITH
         WHERE (source = 'client' OR scope = 'send:working_time' AND source = 'server')
             AND timestamp >= (SELECT toDateTime64(min(day), 3, 'UTC') FROM stale)
             AND timestamp < (SELECT toDateTime64(max(day) + 1, 3, 'UTC') FROM stale)
+            -- the key of `events`; what follows is none
+            AND toDate(timestamp) IN (SELECT day FROM stale)
             AND (ifNull(user_id, 0), isNull(user_id), toDate(timestamp, 'UTC')) IN (SELECT ifNull(user_id, 0), isNull(user_id), day FROM stale)
     ),
     in_order AS
@@ -298,9 +314,8 @@ WITH
             SELECT user_id, day, 0 AS is_carried, begin_ms, end_ms, org_id, project_id, task_id, job_id
             FROM raw WHERE source = 'client'
             UNION ALL
-            -- the days before, as one event that lies before all others
-            SELECT user_id, day, 1, toInt64(0), carried_end, carried_ids.1, carried_ids.2, carried_ids.3, carried_ids.4
-            FROM stale WHERE has_carried
+            SELECT user_id, day, 1, toInt64(0), carried_end, last_ids.1, last_ids.2, last_ids.3, last_ids.4
+            FROM carried
         )
         WINDOW
             before AS (PARTITION BY user_id, day ORDER BY is_carried DESC, begin_ms, end_ms, job_id, task_id, project_id, org_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING),
