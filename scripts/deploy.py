@@ -236,11 +236,11 @@ def _record(inventory: Path, changed: list[dict[str, Any]]) -> None:
 
 def _end_visitors(inventory: Path, stack: inventories.Stack) -> None:
     """Let Grafana forget visitors who have not been there for as long as names are kept; that it could not is said and no more."""
-    from cvat_analytics.operate import visitors
-
     keep = stack.topology.settings[stack.topology.groups["clickhouse"][0]].names_kept
     if keep is None:
         return
+    from cvat_analytics.operate import visitors
+
     try:
         with remote.reach(inventory) as access:
             visitors.expire(access, keep)

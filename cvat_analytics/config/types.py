@@ -6,6 +6,7 @@ Each refuses with a sentence that says what is wrong and what to write instead.
 from __future__ import annotations
 
 import difflib
+import functools
 import ipaddress
 import re
 import unicodedata
@@ -190,9 +191,15 @@ def _sha256(value: str) -> str:
     return value.lower()
 
 
+@functools.cache
+def _time_zones() -> set[str]:
+    """Return the names of all time zones: asked once, because Python looks at hundreds of files for it each time."""
+    return zoneinfo.available_timezones()
+
+
 def _time_zone(value: str) -> str:
-    if value not in zoneinfo.available_timezones():
-        near = difflib.get_close_matches(value, zoneinfo.available_timezones(), n=1)
+    if value not in _time_zones():
+        near = difflib.get_close_matches(value, _time_zones(), n=1)
         raise ValueError(f"{value!r} is not a time zone" + (f"; did you mean {near[0]!r}?" if near else ""))
     return value
 
