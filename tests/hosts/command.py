@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import patient
+from . import resident
 
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 
@@ -27,14 +25,9 @@ class Outcome:
         return self.output + self.error
 
 
-def cvat_analytics(
-    *arguments: object, timeout: float = 300, program: Sequence[object] = (PROGRAM,)
-) -> Outcome:
-    """Run `cvat-analytics` with `arguments`, whatever it ends with."""
-    done = subprocess.run(
-        [*map(str, (*program, *arguments))], capture_output=True, text=True, timeout=timeout, check=False
-    )
-    return Outcome(done.returncode, done.stdout, done.stderr)
+def cvat_analytics(*arguments: object, timeout: float = 300, patient: bool = False) -> Outcome:
+    """Run `cvat-analytics` with `arguments`, whatever it ends with; `patient`: it may see a slow machine."""
+    return Outcome(*resident.run([str(PROGRAM), *map(str, arguments)], timeout, patient=patient))
 
 
 def deploy(inventory: Path, *arguments: object, timeout: float = 300) -> Outcome:
@@ -46,6 +39,6 @@ def deploy(inventory: Path, *arguments: object, timeout: float = 300) -> Outcome
 
 def smoke(inventory: Path) -> list[str]:
     """Run the smoke test, which may see a slow machine, require that it passes, and return its lines."""
-    outcome = cvat_analytics("smoke", "--inventory", inventory, timeout=900, program=patient.COMMAND)
+    outcome = cvat_analytics("smoke", "--inventory", inventory, timeout=900, patient=True)
     assert outcome.exit_code == 0, outcome.text
     return outcome.output.splitlines()

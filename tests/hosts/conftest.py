@@ -60,6 +60,17 @@ def host_factory(host_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Host
 
 
 @pytest.fixture(scope="session")
+def untouched_host(host_lab: Lab) -> Iterator[Host]:
+    """Yield a host for tests that leave it as it was: nothing has been deployed to it."""
+    try:
+        host = host_lab.start()
+    except HostsUnavailable as error:
+        give_up(error)
+    yield host
+    host_lab.destroy(host)
+
+
+@pytest.fixture(scope="session")
 def repository_server(host_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RepositoryServer]:
     """Yield the server of package sources, which only the hosts reach."""
     with RepositoryServer.running(

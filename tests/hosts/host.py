@@ -7,6 +7,8 @@ import shlex
 import time
 import uuid
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,14 +67,17 @@ class Host:
     def _execute(self, command: str) -> Result:
         """Run a shell command, its output going into files: what Docker attaches to a short command can get lost."""
         place = f"/var/tmp/{uuid.uuid4()}"
-        exit_code, _ = self._attached(f"mkdir {place} && exec > {place}/output 2> {place}/error\n{command}")
+        read = f"cd {place} && stat -c %s output error && cat output error"
+        exit_code, text = self._attached(
+            f"mkdir {place}\n(\n{command}\n) > {place}/output 2> {place}/error\ncode=$?\n{read}\nexit $code"
+        )
         for _ in range(10):
-            _, text = self._attached(f"cd {place} && stat -c %s output error && cat output error")
             # any part of what we read can be missing, even the first
             *sizes, content = text.split(b"\n", 2)
             if len(sizes) == 2 and all(map(bytes.isdigit, sizes)) and sum(map(int, sizes)) == len(content):
                 output, error = content[: int(sizes[0])], content[int(sizes[0]) :]
                 return Result(exit_code, output.decode(errors="replace"), error.decode(errors="replace"))
+            _, text = self._attached(read)
         raise AssertionError(f"{self.name}: the output of `{command}` cannot be read")
 
     def _attached(self, script: str) -> tuple[int, bytes]:
@@ -112,7 +117,8 @@ class Host:
         deadline = time.monotonic() + _BOOT_SECONDS
         state = ""
         while time.monotonic() < deadline:
-            state = self.run("systemctl is-system-running", check=False).output.strip()
+            # it waits, once systemd answers: to look again and again takes from what boots
+            state = self.run("timeout 30 systemctl is-system-running --wait", check=False).output.strip()
             if state == "degraded":
                 failed = self.run(
                     "systemctl --failed --no-legend --plain; journalctl -p err -n 20 --no-pager"
@@ -120,7 +126,7 @@ class Host:
                 raise AssertionError(f"{self.name}: units failed at boot:\n{failed}")
             if state == "running" and self.run("ss -Hltn 'sport = :22'").output:
                 return
-            time.sleep(0.1)
+            time.sleep(0.3)
         logs = self.container.logs(tail=20).decode(errors="replace")
         raise AssertionError(f"{self.name}: not up after {_BOOT_SECONDS} s (systemd says {state!r}):\n{logs}")
 
@@ -183,22 +189,27 @@ class Host:
 
     def units(self, *names: str) -> dict[str, str]:
         """Return `state enablement pid started` of each unit, to see what was restarted."""
-        states = {}
-        for name in names:
-            properties = "ActiveState,UnitFileState,MainPID,ActiveEnterTimestampMonotonic"
-            states[name] = " ".join(
-                self.run(f"systemctl show --value -p {properties} {shlex.quote(name)}").output.split()
-            )
-        return states
+        properties = "ActiveState,UnitFileState,MainPID,ActiveEnterTimestampMonotonic"
+        shown = self.run(f"systemctl show -p {properties} {shlex.join(names)}").output
+        # a block of lines NAME=VALUE for each, in their order
+        return {
+            name: " ".join(line.partition("=")[2] for line in block.splitlines()).strip()
+            for name, block in zip(names, shown.strip().split("\n\n"), strict=True)
+        }
 
-    def pretend_os(self, name: str) -> None:
+    @contextmanager
+    def pretending(self, name: str) -> Iterator[None]:
         """Let the host claim to be the system `name` of PRETENDED. It stays what it is: this tests the preflight only."""
         identifier, version, pretty, like = PRETENDED[name]
-        self.run("rm /etc/os-release")
         text = (
             f'ID={identifier}\nVERSION_ID="{version}"\nPRETTY_NAME="{pretty}"\nNAME="{pretty.split()[0]}"\n'
         )
-        self.write("/etc/os-release", text + (f"ID_LIKE={like}\n" if like else ""))
+        self.run("rm /etc/os-release")
+        try:
+            self.write("/etc/os-release", text + (f"ID_LIKE={like}\n" if like else ""))
+            yield
+        finally:
+            self.run("ln -sf ../usr/lib/os-release /etc/os-release")
 
     def offer_debian(self, debian: Repository) -> None:
         """Add the archive that calls itself Debian and has an ancient clickhouse-server, as each Debian host has one."""

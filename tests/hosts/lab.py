@@ -29,14 +29,15 @@ LABEL = "cvat-analytics.test-run"
 USERS = ("ops", "ops-password")
 
 _STAND_IN = "/opt/standin"
-# What the stand-in programs import: compiled once here, because every host would compile it again at each start
+_PROGRAMS = Path(__file__).parent / "programs"
+# What the stand-in programs import, also as they go on: compiled once here, because every host would compile it again at each start
 _COMPILED = (
-    *("sqlglot.dialects.clickhouse", "argparse", "uuid", "http.client", "tomllib", "xml.etree.ElementTree"),
-    *(
-        "cvat_analytics.embedded.engine",
-        "cvat_analytics.embedded.vector_substitute",
-        "cvat_analytics.embedded.viewer",
-    ),
+    "clickhouse_client",
+    "clickhouse_server",
+    "cvat_analytics.embedded.vector_substitute.__main__",
+    "cvat_analytics.embedded.vector_substitute.service",
+    "cvat_analytics.embedded.viewer.__main__",
+    *("uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.protocols.http.auto", "h11", "encodings.idna"),
 )
 
 
@@ -119,7 +120,7 @@ class Lab:
             cached = f"{compiled}{source}"
             Path(cached).mkdir(parents=True, exist_ok=True)
             mounts[f"pycache{_STAND_IN}/{target}"] = cached
-        mounts["programs"] = str(Path(__file__).parent / "programs")
+        mounts["programs"] = str(_PROGRAMS)
         mounts["lib/libchdb.so"] = str(clickhouse_engine.library())
         return [
             Mount(f"{_STAND_IN}/{target}", source, "bind", read_only=True)
@@ -156,7 +157,7 @@ def _make_ssh_key(path: Path) -> None:
 
 def _compile() -> None:
     """Compile what the stand-in programs import, as far as it is there."""
-    script = "import contextlib, importlib, sys\n" + "".join(
+    script = f"import contextlib, importlib, sys\nsys.path.append({str(_PROGRAMS)!r})\n" + "".join(
         f"with contextlib.suppress(ImportError): importlib.import_module({name!r})\n" for name in _COMPILED
     )
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

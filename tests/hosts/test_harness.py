@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from .command import PROGRAM, Outcome, cvat_analytics
 from .conftest import HostFactory, give_up
 from .docker_engine import HostsUnavailable, engine
 from .host import SUDO_PASSWORD, Host
@@ -48,10 +50,16 @@ def test_a_reboot_keeps_files_and_address_but_no_process(host_factory: HostFacto
     assert host.ip in host.run("hostname -I").output.split()
 
 
-def test_a_host_whose_network_is_cut_reaches_no_package_source(
+def test_a_changed_mirror_is_refused_by_apt_and_none_is_reached_when_the_network_is_cut(
     host_factory: HostFactory, mirror: Repository, repository_server: RepositoryServer
 ) -> None:
     host = host_factory()
+    changed = repository_server.complete()
+    index = changed.directory / "Packages.gz"
+    index.write_bytes(index.read_bytes() + b"\0")
+    with pytest.raises(AssertionError, match=r"Hash Sum mismatch|unexpected size"):
+        use_mirror(host, changed)
+
     use_mirror(host, mirror)
     asked = len(repository_server.requests)
     host.cut_network()
@@ -64,27 +72,15 @@ def test_a_host_whose_network_is_cut_reaches_no_package_source(
     assert repository_server.requests[asked:] == []
 
 
-def test_a_host_reaches_nothing_beyond_its_networks(host_factory: HostFactory) -> None:
-    host = host_factory()
+def test_a_host_reaches_nothing_beyond_its_networks(untouched_host: Host) -> None:
+    host = untouched_host
 
     assert host.run("ip route show default").output == ""
     assert host.run("ip route get 192.0.2.1", check=False).exit_code != 0
 
 
-def test_an_unsigned_or_changed_mirror_is_refused_by_apt(
-    host_factory: HostFactory, repository_server: RepositoryServer
-) -> None:
-    host = host_factory()
-    mirror = repository_server.complete()
-    index = mirror.directory / "Packages.gz"
-    index.write_bytes(index.read_bytes() + b"\0")
-
-    with pytest.raises(AssertionError, match=r"Hash Sum mismatch|unexpected size"):
-        use_mirror(host, mirror)
-
-
-def test_files_and_units_show_every_change(host_factory: HostFactory) -> None:
-    host = host_factory()
+def test_files_and_units_show_every_change(untouched_host: Host) -> None:
+    host = untouched_host
     host.write("/etc/sample/one", "a")
     before = host.files("/etc/sample", "/etc/absent")
     units = host.units("ssh")
@@ -130,14 +126,39 @@ def test_missing_hosts_fail_in_ci_only(
         give_up(HostsUnavailable("no daemon"))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--version"], 0), (["deploy", "--inventory", "none.py"], 2), (["status", "--nonsense"], 2)],
+    ids=["fine", "refused", "misspelt"],
+)
+def test_a_command_says_and_ends_as_the_program_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=300, check=False)
+
+    assert cvat_analytics(*arguments) == Outcome(done.returncode, done.stdout, done.stderr)
+    assert done.returncode == code
+
+
+def test_what_hosts_run_is_compiled_beforehand(untouched_host: Host) -> None:
+    verbose = "/opt/standin/programs/run vector -v -c 'import cvat_analytics.embedded.{}' 2>&1"
+    for program in ("vector_substitute.service", "viewer.__main__", "engine"):
+        loaded = untouched_host.run(verbose.format(program)).output
+        assert f"{program.replace('.', '/')}.cpython" in loaded
+        assert [
+            line for line in loaded.splitlines() if re.search(r"code object from '?/opt.*\.py'?$", line)
+        ] == []
+
+
 def test_preparing_a_machine_that_has_everything_changes_nothing() -> None:
     done = subprocess.run([Path(__file__).with_name("prepare")], capture_output=True, text=True, timeout=60)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_hosts_of_a_killed_run_are_removed(host_factory: HostFactory, host_lab: Lab) -> None:
-    alive = host_factory()
+def test_hosts_of_a_killed_run_are_removed(untouched_host: Host, host_lab: Lab) -> None:
+    alive = untouched_host
     left = host_lab.client.api.create_container(
         alive.container.attrs["Image"],
         command=["true"],

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from .command import cvat_analytics
-from .conftest import HostFactory
 from .host import Host
+from .lab import Lab
 from .repository import Repository
 from .test_deploy import changes, state
 
@@ -32,17 +33,17 @@ def refusal(host: Host, path: Path, *arguments: object) -> str:
     ids=["fedora", "debian 11"],
 )
 def test_another_system_is_refused_by_name(
-    host_factory: HostFactory, inventory: Inventory, system: str, name: str
+    untouched_host: Host, inventory: Inventory, system: str, name: str
 ) -> None:
-    host = host_factory()
-    host.pretend_os(system)
-    assert f"{name}" in refusal(host, inventory(host))
+    host = untouched_host
+    with host.pretending(system):
+        assert f"{name}" in refusal(host, inventory(host))
 
 
 def test_bad_input_is_refused_before_the_host_is_changed(
-    host_factory: HostFactory, inventory: Inventory, mirror: Repository, tmp_path: Path
+    untouched_host: Host, inventory: Inventory, mirror: Repository, tmp_path: Path
 ) -> None:
-    host = host_factory()
+    host = untouched_host
     for settings, message in (
         ({"vector_prot": 1}, "unknown setting 'vector_prot': did you mean 'vector_port'?"),
         (
@@ -70,8 +71,8 @@ def test_bad_input_is_refused_before_the_host_is_changed(
         assert message in refusal(host, inventory(host, **settings))
 
 
-def test_sudo_gets_its_password_from_the_inventory(host_factory: HostFactory, inventory: Inventory) -> None:
-    host = host_factory()
+def test_sudo_gets_its_password_from_the_inventory(untouched_host: Host, inventory: Inventory) -> None:
+    host = untouched_host
     message = refusal(host, inventory(host, user="ops-password", sudo_password="wrong"))
     assert "Check the user, `_sudo` and `_sudo_password`" in message
     message = refusal(host, inventory(host, user="ops-password", sudo_password=""))
@@ -86,19 +87,22 @@ def test_sudo_gets_its_password_from_the_inventory(host_factory: HostFactory, in
     assert "would change" in outcome.output
 
 
-def test_one_unreachable_host_of_three_stops_the_run_before_it_changes_the_others(
-    host_factory: HostFactory, inventory: Inventory
+def test_one_unreachable_host_stops_the_run_before_it_changes_the_others(
+    untouched_host: Host, inventory: Inventory, host_lab: Lab
 ) -> None:
-    store, ingest, gone = (host_factory() for _ in range(3))
-    path = inventory({"clickhouse": [store], "vector": [ingest], "grafana": [gone]})
-    gone.container.stop(timeout=1)
-    assert f"host {gone.name}: cannot be reached" in refusal(store, path)
+    host = untouched_host
+    gone = dataclasses.replace(host, name="gone", ip=host_lab.lan.next_address())
+    path = inventory({"clickhouse": [host], "vector": [host], "grafana": [gone]})
+    assert "host gone: cannot be reached" in refusal(host, path)
 
 
-def test_a_store_that_another_clickhouse_uses_is_refused(
-    host_factory: HostFactory, inventory: Inventory
-) -> None:
-    host = host_factory()
-    host.run("mkdir -p /var/lib/clickhouse && touch /var/lib/clickhouse/status")
-    host.run("systemd-run --unit=other flock /var/lib/clickhouse/status sleep 600 && sleep 1")
-    assert "is in use by another ClickHouse" in refusal(host, inventory(host))
+def test_a_store_that_another_clickhouse_uses_is_refused(untouched_host: Host, inventory: Inventory) -> None:
+    host, lock = untouched_host, "/var/lib/clickhouse/status"
+    host.run(
+        f"mkdir -p /var/lib/clickhouse && touch {lock} && systemd-run --unit=other flock {lock} sleep 600"
+    )
+    host.run(f"timeout 60 sh -c 'while flock -n {lock} true; do sleep 0.1; done'")
+    try:
+        assert "is in use by another ClickHouse" in refusal(host, inventory(host))
+    finally:
+        host.run("systemctl stop other && rm -r /var/lib/clickhouse")

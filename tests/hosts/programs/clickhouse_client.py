@@ -3,23 +3,20 @@
 The engine library brings no client program. The native port is tried first, so that a login file with a wrong port
 fails as it would with the real client; then the statements go, one by one, to the HTTP port of the deployed
 configuration.
+
+A deploy runs it about a hundred times: it imports no more than it must, neither argparse nor an HTTP library.
 """
 
 from __future__ import annotations
 
-import argparse
-import http.client
+import os
+import re
 import socket
 import sys
-import urllib.parse
-import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
-
-from sqlglot.dialects.clickhouse import ClickHouse
-from sqlglot.tokens import TokenType
 
 SERVER_CONFIG = Path("/etc/clickhouse-server/config.xml")
 NETWORK_ERROR, UNRECOGNIZED_ARGUMENTS, CANNOT_OPEN_FILE = 210, 552, 76
@@ -33,29 +30,45 @@ class ClientError(Exception):
         self.exit_code = code % 256 or 1
 
 
-class Parser(argparse.ArgumentParser):
-    """Refuses as the real client does."""
+@dataclass
+class Options:
+    """The command line, and what the client's configuration file says of the login."""
 
-    def error(self, message: str) -> NoReturn:
-        raise ClientError(UNRECOGNIZED_ARGUMENTS, f"Code: {UNRECOGNIZED_ARGUMENTS}. DB::Exception: {message}")
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str
+    query: str | None
 
 
-def options(arguments: list[str]) -> argparse.Namespace:
-    """Return the command line, and what the client's configuration file says of the login."""
-    parser = Parser(prog="clickhouse-client", allow_abbrev=False)
-    parser.add_argument("--config-file", type=Path, required=True)
-    parser.add_argument("--database")
-    parser.add_argument("--query")
-    parser.add_argument("--multiquery", action="store_true")
-    known = parser.parse_args(arguments)
+def options(arguments: list[str]) -> Options:
+    """Return what the command line and the configuration file that it names say."""
+    given: dict[str, str] = {}
+    words = iter(arguments)
+    for word in words:
+        name, _, value = word.partition("=")
+        if name == "--multiquery" and not value:
+            continue
+        if name not in ("--config-file", "--database", "--query"):
+            raise ClientError(
+                UNRECOGNIZED_ARGUMENTS,
+                f"Code: {UNRECOGNIZED_ARGUMENTS}. DB::Exception: unrecognized arguments: {word}",
+            )
+        given[name] = value if "=" in word else next(words, "")
     try:
-        values = {element.tag: element.text or "" for element in ET.parse(known.config_file).getroot()}
+        root = ET.parse(given["--config-file"]).getroot()
     except OSError as error:
         raise ClientError(CANNOT_OPEN_FILE, f"Code: {CANNOT_OPEN_FILE}. DB::Exception: {error}") from None
-    for name in ("host", "port", "user", "password"):
-        setattr(known, name, values[name].strip())
-    known.database = known.database or values["database"].strip()
-    return known
+    values = {element.tag: (element.text or "").strip() for element in root}
+    return Options(
+        values["host"],
+        int(values["port"]),
+        values["user"],
+        values["password"],
+        given.get("--database") or values["database"],
+        given.get("--query"),
+    )
 
 
 def http_port() -> int:
@@ -72,51 +85,64 @@ def http_port() -> int:
     return int(port)
 
 
+_PIECE = re.compile(
+    r"""
+    (?P<text> '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*` | (?P<heredoc>\$\w*\$).*?(?P=heredoc) )
+    | (?P<comment> --[^\n]* | /\*.*?\*/ | \s+ )
+    | (?P<end> ; )
+    | (?P<other> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
 def statements(text: str) -> Iterator[str]:
     """Split `text` at the semicolons that end a statement."""
     start = 0
     inside = False
-    for token in ClickHouse.Tokenizer().tokenize(text):
-        if token.token_type == TokenType.SEMICOLON:
+    for piece in _PIECE.finditer(text):
+        if piece.lastgroup == "end":
             if inside:
-                yield text[start : token.start].strip()
-            start, inside = token.end + 1, False
-        else:
+                yield text[start : piece.start()].strip()
+            start, inside = piece.end(), False
+        elif piece.lastgroup != "comment":
             inside = True
     if inside:
         yield text[start:].strip()
 
 
-def run(statement: str, options_: argparse.Namespace, session: str) -> None:
+def run(statement: str, given: Options, session: str) -> None:
     """Send one statement and copy its answer to the standard output. Raises ClientError on an exception."""
-    query = {
-        "wait_end_of_query": "1", "session_id": session, "session_timeout": "60", "database": options_.database,
-    }  # fmt: skip
-    connection = http.client.HTTPConnection(options_.host, http_port(), timeout=300)
+    body = statement.encode()
+    # 1.0: the answer is not in chunks, and ends with the connection
+    head = (
+        f"POST /?wait_end_of_query=1&session_id={session}&session_timeout=60 HTTP/1.0\r\nX-ClickHouse-Database: {given.database}\r\n"
+        f"X-ClickHouse-User: {given.user}\r\nX-ClickHouse-Key: {given.password}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     try:
-        connection.request(
-            "POST",
-            "/?" + urllib.parse.urlencode(query),
-            body=statement.encode(),
-            headers={"X-ClickHouse-User": options_.user, "X-ClickHouse-Key": options_.password},
-        )
-        response = connection.getresponse()
-        code = int(response.headers.get("X-ClickHouse-Exception-Code") or 0)
-        if response.status != 200 or code:
-            text = response.read().decode(errors="replace").strip()
-            raise ClientError(
-                code or NETWORK_ERROR, f"Received exception from server:\n{text}\n(query: {statement})"
-            )
-        while block := response.read(1 << 20):
-            sys.stdout.buffer.write(block)
+        with socket.create_connection((given.host, http_port()), timeout=300) as connection:
+            connection.sendall(head.encode() + body)
+            with connection.makefile("rb") as answer:
+                status = answer.readline().split()[1:2]
+                code = 0
+                while line := answer.readline().strip():
+                    name, _, value = line.partition(b":")
+                    if name.lower() == b"x-clickhouse-exception-code":
+                        code = int(value)
+                if status != [b"200"] or code:
+                    text = answer.read().decode(errors="replace").strip()
+                    raise ClientError(
+                        code or NETWORK_ERROR,
+                        f"Received exception from server:\n{text}\n(query: {statement})",
+                    )
+                while block := answer.read(1 << 20):
+                    sys.stdout.buffer.write(block)
         sys.stdout.buffer.flush()
     except OSError as error:
         raise ClientError(
             NETWORK_ERROR,
-            f"Code: {NETWORK_ERROR}. DB::NetException: {error} ({options_.host}:{options_.port})",
+            f"Code: {NETWORK_ERROR}. DB::NetException: {error} ({given.host}:{given.port})",
         ) from None
-    finally:
-        connection.close()
 
 
 def main(arguments: list[str]) -> int:
@@ -124,7 +150,7 @@ def main(arguments: list[str]) -> int:
     try:
         given = options(arguments)
         try:
-            with socket.create_connection((given.host, int(given.port)), timeout=10) as native:
+            with socket.create_connection((given.host, given.port), timeout=10) as native:
                 # the engine library does not survive a client that is gone before it could say its farewell
                 native.shutdown(socket.SHUT_WR)
                 while native.recv(4096):
@@ -132,7 +158,7 @@ def main(arguments: list[str]) -> int:
         except OSError as error:
             text = f"Code: {NETWORK_ERROR}. DB::NetException: {error} ({given.host}:{given.port}). (NETWORK_ERROR)"
             raise ClientError(NETWORK_ERROR, text) from None
-        session = str(uuid.uuid4())
+        session = os.urandom(16).hex()
         for statement in statements(given.query or sys.stdin.read()):
             run(statement, given, session)
     except ClientError as error:
