@@ -71,7 +71,7 @@ def send(engine: Engine, batch: str, table: str, user: str) -> float:
 def ingest(engine: Engine, first: int, last: int) -> tuple[float, float]:
     """Send sessions to both tables in turn, 10 MB at once as a busy Vector does; return stock's and our events per second."""
     speeds = [
-        (send(engine, batch, STOCK, "admin"), send(engine, batch, "events", "vector"))
+        (send(engine, batch, STOCK, "admin"), send(engine, batch, "incoming_events", "vector"))
         for batch in batches(engine, first, last, 28_000)
     ]
     stock, ours = zip(*speeds, strict=True)
