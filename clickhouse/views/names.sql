@@ -1,11 +1,11 @@
 -- Names for ids, as far as events reveal them: the latest one known of each. What dashboards join are the four views at
--- the end; `known_names` keeps one small state per id, which one materialized view brings up to date with every insert (one, because
--- each costs every insert a part of its own).
+-- the end; `known_names` keeps one small state per id, which a materialized view brings up to date with every insert (one for all
+-- kinds, because each costs every insert a part of its own), and another one with those that tell of others.
 --
 -- A state remembers a name with its time and gives way to a later one, so that repeated, late and shuffled events change
 -- nothing. At equal times what people do themselves tells more than what is said of them (`own`), and then the greater name. An event
 -- from a wrong clock's future counts as of its arrival (known to the second); else its name could never be replaced. When this file
--- changes, the view is made anew and fed with all events. It has its definer's rights: `vector` may insert into `events` and nothing else.
+-- changes, the views are made anew and fed with all events. They have their definer's rights: `vector` may insert into `events` and nothing else.
 
 -- kind: user, email (of a user), organization, project or task; name: by (time, own, name); told_at: when an event has told it last, by
 -- which people's names and addresses go when events do (the setting `names_retention`)
@@ -24,19 +24,6 @@ ALTER TABLE known_names ADD COLUMN IF NOT EXISTS told_at SimpleAggregateFunction
 {% set moment = "least(timestamp, received_at + INTERVAL 1 SECOND)" %}
 {# in a time that 32 bits hold -#}
 {% set last_moment = "toDateTime(greatest(max(moment), toDateTime64(0, 3, 'Etc/UTC')), 'Etc/UTC')" %}
-{# Of thousands of events few differ in id and name: only of these a state is made. -#}
-{% macro spoken_of(kind, id, name) %}
-SELECT '{{ kind }}' AS kind, assumeNotNull(known_id) AS id, argMaxState(known_name, (moment, toUInt8(1), known_name)) AS name, {{ last_moment }} AS told_at
-FROM
-(
-    SELECT {{ id }} AS known_id, toString(assumeNotNull({{ name }})) AS known_name, max({{ moment }}) AS moment
-    FROM events
-    WHERE {{ id }} IS NOT NULL AND {{ name }} != ''
-    GROUP BY {{ id }}, {{ name }}
-)
-GROUP BY known_id
-{%- endmacro %}
-
 {#
 Who a project, task or job is given to is text that Python has made of a dictionary: {'id': 2, 'username': 'ann', …}, or before
 Python 3.12 OrderedDict([('id', 2), …]). Read as Python writes it (https://docs.python.org/3/reference/lexical_analysis.html#escape-sequences):
@@ -61,21 +48,37 @@ toValidUTF8(arrayStringConcat(arrayMap(
     arrayMap(piece -> reinterpretAsUInt32(reverse(unhex(leftPad(substring(piece, 3, 8), 8, '0')))), pieces))))
 {%- endmacro %}
 
+{# What each event says of its own user and organization. Of thousands of events few differ in these: only of those a state is made. -#}
+{% set own_names %}
+SELECT kind, assumeNotNull(known_id) AS id, argMaxState(known_name, (moment, toUInt8(1), known_name)) AS name, {{ last_moment }} AS told_at
+FROM
+(
+    SELECT said.1 AS kind, said.2 AS known_id, said.3 AS known_name, moment
+    FROM
+    (
+        SELECT
+            arrayJoin([('user', user_id, toString(ifNull(user_name, ''))), ('email', user_id, toString(ifNull(user_email, ''))), ('organization', org_id, toString(ifNull(org_slug, '')))]) AS said,
+            max({{ moment }}) AS moment
+        FROM events
+        GROUP BY user_id, user_name, user_email, org_id, org_slug
+    )
+    WHERE known_id IS NOT NULL AND known_name != ''
+)
+GROUP BY kind, known_id
+{%- endset %}
+
+{# of which there is one in hundreds or fewer -#}
+{% set tells_people %}(scope IN (
+            'create:user', 'delete:user', 'create:organization', 'create:membership', 'create:invitation', 'create:project', 'create:task',
+            'create:job', 'create:issue', 'create:comment', 'create:cloudstorage', 'create:webhook')
+        OR scope IN ('update:project', 'update:task', 'update:job', 'update:issue') AND obj_name IN ('assignee', 'owner')){% endset %}
+{% set tells_objects %}(scope IN ('create:project', 'delete:project', 'create:task', 'delete:task') OR scope IN ('update:project', 'update:task') AND obj_name = 'name'){% endset %}
+
 {# the outermost SELECT is needed: a materialized view does not take a UNION itself -#}
-{% set names %}
+{% macro told_names(table) %}
 SELECT kind, id, name, told_at
 FROM
 (
-{{ spoken_of("user", "user_id", "user_name") }}
-
-UNION ALL
-{{ spoken_of("email", "user_id", "user_email") }}
-
-UNION ALL
-{{ spoken_of("organization", "org_id", "org_slug") }}
-
-UNION ALL
-
 -- people of whom others' events tell: who was registered or deleted, owns what was made, was invited, or was given a job, and who had
 -- it before
 SELECT 'user' AS kind, person.1 AS id, argMaxState(person.2, (moment, toUInt8(0), person.2)) AS name, {{ last_moment }} AS told_at
@@ -95,11 +98,8 @@ FROM
                 role -> (JSONExtractUInt(ifNull(payload, ''), role, 'id'), JSONExtractString(ifNull(payload, ''), role, 'username')),
                 ['owner', 'assignee', 'user'])) AS people
     SELECT {{ moment }} AS moment, arrayJoin(people) AS person
-    FROM events
-    WHERE scope IN (
-            'create:user', 'delete:user', 'create:organization', 'create:membership', 'create:invitation', 'create:project', 'create:task',
-            'create:job', 'create:issue', 'create:comment', 'create:cloudstorage', 'create:webhook')
-        OR scope IN ('update:project', 'update:task', 'update:job', 'update:issue') AND obj_name IN ('assignee', 'owner')
+    FROM {{ table }}
+    WHERE {{ tells_people }}
 )
 WHERE person.1 != 0 AND person.2 != ''
 GROUP BY person.1
@@ -123,19 +123,47 @@ FROM
             parts[1] = 'update', if(object_name = 'name', ifNull(obj_val, ''), ''),
             object_name != '', object_name,
             JSONExtractString(ifNull(payload, ''), 'name')) AS known_name
-    FROM events
-    WHERE scope IN ('create:project', 'update:project', 'delete:project', 'create:task', 'update:task', 'delete:task')
+    FROM {{ table }}
+    WHERE {{ tells_objects }}
 )
 WHERE known_id IS NOT NULL AND known_name != ''
 GROUP BY kind, id
 )
-{%- endset %}
+{%- endmacro %}
+-- A SELECT as long as that takes ClickHouse longer to read than thousands of events, and it is read with every insert that it is given anything
+-- of: so the few events that it is about are picked out first, into a table that keeps nothing.
+CREATE TABLE IF NOT EXISTS naming_events
+(
+    timestamp DateTime64(3, 'Etc/UTC'),
+    received_at DateTime('Etc/UTC'),
+    scope String,
+    obj_id Nullable(UInt64),
+    obj_name Nullable(String),
+    obj_val Nullable(String),
+    payload Nullable(String),
+    project_id Nullable(UInt64),
+    task_id Nullable(UInt64)
+)
+ENGINE = `Null`;
+
 DROP VIEW IF EXISTS known_objects_from_events;
+DROP VIEW IF EXISTS naming_events_from_events;
+DROP VIEW IF EXISTS known_names_from_naming_events;
+CREATE MATERIALIZED VIEW known_names_from_naming_events TO known_names
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS {{ told_names("naming_events") }};
+CREATE MATERIALIZED VIEW naming_events_from_events TO naming_events
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+AS SELECT timestamp, received_at, scope, obj_id, obj_name, obj_val, payload, project_id, task_id
+FROM events
+WHERE {{ tells_people }} OR {{ tells_objects }};
 CREATE MATERIALIZED VIEW known_objects_from_events TO known_names
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS {{ names }};
+AS {{ own_names }};
 INSERT INTO known_names (kind, id, name, told_at)
-{{ names }};
+{{ own_names }};
+INSERT INTO known_names (kind, id, name, told_at)
+{{ told_names("events") }};
 
 -- Earlier versions kept the names in a table `known_objects`, without what is told of others. It may know names of which the events are
 -- gone: they are taken over as the oldest of all, and whatever is known from an event goes before them. By that name queries find the

@@ -60,6 +60,17 @@ def literal(erasures: Erasures) -> str:
     )
 
 
+def judge(table: str) -> str:
+    """Return the SELECT of the events of `table` and whether they are older than the last erasure, so that they need `let_in`."""
+    # all that comes later has happened after it; and what cannot be compared is looked at
+    return f"SELECT {', '.join(COLUMNS)}, ifNull(timestamp < (SELECT max(before) FROM {LIST}), 1) AS is_late FROM {table}"
+
+
+def judged(table: str, condition: str) -> str:
+    """Return the SELECT of the events of `table` for which the condition on `is_late` holds."""
+    return f"SELECT {', '.join(COLUMNS)} FROM {table} WHERE {condition}"
+
+
 def let_in(table: str) -> str:
     """Return the SELECT of those events of `table` that are let in, each without what is to be left out."""
     # of `table` ClickHouse sees what is being inserted, here too; mostly that is none, and nothing of events is read

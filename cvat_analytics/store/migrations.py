@@ -88,7 +88,7 @@ def read(directory: Path) -> list[Script]:
 def _rendered(path: Path) -> str:
     """Return the text of a view script: a template, so that a SELECT needed twice is written once."""
     text: str = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined).render(
-        told_at=names.told_at, erasures=erasures, database=_DATABASE
+        told_at=names.told_at, erasures=erasures, ways_in=ways_in, database=_DATABASE
     )
     return text
 

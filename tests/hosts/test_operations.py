@@ -186,7 +186,7 @@ def test_the_port_moves_under_load_and_the_journal_brings_back_what_is_gone(
         host,
         f"INSERT INTO cvat.events (scope, source, timestamp, user_id) VALUES ('a', 'b', '2026-01-02', {them})",
     )
-    sql(host, "DROP TABLE cvat.incoming_events_let_in SYNC")
+    sql(host, "DROP TABLE cvat.judged_events_let_in SYNC")
     events.send(
         [
             {
@@ -202,7 +202,7 @@ def test_the_port_moves_under_load_and_the_journal_brings_back_what_is_gone(
     failing = cvat_analytics("status", "--inventory", path)
     assert failing.exit_code == 1, failing.text
     assert (
-        "nothing comes into cvat.events: the view cvat.incoming_events_let_in, which hands on what is inserted, is missing"
+        "nothing comes into cvat.events: the view cvat.judged_events_let_in, which hands on what is inserted, is missing"
         in failing.text
     )
     mended = deploy(path)

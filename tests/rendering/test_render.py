@@ -121,7 +121,10 @@ def test_each_clickhouse_user_may_log_in_only_from_where_he_is() -> None:
 def test_vector_may_insert_and_nothing_else() -> None:
     grants = [query.text for query in users(context()).findall("vector/grants/query")]
     tables = ("incoming_events", "incoming_dead_letters", "pipeline_metrics")
-    views = ("incoming_events_let_in", "incoming_dead_letters_let_in")
+    views = (
+        *("incoming_events_judged", "judged_events_let_in", "judged_events_late", "late_events_let_in"),
+        "incoming_dead_letters_let_in",
+    )
     assert grants == [
         *(f"GRANT INSERT ON cvat.{table}" for table in tables),
         *(f"GRANT SHOW COLUMNS ON cvat.{view}" for view in views),
