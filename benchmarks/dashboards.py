@@ -2,7 +2,8 @@
 
 A browser first fills the filters, then the panels, six requests at a time; Grafana's datasource keeps some connections for all
 viewers together, as they are rendered. The time of a dashboard is from its first request to its last answer. The SQL is the dashboards' own, run as
-Grafana's user over a history of twenty million events.
+Grafana's user over a history of twenty million events. Four people at once are measured through the plugin's own driver, and in real browsers
+(`people`).
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.report import Measurement, Report, Target
+from benchmarks import people
+from benchmarks.report import BenchmarkError, Measurement, Report, Target
 from benchmarks.store import EVENTS, histories, queries
 from benchmarks.store.engine import Engine, percentile
 from cvat_analytics import dashboards
 from cvat_analytics.config import query_limits
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.dashboards import Dashboard, TimeRange
-from tests.clickhouse import running
+from tests.clickhouse import Store, running
 
 if TYPE_CHECKING:
     from benchmarks.sections import Say
@@ -51,7 +53,7 @@ def run(runs: int, say: Say, events: int = EVENTS) -> Report:
         histories.load(engine, 0, sessions)
         histories.settle(engine)
         stored = int(engine.value("SELECT count() FROM events FINAL"))
-        measured: list[tuple[Measurement, Target]] = []
+        measured: list[tuple[Measurement | None, Target]] = []
         for span_name, span in queries.spans(engine).items():
             for dashboard in dashboards.load():
                 say(f"{dashboard.title}, {span_name}")
@@ -68,14 +70,18 @@ def run(runs: int, say: Say, events: int = EVENTS) -> Report:
                         (f"{VIEWERS} viewers at once", many, None),
                     )
                 ]
+                measured.append(through_the_driver(store, Path(name), viewer, span_name, runs))
+        measured += in_browsers(store, queries.spans(engine), runs, say)
     return Report(
         f"dashboards: whole ones, {stored / 1e6:.1f} M events",
-        [measurement for measurement, _ in measured],
-        [target for _, target in measured if target.limit],
+        [measurement for measurement, _ in measured if measurement],
+        [target for _, target in measured if target.limit or target.void],
         [
             f"One look is all queries of a dashboard: filters first, then panels, {BROWSER_CONNECTIONS} at a time for each viewer and "
             f"{GRAFANA_CONNECTIONS} for all.",
             "Cold: the engine's caches are dropped, and its files are put out of the page cache, before each look.",
+            f"{people.PEOPLE} people through the driver share Grafana's connections; in the browser, four Chromiums, the viewer and the engine share "
+            "this machine, and the time is until the last panel is drawn.",
             f"The {VIEWERS} viewers look at the same dashboard at the same moment; the time is each viewer's own.",
         ],
     )
@@ -86,6 +92,7 @@ class Viewer:
 
     def __init__(self, engine: Engine, dashboard: Dashboard, span: TimeRange) -> None:
         self.engine = engine
+        self.title = dashboard.title
         self.filters = [
             dashboards.expand(variable.query, dashboard, span)
             for variable in dashboard.variables.values()
@@ -111,6 +118,40 @@ class Viewer:
     def _ask(self, sql: str) -> None:
         with self.connections:
             self.engine.ask(sql, user="grafana")
+
+
+def through_the_driver(
+    store: Store, directory: Path, viewer: Viewer, span: str, runs: int
+) -> tuple[Measurement | None, Target]:
+    """Let four people open a dashboard at once, their queries going through the driver of Grafana's plugin."""
+    name = f"{viewer.title}, {span}, {people.PEOPLE} at once, plugin's driver"
+    try:
+        driver = people.Driver(store, directory)
+        steps = [viewer.filters, viewer.panels]
+        driver.look(steps, BROWSER_CONNECTIONS)  # does not count
+        seconds = [each for _ in range(2 * runs) for each in driver.look(steps, BROWSER_CONNECTIONS)]
+    except BenchmarkError as error:
+        return None, Target(f"{name}: 95 %", None, "at most", people.LIMIT_MS, "ms", str(error))
+    return _figures(name, seconds, people.LIMIT_MS)
+
+
+def in_browsers(
+    store: Store, spans: Mapping[str, TimeRange], runs: int, say: Say
+) -> list[tuple[Measurement | None, Target]]:
+    """Let four people open each dashboard at once in browsers of their own."""
+    measured: list[tuple[Measurement | None, Target]] = []
+    try:
+        with people.browsers(store) as pages:
+            for span_name, span in spans.items():
+                for dashboard in dashboards.load():
+                    name = f"{dashboard.title}, {span_name}, {people.PEOPLE} at once, browser"
+                    say(name)
+                    people.look(pages, dashboard, span)  # does not count
+                    seconds = [each for _ in range(2 * runs) for each in people.look(pages, dashboard, span)]
+                    measured.append(_figures(name, seconds, people.LIMIT_MS))
+    except BenchmarkError as error:
+        measured.append((None, Target("in browsers", None, "at most", people.LIMIT_MS, "ms", str(error))))
+    return measured
 
 
 def together(viewer: Viewer, viewers: int, rounds: int) -> list[float]:

@@ -35,6 +35,12 @@ class PluginDriver:
         assert isinstance(answers, list)
         return answers
 
+    def people(self, request: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return for each of some people who open a dashboard at once how long it took, and the first error."""
+        answers = self._run("people", request)
+        assert isinstance(answers, list)
+        return answers
+
     def macros(self, names: list[str], queries: list[str]) -> list[dict[str, str]]:
         """Return each text with its macros replaced by their name and arguments, by the comment styles of older and newer plugins."""
         answers = self._run("macros", {"names": names, "queries": queries})
@@ -54,6 +60,11 @@ def build(factory: pytest.TempPathFactory) -> PluginDriver:
     directory = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         directory = directory.parent
+    return build_in(directory)
+
+
+def build_in(directory: Path) -> PluginDriver:
+    """Return the program, built in `directory`."""
     program = directory / "plugin-driver"
     # nothing but this environment's Go, and no C compiler
     environment = os.environ | {"GOTOOLCHAIN": "local", "GOWORK": "off", "CGO_ENABLED": "0"}

@@ -3,6 +3,7 @@
 // `driver query` reads an address, a login and queries, runs them one after another, or all at once, as the plugin does (database/sql
 // over the native protocol, LZ4, the datasource's pool of connections, each query within a context that has the datasource's
 // timeout as its deadline), and prints rows or errors.
+// `driver people` lets people open a dashboard at the same moment and prints how long each of them has waited.
 // `driver macros` reads texts and prints what the plugin's parser finds in them.
 package main
 
@@ -47,10 +48,12 @@ func main() {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == "query":
 		err = query()
+	case len(os.Args) == 2 && os.Args[1] == "people":
+		err = people()
 	case len(os.Args) == 2 && os.Args[1] == "macros":
 		err = macros()
 	default:
-		err = fmt.Errorf("say what to do: query or macros")
+		err = fmt.Errorf("say what to do: query, people or macros")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "driver:", err)
@@ -64,16 +67,8 @@ func query() error {
 		return err
 	}
 	timeout := time.Duration(asked.Seconds) * time.Second
-	database := clickhouse.OpenDB(&clickhouse.Options{
-		Protocol:    clickhouse.Native,
-		Addr:        []string{asked.Address},
-		Auth:        clickhouse.Auth{Database: asked.Database, Username: asked.User, Password: asked.Password},
-		Compression: &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
-		ReadTimeout: timeout,
-	})
+	database := open(asked)
 	defer database.Close()
-	database.SetMaxOpenConns(asked.Open)
-	database.SetMaxIdleConns(asked.Idle)
 	answers := make([]answer, len(asked.Queries))
 	var people sync.WaitGroup
 	for place, text := range asked.Queries {
@@ -95,6 +90,87 @@ func query() error {
 	}
 	people.Wait()
 	return json.NewEncoder(os.Stdout).Encode(answers)
+}
+
+func open(asked request) *sql.DB {
+	database := clickhouse.OpenDB(&clickhouse.Options{
+		Protocol:    clickhouse.Native,
+		Addr:        []string{asked.Address},
+		Auth:        clickhouse.Auth{Database: asked.Database, Username: asked.User, Password: asked.Password},
+		Compression: &clickhouse.Compression{Method: clickhouse.CompressionLZ4},
+		ReadTimeout: time.Duration(asked.Seconds) * time.Second,
+	})
+	database.SetMaxOpenConns(asked.Open)
+	database.SetMaxIdleConns(asked.Idle)
+	return database
+}
+
+type audience struct {
+	request
+	People int `json:"people"`
+	// what one browser asks at the same time
+	Connections int `json:"connections"`
+	// one after the other, each all of its queries: first the filters', then the panels'
+	Steps [][]string `json:"steps"`
+}
+
+type look struct {
+	Milliseconds float64 `json:"milliseconds"`
+	Error        string  `json:"error"`
+}
+
+func people() error {
+	var asked audience
+	if err := json.NewDecoder(os.Stdin).Decode(&asked); err != nil {
+		return err
+	}
+	database := open(asked.request)
+	defer database.Close()
+	looks := make([]look, asked.People)
+	began := time.Now()
+	var all sync.WaitGroup
+	for person := range looks {
+		all.Add(1)
+		go func() {
+			defer all.Done()
+			looks[person].Error = asked.open(database)
+			looks[person].Milliseconds = float64(time.Since(began).Microseconds()) / 1000
+		}()
+	}
+	all.Wait()
+	return json.NewEncoder(os.Stdout).Encode(looks)
+}
+
+// open opens the dashboard once and returns what went wrong.
+func (asked audience) open(database *sql.DB) string {
+	timeout := time.Duration(asked.Seconds) * time.Second
+	for _, step := range asked.Steps {
+		failed := make([]string, len(step))
+		turns := make(chan struct{}, asked.Connections)
+		var queries sync.WaitGroup
+		for place, text := range step {
+			queries.Add(1)
+			go func() {
+				defer queries.Done()
+				turns <- struct{}{}
+				defer func() { <-turns }()
+				connection, err := database.Conn(context.Background())
+				if err != nil {
+					failed[place] = err.Error()
+					return
+				}
+				defer connection.Close()
+				failed[place] = ask(connection, text, timeout).Error
+			}()
+		}
+		queries.Wait()
+		for _, message := range failed {
+			if message != "" {
+				return message
+			}
+		}
+	}
+	return ""
 }
 
 func ask(database *sql.Conn, text string, timeout time.Duration) answer {
