@@ -11,6 +11,9 @@ WHERE toYYYYMM(timestamp) != 207502
 GROUP BY day
 {%- endset %}
 
+-- what an earlier version of this file counts counts no more
+DROP VIEW IF EXISTS event_counts_refresh;
+DROP VIEW IF EXISTS event_days_refresh;
 DROP VIEW IF EXISTS event_days_touched;
 
 CREATE MATERIALIZED VIEW event_days_touched TO event_days
@@ -22,42 +25,86 @@ INSERT INTO event_days (day, inserted, touched_at)
 {{ touches }};
 INSERT INTO event_days (day, touched_at) SELECT DISTINCT day, now64(3) FROM event_days;
 
--- 2. Which months of events there still are. Retention, or an operator, drops whole parts, and nothing tells of it. Readers have
--- no right to ask the system themselves.
-CREATE OR REPLACE VIEW event_months
+-- 2. Which days are settled. An insert that is still running has noted its days already, so that counts are good only when
+-- they were made a while after that. Retention, or an operator, drops whole parts of events, and nothing tells of it: which months there
+-- still are is asked of the system, to which readers have no right themselves. Events that retention is about to drop may go part by part,
+-- so that of their days nothing can be said beforehand while their month has more parts than one.
+CREATE OR REPLACE VIEW event_days_state
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
-SELECT toUInt32(partition) AS month, toDate(min(min_time), 'UTC') AS first_day, count() AS parts
-FROM system.parts
-WHERE active AND database = currentDatabase() AND table = 'events'
-GROUP BY month;
-
--- 3. Which days are settled. An insert that is still running has noted its days already, so that counts are good only when
--- they were made a while after that. Events that retention is about to drop may go part by part, so that of their days
--- nothing can be said beforehand while their month has more parts than one.
-CREATE OR REPLACE VIEW event_days_state AS
 WITH
-    (SELECT toIntervalSecond(argMax(settle_seconds, changed_at)) FROM working_time_settings) AS settling,
-    (SELECT toIntervalSecond(argMax(retention_seconds, changed_at)) FROM working_time_settings) AS retention,
-    if(retention = toIntervalSecond(0), toDate(0), toDate(now('UTC') - retention)) AS first_kept
+    (
+        SELECT (toIntervalSecond(argMax(settle_seconds, changed_at)), argMax(retention_seconds, changed_at))
+        FROM working_time_settings
+    ) AS rule,
+    (
+        SELECT (groupArray(month), groupArray(first_day), groupArray(parts))
+        FROM
+        (
+            SELECT toUInt32(partition) AS month, toDate(min(min_time), 'UTC') AS first_day, count() AS parts
+            FROM system.parts
+            WHERE active AND database = currentDatabase() AND table = 'events'
+            GROUP BY month
+        )
+    ) AS months,
+    if(rule.2 = 0, toDate(0), toDate(now('UTC') - toIntervalSecond(rule.2))) AS first_kept
 SELECT
     day,
-    days.inserted AS inserted,
-    counted,
-    counted > touched + settling AND (day >= first_kept OR parts = 1) AS is_settled,
+    sum(event_days.inserted) AS inserted,
+    max(event_days.counted_at) AS counted,
+    counted > touched + rule.1 AND (day >= first_kept OR months.3[month] = 1) AS is_settled,
     -- worth counting now
-    NOT is_settled AND touched + settling < now64(3) AND day != toDate(now('UTC')) AND day >= first_kept AS is_due
+    NOT is_settled AND touched + rule.1 < now64(3) AND day != toDate(now('UTC')) AND day >= first_kept AS is_due,
+    max(event_days.touched_at) AS touched
+FROM event_days
+GROUP BY day, indexOf(months.1, toYYYYMM(day)) AS month
+HAVING month > 0 AND day >= months.2[month]
+SETTINGS final = 0;
+
+-- 3. The same as one value, for whoever adds up counts and events, so that no day can come from both or from neither: when the days since
+-- the first one were counted, one after the other (0: it is not settled), and which ones are to be read from the events.
+CREATE OR REPLACE VIEW counted_days
+DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
+SELECT
+    (min(day), groupArray(if(is_settled, counted, toDateTime64(0, 3, 'Etc/UTC'))), groupArrayIf(day, is_known AND NOT is_settled))
+        ::Tuple(first_day Date, counted_at Array(DateTime64(3, 'Etc/UTC')), uncounted Array(Date)) AS days
 FROM
 (
-    SELECT day, sum(event_days.inserted) AS inserted, max(touched_at) AS touched, max(counted_at) AS counted
-    FROM event_days
-    GROUP BY day
-) AS days
-INNER JOIN event_months ON event_months.month = toYYYYMM(day)
-WHERE day >= first_day;
+    SELECT day, counted, is_settled, 1 AS is_known
+    FROM event_days_state
+    ORDER BY day WITH FILL STEP 1
+);
 
--- 4. Every so often, days that are due are counted: the newest first, and no more at once than fits into memory.
-DROP VIEW IF EXISTS event_counts_refresh;
+-- Of a day there are rows of earlier counts too: those count that were made when `counted_days` says.
+{% set is_current %}counted_at = days.counted_at[toUInt32(toDate(hour) - days.first_day) + 1]{% endset %}
 
+-- 4. What readers see, before anything is counted anew: an earlier version of it does not know which count is current. FINAL is not needed
+-- to find the rows that count, and would rule out projections.
+CREATE OR REPLACE VIEW settled_counts AS
+SELECT
+    hour, scope, source, user_id, org_id, project_id, task_id, job_id, events, duration_ms, durations, quarters, browser, system, counted_at
+FROM event_counts_settled
+SETTINGS final = 0;
+
+CREATE OR REPLACE VIEW event_counts AS
+WITH (SELECT days FROM counted_days) AS days
+SELECT
+    hour, scope, source, user_id, org_id, project_id, task_id, job_id, events, duration_ms, durations, quarters
+FROM settled_counts
+WHERE {{ is_current }} AND events > 0
+
+UNION ALL
+
+SELECT
+    toStartOfHour(timestamp) AS hour, scope, source, user_id, org_id, project_id, task_id, job_id,
+    count() AS events,
+    sum(duration) AS duration_ms,
+    arraySort(groupArrayIf(duration, duration > 0)) AS durations,
+    groupBitOr(toUInt8(bitShiftLeft(1, intDiv(toMinute(timestamp), 15)))) AS quarters
+FROM events FINAL
+WHERE toDate(timestamp) IN (SELECT arrayJoin(days.uncounted))
+GROUP BY hour, scope, source, user_id, org_id, project_id, task_id, job_id;
+
+-- 5. Every so often, days that are due are counted: the newest first, and no more at once than fits into memory.
 CREATE MATERIALIZED VIEW event_counts_refresh
 REFRESH EVERY 20 SECOND APPEND TO event_counts_settled
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
@@ -71,44 +118,42 @@ WITH
             WHERE is_due
         )
     ) AS chosen
-SELECT
-    hour, scope, source, user_id, org_id, project_id, task_id, job_id,
-    sum(events) AS events,
-    sum(duration_ms) AS duration_ms,
-    arraySort(groupArrayArray(durations)) AS durations,
-    groupBitOr(quarters) AS quarters,
-    count() OVER (PARTITION BY toDate(hour)) AS day_rows,
-    now64(3) AS counted_at
-FROM
-(
+{% macro counts(browser, system, condition) %}
     SELECT
         toStartOfHour(timestamp) AS hour, scope, source, user_id, org_id, project_id, task_id, job_id,
         count() AS events,
         sum(duration) AS duration_ms,
-        groupArrayIf(duration, duration > 0) AS durations,
-        groupBitOr(toUInt8(bitShiftLeft(1, intDiv(toMinute(timestamp), 15)))) AS quarters
+        arraySort(groupArrayIf(duration, duration > 0)) AS durations,
+        groupBitOr(toUInt8(bitShiftLeft(1, intDiv(toMinute(timestamp), 15)))) AS quarters,
+        {{ browser }} AS browser,
+        {{ system }} AS system
     FROM events FINAL
-    WHERE toDate(timestamp) IN (SELECT arrayJoin(chosen))
-    GROUP BY hour, scope, source, user_id, org_id, project_id, task_id, job_id
+    WHERE toDate(timestamp) IN (SELECT arrayJoin(chosen)) AND {{ condition }}
+    GROUP BY hour, scope, source, user_id, org_id, project_id, task_id, job_id, browser, system
+{%- endmacro %}
+SELECT
+    hour, scope, source, user_id, org_id, project_id, task_id, job_id, events, duration_ms, durations, quarters,
+    count() OVER (PARTITION BY toDate(hour)) AS day_rows,
+    now64(3) AS counted_at,
+    browser, system
+FROM
+(
+{{ counts("''", "''", "scope != 'load:cvat'") }}
 
     UNION ALL
-
-    SELECT hour, scope, source, user_id, org_id, project_id, task_id, job_id, 0, 0, [], 0
-    FROM event_counts_settled FINAL
-    WHERE toDate(hour) IN (SELECT arrayJoin(chosen))
+{{ counts("JSONExtractString(ifNull(payload, ''), 'platform', 'name')", "JSONExtractString(ifNull(payload, ''), 'platform', 'os')", "scope = 'load:cvat'") }}
 
     -- a day without any events is counted as well
     UNION ALL
 
-    SELECT toDateTime(arrayJoin(chosen), 'UTC'), '', '', NULL, NULL, NULL, NULL, NULL, 0, 0, [], 0
+    SELECT toDateTime(day, 'UTC'), '', '', NULL, NULL, NULL, NULL, NULL, 0, 0, [], 0, '', ''
+    FROM (SELECT arrayJoin(chosen) AS day)
+    WHERE day NOT IN (SELECT toDate(timestamp) FROM events WHERE toDate(timestamp) IN (SELECT arrayJoin(chosen)))
 )
-GROUP BY hour, scope, source, user_id, org_id, project_id, task_id, job_id
 -- a round may count days of many months; refusing them would stop all counting for good
 SETTINGS max_partitions_per_insert_block = 0;
 
--- 5. A day is settled when all of its rows are there.
-DROP VIEW IF EXISTS event_days_refresh;
-
+-- 6. A day is settled when all of its rows are there.
 CREATE MATERIALIZED VIEW event_days_refresh
 REFRESH EVERY 20 SECOND DEPENDS ON event_counts_refresh APPEND TO event_days
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
@@ -118,22 +163,5 @@ WHERE toDate(hour) IN (SELECT day FROM event_days_state WHERE is_due)
 GROUP BY day, counted_at
 HAVING count() = max(day_rows);
 
--- 6. What readers see. Which days come from where is asked once, so that no day can come from both or from neither.
-CREATE OR REPLACE VIEW event_counts AS
-WITH (SELECT (groupArrayIf(day, is_settled), groupArrayIf(day, NOT is_settled)) FROM event_days_state) AS days
-SELECT
-    hour, scope, source, user_id, org_id, project_id, task_id, job_id, events, duration_ms, durations, quarters
-FROM event_counts_settled FINAL
-WHERE toDate(hour) IN (SELECT arrayJoin(days.1)) AND events > 0
-
-UNION ALL
-
-SELECT
-    toStartOfHour(timestamp) AS hour, scope, source, user_id, org_id, project_id, task_id, job_id,
-    count() AS events,
-    sum(duration) AS duration_ms,
-    arraySort(groupArrayIf(duration, duration > 0)) AS durations,
-    groupBitOr(toUInt8(bitShiftLeft(1, intDiv(toMinute(timestamp), 15)))) AS quarters
-FROM events FINAL
-WHERE toDate(timestamp) IN (SELECT arrayJoin(days.2))
-GROUP BY hour, scope, source, user_id, org_id, project_id, task_id, job_id;
+-- of an earlier version of this file
+DROP VIEW IF EXISTS event_months;

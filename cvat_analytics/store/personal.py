@@ -101,8 +101,8 @@ PLACES = (
         instead={"last_event": "finalizeAggregation(last_event)"},
     ),
     Place(
-        "event_counts_settled", "how many events of which kind per hour and job, and how long they took", "reports over long times",
-        ("hour", "scope", "source", "user_id", *_WORKED, "events", "duration_ms", "durations", "quarters"),
+        "event_counts_settled", "how many events of which kind per hour and job, how long they took, and with which browser CVAT was opened", "reports over long times",
+        ("hour", "scope", "source", "user_id", *_WORKED, "events", "duration_ms", "durations", "quarters", "browser", "system"),
         ("day_rows", "counted_at"), "events_retention", "hour",
     ),
     Place(

@@ -1,0 +1,78 @@
+"""A database of an earlier version keeps showing the right counts after every statement that brings it to this one."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import jinja2
+import pytest
+
+from cvat_analytics.base.project import ROOT
+from cvat_analytics.store import migrations
+from tests.clickhouse import Store
+from tests.store.test_event_counts import counted, made, only_when_asked, read, settle, settled
+
+FORMER = Path(__file__).parent / "former" / "event_counts.sql"
+"""The views of before there were projections."""
+MIGRATIONS = ("migrations/0012_counts_by_projection.sql",)
+
+
+@pytest.fixture
+def store(shared_engine: Store) -> Iterator[Store]:
+    """Return a database as the earlier version has left it: every day counted by its own views, but one."""
+    with shared_engine.another() as made_anew:
+        yield made_anew
+
+
+def test_numbers_are_right_after_every_statement_of_an_upgrade(store: Store) -> None:
+    scripts = {script.name: script for script in migrations.read(ROOT / "clickhouse")}
+    for view in (
+        "event_counts",
+        "settled_counts",
+        "counted_days",
+        "event_counts_refresh",
+        "event_days_refresh",
+    ):
+        store.post(f"DROP VIEW {view} SYNC")
+    store.post("DROP TABLE event_counts_settled SYNC")
+    for script in (
+        scripts["migrations/0002_event_counts.sql"].sql,
+        jinja2.Template(FORMER.read_text()).render(),
+    ):
+        for statement in migrations.statements(script):
+            store.post(statement)
+    only_when_asked(store)
+    store.post(
+        "INSERT INTO working_time_settings (threshold_ms, duration_scopes, retention_seconds, settle_seconds) "
+        "SELECT threshold_ms, duration_scopes, retention_seconds, 0 FROM working_time_settings"
+    )
+    dice = random.Random(5)
+    there = [made(dice) for _ in range(200)]
+    store.insert(there)
+    settle(store)
+    assert settled(store)["0"] == 0
+    late = [made(dice)]
+    store.insert(late)
+    there += late
+    assert read(store) == counted(there)
+    for name in (*MIGRATIONS, "views/event_counts.sql"):
+        for statement in migrations.statements(scripts[name].text(store.database)):
+            store.post(statement)
+            if "event_days_touched" not in statement:
+                more = [made(dice)]
+                store.insert(more)
+                there += more
+            assert read(store) == counted(there), statement
+    only_when_asked(store)
+    for _ in range(2):
+        settle(store)
+        assert settled(store)["0"] == 0
+        assert read(store) == counted(there)
+        store.post("OPTIMIZE TABLE event_counts_settled FINAL")
+    # twice is as once
+    for name in MIGRATIONS:
+        for statement in migrations.statements(scripts[name].text(store.database)):
+            store.post(statement)
+    assert read(store) == counted(there)
