@@ -12,8 +12,8 @@ from benchmarks.pipeline.rig import Rig
 from benchmarks.report import BenchmarkError
 from cvat_analytics.config.query_limits import READERS
 
-_ENDLESS = "SELECT sleep(1) FROM numbers(1000000000) FORMAT Null"
-"""It holds a place and no core: how much readers may compute is not what is measured."""
+_ENDLESS = "SELECT number FROM numbers_mt(100000000000) ORDER BY sipHash64(number) LIMIT 1000 FORMAT Null"
+"""It scans and sorts on as many cores as a query may have, until it is ended: the worst that readers can do to an insert."""
 _RUNNING = f"SELECT count() FROM system.processes WHERE query LIKE '{_ENDLESS}%'"
 
 

@@ -21,6 +21,9 @@ deploy, `status` and an administrator the rest."""
 RESERVED_PERCENT = 20
 """What readers together leave of ClickHouse's memory: inserts, merges and caches live in it."""
 
+READER_NICE = 10
+"""Linux' nice value of the threads that read, and of those that merge: a thread that inserts, at 0, weighs as much as nine of them."""
+
 READER_SECONDS = 60
 """The longest query of a dashboard that ClickHouse allows."""
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from cvat_analytics.config.query_limits import READERS, RESERVED_QUERIES
+from cvat_analytics.config.query_limits import READER_NICE, READERS, RESERVED_QUERIES
 from tests.clickhouse import Store
 from tests.waiting import until
 
@@ -19,6 +21,10 @@ ENDLESS = "SELECT sleep(1) FROM numbers(1000000000) FORMAT Null"
 """A query that does nothing until its user's time is over; a second each block."""
 LARGE = "SELECT length(groupArray(repeat('x', 1000))) FROM numbers(110000) FORMAT Null"
 """A query that takes 200 MB at most."""
+
+_HELD = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+PRIVILEGED = bool(_HELD and int(_HELD[1], 16) >> 23 & 1)
+"""Whether this process, and the engine that it starts, has CAP_SYS_NICE (capabilities(7): number 23)."""
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +122,36 @@ def test_cvat_s_user_lifts_neither(engine: Store, name: str, profile: str) -> No
         assert "SETTING_CONSTRAINT_VIOLATION" in refusal(engine, asked, "cvat")
     kept = engine.post(f"SELECT getSetting('{name}') SETTINGS profile = '{profile}'", user="cvat")
     assert int(json.loads(kept)["data"][0][0]) == mine
+
+
+@pytest.mark.parametrize("user", READERS)
+def test_threads_of_readers_go_after_those_that_insert(engine: Store, user: str) -> None:
+    asked = "SELECT getSetting('os_threads_nice_value_query')"
+    value = {who: json.loads(engine.post(asked, user=who))["data"][0][0] for who in (user, "vector", "admin")}
+    assert value == {user: READER_NICE, "vector": 0, "admin": 0}
+    # it cannot be lifted, under its other name neither
+    for name in ("os_threads_nice_value_query", "os_thread_priority"):
+        said = refusal(engine, f"SELECT 1 SETTINGS {name} = 0", user)
+        assert "readonly" in said or "should not be changed" in said, said
+
+
+@pytest.mark.skipif(
+    not PRIVILEGED, reason="ClickHouse sets the nice values of its threads with CAP_SYS_NICE only"
+)
+def test_the_threads_of_a_running_reader_have_that_value(engine: Store) -> None:
+    with readers(engine, grafana=1):
+        query = (
+            "SELECT thread_ids FROM system.processes WHERE query LIKE 'SELECT sleep(1)%' AND user = 'grafana'"
+        )
+
+        def values() -> set[int]:
+            rows = json.loads(engine.post(query))["data"]
+            return {os.getpriority(os.PRIO_PROCESS, int(thread)) for row in rows for thread in row[0]}
+
+        until(
+            values, "a thread of the query goes after others", lambda now: READER_NICE in now, despite=OSError
+        )
+    threads = json.loads(engine.post("SELECT thread_ids FROM system.processes WHERE query_id = queryID()"))[
+        "data"
+    ][0][0]
+    assert READER_NICE not in {os.getpriority(os.PRIO_PROCESS, int(thread)) for thread in threads}
