@@ -38,7 +38,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """Return the engine on which tests that share one have their databases (`Store.another`)."""
     with running(tmp_path_factory.mktemp("engine")) as store:
-        yield store
+        yield store.with_schema()
 
 
 def pytest_report_header() -> list[str]:
