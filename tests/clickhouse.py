@@ -102,10 +102,7 @@ class Store:
         settings = self.context.settings.model_copy(update={"database": name})
         topology = replace(self.context.topology, settings={self.context.host: settings})
         store = replace(self, context=replace(self.context, topology=topology))
-        for statement in self.schema:
-            store.post(statement.replace(DATABASE, name), database="default")
-        if not self.schema:
-            store.create(name)
+        store.create(name)
         try:
             yield store
         finally:
@@ -124,11 +121,15 @@ class Store:
         queries, filled = dict[str, str](), list[str]()
         for name, query, rows in json.loads(tables)["data"]:
             named = re.sub(rf"(?<![\w:]){self.database}(?=\.)|(?<='){self.database}(?=')", DATABASE, query)
-            queries[name] = re.sub(r"REFRESH EVERY \d+ SECOND( DEPENDS ON \S+)?", "REFRESH EVERY 1 YEAR", named)
+            queries[name] = re.sub(
+                r"REFRESH EVERY \d+ SECOND( DEPENDS ON \S+)?", "REFRESH EVERY 1 YEAR", named
+            )
             if int(rows or 0):
                 values = self.post(f"SELECT * FROM {name} FORMAT Values")
                 filled.append(f"INSERT INTO {DATABASE}.{name} VALUES {values}")
-        uses = {name: set(re.findall(rf"{DATABASE}\.(\w+)", query)) - {name} for name, query in queries.items()}
+        uses = {
+            name: set(re.findall(rf"{DATABASE}\.(\w+)", query)) - {name} for name, query in queries.items()
+        }
         order = TopologicalSorter({name: used & queries.keys() for name, used in uses.items()}).static_order()
         return replace(
             self, schema=(f"CREATE DATABASE {DATABASE}", *(queries[name] for name in order), *filled)
@@ -136,6 +137,10 @@ class Store:
 
     def create(self, database: str) -> None:
         """Make a database with an empty schema."""
+        for statement in self.schema:
+            self.post(statement.replace(DATABASE, database), database="default")
+        if self.schema:
+            return
         for statement in migrations.bootstrap(database):
             self.post(statement, database="default")
         for script in migrations.read(ROOT / "clickhouse"):

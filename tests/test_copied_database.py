@@ -14,7 +14,9 @@ def made(store: Store) -> tuple[dict[str, str], list[Any]]:
     """Return the statement that would make each table and view, and the settings of working time, without their moment."""
     sql = "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
     queries = {
-        name: re.sub(r"EVERY (20 SECOND( DEPENDS ON \S+)?|1 YEAR) ", "", query).replace(store.database, "cvat")
+        name: re.sub(r"EVERY (20 SECOND( DEPENDS ON \S+)?|1 YEAR) ", "", query).replace(
+            store.database, "cvat"
+        )
         for name, query in json.loads(store.post(sql))["data"]
     }
     settings = store.post("SELECT * EXCEPT changed_at FROM working_time_settings")

@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
-from cvat_analytics import demo
+from cvat_analytics import dashboards, demo
 from cvat_analytics.checks import smoke
 from cvat_analytics.embedded import processes, stack
 from cvat_analytics.pipeline import events
 from cvat_analytics.store.smoke_events import LETTER, PARTITION
+from scripts.cli import main
 from tests import patient
 from tests.clickhouse import free_row
 from tests.waiting import until
@@ -30,8 +32,15 @@ pytestmark = pytest.mark.usefixtures("patience")
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 
 
+def inside(*arguments: object, exit_code: int = 0) -> str:
+    """Run a command that starts nothing in this process, which takes half as long, and return what it printed to stdout."""
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert done.exit_code == exit_code, done.output
+    return done.stdout
+
+
 def command(*arguments: object, exit_code: int = 0) -> str:
-    """Run `cvat-analytics` and return what it printed, having checked how it ended."""
+    """Run `cvat-analytics` as a process of its own and return what it printed, having checked how it ended."""
     program = patient.COMMAND if arguments[0] in ("smoke", "demo") else (PROGRAM,)
     done = subprocess.run(
         [*program, *map(str, arguments)], capture_output=True, text=True, timeout=900, check=False
@@ -69,6 +78,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     stack.down(directory)
 
 
+@pytest.fixture
+def one_dashboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the smoke tests of this process ask the queries of one dashboard only: for what is about another check than those."""
+    first = dashboards.load()[:1]
+    monkeypatch.setattr(dashboards, "load", lambda: first)
+
+
 def count(directory: Path, marker: str) -> int:
     client = stack.find(directory).access().client("grafana")
     client.database = "cvat"
@@ -102,43 +118,75 @@ def arrived(directory: Path, marker: str, number: int) -> None:
     until(lambda: count(directory, marker), f"{number} events", lambda found: found == number)
 
 
-def test_up_smoke_down_and_up_again_with_the_data(directory: Path) -> None:
+def test_a_stack_from_its_first_start_over_smoke_test_and_down_to_other_ports(directory: Path) -> None:
     # a stack that is down for a moment could find ports taken that everybody chooses from
-    first = up(directory, "--port-base", free_row())
+    base, other = free_row(), free_row()
+    first = up(directory, "--port-base", base)
     assert set(first) == {"clickhouse", "vector", "viewer", "events_api", "pids"}
     assert set(first["events_api"]) == {"http", "user", "password"}
     assert set(first["clickhouse"]) == {"http", "native_port", "database", "user", "password"}
     assert set(first["pids"]) == set(stack.PARTS)
+    assert (first["clickhouse"]["http"], first["clickhouse"]["native_port"]) == (
+        f"http://127.0.0.1:{base}",
+        base + 1,
+    )
+    assert (first["vector"]["http"], first["viewer"]["http"]) == (
+        f"http://127.0.0.1:{base + 2}",
+        f"http://127.0.0.1:{base + 3}",
+    )
+
+    client = stack.find(directory).access().client()
+    # a migration has made some
+    mutations = "SELECT mutation_id FROM system.mutations WHERE table = 'events' ORDER BY ALL"
+    before = client.query(mutations).result_rows
     lines = command("smoke", "--dir", directory).splitlines()
     assert len([line for line in lines if line.startswith("PASS ")]) >= 15
     # what it does not have, only the gateway, is no check
     assert [line for line in lines if not line.startswith("PASS ")] == []
     assert not any("gateway" in line for line in lines)
+    leaves_nothing_behind(directory)
+    assert client.query(mutations).result_rows == before
+
     send(directory, "kept", 5)
-
     assert command("down", "--dir", directory) == "Stopped: events_api, vector, viewer, clickhouse\n"
-    assert "stopped" in command("status", "--dir", directory, exit_code=1)
+    assert "stopped" in inside("status", "--dir", directory, exit_code=1)
     assert [name for name, pid in first["pids"].items() if is_running(pid)] == []
-
     again = up(directory)
     assert again["clickhouse"] == first["clickhouse"]
     assert count(directory, "kept") == 5
-    command("smoke", "--dir", directory)
+
+    moved = up(directory, "--port-base", other)
+    assert moved["vector"]["http"] == f"http://127.0.0.1:{other + 2}"
+    assert count(directory, "kept") == 5
+    results = json.loads(inside("smoke", "--dir", directory, "--json"))
+    assert {result["outcome"] for result in results} == {"passed", "not checked"}, "it has no gateway"
+
+
+def leaves_nothing_behind(directory: Path) -> None:
+    """Check that of a smoke test over an empty store nothing is left but its letter, which no list has."""
+    client = stack.find(directory).access().client()
+    assert client.query("SELECT count() FROM cvat.events").result_rows == [(0,)]
+    assert client.query("SELECT original FROM cvat.events_dead_letter FINAL").result_rows == [(LETTER,)]
+    assert LETTER not in inside("dead-letters", "list", "--dir", directory)
+    assert client.query("SELECT count() FROM cvat.event_counts").result_rows == [(0,)]
+    exports = Path(stack.find(directory).paths.events_api_data) / "exports"
+    assert [*exports.iterdir()] == []
 
 
 @pytest.mark.parametrize("part", stack.PARTS)
+@pytest.mark.usefixtures("one_dashboard")
 def test_a_killed_part_is_revived_alone_and_nothing_is_lost(shared: Path, part: str) -> None:
     first = up(shared)
     send(shared, f"before {part}", 3)
     os.kill(first["pids"][part], signal.SIGKILL)
     until(lambda: not is_running(first["pids"][part]), "it has ended")
-    assert json.loads(command("status", "--dir", shared, "--json", exit_code=1))[part] == "stopped"
+    assert json.loads(inside("status", "--dir", shared, "--json", exit_code=1))[part] == "stopped"
 
     second = up(shared)
     assert {name for name in stack.PARTS if first["pids"][name] != second["pids"][name]} == {part}
     assert count(shared, f"before {part}") == 3
     send(shared, f"after {part}", 2)
-    command("smoke", "--dir", shared)
+    inside("smoke", "--dir", shared)
 
 
 def test_events_accepted_while_clickhouse_is_down_arrive_when_it_is_back(shared: Path) -> None:
@@ -153,33 +201,12 @@ def test_events_accepted_while_clickhouse_is_down_arrive_when_it_is_back(shared:
     arrived(shared, "early", 1)
 
 
-def test_ports_can_be_given_and_moved(directory: Path) -> None:
-    base, other = free_row(), free_row()
-    first = up(directory, "--port-base", base)
-    assert first["clickhouse"] == first["clickhouse"] | {
-        "http": f"http://127.0.0.1:{base}",
-        "native_port": base + 1,
-    }
-    assert (first["vector"]["http"], first["viewer"]["http"]) == (
-        f"http://127.0.0.1:{base + 2}",
-        f"http://127.0.0.1:{base + 3}",
-    )
-    send(directory, "kept")
-    second = up(directory, "--port-base", other)
-    assert second["vector"]["http"] == f"http://127.0.0.1:{other + 2}"
-    assert count(directory, "kept") == 1
-    command("smoke", "--dir", directory)
-
-
-def test_two_stacks_live_side_by_side(directory: Path, tmp_path: Path) -> None:
-    one = up(directory)
-    other = up(tmp_path / "other")
-    try:
-        assert one["clickhouse"]["http"] != other["clickhouse"]["http"]
-        send(directory, "one", 2)
-        assert count(tmp_path / "other", "one") == 0
-    finally:
-        stack.down(tmp_path / "other")
+def test_two_stacks_live_side_by_side(shared: Path, directory: Path) -> None:
+    one = up(shared)
+    other = up(directory)
+    assert one["clickhouse"]["http"] != other["clickhouse"]["http"]
+    send(shared, "one", 2)
+    assert count(directory, "one") == 0
 
 
 def test_nobody_else_can_read_the_files_with_passwords(shared: Path) -> None:
@@ -266,10 +293,11 @@ def test_an_older_checkout_leaves_a_stack_that_runs_as_it_is(shared: Path) -> No
     send(shared, marker)
 
 
-def test_a_smoke_check_that_fails_says_what_to_do_and_ends_with_1(directory: Path) -> None:
+@pytest.mark.usefixtures("one_dashboard")
+def test_a_smoke_check_that_fails_says_what_to_do_and_ends_with_1(shared: Path) -> None:
     """Each part that is stopped is one failure, and no right of anybody's."""
-    up(directory)
-    running = stack.find(directory)
+    up(shared)
+    running = stack.find(shared)
     names = {"vector": "vector", "viewer": "grafana", "events_api": "events-api", "clickhouse": "clickhouse"}
     for part, name in names.items():
         running.processes.stop(part)
@@ -280,12 +308,11 @@ def test_a_smoke_check_that_fails_says_what_to_do_and_ends_with_1(directory: Pat
         assert "What to do: " in failed.detail
         assert {each.cause for each in found.values() if each.outcome == "not asked"} == {name}
         if part != "clickhouse":
-            up(directory)
-    text = command("smoke", "--dir", directory, exit_code=1)
+            up(shared)
+    text = command("smoke", "--dir", shared, exit_code=1)
     assert "\nFAIL clickhouse: http://127.0.0.1:" in text
     assert "\nnot asked, because clickhouse failed: login-admin, " in text
-    text = command("smoke", "--dir", directory, "--json", exit_code=1)
-    results = json.loads(next(line for line in text.splitlines() if line.startswith("[")))
+    results = json.loads(inside("smoke", "--dir", shared, "--json", exit_code=1))
     assert {(each["outcome"], each["passed"], each["cause"]) for each in results} == {
         ("passed", True, ""),
         ("failed", False, ""),
@@ -294,9 +321,10 @@ def test_a_smoke_check_that_fails_says_what_to_do_and_ends_with_1(directory: Pat
     }
 
 
-def test_a_wrong_password_of_one_user_is_one_failure(directory: Path) -> None:
-    up(directory)
-    access = stack.find(directory).access()
+@pytest.mark.usefixtures("one_dashboard")
+def test_a_wrong_password_of_one_user_is_one_failure(shared: Path) -> None:
+    up(shared)
+    access = stack.find(shared).access()
     for secret, name, words in (
         ("clickhouse_admin", "login-admin", "cannot be reached as admin"),
         ("clickhouse_vector", "login-vector", "cannot be reached as vector"),
@@ -309,35 +337,18 @@ def test_a_wrong_password_of_one_user_is_one_failure(directory: Path) -> None:
         assert [result.name for result in failed] == [name]
         assert words in failed[0].detail
     # who cannot log in to remove what was sent leaves it to the next run
-    until(lambda: _of_smoke_tests(directory) == 0, "the next run removes it", pause=5)
+    until(lambda: _of_smoke_tests(shared) == 0, "the next run removes it", pause=5)
 
 
 def _of_smoke_tests(directory: Path) -> int:
     """Run the smoke test and return what there is of its events afterwards."""
-    command("smoke", "--dir", directory)
+    inside("smoke", "--dir", directory)
     client = stack.find(directory).access().client()
     return int(
         client.query(f"SELECT count() FROM cvat.events WHERE toYYYYMM(timestamp) = {PARTITION}").result_rows[
             0
         ][0]
     )
-
-
-def test_the_smoke_test_leaves_nothing_behind(directory: Path) -> None:
-    up(directory)
-    client = stack.find(directory).access().client()
-    # a migration has made some
-    mutations = "SELECT mutation_id FROM system.mutations WHERE table = 'events' ORDER BY ALL"
-    before = client.query(mutations).result_rows
-    results = json.loads(command("smoke", "--dir", directory, "--json"))
-    assert {result["outcome"] for result in results} == {"passed", "not checked"}, "it has no gateway"
-    assert client.query("SELECT count() FROM cvat.events").result_rows == [(0,)]
-    assert client.query("SELECT original FROM cvat.events_dead_letter FINAL").result_rows == [(LETTER,)]
-    assert LETTER not in command("dead-letters", "list", "--dir", directory)
-    assert client.query("SELECT count() FROM cvat.event_counts").result_rows == [(0,)]
-    assert client.query(mutations).result_rows == before
-    exports = Path(stack.find(directory).paths.events_api_data) / "exports"
-    assert [*exports.iterdir()] == []
 
 
 def test_the_demo_shows_a_team_at_work(directory: Path) -> None:
