@@ -89,19 +89,25 @@ and the alerts' tests."""
 @every_query
 def test_runs_for_every_choice(store: Store, flow: Flow, dashboard: Dashboard, query: Query) -> None:
     counts = {}
+    answered: dict[str, int] = {}  # most choices are no part of a query
     for values in _choices():
         chosen = _chosen(dashboard, values)
         if chosen or not values:
             time_range = flow.range if dashboard.title == "Pipeline" or "deployments" in query.sql else RANGE
-            counts[str(values)] = len(store.rows(expand(query, dashboard, time_range, values=chosen)))
+            sql = expand(query, dashboard, time_range, values=chosen)
+            if sql not in answered:
+                answered[sql] = len(store.rows(sql))
+            counts[str(values)] = answered[sql]
     assert (counts["{}"] > 0) == (not any(f"'{title}'" in query.where for title in NOTHING_WRONG))
     assert counts.get(str(ALL_OF_ALL), counts["{}"]) == counts["{}"]
 
 
 @every_query
 def test_runs_over_nothing(store: Store, dashboard: Dashboard, query: Query) -> None:
-    for values in ({}, ONE, SEVERAL):
-        store.post(expand(query, dashboard, RANGE, values=_chosen(dashboard, values)), database=NOTHING)
+    for sql in {
+        expand(query, dashboard, RANGE, values=_chosen(dashboard, values)) for values in ({}, ONE, SEVERAL)
+    }:
+        store.post(sql, database=NOTHING)
 
 
 def test_panels_over_nothing_show_zero_or_no_data(store: Store, dashboards: dict[str, Dashboard]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -29,6 +30,7 @@ from tests.clickhouse import free_row
 from tests.waiting import until
 
 pytestmark = pytest.mark.usefixtures("patience")
+DAYS = 10
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 
 
@@ -41,7 +43,7 @@ def inside(*arguments: object, exit_code: int = 0) -> str:
 
 def command(*arguments: object, exit_code: int = 0) -> str:
     """Run `cvat-analytics` as a process of its own and return what it printed, having checked how it ended."""
-    program = patient.COMMAND if arguments[0] in ("smoke", "demo") else (PROGRAM,)
+    program = patient.COMMAND if arguments[0] == "smoke" else (PROGRAM,)
     done = subprocess.run(
         [*program, *map(str, arguments)], capture_output=True, text=True, timeout=900, check=False
     )
@@ -351,8 +353,11 @@ def _of_smoke_tests(directory: Path) -> int:
     )
 
 
-def test_the_demo_shows_a_team_at_work(directory: Path) -> None:
-    text = command("demo", "--dir", directory, "--once", "--port-base", free_row())
+def test_the_demo_shows_a_team_at_work(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # a third of its weeks show all that four do: the rest of the history is more of the same (tests/demo)
+    for module in ("cvat_analytics.demo.history", "scripts.demo"):
+        monkeypatch.setattr(importlib.import_module(module), "DAYS", DAYS)
+    text = inside("demo", "--dir", directory, "--once", "--port-base", free_row())
     assert "FAIL" not in text
     assert "Look at the dashboards:" in text
     up(directory)
@@ -364,9 +369,9 @@ def test_the_demo_shows_a_team_at_work(directory: Path) -> None:
     assert people == len(demo.MEMBERS)
     assert scopes >= 30
     assert active >= 3
-    assert days > demo.DAYS * 0.75  # not on every Sunday
+    assert days > DAYS * 0.75  # not on every Sunday
     (named,) = client.query(
-        "SELECT countIf(name != '') = count() AND count() > 30 FROM (SELECT DISTINCT task_id FROM cvat.events WHERE task_id IS NOT NULL) AS seen "
+        "SELECT countIf(name != '') = count() AND count() > 15 FROM (SELECT DISTINCT task_id FROM cvat.events WHERE task_id IS NOT NULL) AS seen "
         "LEFT JOIN cvat.task_names AS names ON names.task_id = seen.task_id"
     ).result_rows[0]
     assert named

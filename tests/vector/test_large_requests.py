@@ -66,7 +66,7 @@ def test_cvats_queue_becomes_empty_whatever_it_holds(
     expected = [event(f"event {number}", count) for number, count in enumerate([0, *shapes, 0])]
     too_large = expected.pop(1 + shapes.index(1_900_000))
     until(
-        lambda: len(digests(clickhouse.rows())),
+        lambda: len({row["obj_name"] for row in clickhouse.rows()}),
         "all events",
         lambda seen: seen == len(expected),
         patience=300,
@@ -145,9 +145,8 @@ def test_many_large_requests_at_a_time_lose_nothing(vector: Substitute, clickhou
     ]
     assert [sender.wait(540) for sender in senders] == [0] * len(events)
 
-    def arrived() -> dict[str, str]:
-        rows = [row for row in clickhouse.rows() if row["obj_name"].startswith("at a time")]
-        return digests(rows)
+    def arrived() -> list[dict[str, Any]]:
+        return [row for row in clickhouse.rows() if row["obj_name"].startswith("at a time")]
 
-    until(lambda: len(arrived()), "all events", lambda seen: seen == len(events), patience=300)
-    assert arrived() == digests(events)
+    until(lambda: len(arrived()), "all events", lambda seen: seen >= len(events), patience=300)
+    assert digests(arrived()) == digests(events)
