@@ -28,7 +28,15 @@ THIS_YEAR = "toYear(timestamp) = 2026"  # the others are dropped by that retenti
 @pytest.fixture(scope="module")
 def store(shared_engine: Store) -> Iterator[Store]:
     with shared_engine.another() as store:
+        before = databases(store)
         yield store
+        # their views would be refreshed as long as the engine runs
+        for name in databases(store) - before:
+            store.post(f"DROP DATABASE {name} SYNC", database="default")
+
+
+def databases(store: Store) -> set[str]:
+    return {name for (name,) in former.ask(store)("SHOW DATABASES")}
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +45,13 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def database(store: Store, request: pytest.FixtureRequest) -> str:
-    """Return a database as an earlier version has left it, with a history in which some events have come twice."""
+def database(store: Store, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Yield a database as an earlier version has left it, with a history in which some events have come twice."""
     name = f"d{abs(hash(request.node.name)) % 10**12}"
     former.make(store, name)
     fill(store, name)
-    return name
+    yield name
+    store.post(f"DROP DATABASE {name} SYNC", database="default")
 
 
 def fill(store: Store, database: str) -> None:
