@@ -25,27 +25,25 @@ INSERT INTO event_days (day, inserted, touched_at)
 {{ touches }};
 INSERT INTO event_days (day, touched_at) SELECT DISTINCT day, now64(3) FROM event_days;
 
--- 2. Which days are settled. An insert that is still running has noted its days already, so that counts are good only when
--- they were made a while after that. Retention, or an operator, drops whole parts of events, and nothing tells of it: which months there
--- still are is asked of the system, to which readers have no right themselves. Events that retention is about to drop may go part by part,
--- so that of their days nothing can be said beforehand while their month has more parts than one.
-CREATE OR REPLACE VIEW event_days_state
+-- 2. Which months of events there still are. Retention, or an operator, drops whole parts, and nothing tells of it. Readers have
+-- no right to ask the system themselves.
+CREATE OR REPLACE VIEW event_months
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
+SELECT toUInt32(partition) AS month, toDate(min(min_time), 'UTC') AS first_day, count() AS parts
+FROM system.parts
+WHERE active AND database = currentDatabase() AND table = 'events'
+GROUP BY month;
+
+-- 3. Which days are settled. An insert that is still running has noted its days already, so that counts are good only when
+-- they were made a while after that. Events that retention is about to drop may go part by part, so that of their days
+-- nothing can be said beforehand while their month has more parts than one.
+CREATE OR REPLACE VIEW event_days_state AS
 WITH
     (
         SELECT (toIntervalSecond(argMax(settle_seconds, changed_at)), argMax(retention_seconds, changed_at))
         FROM working_time_settings
     ) AS rule,
-    (
-        SELECT (groupArray(month), groupArray(first_day), groupArray(parts))
-        FROM
-        (
-            SELECT toUInt32(partition) AS month, toDate(min(min_time), 'UTC') AS first_day, count() AS parts
-            FROM system.parts
-            WHERE active AND database = currentDatabase() AND table = 'events'
-            GROUP BY month
-        )
-    ) AS months,
+    (SELECT (groupArray(month), groupArray(first_day), groupArray(parts)) FROM event_months) AS months,
     if(rule.2 = 0, toDate(0), toDate(now('UTC') - toIntervalSecond(rule.2))) AS first_kept
 SELECT
     day,
@@ -60,7 +58,7 @@ GROUP BY day, indexOf(months.1, toYYYYMM(day)) AS month
 HAVING month > 0 AND day >= months.2[month]
 SETTINGS final = 0;
 
--- 3. The same as one value, for whoever adds up counts and events, so that no day can come from both or from neither: when the days since
+-- 4. The same as one value, for whoever adds up counts and events, so that no day can come from both or from neither: when the days since
 -- the first one were counted, one after the other (0: it is not settled), and which ones are to be read from the events.
 CREATE OR REPLACE VIEW counted_days
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
@@ -77,7 +75,7 @@ FROM
 -- Of a day there are rows of earlier counts too: those count that were made when `counted_days` says.
 {% set is_current %}counted_at = days.counted_at[toUInt32(toDate(hour) - days.first_day) + 1]{% endset %}
 
--- 4. What readers see, before anything is counted anew: an earlier version of it does not know which count is current. FINAL is not needed
+-- 5. What readers see, before anything is counted anew: an earlier version of it does not know which count is current. FINAL is not needed
 -- to find the rows that count, and would rule out projections.
 CREATE OR REPLACE VIEW settled_counts AS
 SELECT
@@ -104,7 +102,7 @@ FROM events FINAL
 WHERE toDate(timestamp) IN (SELECT arrayJoin(days.uncounted))
 GROUP BY hour, scope, source, user_id, org_id, project_id, task_id, job_id;
 
--- 5. Every so often, days that are due are counted: the newest first, and no more at once than fits into memory.
+-- 6. Every so often, days that are due are counted: the newest first, and no more at once than fits into memory.
 CREATE MATERIALIZED VIEW event_counts_refresh
 REFRESH EVERY 20 SECOND APPEND TO event_counts_settled
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
@@ -153,7 +151,7 @@ FROM
 -- a round may count days of many months; refusing them would stop all counting for good
 SETTINGS max_partitions_per_insert_block = 0;
 
--- 6. A day is settled when all of its rows are there.
+-- 7. A day is settled when all of its rows are there.
 CREATE MATERIALIZED VIEW event_days_refresh
 REFRESH EVERY 20 SECOND DEPENDS ON event_counts_refresh APPEND TO event_days
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
@@ -162,6 +160,3 @@ FROM event_counts_settled
 WHERE toDate(hour) IN (SELECT day FROM event_days_state WHERE is_due)
 GROUP BY day, counted_at
 HAVING count() = max(day_rows);
-
--- of an earlier version of this file
-DROP VIEW IF EXISTS event_months;

@@ -33,14 +33,13 @@ BEHIND = (
     *(
         "event_counts_settled",
         "event_days",
+        "event_months",
         "settled_counts",
         "counted_days",
         "job_changes",
         "known_names",
         "known_objects",
     ),
-    # read by the views of earlier versions, which are there until a deploy's next step
-    "event_months",
 )
 """What views among these read with the rights of who asks them."""
 
