@@ -12,7 +12,7 @@ from typing import Any
 from cvat_analytics.store import ways_in
 
 READABLE = (
-    "events",
+    *("events", "events_as_stored"),
     *("working_time", "working_time_local", "working_time_slots", "working_time_in_range"),
     *("event_counts", "event_days_state", "event_sources", "completed_jobs"),
     *("user_names", "organization_names", "project_names", "task_names"),
@@ -81,7 +81,7 @@ def of_users(database: str, cvat_columns: Sequence[str] = ()) -> dict[str, tuple
         "grafana": tuple(Right(("SELECT",), database, table) for table in (*READABLE, *BEHIND)),
         # how far an export is; not what others ask
         "events_api": (
-            Right(("SELECT",), database, "events"),
+            *(Right(("SELECT",), database, table) for table in ("events", "events_as_stored")),
             Right(("SELECT",), "system", "processes", ("query_id", "read_rows", "total_rows_approx")),
         ),
         # its export, and at its start "create if not exists", "add column if not exists": of columns that are there already, as one
