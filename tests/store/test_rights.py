@@ -37,7 +37,7 @@ EDITED = {
         [RIGHTS["events_api"][0], "GRANT SELECT(query_id, read_rows) ON system.processes"],
         RIGHTS["events_api"][1:],
     ),
-    "whole-table": ("events_api", [RIGHTS["events_api"][0], "GRANT SELECT ON system.processes"], []),
+    "whole-table": ("events_api", [*RIGHTS["events_api"][:-1], "GRANT SELECT ON system.processes"], []),
     "elsewhere": ("vector", ["GRANT INSERT ON other.*"], RIGHTS["vector"]),
     **{
         f"{user}-without-{number}": (user, [each for each in RIGHTS[user] if each != missing], [missing])
