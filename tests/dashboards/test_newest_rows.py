@@ -134,8 +134,8 @@ def settled(shared_engine: Store) -> Iterator[Store]:
 @pytest.mark.parametrize(
     ("name", "values", "most"),
     [
-        ("All events: All events", {}, 150_000),
-        ("All events: All events", {"scopes": ["save:job"]}, 250_000),
+        ("All events: All events", {}, 400_000),
+        ("All events: All events", {"scopes": ["save:job"]}, 450_000),
         ("Monitoring: Exceptions table", {}, 500_000),
     ],
     ids=["all", "a scope", "errors"],
