@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -53,10 +54,12 @@ class Lab:
     packages: HostNetwork
     run_id: str
     hosts: list[Host] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), repr=False)
+    """Never one twice: what is known of a host that is gone is not to be taken for another's."""
 
     def start(self, system: str = "bookworm", *, tag: str = "") -> Host:
         """Boot one more host, from the image `tag` if given, and return it when systemd says that it is up."""
-        name = f"{system}-{self.run_id}-{len(self.hosts) + 1}"
+        name = f"{system}-{self.run_id}-{next(self._numbers)}"
         address = self.lan.next_address()
         api = self.client.api
         own_address: Any = {self.lan.network.name: api.create_endpoint_config(ipv4_address=address)}
