@@ -51,7 +51,11 @@ class Shell:
         if self.data.get("_sudo"):
             # the password goes in on standard input: it never stands in a command line
             command = f"sudo {'-S' if password else '-n'} -p '' -- sh -c {shlex.quote(command)}"
+        else:
+            command = f"sh -c {shlex.quote(command)}"
         stdin = f"{password}\n".encode() if password and self.data.get("_sudo") else b""
+        if not stdin:
+            command += " </dev/null"
         if self.client:
             yield from self._remote(self.client, command, stdin, patience)
         else:
@@ -66,8 +70,11 @@ class Shell:
             raise UnreachableError(f"host {self.host}: the SSH connection is closed")
         try:
             stdin, stdout, stderr = client.exec_command(command, timeout=_STARTING)
-            stdin.write(input_)
-            stdin.channel.shutdown_write()
+            if input_:
+                stdin.write(input_)
+                # without the end, sudo would wait for another password. Where there is nothing to send, neither is the end: a
+                # command may be over before paramiko has sent it, and sshd ends the whole connection when it comes then
+                stdin.channel.shutdown_write()
         except AttributeError:  # paramiko's, of a client that somebody else has found lost and closed
             raise UnreachableError(f"host {self.host}: the SSH connection is closed") from None
         except (SSHException, OSError, EOFError) as error:

@@ -17,7 +17,7 @@ class Channel:
 
     def __init__(self, code: int) -> None:
         self._code = code
-        self.closed = False
+        self.closed = self.ended = False
         self.status_event = threading.Event()
         self.status_event.set()
 
@@ -29,7 +29,8 @@ class Channel:
 
     def settimeout(self, seconds: float | None) -> None: ...
 
-    def shutdown_write(self) -> None: ...
+    def shutdown_write(self) -> None:
+        self.ended = True
 
 
 class File(io.BytesIO):
@@ -44,11 +45,13 @@ class Client:
     def __init__(self, output: bytes = b"", error: bytes = b"", code: int = 0) -> None:
         self.channel = Channel(code)
         self._parts = (b"", output, error)
+        self.command = ""
 
     def get_transport(self) -> object:
         return self
 
     def exec_command(self, command: str, timeout: float) -> tuple[File, ...]:
+        self.command = command
         return tuple(File(part, self.channel) for part in self._parts)
 
 
@@ -82,3 +85,15 @@ def test_a_host_that_never_says_how_a_command_ended_is_not_waited_for() -> None:
     with pytest.raises(UnreachableError, match=r"host store: a command said nothing for 0\.05 s"):
         shell(client).run("true", 0.05)
     assert client.channel.closed
+
+
+def test_nothing_follows_a_command_that_needs_no_password() -> None:
+    """It may be over by then, and sshd ends the whole connection for an end of the input that comes after the command's."""
+    for data in ({}, {"_sudo": True}):
+        client = Client()
+        Shell("store", data, client).run("read -r line; true")  # type: ignore[arg-type]
+        assert not client.channel.ended
+        assert client.command.endswith("sh -c 'read -r line; true' </dev/null")
+    client = Client()
+    Shell("store", {"_sudo": True, "_sudo_password": "x"}, client).run("true")  # type: ignore[arg-type]
+    assert client.channel.ended
