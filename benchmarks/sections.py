@@ -18,7 +18,11 @@ SECTIONS = {
     "pipeline": "benchmarks.pipeline",
     "dashboards": "benchmarks.dashboards",
     "export": "benchmarks.export",
+    "guard": "benchmarks.guard",
+    "small": "benchmarks.small",
 }
+BY_NAME = ("guard", "small")
+"""What is only run when it is named: it compares with another state of the project, or takes an hour and root."""
 
 
 def load(name: str) -> Callable[..., Report]:

@@ -216,6 +216,14 @@ def way_to(context: Context, **running: tuple[str, int]) -> Access:
 @contextmanager
 def running(directory: Path, **settings: Any) -> Iterator[Store]:
     """Run an engine with an empty schema below `directory`."""
+    store = configured(directory, **settings)
+    with engine(store, directory):
+        store.create(store.context.settings.database)
+        yield store
+
+
+def configured(directory: Path, **settings: Any) -> Store:
+    """Write the configuration of an engine whose data is, or will be, below `directory`; it does not run yet."""
     store = Store(context(directory, **settings))
     configuration = Path(store.context.paths.clickhouse_config)
     for file in clickhouse_files(store.context):
@@ -230,9 +238,7 @@ def running(directory: Path, **settings: Any) -> Iterator[Store]:
         for path in ("clickhouse_data", "clickhouse_config"):
             text = text.replace(f"{{{{ paths.{path} }}}}", str(getattr(store.context.paths, path)))
         _write(configuration / target, text)
-    with engine(store, directory):
-        store.create(store.context.settings.database)
-        yield store
+    return store
 
 
 @contextmanager

@@ -79,6 +79,29 @@ GROUP BY toStartOfInterval(timestamp, INTERVAL 15 MINUTE) AS time ORDER BY time 
         f"SELECT * FROM {STOCK} WHERE {_RANGE} ORDER BY timestamp DESC LIMIT 5000",
         "All events: All events",
     ),
+    *(
+        Pair(
+            f"All events, newest first, {what}",
+            f"SELECT * FROM {STOCK} WHERE {_RANGE} AND {condition} ORDER BY timestamp DESC LIMIT 5000",
+            f"All events: All events, {what}",
+        )
+        for what, condition in (("one user", "user_id = 1"), ("one scope", "scope = 'create:shapes'"))
+    ),
+    Pair(
+        "Number of events",
+        f"SELECT scope, source, count() AS events FROM {STOCK} WHERE {_RANGE} GROUP BY scope, source ORDER BY events DESC",
+        "Monitoring: Number of events",
+    ),
+    Pair(
+        "Exceptions over time",
+        f"SELECT toStartOfInterval(timestamp, INTERVAL {{interval}} SECOND) AS time, count() FROM {STOCK} WHERE {_RANGE} AND scope = 'send:exception' GROUP BY time ORDER BY time",
+        "Monitoring: Exceptions",
+    ),
+    Pair(
+        "Operating systems",
+        f"SELECT JSONExtractString(payload, 'platform', 'os') AS system, count() FROM {STOCK} WHERE {_RANGE} AND scope = 'load:cvat' GROUP BY system",
+        "All events: Operating systems",
+    ),
     Pair(
         "Browsers",
         f"SELECT JSONExtractString(payload, 'platform', 'name') AS browser, count() FROM {STOCK} WHERE {_RANGE} AND scope = 'load:cvat' GROUP BY browser",
@@ -97,6 +120,12 @@ FROM {STOCK} WHERE {_RANGE} AND scope = 'send:exception' ORDER BY timestamp DESC
         "Monitoring: Exceptions table",
     ),
 )
+
+
+FILTERED = {
+    "All events: All events": {"one user": {"users": ("1",)}, "one scope": {"scopes": ("create:shapes",)}}
+}
+"""What panels are asked for besides: by name of the panel, with these values of the dashboard's filters."""
 
 
 def stock(pair: Pair, span: TimeRange) -> str:
@@ -123,6 +152,8 @@ def ours(span: TimeRange) -> dict[str, str]:
                 if name in found:
                     name += f" ({query.ref_id})"
                 found[name] = dashboards.expand(query, dashboard, span, interval=interval_of(panel, span))
+                for what, values in FILTERED.get(name, {}).items():
+                    found[f"{name}, {what}"] = dashboards.expand(query, dashboard, span, values=values)
     return found
 
 

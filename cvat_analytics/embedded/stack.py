@@ -11,10 +11,11 @@ import fcntl
 import json
 import os
 import shlex
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.errors import InputError
@@ -192,7 +193,25 @@ def stop(stack: Stack) -> list[str]:
 
 
 def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Return the bytes of memory that there are: the machine's, or its container's or control group's where that has less."""
+    return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *group_limits(Path("/")))
+
+
+def group_limits(root: Path) -> Iterator[int]:
+    """Yield the limits of memory of this process's control groups, version 1 and 2, from the innermost to the outermost."""
+    yield sys.maxsize
+    try:
+        groups = [line.split(":", 2) for line in (root / "proc/self/cgroup").read_text().splitlines()]
+    except OSError:
+        return
+    for _, controllers, group in groups:
+        if controllers not in ("", "memory"):
+            continue
+        # a container may see its own group as the root, while the name is that outside
+        for inside in (PurePosixPath(group), *PurePosixPath(group).parents):
+            place = root / "sys/fs/cgroup" / controllers / str(inside).lstrip("/")
+            with suppress(OSError, ValueError):  # `max`: none
+                yield int((place / ("memory.limit_in_bytes" if controllers else "memory.max")).read_text())
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -48,7 +49,17 @@ def bench(*arguments: object) -> Result:
 
 
 def test_every_registered_section_can_be_loaded() -> None:
-    assert list(sections.SECTIONS) == ["commands", "deploy", "store", "pipeline", "dashboards", "export"]
+    assert list(sections.SECTIONS) == [
+        "commands",
+        "deploy",
+        "store",
+        "pipeline",
+        "dashboards",
+        "export",
+        "guard",
+        "small",
+    ]
+    assert set(sections.BY_NAME) < set(sections.SECTIONS)
     for name in sections.SECTIONS:
         assert callable(sections.load(name))
 
@@ -80,6 +91,8 @@ def test_the_exit_code_says_whether_all_targets_are_met(
         (["dploy"], "there is no section 'dploy'; there is fake"),
         (["--runs", "0"], "--runs"),
         (["--quick"], "--quick"),
+        (["--events", "many"], "'many': write numbers"),
+        (["--events", "20000000,5"], "at least 10000 events"),
     ],
 )
 def test_bad_arguments_end_with_2_before_anything_is_measured(
@@ -110,6 +123,35 @@ def test_figures_go_into_a_file_with_the_machine_but_without_its_name(
         *("cores", "cpu", "memory_gib", "load_before", "system", "kernel"),
         *("python", "pyinfra", "clickhouse-connect"),
     }
+
+
+def test_what_was_measured_before_something_failed_is_kept(
+    section: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(
+        runs: int, say: sections.Say, sizes: list[int], keep: Path, save: Callable[[Report], object]
+    ) -> Report:
+        save(Report(f"at {sizes}, {keep}", [OURS]))
+        raise BenchmarkError("the engine has ended")
+
+    monkeypatch.setattr(sys.modules["fake_section"], "run", run)
+    monkeypatch.setattr(sections, "SECTIONS", {"store": "fake_section"})
+
+    result = bench("--json", tmp_path / "figures.json", "--events", "10_000,20000", "--keep", tmp_path)
+
+    assert result.exit_code == 1
+    assert "benchmark store: the engine has ended" in result.output
+    assert "ours" in result.output
+    kept = json.loads((tmp_path / "figures.json").read_text())["sections"]["store"]
+    assert kept["title"] == f"at [10000, 20000], {tmp_path}"
+
+
+def test_what_is_only_run_by_name_is_left_out(
+    section: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sections, "BY_NAME", ("fake",))
+    assert bench().exit_code == 0
+    assert "runs" not in section
 
 
 def test_without_a_file_named_figures_go_into_the_results(

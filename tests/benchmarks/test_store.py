@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.store import histories, queries
-from benchmarks.store.engine import Engine, percentile
+from benchmarks import store as section
+from benchmarks.report import BenchmarkError, Report, Target
+from benchmarks.store import engine as engines
+from benchmarks.store import goals, histories, queries
+from benchmarks.store.engine import Answer, Engine, Timed, percentile
+from benchmarks.store.step import Step
+from benchmarks.store.tables import Extras, StoreReport, report
 from tests.clickhouse import Store
 
 
@@ -79,6 +88,163 @@ def test_what_costs_nothing_reads_nothing(engine: Engine) -> None:
 def test_look_ups_find_something(engine: Engine) -> None:
     for name, sql in queries.look_ups(engine).items():
         assert engine.ask(sql, user="grafana").cells, name
+
+
+def test_events_go_where_vector_inserts_them(engine: Engine) -> None:
+    before = int(engine.value("SELECT count() FROM events FINAL"))
+
+    assert min(histories.ingest(engine, 5, 6)) > 0
+
+    (ours,), (theirs,) = engine.ask(
+        f"SELECT count() FROM events FINAL UNION ALL SELECT count() FROM (SELECT DISTINCT * FROM {histories.STOCK})"
+    ).cells
+    assert int(ours) > before
+    assert ours == theirs
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "sql"),
+    [
+        ("MEMORY", 50 * 2**20, "SELECT groupArray(number) FROM numbers(100000000)"),
+        ("QUERY_SECONDS", 1, "SELECT sum(sleepEachRow(0.05)) FROM numbers(50)"),
+    ],
+)
+def test_a_query_that_cannot_be_done_is_a_figure(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, sql: str
+) -> None:
+    monkeypatch.setattr(engines, limit, value)
+
+    timed = engine.timed("too much", sql, 3)
+
+    assert (timed.median_ms, timed.unable[:10]) == (None, "not within")
+
+
+def test_what_takes_long_is_run_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "ONCE_SECONDS", 0)
+    asked: list[str] = []
+    ask = Engine.ask
+
+    def noted(self: Engine, sql: str, **how: Any) -> Answer:
+        asked.append(sql)
+        return ask(self, sql, **how)
+
+    monkeypatch.setattr(Engine, "ask", noted)
+
+    assert engine.timed("dear", "SELECT 1", 5).median_ms
+
+    assert asked.count("SELECT 1") == 1
+
+
+def step(millions: float, **others: Timed) -> Step:
+    """Return what a step of that size would be where every query takes as long as `others` say, or a millisecond."""
+    ours = [others.get(pair.name, Timed(pair.ours, 1.0)) for pair in queries.PAIRS]
+    ours += [Timed("All events: $jobs", 1.0), Timed(goals.NEWEST_EVENT, 1.0)]
+    stock = [Timed(pair.name, 1000.0) for pair in queries.PAIRS]
+    made = Step(round(millions * 1e6), round(millions * 1e6), round(millions * 1e3), refresh_seconds=millions)
+    made.stock_bytes, made.our_bytes, made.derived_bytes = 100, 24, 6
+    made.stock, made.ours = (dict.fromkeys(("7 days", "everything"), answers) for answers in (stock, ours))
+    made.look_ups = [Timed("one user", 1.0)]
+    return made
+
+
+def found(steps: list[Step], name: str) -> Target:
+    return next(target for target in goals.targets(steps) if name in target.name)
+
+
+@pytest.mark.parametrize(
+    ("size", "row", "limit"),
+    [
+        (20, "20.0 M, everything: All events, newest first, as stock", 30),
+        (20, "20.0 M, 7 days: All events, newest first, one user", 30),
+        (20, "20.0 M, 7 days: Management table, 1/10", 100),
+        (20, "20.0 M, everything: Browsers, 1/10", 100),
+        (20, "20.0 M, 7 days: Browsers, as stock", 1000),
+        (20, "20.0 M, everything: All events: $jobs", 50),
+        (20, "20.0 M: storage against stock", 0.24),
+        (20, "20.0 M: storage with what is derived", 0.30),
+        (100, "100.0 M, everything: Management table", 50),
+        (100, "100.0 M, everything: Durations by scope", 60),
+        (100, "100.0 M, everything: Pipeline: Newest event", 5),
+        (100, "100.0 M: look-up: one user", 50),
+        (100, "100.0 M: working time of an event", 1.25),
+    ],
+)
+def test_each_goal_is_a_target_at_its_size(size: int, row: str, limit: float) -> None:
+    target = found([step(1), step(size)], row)
+    assert (target.limit, target.verdict) == (limit, "met")
+    assert not list(goals.targets([step(2)])), "2 M events have no goals"
+
+
+def test_a_goal_is_missed_by_what_is_slower_and_void_for_what_cannot_be_done() -> None:
+    slow = step(20, Browsers=Timed("All events: Browsers", 101.0))
+    assert found([slow], "everything: Browsers").verdict == "missed"
+    unable = step(100, Browsers=Timed("All events: Browsers", None, unable="not within 8.00 GiB"))
+    assert found([unable], "everything: Browsers").row()[-1] == "void: not within 8.00 GiB"
+
+
+def test_working_time_that_costs_more_for_each_event_misses_its_goal() -> None:
+    assert (
+        found([step(20), replace(step(100), refresh_seconds=200)], "working time of an event").verdict
+        == "missed"
+    )
+
+
+def test_what_cannot_be_done_stands_in_the_tables_and_in_the_file() -> None:
+    unable = Timed("Browsers", None, unable="not within 8.00 GiB")
+    made = step(100)
+    made.stock = {
+        span: [unable if each.name == "Browsers" else each for each in each_]
+        for span, each_ in made.stock.items()
+    }
+    made.unable["working time of everything"] = "not within 1.00 GiB"
+    whole = report([made], Extras())
+    assert "not within 8.00 GiB" in whole.text()
+    assert "void: not within 1.00 GiB" in whole.text()
+    assert Step.from_json(json.loads(json.dumps(whole.as_json()))["steps"][0]) == made
+
+
+def test_the_section_hands_on_each_size_and_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real engine, a small history, and few questions."""
+    monkeypatch.setattr(queries, "PAIRS", queries.PAIRS[:2])
+    monkeypatch.setattr(
+        queries,
+        "ours",
+        lambda span: {
+            "All events: $x": "SELECT 1",
+            "Management: Working time": "SELECT 2",
+            "Monitoring: Number of events": "SELECT 3",
+        },
+    )
+    monkeypatch.setattr(section, "_extras", lambda *_: iter(()))
+    saved: list[Report] = []
+    said: list[str] = []
+
+    section.run(1, said.append, [10_000], tmp_path, saved.append)
+    last = section.run(1, said.append, [10_000, 20_000], tmp_path, saved.append)
+
+    assert isinstance(last, StoreReport)
+    assert [len(each.steps) for each in saved if isinstance(each, StoreReport)] == [1, 1, 2]
+    assert "0.01 M events were measured before" in said
+    small, large = last.steps
+    assert (large.added, large.events) == (large.events - small.events, large.events)
+    assert (
+        min(
+            large.our_backup_bytes,
+            large.stock_backup_bytes,
+            large.restart_seconds,
+            large.derived_cpu,
+            large.work_memory,
+        )
+        > 0
+    )
+    with pytest.raises(BenchmarkError, match="Name a larger size"):
+        section.run(1, said.append, [15_000], tmp_path)
+    file = tmp_path / "history.json"
+    file.write_text(file.read_text().replace('"busy": false', '"busy": true'))
+    with pytest.raises(BenchmarkError, match="begin anew"):
+        section.run(1, said.append, [40_000], tmp_path)
 
 
 def test_percentile_is_a_measured_value() -> None:
