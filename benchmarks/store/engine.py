@@ -29,6 +29,8 @@ ONCE_SECONDS = 20
 """A query that takes longer than this is not run again: its first run is the figure."""
 WORK_SECONDS = 4 * 3600
 """How long what is no query may take: a merge of a large month, a refresh of everything."""
+_LOOKS = 100
+"""How often, at most, it is looked whether a query has ended: work that goes on in the background is one as well."""
 _TOO_MUCH = re.compile(r"Code: (?:241|159)\..*?maximum: ([\d.]+ \w+)", re.DOTALL)
 """ClickHouse's words where there is not enough memory or time, with the limit: this one, or that of the reader's profile."""
 
@@ -149,7 +151,13 @@ class Engine:
         )
 
     def processor_seconds(self) -> float:
-        """Return the processor time, user and system, that the server's queries and background work have taken since it started."""
+        """Return the processor time, user and system, that the server's queries and background work have taken since it started.
+
+        A query's threads are counted when it has ended, which is after its answer: so as long as one is there, this waits.
+        """
+        for _ in range(_LOOKS):
+            if self.value("SELECT count() FROM system.processes") == "1":
+                break
         events = "event IN ('UserTimeMicroseconds', 'SystemTimeMicroseconds')"
         return int(self.value(f"SELECT sum(value) FROM system.events WHERE {events}")) / 1e6
 
