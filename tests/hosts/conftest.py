@@ -60,14 +60,20 @@ def host_factory(host_lab: Lab, request: pytest.FixtureRequest) -> Iterator[Host
 
 
 @pytest.fixture(scope="session")
-def untouched_host(host_lab: Lab) -> Iterator[Host]:
-    """Yield a host for tests that leave it as it was: nothing has been deployed to it."""
+def _untouched_host(host_lab: Lab) -> Iterator[Host]:
     try:
         host = host_lab.start()
     except HostsUnavailable as error:
         give_up(error)
     yield host
     host_lab.destroy(host)
+
+
+@pytest.fixture
+def untouched_host(_untouched_host: Host, request: pytest.FixtureRequest) -> Host:
+    """Return a host for tests that leave it as it was: nothing has been deployed to it."""
+    request.node.stash.setdefault(_HOSTS, []).append(_untouched_host)
+    return _untouched_host
 
 
 @pytest.fixture(scope="session")

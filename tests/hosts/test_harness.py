@@ -82,15 +82,18 @@ def test_a_host_reaches_nothing_beyond_its_networks(untouched_host: Host) -> Non
 def test_files_and_units_show_every_change(untouched_host: Host) -> None:
     host = untouched_host
     host.write("/etc/sample/one", "a")
-    before = host.files("/etc/sample", "/etc/absent")
-    units = host.units("ssh")
+    try:
+        before = host.files("/etc/sample", "/etc/absent")
+        units = host.units("ssh")
 
-    assert list(before) == ["/etc/sample/one"]
-    host.run("touch /etc/sample/one")
-    assert host.files("/etc/sample") != before
-    assert host.units("ssh") == units
-    host.run("systemctl restart ssh")
-    assert host.units("ssh") != units
+        assert list(before) == ["/etc/sample/one"]
+        host.run("touch /etc/sample/one")
+        assert host.files("/etc/sample") != before
+        assert host.units("ssh") == units
+        host.run("systemctl restart ssh")
+        assert host.units("ssh") != units
+    finally:
+        host.run("rm -r /etc/sample")
 
 
 @pytest.mark.parametrize(

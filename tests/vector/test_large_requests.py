@@ -148,5 +148,10 @@ def test_many_large_requests_at_a_time_lose_nothing(vector: Substitute, clickhou
     def arrived() -> list[dict[str, Any]]:
         return [row for row in clickhouse.rows() if row["obj_name"].startswith("at a time")]
 
-    until(lambda: len(arrived()), "all events", lambda seen: seen >= len(events), patience=300)
+    until(
+        lambda: len({row["obj_name"] for row in arrived()}),
+        "all events",
+        lambda seen: seen == len(events),
+        patience=300,
+    )
     assert digests(arrived()) == digests(events)

@@ -56,6 +56,11 @@ def options(arguments: list[str]) -> Options:
                 f"Code: {UNRECOGNIZED_ARGUMENTS}. DB::Exception: unrecognized arguments: {word}",
             )
         given[name] = value if "=" in word else next(words, "")
+    if "--config-file" not in given:
+        raise ClientError(
+            UNRECOGNIZED_ARGUMENTS,
+            "this stand-in takes its login from --config-file alone, and there is none",
+        )
     try:
         root = ET.parse(given["--config-file"]).getroot()
     except OSError as error:
@@ -88,7 +93,7 @@ def http_port() -> int:
 _PIECE = re.compile(
     r"""
     (?P<text> '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.)*" | `(?:[^`\\]|\\.)*` | (?P<heredoc>\$\w*\$).*?(?P=heredoc) )
-    | (?P<comment> --[^\n]* | /\*.*?\*/ | \s+ )
+    | (?P<comment> --[^\n]* | \#[\ !][^\n]* | /\*.*?\*/ | \s+ )
     | (?P<end> ; )
     | (?P<other> . )
     """,
