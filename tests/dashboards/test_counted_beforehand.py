@@ -1,4 +1,4 @@
-"""Panels of counts show the same whether days are counted beforehand, counted while they are asked for, or some this and some that."""
+"""Panels of counts, and the lists of filters, are the same whether days are counted beforehand, while they are asked for, or some this and some that."""
 
 from __future__ import annotations
 
@@ -35,6 +35,12 @@ PROJECTIONS = {
     ("Monitoring", "Number of events"): "kinds", ("Monitoring", "Exceptions"): "kinds",
 }  # fmt: skip
 """What answers a panel without filters."""
+_OF_BOTH = ("users", "projects", "tasks", "jobs")
+LISTS = {
+    "All events": ("scopes", "sources", "organizations", *_OF_BOTH),
+    "Management": _OF_BOTH,
+    "Monitoring": ("scopes", "sources", "organizations", *_OF_BOTH),
+}
 
 Rows = dict[tuple[Any, ...], list[str]]
 
@@ -71,6 +77,13 @@ def shown(store: Store, dashboards: Mapping[str, Dashboard], events: list[Event]
         for title, panels in PANELS.items()
         for board in [Shown(store, dashboards[title], events, values, time_range, interval)]
         for panel in panels
+    } | {
+        (number, *values, title, name): sorted(map(str, board.options(name)))
+        for number, (time_range, interval) in enumerate(TIMES)
+        for values in CHOICES
+        for title, names in LISTS.items()
+        for board in [Shown(store, dashboards[title], events, values, time_range, interval)]
+        for name in names
     }
 
 
@@ -119,3 +132,13 @@ def test_a_settled_history_is_read_from_the_smallest_projection(
         plan = str(team.rows(f"EXPLAIN {expand(query, dashboards[title], whole, interval=HOUR)}"))
         assert f"ReadFromMergeTree ({projection})" in plan, (panel, plan)
         assert "event_counts_settled" not in plan, panel
+    for title, names in LISTS.items():
+        for name in names:
+            query = dashboards[title].variables[name].query
+            assert query
+            plan = str(team.rows(f"EXPLAIN {expand(query, dashboards[title], whole)}"))
+            assert f"ReadFromMergeTree ({'kinds' if name in ('scopes', 'sources') else 'people'})" in plan, (
+                name,
+                plan,
+            )
+            assert "event_counts_settled" not in plan, name
