@@ -134,9 +134,9 @@ def test_a_settled_history_is_read_from_the_smallest_projection(
         assert "event_counts_settled" not in plan, panel
     for title, names in LISTS.items():
         for name in names:
-            query = dashboards[title].variables[name].query
-            assert query
-            plan = str(team.rows(f"EXPLAIN {expand(query, dashboards[title], whole)}"))
+            offered = dashboards[title].variables[name].query
+            assert offered
+            plan = str(team.rows(f"EXPLAIN {expand(offered, dashboards[title], whole)}"))
             assert f"ReadFromMergeTree ({'kinds' if name in ('scopes', 'sources') else 'people'})" in plan, (
                 name,
                 plan,

@@ -55,7 +55,7 @@ def rows(store: Store, query: str) -> list[dict[str, Any]]:
 
 
 def tables(store: Store) -> dict[str, str]:
-    query = "SELECT name, engine FROM system.tables WHERE database = 'cvat' AND name LIKE 'events%' AND name != 'events_dead_letter'"
+    query = "SELECT name, engine FROM system.tables WHERE database = 'cvat' AND name LIKE 'events%' AND name NOT IN ('events_dead_letter', 'events_as_stored')"
     return {row["name"]: row["engine"] for row in rows(store, query)}
 
 
