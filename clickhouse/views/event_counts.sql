@@ -2,28 +2,39 @@
 -- a few (docs/store.md). A day that has been left alone for a while is counted once and read from there; today, and
 -- days to which something has just been added, are counted from the events while they are asked for.
 
--- 1. Every insert notes which days it has touched.
-{% set touches %}
-SELECT toDate(timestamp) AS day, count() AS inserted, nowInBlock64(3) AS touched_at
-FROM events
--- the month of the smoke tests' events, which are in no count
-WHERE toYYYYMM(timestamp) != 207502
-GROUP BY day
-{%- endset %}
-
 -- what an earlier version of this file counts counts no more
 DROP VIEW IF EXISTS event_counts_refresh;
 DROP VIEW IF EXISTS event_days_refresh;
 DROP VIEW IF EXISTS event_days_touched;
 
+-- 1. Every insert notes which days it has touched.
 CREATE MATERIALIZED VIEW event_days_touched TO event_days
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
-{{ touches }};
+SELECT toDate(timestamp) AS day, count() AS inserted, nowInBlock64(3) AS touched_at
+FROM events
+-- the month of the smoke tests' events, which are in no count
+WHERE toYYYYMM(timestamp) != 207502
+GROUP BY day;
 
--- What was inserted before there was this view, or while it was made anew; and what is not there any more.
+-- All days are touched by this: what was inserted before there was this view, or while it was made anew, and what is not there any more.
+-- What is noted is the difference to what was noted before, so that the sum is what is stored, however often this is done: of a day with
+-- too much it is a UInt64 that the sum goes round with.
 INSERT INTO event_days (day, inserted, touched_at)
-{{ touches }};
-INSERT INTO event_days (day, touched_at) SELECT DISTINCT day, now64(3) FROM event_days;
+SELECT day, toUInt64(sum(stored) - sum(noted)) AS inserted, nowInBlock64(3) AS touched_at
+FROM
+(
+    SELECT toDate(timestamp) AS day, count() AS stored, 0 AS noted
+    FROM events
+    WHERE toYYYYMM(timestamp) != 207502
+    GROUP BY day
+
+    UNION ALL
+
+    SELECT day, 0 AS stored, sum(event_days.inserted) AS noted
+    FROM event_days
+    GROUP BY day
+)
+GROUP BY day;
 
 -- 2. Which months of events there still are. Retention, or an operator, drops whole parts, and nothing tells of it. Readers have
 -- no right to ask the system themselves.
@@ -76,7 +87,8 @@ FROM
 {% set is_current %}counted_at = days.counted_at[toUInt32(toDate(hour) - days.first_day) + 1]{% endset %}
 
 -- 5. What readers see, before anything is counted anew: an earlier version of it does not know which count is current. FINAL is not needed
--- to find the rows that count, and would rule out projections.
+-- to find the rows that count, and would rule out projections. Of rows that a day no longer has, no newer count tells (of those of 0002 it
+-- did, with no events): that they are of another count is enough.
 CREATE OR REPLACE VIEW settled_counts AS
 SELECT
     hour, scope, source, user_id, org_id, project_id, task_id, job_id, events, duration_ms, durations, quarters, browser, system, counted_at
@@ -101,6 +113,10 @@ SELECT
 FROM events FINAL
 WHERE toDate(timestamp) IN (SELECT arrayJoin(days.uncounted))
 GROUP BY hour, scope, source, user_id, org_id, project_id, task_id, job_id;
+
+-- No day is settled now, so that no row counts any more: rows that no count will take the place of (of earlier versions, without a browser; of
+-- months that somebody has dropped) go here. A month that is at rest is merged into one part, which keeps what has no newer row.
+TRUNCATE TABLE event_counts_settled SETTINGS max_table_size_to_drop = 0;
 
 -- 6. Every so often, days that are due are counted: the newest first, and no more at once than fits into memory.
 CREATE MATERIALIZED VIEW event_counts_refresh

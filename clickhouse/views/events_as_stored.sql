@@ -1,6 +1,7 @@
--- Events as they are stored: one that came again is there twice until its parts are merged. For nothing but finding out how far back
--- the newest (or the first) events lie, before those are read from `events`, and when the last one came: without FINAL ClickHouse reads a day after the other, from either
--- end, and stops where it has enough. A part is not touched before its days are due (`read_in_order_use_virtual_row`).
+-- Events as they are stored: one that came again is there twice until its parts are merged. For nothing but finding out how far back the
+-- newest (or the first) events lie, before those are read from `events`, and when the last one came: without FINAL ClickHouse reads a day
+-- after the other, from either end, and stops where it has enough. A part is not touched before its days are due
+-- (`read_in_order_use_virtual_row`).
 CREATE OR REPLACE VIEW events_as_stored
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 SELECT

@@ -237,20 +237,73 @@ def test_expired_days_are_not_settled_while_their_month_may_go_in_pieces(engine:
         engine.post("SYSTEM START MERGES events")
 
 
-def test_a_view_made_anew_counts_everything_anew(store: Store) -> None:
-    events = [made(random.Random(number)) for number in range(50)]
-    store.insert(events)
-    settle(store)
+def apply(store: Store) -> None:
+    """Apply the views' script once more, as an upgrade does, and let nothing be counted by itself."""
     (script,) = (
         each for each in migrations.read(ROOT / "clickhouse") if each.name == "views/event_counts.sql"
     )
     for statement in migrations.statements(script.sql):
         store.post(statement)
     only_when_asked(store)
+
+
+def test_a_view_made_anew_counts_everything_anew(store: Store) -> None:
+    events = [made(random.Random(number)) for number in range(50)]
+    store.insert(events)
+    settle(store)
+    apply(store)
     assert read(store) == counted(events)
     settle(store)
     assert settled(store)["0"] == 0
     assert read(store) == counted(events)
+
+
+def test_a_view_made_anew_adds_only_the_events_that_it_does_not_know(store: Store) -> None:
+    """A round of counting takes so many events, by this: with each upgrade that added all of them, a round took fewer days."""
+    noted = "SELECT day, sum(inserted) AS events FROM event_days GROUP BY day HAVING events > 0 ORDER BY day"
+    stored = "SELECT toDate(timestamp) AS day, count() AS events FROM events GROUP BY day ORDER BY day SETTINGS final = 0"
+
+    def is_right() -> bool:
+        return bool(json.loads(store.post(noted))["data"] == json.loads(store.post(stored))["data"])
+
+    store.insert([made(random.Random(number)) for number in range(50)])
+    assert is_right()
+    for _ in range(2):
+        apply(store)
+        assert is_right()
+    # by an earlier version of the script, and of a day that is gone
+    store.post(
+        "INSERT INTO event_days (day, inserted) SELECT day, 2 * sum(inserted) FROM event_days GROUP BY day"
+    )
+    store.post("INSERT INTO event_days (day, inserted) VALUES ('2020-01-01', 5)")
+    assert not is_right()
+    # and while there was no view
+    store.post("DROP VIEW event_days_touched SYNC")
+    store.insert([made(random.Random(number)) for number in range(50, 90)])
+    apply(store)
+    assert is_right()
+    store.post("OPTIMIZE TABLE event_days FINAL")
+    assert is_right()
+
+
+def test_a_view_made_anew_leaves_no_rows_of_former_counts(store: Store) -> None:
+    events = [made(random.Random(number)) for number in range(50)]
+    store.insert(events)
+    settle(store)
+    # a month that an operator has dropped, and another browser of a count before that
+    store.post("ALTER TABLE events DROP PARTITION '202602'")
+    left = [event for event in events if event["timestamp"][:7] != "2026-02"]
+    store.post(
+        "INSERT INTO event_counts_settled SELECT * REPLACE ('Opera' AS browser, counted_at - 1 AS counted_at) FROM event_counts_settled"
+    )
+    apply(store)
+    assert read(store) == counted(left)
+    settle(store)
+    assert read(store) == counted(left)
+    there = "SELECT count(), sum(events) FROM {}"
+    current = f"WITH (SELECT days FROM counted_days) AS days {there.format('settled_counts')} WHERE counted_at = days.counted_at[toUInt32(toDate(hour) - days.first_day) + 1]"
+    settled_rows = there.format("event_counts_settled FINAL")
+    assert json.loads(store.post(settled_rows))["data"] == json.loads(store.post(current))["data"]
 
 
 def test_inserts_while_days_are_counted(store: Store) -> None:
