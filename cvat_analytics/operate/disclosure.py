@@ -125,13 +125,13 @@ class Disclosure:
         return [place for place in PLACES if place.table in self._tables]
 
     def _in_table(self, place: Place) -> Found:
-        first, last, rows = self._extent(place.table, place.moment, place.condition)
+        first, last, rows = self._extent(place, place.condition)
         kept, until = self._end(place, last)
         return Found(place.table, place.says, rows, first, last, kept, until)
 
     def _in_others_events(self) -> Found:
         events = PLACES[0]
-        first, last, rows = self._extent("events", events.moment, personal.OF_OTHERS)
+        first, last, rows = self._extent(events, personal.OF_OTHERS)
         kept, until = self._end(events, last)
         return Found(
             "events (of others)",
@@ -144,13 +144,10 @@ class Disclosure:
         )
 
     @explained(STORE)
-    def _extent(
-        self, table: str, moment: str, condition: str
-    ) -> tuple[datetime | None, datetime | None, int]:
-        final = "" if table == "events_stock" else " FINAL"
+    def _extent(self, place: Place, condition: str) -> tuple[datetime | None, datetime | None, int]:
         query = (
             f"SELECT toUnixTimestamp(toDateTime(min(moment), 'UTC')), toUnixTimestamp(toDateTime(max(moment), 'UTC')), count() FROM "
-            f"(SELECT {moment} AS moment FROM {self.database}.{table}{final} WHERE {self._where(condition)}) SETTINGS do_not_merge_across_partitions_select_final = 1"
+            f"(SELECT {place.moment} AS moment FROM {self.database}.{place.table}{place.final} WHERE {self._where(condition)}) SETTINGS do_not_merge_across_partitions_select_final = 1"
         )
         ((first, last, rows),) = self.client.query(query, parameters=self._parameters()).result_rows
         if not rows:
@@ -177,9 +174,8 @@ class Disclosure:
 
     def rows(self, place: Place) -> Rows:
         """Yield the person's rows of a table, without others; the oldest first."""
-        final = "" if place.table == "events_stock" else " FINAL"
         query = (
-            f"SELECT {place.select()} FROM {self.database}.{place.table}{final} WHERE {self._where(place.condition)} "
+            f"SELECT {place.select()} FROM {self.database}.{place.table}{place.final} WHERE {self._where(place.condition)} "
             f"ORDER BY {place.moment} SETTINGS do_not_merge_across_partitions_select_final = 1"
         )
         for row in self._read(query):

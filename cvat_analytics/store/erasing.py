@@ -121,7 +121,10 @@ class Erasing:
                 f"SELECT uniqExact(day) FROM (SELECT day FROM {self._t('working_time_days')} WHERE {self._worked} UNION ALL "
                 f"SELECT day FROM {self._t('working_time_results')} WHERE {self._worked} UNION ALL SELECT source_day FROM {self._t('working_time_by_day')} WHERE {self._worked_by_day})"
             ),
-            "hourly counts": self._number(f"SELECT count() FROM {self._t('event_counts_settled')} FINAL WHERE {self._counted}"),
+            # each once, and those that only a former count has as well: all of their rows go
+            "hourly counts": self._number(
+                f"SELECT uniqExact((hour, scope, source, org_id, project_id, task_id, job_id)) FROM {self._t('event_counts_settled')} WHERE {self._counted}"
+            ),
             "changes of jobs": self._number(f"SELECT count() FROM {self._t('job_changes')} FINAL WHERE {self._own}"),
             "dead letters": self._number(f"SELECT count() FROM {self._t('events_dead_letter')} FINAL WHERE {self._letter}"),
         }  # fmt: skip

@@ -41,6 +41,10 @@ LETTERS = (
 )
 """True of a dead letter with the person's id or e-mail address, or their name and no id."""
 
+_COUNTED = f"{_OWN} AND events > 0 AND (toDate(hour), counted_at) IN (SELECT day, max(event_days.counted_at) FROM {{database}}.event_days GROUP BY day)"
+"""True of a row of the last count of its day, which is what `event_counts` shows. Of former counts there are rows too that FINAL does not
+take away: those of before browsers were counted have another key."""
+
 
 @dataclass(frozen=True)
 class Place:
@@ -63,6 +67,8 @@ class Place:
     """What is read in the place of a column, as SQL."""
     by_command: bool = False
     """Whether a command makes the table, so that it may not be there."""
+    final: str = " FINAL"
+    """What leaves out of the table's rows those that newer ones replace; empty: the condition does, or there are none."""
 
     def select(self) -> str:
         """Return what is read of a row to be given out."""
@@ -103,7 +109,7 @@ PLACES = (
     Place(
         "event_counts_settled", "how many events of which kind per hour and job, how long they took, and with which browser CVAT was opened", "reports over long times",
         ("hour", "scope", "source", "user_id", *_WORKED, "events", "duration_ms", "durations", "quarters", "browser", "system"),
-        ("day_rows", "counted_at"), "events_retention", "hour",
+        ("day_rows", "counted_at"), "events_retention", "hour", _COUNTED, final="",
     ),
     Place(
         "job_changes", "which jobs they completed, or moved to another stage, and when", "completed jobs by stage",
@@ -114,7 +120,7 @@ PLACES = (
     ),
     Place(
         "events_stock", "the events of a former CVAT installation, as CVAT kept them", "kept by `stock convert` until it is dropped by hand",
-        tuple(name for name in COLUMNS if name != "org_slug"), ("org_slug",), by_command=True,
+        tuple(name for name in COLUMNS if name != "org_slug"), ("org_slug",), by_command=True, final="",
     ),
 )  # fmt: skip
 """The tables of the stack's database; what others' events say of a person stands in `events`, too (OF_OTHERS)."""

@@ -14,7 +14,14 @@ from cvat_analytics.store import ways_in
 READABLE = (
     *("events", "events_as_stored"),
     *("working_time", "working_time_local", "working_time_slots", "working_time_in_range"),
-    *("event_counts", "event_days_state", "event_sources", "completed_jobs"),
+    *(
+        "event_counts",
+        "settled_counts",
+        "counted_days",
+        "event_days_state",
+        "event_sources",
+        "completed_jobs",
+    ),
     *("user_names", "organization_names", "project_names", "task_names"),
     *("events_dead_letter", "pipeline_metrics", "refused_sinks", "insert_errors", "background_failures"),
     *(
@@ -34,8 +41,6 @@ BEHIND = (
         "event_counts_settled",
         "event_days",
         "event_months",
-        "settled_counts",
-        "counted_days",
         "job_changes",
         "known_names",
         "known_objects",

@@ -10,8 +10,11 @@ import jinja2
 import pytest
 
 from cvat_analytics.base.project import ROOT
+from cvat_analytics.operate.disclosure import Disclosure, Stored
 from cvat_analytics.store import migrations
-from tests.clickhouse import Store
+from cvat_analytics.store.erasing import Erasing, now
+from cvat_analytics.store.personal import PLACES
+from tests.clickhouse import Store, way_to
 from tests.store.test_event_counts import counted, made, only_when_asked, read, settle, settled
 
 FORMER = Path(__file__).parent / "former" / "event_counts.sql"
@@ -24,6 +27,17 @@ def store(shared_engine: Store) -> Iterator[Store]:
     """Return a database as the earlier version has left it: every day counted by its own views, but one."""
     with shared_engine.another() as made_anew:
         yield made_anew
+
+
+def told_of(store: Store, who: int) -> tuple[int, int]:
+    """Return how many events of the person's are in the counts that are given out, and check how many rows are said to be there."""
+    disclosure = Disclosure(Stored(way_to(store.context)), str(who))
+    (place,) = (each for each in PLACES if each.table == "event_counts_settled")
+    rows = list(disclosure.rows(place))
+    assert {each.rows for each in disclosure.found() if each.place == place.table} == {len(rows)}
+    assert {row["user_id"] for row in rows} == {who}
+    erasing = Erasing(disclosure.client, store.database, disclosure.person, now(disclosure.client))
+    return sum(row["events"] for row in rows), erasing.found()["hourly counts"]
 
 
 def test_numbers_are_right_after_every_statement_of_an_upgrade(store: Store) -> None:
@@ -70,6 +84,15 @@ def test_numbers_are_right_after_every_statement_of_an_upgrade(store: Store) -> 
         settle(store)
         assert settled(store)["0"] == 0
         assert read(store) == counted(there)
+        # a person is told each hour once, whatever is left of the former counts
+        for who in (1, 2):
+            mine = counted(event for event in there if event["user_id"] == who)
+            # what is of a later day than today is none of an erasure's
+            gone = sum(hour < "2099" for hour, *_ in mine)
+            assert told_of(store, who) == (sum(events for events, *_ in mine.values()), gone)
+        store.post(
+            "INSERT INTO event_counts_settled SELECT * REPLACE ('' AS browser, '' AS system, counted_at - 1 AS counted_at) FROM event_counts_settled"
+        )
         store.post("OPTIMIZE TABLE event_counts_settled FINAL")
     # twice is as once
     for name in MIGRATIONS:
