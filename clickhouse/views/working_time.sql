@@ -46,9 +46,21 @@ CREATE MATERIALIZED VIEW working_time_touched TO working_time_days
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
 {{ touches }};
 
--- What was inserted before there was this view, or while it was made anew. Noting a day twice is harmless.
+-- What was inserted before there was this view, or while it was made anew. Noting a day twice is harmless, but for its number of events, which
+-- is a sum: of that the difference is noted (a UInt64 that the sum goes round with where it is too much). A day is never left without any.
 INSERT INTO working_time_days
-{{ touches }};
+SELECT
+    touched.user_id, touched.day, furthest_ms, last_event,
+    toUInt64(if(client_events = 0, 0, client_events - noted)) AS client_events,
+    touched_at
+FROM
+(
+{{ touches }}
+) AS touched
+LEFT JOIN
+(
+    SELECT user_id, day, sum(client_events) AS noted FROM working_time_days GROUP BY user_id, day
+) AS known ON touched.user_id <=> known.user_id AND touched.day = known.day;
 
 -- What readers see: a row per user, UTC day, organization, project, task and job, made from the results as they are written, so that a question for
 -- some days reads those days. What was computed for one UTC day of a user (`source_day`) may lie in others too, since a span

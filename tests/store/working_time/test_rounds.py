@@ -6,6 +6,8 @@ import random
 from dataclasses import replace
 from datetime import date, timedelta
 
+from cvat_analytics.base.project import ROOT
+from cvat_analytics.store import migrations
 from tests.clickhouse import Store
 from tests.store.working_time.test_sql import arrival, frame, generated, row, wrong
 
@@ -62,3 +64,28 @@ def test_rounds_between_inserts_forget_nothing(frugal: Store) -> None:
         rounds += 1
     assert rounds > 3, "not all of it fits into one round"
     assert wrong(frugal, events) == {}, f"seed {chance}"
+
+
+def test_an_upgrade_notes_only_the_events_that_it_does_not_know(deployed: Store) -> None:
+    """A round takes so many events, by this: with each upgrade that noted all of them again, a round took fewer days."""
+    noted = "SELECT user_id, day, sum(client_events) AS events FROM working_time_days GROUP BY user_id, day HAVING events > 0 ORDER BY ALL FORMAT TSV"
+    stored = (
+        "SELECT user_id, toDate(timestamp) AS day, count() AS events FROM events "
+        "WHERE source = 'client' GROUP BY user_id, day ORDER BY ALL SETTINGS final = 0 FORMAT TSV"
+    )
+    events = [row(event) for event in generated(20, 1)]
+    (script,) = (
+        each for each in migrations.read(ROOT / "clickhouse") if each.name == "views/working_time.sql"
+    )
+    statements = migrations.statements(script.text(deployed.database))
+    deployed.insert(events[::2])
+    assert deployed.post(noted) == deployed.post(stored)
+    for statement in statements:
+        deployed.post(statement)
+    assert deployed.post(noted) == deployed.post(stored)
+    note_more(deployed, 7)
+    deployed.post("DROP VIEW working_time_touched SYNC")
+    deployed.insert(events[1::2])
+    for statement in statements:
+        deployed.post(statement)
+    assert deployed.post(noted) == deployed.post(stored)
