@@ -9,16 +9,18 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import machine
 from benchmarks.report import BenchmarkError, Measurement, Report, Target, tail
 from benchmarks.small.group import CORES, MEMORY, Cage, cage
-from benchmarks.small.load import Load
+from benchmarks.small.load import NOW_AND_THEN, PAUSE, RATE, VIEWERS, Load
 from benchmarks.store import histories
 from benchmarks.store.engine import Engine, percentile
 from cvat_analytics.embedded import stack
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 EVENTS = 20_000_000
 MINUTES = 60.0
+DONE = 0.9
+"""The share of the load that must have been there, else the run says nothing."""
 GIB = 2**30
 _PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 
@@ -55,28 +59,46 @@ def run(runs: int, say: Say, events: int = EVENTS, minutes: float = MINUTES) -> 
             f"{machine.vector()}; memory profile {profile.name}, ClickHouse at most {profile.server_limit / GIB:.2f} GiB"
         )
         sessions = round(events / histories.SESSION_EVENTS)
-        for first in range(0, sessions, 1000):
-            histories.load(engine, first, min(sessions, first + 1000))
+        with _looking(group, running):
+            for first in range(0, sessions, 1000):
+                histories.load(engine, first, min(sessions, first + 1000))
         say(
             f"{events / 1e6:g} M events are there, {group.used / GIB:.2f} GiB of memory used at most; {minutes:g} minutes of work"
         )
         load = Load(running, engine, sessions)
         group.highest.clear()
-        with ExitStack() as work:
-            work.enter_context(load)
+        with _looking(group, running), load:
             end = time.monotonic() + 60 * minutes
             tick = 0
             while time.monotonic() < end:
                 tick += 1
                 if tick % 60 == 0:
                     say(f"{(end - time.monotonic()) / 60:.0f} minutes left: {load.text()}; {group.text()}")
-                group.look(running)
                 if group.kills or not all(running.processes.pid(part) for part in stack.PARTS):
                     break
                 time.sleep(1)
             worked = minutes - max(0.0, end - time.monotonic()) / 60
         lost = _lost(engine, load)
         return _report(running, group, load, lost, profile.name, worked, minutes)
+
+
+@contextmanager
+def _looking(group: Cage, running: stack.Stack) -> Iterator[None]:
+    """Look at the group's memory every second meanwhile."""
+    done = threading.Event()
+
+    def look() -> None:
+        group.look(running)
+        while not done.wait(1):
+            group.look(running)
+
+    with ThreadPoolExecutor(1) as eyes:
+        looked = eyes.submit(look)
+        try:
+            yield
+        finally:
+            done.set()
+        looked.result()  # what went wrong there is told
 
 
 def _lost(engine: Engine, load: Load) -> int:
@@ -98,20 +120,31 @@ def _report(
         *(Measurement(f"{part}, at most", [size / GIB], "GiB") for part, size in sorted(group.highest.items()) if part),
         Measurement("ClickHouse's own count of its memory, at most", [load.tracked / GIB], "GiB"),
         Measurement("events sent", [load.taken], ""),
-        Measurement("age of the newest event that a reader sees", load.ages or [0]),
         *(Measurement(f"a dashboard, {span}", seconds) for span, seconds in sorted(load.looks.items())),
-        Measurement("an export of 30 days", load.exports or [0]),
+        *(Measurement(what, values) for what, values in (
+            ("age of the newest event that a reader sees", load.ages), ("an export of 30 days", load.exports)) if values),
         Measurement("parts of events at most", [load.parts], ""),
     ]  # fmt: skip
     targets = [
         Target("minutes of work", worked, "at least", minutes, "min"),
+        Target("events sent steadily", load.steady, "at least", round(DONE * RATE * 60 * worked), ""),
+        Target(
+            "dashboards opened",
+            sum(map(len, load.looks.values())),
+            "at least",
+            round(DONE * VIEWERS * 60 * worked / PAUSE),
+            "",
+        ),
+        Target("exports", len(load.exports), "at least", max(1, int(DONE * 60 * worked / NOW_AND_THEN)), ""),
         Target("processes killed for want of memory", group.kills, "at most", 0, ""),
         Target("memory of all processes", group.used / GIB, "at most", 0.9 * MEMORY / GIB, "GiB"),
         Target(
             "parts that ended", sum(not running.processes.pid(part) for part in stack.PARTS), "at most", 0, ""
         ),
         Target("events lost", lost, "at most", 0, ""),
-        Target("queries and exports refused", sum(load.refused.values()), "at most", 0, ""),
+        Target(
+            "queries, exports and requests refused or failed", sum(load.refused.values()), "at most", 0, ""
+        ),
         Target("background work that failed", load.failures(), "at most", 0, ""),
     ]
     for span, seconds in sorted(load.looks.items()):

@@ -62,33 +62,45 @@ class Cage:
 @contextmanager
 def cage() -> Iterator[Cage]:
     """Make the group, and remove it when nothing runs in it any more. Raises BenchmarkError where it cannot be made."""
-    name = f"cvat-analytics-bench-{os.getpid()}"
-    version_2 = (_ROOT / "cgroup.controllers").exists()
-    memory, cpu = (_ROOT / name,) * 2 if version_2 else (_ROOT / "memory" / name, _ROOT / "cpu" / name)
+    folders = _folders()
     try:
-        if version_2:
-            (_ROOT / "cgroup.subtree_control").write_text("+memory +cpu")
-        for folder in {memory, cpu}:
-            folder.mkdir()
-        if version_2:
-            (memory / "memory.max").write_text(str(MEMORY))
-            with suppress(FileNotFoundError):
-                (memory / "memory.swap.max").write_text("0")
-            (cpu / "cpu.max").write_text(f"{CORES * _PERIOD} {_PERIOD}")
-        else:
-            (memory / "memory.limit_in_bytes").write_text(str(MEMORY))
-            (cpu / "cpu.cfs_period_us").write_text(str(_PERIOD))
-            (cpu / "cpu.cfs_quota_us").write_text(str(CORES * _PERIOD))
-    except OSError as error:
-        raise BenchmarkError(
-            f"a control group cannot be made ({error}): run this section as root on a machine of its own"
-        ) from None
-    try:
-        yield Cage(memory, cpu)
+        try:
+            _make(*folders)
+        except OSError as error:
+            raise BenchmarkError(
+                f"a control group cannot be made ({error}): run this section as root on a machine of its own"
+            ) from None
+        yield Cage(*folders)
     finally:
-        for folder in {memory, cpu}:
+        for folder in set(folders):
             with suppress(OSError):
                 folder.rmdir()
+
+
+def _folders() -> tuple[Path, Path]:
+    """Return the directories of the group for memory and for processor time; version 2 has one for both."""
+    name = f"cvat-analytics-bench-{os.getpid()}"
+    version_2 = (_ROOT / "cgroup.controllers").exists()
+    return (_ROOT / name, _ROOT / name) if version_2 else (_ROOT / "memory" / name, _ROOT / "cpu" / name)
+
+
+def _make(memory: Path, cpu: Path) -> None:
+    """Make the group with its limits. Raises OSError."""
+    if version_2 := memory == cpu:
+        (_ROOT / "cgroup.subtree_control").write_text("+memory +cpu")
+    for folder in {memory, cpu}:
+        folder.mkdir()
+    if version_2:
+        (memory / "memory.max").write_text(str(MEMORY))
+        with suppress(FileNotFoundError):
+            (memory / "memory.swap.max").write_text("0")
+        (cpu / "cpu.max").write_text(f"{CORES * _PERIOD} {_PERIOD}")
+    else:
+        (memory / "memory.limit_in_bytes").write_text(str(MEMORY))
+        with suppress(FileNotFoundError):
+            (memory / "memory.memsw.limit_in_bytes").write_text(str(MEMORY))
+        (cpu / "cpu.cfs_period_us").write_text(str(_PERIOD))
+        (cpu / "cpu.cfs_quota_us").write_text(str(CORES * _PERIOD))
 
 
 def _fields(path: Path) -> dict[str, int]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.client
 import itertools
 import json
+import re
 import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -28,7 +30,9 @@ RATE = 50
 """Events a second: twenty times what 77 people at work make."""
 VIEWERS = 4
 PAUSE = 20.0
-"""Seconds between two looks of one person."""
+"""One person opens a dashboard every so many seconds, if the one before it is there by then."""
+SENDERS = 64
+"""Requests that are on their way at most, as CVAT has many workers: there are as many as the rate needs."""
 LARGE, NOW_AND_THEN = 20_000, 600.0
 """Events of one large request, some 8 MB, and how many seconds lie between two of them, and between two exports."""
 
@@ -44,28 +48,32 @@ class Load:
         self._pool_of_grafana = threading.BoundedSemaphore(GRAFANA_CONNECTIONS)
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
-        self.taken = self.tracked = self.parts = 0
+        self._dashboards = dashboards.load()
+        self.taken = self.steady = self.tracked = self.parts = 0
+        """Events that Vector took; of these those of the small requests. ClickHouse's memory and the parts of events, at most."""
         self.refused: Counter[str] = Counter()
         self.ages: list[float] = []
         self.exports: list[float] = []
         self.looks: dict[str, list[float]] = defaultdict(list)
         self.described = (
             f"{RATE} events/s in requests of {BATCH_SIZE}; {VIEWERS} people who open one dashboard after the other, over 7 days and over "
-            f"everything in turn, with {PAUSE:g} s between; every {NOW_AND_THEN / 60:g} minutes a request of {LARGE} events and an export of 30 days."
+            f"everything in turn, every {PAUSE:g} s; every {NOW_AND_THEN / 60:g} minutes a request of {LARGE} events and an export of 30 days."
         )
 
     def __enter__(self) -> None:
         work: list[tuple[Callable[[int], None], float]] = [
-            (self._send, 0),
             (self._watch, 1),
             (self._send_large, NOW_AND_THEN),
+            (self._export, NOW_AND_THEN),
+            *[(self._look, PAUSE)] * VIEWERS,
         ]
-        work += [(self._export, NOW_AND_THEN), *[(self._look, PAUSE)] * VIEWERS]
-        for number, (step, pause) in enumerate(work):
-            self._threads.append(
-                threading.Thread(target=self._repeat, args=[step, pause, number], daemon=True)
-            )
-            self._threads[-1].start()
+        self._threads = [threading.Thread(target=self._steadily, daemon=True)]
+        self._threads += [
+            threading.Thread(target=self._repeat, args=[step, pause, number], daemon=True)
+            for number, (step, pause) in enumerate(work)
+        ]
+        for each in self._threads:
+            each.start()
 
     def __exit__(self, *_: object) -> None:
         self._done.set()
@@ -73,27 +81,41 @@ class Load:
             each.join()
 
     def _repeat(self, step: Callable[[int], None], pause: float, number: int) -> None:
-        if step == self._send:
-            self._steadily()
-            return
+        due = time.monotonic()
         for turn in itertools.count(number):
-            try:
-                step(turn)
-            except (BenchmarkError, httpx.HTTPError, OSError, http.client.HTTPException) as error:
-                with self._lock:
-                    self.refused[f"{step.__name__.strip('_')}: {str(error).partition(chr(10))[0][:200]}"] += 1
-            if self._done.wait(pause):
+            self._try(step, turn)
+            due = max(due + pause, time.monotonic())
+            if self._done.wait(due - time.monotonic()):
                 return
+
+    def _try(self, step: Callable[[int], None], turn: int) -> None:
+        """Do one step; whatever goes wrong is counted and told, and the work goes on."""
+        try:
+            step(turn)
+        except Exception as error:
+            said = re.sub(r"\d+\.\d+", "…", str(error).partition("\n")[0])[
+                :200
+            ]  # milliseconds make no two alike
+            with self._lock:
+                self.refused[f"{step.__name__.strip('_')}: {type(error).__name__}: {said}"] += 1
 
     def _steadily(self) -> None:
+        """Send each request when it is due, whether those before it are answered or not; a slow Vector makes no load lighter."""
         began = time.monotonic()
+        senders = ThreadPoolExecutor(SENDERS)
         for number in itertools.count():
             if self._done.wait(max(0.0, began + number * BATCH_SIZE / RATE - time.monotonic())):
-                return
-            self._send(number)
+                break
+            senders.submit(self._try, self._send_small, number)
+        senders.shutdown(cancel_futures=True)
 
-    def _send(self, number: int, count: int = BATCH_SIZE) -> None:
-        """Send events of now; what Vector does not take is sent again, as CVAT does."""
+    def _send_small(self, turn: int) -> None:
+        sent = self._send(turn, BATCH_SIZE)
+        with self._lock:
+            self.steady += sent
+
+    def _send(self, number: int, count: int) -> int:
+        """Send events of now and return how many; what Vector does not take is sent again, as CVAT does."""
         first = number * count % len(self._pool)
         now = time.time()
         events = [each | {"timestamp": f"{now:.6f}"} for each in self._pool[first : first + count]]
@@ -107,9 +129,11 @@ class Load:
             finally:
                 connection.close()
 
-        until(takes, "Vector takes the events", despite=OSError)
+        until(takes, "Vector takes the events", despite=(OSError, http.client.HTTPException))
+        sent = len({json.dumps(each, sort_keys=True) for each in events})
         with self._lock:
-            self.taken += len({json.dumps(each, sort_keys=True) for each in events})
+            self.taken += sent
+        return sent
 
     def _send_large(self, turn: int) -> None:
         self._send(turn, LARGE)
@@ -126,11 +150,14 @@ class Load:
         self.parts = max(self.parts, ask.parts(ask.store.database, "events"))
 
     def _look(self, turn: int) -> None:
-        span_name, span = list(queries.spans(self._engine).items())[turn // 4 % 2]
-        dashboard = list(dashboards.load())[turn % 4]
-        viewer = Viewer(self._engine, dashboard, span)
+        spans = list(queries.spans(self._engine).items())
+        round_, number = divmod(turn, len(self._dashboards))
+        span_name, span = spans[round_ % len(spans)]
+        viewer = Viewer(self._engine, self._dashboards[number], span)
         viewer.connections = self._pool_of_grafana
-        self.looks[span_name].append(viewer.look())
+        seconds = viewer.look()
+        with self._lock:
+            self.looks[span_name].append(seconds)
 
     def _export(self, _: int) -> None:
         span: TimeRange = queries.spans(self._engine)["everything"]
@@ -164,8 +191,12 @@ class Load:
 
     def text(self) -> str:
         """Return what was seen in one line."""
-        looks = sum(map(len, self.looks.values()))
-        return f"{self.taken} events, {looks} dashboards, {len(self.exports)} exports, {sum(self.refused.values())} refused {dict(self.refused) or ''}"
+        with self._lock:
+            looks, refused = sum(map(len, self.looks.values())), dict(self.refused)
+        return (
+            f"{self.taken} events, {self.steady} of them steadily, {looks} dashboards, {len(self.exports)} exports, "
+            f"{sum(refused.values())} refused or failed {refused or ''}"
+        )
 
 
 def _events(engine: Engine, sessions: int) -> list[dict[str, Any]]:
