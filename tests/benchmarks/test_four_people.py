@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from benchmarks import dashboards, people
 from benchmarks.report import BenchmarkError
+from cvat_analytics.dashboards import Dashboard, TimeRange
 from tests.clickhouse import Store
 
 
@@ -34,3 +37,28 @@ def test_what_this_machine_lacks_makes_a_row_void_and_not_the_section_fail(
     monkeypatch.setattr(people, "build_in", lambda _: pytest.skip("there is no Go"))
     with pytest.raises(BenchmarkError, match="there is no Go"):
         people.Driver(shared_engine, tmp_path)
+
+
+def test_a_page_that_is_never_drawn_costs_its_own_row(
+    shared_engine: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Substitutes for browsers, one of which never sees the end of a dashboard."""
+
+    def look(_: object, dashboard: Dashboard, __: object) -> list[float]:
+        if dashboard.title == "Management":
+            raise AssertionError("not within 120 s: the dashboard is drawn\nmuch else")
+        return [0.5] * people.PEOPLE
+
+    monkeypatch.setattr(people, "browsers", lambda _: nullcontext([]))
+    monkeypatch.setattr(people, "look", look)
+    end = datetime(2026, 1, 8, tzinfo=UTC)
+    spans = {"7 days": TimeRange(end - timedelta(days=7), end)}
+
+    targets = [target for _, target in dashboards.in_browsers(shared_engine, spans, 1, lambda _: None)]
+
+    assert {target.name.partition(",")[0]: target.row()[-1] for target in targets} == {
+        "All events": "met",
+        "Management": "void: not within 120 s: the dashboard is drawn",
+        "Monitoring": "met",
+        "Pipeline": "met",
+    }
