@@ -19,6 +19,7 @@ from benchmarks.store import histories, queries
 from benchmarks.store.engine import Engine, Server, Timed, serving
 from benchmarks.store.step import Step, grow, measure
 from benchmarks.store.tables import Extras, StoreReport, report
+from cvat_analytics.base.files import write_atomically
 
 if TYPE_CHECKING:
     from benchmarks.sections import Say
@@ -48,6 +49,7 @@ def run(
             if not there:
                 histories.create_stock(server.engine)
             histories.pause(server.engine)
+            history.finish(server, runs, say)
             for events in sorted(sizes):
                 history.grow(server, max(1, round(events / histories.SESSION_EVENTS)), runs, say)
                 save(report(history.steps, Extras()))
@@ -69,6 +71,8 @@ class _History:
         self.even = 0
         """Up to which session both tables hold the same."""
         self.steps: list[Step] = []
+        self._unmeasured: Step | None = None
+        """What the tables have grown to, while that is not measured."""
 
     def read(self) -> bool:
         """Return whether there is one. Raises BenchmarkError for one that cannot be gone on with."""
@@ -79,14 +83,32 @@ class _History:
             raise BenchmarkError(
                 f"{self._file.parent}: a run ended there while it made events, so the two tables differ. Remove the directory, and begin anew"
             )
-        self.sessions = self.even = known["sessions"]
+        self.sessions, self.even = known["sessions"], known.get("even", known["sessions"])
         self.steps = [Step.from_json(each) for each in known["steps"]]
+        if unmeasured := known.get("unmeasured"):
+            self._unmeasured = Step.from_json(unmeasured)
         return True
 
     def write(self, *, busy: bool = False) -> None:
         """Note what there is; `busy` while the tables are not what it says."""
-        known = {"busy": busy, "sessions": self.sessions, "steps": [step.as_json() for step in self.steps]}
-        self._file.write_text(json.dumps(known, indent=1))
+        known = {
+            "busy": busy,
+            "sessions": self.sessions,
+            "even": self.even,
+            "steps": [step.as_json() for step in self.steps],
+            "unmeasured": self._unmeasured and self._unmeasured.as_json(),
+        }
+        write_atomically(self._file, json.dumps(known, indent=1), mode=0o644)
+
+    def finish(self, server: Server, runs: int, say: Say) -> None:
+        """Do what a run that ended too early has left: even out the tables, measure the size that they have."""
+        if self.even < self.sessions:
+            self.even_out(server.engine)
+        if self._unmeasured:
+            measure(server, self._unmeasured, runs, say)
+            self.steps.append(self._unmeasured)
+            self._unmeasured = None
+            self.write()
 
     def grow(self, server: Server, sessions: int, runs: int, say: Say) -> None:
         """Grow to `sessions` and measure, unless that was done. Raises BenchmarkError when there are more already."""
@@ -99,14 +121,14 @@ class _History:
                 f"{self._file.parent}: there are {self.sessions * histories.SESSION_EVENTS} events already; measured were {done}. Name a larger size"
             )
         self.write(busy=True)
-        step = grow(server, self.sessions, sessions, say)
+        self._unmeasured = grow(server, self.sessions, sessions, say)
         self.sessions = self.even = sessions
-        measure(server, step, runs, say)
-        self.steps.append(step)
         self.write()
+        self.finish(server, runs, say)
 
     def even_out(self, engine: Engine) -> None:
         """Give both tables what only one of them was sent in part, so that the history can grow further."""
+        self.write(busy=True)
         histories.load_stock(engine, self.even, self.sessions)
         histories.load(engine, self.even, self.sessions)
         self.even = self.sessions
@@ -129,14 +151,14 @@ def _extras(history: _History, server: Server, extras: Extras, runs: int, say: S
     history.write(busy=True)
     say("ingest, batch by batch")
     extras.speeds = histories.ingest(engine, history.sessions, history.sessions + 2 * day)
-    history.sessions += 2 * day
-    history.even = history.sessions
+    first = history.even = history.sessions = history.sessions + 2 * day
+    # what comes now is ours alone, and can be evened out
+    history.sessions += 4 * day
+    history.write()
     yield "ingest is measured"
-    extras.costs = _increments(engine, history.sessions, say)
-    history.sessions += 3 * day
+    extras.costs = _increments(engine, first, say)
     yield "the cost of new events is measured"
-    extras.unmerged, extras.parts = _unmerged(engine, history.sessions, runs, say)
-    history.sessions += day
+    extras.unmerged, extras.parts = _unmerged(engine, first + 3 * day, runs, say)
     yield "waiting merges are measured"
 
 

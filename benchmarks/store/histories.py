@@ -127,22 +127,39 @@ def refresh(engine: Engine, rounds: int = 100) -> float:
 def settle(engine: Engine) -> float:
     """Bring everything into the state that it reaches by itself when a history is at rest; return the seconds of the refreshes.
 
-    That is: one part per month, everything computed that is computed from the events, and what was replaced gone.
+    That is: one part per month of every table, everything computed that is computed from the events, what was replaced gone, and no day
+    left that is counted while it is asked for. Raises BenchmarkError when it is not so.
     """
     database = engine.store.context.settings.database
     engine.optimize(database, "events")
     seconds = refresh(engine)
     pause(engine)
-    for table in (
-        "event_days",
-        "event_counts_settled",
-        "working_time_days",
-        "working_time_results",
-        "working_time_by_day",
-        "known_names",
-    ):
+    tables = engine.ask(
+        f"SELECT name FROM system.tables WHERE database = '{database}' AND engine LIKE '%MergeTree' ORDER BY name"
+    )
+    for (table,) in tables.cells:
         engine.optimize(database, table)
+    if problem := unsettled(engine):
+        raise BenchmarkError(f"the history does not come to rest: {problem}")
     return seconds
+
+
+def unsettled(engine: Engine) -> str:
+    """Return what is not yet as it is in a history at rest; empty when all is."""
+    database = engine.store.context.settings.database
+    uncounted = engine.value("SELECT length(days.uncounted) FROM counted_days")
+    parts = f"FROM system.parts WHERE active AND database = '{database}'"
+    several = engine.ask(f"SELECT table {parts} GROUP BY table, partition_id HAVING count() > 1 LIMIT 1").text
+    # of a part without its projections the counts themselves are read
+    without = engine.value(
+        f"SELECT countIf(length(projections) != (SELECT count() FROM system.projections WHERE database = '{database}' AND table = 'event_counts_settled')) "
+        f"{parts} AND table = 'event_counts_settled'"
+    )
+    if several:
+        return f"a partition of {several.strip()} has several parts"
+    if without != "0":
+        return f"{without} parts of event_counts_settled are without projections"
+    return f"{uncounted} days are not counted" if uncounted != "0" else ""
 
 
 def _weeks(first: int, last: int) -> list[tuple[int, int]]:

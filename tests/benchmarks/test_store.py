@@ -203,6 +203,10 @@ def test_what_cannot_be_done_stands_in_the_tables_and_in_the_file() -> None:
     assert Step.from_json(json.loads(json.dumps(whole.as_json()))["steps"][0]) == made
 
 
+def interrupted(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_the_section_hands_on_each_size_and_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,7 +225,14 @@ def test_the_section_hands_on_each_size_and_goes_on_where_it_was(
     saved: list[Report] = []
     said: list[str] = []
 
+    with monkeypatch.context() as broken:
+        broken.setattr(section, "measure", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            section.run(1, said.append, [10_000], tmp_path, saved.append)
+    assert not saved
     section.run(1, said.append, [10_000], tmp_path, saved.append)
+    assert "making events up to 0.01 M" in said
+    assert said.count("making events up to 0.01 M") == 1, "it was there, and is only measured"
     last = section.run(1, said.append, [10_000, 20_000], tmp_path, saved.append)
 
     assert isinstance(last, StoreReport)
@@ -245,6 +256,20 @@ def test_the_section_hands_on_each_size_and_goes_on_where_it_was(
     file.write_text(file.read_text().replace('"busy": false', '"busy": true'))
     with pytest.raises(BenchmarkError, match="begin anew"):
         section.run(1, said.append, [40_000], tmp_path)
+
+
+def test_a_history_at_rest_has_one_part_a_month_its_projections_and_no_day_to_count(engine: Engine) -> None:
+    histories.pause(engine)
+    histories.load_stock(engine, 6, 7)
+    histories.load(engine, 6, 7)
+    assert histories.unsettled(engine)
+
+    histories.settle(engine)
+
+    assert histories.unsettled(engine) == ""
+    assert int(engine.value("SELECT length(days.counted_at) FROM counted_days")) > 0
+    engine.ask("ALTER TABLE event_counts_settled CLEAR PROJECTION kinds", mutations_sync=2)
+    assert "without projections" in histories.unsettled(engine)
 
 
 def test_percentile_is_a_measured_value() -> None:
