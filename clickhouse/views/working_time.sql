@@ -162,7 +162,7 @@ ALTER TABLE working_time_by_day DELETE WHERE source_day < '2018-01-01' SETTINGS 
 -- 2. Which days are not what the events say, or may not be yet. A touched day can change later ones: the next one with
 -- events (whose first event has a new one before it), and all days that its events reach into.
 -- `work_before` says in which order they are computed: how many events are to be read before. Whoever computes all days below any number
--- of it forgets none: a day that only another one makes stale goes with that one, which afterwards no longer tells of it.
+-- of it forgets none: a day that only another one makes stale goes with that one (has its `turn`), which afterwards no longer tells of it.
 CREATE OR REPLACE VIEW working_time_stale AS
 WITH
     settings AS
@@ -221,8 +221,7 @@ WITH
             *,
             -- first what waits, then what is only computed once more because an insert may still have been running; the oldest first:
             -- what is done at once lies together in `events`, and the days that follow it are mostly still touched themselves
-            if(is_touched, sum(if(is_touched AND day >= (SELECT first_day FROM kept), events + 1, 0))
-                OVER (ORDER BY is_pending DESC, day, user_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), never) AS turn
+            if(is_touched, row_number() OVER (ORDER BY is_touched DESC, is_pending DESC, day, user_id), never) AS turn
         FROM
         (
             SELECT
@@ -237,7 +236,7 @@ WITH
     carried AS
     (
         SELECT
-            user_id, day, events > 0 AS has_events, is_touched, is_pending, turn,
+            user_id, day, events + 1 AS work, events > 0 AS has_events, is_touched, is_pending, turn AS own_turn,
             max(furthest) OVER before AS furthest_before,
             lagInFrame(day, 1, toDate(0)) OVER up_to_now AS previous_day,
             row_number() OVER up_to_now > 1 AS has_previous,
@@ -260,9 +259,11 @@ SELECT
     furthest_before AS carried_end,
     is_pending,
     -- of a day that is not touched itself: when what it follows, or is reached by, is computed
-    multiIf(is_touched, turn, has_events, least(turn_before, if(touched_until >= day, first_turn, never)), never) AS work_before
+    multiIf(is_touched, own_turn, has_events, least(turn_before, if(touched_until >= day, first_turn, never)), never) AS turn,
+    -- also that of days that only follow. All of one turn have the same, the first one's is 0
+    sum(work) OVER (ORDER BY turn RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS work_before
 FROM carried
-WHERE work_before < never
+WHERE turn < never
     AND day >= (SELECT first_day FROM kept);
 
 -- 3. Every so often these days are computed anew from the raw events.

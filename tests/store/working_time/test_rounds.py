@@ -32,8 +32,15 @@ def computed(store: Store) -> dict[tuple[str, str], str]:
     return {(day, user): at for day, user, at in (line.split("\t") for line in found.splitlines())}
 
 
+def forget(store: Store) -> None:
+    """Remove what other tests have left."""
+    for table in ("events", "working_time_days", "working_time_results", "working_time_by_day"):
+        store.post(f"TRUNCATE TABLE {table}")
+
+
 def test_a_round_computes_the_oldest_days_of_all_people_and_no_day_twice(frugal: Store) -> None:
     """They lie together in `events`; all days of some people are nearly everywhere, and each round would read everything."""
+    forget(frugal)
     days = [FIRST_DAY + timedelta(days=number) for number in range(5)]
     events = [
         replace(frame(f"{day} 10:00:00", 1, 3_000), user_id=person) for day in days for person in PEOPLE
@@ -48,6 +55,28 @@ def test_a_round_computes_the_oldest_days_of_all_people_and_no_day_twice(frugal:
         assert now | before == now
         before = now
     assert wrong(frugal, events) == {}
+
+
+def test_days_that_only_follow_late_events_count_in_a_round_too(frugal: Store) -> None:
+    """Late events that touch days with next to nothing make the full days after them be read."""
+    forget(frugal)
+    sunday, monday = FIRST_DAY - timedelta(days=1), FIRST_DAY
+    people = [2_000_001 + number for number in range(6)]
+    full = [replace(frame(f"{monday} 10:00:00", 1, 3_000), user_id=person) for person in people]
+    frugal.insert([row(event) for event in full])
+    note_more(frugal, 800_000)
+    for _ in range(2):
+        frugal.refresh()
+    settled = computed(frugal)
+    assert len(settled) == len(people)
+    late = [replace(frame(f"{sunday} 10:00:00", 1, 3_000), user_id=person) for person in people]
+    frugal.insert([row(event) for event in late])
+    for people_done in (people[:3], people):
+        frugal.refresh()
+        now = computed(frugal)
+        changed = {key for key, at in now.items() if settled.get(key) != at}
+        assert changed == {(str(day), str(person)) for day in (sunday, monday) for person in people_done}
+    assert wrong(frugal, [*full, *late]) == {}
 
 
 def test_rounds_between_inserts_forget_nothing(frugal: Store) -> None:
