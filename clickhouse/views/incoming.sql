@@ -3,27 +3,13 @@
 -- administrator may, and each deploy looks for it.
 --
 -- Texts are plain here: of a LowCardinality column the words of rows that are left out would be written into the part, too.
--- A table whose views are not all there refuses every insert, by its constraint (a table that keeps nothing would accept it, and it would
--- be gone); who inserts tries again. Existing views are changed in place, so that nobody has to.
+-- A table whose views are not all there, or do not know its newest column yet, refuses every insert, by its constraint (a table that keeps
+-- nothing would accept it, and it would be gone); who inserts tries again. Existing views are changed in place, so that nobody has to.
+-- From the end to the beginning, so that each new column is handed on by all that is behind when the first table gets it.
 {% macro columns() %}
-    scope String,
-    obj_name Nullable(String),
-    obj_id Nullable(UInt64),
-    obj_val Nullable(String),
-    source String,
-    timestamp DateTime64(3, 'Etc/UTC'),
-    count Nullable(UInt32),
-    duration UInt32 DEFAULT 0,
-    project_id Nullable(UInt64),
-    task_id Nullable(UInt64),
-    job_id Nullable(UInt64),
-    user_id Nullable(UInt64),
-    user_name Nullable(String),
-    user_email Nullable(String),
-    org_id Nullable(UInt64),
-    org_slug Nullable(String),
-    payload Nullable(String),
-    access_token_id Nullable(UInt64)
+{%- for name, type in event_columns.items() %}
+    {{ name }} {{ type }}{{ "," if not loop.last }}
+{%- endfor %}
 {%- endmacro %}
 {% macro handed_on(table) %}
     CONSTRAINT is_handed_on CHECK {% for view, column in ways_in.behind(table).items() %}hasColumnInTable('{{ database }}', '{{ view }}', '{{ column }}'){{ " AND " if not loop.last }}{% endfor %}
@@ -40,31 +26,29 @@ ALTER TABLE {{ name }} MODIFY QUERY
 -- Only what happened before the last erasure needs a look, and the SELECT that takes it is long: ClickHouse reads a query anew with
 -- every insert, which took more time than the events of it. So events are judged first, once and for all views behind, and the long
 -- one stands behind a table of its own, into which mostly nothing comes: then it is not run.
+CREATE OR REPLACE TABLE late_events
+(
+{{- columns() }}
+)
+ENGINE = `Null`;
+{{ view("late_events_let_in", "events", erasures.let_in("late_events")) }}
+CREATE OR REPLACE TABLE judged_events
+(
+{{- columns() }},
+    is_late UInt8
+)
+ENGINE = `Null`;
+{{ view("judged_events_late", "late_events", erasures.judged("judged_events", "is_late")) -}}
+{{ view("judged_events_let_in", "events", erasures.judged("judged_events", "NOT is_late")) }}
+-- of earlier versions: it wrote into `events` what is to be judged now. Inserts are refused from here until the last view is there
+DROP VIEW IF EXISTS incoming_events_let_in;
+
 CREATE OR REPLACE TABLE incoming_events
 (
 {{- columns() }},
 {{- handed_on("incoming_events") }}
 )
 ENGINE = `Null`;
-
--- of earlier versions: it wrote into `events` what is to be judged now. Inserts are refused until the views below are there
-DROP VIEW IF EXISTS incoming_events_let_in;
-
-CREATE TABLE IF NOT EXISTS judged_events
-(
-{{- columns() }},
-    is_late UInt8
-)
-ENGINE = `Null`;
-
-CREATE TABLE IF NOT EXISTS late_events
-(
-{{- columns() }}
-)
-ENGINE = `Null`;
-{{ view("late_events_let_in", "events", erasures.let_in("late_events")) -}}
-{{ view("judged_events_late", "late_events", erasures.judged("judged_events", "is_late")) -}}
-{{ view("judged_events_let_in", "events", erasures.judged("judged_events", "NOT is_late")) -}}
 {{ view("incoming_events_judged", "judged_events", erasures.judge("incoming_events")) }}
 CREATE OR REPLACE TABLE incoming_dead_letters
 (

@@ -132,7 +132,10 @@ GROUP BY kind, id
 {%- endmacro %}
 -- A SELECT as long as that takes ClickHouse longer to read than thousands of events, and it is read with every insert that it is given anything
 -- of: so the few events that it is about are picked out first, into a table that keeps nothing.
-CREATE TABLE IF NOT EXISTS naming_events
+DROP VIEW IF EXISTS known_objects_from_events;
+DROP VIEW IF EXISTS naming_events_from_events;
+DROP VIEW IF EXISTS known_names_from_naming_events;
+CREATE OR REPLACE TABLE naming_events
 (
     timestamp DateTime64(3, 'Etc/UTC'),
     received_at DateTime('Etc/UTC'),
@@ -146,9 +149,6 @@ CREATE TABLE IF NOT EXISTS naming_events
 )
 ENGINE = `Null`;
 
-DROP VIEW IF EXISTS known_objects_from_events;
-DROP VIEW IF EXISTS naming_events_from_events;
-DROP VIEW IF EXISTS known_names_from_naming_events;
 CREATE MATERIALIZED VIEW known_names_from_naming_events TO known_names
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
 AS {{ told_names("naming_events") }};

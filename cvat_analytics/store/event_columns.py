@@ -24,7 +24,8 @@ COLUMNS = {
     "payload": "Nullable(String)",
     "access_token_id": "Nullable(UInt64)",
 }
-"""CVAT's own columns in CVAT's own order, with the types that ours have; CVAT's stock table is the same but for `count` with 16 bits."""
+"""CVAT's own columns in CVAT's own order, with the types that ours have; CVAT's stock table is the same but for `count` with 16 bits.
+Of one more that it has, and ours gets by a migration, the place is the last (`cvat_analytics.store.ways_in`)."""
 
 OPTIONAL = {"access_token_id"}
 """CVAT servers before 2025 do not know it."""

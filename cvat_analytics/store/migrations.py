@@ -20,6 +20,7 @@ import jinja2
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.store import erasures, names, ways_in
+from cvat_analytics.store.event_columns import COLUMNS
 
 LEDGER = "schema_migrations"
 _DATABASE = "<database>"
@@ -88,7 +89,11 @@ def read(directory: Path) -> list[Script]:
 def _rendered(path: Path) -> str:
     """Return the text of a view script: a template, so that a SELECT needed twice is written once."""
     text: str = jinja2.Template(path.read_text(), undefined=jinja2.StrictUndefined).render(
-        told_at=names.told_at, erasures=erasures, ways_in=ways_in, database=_DATABASE
+        told_at=names.told_at,
+        erasures=erasures,
+        event_columns=COLUMNS,
+        ways_in=ways_in,
+        database=_DATABASE,
     )
     return text
 
@@ -256,9 +261,11 @@ def ways_in_anew(
     if not broken or ways_in.SCRIPT not in applied:
         return []
     (script,) = (each for each in scripts if each.name == ways_in.SCRIPT)
-    # in place of the missing view inserts are refused, so that none is lost meanwhile
+    made = statements(script.text(database))
+    # in place of the missing view inserts are refused, so that none is lost meanwhile; where the constraint was taken away it comes first
+    tables = [each for each in made if each.startswith("CREATE OR REPLACE TABLE incoming_")]
     drops = [f"DROP TABLE IF EXISTS {database}.{view} SYNC" for view in broken.split(",")]
-    return drops + statements(script.text(database))
+    return tables + drops + made
 
 
 def engines_query(database: str) -> str:

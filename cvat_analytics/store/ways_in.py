@@ -1,7 +1,7 @@
 """Whether what is inserted is handed on: behind each of the two tables that are inserted into, and keep nothing, stand views.
 
 Without them such a table would accept every insert, and all of it would be gone. So it has a constraint that names each view behind it:
-where one is missing, ClickHouse refuses each insert, even one of no rows, and whoever inserts tries again.
+where one is missing, or does not know the newest column, ClickHouse refuses each insert, even one of no rows, and whoever inserts tries again.
 """
 
 from __future__ import annotations
@@ -9,15 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cvat_analytics.store.erasures import INCOMING, INCOMING_LETTERS
+from cvat_analytics.store.event_columns import COLUMNS
 
 
 @dataclass(frozen=True)
 class Way:
-    """A view that hands on from a table that keeps nothing, and one of its columns."""
+    """A view that hands on from a table that keeps nothing."""
 
     source: str
     target: str
-    column: str = "scope"
+
+    @property
+    def column(self) -> str:
+        """Return the newest of its columns: a view of before there was this one would leave it out, and nobody would know."""
+        return "sender" if self.source == INCOMING_LETTERS else next(reversed(COLUMNS))
 
 
 VIEWS = {
@@ -25,7 +30,7 @@ VIEWS = {
     "judged_events_let_in": Way("judged_events", "events"),
     "judged_events_late": Way("judged_events", "late_events"),
     "late_events_let_in": Way("late_events", "events"),
-    "incoming_dead_letters_let_in": Way(INCOMING_LETTERS, "events_dead_letter", "reason"),
+    "incoming_dead_letters_let_in": Way(INCOMING_LETTERS, "events_dead_letter"),
 }
 """Of each view what it reads and writes."""
 SCRIPT = "views/incoming.sql"
@@ -33,7 +38,7 @@ SCRIPT = "views/incoming.sql"
 
 
 def behind(table: str) -> dict[str, str]:
-    """Return the views that stand behind `table`, however far, each with a column of its own."""
+    """Return the views that stand behind `table`, however far, each with its newest column."""
     found: dict[str, str] = {}
     for view, way in VIEWS.items():
         if way.source == table:

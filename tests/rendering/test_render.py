@@ -124,6 +124,8 @@ def test_vector_may_insert_and_nothing_else() -> None:
     views = (
         *("incoming_events_judged", "judged_events_let_in", "judged_events_late", "late_events_let_in"),
         "incoming_dead_letters_let_in",
+        # what the version before asks for until its schema has been brought up to date
+        "incoming_events_let_in",
     )
     assert grants == [
         *(f"GRANT INSERT ON cvat.{table}" for table in tables),
