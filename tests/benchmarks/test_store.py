@@ -135,6 +135,16 @@ def test_what_takes_long_is_run_once(engine: Engine, monkeypatch: pytest.MonkeyP
     assert asked.count("SELECT 1") == 1
 
 
+def test_what_always_runs_is_not_waited_for(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+    value = Engine.value
+    monkeypatch.setattr(Engine, "value", lambda self, sql: looks.append(sql) or value(self, sql))  # type: ignore[func-returns-value]
+
+    assert engine.processor_seconds() > 0
+
+    assert len(looks) < engines._LOOKS
+
+
 def step(millions: float, **others: Timed) -> Step:
     """Return what a step of that size would be where every query takes as long as `others` say, or a millisecond."""
     ours = [others.get(pair.name, Timed(pair.ours, 1.0)) for pair in queries.PAIRS]
