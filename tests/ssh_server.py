@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -38,6 +39,7 @@ class SSHServer(paramiko.ServerInterface):
         self.break_after = -1
         self.answering = threading.Event()
         self.answering.set()
+        self._asking = threading.Lock()
         self._transports: list[paramiko.Transport] = []
         self._targets: dict[int, socket.socket] = {}
 
@@ -110,10 +112,18 @@ class SSHServer(paramiko.ServerInterface):
 
     def _print(self, channel: paramiko.Channel, command: str) -> None:
         with contextlib.suppress(OSError, EOFError), contextlib.closing(channel):
-            while channel.recv(1024):  # it has ended its input once it knows that the command was taken
-                pass
+            if command.endswith("</dev/null"):
+                # What the client answers comes to the thread that takes commands, when that has said that this one was taken: a
+                # channel that is closed before is no command that has run.
+                with self._asking:
+                    channel.get_transport().global_request("are you there", wait=True)
+            else:
+                while channel.recv(1024):  # it has ended its input once it knows that the command was taken
+                    pass
             self.answering.wait(60)
-            channel.sendall(self.printed(command).encode())
+            words = shlex.split(command)
+            line = words[2] if words[:2] == ["sh", "-c"] else command
+            channel.sendall(self.printed(line).encode())
             channel.send_exit_status(0)
 
     def check_channel_direct_tcpip_request(self, chanid: int, origin: Any, destination: Any) -> int:
