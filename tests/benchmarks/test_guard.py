@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -125,3 +125,20 @@ def test_there_are_events_for_each_round(engine: _Engine, monkeypatch: pytest.Mo
     for _ in range(runs):
         rounds.measure()
     assert len(rounds.ratios[guard.INGEST]) == runs
+
+
+def test_the_same_question_has_one_ratio() -> None:
+    """A query whose SQL is the same for any time range costs the same for each: what lies between its ratios is what they are worth."""
+    known = json.loads(guard.RATIOS.read_text())
+    later = TimeRange(WEEK.start + timedelta(days=90), WEEK.end + timedelta(days=200))
+    first, second = (queries.ours(span) | queries.reports(span) for span in (WEEK, later))
+    same = [name for name in first if first[name] == second[name]]
+    assert same, "no query is without a time range any more"
+    apart = {
+        name: (week, everything)
+        for name in same
+        if not 1 / guard.SLOWER
+        < (week := known[f"{name}, 7 days"]) / (everything := known[f"{name}, everything"])
+        < guard.SLOWER
+    }
+    assert not apart
