@@ -6,7 +6,9 @@ import base64
 import http.client
 import json
 import signal
+import socket
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,17 @@ def names(clickhouse: FakeClickHouse) -> list[str]:
 
 def post(vector: Substitute, *names: str) -> None:
     assert vector.request("POST", body=f"[{','.join(map(event, names))}]")[0] == 200
+
+
+def listened_on(port: int) -> list[str]:
+    """Return the IPv4 addresses at which anybody listens on `port`, as the kernel has them (proc(5), /proc/net/tcp)."""
+    found = []
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state = line.split()[:4]
+        address, _, number = local.partition(":")
+        if state == "0A" and int(number, 16) == port:  # 0A: LISTEN
+            found.append(socket.inet_ntoa(int(address, 16).to_bytes(4, sys.byteorder)))
+    return found
 
 
 def test_what_is_no_event_becomes_a_dead_letter_and_is_answered_200(
@@ -140,10 +153,11 @@ def test_the_port_moves_without_a_loss(program: str, tmp_path: Path) -> None:
 def test_a_port_is_listened_on_everywhere_and_at_one_address_again(program: str, tmp_path: Path) -> None:
     with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port, program) as vector:
         here = {"clickhouse_http_port": clickhouse.port, "vector_port": vector.port}
-        for address, elsewhere in (("0.0.0.0", True), ("127.0.0.1", False)):
+        for address in ("0.0.0.0", "127.0.0.1"):
             write_configuration(tmp_path, vector_listen_address=address, **here)
             vector.reload()
-            until(lambda: answers(vector.port, "127.0.0.2"), f"listens on {address}", elsewhere.__eq__)
+            # while both are listened on, who connects may meet the old one, and is reset when it is closed
+            until(lambda: listened_on(vector.port), f"listens on {address} only", [address].__eq__)
             post(vector, address)
         until(lambda: names(clickhouse), "the last row", lambda seen: "127.0.0.1" in seen)
 
