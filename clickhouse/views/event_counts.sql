@@ -60,10 +60,10 @@ SELECT
     day,
     sum(event_days.inserted) AS inserted,
     max(event_days.counted_at) AS counted,
-    counted > touched + rule.1 AND (day >= first_kept OR months.3[month] = 1) AS is_settled,
+    counted > settles_at AND (day >= first_kept OR months.3[month] = 1) AS is_settled,
     -- worth counting now
-    NOT is_settled AND touched + rule.1 < now64(3) AND day != toDate(now('UTC')) AND day >= first_kept AS is_due,
-    max(event_days.touched_at) AS touched
+    NOT is_settled AND settles_at < now64(3) AND day != toDate(now('UTC')) AND day >= first_kept AS is_due,
+    max(event_days.touched_at) + rule.1 AS settles_at
 FROM event_days
 GROUP BY day, indexOf(months.1, toYYYYMM(day)) AS month
 HAVING month > 0 AND day >= months.2[month]
@@ -118,7 +118,18 @@ GROUP BY hour, scope, source, user_id, org_id, project_id, task_id, job_id;
 -- months that somebody has dropped) go here. A month that is at rest is merged into one part, which keeps what has no newer row.
 TRUNCATE TABLE event_counts_settled SETTINGS max_table_size_to_drop = 0;
 
--- 6. Every so often, days that are due are counted: the newest first, and no more at once than fits into memory.
+-- A count of a day is complete when all of its rows are there: as many as each of them says.
+{% macro complete_counts() %}
+    SELECT toDate(hour) AS day, counted_at
+    FROM event_counts_settled
+    WHERE toDate(hour) IN (SELECT day FROM event_days_state WHERE is_due)
+    GROUP BY day, counted_at
+    HAVING count() = max(day_rows)
+{%- endmacro %}
+
+-- 6. Every so often, days that are due are counted: the newest first, and no more at once than fits into memory. What has been counted and is
+-- only not noted as settled yet is not counted again: a merge throws away the rows of the first count for those of the second, and it
+-- is the first that is noted.
 CREATE MATERIALIZED VIEW event_counts_refresh
 REFRESH EVERY 20 SECOND APPEND TO event_counts_settled
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
@@ -129,7 +140,8 @@ WITH
         (
             SELECT day, sum(inserted) OVER (ORDER BY day DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS inserted_later
             FROM event_days_state
-            WHERE is_due
+            LEFT JOIN (SELECT day, max(counted_at) AS last FROM ({{ complete_counts() }}) GROUP BY day) AS made USING (day)
+            WHERE is_due AND last <= settles_at
         )
     ) AS chosen
 {% macro counts(browser, system, condition) %}
@@ -171,8 +183,5 @@ SETTINGS max_partitions_per_insert_block = 0;
 CREATE MATERIALIZED VIEW event_days_refresh
 REFRESH EVERY 20 SECOND DEPENDS ON event_counts_refresh APPEND TO event_days
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
-SELECT toDate(hour) AS day, 0 AS inserted, toDateTime64(0, 3) AS touched_at, counted_at
-FROM event_counts_settled
-WHERE toDate(hour) IN (SELECT day FROM event_days_state WHERE is_due)
-GROUP BY day, counted_at
-HAVING count() = max(day_rows);
+SELECT day, 0 AS inserted, toDateTime64(0, 3) AS touched_at, counted_at
+FROM ({{ complete_counts() }});

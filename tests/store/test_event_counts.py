@@ -127,6 +127,29 @@ def settled(store: Store) -> Counter[str]:
     return Counter({str(row["is_settled"]): int(row["days"]) for row in rows})
 
 
+def test_a_day_is_not_counted_again_before_its_count_is_noted(store: Store) -> None:
+    """Else the count that is noted and the one whose rows a merge keeps are two, and the day has no events."""
+    dice = random.Random(1)
+    there = [made(dice) for _ in range(100)]
+    store.insert(there)
+    settle(store, then="")
+    settle(store, then="")
+    sql = "SELECT max(counts) FROM (SELECT uniqExact(counted_at) AS counts FROM event_counts_settled GROUP BY toDate(hour))"
+    assert json.loads(store.post(sql))["data"] == [[1]]
+    settle(store)
+    store.post("OPTIMIZE TABLE event_counts_settled FINAL")
+    assert settled(store)["0"] == 0
+    assert read(store) == counted(there)
+    # of a day to which something came between the count and the note, another count is needed
+    late = [made(dice) for _ in range(100)]
+    store.insert(late[:50])
+    settle(store, then="")
+    store.insert(late[50:])
+    settle(store)
+    assert settled(store)["0"] == 0
+    assert read(store) == counted(there + late)
+
+
 @pytest.mark.parametrize("chance", range(12))
 def test_counts_are_right_whenever_they_are_asked_for(store: Store, chance: int) -> None:
     dice = random.Random(chance)
