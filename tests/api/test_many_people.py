@@ -28,7 +28,8 @@ from tests.serving import served
 from tests.waiting import PATIENCE, until
 
 PEOPLE = tuple(Person(100 + number, f"person{number}", groups=("admin",)) for number in range(20))
-ENDLESS = "SELECT sleep(1) FROM numbers(1000000000) FORMAT Null"
+ENDLESS = "SELECT sum(sleep(1)) FROM numbers(1000000000) FORMAT Null"
+"""It gives out one row: one that gave out a block a second would be ended at the limit for rows."""
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,9 @@ from cvat_analytics.config.query_limits import READER_NICE, READERS, RESERVED_QU
 from tests.clickhouse import Store
 from tests.waiting import until
 
-ENDLESS = "SELECT sleep(1) FROM numbers(1000000000) FORMAT Null"
-"""A query that does nothing until its user's time is over; a second each block."""
+ENDLESS = "SELECT sum(sleep(1)) FROM numbers(1000000000) FORMAT Null"
+"""A query that does nothing until its user's time is over; a second each block. It gives out one row: one that gave out a block a second
+would be ended at the limit for rows."""
 LARGE = "SELECT length(groupArray(repeat('x', 1000))) FROM numbers(110000) FORMAT Null"
 """A query that takes 200 MB at most."""
 
@@ -64,9 +65,7 @@ def readers(engine: Store, **asked: int) -> Iterator[dict[str, list[Future[str]]
 def running(engine: Store) -> Counter[str]:
     """Return how many endless queries run, by user."""
     found = json.loads(
-        engine.post(
-            "SELECT user, count() FROM system.processes WHERE query LIKE 'SELECT sleep(1)%' GROUP BY user"
-        )
+        engine.post(f"SELECT user, count() FROM system.processes WHERE query = '{ENDLESS}' GROUP BY user")
     )["data"]
     return Counter({user: int(number) for user, number in found})
 
@@ -140,9 +139,7 @@ def test_threads_of_readers_go_after_those_that_insert(engine: Store, user: str)
 )
 def test_the_threads_of_a_running_reader_have_that_value(engine: Store) -> None:
     with readers(engine, grafana=1):
-        query = (
-            "SELECT thread_ids FROM system.processes WHERE query LIKE 'SELECT sleep(1)%' AND user = 'grafana'"
-        )
+        query = f"SELECT thread_ids FROM system.processes WHERE query = '{ENDLESS}' AND user = 'grafana'"
 
         def values() -> set[int]:
             rows = json.loads(engine.post(query))["data"]
