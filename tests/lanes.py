@@ -82,17 +82,27 @@ def is_long(test: str) -> bool:
     return test.startswith(LONG)
 
 
-def in_order(tests: Sequence[str]) -> list[int]:
-    """Return the places of `tests` in the order in which two workers are through soonest.
+def in_order(tests: Sequence[str], workers: int) -> list[int]:
+    """Return the places of `tests` in the order in which `workers` are through soonest.
 
-    Each begins with half of them (pytest-xdist's worksteal) and takes over from the other's end when it is through: hosts come
-    first in one half, the other long ones in the other, and what is short is at both ends.
+    Each begins with an equal share of them (pytest-xdist's worksteal) and takes over from another's end when it is through: hosts
+    come first in one share, the other long ones in the others, and what is short is at the end of each.
     """
     hosts = [place for place, test in enumerate(tests) if test.startswith(HOSTS)]
     others = [place for place, test in enumerate(tests) if is_long(test) and not test.startswith(HOSTS)]
     short = [place for place, test in enumerate(tests) if not is_long(test)]
-    beside_hosts = max(0, len(tests) // 2 - len(hosts))
-    return [*hosts, *short[:beside_hosts], *others, *short[beside_hosts:]]
+    parts = max(1, workers - 1)
+    long = [
+        hosts,
+        *(others[len(others) * part // parts : len(others) * (part + 1) // parts] for part in range(parts)),
+    ]
+    order: list[int] = []
+    for number, first in enumerate(long, 1):
+        order += first
+        end = len(tests) * number // len(long)
+        fill, short = short[: max(0, end - len(order))], short[max(0, end - len(order)) :]
+        order += fill
+    return order + short
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -111,5 +121,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if is_long(item.nodeid) not in chosen]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-    places = in_order(tests) if "PYTEST_XDIST_WORKER" in os.environ else range(len(items))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    places = in_order(tests, workers) if workers > 1 else range(len(items))
     items[:] = [items[place] for place in places if is_long(tests[place]) in chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,22 +54,21 @@ def run(*options: str) -> list[str]:
     return [item.nodeid for item in items]
 
 
-@pytest.mark.parametrize("worker", ["", "gw0"])
-def test_each_test_is_in_one_lane(monkeypatch: pytest.MonkeyPatch, worker: str) -> None:
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    if worker:
-        monkeypatch.setenv("PYTEST_XDIST_WORKER", worker)
+@pytest.mark.parametrize("workers", ["1", "2", "3", "5"])
+def test_each_test_is_in_one_lane(monkeypatch: pytest.MonkeyPatch, workers: str) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", workers)
     fast, long, both = run("--fast"), run("--long"), run()
     assert sorted([*fast, *long]) == sorted(both) == sorted(everything())
     assert [name for name in fast if name.startswith("tests/hosts/")] == []
     assert long
 
 
-def test_what_is_long_begins_in_each_half(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+@pytest.mark.parametrize("workers", [2, 3])
+def test_what_is_long_begins_in_each_share(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", str(workers))
     tests = run()
-    half = len(tests) // 2
-    for begin, end in ((0, half), (half, len(tests))):
+    ends = [len(tests) * number // workers for number in range(workers + 1)]
+    for begin, end in itertools.pairwise(ends):
         kinds = [lanes.is_long(name) for name in tests[begin:end]]
         assert kinds == sorted(kinds, reverse=True)
         assert set(kinds) == {True, False}
@@ -83,7 +83,7 @@ def test_what_is_long_is_there(name: str) -> None:
 
 def test_the_whole_suite_has_no_lane() -> None:
     last = (ROOT / "tests" / "run").read_text().splitlines()[-1]
-    assert last == '"$bin/pytest" -n 2 --dist worksteal'
+    assert last == '"$bin/pytest" -n 3 --dist worksteal'
 
 
 def test_no_two_files_are_called_alike() -> None:
