@@ -74,6 +74,9 @@ _FORMULA = """(^|[;\\\\t\\\\r\\\\n])([\\\\s"\\']*)([=+@\uff1d\uff0b\uff20\uff0d\
 """What a spreadsheet takes for the begin of a formula: at the start of a text, or of what it takes for a cell where it divides cells by
 another sign than the comma, as in many countries."""
 
+_TO_QUOTE = r'[,"\\r\\n]'
+"""Of which a text that is a field of CSV has to be quoted. (Any byte is `\\C` beside it, and not a dot: a text may be none of UTF-8.)"""
+
 
 def for_spreadsheet(zone: str) -> Format:
     """Return the form of a CSV that people open with Excel or LibreOffice, with times in that zone. It is not for import."""
@@ -93,22 +96,35 @@ def _line(zone: str) -> str:
     null and for an empty text alike (https://docs.python.org/3/library/csv.html). ClickHouse itself ends the line with LF. It
     sorts one text an event faster than eighteen columns.
     """
-    fields = ", ',', ".join(_field(name, zone) for name in COLUMNS)
+    fields = ", ',', ".join(", ".join(field(name, zone)) for name in COLUMNS)
     names = ",".join(f"timestamp ({zone})" if zone and name == "timestamp" else name for name in COLUMNS)
     return f"concat({fields}, '\\r') AS `{names}\\r`"
 
 
-def _field(name: str, zone: str) -> str:
+def field(name: str, zone: str) -> tuple[str, ...]:
+    """Return the parts of a field of CSV, which stand one after the other.
+
+    Of texts that come again each is worked on once: ClickHouse applies a function of one dictionary to the texts in it and not
+    to each row. So each step has one text for its argument, and no `if` with two.
+    """
     if name == "timestamp":
-        return f"substring(toString(e.timestamp, '{zone}'), 1, 19)" if zone else _PYTHONS
-    if name in _TEXTS:
-        text = f"e.{name}"
-        if zone:
-            harmless = f"replaceRegexpAll({text}, '{_FORMULA}', '\\\\1\\\\2\\'\\\\3')"
-            text = f"if(match({text}, '^[\\t\\r]'), concat('\\'', {harmless}), {harmless})"
-        quoted = f"concat('\"', replaceAll({text}, '\"', '\"\"'), '\"')"
-        return f"ifNull(if(match(e.{name}, '[,\"\\r\\n]'), {quoted}, {text}), '')"
-    return f"ifNull(toString(e.{name}), '')"
+        return (f"substring(toString(e.timestamp, '{zone}'), 1, 19)" if zone else _PYTHONS,)
+    if name not in _TEXTS:
+        return (f"ifNull(toString(e.{name}), '')",)
+    text = f"ifNull(e.{name}, '')"
+    if name not in _PLAIN:
+        # few differ within a block: most events that a person causes have the same payload
+        text = f"toLowCardinality({text})"
+    if zone:
+        text = rf"replaceRegexpAll({text}, '{_FORMULA}', '\\1\\2\'\\3')"
+        text = rf"replaceRegexpOne({text}, '^[\\t\\r]', '\'\\0')"
+    doubled = f"""replaceAll({text}, '"', '""')"""
+    if name == "payload":
+        # two parts more for each row, but nothing dear for each text: all payloads may differ
+        mark = f"""substring('"', 1, match({text}, '{_TO_QUOTE}'))"""
+        return mark, doubled, mark
+    opened = rf"""replaceRegexpOne({doubled}, '^\\C*?{_TO_QUOTE}', '"\\0')"""
+    return (rf"""replaceRegexpOne({opened}, '^"\\C*$', '\\0"')""",)
 
 
 def statement(selection: Selection, form: Format, order: str = ORDER) -> str:
