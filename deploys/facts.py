@@ -58,6 +58,8 @@ class HostState:
     """Whether a program may listen on an address that the host may get later (`ip_nonlocal_bind`), as one that wanders between hosts."""
     first_open_port: int = 1024
     """Below it only root may listen, and a program that has the right to."""
+    lowers_nice: bool = False
+    """Whether the kernel lets a privileged program put itself before others: not in a container without that right, or with users of its own."""
 
 
 class Host(FactBase[HostState | None]):
@@ -90,6 +92,7 @@ ss -Hltnp 2>/dev/null | awk '{{print "listener=" $4, $6}}'
 ip -o addr 2>/dev/null | awk '{{sub("/.*", "", $4); print "address=" $4}}'
 cat /proc/sys/net/ipv4/ip_nonlocal_bind /proc/sys/net/ipv6/ip_nonlocal_bind 2>/dev/null | grep -qx 1 && echo "takes_any_address=yes"
 awk '{{print "first_open_port=" $1}}' /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null
+sh -c 'renice -n -20 $$' >/dev/null 2>&1 && echo "lowers_nice=yes"
 true"""
 
     def process(self, output: Iterable[str]) -> HostState:
@@ -132,6 +135,7 @@ true"""
             addresses=frozenset(addresses),
             takes_any_address=single.get("takes_any_address") == "yes",
             first_open_port=int(single.get("first_open_port", 1024)),
+            lowers_nice=single.get("lowers_nice") == "yes",
         )
 
 

@@ -132,6 +132,7 @@ def make(inventory_file: Path) -> Plan:
             stack.topology,
             secrets,
             memory_bytes=state.memory,
+            lowers_nice=state.lowers_nice,
             authority=stack.authority,
             former_vector="clickhouse" in components
             and host.get_fact(Command, former_vector.question(Paths().clickhouse_config)) == "former",

@@ -34,6 +34,8 @@ class Context:
     paths: Paths = field(default_factory=Paths)
     memory_bytes: int = 4 * 2**30
     """The host's memory, from which ClickHouse's profile is chosen."""
+    lowers_nice: bool = True
+    """Whether the host's kernel lets a program with CAP_SYS_NICE use it."""
     authority: Authority | None = None
     """What signs certificates; None where nothing needs one, as in the embedded stack."""
     former_vector: bool = False
@@ -109,6 +111,7 @@ class Context:
             "memory": memory.profile(self.settings, self.memory_bytes),
             "query_limits": query_limits,
             "limits": limits,
+            "lowers_nice": self.lowers_nice,
             "dead_letter_buffer_bytes": DEAD_LETTER_BUFFER_BYTES,
             "alerts": alerts.variables(self.settings),
         }

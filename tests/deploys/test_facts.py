@@ -45,7 +45,8 @@ address=127.0.0.1
 address=10.0.0.5
 address=fe80::fc:ff:fe00:1
 takes_any_address=yes
-first_open_port=80"""
+first_open_port=80
+lowers_nice=yes"""
 HOST = HostState(
     os_id="debian",
     os_version="12",
@@ -64,6 +65,7 @@ HOST = HostState(
     addresses=frozenset({"127.0.0.1", "10.0.0.5", "fe80::fc:ff:fe00:1"}),
     takes_any_address=True,
     first_open_port=80,
+    lowers_nice=True,
 )
 # no Debian, no systemd, somebody who is not root; a name with an equals sign; no ss, no dpkg
 BARE = "os_id=\nos_version=\nos_name=Own=Linux\narchitecture=x86_64\nuid=1000\nstore_in_use=yes\ngateway_runs=yes"

@@ -74,8 +74,8 @@ class Lab:
             networking_config=api.create_networking_config(own_address),
             host_config=api.create_host_config(
                 network_mode=self.lan.network.name,
-                # mounts; routes; seeing which program holds a port
-                cap_add=["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE"],
+                # mounts; routes; seeing which program holds a port; nice values
+                cap_add=["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "SYS_NICE"],
                 security_opt=["seccomp=unconfined", "apparmor=unconfined"],
                 tmpfs={"/run": "exec,mode=755", "/run/lock": "mode=1777"},
                 mounts=self._mounts(),

@@ -17,7 +17,7 @@ import pytest
 
 from tests.waiting import until
 
-from . import packages
+from . import packages, readers
 from .command import PROGRAM, cvat_analytics, deploy, smoke
 from .conftest import HostFactory
 from .host import Host
@@ -289,6 +289,9 @@ def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
     listens(host, 8123, 8282, 3000)
     smoke(path)
 
+    readers.are_behind_inserts(host, path)
+    readers.mark_server(host)
+    readers.are_behind_inserts(host, path)
     host.run("systemctl mask --now clickhouse-server")
     host.reboot()
     listens(host, 8282)

@@ -177,6 +177,18 @@ def test_the_store_s_unit_keeps_the_capabilities_without_which_the_kernel_does_n
     assert "NoNewPrivileges=yes" in unit.content
 
 
+@pytest.mark.parametrize("lowers_nice", [True, False])
+def test_the_store_has_one_capability_where_the_host_s_kernel_lets_it_be_used(lowers_nice: bool) -> None:
+    """With it, and refused by the kernel, a server ends: it sets a nice value as it starts (src/Common/MemoryWorker.cpp)."""
+    stack = replace(context(), lowers_nice=lowers_nice)
+    (unit,) = [file for path, file in files(stack).items() if "clickhouse-server.service.d/" in path]
+    given = [line for line in unit.content.splitlines() if line.startswith("AmbientCapabilities=")]
+    assert given == ["AmbientCapabilities=CAP_SYS_NICE"] * lowers_nice
+    # a marked program that systemd runs itself would keep all that it is marked with
+    started = [line.split()[0] for line in unit.content.splitlines() if line.startswith("ExecStart=/")]
+    assert started == ["ExecStart=/usr/bin/env"] * lowers_nice
+
+
 def test_grafana_keeps_below_the_limit_that_holds_on_the_host_of_clickhouse() -> None:
     own: dict[str, dict[str, Any]] = {name: {"address": ADDRESSES[name]} for name in "abc"}
     own["a"]["grafana_max_queries"] = 18
