@@ -7,6 +7,8 @@ import hashlib
 import ipaddress
 import os
 import platform
+import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -271,3 +273,23 @@ def test_what_no_host_answered_is_a_value_too() -> None:
     assert facts.PackageOffer.default() == Offer({}, "the host did not answer")
     assert facts.Unit.default() == UnitState(False, False, False, "")
     assert (facts.Host.default(), facts.Schema.default(), facts.Answer.default()) == (None, None, None)
+
+
+def test_whether_a_nice_value_may_be_lowered_is_tried() -> None:
+    """As root that may be so; of a root without CAP_SYS_NICE, as in some containers, and of anybody else it is not."""
+    fact = facts.Host()
+
+    def lowers_nice(*runner: str) -> bool:
+        told = subprocess.run(
+            [*runner, "sh", "-c", fact.command([])], capture_output=True, text=True, check=True
+        )
+        state = fact.process(told.stdout.splitlines())
+        assert state
+        return state.lowers_nice
+
+    held = re.search(r"^CapEff:\s*(\w+)", Path("/proc/self/status").read_text(), re.MULTILINE)
+    privileged = bool(held and int(held[1], 16) >> 23 & 1)
+    allowed = privileged or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 40
+    assert lowers_nice() == allowed
+    if privileged:
+        assert not lowers_nice("setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice")
