@@ -48,7 +48,7 @@ def profile(settings: Settings, memory_bytes: int) -> MemoryProfile:
         user_limits=users,
         query_limits={user: min(limit // 2, share) for user, share in users.items()},
         mark_cache=min(caches, limit // 8),
-        uncompressed_cache=0,
+        uncompressed_cache=min(caches, limit // 8) // 4,
         background_pool_size={"small": 2, "medium": 4, "large": 16}[name],
         vector_limit=max(memory_bytes // 4, VECTOR_NEEDS),
     )

@@ -18,6 +18,7 @@ READABLE = (
         "event_counts",
         "settled_counts",
         "counted_days",
+        "no_counted_days",
         "event_days_state",
         "event_sources",
         "completed_jobs",

@@ -14,9 +14,10 @@ from tests.dashboards.events import END, MESSAGES, RANGE, SCOPES, Event, time_of
 from tests.dashboards.shown import Shown
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+# of a week the events themselves are asked, of more what is counted
 TIMES = [
     (RANGE, timedelta(minutes=30)),
-    (TimeRange(RANGE.start + timedelta(hours=29, minutes=50, milliseconds=7), END - timedelta(minutes=7)), 6 * HOUR),
+    (TimeRange(RANGE.start - timedelta(days=2, minutes=50, milliseconds=7), END - timedelta(minutes=7)), 6 * HOUR),
 ]  # fmt: skip
 CHOICES: list[Mapping[str, Sequence[str]]] = [
     {},
@@ -122,11 +123,34 @@ def test_a_day_that_is_dropped_is_in_no_panel(
     } == {}
 
 
+def test_a_week_asks_the_events_and_not_which_days_are_counted(
+    team: Store, dashboards: dict[str, Dashboard], events: list[Event]
+) -> None:
+    settle(team)
+
+    def of(time_range: TimeRange) -> Rows:
+        return {
+            (title, panel): sorted(
+                map(str, Shown(team, dashboards[title], events, {}, time_range).rows(panel))
+            )
+            for title, panels in PANELS.items()
+            for panel in panels
+        }
+
+    before = of(RANGE)
+    # whoever asked it would be refused now, and whoever read the counts would find none
+    team.post("DROP VIEW counted_days")
+    team.post("TRUNCATE TABLE event_counts_settled")
+    assert of(RANGE) == before
+    with pytest.raises(AssertionError, match="counted_days"):
+        of(TimeRange(RANGE.start - 2 * DAY, RANGE.end))
+
+
 def test_a_settled_history_is_read_from_the_smallest_projection(
     team: Store, dashboards: dict[str, Dashboard]
 ) -> None:
     settle(team)
-    whole = TimeRange(RANGE.start.replace(hour=0), RANGE.end.replace(minute=0))
+    whole = TimeRange(RANGE.start.replace(hour=0) - 2 * DAY, RANGE.end.replace(minute=0))
     for (title, panel), projection in PROJECTIONS.items():
         (query,) = next(each for each in dashboards[title].panels if each.title == panel).queries
         plan = str(team.rows(f"EXPLAIN {expand(query, dashboards[title], whole, interval=HOUR)}"))

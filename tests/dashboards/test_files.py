@@ -254,7 +254,7 @@ def test_what_would_count_all_events_reads_what_is_counted_beforehand(dashboard:
     for panel in dashboard.panels:
         tables = {t for query in panel.queries for t in re.findall(r"\b(?:FROM|JOIN)\s+(\w+)", query.sql)}
         if panel.title in LONG:
-            assert tables & {"event_counts", "settled_counts"}, panel.title
+            assert tables & {"event_counts", "event_counts_settled"}, panel.title
         if panel.title.startswith("Working"):
             assert tables & {"working_time_in_range", "events"} == {"working_time_in_range"}, panel.title
     variables = [variable.query for variable in dashboard.variables.values() if variable.query]

@@ -140,6 +140,32 @@ def test_grafana_may_set_what_its_plugin_sets(engine: Store) -> None:
     engine.post(sql, user="grafana")
 
 
+def test_grafana_may_leave_final_out_of_one_table(engine: Store) -> None:
+    twice = event()
+    engine.insert([twice])
+    engine.insert([twice | {"duration": 7}])
+    engine.post("SYSTEM STOP MERGES events")
+    engine.post("INSERT INTO events SELECT * FROM events", user="admin")
+    sql = "SELECT (SELECT count() FROM events) AS once, count() AS stored FROM (SELECT * FROM events SETTINGS final = 0)"
+    assert engine.rows(sql) == [{"once": 2, "stored": 4}]
+
+
+def test_what_readers_ask_again_is_unpacked_already(engine: Store) -> None:
+    engine.insert([event()])
+
+    def hits() -> int:
+        return int(
+            engine.rows("SELECT sum(value) AS hits FROM system.events WHERE event = 'UncompressedCacheHits'")[
+                0
+            ]["hits"]
+        )
+
+    before = hits()
+    for _ in range(2):
+        engine.rows("SELECT max(timestamp) FROM events WHERE NOT ignore(user_id)")
+    assert hits() > before
+
+
 def test_a_cvat_server_finds_what_it_would_make_at_its_start(engine: Store) -> None:
     engine.insert([event()])
     for sql in (
