@@ -7,10 +7,10 @@ DROP VIEW IF EXISTS event_counts_refresh;
 DROP VIEW IF EXISTS event_days_refresh;
 DROP VIEW IF EXISTS event_days_touched;
 
--- 1. Every insert notes which days it has touched.
+-- 1. Every insert notes which days it has touched, and when the newest event of each arrived.
 CREATE MATERIALIZED VIEW event_days_touched TO event_days
 DEFINER = CURRENT_USER SQL SECURITY DEFINER AS
-SELECT toDate(timestamp) AS day, count() AS inserted, nowInBlock64(3) AS touched_at
+SELECT toDate(timestamp) AS day, count() AS inserted, nowInBlock64(3) AS touched_at, max(events.received_at) AS received_at
 FROM events
 -- the month of the smoke tests' events, which are in no count
 WHERE toYYYYMM(timestamp) != 207502
@@ -19,18 +19,18 @@ GROUP BY day;
 -- All days are touched by this: what was inserted before there was this view, or while it was made anew, and what is not there any more.
 -- What is noted is the difference to what was noted before, so that the sum is what is stored, however often this is done: of a day with
 -- too much it is a UInt64 that the sum goes round with.
-INSERT INTO event_days (day, inserted, touched_at)
-SELECT day, toUInt64(sum(stored) - sum(noted)) AS inserted, nowInBlock64(3) AS touched_at
+INSERT INTO event_days (day, inserted, touched_at, received_at)
+SELECT day, toUInt64(sum(stored) - sum(noted)) AS inserted, nowInBlock64(3) AS touched_at, max(arrived) AS received_at
 FROM
 (
-    SELECT toDate(timestamp) AS day, count() AS stored, 0 AS noted
+    SELECT toDate(timestamp) AS day, count() AS stored, 0 AS noted, max(events.received_at) AS arrived
     FROM events
     WHERE toYYYYMM(timestamp) != 207502
     GROUP BY day
 
     UNION ALL
 
-    SELECT day, 0 AS stored, sum(event_days.inserted) AS noted
+    SELECT day, 0 AS stored, sum(event_days.inserted) AS noted, toDateTime(0, 'UTC') AS arrived
     FROM event_days
     GROUP BY day
 )

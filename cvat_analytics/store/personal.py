@@ -128,7 +128,7 @@ PLACES = (
 WITHOUT_PEOPLE = {
     "deployments": ("at", "version", "revision", "host", "changes"),
     "erasure_runs": ("id", "begun_at", "ended_at", "operator", "keep_sums", "counts"),
-    "event_days": ("day", "inserted", "touched_at", "counted_at"),
+    "event_days": ("day", "inserted", "touched_at", "counted_at", "received_at"),
     "pipeline_metrics": ("time", "host", "name", "component", "tags", "value"),
     "schema_migrations": ("name", "kind", "checksum", "applied_at"),
     "working_time_settings": (

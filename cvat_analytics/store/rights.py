@@ -19,6 +19,7 @@ READABLE = (
         "settled_counts",
         "counted_days",
         "no_counted_days",
+        "event_days",
         "event_days_state",
         "event_sources",
         "completed_jobs",
@@ -40,7 +41,6 @@ BEHIND = (
     *("working_time_by_day", "working_time_results", "working_time_settings"),
     *(
         "event_counts_settled",
-        "event_days",
         "event_months",
         "job_changes",
         "known_names",

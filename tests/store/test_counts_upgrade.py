@@ -19,7 +19,7 @@ from tests.store.test_event_counts import counted, made, only_when_asked, read, 
 
 FORMER = Path(__file__).parent / "former" / "event_counts.sql"
 """The views of before there were projections."""
-MIGRATIONS = ("migrations/0012_counts_by_projection.sql",)
+MIGRATIONS = ("migrations/0012_counts_by_projection.sql", "migrations/0013_newest_arrival.sql")
 
 
 @pytest.fixture

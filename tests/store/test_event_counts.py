@@ -343,3 +343,30 @@ def test_inserts_while_days_are_counted(store: Store) -> None:
     store.post("INSERT INTO event_days (day, touched_at) SELECT DISTINCT day, now64(3) FROM event_days")
     settle(store)
     assert read(store) == counted(events)
+
+
+def test_when_the_newest_event_of_each_day_arrived_is_known_of_former_events_too(
+    shared_engine: Store,
+) -> None:
+    with shared_engine.another() as store:
+        only_when_asked(store)
+        stored = (
+            "SELECT toDate(timestamp) AS day, max(received_at) AS at FROM events GROUP BY day ORDER BY day"
+        )
+        noted = "SELECT day, max(received_at) AS at FROM event_days GROUP BY day ORDER BY day"
+        arrivals = (
+            "INSERT INTO events (scope, timestamp, received_at) SELECT 'save:job', toDateTime64('2026-02-01', 3, 'UTC') + 43200 * number, "
+            "toDateTime('2026-02-02 10:00:00', 'UTC') + 7 * number % 5 FROM numbers({}) SETTINGS insert_allow_materialized_columns = 1"
+        )
+        store.post("DROP VIEW event_days_touched")
+        store.post("ALTER TABLE event_days DROP COLUMN received_at")
+        store.post(arrivals.format(9))
+        scripts = {script.name: script for script in migrations.read(ROOT / "clickhouse")}
+        for name in ("migrations/0013_newest_arrival.sql", "views/event_counts.sql"):
+            for statement in migrations.statements(scripts[name].text(store.database)):
+                store.post(statement)
+        assert store.rows(noted) == store.rows(stored)
+        # what is touched without an arrival, as by an erasure, is no arrival
+        store.post("INSERT INTO event_days (day, touched_at) VALUES ('2026-02-01', now64(3))")
+        store.post(arrivals.format(14).replace("10:00:00", "09:00:00").replace("save:job", "change:frame"))
+        assert store.rows(noted) == store.rows(stored)
