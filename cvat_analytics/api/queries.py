@@ -220,7 +220,7 @@ def _last_of_a_page(selection: Selection, count: int, cursor: Cursor | None) -> 
     where = f"WHERE {selection.where} AND {following}"
     begin = f"fromUnixTimestamp64Milli(toInt64({cursor.at_ms if cursor else 0}), 'Etc/UTC')"
     return (
-        "WITH (SELECT max(toDate(timestamp)) FROM (SELECT DISTINCT timestamp, user_id FROM events_as_stored AS e "
+        "WITH (SELECT max(toDate(timestamp)) FROM (SELECT DISTINCT timestamp FROM events_as_stored AS e "
         f"{where} ORDER BY toDate(timestamp) LIMIT {count})) AS last_day, "
         f"(SELECT greatest(max(timestamp), {begin}) FROM (SELECT DISTINCT timestamp FROM events_as_stored AS e "
         f"{where} AND e.timestamp < toDateTime64(last_day + 1, 3, 'Etc/UTC') ORDER BY timestamp LIMIT {count})) AS last_of_page"
