@@ -59,7 +59,8 @@ class HostState:
     first_open_port: int = 1024
     """Below it only root may listen, and a program that has the right to."""
     lowers_nice: bool = False
-    """Whether the kernel lets a privileged program put itself before others: not in a container without that right, or with users of its own."""
+    """Whether the kernel lets a program with CAP_SYS_NICE put itself before others: not in a container without it, or with users of its own, even
+    where everybody may by the limit (RLIMIT_NICE)."""
 
 
 class Host(FactBase[HostState | None]):
@@ -92,7 +93,7 @@ ss -Hltnp 2>/dev/null | awk '{{print "listener=" $4, $6}}'
 ip -o addr 2>/dev/null | awk '{{sub("/.*", "", $4); print "address=" $4}}'
 cat /proc/sys/net/ipv4/ip_nonlocal_bind /proc/sys/net/ipv6/ip_nonlocal_bind 2>/dev/null | grep -qx 1 && echo "takes_any_address=yes"
 awk '{{print "first_open_port=" $1}}' /proc/sys/net/ipv4/ip_unprivileged_port_start 2>/dev/null
-sh -c 'renice -n -20 $$' >/dev/null 2>&1 && echo "lowers_nice=yes"
+prlimit --nice=0 sh -c 'renice -n -20 $$' >/dev/null 2>&1 && echo "lowers_nice=yes"
 true"""
 
     def process(self, output: Iterable[str]) -> HostState:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmarks.sections import Say
 
 EVENTS = 10_000_000
-FASTER = 10
+FASTER, FASTER_OF_ALL = 10, 20
 MEMORY_MIB, P99_MS = 100, 1000
 MIB = 2**20
 
@@ -70,7 +70,13 @@ def run(runs: int, say: Say, events: int = EVENTS) -> Report:
                 Measurement(f"{label}: memory of CVAT's way", [memory / MIB], "MiB"),
             ]
             targets.append(
-                Target(f"{label} events: faster than CVAT's way", ratio(stock, ours), "at least", FASTER, "x")
+                Target(
+                    f"{label} events: faster than CVAT's way",
+                    ratio(stock, ours),
+                    "at least",
+                    FASTER if size < events else FASTER_OF_ALL,
+                    "x",
+                )
             )
         targets.append(Target("memory of the events API", peaks[-1] / MIB, "at most", MEMORY_MIB, "MiB"))
         say(f"{clients.CLIENTS} clients send {clients.BATCH} events each")

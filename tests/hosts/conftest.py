@@ -43,12 +43,12 @@ def host_lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def host_factory(host_lab: Lab, request: pytest.FixtureRequest) -> Iterator[HostFactory]:
-    """Yield a function that boots a host: `host_factory()`, `host_factory("trixie")`. Hosts end with the test."""
+    """Yield a function that boots a host, with what `Lab.start` takes: `host_factory()`, `host_factory("trixie")`. Hosts end with the test."""
     hosts = request.node.stash.setdefault(_HOSTS, [])
 
-    def start(system: str = "bookworm", *, tag: str = "") -> Host:
+    def start(system: str = "bookworm", **how: Any) -> Host:
         try:
-            host = host_lab.start(system, tag=tag)
+            host = host_lab.start(system, **how)
         except HostsUnavailable as error:
             give_up(error)
         hosts.append(host)

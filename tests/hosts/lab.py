@@ -57,8 +57,11 @@ class Lab:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1), repr=False)
     """Never one twice: what is known of a host that is gone is not to be taken for another's."""
 
-    def start(self, system: str = "bookworm", *, tag: str = "") -> Host:
-        """Boot one more host, from the image `tag` if given, and return it when systemd says that it is up."""
+    def start(self, system: str = "bookworm", *, tag: str = "", lowers_nice: bool = True) -> Host:
+        """Boot one more host, from the image `tag` if given, and return it when systemd says that it is up.
+
+        `lowers_nice`: whether its kernel lets anybody lower a nice value, which that of many a container does not.
+        """
         name = f"{system}-{self.run_id}-{next(self._numbers)}"
         address = self.lan.next_address()
         api = self.client.api
@@ -74,8 +77,8 @@ class Lab:
             networking_config=api.create_networking_config(own_address),
             host_config=api.create_host_config(
                 network_mode=self.lan.network.name,
-                # mounts; routes; seeing which program holds a port; nice values
-                cap_add=["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", "SYS_NICE"],
+                # mounts; routes; seeing which program holds a port
+                cap_add=["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE", *(["SYS_NICE"] if lowers_nice else [])],
                 security_opt=["seccomp=unconfined", "apparmor=unconfined"],
                 tmpfs={"/run": "exec,mode=755", "/run/lock": "mode=1777"},
                 mounts=self._mounts(),

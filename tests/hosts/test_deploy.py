@@ -289,9 +289,6 @@ def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
     listens(host, 8123, 8282, 3000)
     smoke(path)
 
-    readers.are_behind_inserts(host, path)
-    readers.mark_server(host)
-    readers.are_behind_inserts(host, path)
     host.run("systemctl mask --now clickhouse-server")
     host.reboot()
     listens(host, 8282)
@@ -305,6 +302,10 @@ def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
     host.run("systemctl unmask clickhouse-server && systemctl start clickhouse-server")
     query = "SELECT count() FROM cvat.events FINAL WHERE user_name = 'early'"
     until(lambda: sql(host, query), "the early event", lambda found: found == "1", patience=180)
+
+    readers.are_behind_inserts(host, path)
+    readers.mark_server(host)
+    readers.are_behind_inserts(host, path)
 
 
 def test_what_somebody_changed_by_hand_is_put_right(deployed_host: Host, inventory: Inventory) -> None:

@@ -179,7 +179,7 @@ def test_the_store_s_unit_keeps_the_capabilities_without_which_the_kernel_does_n
 
 @pytest.mark.parametrize("lowers_nice", [True, False])
 def test_the_store_has_one_capability_where_the_host_s_kernel_lets_it_be_used(lowers_nice: bool) -> None:
-    """With it, and refused by the kernel, a server ends: it sets a nice value as it starts (src/Common/MemoryWorker.cpp)."""
+    """Without the right to it systemd does not start a unit that is given it (systemd.exec(5))."""
     stack = replace(context(), lowers_nice=lowers_nice)
     (unit,) = [file for path, file in files(stack).items() if "clickhouse-server.service.d/" in path]
     given = [line for line in unit.content.splitlines() if line.startswith("AmbientCapabilities=")]

@@ -138,6 +138,7 @@ def test_threads_of_readers_go_after_those_that_insert(engine: Store, user: str)
     not PRIVILEGED, reason="ClickHouse sets the nice values of its threads with CAP_SYS_NICE only"
 )
 def test_the_threads_of_a_running_reader_have_that_value(engine: Store) -> None:
+    assert os.getpriority(os.PRIO_PROCESS, 0) != READER_NICE, "start the tests with another nice value"
     with readers(engine, grafana=1):
         query = f"SELECT thread_ids FROM system.processes WHERE query = '{ENDLESS}' AND user = 'grafana'"
 
