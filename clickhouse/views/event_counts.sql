@@ -45,8 +45,9 @@ FROM system.parts
 WHERE active AND database = currentDatabase() AND table = 'events'
 GROUP BY month;
 
--- 3. Which days are settled. An insert that is still running has noted its days already, so that counts are good only when
--- they were made a while after that. Events that retention is about to drop may go part by part, so that of their days
+-- 3. Which days are settled. An insert that is still running may have noted its days before its events are there, so that counts are good
+-- only when they were made a while after that. (One that a view behind `events` refuses may leave events without a note, until it is
+-- repeated and goes through.) Events that retention is about to drop may go part by part, so that of their days
 -- nothing can be said beforehand while their month has more parts than one.
 CREATE OR REPLACE VIEW event_days_state AS
 WITH

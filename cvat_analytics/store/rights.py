@@ -17,6 +17,7 @@ READABLE = (
     *(
         "event_counts",
         "settled_counts",
+        "event_counts_settled",
         "counted_days",
         "no_counted_days",
         "event_days",
@@ -40,7 +41,6 @@ READABLE = (
 BEHIND = (
     *("working_time_by_day", "working_time_results", "working_time_settings"),
     *(
-        "event_counts_settled",
         "event_months",
         "job_changes",
         "known_names",

@@ -17,6 +17,7 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 # of a week the events themselves are asked, of more what is counted
 TIMES = [
     (RANGE, timedelta(minutes=30)),
+    (TimeRange(RANGE.start - 2 * DAY, END), timedelta(minutes=15)),
     (TimeRange(RANGE.start - timedelta(days=2, minutes=50, milliseconds=7), END - timedelta(minutes=7)), 6 * HOUR),
 ]  # fmt: skip
 CHOICES: list[Mapping[str, Sequence[str]]] = [
@@ -137,13 +138,14 @@ def test_a_week_asks_the_events_and_not_which_days_are_counted(
             for panel in panels
         }
 
-    before = of(RANGE)
+    eight_days = TimeRange(RANGE.end - 8 * DAY, RANGE.end)
+    before = of(eight_days)
     # whoever asked it would be refused now, and whoever read the counts would find none
     team.post("DROP VIEW counted_days")
     team.post("TRUNCATE TABLE event_counts_settled")
-    assert of(RANGE) == before
+    assert of(eight_days) == before
     with pytest.raises(AssertionError, match="counted_days"):
-        of(TimeRange(RANGE.start - 2 * DAY, RANGE.end))
+        of(TimeRange(eight_days.start - timedelta(seconds=1), RANGE.end))
 
 
 def test_a_settled_history_is_read_from_the_smallest_projection(
