@@ -70,6 +70,8 @@ def run_deploy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deploy:
     for archive in ("events_api_archive", "plugin"):
         monkeypatch.setattr(f"cvat_analytics.rendering.{archive}.archive", lambda *about: b"archive")
     monkeypatch.setattr("cvat_analytics.rendering.plugin.checked", lambda *about: (b"zip", "test"))
+    # here one host follows another, in whatever order, and nobody else deploys to them
+    monkeypatch.setattr("deploys.lock.take", lambda host: None)
 
     def run(
         groups: dict[str, list[str]] | None = None,
