@@ -17,7 +17,7 @@ SCRIPTS = migrations.read(ROOT / "clickhouse")
 SHOWN = ", ".join(COLUMNS)
 DERIVED = {
     "completed_jobs": "timestamp, user_id, org_id, project_id, task_id, job_id FROM {}.completed_jobs SETTINGS final = 1",
-    "working_time_days": "user_id, day, max(furthest_ms), argMaxMerge(last_event), sum(client_events) FROM {}.working_time_days GROUP BY user_id, day",
+    "working_time_days": "user_id, day, max(furthest_ms), argMaxMerge(last_event), sum(client_events) > 0 FROM {}.working_time_days GROUP BY user_id, day",
     "known_objects": "kind, id, argMaxMerge(name) FROM {}.known_objects GROUP BY kind, id",
 }
 
@@ -90,3 +90,10 @@ def derived(store: Store, database: str) -> dict[str, str]:
 def days(store: Store, database: str) -> list[list[str]]:
     """Return how many events have been inserted into each day, repetitions included."""
     return ask(store)(f"SELECT day, sum(inserted) FROM {database}.event_days GROUP BY day ORDER BY day")
+
+
+def client_days(store: Store, database: str) -> list[list[str]]:
+    """Return the same of client events; like the other it may have an insert twice that was cut off by a kill and came again."""
+    return ask(store)(
+        f"SELECT day, sum(client_events) FROM {database}.working_time_days GROUP BY day ORDER BY day"
+    )

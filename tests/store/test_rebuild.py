@@ -286,6 +286,7 @@ def test_nobody_misses_an_event_although_the_rebuild_dies_after_each_step(store:
     assert former.contents(store, "dying") == former.contents(store, control)
     assert former.derived(store, "dying") == former.derived(store, control)
     assert former.days(store, "dying") == former.days(store, control)
+    assert former.client_days(store, "dying") == former.client_days(store, control)
     assert tables(store, "dying") == tables(store, control)
 
 
