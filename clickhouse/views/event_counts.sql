@@ -84,9 +84,6 @@ FROM
     ORDER BY day WITH FILL STEP 1
 );
 
--- Of a day there are rows of earlier counts too: those count that were made when `counted_days` says.
-{% set is_current %}counted_at = days.counted_at[toUInt32(toDate(hour) - days.first_day) + 1]{% endset %}
-
 -- 5. What readers see, before anything is counted anew: an earlier version of it does not know which count is current. FINAL is not needed
 -- to find the rows that count, and would rule out projections. Of rows that a day no longer has, no newer count tells (of those of 0002 it
 -- did, with no events): that they are of another count is enough.
@@ -101,7 +98,8 @@ WITH (SELECT days FROM counted_days) AS days
 SELECT
     hour, scope, source, user_id, org_id, project_id, task_id, job_id, events, duration_ms, durations, quarters
 FROM settled_counts
-WHERE {{ is_current }} AND events > 0
+-- there are rows of earlier counts of a day too: those count that were made when `counted_days` says
+WHERE counted_at = days.counted_at[toUInt32(toDate(hour) - days.first_day) + 1] AND events > 0
 
 UNION ALL
 

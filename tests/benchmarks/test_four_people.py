@@ -31,7 +31,7 @@ def test_a_query_that_fails_is_told(driver: people.Driver) -> None:
         driver.look([["SELECT 1"], ["SELECT 1", "SELECT * FROM nowhere"]], dashboards.BROWSER_CONNECTIONS)
 
 
-def test_what_this_machine_lacks_makes_a_row_void_and_not_the_section_fail(
+def test_what_this_machine_lacks_is_told_as_an_error_of_the_benchmark(
     shared_engine: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(people, "build_in", lambda _: pytest.skip("there is no Go"))

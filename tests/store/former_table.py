@@ -97,3 +97,16 @@ def client_days(store: Store, database: str) -> list[list[str]]:
     return ask(store)(
         f"SELECT day, sum(client_events) FROM {database}.working_time_days GROUP BY day ORDER BY day"
     )
+
+
+def drop_counts(store: Store) -> None:
+    """Take away the counts per hour as they are made today, in whose place those of a version before may come."""
+    for view in (
+        "event_counts",
+        "settled_counts",
+        "counted_days",
+        "event_counts_refresh",
+        "event_days_refresh",
+    ):
+        store.post(f"DROP VIEW {view} SYNC")
+    store.post("DROP TABLE event_counts_settled SYNC")

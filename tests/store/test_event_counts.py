@@ -43,9 +43,12 @@ def store(engine: Store) -> Store:
     return engine
 
 
-def only_when_asked(store: Store) -> None:
+ROUNDS = ("event_counts_refresh", "event_days_refresh")
+
+
+def only_when_asked(store: Store, views: Iterable[str] = ROUNDS) -> None:
     """Let no round of counting begin by itself: a view that is stopped and started between rounds makes up for one it has missed."""
-    for view in ("event_counts_refresh", "event_days_refresh"):
+    for view in views:
         store.post(f"ALTER TABLE {view} MODIFY REFRESH EVERY 1 YEAR APPEND")
         store.post(f"SYSTEM WAIT VIEW {view}")
 

@@ -14,6 +14,7 @@ from cvat_analytics.connect.access import pairs
 from cvat_analytics.store import erasures, migrations, ways_in
 from cvat_analytics.store.event_columns import COLUMNS
 from tests.clickhouse import Store, way_to
+from tests.store import former_table
 
 FORMER = Path(__file__).parent / "former"
 """The scripts of before events were judged first, and of before there were projections."""
@@ -82,15 +83,7 @@ def test_events_are_let_in_by_the_tables_of_the_version_before_until_these_are_r
     scripts = {script.name: script for script in migrations.read(ROOT / "clickhouse")}
     for table in (*ways_in.VIEWS, "judged_events", "late_events", "incoming_events"):
         store.post(f"DROP TABLE {table} SYNC")
-    for view in (
-        "event_counts",
-        "settled_counts",
-        "counted_days",
-        "event_counts_refresh",
-        "event_days_refresh",
-    ):
-        store.post(f"DROP VIEW {view} SYNC")
-    store.post("DROP TABLE event_counts_settled SYNC")
+    former_table.drop_counts(store)
     former = [
         scripts["migrations/0002_event_counts.sql"].sql,
         *(
