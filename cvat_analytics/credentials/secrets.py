@@ -22,6 +22,7 @@ NAMES = (
     "vector_ingest",
     "grafana_admin",
     "grafana_secret_key",
+    "backup_recovery_key",
 )
 
 GIVEN = ("smtp_password", "alert_webhook_token")
