@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def found(settings: Settings) -> list[str]:
     """Return each mistake as one line for the operator; nothing where all is well."""
-    mistakes = _alert_conflicts(settings) + _reader_conflicts(settings)
+    mistakes = _alert_conflicts(settings) + _reader_conflicts(settings) + _backup_conflicts(settings)
     for name in (
         "clickhouse_allowed_addresses", "vector_allowed_addresses", "grafana_allowed_addresses", "gateway_trusted_proxies",
     ):  # fmt: skip
@@ -75,6 +75,16 @@ def _alert_conflicts(settings: Settings) -> list[str]:
     if settings.alerts and not settings.alert_working_days:
         mistakes.append("setting 'alert_working_days': name at least one day, or turn 'alerts' off")
     return mistakes
+
+
+def _backup_conflicts(settings: Settings) -> list[str]:
+    """Return what is wrong between settings of backups."""
+    kept = ("backup_keep_daily", "backup_keep_weekly", "backup_keep_monthly")
+    if any(getattr(settings, name) for name in kept):
+        return []
+    return [
+        f"settings {', '.join(map(repr, kept))}: all are 0, so that no backup would be kept; set at least one to 1 or more"
+    ]
 
 
 def _reader_conflicts(settings: Settings) -> list[str]:

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from cvat_analytics.config import limits, query_limits
 from cvat_analytics.config.types import (
     Address,
+    BackupTarget,
+    Calendar,
     DatabaseName,
     Duration,
     GrafanaText,
@@ -23,6 +25,7 @@ from cvat_analytics.config.types import (
     HostName,
     Hours,
     HttpUrl,
+    Kept,
     MailAddress,
     MaxQueries,
     NamesRetention,
@@ -289,6 +292,29 @@ class Settings(BaseModel):
         1024**3,
         description="Disk space for events that wait while ClickHouse is away; at least 256 MiB.",
         ge=limits.SMALLEST_BUFFER,
+    )
+
+    # What is backed up, where to, and for how long
+    backup_target: BackupTarget = Field(
+        "",
+        description="Where backups go (docs/how-to/back-up.md): a directory of ClickHouse's host as in `/mnt/backup/cvat`, another host over SSH as "
+        "in `sftp:backup@host.example.org:/srv/cvat`, or an S3-compatible store as in `s3:https://s3.example.org/bucket`. Empty: no backup.",
+    )
+    backup_schedule: Calendar = Field(
+        "*-*-* 02:30:00",
+        description="When a backup is made, as systemd writes times (`OnCalendar=`), in the host's time zone: `daily`, `Sun 03:00`, "
+        "`*-*-* 00/6:00:00`. A time at which the host was off is caught up.",
+    )
+    backup_keep_daily: Kept = Field(
+        7,
+        description="Of how many of the last days that have backups the newest one is kept. What none of the three keeps goes after the next backup.",
+    )
+    backup_keep_weekly: Kept = Field(4, description="The same for weeks.")
+    backup_keep_monthly: Kept = Field(12, description="The same for months.")
+    backup_too_old: Duration = Field(
+        timedelta(days=2),
+        description="`status` says, and an alert, when the last good backup is older than this.",
+        ge=timedelta(hours=1),
     )
 
     # How working time is computed

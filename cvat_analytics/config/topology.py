@@ -148,6 +148,7 @@ def build(
             *_unguarded_grafanas(topology),
             *_unverifiable_address(topology),
             *_shared_limits(topology),
+            *_unshared_backups(topology),
         ]
     ]
     if mistakes:
@@ -195,6 +196,23 @@ def _shared_limits(topology: Topology) -> list[str]:
                 f"needs {least}; set it to {least * hosts} or more (got {most})"
             )
     return mistakes
+
+
+def _unshared_backups(topology: Topology) -> list[str]:
+    """Return why the hosts of the stack cannot make one backup together."""
+    targets = {host: settings.backup_target for host, settings in topology.settings.items()}
+    if len(set(targets.values())) > 1:
+        named = ", ".join(f"{target or 'none'} of {host}" for host, target in targets.items())
+        return [
+            f"setting 'backup_target': all hosts of a stack make one backup together; give it once, in group_data/all.py (got {named})"
+        ]
+    (target,) = set(targets.values())
+    if target.startswith("/") and len(targets) > 1:
+        return [
+            f"setting 'backup_target': {target} is a directory of each host's own, and the stack is on {len(targets)} hosts; "
+            "give a place that all reach, 'sftp:user@host:/path' or 's3:https://host/bucket'"
+        ]
+    return []
 
 
 def _misplaced_gateways(topology: Topology) -> list[str]:

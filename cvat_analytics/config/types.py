@@ -163,6 +163,45 @@ def _hours(value: str) -> str:
     return value
 
 
+_WEEKDAYS = r"(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*"
+_NUMBERS = r"(?:\*|\d+(?:\.\.\d+)?)(?:/\d+)?(?:,(?:\*|\d+(?:\.\.\d+)?)(?:/\d+)?)*"
+_CALENDAR = re.compile(
+    rf"(?:{_WEEKDAYS}(?:(?:\.\.|,){_WEEKDAYS})*)?"
+    rf"(?:(?:^|\s+)(?:{_NUMBERS}-)?{_NUMBERS}[-~]{_NUMBERS})?"
+    rf"(?:(?:^|\s+){_NUMBERS}:{_NUMBERS}(?::{_NUMBERS})?)?"
+    r"(?:\s+[A-Za-z][\w/+-]*)?",
+    re.IGNORECASE,
+)
+_SHORTHANDS = ("minutely", "hourly", "daily", "weekly", "monthly", "quarterly", "semiannually", "yearly")
+
+
+def _calendar(value: str) -> str:
+    """Return a time as systemd writes it (systemd.time(7)); whether it ever comes only a host's systemd knows, which is asked."""
+    if value not in _SHORTHANDS and (
+        not value.strip() or value[0].isspace() or not _CALENDAR.fullmatch(value)
+    ):
+        raise ValueError(
+            f"{value!r} is no time as systemd writes it: write 'daily', 'Sun 03:00' or '*-*-* 02:30:00' (`systemd-analyze calendar` tries one)"
+        )
+    return value
+
+
+def _backup_target(value: str) -> str:
+    """Return a word of restic's for one of the three kinds of place."""
+    name = r"(?:[\w.-]+@)?(?:[\w.-]+|\[[0-9A-Fa-f:]+\])"
+    kinds = {
+        "sftp": rf"sftp:(?:{name}:[^:]+|//{name}(?::\d{{1,5}})?/[^:]+)",
+        "s3": r"s3:https?://[^/@]+/[^/?#]+(?:/[^?#]*)?",
+    }
+    kind = value.partition(":")[0]
+    whole = re.fullmatch(kinds[kind], value) if kind in kinds else value.startswith("/") and value.strip("/")
+    if value and (not whole or re.search(r"[\"'`$\\\s%]", value)):
+        raise ValueError(
+            f"{value!r} is no place for backups: write an absolute path, 'sftp:user@host:/path', or 's3:https://host/bucket', without blanks and quotes"
+        )
+    return value
+
+
 def _mail_address(value: str) -> str:
     if not re.fullmatch(r"[^\s@,;<>\"]+@[^\s@,;<>\"]+", value):
         raise ValueError(f"{value!r} is not an e-mail address")
@@ -225,6 +264,10 @@ Percent = Annotated[int, Field(ge=1, le=80, strict=True)]
 Size = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
 GrafanaText = Annotated[str, AfterValidator(_not_expanded)]
+BackupTarget = Annotated[str, AfterValidator(_backup_target)]
+"""Empty for none."""
+Calendar = Annotated[str, AfterValidator(_calendar)]
+Kept = Annotated[int, Field(ge=0, le=1000, strict=True)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 Scope = Annotated[str, Field(pattern=r"^[a-z_]+:[a-z_]+$")]
 Version = Annotated[str, Field(pattern=r"^\d+(\.\d+){1,3}(-\w+)?$")]

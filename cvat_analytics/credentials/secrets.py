@@ -25,7 +25,7 @@ NAMES = (
     "backup_recovery_key",
 )
 
-GIVEN = ("smtp_password", "alert_webhook_token")
+GIVEN = ("smtp_password", "alert_webhook_token", "backup_s3_access_key", "backup_s3_secret_key")
 """Passwords of other systems, which nobody can generate: the operator gives those that the settings need."""
 
 

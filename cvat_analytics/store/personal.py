@@ -126,6 +126,7 @@ PLACES = (
 """The tables of the stack's database; what others' events say of a person stands in `events`, too (OF_OTHERS)."""
 
 WITHOUT_PEOPLE = {
+    "backups": ("name", "target", "started", "finished", "state", "bytes", "verified", "message", "noted"),
     "deployments": ("at", "version", "revision", "host", "changes"),
     "erasure_runs": ("id", "begun_at", "ended_at", "operator", "keep_sums", "counts"),
     "event_days": ("day", "inserted", "touched_at", "counted_at", "received_at"),

@@ -34,6 +34,7 @@ READABLE = (
         "storage_forecast",
         "server_versions",
         "deployments",
+        "backups",
     ),
 )
 """What docs/reference/tables.md offers to whoever sees the dashboards."""

@@ -221,6 +221,31 @@ journal_max_size = "20GiB"
 vector_buffer_size = "1GiB"
 
 
+# --- What is backed up, where to, and for how long ---
+
+# Where backups go (docs/how-to/back-up.md): a directory of ClickHouse's host as in `/mnt/backup/cvat`, another host
+# over SSH as in `sftp:backup@host.example.org:/srv/cvat`, or an S3-compatible store as in
+# `s3:https://s3.example.org/bucket`. Empty: no backup.
+backup_target = ""
+
+# When a backup is made, as systemd writes times (`OnCalendar=`), in the host's time zone: `daily`, `Sun 03:00`,
+# `*-*-* 00/6:00:00`. A time at which the host was off is caught up.
+backup_schedule = "*-*-* 02:30:00"
+
+# Of how many of the last days that have backups the newest one is kept. What none of the three keeps goes after the
+# next backup.
+backup_keep_daily = 7
+
+# The same for weeks.
+backup_keep_weekly = 4
+
+# The same for months.
+backup_keep_monthly = 12
+
+# `status` says, and an alert, when the last good backup is older than this.
+backup_too_old = "2d"
+
+
 # --- How working time is computed ---
 
 # A pause shorter than this counts as work (CVAT's own rule says 100 seconds).
