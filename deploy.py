@@ -5,7 +5,7 @@ configuration, every configuration before every start, and the store before thos
 closes ports before what listens on them is started, and opens them when everything is: a deploy may end anywhere in between.
 """
 
-from deploys import clickhouse, cvat, events_api, firewall, gateway, grafana, plan, record, vector
+from deploys import backup, clickhouse, cvat, events_api, firewall, gateway, grafana, plan, record, vector
 from deploys.operations import managed_files, stage
 
 wanted = plan.make(plan.inventory_file())
@@ -27,6 +27,7 @@ if "events_api" in wanted.components:
     events_api.install(wanted)
 if "gateway" in wanted.components:
     gateway.install(wanted)
+backup.install(wanted)
 firewall.install(wanted)
 
 stage(name="all hosts: installed")
@@ -41,6 +42,7 @@ if "events_api" in wanted.components:
     events_api.configure(wanted)
 if "gateway" in wanted.components:
     gateway.configure(wanted)
+backup.configure(wanted)
 firewall.configure(wanted)
 
 stage(name="all hosts: configured")
@@ -59,6 +61,7 @@ if "events_api" in wanted.components:
     events_api.activate(wanted)
 if "gateway" in wanted.components:
     gateway.activate(wanted)
+backup.activate(wanted)
 
 managed_files(name="all services: nothing of TLS is left over", files=[], absent=wanted.left_over)
 # after what all hosts share, so that every Vector is at work by now

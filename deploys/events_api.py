@@ -5,13 +5,13 @@ from __future__ import annotations
 from cvat_analytics.credentials import users
 from cvat_analytics.rendering import events_api, events_api_archive, events_api_wheels
 from cvat_analytics.rendering.files import RenderedFile, fingerprint
-from deploys import operations, package_operations
+from deploys import operations, packages
 from deploys.plan import Plan
 
 
 def install(plan: Plan) -> None:
     """Put the program and its libraries into a directory of their own; nothing of the host's Python changes."""
-    package_operations.prerequisites(name="events_api: Python", packages=["python3"])
+    packages.distribution_s("events_api: Python", ["python3"], plan.settings)
     settings, architecture, python = plan.settings, plan.state.architecture, _python(plan)
     operations.unpacked(
         name="events_api: program",

@@ -287,6 +287,23 @@ class Files(FactBase[dict[str, FileState]]):
         }
 
 
+class Existing(FactBase[list[str]]):
+    """Return which of `paths`, files and directories, are there.
+
+    .. code:: python
+
+        ["/etc/cvat-analytics/backup"]
+    """
+
+    default = list
+
+    def command(self, paths: list[str]) -> str:
+        return f"ls -1d -- {_quoted(paths)} 2>/dev/null; true"
+
+    def process(self, output: Iterable[str]) -> list[str]:
+        return list(output)
+
+
 class FileText(FactBase[str]):
     """Return the text of the file `path`, empty when there is none."""
 

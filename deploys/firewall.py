@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from cvat_analytics.gateway import gateway
 from cvat_analytics.rendering.files import fingerprint
-from deploys import gateway_operations, operations, package_operations
+from deploys import gateway_operations, operations, packages
 from deploys.plan import Plan
 
 
 def install(plan: Plan) -> None:
     """Install what loads the rules."""
     if gateway.has_rules(plan.context):
-        package_operations.prerequisites(name="firewall: nftables", packages=["nftables"])
+        packages.distribution_s("firewall: nftables", ["nftables"], plan.settings)
 
 
 def configure(plan: Plan) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cvat_analytics.credentials import certificates
 from cvat_analytics.gateway import gateway
 from cvat_analytics.rendering.files import RenderedFile, fingerprint
-from deploys import gateway_operations, operations, package_operations
+from deploys import gateway_operations, operations, package_operations, packages
 from deploys.plan import Plan
 
 
@@ -21,7 +21,7 @@ def prepare(plan: Plan) -> None:
 
 def install(plan: Plan) -> None:
     """Install nginx, and what counts connections to it."""
-    package_operations.prerequisites(name="gateway: nginx", packages=["nginx", "nftables"])
+    packages.distribution_s("gateway: nginx", ["nginx", "nftables"], plan.settings)
 
 
 def configure(plan: Plan) -> None:

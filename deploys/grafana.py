@@ -5,7 +5,7 @@ from __future__ import annotations
 from cvat_analytics.credentials import secrets
 from cvat_analytics.rendering import alerts, plugin, render
 from cvat_analytics.rendering.files import UNITS, fingerprint
-from deploys import operations, package_operations, packages, tls
+from deploys import operations, packages, tls
 from deploys.plan import Plan
 
 UNIT = UNITS["grafana"]
@@ -15,7 +15,7 @@ def install(plan: Plan) -> None:
     """Install Grafana and its ClickHouse plugin."""
     packages.install("grafana", plan.settings, plan.state.architecture)
     if plan.settings.grafana_tls:
-        package_operations.prerequisites(name="grafana: what asks through TLS", packages=tls.PACKAGES)
+        packages.distribution_s("grafana: what asks through TLS", tls.PACKAGES, plan.settings)
     settings, architecture = plan.settings, plan.state.architecture
     operations.unpacked(
         name="grafana: ClickHouse plugin",

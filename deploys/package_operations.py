@@ -57,12 +57,7 @@ def packages_upload(versions: dict[str, str], files: Sequence[Path], directory: 
     if all(installed.get(name) == version for name, version in versions.items()):
         host.noop("already installed")
         return
-    yield f"install -d -m 755 {directory}"
-    there = host.get_fact(Files, paths=[f"{directory}/{file.name}" for file in files])
-    for file in files:
-        target = f"{directory}/{file.name}"
-        if target not in there or there[target].sha256 != sha256(file.read_bytes()).hexdigest():
-            yield FileUploadCommand(str(file), target)
+    yield from _uploaded(files, directory)
 
 
 @operation()
@@ -79,21 +74,39 @@ def masked(package: str, unit: str) -> Commands:
 
 
 @operation()
-def prerequisites(packages: Sequence[str]) -> Commands:
-    """Install the distribution's own `packages`, in whatever version it has.
+def prerequisites(packages: Sequence[str], bundle: Sequence[Path] = (), directory: str = "") -> Commands:
+    """Install the distribution's own `packages`, in whatever version it has, or as the files of a bundle.
 
     + packages: their names
+    + bundle: local .deb files to install them from, where no archive is to be asked
+    + directory: where those go on the host
     """
     installed = host.get_fact(PackageVersions, packages=list(packages))
     missing = [name for name in packages if name not in installed]
     if not missing:
         host.noop("already installed")
         return
-    yield "apt-get -q update"
+    options, targets = "", missing
+    if any(file.name.partition("_")[0] in missing for file in bundle):
+        yield from _uploaded(bundle, directory)
+        options = "-o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null "
+        targets = [f"{directory}/{file.name}" for file in bundle]
+    else:
+        yield "apt-get -q update"
     yield (
-        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=120 --no-install-recommends "
-        f"install {' '.join(missing)}"
+        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
+        f"-o DPkg::Lock::Timeout=120 {options}--no-install-recommends install {' '.join(map(shlex.quote, targets))}"
     )
+
+
+def _uploaded(files: Sequence[Path], directory: str) -> Commands:
+    """Put `files` into `directory`, those that are not there yet."""
+    yield f"install -d -m 755 {directory}"
+    there = host.get_fact(Files, paths=[f"{directory}/{file.name}" for file in files])
+    for file in files:
+        target = f"{directory}/{file.name}"
+        if target not in there or there[target].sha256 != sha256(file.read_bytes()).hexdigest():
+            yield FileUploadCommand(str(file), target)
 
 
 @operation()

@@ -7,6 +7,7 @@ has a clickhouse-server that is eight years old.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -100,6 +101,15 @@ def dependencies(settings: Settings) -> list[Path]:
     return sorted(
         file for file in Path(settings.package_source).glob("*.deb") if file.name.partition("_")[0] not in own
     )
+
+
+def distribution_s(name: str, packages: Sequence[str], settings: Settings) -> OperationMeta:
+    """Make the distribution's own `packages` be installed: from its archive, with an offline bundle from what that has of them.
+
+    A bundle that lacks them is no reason to fail: a host may reach an archive of its own.
+    """
+    bundle = dependencies(settings) if kind(settings) == "bundle" else []
+    return package_operations.prerequisites(name=name, packages=packages, bundle=bundle, directory=BUNDLE)
 
 
 def signing_key(settings: Settings) -> str:

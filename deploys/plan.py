@@ -25,11 +25,12 @@ from cvat_analytics.config.settings import COMPONENTS, Settings
 from cvat_analytics.connect import clocks, volumes
 from cvat_analytics.credentials import certificates
 from cvat_analytics.gateway import gateway
+from cvat_analytics.operate.backup import on_hosts
 from cvat_analytics.rendering import alerts, events_api_archive, events_api_wheels, plugin, tls
 from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.store import migrations, rebuild
-from deploys import former_vector, lock, losses, packages
+from deploys import backup_checks, former_vector, lock, losses, packages
 from deploys.facts import Answer, Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
 from deploys.losses import Journal
 from deploys.report import agreed, tell
@@ -108,6 +109,7 @@ def make(inventory_file: Path) -> Plan:
         secrets = stack.secrets()
         for each in stack.topology.settings.values():
             alerts.check(each, secrets)
+            on_hosts.check(each, secrets)
         if host.name not in stack.topology.settings:
             raise InputError(
                 f"host {host.name}: is in none of the groups {', '.join(COMPONENTS)}; put it in one or take it out"
@@ -141,6 +143,8 @@ def make(inventory_file: Path) -> Plan:
             logger.warning(waiting)
         if "gateway" in components:
             _check_gateway(rendering)
+        if on_hosts.wanted(rendering):
+            backup_checks.refuse_unusable(rendering, state)
         if "vector" in components and settings.vector_tls_certificate and settings.vector_tls_key:
             pair = settings.vector_tls_certificate, settings.vector_tls_key
             certificates.given(*pair, settings=certificates.OF_VECTOR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.files import UNITS, Effect, RenderedFile, fingerprint
-from deploys import operations, package_operations, packages, tls, vector_operations
+from deploys import operations, packages, tls, vector_operations
 from deploys.plan import Plan
 
 UNIT = UNITS["vector"]
@@ -15,9 +15,9 @@ ROOM = "cvat-analytics-room"
 def install(plan: Plan) -> None:
     """Install Vector. The package brings no configuration, so nothing starts yet."""
     packages.install("vector", plan.settings, plan.state.architecture)
-    package_operations.prerequisites(name="vector: what packs the journal", packages=["zstd"])
+    packages.distribution_s("vector: what packs the journal", ["zstd"], plan.settings)
     if plan.topology.clickhouse_endpoint(plan.context.host).tls or plan.settings.vector_tls:
-        package_operations.prerequisites(name="vector: what asks through TLS", packages=tls.PACKAGES)
+        packages.distribution_s("vector: what asks through TLS", tls.PACKAGES, plan.settings)
 
 
 def configure(plan: Plan) -> None:

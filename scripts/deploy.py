@@ -65,6 +65,8 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
         echo(f"{question}", err=True)
         confirm("Delete it for good?", abort=True, err=True)
         outcome = bring(inventory, dry, options, agreed=True)
+    for line in outcome.notes:
+        echo(f"Note: {hints.pasteable(line)}.", err=True)
     for line in outcome.losses:
         echo(f"{'would delete' if dry else 'deletes'}  {line}")
     for line in clocks.warnings(outcome.clocks):
@@ -90,6 +92,10 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     _end_visitors(inventory, stack)
     erased = _apply_erasures(inventory, stack)
     _tell_of_cvat(outcome, stack, inventory)
+    for each in outcome.keys:
+        echo(
+            f"Let the backups of host {each['host']} in at {each['login']}: add this line to .ssh/authorized_keys there (docs/how-to/back-up.md):\n  {each['key']}"
+        )
     for host in stack.topology.groups["gateway"]:
         echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
     echo(f"Prove that it works: {hints.command('smoke', '--inventory', inventory)}")
@@ -152,6 +158,10 @@ class Outcome:
     told: list[str]
     files: dict[str, str]
     losses: Sequence[str] = ()
+    notes: Sequence[str] = ()
+    """What is no mistake, and may be worth less than somebody thinks."""
+    keys: Sequence[Mapping[str, str]] = ()
+    """The keys that hosts have just made to reach the place of their backups: `host`, `login` and `key`."""
     clocks: Sequence[Clock] = ()
 
 
@@ -189,6 +199,8 @@ def bring(
             [each["text"] for each in report.get("cvat setting", [])],
             {each["name"]: each["change"] for each in report.get("cvat file", [])},
             losses,
+            [each["text"] for each in report.get("note", [])],
+            [each for each in report.get("backup key", []) if each["new"]],
             [_clock(each) for each in {each["host"]: each for each in report.get("clock", [])}.values()],
         )
     reasons = [each["reason"] for each in report.get("refused", [])]

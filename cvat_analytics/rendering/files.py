@@ -49,6 +49,9 @@ class Paths:
     gateway_run: str = field(init=False)
     gateway_cache: str = field(init=False)
     gateway_credentials: str = field(init=False)
+    backup_config: str = field(init=False)
+    backup_data: str = field(init=False)
+    backup_program: str = field(init=False)
     authority: str = field(init=False)
     """The certificate of the stack's own authority, for whatever on the host connects to another part."""
     secrets: str = field(init=False)
@@ -72,6 +75,9 @@ class Paths:
             "gateway_config": "/etc/cvat-analytics/gateway",
             "gateway_run": "/run/cvat-analytics-gateway",
             "gateway_cache": "/var/cache/cvat-analytics-gateway",
+            "backup_config": "/etc/cvat-analytics/backup",
+            "backup_data": "/var/lib/cvat-analytics/backup",
+            "backup_program": "/opt/cvat-analytics/backup",
             "authority": "/etc/cvat-analytics/ca.pem",
             "secrets": "/etc/cvat-analytics/secrets",
         }

@@ -9,7 +9,6 @@ import pytest
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import topology
 from cvat_analytics.config.validation import validate
-from cvat_analytics.credentials import recovery
 
 PLACE = "is no place for backups: write an absolute path, 'sftp:user@host:/path', or 's3:https://host/bucket', without blanks and quotes"
 TIME = "is no time as systemd writes it: write 'daily', 'Sun 03:00' or '*-*-* 02:30:00' (`systemd-analyze calendar` tries one)"
@@ -94,10 +93,3 @@ def test_hosts_share_one_place_that_all_reach(targets: tuple[str, str], message:
     with pytest.raises(InputError) as caught:
         topology.build(HOSTS, values, where="hosts.py")
     assert str(caught.value) == message
-
-
-def test_the_repository_s_password_never_changes_for_a_key() -> None:
-    """RFC 5869 with SHA-256, no salt, and this project's words: another password opens no backup that was ever made."""
-    password = recovery.repository_password("a-recovery-key-of-32-characters-")
-    assert password == "c8ec95a4f1223a92a39a4e4c3b4d6308c92d77db0ef6b095ce921679e780a76d"
-    assert recovery.repository_password("another") != password

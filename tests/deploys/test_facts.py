@@ -131,6 +131,7 @@ UNIT = "ActiveState=active\nUnitFileState=enabled\nNeedDaemonReload=no\napplied=
             },
             id="Files",
         ),
+        pytest.param(facts.Existing(), "/etc/a\n/opt/b c", ["/etc/a", "/opt/b c"], id="Existing"),
         pytest.param(facts.FileText(), "one\n\nthree", "one\n\nthree\n", id="FileText"),
         pytest.param(facts.DirectoryEntries(), ".hidden\na b", [".hidden", "a b"], id="DirectoryEntries"),
         pytest.param(facts.DirectoryEntries(), "", [], id="DirectoryEntries-none"),

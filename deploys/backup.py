@@ -1,0 +1,63 @@
+"""Backups that a host makes by itself: restic, the agent, its settings and passwords, and the timers. Nothing of it stays without a target."""
+
+from __future__ import annotations
+
+from cvat_analytics.operate.backup import on_hosts
+from cvat_analytics.rendering.files import fingerprint
+from deploys import backup_operations, operations, packages
+from deploys.plan import Plan
+
+
+def install(plan: Plan) -> None:
+    """Install restic, and the agent into a directory of its own; it runs on the distribution's Python."""
+    if not on_hosts.wanted(plan.context):
+        return
+    packages.distribution_s("backup: restic", on_hosts.packages(plan.settings), plan.settings)
+    operations.unpacked(
+        name="backup: program",
+        archive=on_hosts.archive,
+        digest=on_hosts.digest(),
+        directory=plan.context.paths.backup_program,
+        unit=on_hosts.UNIT,
+    )
+
+
+def configure(plan: Plan) -> None:
+    """Write what the agent is told, passwords and units, and make the key by which the host logs in at the target."""
+    context = plan.context
+    if not on_hosts.wanted(context):
+        return
+    operations.managed_files(name="backup: configuration", files=on_hosts.files(context))
+    backup_operations.places(
+        name="backup: directories and key",
+        state=context.paths.backup_data,
+        directory=on_hosts.directory(plan.settings),
+        key=on_hosts.ssh_key(context.paths),
+        login=on_hosts.login(plan.settings),
+    )
+
+
+def activate(plan: Plan) -> None:
+    """Start the timers; where there is no target, take away all that there was, but not what was backed up."""
+    context = plan.context
+    if not on_hosts.wanted(context):
+        backup_operations.absent(
+            name="backup: nothing is left over",
+            units=[on_hosts.UNIT, on_hosts.VERIFY],
+            paths=[*on_hosts.left_over(context), context.paths.backup_data],
+        )
+        return
+    files = on_hosts.files(context)
+    for timer in on_hosts.timers(context):
+        operations.service(
+            name=f"backup: {timer}",
+            unit=timer,
+            applied=fingerprint(*(file for file in files if "/systemd/" in file.path)),
+            probe=f"systemctl -q is-active {timer}",
+            timeout=plan.settings.health_timeout.total_seconds(),
+        )
+    backup_operations.absent(
+        name="backup: nothing is left over",
+        units=[] if context.host == context.topology.clickhouse_host else [on_hosts.VERIFY],
+        paths=on_hosts.left_over(context),
+    )
