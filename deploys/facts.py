@@ -11,6 +11,7 @@ from pyinfra.api import FactBase
 
 from cvat_analytics.connect import volumes
 from cvat_analytics.gateway.gateway import UNIT as GATEWAY_UNIT
+from cvat_analytics.rendering import programs
 from cvat_analytics.rendering.files import UNITS
 from cvat_analytics.store import migrations
 
@@ -336,6 +337,12 @@ class UnitState:
     enabled: bool
     needs_reload: bool
     applied: str
+    older: bool = False
+    """Whether it still runs the program from before its package was installed as it is now."""
+
+    def runs_with(self, fingerprint: str) -> bool:
+        """Return whether it runs with what `fingerprint` stands for, so that nothing has to be started."""
+        return self.active and self.applied == fingerprint and not self.needs_reload and not self.older
 
 
 class Unit(FactBase[UnitState]):
@@ -351,9 +358,11 @@ class Unit(FactBase[UnitState]):
         return UnitState(active=False, enabled=False, needs_reload=False, applied="")
 
     def command(self, unit: str) -> str:
+        package = {UNITS[component]: name for component, name in programs.PACKAGES.items()}.get(unit)
+        older = f"; if {programs.runs_older(unit, package)}; then echo older=yes; fi" if package else ""
         return (
             f"systemctl show -p ActiveState -p UnitFileState -p NeedDaemonReload {shlex.quote(unit)} 2>/dev/null; "
-            f'echo "applied=$(cat {STATE_DIRECTORY}/{unit}.applied 2>/dev/null)"'
+            f'echo "applied=$(cat {STATE_DIRECTORY}/{unit}.applied 2>/dev/null)"{older}'
         )
 
     def process(self, output: Iterable[str]) -> UnitState:
@@ -363,6 +372,7 @@ class Unit(FactBase[UnitState]):
             enabled=values.get("UnitFileState") == "enabled",
             needs_reload=values.get("NeedDaemonReload") == "yes",
             applied=values.get("applied", ""),
+            older=values.get("older") == "yes",
         )
 
 

@@ -233,7 +233,7 @@ def started(
     Returns whether there was anything to run them for.
     """
     state = host.get_fact(Unit, unit=unit)
-    if state.active and state.applied == applied and not state.needs_reload:
+    if state.runs_with(applied):
         if not state.enabled:
             yield f"systemctl enable {unit}"
         else:
@@ -268,7 +268,7 @@ def insert_probe(
     An INSERT of no rows needs the same rights and the same table as one of many.
     """
     state = host.get_fact(Unit, unit=unit)
-    if state.active and state.applied == applied and not state.needs_reload:
+    if state.runs_with(applied):
         host.noop("nothing is to be restarted")
         return
     for table in ("incoming_events", "incoming_dead_letters", "pipeline_metrics"):

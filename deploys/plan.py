@@ -30,7 +30,7 @@ from cvat_analytics.rendering import alerts, events_api_archive, events_api_whee
 from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.store import migrations, rebuild
-from deploys import backup_checks, former_vector, lock, losses, packages
+from deploys import backup_checks, former_vector, lock, losses, packages, upgrades
 from deploys.facts import Answer, Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
 from deploys.losses import Journal
 from deploys.report import agreed, tell
@@ -150,6 +150,7 @@ def make(inventory_file: Path) -> Plan:
             certificates.given(*pair, settings=certificates.OF_VECTOR)
         if package_source.kind(settings) == "mirror":
             packages.signing_key(settings)
+        upgrades.check(rendering, state, components)
         for component in components:
             _check_source(component, settings, state)
         if "events_api" in components:

@@ -93,6 +93,8 @@ def proven(context: Context, files: Sequence[RenderedFile], unit: str) -> Comman
     reloadable = (
         state.active
         and state.applied
+        # a reload would go on with the program of before
+        and not state.older
         and not any(operations.differs(file, states.get(file.path)) for file in others)
         and change(host.get_fact(FileText, path=configuration.path), configuration.content) == "reload"
     )

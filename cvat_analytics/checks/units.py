@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cvat_analytics.rendering import programs
 from cvat_analytics.rendering.files import UNITS, Paths
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Unit:
     """The host's own name for itself, under which Vector reports; empty where it is not known."""
     restarts: int = 0
     """How often systemd has started it again since somebody last did."""
+    older: bool = False
+    """Whether it still runs the program from before its package was installed as it is now."""
     faults: Sequence[str] = field(default=())
     """What is not as a deploy has left it, with what to do."""
     log: str = "its log"
@@ -87,6 +90,7 @@ def of(shell: Shell, components: Iterable[str], settings: Settings) -> dict[str,
             _seconds(now),
             hostname,
             int(_seconds(restarts) or 0),
+            ("older", component) in said,
             _faults(component, said),
             f"`journalctl -u {UNITS[component]}`",
         )
@@ -111,6 +115,10 @@ def _question(component: str) -> str:
         + '"',
         f'echo "since {component} $(systemctl show --value -p NRestarts {unit}) $(date -d "$(TZ=UTC systemctl show --value -p ActiveEnterTimestamp {unit})" +%s 2>/dev/null)"',
     ]
+    if component in programs.PACKAGES:
+        lines.append(
+            f'if {programs.runs_older(unit, programs.PACKAGES[component])}; then echo "older {component}"; fi'
+        )
     for timer in _TIMERS.get(component, ()):
         lines.append(
             f'enabled=$(systemctl is-enabled {timer}.timer 2>/dev/null); echo "timer {timer} $(systemctl is-active {timer}.timer) '
@@ -127,6 +135,11 @@ def _question(component: str) -> str:
 
 def _faults(component: str, said: Mapping[tuple[str, ...], Sequence[str]]) -> list[str]:
     faults = []
+    if ("older", component) in said:
+        faults.append(
+            f"it runs the program from before {programs.PACKAGES[component]} was installed as it is now: `systemctl restart {UNITS[component]}`, "
+            "or deploy again"
+        )
     for timer in _TIMERS.get(component, ()):
         match said.get(("timer", timer)):
             case [active, enabled, _] if (active, enabled) != ("active", "enabled"):

@@ -1,0 +1,158 @@
+"""What a step from one version of a vendor's part to another means: what it changes here, whether it is supported, whether it goes back.
+
+The facts stand in versions.toml.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+GO_BACK = "docs/how-to/upgrade.md"
+PARTS = ("clickhouse", "vector", "grafana", "plugin")
+"""The parts that vendors make, in the order in which they are upgraded: the store before those who write to it and read from it."""
+SETTINGS = {
+    "clickhouse": "clickhouse_version",
+    "vector": "vector_version",
+    "grafana": "grafana_version",
+    "plugin": "grafana_plugin_version",
+}
+"""The setting with each part's version."""
+PREVIOUS = "/var/lib/cvat-analytics/previous"
+"""Where a host keeps what a part ran with before its last upgrade, by the name of its unit: for root only."""
+
+_YEAR = 12
+_LTS_MONTHS = (3, 8)
+"""In which months ClickHouse has releases that are supported for a year."""
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Return a version as numbers to compare, without a package's own revision: of `0.58.0-1` (0, 58, 0)."""
+    return tuple(map(int, re.findall(r"\d+", version.partition("-")[0])))
+
+
+@dataclass(frozen=True)
+class Note:
+    """A change that matters to this stack."""
+
+    since: str
+    text: str
+    source: str
+    one_way: bool = False
+    """Whether an older version may not be able to read what this one has written."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is known of a part. `tested` is the newest version that was, `tested_how` in which way."""
+
+    name: str
+    tested: str
+    tested_how: str
+    notes: tuple[Note, ...]
+
+
+def _known() -> dict[str, dict[str, Any]]:
+    return tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+
+
+@functools.cache
+def part(name: str) -> Part:
+    """Return what is known of the part `name`, one of PARTS."""
+    known = _known()[name]
+    notes = tuple(Note(**each) for each in known.pop("notes"))
+    return Part(**known, notes=notes)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A part's way from the version that is there to the one that is wanted."""
+
+    part: str
+    before: str
+    after: str
+
+    @property
+    def direction(self) -> Literal["up", "down", "none"]:
+        """Return whether the version grows, falls, or is the same but for the package's revision."""
+        before, after = numbers(self.before), numbers(self.after)
+        return "up" if after > before else "down" if after < before else "none"
+
+    @property
+    def notes(self) -> list[Note]:
+        """Return what lies between the two versions, the oldest first."""
+        low, high = sorted((numbers(self.before), numbers(self.after)))
+        return [note for note in part(self.part).notes if low < numbers(note.since) <= high]
+
+    @property
+    def one_way(self) -> list[Note]:
+        """Return what keeps the older of the two from reading what the newer has written."""
+        return [note for note in self.notes if note.one_way]
+
+    def __str__(self) -> str:
+        """Return the step in words."""
+        return f"{part(self.part).name} {self.before} -> {self.after}"
+
+    def refusal(self) -> str:
+        """Return why the step is not taken, with what to do instead; empty where nothing speaks against it."""
+        if self.direction == "none":
+            return ""
+        if self.direction == "down" and self.one_way:
+            note = self.one_way[-1]
+            return (
+                f"{self}: {self.after} may not be able to read what {self.before} has written ({note.text}; {note.source}). "
+                f"Set '{SETTINGS[self.part]}' back to \"{self.before}\"; what goes back, and how, says {GO_BACK}#go-back"
+            )
+        if self.part == "clickhouse" and not _within_support(self.before, self.after):
+            return self._too_far()
+        return ""
+
+    def _too_far(self) -> str:
+        why = (
+            f"{self}: ClickHouse supports steps within a year, or with fewer than two LTS releases in between"
+        )
+        if self.direction == "down":
+            return f"{why}. Set 'clickhouse_version' back to \"{self.before}\"; what goes back, and how, says {GO_BACK}#go-back"
+        # releases are half a year apart, so that there is one within the year
+        via = [each for each in _lts_between(self.before, self.after) if _months(self.before, each) < _YEAR]
+        return f"{why}. Go by way of {via[-1]}: set 'clickhouse_version' to the newest release of it, deploy, then to \"{self.after}\""
+
+
+def _lts_between(one: str, other: str) -> list[str]:
+    """Return ClickHouse's LTS releases that lie strictly between two versions, the oldest first."""
+    low, high = sorted((numbers(one)[:2], numbers(other)[:2]))
+    years = range(low[0], high[0] + 1)
+    return [f"{year}.{month}" for year in years for month in _LTS_MONTHS if low < (year, month) < high]
+
+
+def _within_support(one: str, other: str) -> bool:
+    """Return whether ClickHouse supports the step between two versions (its page on self-managed upgrades)."""
+    return _months(one, other) < _YEAR or len(_lts_between(one, other)) < 2
+
+
+def _months(one: str, other: str) -> int:
+    low, high = sorted((numbers(one)[:2], numbers(other)[:2]))
+    return (high[0] - low[0]) * _YEAR + high[1] - low[1]
+
+
+@dataclass(frozen=True)
+class Took:
+    """How long a script took at 20 million events, in seconds, and whether that grows with the events."""
+
+    seconds: float
+    grows: bool = False
+
+    def at(self, events: int) -> float:
+        """Return how long it takes where so many events are stored."""
+        return self.seconds * events / 20_000_000 if self.grows else self.seconds
+
+
+@functools.cache
+def migrations_took() -> Mapping[str, Took]:
+    """Return how long each script took that was measured, by its name below `clickhouse/`."""
+    return {name: Took(**took) for name, took in _known()["migrations"].items()}

@@ -1,0 +1,256 @@
+"""What a deploy would make of the versions on the hosts: what runs, is installed, pinned and was tested, and what each step means."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.project import ROOT
+from cvat_analytics.checks import units
+from cvat_analytics.config import versions
+from cvat_analytics.config.versions import Note, Step
+from cvat_analytics.connect.access import pairs
+from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
+from cvat_analytics.connect.volumes import size
+from cvat_analytics.rendering import events_api_archive, events_api_wheels, plugin, programs
+from cvat_analytics.rendering.files import Paths
+from cvat_analytics.store import migrations
+
+if TYPE_CHECKING:
+    from cvat_analytics.config.inventory import Stack
+    from cvat_analytics.connect.access import Access
+    from cvat_analytics.connect.remote import Hosts, ReachedHost
+
+_PATIENCE = 30.0
+_FILES = Paths()
+_PLUGIN = f"{_FILES.grafana_plugins}/{plugin.NAME}/plugin.json"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A part on a host. Empty texts: not there, or not known; `refused` says why a deploy would not do it, and what to do."""
+
+    part: str
+    host: str
+    running: str
+    installed: str
+    pinned: str
+    tested: str
+    tested_how: str = ""
+    changes: Sequence[Note] = field(default=())
+    goes_back: bool = True
+    """Whether the part can be brought back by its version alone once it has worked with the new one."""
+    refused: str = ""
+    needs_bytes: int = 0
+    """What the step needs on the host's disk: the new package, and what is kept of the one before."""
+    free_bytes: int | None = None
+    stops: str = ""
+    """What stands still while the part is exchanged."""
+
+    @property
+    def is_step(self) -> bool:
+        """Return whether a deploy would change something here."""
+        return bool(self.installed) and self.installed != self.pinned
+
+
+@dataclass(frozen=True)
+class Migration:
+    """A script that the next deploy would run, and for how long: measured at 20 million events, and reckoned for what is there."""
+
+    name: str
+    seconds_at_20m: float | None
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a deploy would do. `refused`: why it would not; `events` and `bytes`: what is stored, None where ClickHouse does not say."""
+
+    parts: Sequence[Planned]
+    schema: str
+    """The newest migration that the database has."""
+    newest: str
+    """The newest one of this checkout."""
+    migrations: Sequence[Migration]
+    views: Sequence[str]
+    events: int | None
+    bytes: int | None
+    refused: Sequence[str]
+    not_known: Sequence[str] = field(default=())
+    """What could not be asked, and why."""
+
+    @property
+    def steps(self) -> list[Planned]:
+        """Return the parts of which the version changes, in the order in which they do."""
+        return [part for part in self.parts if part.is_step]
+
+
+_STOPS = {
+    "clickhouse": "dashboards and exports, while it starts; events wait in Vector's buffer",
+    "vector": "intake, for seconds; CVAT keeps its events and sends them again",
+    "grafana": "dashboards, for seconds",
+    "plugin": "dashboards, for seconds",
+}
+
+
+def of(reached: Hosts) -> Plan:
+    """Return the plan for the hosts of a stack."""
+    stack, access, hosts = reached
+    asked = [(name, host, stack.topology.components(name)) for name, host in hosts.items()]
+    not_known: list[str] = []
+    with ThreadPoolExecutor(len(asked) + 1) as pool:
+        schema = pool.submit(_schema, access)
+        found = list(pool.map(lambda each: _of_host(stack, *each), asked))
+    try:
+        said = schema.result()
+    except CvatAnalyticsError as error:
+        not_known.append(f"what is in the database is not known: {error}")
+        said = None
+    parts = [part for on_host in found for part in on_host]
+    parts.sort(key=lambda part: (_ORDER.index(part.part), part.host))
+    if said:
+        parts = [_with_running(part, said.version) for part in parts]
+    scripts = migrations.read(ROOT / "clickhouse")
+    once = [script.name for script in scripts if script.kind == "once"]
+    refused = [f"host {part.host}: {part.refused}" for part in parts if part.refused]
+    pending: list[migrations.Script] = []
+    if said:
+        try:
+            pending = migrations.pending(scripts, said.applied)
+        except InputError as error:
+            refused.append(str(error))
+    return Plan(
+        parts,
+        max((name for name in said.applied if not name.startswith("views/")), default="") if said else "",
+        once[-1],
+        [
+            _migration(script.name, said.events if said else None)
+            for script in pending
+            if script.kind == "once"
+        ],
+        [script.name for script in pending if script.kind == "view"],
+        said.events if said else None,
+        said.bytes if said else None,
+        refused,
+        not_known,
+    )
+
+
+_ORDER = (*versions.PARTS, "events_api", "gateway")
+
+
+@dataclass(frozen=True)
+class _Said:
+    version: str
+    applied: Mapping[str, str]
+    events: int
+    bytes: int
+
+
+@explained(STORE)
+def _schema(access: Access) -> _Said:
+    client = access.client(timeout=30)
+    database = access.database
+    exists = only_row(client.query(f"EXISTS TABLE {database}.{migrations.LEDGER}").result_rows)[0]
+    applied = pairs(client, migrations.applied_query(database)) if exists else {}
+    row = only_row(
+        client.query(
+            "SELECT version(), sumIf(total_rows, name = 'events'), sum(total_bytes) FROM system.tables "
+            f"WHERE database = '{database}'"
+        ).result_rows
+    )
+    return _Said(str(row[0]), applied, int(row[1] or 0), int(row[2] or 0))
+
+
+def _migration(name: str, events: int | None) -> Migration:
+    known = versions.migrations_took().get(name)
+    return Migration(
+        name,
+        known.seconds if known else None,
+        None if known is None or events is None else known.at(events),
+    )
+
+
+def _of_host(stack: Stack, name: str, host: ReachedHost, components: Sequence[str]) -> list[Planned]:
+    settings = stack.topology.settings[name]
+    said = dict(
+        line.split("=", 1)
+        for line in host.shell.run(_question(components), _PATIENCE).splitlines()
+        if "=" in line
+    )
+    stale = units.of(host.shell, components, settings)
+    free = int(said.get("free", 0)) * 1024
+    parts = []
+    for part in versions.PARTS:
+        component = "grafana" if part == "plugin" else part
+        if component not in components:
+            continue
+        known = versions.part(part)
+        installed = said.get(part, "")
+        pinned = str(getattr(settings, versions.SETTINGS[part]))
+        step = Step(part, installed, pinned)
+        changes = installed not in ("", pinned)
+        runs = installed if stale[component].active and not stale[component].older else ""
+        needed = (int(said.get(f"{part}.size", 0)) * 2 + int(said.get(f"{part}.data", 0))) * 1024
+        refusal = step.refusal() if changes else ""
+        if changes and not refusal and needed > free:
+            refusal = (
+                f"{step}: {size(free)} are free in /var/lib, and {size(needed)} are needed for the new package and a copy of what is there now. "
+                "Make room (docs/how-to/disk-is-full.md)"
+            )
+        parts.append(
+            Planned(
+                part, name, runs, installed, pinned, known.tested, known.tested_how,
+                step.notes if changes else (), not (changes and step.one_way), refusal,
+                needed if changes else 0, free, _STOPS[part] if changes else "",
+            )
+        )  # fmt: skip
+    for component in ("events_api", "gateway"):
+        if component in components:
+            parts.append(_own(component, name, said, stale[component].active))
+    return parts
+
+
+def _own(component: str, name: str, said: Mapping[str, str], active: bool) -> Planned:
+    """Return a part whose version nobody pins: this project's own program, and the distribution's nginx."""
+    there = said.get(component, "")
+    if component == "gateway":
+        return Planned(component, name, there if active else "", there, there, "", "the distribution's nginx")
+    python = events_api_wheels.SYSTEMS.get(said.get("os", ""), "")
+    wanted = events_api_archive.digest(python, said.get("architecture", ""))[:12] if python else ""
+    return Planned(component, name, there[:12] if active else "", there[:12], wanted, wanted, "this checkout")
+
+
+def _with_running(part: Planned, version: str) -> Planned:
+    return replace(part, running=version) if part.part == "clickhouse" else part
+
+
+def _question(components: Sequence[str]) -> str:
+    """Return the lines of sh that tell of a host's versions, sizes and room, each as `name=value`; sizes in KiB."""
+    lines = [
+        "echo free=$(df -Pk /var/lib | awk 'NR == 2 {print $4}')",
+        "echo architecture=$(dpkg --print-architecture)",
+        '. /etc/os-release; echo "os=$ID-$VERSION_ID"',
+    ]
+    for part, package in programs.PACKAGES.items():
+        if part in components:
+            show = f"dpkg-query -W -f '${{db:Status-Status}} {part}=${{Version}}\\n{part}.size=${{Installed-Size}}\\n' {package} 2>/dev/null"
+            lines.append(f"{show} | sed -n 's/^installed //p; /^{part}.size=[0-9]/p'")
+    if "vector" in components:
+        places = " ".join(
+            f"{shlex.quote(f'{_FILES.vector_data}/{place}')}" for place in ("buffer", "substitute")
+        )
+        lines.append(f"echo vector.data=$(du -sck {places} 2>/dev/null | tail -n 1 | cut -f 1)")
+    if "grafana" in components:
+        lines.append(f"echo grafana.data=$(du -sk {_FILES.grafana_data}/grafana.db 2>/dev/null | cut -f 1)")
+        lines.append(
+            f"""echo plugin=$(sed -n 's/.*"version": *"\\([^"]*\\)".*/\\1/p' {_PLUGIN} 2>/dev/null | head -n 1)"""
+        )
+    if "events_api" in components:
+        note = f"/var/lib/cvat-analytics/{_FILES.events_api_program.rpartition('/')[2]}.sha256"
+        lines.append(f"echo events_api=$(cat {note} 2>/dev/null)")
+    return "\n".join([*lines, "true"])

@@ -1,0 +1,66 @@
+"""Steps from the versions that a host has to those that are wanted: refused before the first change where they are not possible."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.facts.server import Command
+
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.settings import Settings
+from cvat_analytics.config.versions import SETTINGS, Step
+from cvat_analytics.rendering import plugin, programs
+from cvat_analytics.rendering.context import Context
+from deploys import operations, tls
+from deploys.facts import HostState
+
+
+def steps(state: HostState, settings: Settings, plugin_there: str, components: tuple[str, ...]) -> list[Step]:
+    """Return the steps of the parts of a host that are there in another version than is wanted; `plugin_there` is the plugin's."""
+    there = {
+        part: state.packages.get(package, "")
+        for part, package in programs.PACKAGES.items()
+        if part in SETTINGS and part in components
+    }
+    if "grafana" in components:
+        there["plugin"] = plugin_there
+    found = [
+        Step(part, version, getattr(settings, SETTINGS[part])) for part, version in there.items() if version
+    ]
+    return [step for step in found if step.before != step.after]
+
+
+def check(rendering: Context, state: HostState, components: tuple[str, ...]) -> list[Step]:
+    """Return the steps of the host at hand. Raises InputError for one that must not be taken."""
+    installed = "grafana" in components and "grafana" in state.packages
+    there = host.get_fact(Command, plugin_version(rendering.paths.grafana_plugins)) if installed else ""
+    found = steps(state, rendering.settings, (there or "").strip(), components)
+    for step in found:
+        if why := step.refusal() or _waiting(rendering, step):
+            raise InputError(f"host {host.name}: {why}")
+    return found
+
+
+def plugin_version(directory: str) -> str:
+    """Return a line of sh that prints the version of the plugin in Grafana's `directory` of plugins; nothing where it is not there."""
+    metadata = f"{directory}/{plugin.NAME}/plugin.json"
+    # the file has no other version before it than those of what it depends on, which are called otherwise
+    return f"""sed -n 's/.*"version": *"\\([^"]*\\)".*/\\1/p' {metadata} 2>/dev/null | head -n 1"""
+
+
+def _waiting(rendering: Context, step: Step) -> str:
+    """Return why a Vector cannot be exchanged now: what waits in its buffer is promised to no other version, and cannot be delivered."""
+    if step.part != "vector" or step.direction == "none":
+        return ""
+    endpoint = rendering.topology.clickhouse_endpoint(rendering.host)
+    where = endpoint.address, endpoint.http_port
+    probe = (
+        tls.https_probe(where[1], "/ping", where[0], rendering.paths.authority)
+        if endpoint.tls
+        else operations.http_probe(where[1], "/ping", where[0])
+    )
+    if host.get_fact(Command, f"{probe} && echo answers || true") == "answers":
+        return ""
+    return (
+        f"{step}: what waits in its buffer on disk is promised to no other version, and ClickHouse at {where[0]}:{where[1]} does not answer, "
+        "so that it cannot be delivered before. See docs/how-to/clickhouse-is-down.md, then deploy again"
+    )
