@@ -24,7 +24,7 @@ def install(plan: Plan) -> None:
 
 def configure(plan: Plan) -> None:
     """Write configuration, users, passwords and the unit."""
-    operations.managed_files(name="events_api: configuration", files=_files(plan), unit=events_api.UNIT)
+    operations.managed_files(name="events_api: configuration", files=files(plan), unit=events_api.UNIT)
 
 
 def activate(plan: Plan) -> None:
@@ -33,7 +33,7 @@ def activate(plan: Plan) -> None:
     operations.service(
         name="events_api: service",
         unit=events_api.UNIT,
-        applied=fingerprint(events_api_archive.digest(_python(plan), plan.state.architecture), *_files(plan)),
+        applied=fingerprint(events_api_archive.digest(_python(plan), plan.state.architecture), *files(plan)),
         probe=operations.http_probe(settings.events_api_port, "/health", settings.events_api_listen_address),
         timeout=settings.health_timeout.total_seconds(),
     )
@@ -43,5 +43,6 @@ def _python(plan: Plan) -> str:
     return events_api_wheels.PYTHONS[plan.state.os_id, plan.state.os_version]
 
 
-def _files(plan: Plan) -> list[RenderedFile]:
+def files(plan: Plan) -> list[RenderedFile]:
+    """Return the files that it needs on the host."""
     return events_api.files(plan.context, plan.directory / users.FILE_NAME)

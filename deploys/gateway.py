@@ -26,7 +26,7 @@ def install(plan: Plan) -> None:
 
 def configure(plan: Plan) -> None:
     """Write configuration, certificate and unit."""
-    operations.managed_files(name="gateway: configuration", files=_files(plan), unit=gateway.UNIT)
+    operations.managed_files(name="gateway: configuration", files=files(plan), unit=gateway.UNIT)
 
 
 def activate(plan: Plan) -> None:
@@ -36,7 +36,7 @@ def activate(plan: Plan) -> None:
     operations.service(
         name="gateway: service",
         unit=gateway.UNIT,
-        applied=fingerprint(*_files(plan)),
+        applied=fingerprint(*files(plan)),
         probe=gateway_operations.gateway_probe(
             settings.gateway_https_port,
             settings.gateway_http_port,
@@ -59,5 +59,6 @@ def certificate(plan: Plan) -> certificates.Pair:
     )
 
 
-def _files(plan: Plan) -> list[RenderedFile]:
+def files(plan: Plan) -> list[RenderedFile]:
+    """Return the files that it needs on the host."""
     return gateway.files(plan.context, certificate(plan))

@@ -1,17 +1,51 @@
-"""What was deployed, noted on the host when all of it is: `status` tells by it what the inventory has beyond that."""
+"""What was deployed, noted on the host when all of it is: `status` tells by it what the inventory has beyond that, `doctor` what somebody changed."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from hashlib import sha256
+
 from cvat_analytics.config import deployed
+from cvat_analytics.gateway import gateway as front_door
+from cvat_analytics.operate.backup import on_hosts as backup
+from cvat_analytics.rendering import render
 from cvat_analytics.rendering.files import RenderedFile
-from deploys import operations
+from deploys import events_api, gateway, operations, packages
 from deploys.plan import Plan
 
 
 def apply(plan: Plan) -> None:
-    """Note the host's settings, as the last step: a deploy that is cut off before leaves the note as it was."""
-    content = deployed.note(plan.settings, plan.components)
+    """Note the host's settings and files, as the last step: a deploy that is cut off before leaves the notes as they were."""
+    notes = {deployed.NOTE: deployed.note(plan.settings, plan.components), deployed.FILES: left(files(plan))}
     operations.managed_files(
         name="all services: what is deployed is noted",
-        files=[RenderedFile(deployed.NOTE, content, mode="600", effect="none")],
+        files=[RenderedFile(path, text, mode="600", effect="none") for path, text in notes.items()],
     )
+
+
+def files(plan: Plan) -> list[RenderedFile]:
+    """Return the files that a deploy leaves on the host."""
+    # what an earlier version's Vector needed has been taken away by now
+    context = replace(plan.context, former_vector=False) if plan.former_vector_ends else plan.context
+    of_component = {
+        "clickhouse": lambda: render.clickhouse_files(context),
+        "vector": lambda: render.vector_files(context),
+        "grafana": lambda: render.grafana_files(context),
+        "events_api": lambda: events_api.files(plan),
+        "gateway": lambda: gateway.files(plan),
+    }
+    found = [file for component in plan.components for file in of_component[component]()]
+    for component in set(plan.components) & set(packages.VENDORS):
+        found += packages.apt_files(component, plan.settings)
+    if backup.wanted(context):
+        found += backup.files(context)
+    return found + (front_door.firewall_files(context) if front_door.has_rules(context) else [])
+
+
+def left(files: list[RenderedFile]) -> str:
+    """Return a line for each file: its sha256, mode, user, group and path."""
+    lines = {
+        f"{sha256(file.content.encode()).hexdigest()} {int(file.mode, 8):o} {file.user} {file.group} {file.path}\n"
+        for file in files
+    }
+    return "".join(sorted(lines, key=lambda line: line.split(" ", 4)[4]))

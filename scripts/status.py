@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cvat_analytics.checks import said
 from cvat_analytics.checks import status as library
 from cvat_analytics.checks.cvat_refusals import CvatRefusal
 from cvat_analytics.checks.flow import RECENT_MINUTES, Buffer, Flow, Port, Refusal, Sources
 from cvat_analytics.checks.status import Report
 from cvat_analytics.checks.two_cvats import TwoCvats
 from cvat_analytics.connect.clocks import warnings
-from cvat_analytics.connect.volumes import RECIPE
 from cvat_analytics.embedded import status as embedded
 from scripts import hints
 from scripts.target import Target, target_options
-from scripts.terminal import echo, one_line
+from scripts.terminal import echo
 
 if TYPE_CHECKING:
     from cvat_analytics.embedded.processes import Processes
@@ -98,14 +98,11 @@ def _plain(report: Report, logs: Processes | None) -> dict[str, object]:
 def _show(flow: Flow, target: Target) -> None:
     last = f"the last one {_ago(flow.last_event)}" if flow.last_event else "none in 30 days"
     echo(f"\nevents      {flow.recent_events:,} in the last {RECENT_MINUTES} minutes, {last}{_delay(flow)}")
-    if flow.from_future:
-        echo(
-            f"future      {flow.from_future:,} events of the last day were dated later than they arrived, by up to {_length(flow.future_seconds)}: "
-            "a clock is wrong (docs/how-to/set-clocks-right.md)"
-        )
+    for found in said.future(flow):
+        echo(f"future      {found.why} ({found.next})")
     for line in _sources(flow.sources):
         echo(line)
-    for line in _two_cvats(flow.two_cvats) if flow.two_cvats else []:
+    for line in _two_cvats(flow.two_cvats):
         echo(line)
     for port in flow.ports:
         echo(f"port {port.port:<6} {_port(port)}")
@@ -114,11 +111,8 @@ def _show(flow: Flow, target: Target) -> None:
     echo(f"journal     {'not known' if flow.journal_bytes is None else _size(flow.journal_bytes)}")
     more = f"  ({target.hint('dead-letters', 'list')})" if flow.dead_letters else ""
     echo(f"refused     {flow.dead_letters:,} dead letters in the last day{more}")
-    if flow.implausible:
-        echo(
-            f"            of these {flow.implausible:,} are events whose date cannot be, before 2018 or more than a day ahead: a clock is wrong at "
-            "whoever sends them (docs/how-to/implausible-dates.md)"
-        )
+    for found in said.implausible(flow):
+        echo(f"            of these {found.why} ({found.next})")
     for refusal in flow.refusals:
         for line in _refusal(refusal, target):
             echo(line)
@@ -127,15 +121,8 @@ def _show(flow: Flow, target: Target) -> None:
             echo(line)
     for line in _other_users(flow.other_users):
         echo(line)
-    for host, moment in flow.silent.items():
-        echo(
-            f"Vector of {host} has not said anything of itself for {_length(_age(moment))}: what it takes and what waits there is not known."
-        )
-    if not flow.buffers and not flow.silent:
-        when = f"for {_length(_age(flow.measured_at))}" if flow.measured_at else "yet"
-        echo(
-            f"Vector has not said anything of itself {when}: what it takes and what waits there is not known."
-        )
+    for line in said.silent(flow):
+        echo(line)
 
 
 def _buffer(buffer: Buffer) -> str:
@@ -164,76 +151,43 @@ def _sources(sources: Sources) -> list[str]:
         for name in ("client", "server")
     ]
     lines = [f"sources     {', '.join(seen)}"]
-    if sources.client_silent:
-        since = f"since {sources.last['client']:%Y-%m-%d %H:%M} UTC" if "client" in sources.last else "at all"
-        lines.append(
-            f"            NO CLIENT EVENTS {since}, although people annotate: their working time is not counted. "
-            "See docs/how-to/no-client-events.md"
-        )
-    elif sources.people_without:
-        lines.append(
-            f"            of {sources.people:,} people who annotated in the last day, the browsers of {sources.people_without:,} sent nothing: "
-            "their working time is not counted"
-        )
+    for found in said.sources(sources):
+        lines.append(f"            {found.why}" + (f". See {found.next}" if found.weight == "now" else ""))
     return lines
 
 
-def _two_cvats(found: TwoCvats) -> list[str]:
+def _two_cvats(two: TwoCvats | None) -> list[str]:
     """Return what tells that two CVATs send into the stack."""
     return [
-        f"TWO CVATS   seem to send into this stack: {found.ids:,} ids mean two things by turns, last at {found.last:%Y-%m-%d %H:%M} UTC "
-        f"({'; '.join(map(one_line, found.examples))})",
-        "            every number mixes both. See docs/how-to/two-cvats.md",
+        line
+        for found in said.two_cvats(two)
+        for line in (
+            f"TWO CVATS   {found.why}",
+            f"            every number mixes both. See {found.next}",
+        )
     ]
 
 
 def _refusal(refusal: Refusal, target: Target) -> list[str]:
     """Return which sink is refused, and what to do about it."""
-    words = refusal.words or "its words are in its log, /var/log/clickhouse-server/clickhouse-server.err.log"
-    where = f" of {refusal.host}" if refusal.host else ""
-    if refusal.sink == "everything":
-        return [
-            f"REFUSED     everything that Vector inserts, since {refusal.since:%Y-%m-%d %H:%M:%S} UTC or soon after: {words}",
-            "            it waits on disk; a deploy puts passwords, rights and tables right",
-        ]
-    if "free space" in words:
-        # ClickHouse's own when it has less than `disk_reserve`
-        return [
-            f"REFUSED     {refusal.sink}{where}: by ClickHouse since {refusal.since:%Y-%m-%d %H:%M:%S} UTC, for want of room on its disk",
-            f"            everything waits on Vector's disk, then at CVAT, and goes in by itself when there is room ({RECIPE})",
-        ]
-    return [
-        f"REFUSED     {refusal.sink}{where}: by ClickHouse since {refusal.since:%Y-%m-%d %H:%M:%S} UTC, {refusal.times:,} times "
-        f"(HTTP {refusal.statuses}): {words}",
-        "            everything behind it waits on disk. Where a deploy does not mend it:",
-        f"            {target.hint('buffer', 'set-aside', refusal.sink)}",
-    ]
+    found = said.refusal(refusal)
+    lines = [f"REFUSED     {found.why}", f"            {found.next}"]
+    return [*lines, f"            {target.hint(*found.command)}"] if found.command else lines
 
 
 def _other_users(names: Sequence[str]) -> list[str]:
     """Return who reads ClickHouse beside the users that a deploy knows, and what to do about it."""
-    if not names:
-        return []
     return [
-        f"users       of ClickHouse were made by SQL, and keep their rights whatever is deployed: {one_line(', '.join(names))}",
-        "            see docs/how-to/a-user-of-your-own.md",
+        line
+        for found in said.other_users(names)
+        for line in (f"users       {found.why}", f"            see {found.next}")
     ]
 
 
 def _cvat_refusal(refusal: CvatRefusal) -> list[str]:
     """Return what CVAT's own user was refused, and what to do about it."""
-    when = f"last at {refusal.last:%Y-%m-%d %H:%M:%S} UTC"
-    if not refusal.columns:
-        return [
-            f"CVAT        was refused what its ClickHouse user has no right to, {'once' if refusal.times == 1 else f'{refusal.times:,} times'}, {when}: {one_line(refusal.right)}",
-            "            a newer CVAT than this version knows, or somebody else with its password. See docs/how-to/cvat-wants-a-column.md",
-        ]
-    names = ", ".join(f'"{name}"' for name in refusal.columns)
-    return [
-        f"CVAT        could not start, {when}: it wants to add a column to the event table that this version does not know ({', '.join(refusal.columns)})",
-        "            events come in all the same. Install a version that knows it, or write this into the settings and deploy, then start CVAT:",
-        f"            cvat_columns = ({names},)",
-    ]
+    found = said.cvat_refusal(refusal)
+    return [f"CVAT        {found.why}", *(f"            {line}" for line in found.next.splitlines())]
 
 
 def _port(port: Port) -> str:
@@ -257,18 +211,7 @@ def _none(port: Port) -> str:
 
 
 def _ago(moment: datetime) -> str:
-    return f"{_length(_age(moment))} ago"
-
-
-def _age(moment: datetime) -> float:
-    return max(0.0, (datetime.now(UTC) - moment).total_seconds())
-
-
-def _length(seconds: float) -> str:
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length:.0f} {unit}"
-    return f"{int(seconds)} s"
+    return f"{said.length(said.age(moment))} ago"
 
 
 def _size(size: float) -> str:

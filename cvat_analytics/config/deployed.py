@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 NOTE = "/var/lib/cvat-analytics/deployed.json"
 """Where it is noted on a host, for root: there is no password in it, but whom alerts go to is nobody else's business."""
+FILES = "/var/lib/cvat-analytics/deployed-files"
+"""Which files the last deploy that came to its end has left on a host, for root: of each its sha256, mode, user, group and path."""
 
 _OPERATORS_OWN = {"secrets_file", "package_signing_key", "vector_tls_key", "gateway_certificate_key",
                   "health_timeout", "minimum_free_disk"}  # fmt: skip

@@ -96,7 +96,7 @@ def _closing(topology: Topology, found: set[str]) -> Iterator[str]:
         part
         for host, settings in topology.settings.items()
         if not settings.firewall
-        for part, _ in _outside(topology, host)
+        for part, _ in outside(topology, host)
     } - found
     for setting in dict.fromkeys(part.allowed for part in PARTS.values()):
         closed = [part for name, part in PARTS.items() if name in found and part.allowed == setting]
@@ -116,7 +116,7 @@ def _closing(topology: Topology, found: set[str]) -> Iterator[str]:
         yield f"{setting} = {_list(known)}{note}"
 
 
-def _outside(topology: Topology, host: str) -> Iterator[tuple[str, Sequence[str]]]:
+def outside(topology: Topology, host: str) -> Iterator[tuple[str, Sequence[str]]]:
     """Yield each part of `host` that listens on the network, and the addresses on which it does."""
     settings = topology.settings[host]
     listens = {
@@ -127,8 +127,8 @@ def _outside(topology: Topology, host: str) -> Iterator[tuple[str, Sequence[str]
     }
     # the gateway speaks TLS and asks who comes, wherever it listens
     for part in (each for each in topology.components(host) if each in PARTS):
-        if outside := [address for address in listens[part] if not _is_loopback(address)]:
-            yield part, outside
+        if found := [address for address in listens[part] if not _is_loopback(address)]:
+            yield part, found
 
 
 def _open(topology: Topology, host: str) -> Iterator[tuple[str, Sequence[str]]]:
@@ -141,10 +141,10 @@ def _open(topology: Topology, host: str) -> Iterator[tuple[str, Sequence[str]]]:
         "grafana": settings.grafana_tls,
         "events_api": False,
     }
-    for part, outside in _outside(topology, host):
+    for part, addresses in outside(topology, host):
         closed = settings.firewall and not _too_wide(getattr(settings, PARTS[part].allowed))
         if not closed and not guarded[part] and part not in settings.open_to_network:
-            yield part, outside
+            yield part, addresses
 
 
 def _told(topology: Topology, host: str, part: str, addresses: Sequence[str]) -> str:

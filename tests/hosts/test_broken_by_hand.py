@@ -71,6 +71,19 @@ def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
     )
     assert "INSERT" in rights_of_cvat(host)
 
+    # the doctor names the files, and what else stands open or is not as it was left
+    host.run(
+        "mkdir -p /etc/systemd/system/grafana-server.service.d && echo '[Service]' > /etc/systemd/system/grafana-server.service.d/own.conf; systemctl daemon-reload"
+    )
+    examined = cvat_analytics("doctor", "--inventory", path)
+    print(examined.output)
+    assert examined.exit_code == 1
+    assert f"{USERS} was changed by hand: the next deploy puts it back" in examined.output
+    assert "cvat-analytics-room.service" in examined.output
+    assert "/etc/systemd/system/grafana-server.service.d/own.conf" in examined.output
+    assert "open-port" not in examined.output
+    host.run("rm /etc/systemd/system/grafana-server.service.d/own.conf; systemctl daemon-reload")
+
     # Vector with a wrong password: nothing of it arrives, and nobody knows what waits
     host.run(f"printf wrong > {PASSWORD} && systemctl restart vector")
     refused = says("Vector is refused", lambda found: "Authentication failed" in found["vector"][1])
@@ -98,4 +111,11 @@ def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
         ),
     )
     assert mended["exit"] == 0
+    well = json.loads(cvat_analytics("doctor", "--inventory", path, "--json").output)
+    print(well)
+    assert not [
+        each
+        for each in well["findings"]
+        if each["check"] in ("file", "unit", "timer", "package", "open-port", "route", "smoke")
+    ]
     until(lambda: rights_of_cvat(host), "the rights are the new ones", lambda rights: "INSERT" not in rights)

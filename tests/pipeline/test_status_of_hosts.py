@@ -298,6 +298,29 @@ def test_a_pipeline_that_cannot_be_looked_at_is_not_fine_and_the_first_reason_is
     assert result.stderr == "the pipeline cannot be looked at: a table is gone, attempt 1\n"
 
 
+def test_the_doctor_looks_at_each_host_and_says_which_it_could_not(hosts: Hosts) -> None:
+    hosts.deployed()
+    for server in hosts.servers.values():
+        others = server.printed
+
+        def printed(command: str, others: Callable[[str], str] = others) -> str:
+            answer = "route 0 silent\nfailed cvat-analytics-backup.service\n"
+            return answer if "list-units" in command else others(command)
+
+        server.printed = printed
+    hosts.servers["view"].shut()
+    result = CliRunner().invoke(main, ["doctor", "--inventory", str(hosts.inventory), "--json"])
+    assert result.exit_code == 3, result.output
+    found = [(each["weight"], each["host"], each["why"]) for each in json.loads(result.stdout)["findings"]]
+    for host in ("store", "in"):
+        assert ("now", host, "cvat-analytics-backup.service has failed") in found
+    silent = "the way from in to ClickHouse is closed: 10.0.0.5 does not answer at port "
+    assert [why.startswith(silent) for _, host, why in found if "the way from" in why] == [True]
+    assert sum("cannot be reached: " in why for _, _, why in found) == 1
+    people = CliRunner().invoke(main, ["doctor", "--inventory", str(hosts.inventory)])
+    assert "\n                 -> `journalctl -u cvat-analytics-backup.service`\n" in people.stdout
+
+
 def test_the_reserve_is_the_one_that_is_deployed(hosts: Hosts) -> None:
     hosts.deployed(disk_reserve=2**33)
     for server in hosts.servers.values():
