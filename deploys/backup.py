@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cvat_analytics.operate.backup import on_hosts
-from cvat_analytics.rendering.files import fingerprint
+from cvat_analytics.rendering.files import BACKUP, BACKUP_VERIFY, fingerprint
 from deploys import backup_operations, operations, packages
 from deploys.plan import Plan
 
@@ -18,7 +18,7 @@ def install(plan: Plan) -> None:
         archive=on_hosts.archive,
         digest=on_hosts.digest(),
         directory=plan.context.paths.backup_program,
-        unit=on_hosts.UNIT,
+        unit=BACKUP,
     )
 
 
@@ -43,7 +43,7 @@ def activate(plan: Plan) -> None:
     if not on_hosts.wanted(context):
         backup_operations.absent(
             name="backup: nothing is left over",
-            units=[on_hosts.UNIT, on_hosts.VERIFY],
+            units=[BACKUP, BACKUP_VERIFY],
             paths=[*on_hosts.left_over(context), context.paths.backup_data],
         )
         return
@@ -58,6 +58,6 @@ def activate(plan: Plan) -> None:
         )
     backup_operations.absent(
         name="backup: nothing is left over",
-        units=[] if context.host == context.topology.clickhouse_host else [on_hosts.VERIFY],
+        units=[] if context.host == context.topology.clickhouse_host else [BACKUP_VERIFY],
         paths=on_hosts.left_over(context),
     )

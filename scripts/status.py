@@ -13,6 +13,7 @@ import click
 
 from cvat_analytics.checks import said
 from cvat_analytics.checks import status as library
+from cvat_analytics.checks.backups import Backups
 from cvat_analytics.checks.cvat_refusals import CvatRefusal
 from cvat_analytics.checks.flow import RECENT_MINUTES, Buffer, Flow, Port, Refusal, Sources
 from cvat_analytics.checks.status import Report
@@ -21,7 +22,7 @@ from cvat_analytics.connect.clocks import warnings
 from cvat_analytics.embedded import status as embedded
 from scripts import hints
 from scripts.target import Target, target_options
-from scripts.terminal import echo
+from scripts.terminal import echo, one_line
 
 if TYPE_CHECKING:
     from cvat_analytics.embedded.processes import Processes
@@ -68,6 +69,8 @@ def status(target: Target, as_json: bool) -> None:
             echo(f"not deployed: {hints.pasteable(str(difference))}")
         if report.flow:
             _show(report.flow, target)
+        for line in _backups(report.backups, target) if report.backups else []:
+            echo(line)
         for problem in report.problems:
             echo(hints.pasteable(problem), err=True)
     sys.exit(3 if report.not_asked else 0 if report.fine else 1)
@@ -91,6 +94,7 @@ def _plain(report: Report, logs: Processes | None) -> dict[str, object]:
             "hosts": [asdict(clock) for clock in report.clocks],
             "warnings": warnings(report.clocks),
         },
+        "backups": asdict(report.backups) | {"fine": report.backups.fine} if report.backups else None,
         "not_deployed": [asdict(each) for each in report.not_deployed],
     }
 
@@ -123,6 +127,33 @@ def _show(flow: Flow, target: Target) -> None:
         echo(line)
     for line in said.silent(flow):
         echo(line)
+
+
+def _backups(found: Backups, target: Target) -> list[str]:
+    """Return when the last good backup was, and what is wrong with that."""
+    if not found.known and not found.last:
+        why = f": {hints.pasteable(found.why)}" if found.why and not found.failed else ""
+        lines = [f"backup      not known{why}"] if found.target else []
+    elif not found.last:
+        lines = [
+            "backup      NONE yet: " + ("make one" if found.target else "docs/how-to/back-up.md says how")
+        ]
+        if found.target:
+            lines[0] += f" ({target.hint('backup', 'create')})"
+    else:
+        proven = (
+            f"the last that was proven by restoring it: {found.proven}"
+            if found.proven
+            else "none was ever proven by restoring it"
+        )
+        too_old = "TOO OLD: " if found.too_old else ""
+        age = _ago(found.started) if found.started else "at an unknown time"
+        lines = [
+            f"backup      {too_old}the last good one {age} ({found.last}, {_size(found.size)} of data); {proven}"
+        ]
+    if found.failed:
+        lines.append(f"            {found.failed} FAILED: {one_line(found.why)}")
+    return lines + [f"            {hints.pasteable(each)}" for each in found.problems]
 
 
 def _buffer(buffer: Buffer) -> str:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, get_args
 
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError, UnreachableHostError
-from cvat_analytics.checks import flow, health, units, work
+from cvat_analytics.checks import backups, flow, health, units, work
+from cvat_analytics.checks.backups import Backups
 from cvat_analytics.checks.flow import Flow
 from cvat_analytics.checks.health import Health, State
 from cvat_analytics.checks.units import Unit
@@ -51,6 +52,8 @@ class Report:
     """What the inventory has otherwise than it is deployed: all else here is about what is deployed."""
     volumes: Sequence[Volume] = field(default=())
     """The disks with the stack's data."""
+    backups: Backups | None = None
+    """None where nothing could be asked."""
 
     @property
     def states(self) -> dict[str, str]:
@@ -89,11 +92,12 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
             for component in stack.topology.components(name)
         ]
 
-    with ThreadPoolExecutor(len(names) + 3) as pool:
+    with ThreadPoolExecutor(len(names) + 4) as pool:
         # before all else: what keeps a host busy makes its answer, and the comparison, less exact
         clocks = pool.submit(access.clocks)
         volumes = pool.submit(access.volumes)
         pipeline = pool.submit(_flow, access)
+        made = pool.submit(_backups, access, hosts)
         parts = [part for parts in pool.map(look, names) for part in parts]
     store = stack.topology.clickhouse_host
     report = Report(parts, *pipeline.result())
@@ -113,8 +117,23 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
 
     there = {name: host.deployed for name, host in hosts.items() if host.deployed}
     differences = deployed.differences(stack.topology, there)
-    report = replace(report, not_asked=not_asked, clocks=clocks.result(), not_deployed=differences)
+    report = replace(
+        report, not_asked=not_asked, clocks=clocks.result(), not_deployed=differences, backups=made.result()
+    )
     return with_room(report, volumes.result())
+
+
+def _backups(access: Access, hosts: Mapping[str, ReachedHost]) -> Backups:
+    """Return how it is with backups, as far as ClickHouse and the hosts say it."""
+    found = backups.of(access)
+    for host in hosts.values():
+        if not host.deployed:
+            continue
+        try:
+            found = backups.with_host(found, host.shell, host.deployed.settings, host.deployed.components)
+        except UnreachableError:
+            continue  # that it does not answer is said of its parts
+    return found
 
 
 def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, str]) -> list[Part]:
@@ -218,7 +237,7 @@ def with_room(report: Report, volumes: Sequence[Volume]) -> Report:
 
 def with_flow(parts: Sequence[Part], access: Access) -> Report:
     """Return the report of these parts, with what ClickHouse knows of the pipeline if it can be asked."""
-    return Report(parts, *_flow(access))
+    return Report(parts, *_flow(access), backups=backups.of(access))
 
 
 def _flow(access: Access) -> tuple[Flow | None, Sequence[str]]:

@@ -116,6 +116,15 @@ def rules(settings: Settings) -> list[Rule]:
             timedelta(minutes=30),
             f"{{{{ $labels.disk }}}} will be full in {value} days.",
         ),
+        Rule(
+            "backup",
+            "No good backup",
+            quarter,
+            "gt",
+            0,
+            once,
+            "{{ $labels.problem }}",
+        ),
     ]
 
 

@@ -21,6 +21,10 @@ UNITS = {
     "gateway": "cvat-analytics-gateway",
 }
 """Each component's systemd unit: the packages' own, and two of this project's."""
+BACKUP = "cvat-analytics-backup"
+"""The timer, and the service that it starts, on each host that backs something up."""
+BACKUP_VERIFY = "cvat-analytics-backup-verify"
+"""Those that restore the newest backup beside the live tables and compare, once a month, on the host of ClickHouse."""
 
 
 @dataclass(frozen=True)

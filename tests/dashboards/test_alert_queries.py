@@ -35,7 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture
 def empty(store: Store) -> Store:
     """Return it with nothing in it."""
-    for table in ("events", "events_dead_letter", "pipeline_metrics"):
+    for table in ("events", "events_dead_letter", "pipeline_metrics", "backups", "deployments"):
         store.post(f"TRUNCATE TABLE {table}")
     return store
 
@@ -126,6 +126,43 @@ def test_dead_letters_fire_when_there_is_one(empty: Store) -> None:
     assert values_at(empty, "dead-letters", noon) == [(1, True)]
     assert values_at(empty, "dead-letters", noon + timedelta(minutes=10)) == [(0, False)]
     assert rule_named("dead-letters")["for"] == "120s"
+
+
+def test_a_backup_fires_when_it_is_too_old_and_when_it_failed(empty: Store) -> None:
+    noon = MONDAY + timedelta(hours=12)
+    target = {"backup_target": "sftp:keeper@store:/srv/cvat"}
+
+    def note(
+        name: str, started: datetime, state: str, message: str = "", place: str = target["backup_target"]
+    ) -> None:
+        row = {
+            "name": name,
+            "target": place,
+            "started": f"{started:%Y-%m-%d %H:%M:%S}.000",
+            "state": state,
+            "message": message,
+        }
+        insert_rows(empty, "backups", [row])
+
+    def says(at: datetime, **settings: Any) -> list[str]:
+        rule = rule_named("backup", **target, **settings)
+        assert all(crossed for _, crossed in values_at(empty, "backup", at, **target, **settings))
+        return [row["problem"] for row in empty.rows(sql_at(rule, at))]
+
+    assert says(noon) == []  # of a stack that is just being deployed
+    empty.post(f"INSERT INTO deployments (at) VALUES ('{noon - timedelta(days=3):%Y-%m-%d %H:%M:%S}')")
+    assert says(noon) == ["There is no good backup."]
+    assert values_at(empty, "backup", noon) == [(0, False)]  # without a target nobody watches
+    note("one", noon - timedelta(hours=47), "complete")
+    note("elsewhere", noon - timedelta(hours=1), "complete", place="/mnt/another")
+    assert says(noon) == []
+    assert says(noon, backup_too_old="46h") == [
+        f"The last good backup is of {noon - timedelta(hours=47):%Y-%m-%d %H:%M:%S} UTC."
+    ]
+    note("two", noon - timedelta(hours=23), "failed", "it is full")
+    assert says(noon) == ["The backup two failed: it is full"]
+    note("three", noon - timedelta(hours=1), "running")
+    assert says(noon) == []
 
 
 def test_background_work_that_fails_fires_with_its_name_and_reason(empty: Store) -> None:

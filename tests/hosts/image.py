@@ -74,7 +74,7 @@ def ensure(client: docker.DockerClient, suite: str) -> str:
 
 
 def debian_packages(suite: str) -> list[Path]:
-    """Return the .deb files of nginx and nftables for `suite`, with what they need; its image must have been made."""
+    """Return the .deb files of nginx, nftables and restic for `suite`, with what they need; its image must have been made."""
     return sorted(next(cache_directory().glob(f"{suite}-*.debs")).glob("*.deb"))
 
 

@@ -15,18 +15,13 @@ from hashlib import sha256
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import LIBRARY
-from cvat_analytics.config.settings import Settings
+from cvat_analytics.config.settings import GROUPS, Settings
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.keys import RECOVERY_KEY, derived_password
 from cvat_analytics.rendering.context import Context
-from cvat_analytics.rendering.files import Paths, RenderedFile
+from cvat_analytics.rendering.files import BACKUP, BACKUP_VERIFY, Paths, RenderedFile
 from cvat_analytics.rendering.render import render
 
-UNIT = "cvat-analytics-backup"
-VERIFY = "cvat-analytics-backup-verify"
-"""Restores the newest backup beside the live tables and compares: once a month, on the host of ClickHouse."""
-COMPONENTS = frozenset({"clickhouse", "vector", "grafana"})
-"""What there is to be backed up of; the other parts keep nothing."""
 _S3 = {"AWS_ACCESS_KEY_ID": "backup_s3_access_key", "AWS_SECRET_ACCESS_KEY": "backup_s3_secret_key"}
 _SSH = re.compile(r"sftp:(?://)?(?:(?P<user>[^@]+)@)?(?P<host>\[[^]]+\]|[^:/]+)")
 
@@ -43,9 +38,9 @@ def check(settings: Settings, secrets: Mapping[str, str]) -> None:
 
 
 def wanted(context: Context) -> bool:
-    """Return whether the host backs something up."""
+    """Return whether the host backs something up: what is in none of these groups keeps nothing."""
     return bool(context.settings.backup_target) and bool(
-        COMPONENTS & set(context.topology.components(context.host))
+        set(GROUPS) & set(context.topology.components(context.host))
     )
 
 
@@ -67,12 +62,12 @@ def login(settings: Settings) -> str:
 
 def ssh_key(paths: Paths) -> str:
     """Return the file with the key by which root of the host logs in at the target."""
-    return f"{paths.secrets}/{UNIT}/ssh_key"
+    return f"{paths.secrets}/{BACKUP}/ssh_key"
 
 
 def ssh_configuration(paths: Paths) -> str:
     """Return the file that says how root of the host logs in at the target."""
-    return f"{paths.root}/etc/ssh/ssh_config.d/{UNIT}.conf"
+    return f"{paths.root}/etc/ssh/ssh_config.d/{BACKUP}.conf"
 
 
 def config(context: Context) -> Config:
@@ -83,10 +78,10 @@ def config(context: Context) -> Config:
         host=context.host,
         state=paths.backup_data,
         target=settings.backup_target,
-        password_file=f"{paths.secrets}/{UNIT}/repository_password",
-        environment_file=f"{paths.secrets}/{UNIT}/s3" if settings.backup_target.startswith("s3:") else "",
+        password_file=f"{paths.secrets}/{BACKUP}/repository_password",
+        environment_file=f"{paths.secrets}/{BACKUP}/s3" if settings.backup_target.startswith("s3:") else "",
         clickhouse_url=f"http://127.0.0.1:{settings.clickhouse_http_port}" if store else "",
-        clickhouse_password_file=f"{paths.secrets}/{UNIT}/clickhouse_password" if store else "",
+        clickhouse_password_file=f"{paths.secrets}/{BACKUP}/clickhouse_password" if store else "",
         database=settings.database,
         staging=f"{paths.clickhouse_data}/backups" if store else "",
         grafana_database=f"{paths.grafana_data}/grafana.db" if "grafana" in here else "",
@@ -135,7 +130,7 @@ def files(context: Context) -> list[RenderedFile]:
 
 def timers(context: Context) -> list[str]:
     """Return the timers of a host that backs something up."""
-    units = [UNIT, *([VERIFY] if context.host == context.topology.clickhouse_host else [])]
+    units = [BACKUP, *([BACKUP_VERIFY] if context.host == context.topology.clickhouse_host else [])]
     return [f"{unit}.timer" for unit in units]
 
 
@@ -143,10 +138,10 @@ def left_over(context: Context) -> list[str]:
     """Return the paths, files and directories, of what a host that backs nothing up, or in another way, is to have no longer."""
     paths = context.paths
     units = f"{paths.root}/etc/systemd/system"
-    every = [f"{units}/{unit}.{kind}" for unit in (UNIT, VERIFY) for kind in ("service", "timer")]
-    every += [ssh_configuration(paths), f"{paths.secrets}/{UNIT}/s3"]
+    every = [f"{units}/{unit}.{kind}" for unit in (BACKUP, BACKUP_VERIFY) for kind in ("service", "timer")]
+    every += [ssh_configuration(paths), f"{paths.secrets}/{BACKUP}/s3"]
     if not wanted(context):
-        return [*every, paths.backup_config, f"{paths.secrets}/{UNIT}", paths.backup_program]
+        return [*every, paths.backup_config, f"{paths.secrets}/{BACKUP}", paths.backup_program]
     there = {file.path for file in files(context)}
     return [path for path in every if path not in there]
 
