@@ -21,7 +21,7 @@ class Config:
     target: str
     """What restic calls a repository: a path, `sftp:user@host:/path`, `s3:https://host/bucket`. `--to` and the like win over it."""
     password_file: str
-    """The repository's password (`derived_password` of `keys.py`), mode 0600."""
+    """The repository's password (`keys.py`), mode 0600."""
     environment_file: str = ""
     """Lines NAME=value that only restic gets, mode 0600: the keys of S3 (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)."""
     options: list[str] = field(default_factory=list)
@@ -41,7 +41,7 @@ class Config:
     journal: str = ""
     """The directory of Vector's journal."""
     inventory: str = ""
-    """The encrypted archive of inventory, passwords, users, certificates and the list of erasures (`keys.py`)."""
+    """The encrypted archive of inventory, passwords, users, certificates and the list of erasures."""
 
     keep_daily: int = 7
     keep_weekly: int = 4

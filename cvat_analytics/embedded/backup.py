@@ -1,0 +1,56 @@
+"""Back an embedded stack up: the agent's configuration below the stack's own directory, and the agent as a process of its own."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+from cvat_analytics.base.files import write_atomically
+from cvat_analytics.embedded.stack import HOST, Stack
+from cvat_analytics.operate import erasure_list
+from cvat_analytics.operate.backup import inventory, keys, questions, running
+from cvat_analytics.operate.backup.agent.config import Config
+
+_FILES = ("stack.json", "secrets.json", "users.json", erasure_list.FILE_NAME)
+
+
+def configured(stack: Stack, target: str, environment_file: str = "") -> Path:
+    """Write what the agent is told of an embedded stack, and return the file."""
+    context, state = stack.context(), stack.directory / "backup"
+    password, login, archive = (
+        state / "repository-password",
+        state / "clickhouse-password",
+        state / inventory.FILE_NAME,
+    )
+    key = context.secrets[keys.RECOVERY_KEY]
+    write_atomically(password, keys.derived_password(key) + "\n")
+    write_atomically(login, context.secrets["clickhouse_admin"] + "\n")
+    write_atomically(state / "checks.json", questions.text())
+    inventory.write(
+        archive, inventory.packed([stack.directory / name for name in _FILES], stack.directory, key)
+    )
+    grafana = Path(stack.paths.grafana_data) / "grafana.db"
+    config = Config(
+        host=HOST,
+        state=str(state),
+        target=target,
+        password_file=str(password),
+        environment_file=environment_file,
+        clickhouse_url=stack.access().clickhouse.url,
+        clickhouse_password_file=str(login),
+        database=context.settings.database,
+        staging=f"{stack.paths.clickhouse_data}/backups",
+        checks=str(state / "checks.json"),
+        grafana_database=str(grafana) if grafana.exists() else "",
+        journal=f"{stack.paths.vector_data}/journal",
+        inventory=str(archive),
+        versions={"cvat-analytics": importlib.metadata.version("cvat-analytics")},
+    )
+    file = state / "agent.json"
+    write_atomically(file, config.text())
+    return file
+
+
+def run(stack: Stack, target: str, arguments: list[str], tell: running.Tell) -> running.Said:
+    """Have the agent do something for an embedded stack. Raises CvatAnalyticsError."""
+    return running.here(configured(stack, target), arguments, tell)

@@ -1,0 +1,128 @@
+"""Which backups there are, and which go. A backup is the snapshots with its name; it is one as soon as its manifest is there."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from cvat_analytics.operate.backup.agent.config import Config
+from cvat_analytics.operate.backup.agent.report import BAD_INPUT, AgentError, step
+from cvat_analytics.operate.backup.agent.restic import MANIFEST, NAME, PARTS, Restic
+
+PROVEN = "proven"
+"""The tag of a manifest whose backup has been restored and compared."""
+_OTHERS = timedelta(days=2)
+"""How old what another host has put there may be to belong to a backup."""
+
+
+def names(snapshot: dict[str, Any]) -> list[str]:
+    """Return the names of the backups that a snapshot belongs to."""
+    return [tag for tag in snapshot.get("tags") or [] if NAME.fullmatch(tag)]
+
+
+def part(snapshot: dict[str, Any]) -> str:
+    """Return which part of a stack a snapshot holds; nothing for a manifest."""
+    return next((tag for tag in snapshot.get("tags") or [] if tag in PARTS), "")
+
+
+def backups(restic: Restic) -> list[dict[str, Any]]:
+    """Return the complete backups, the newest first: `name`, `finished`, `host`, `events`, `bytes`, `proven`."""
+    found = []
+    for snapshot in restic.snapshots(MANIFEST):
+        said = dict(tag.split("=", 1) for tag in snapshot["tags"] if "=" in tag)
+        found += [
+            {
+                "name": name,
+                "finished": snapshot["time"],
+                "host": snapshot["hostname"],
+                "events": int(said.get("events", 0)),
+                "bytes": int(said.get("bytes", 0)),
+                "proven": PROVEN in snapshot["tags"],
+                "snapshot": snapshot["id"],
+            }
+            for name in names(snapshot)
+        ]
+    return sorted(found, key=lambda each: str(each["name"]), reverse=True)
+
+
+def chosen(restic: Restic, name: str) -> dict[str, Any]:
+    """Return the backup of that name, or without one the newest. Raises AgentError where there is none."""
+    every = backups(restic)
+    for each in every:
+        if name in ("", each["name"]):
+            return each
+    there = f"there are {', '.join(each['name'] for each in every[:5])}" if every else "there is none yet"
+    raise AgentError(
+        f"target {restic.config.target}: has no backup {name}; {there}".replace("  ", " "), BAD_INPUT
+    )
+
+
+def _age(snapshot: dict[str, Any]) -> timedelta:
+    # restic writes nanoseconds
+    return datetime.now(timezone.utc) - datetime.fromisoformat(snapshot["time"][:19]).replace(
+        tzinfo=timezone.utc
+    )
+
+
+def adopt(config: Config, restic: Restic, name: str) -> dict[str, Any]:
+    """Give the backup `name` the newest of what other hosts have put into the repository, and return that by part and host."""
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for snapshot in restic.snapshots():
+        if snapshot["hostname"] != config.host and part(snapshot) and _age(snapshot) < _OTHERS:
+            newest[part(snapshot), snapshot["hostname"]] = snapshot
+    if newest:
+        restic.run("tag", f"--add={name}", *(each["id"] for each in newest.values()))
+    return {
+        f"{what} of {host}": {
+            "snapshot": each["id"],
+            "path": each["paths"][0],
+            "bytes": 0,
+            "age": int(_age(each).total_seconds()),
+        }
+        for (what, host), each in newest.items()
+    }
+
+
+def forget_unfinished(config: Config, restic: Restic) -> list[str]:
+    """Forget what has no manifest: of this host's, what a run that was cut off has left; of others', what a newer one follows.
+
+    Only ClickHouse's host, which writes the manifests, can tell.
+    """
+    if not config.clickhouse_url:
+        return []
+    complete = {name for snapshot in restic.snapshots(MANIFEST) for name in names(snapshot)}
+    followed: set[tuple[str, str]] = set()
+    gone: list[str] = []
+    for snapshot in reversed(restic.snapshots()):
+        key = (part(snapshot), snapshot["hostname"])
+        if not complete.intersection(names(snapshot)) and names(snapshot):
+            own = snapshot["hostname"] == config.host
+            if own or (key in followed and _age(snapshot) > _OTHERS):
+                gone.append(snapshot["id"])
+        followed.add(key)
+    if gone:
+        restic.run("forget", *gone)
+    return gone
+
+
+def prune(config: Config, restic: Restic) -> dict[str, Any]:
+    """Forget what is older than is to be kept, and give its room back. Return the names that went and those that stay."""
+    before = [each["name"] for each in backups(restic)]
+    with step("forget") as said:
+        keep = [
+            f"--keep-{word}={count}"
+            for word, count in (
+                ("daily", config.keep_daily),
+                ("weekly", config.keep_weekly),
+                ("monthly", config.keep_monthly),
+            )
+        ]
+        # the manifests first: what loses its manifest is no backup any more
+        restic.run("forget", f"--tag={MANIFEST}", "--group-by=", "--keep-last=1", *keep)
+        forget_unfinished(config, restic)
+        after = [each["name"] for each in backups(restic)]
+        gone = [name for name in before if name not in after]
+        said["gone"] = gone
+    with step("prune"):
+        restic.run("prune")
+    return {"gone": gone, "kept": after}

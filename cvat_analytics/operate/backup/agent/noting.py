@@ -1,0 +1,53 @@
+"""Write down what came of a run, for `status` and the alert: in the table `backups`, and in a file where ClickHouse is down."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+
+from cvat_analytics.operate.backup.agent.clickhouse import quoted
+from cvat_analytics.operate.backup.agent.config import Config
+from cvat_analytics.operate.backup.agent.creating import clickhouse
+from cvat_analytics.operate.backup.agent.report import AgentError
+
+RUNNING, COMPLETE, FAILED, GONE = "running", "complete", "failed", "gone"
+_NOW = "now64(3)"
+
+
+def note(
+    config: Config, name: str, state: str, *, size: int = 0, proven: bool = False, message: str = ""
+) -> None:
+    """Say how it is with the backup `name`. A ClickHouse that is down or has no such table changes nothing."""
+    last = {
+        "name": name,
+        "target": config.target,
+        "state": state,
+        "bytes": size,
+        "message": message,
+        "noted": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    file = Path(config.state) / "last.json"
+    new = file.with_suffix(".new")
+    new.write_text(json.dumps(last, indent=1) + "\n")
+    new.replace(file)
+    if not config.clickhouse_url:
+        return
+    began = f"parseDateTime64BestEffort({quoted(name[:11] + name[11:].replace('-', ':'))}, 3, 'UTC')"
+    mine = f"FROM backups FINAL WHERE target = {quoted(config.target)} AND name = {quoted(name)}"
+    # what an earlier row says and this one does not stays
+    values = {
+        "name": quoted(name),
+        "target": quoted(config.target),
+        "started": began,
+        "finished": _NOW if state == COMPLETE and not proven else f"(SELECT max(finished) {mine})",
+        "state": quoted(state),
+        "bytes": str(size) if size else f"(SELECT ifNull(max(bytes), 0) {mine})",
+        "verified": _NOW if proven else f"(SELECT max(verified) {mine})",
+        "message": quoted(message),
+    }
+    with contextlib.suppress(AgentError):
+        clickhouse(config).ask(
+            f"INSERT INTO backups ({', '.join(values)}) SELECT {', '.join(values.values())}", config.database
+        )

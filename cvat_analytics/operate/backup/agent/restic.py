@@ -1,0 +1,218 @@
+"""Run restic, and say in one sentence what it complains of."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cvat_analytics.operate.backup.agent.config import Config
+from cvat_analytics.operate.backup.agent.report import AWAY, BAD_INPUT, FAILED, AgentError
+
+MANIFEST = "manifest"
+PARTS = ("tables", "grafana", "journal", "inventory")
+NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}Z")
+_MISSING = re.compile(
+    r"unable to open config file|is there a repository at|config file .* does not exist", re.I
+)
+_CAUSES: tuple[tuple[str, int, str], ...] = (
+    (r"wrong password or no key found", BAD_INPUT, "it was made with another recovery key. Put that one in the place of `backup_recovery_key` in secrets.json, or choose another target"),
+    (r"no space left|not enough space|disk quota|insufficient storage|storagefull", FAILED, "it is full. Make room there (`cvat-analytics backup prune` keeps fewer), then run this again"),
+    (r"already locked", FAILED, "another restic is at work there. Wait for its end, then run this again"),
+    (r"access ?denied|invalidaccesskey|signaturedoesnotmatch|the access key", BAD_INPUT, "it refuses the keys of S3. Give the right ones (docs/how-to/back-up.md)"),
+    (r"permission denied \(|host key verification|permission denied, please", BAD_INPUT, "its SSH does not let root of this host in. Give it a key that is accepted there, and the other host's key in known_hosts"),
+    (r"permission denied|read-only file system", BAD_INPUT, "it cannot be written. Give this user the right, or choose another target"),
+    (r"connection refused|no such host|timeout|timed out|unreachable|could not resolve|connection reset|unable to start the sftp|broken pipe|EOF", AWAY, "it cannot be reached. Look whether it is up, then run this again"),
+)  # fmt: skip
+_WAIT = 15.0
+
+
+class NoRepositoryError(AgentError):
+    """There is nothing at the target yet."""
+
+
+class Restic:
+    """restic with the target and the passwords of the configuration."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        if not shutil.which("restic"):
+            raise AgentError("restic is not installed. Run `sudo apt install restic`", BAD_INPUT)
+        if not config.target:
+            raise AgentError("no target: the setting `backup_target` is empty, and none was given", BAD_INPUT)
+
+    def run(
+        self,
+        *arguments: str,
+        line: Callable[[dict[str, Any]], object] = lambda said: None,
+        fine: Sequence[int] = (0,),
+    ) -> str:
+        """Return what it prints; `line` is told of each line of JSON as it comes. Raises AgentError."""
+        command = ["restic", *self.config.options, *arguments]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment(),
+            # no terminal of the caller's: ssh would ask there for a password
+            start_new_session=True,
+            # the agent has no threads when it starts one
+            preexec_fn=_end_with_parent,
+        )
+        complaints: list[str] = []
+        reader = threading.Thread(target=_read, args=(process.stderr, complaints.append), daemon=True)
+        reader.start()
+        said: list[str] = []
+
+        def take(text: str) -> None:
+            said.append(text)
+            if text.startswith("{"):
+                with contextlib.suppress(ValueError):
+                    line(json.loads(text))
+                    if '"message_type":"status"' in text:
+                        said.pop()
+
+        try:
+            _read(process.stdout, take)
+            code = process.wait()
+        except BaseException:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            raise
+        reader.join()
+        if code not in fine:
+            raise self._error(code, complaints or said)
+        return "\n".join(said)
+
+    def _environment(self) -> dict[str, str]:
+        kept = {
+            name: os.environ[name]
+            for name in ("PATH", "HOME", "SSH_AUTH_SOCK", "TMPDIR")
+            if name in os.environ
+        }
+        kept |= {
+            "RESTIC_REPOSITORY": self.config.target,
+            "RESTIC_PASSWORD_FILE": self.config.password_file,
+            "RESTIC_CACHE_DIR": f"{self.config.state}/cache",
+            "RESTIC_PROGRESS_FPS": "1",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+        if self.config.environment_file:
+            for text in Path(self.config.environment_file).read_text().splitlines():
+                name, equals, value = text.partition("=")
+                if equals:
+                    kept[name.strip()] = value.strip()
+        return kept
+
+    def _error(self, code: int, complaints: Sequence[str]) -> AgentError:
+        text = " ".join(complaints)
+        target = f"target {self.config.target}: "
+        if _MISSING.search(text) and "wrong password" not in text:
+            return NoRepositoryError(
+                f"{target}there is no backup yet. Make one with `cvat-analytics backup create`", BAD_INPUT
+            )
+        for pattern, exit_code, reason in _CAUSES:
+            if re.search(pattern, text, re.I):
+                return AgentError(f"{target}{reason}", exit_code)
+        last = next((each for each in reversed(complaints) if each.strip()), f"exit code {code}")
+        return AgentError(f"{target}restic says: {last.strip()[:400]}", FAILED)
+
+    # the repository
+
+    def reach(self) -> None:
+        """Raise AgentError at once where nobody listens at the target: restic itself tries for a quarter of an hour."""
+        target = self.config.target
+        if target.startswith("s3:"):
+            address = urlsplit(target[3:] if "://" in target else f"https://{target[3:]}")
+            port = address.port or (80 if address.scheme == "http" else 443)
+            try:
+                socket.create_connection((address.hostname or "", port), _WAIT).close()
+            except OSError as error:
+                raise AgentError(
+                    f"target {target}: it cannot be reached ({error.strerror or error}). Look whether it is up, then run this again",
+                    AWAY,
+                ) from None
+
+    def open(self, *, create: bool = False) -> None:
+        """Make sure that there is a repository that the password opens. With `create` it is made where there never was one.
+
+        A place that had one and has it no more is not mounted, or was emptied: then none is made.
+        """
+        self.reach()
+        known = Path(self.config.state) / "targets.json"
+        targets: dict[str, str] = json.loads(known.read_text()) if known.exists() else {}
+        target = self.config.target
+        try:
+            found = json.loads(self.run("cat", "config", "--no-lock"))["id"]
+        except NoRepositoryError:
+            if not create:
+                raise
+            if target in targets:
+                raise AgentError(
+                    f"target {target}: what was there before is away. Mount it, or, if it is really to begin anew, remove the line of it in {known}",
+                    AWAY,
+                ) from None
+            self.run("init")
+            found = json.loads(self.run("cat", "config", "--no-lock"))["id"]
+        if targets.get(target) != found:
+            known.write_text(json.dumps(targets | {target: found}, indent=1) + "\n")
+        # of runs that were killed: only what nobody holds any more
+        self.run("unlock")
+
+    def backup(
+        self,
+        part: str,
+        name: str,
+        path: str,
+        progress: Callable[[int, int], object],
+        more: Iterable[str] = (),
+    ) -> dict[str, Any]:
+        """Put a file or directory into the repository, and return what restic says of it: its snapshot's id, the bytes."""
+        summary: dict[str, Any] = {}
+
+        def line(said: dict[str, Any]) -> None:
+            if said.get("message_type") == "status":
+                progress(int(said.get("bytes_done", 0)), int(said.get("total_bytes", 0)))
+            elif said.get("message_type") == "summary":
+                summary.update(said)
+
+        tags = [f"--tag={each}" for each in (part, name, *more)]
+        # 3: a file was gone or changed while it was read, as those of the journal are
+        fine = (0, 3) if part == "journal" else (0,)
+        self.run("backup", "--json", f"--host={self.config.host}", *tags, path, line=line, fine=fine)
+        return summary
+
+    def snapshots(self, *tags: str) -> list[dict[str, Any]]:
+        """Return the snapshots that have all of `tags`, the oldest first."""
+        found: list[dict[str, Any]] = (
+            json.loads(
+                self.run("snapshots", "--json", "--no-lock", *([f"--tag={','.join(tags)}"] if tags else []))
+                or "null"
+            )
+            or []
+        )
+        return sorted(found, key=lambda each: str(each["time"]))
+
+
+def _end_with_parent() -> None:
+    """Have restic told to end when the agent is killed: it takes its lock away and leaves nothing that is listed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _read(stream: Any, take: Callable[[str], object]) -> None:
+    for raw in stream:
+        if text := raw.decode(errors="replace").strip():
+            take(text)
+    stream.close()

@@ -1,0 +1,208 @@
+"""Bring a backup's tables back into a database beside the live one, and hold every month against the manifest before anybody uses it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cvat_analytics.operate.backup.agent import keeping, parts
+from cvat_analytics.operate.backup.agent.clickhouse import ClickHouse, quoted
+from cvat_analytics.operate.backup.agent.config import Config
+from cvat_analytics.operate.backup.agent.creating import FORMAT, clean, clickhouse, telling
+from cvat_analytics.operate.backup.agent.report import BAD_INPUT, AgentError, step
+from cvat_analytics.operate.backup.agent.restic import Restic
+
+_ROOM = 256 * 2**20
+
+
+def beside(database: str) -> str:
+    """Return the name of the database beside the live one."""
+    return f"{database}_restored"
+
+
+def manifest_of(restic: Restic, backup: dict[str, Any]) -> dict[str, Any]:
+    """Return a backup's manifest. Raises AgentError for one of a newer version of this program."""
+    text = restic.run("dump", backup["snapshot"], _path_in(restic, backup["snapshot"], "manifest.json"))
+    manifest: dict[str, Any] = json.loads(text)
+    if manifest["format"] > FORMAT:
+        raise AgentError(
+            f"backup {backup['name']}: was made by a newer version ({manifest['versions'].get('cvat-analytics')}). Restore it with that one",
+            BAD_INPUT,
+        )
+    return manifest
+
+
+def _path_in(restic: Restic, snapshot: str, name: str) -> str:
+    listed = [json.loads(line) for line in restic.run("ls", "--json", snapshot).splitlines()]
+    paths = [
+        str(each["path"])
+        for each in listed
+        if each.get("type") == "file" and each["path"].endswith(f"/{name}")
+    ]
+    if not paths:
+        raise AgentError(f"snapshot {snapshot[:8]}: has no file {name}")
+    return paths[0]
+
+
+def wanted(manifest: dict[str, Any], tables: Sequence[str], months: Sequence[str]) -> parts.Sums:
+    """Return which tables and months of the manifest are meant: all of those named, without names every one. Raises AgentError."""
+    for table in tables:
+        if table not in manifest["tables"]:
+            raise AgentError(
+                f"backup {manifest['name']}: has no table {table}; it has {', '.join(manifest['tables'])}",
+                BAD_INPUT,
+            )
+    chosen: parts.Sums = {
+        table: {
+            partition: sums for partition, sums in partitions.items() if not months or partition in months
+        }
+        for table, partitions in manifest["tables"].items()
+        if not tables or table in tables
+    }
+    if months:
+        chosen = {table: partitions for table, partitions in chosen.items() if partitions}
+        if lacking := sorted(set(months) - {month for partitions in chosen.values() for month in partitions}):
+            raise AgentError(
+                f"backup {manifest['name']}: has nothing of the month {', '.join(lacking)}", BAD_INPUT
+            )
+    return chosen
+
+
+def prepare(
+    config: Config,
+    restic: Restic,
+    backup: dict[str, Any],
+    tables: Sequence[str] = (),
+    months: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Have what is meant of a backup in the database beside the live one, compared, and return the manifest with `wanted`.
+
+    What was damaged on its way or at the target is found here, and nothing of the live database has been touched then.
+    """
+    manifest = manifest_of(restic, backup)
+    chosen = wanted(manifest, tables, months)
+    ask = clickhouse(config)
+    scratch, staging = beside(config.database), Path(config.staging)
+    clean(config)
+    ask.ask(f"DROP DATABASE IF EXISTS {scratch} SYNC")
+    _refuse_without_room(config, manifest)
+    with step("fetch"):
+        files = fetch(config, restic, backup, "tables", staging / "fetched", _globs(chosen, manifest, months))
+        files.rename(staging / "restoring")
+        shutil.rmtree(staging / "fetched")
+    _give_to(staging)
+    files = staging / "restoring"
+    if wrong := parts.difference(chosen, parts.of_backup(files, manifest["database"])):
+        raise AgentError(
+            f"backup {backup['name']}: is damaged: {wrong}. Take another one; nothing was changed"
+        )
+    with step("restore", tables=len(chosen)):
+        ask.ask(f"CREATE DATABASE {scratch}")
+        mapped = [
+            (f"TABLE {manifest['database']}.`{table}` AS {scratch}.`{table}`", partitions)
+            for table, partitions in chosen.items()
+        ]
+        every = ", ".join(text for text, _ in mapped)
+        ask.in_background(
+            f"RESTORE {every} FROM File('restoring') SETTINGS structure_only = 1", telling("structure")
+        )
+        for table in chosen:
+            # parts stay as they were backed up, so that they can be compared
+            ask.ask(f"SYSTEM STOP MERGES {scratch}.`{table}`")
+        filled = ", ".join(
+            text + (" PARTITIONS " + ", ".join(map(quoted, partitions)) if months else "")
+            for text, partitions in mapped
+            if partitions
+        )
+        if filled:
+            ask.in_background(f"RESTORE {filled} FROM File('restoring')", telling("restore"))
+    shutil.rmtree(files)
+    with step("compare") as said:
+        _compare(ask, scratch, chosen, backup["name"])
+        said["rows"] = sum(each["rows"] for table in chosen.values() for each in table.values())
+    return {**manifest, "wanted": chosen, "beside": scratch}
+
+
+def _globs(chosen: parts.Sums, manifest: dict[str, Any], months: Sequence[str]) -> list[str]:
+    """Return which files of the backup are needed, as restic's patterns; none: all of them."""
+    if not months:
+        return []
+    data, found = f"data/{manifest['database']}", [".backup", "metadata"]
+    return found + [
+        f"{data}/{table}/{month}_*" for table, partitions in chosen.items() for month in partitions
+    ]
+
+
+def fetch(
+    config: Config, restic: Restic, backup: dict[str, Any], part: str, where: Path, only: Sequence[str] = ()
+) -> Path:
+    """Have a part of a backup below the directory `where`, and return where exactly. Raises AgentError where it has none."""
+    snapshots = [each for each in restic.snapshots(part, backup["name"]) if each]
+    if not snapshots:
+        raise AgentError(f"backup {backup['name']}: has no {part}", BAD_INPUT)
+    path = str(snapshots[-1]["paths"][0])
+    where.mkdir(parents=True, exist_ok=True)
+    patterns = [f"--include={path}/{each}" for each in only]
+    restic.run("restore", snapshots[-1]["id"], f"--target={where}", *patterns)
+    return Path(f"{where}{path}")
+
+
+def _give_to(staging: Path) -> None:
+    """Let ClickHouse read what root has fetched."""
+    owner = staging.stat()
+    if os.geteuid() == 0:
+        for directory, _, names in os.walk(staging / "restoring"):
+            for path in (directory, *(f"{directory}/{name}" for name in names)):
+                os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def _compare(ask: ClickHouse, scratch: str, chosen: parts.Sums, name: str) -> None:
+    """Raise AgentError unless each month has the manifest's rows and files, and ClickHouse can read every block of them."""
+    rows = ask.rows(f"SELECT table, path FROM system.parts WHERE database = {quoted(scratch)} AND active")
+    paths: dict[str, list[Path]] = {}
+    for table, path in rows:
+        paths.setdefault(str(table), []).append(Path(str(path)))
+    found = {table: parts.of_parts(paths.get(table, ())) for table in chosen}
+    if wrong := parts.difference(chosen, found):
+        raise AgentError(
+            f"backup {name}: what was restored is not what was backed up: {wrong}. Nothing was changed"
+        )
+    for table in chosen:
+        if paths.get(table):
+            bad = ask.rows(f"CHECK TABLE {scratch}.`{table}` SETTINGS check_query_single_value_result = 0")
+            for part, passed, message in bad:
+                if not passed:
+                    raise AgentError(
+                        f"backup {name}: table {table}, part {part} cannot be read: {str(message)[:300]}. Take another one; nothing was changed"
+                    )
+
+
+def _refuse_without_room(config: Config, manifest: dict[str, Any]) -> None:
+    """Raise AgentError where the files and the tables made of them do not fit beside the live ones."""
+    size = 2 * int(manifest["parts"]["tables"]["bytes"]) + _ROOM
+    place = Path(config.staging)
+    free = shutil.disk_usage(place if place.exists() else place.parent).free
+    if size > free:
+        raise AgentError(
+            f"the disk of {place} has {free // 2**20:,} MiB free, and to restore takes {size // 2**20:,} MiB for a while. Make room; nothing was changed"
+        )
+
+
+def check(config: Config, restic: Restic) -> dict[str, Any]:
+    """Read every byte of the repository, and look whether each backup has what its manifest names. Raises AgentError."""
+    restic.open()
+    with step("read"):
+        restic.run("check", "--read-data")
+    found = keeping.backups(restic)
+    with step("manifests", backups=len(found)):
+        every = restic.snapshots()
+        for backup in found:
+            there = {keeping.part(each) for each in every if backup["name"] in (each.get("tags") or [])}
+            for named in manifest_of(restic, backup)["parts"]:
+                if named.split()[0] not in there:
+                    raise AgentError(f"backup {backup['name']}: its {named} is gone. Take another one")
+    return {"backups": found}

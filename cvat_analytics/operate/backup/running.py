@@ -1,0 +1,49 @@
+"""Run the agent, pass its progress on, and turn its last line into an answer or one of our errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.base.project import LIBRARY
+
+MODULE = "cvat_analytics.operate.backup.agent"
+Said = dict[str, Any]
+Tell = Callable[[Said], object]
+_ERRORS = {2: InputError, 3: UnreachableError}
+
+
+def answer(lines: Iterable[str], tell: Tell) -> Said:
+    """Return the last of the agent's lines; `tell` is told of the others. Raises CvatAnalyticsError with what went wrong."""
+    for line in lines:
+        try:
+            said: Said = json.loads(line)
+        except ValueError:
+            continue
+        if said.get("step") != "result":
+            tell(said)
+            continue
+        if said["exit_code"]:
+            raise _ERRORS.get(said["exit_code"], CvatAnalyticsError)(said["message"])
+        return said
+    raise CvatAnalyticsError("the agent of backups ended without a word. Run the same command again")
+
+
+def here(config: Path, arguments: Iterable[str], tell: Tell) -> Said:
+    """Run the agent on this machine. Raises as `answer` does."""
+    command = [sys.executable, "-m", MODULE, "--config", str(config), *arguments]
+    environment = os.environ | {"PYTHONPATH": str(LIBRARY.parent)}
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        try:
+            return answer(process.stdout or (), tell)
+        except BaseException:
+            process.terminate()
+            raise
