@@ -5,10 +5,24 @@ configuration, every configuration before every start, and the store before thos
 closes ports before what listens on them is started, and opens them when everything is: a deploy may end anywhere in between.
 """
 
-from deploys import backup, clickhouse, cvat, events_api, firewall, gateway, grafana, plan, record, vector
+from deploys import (
+    backup,
+    clickhouse,
+    cvat,
+    departed,
+    events_api,
+    firewall,
+    gateway,
+    grafana,
+    plan,
+    record,
+    vector,
+)
 from deploys.operations import managed_files, stage
 
 wanted = plan.make(plan.inventory_file())
+
+record.begin()
 
 if "gateway" in wanted.components:
     gateway.prepare(wanted)
@@ -68,5 +82,6 @@ managed_files(name="all services: nothing of TLS is left over", files=[], absent
 if "clickhouse" in wanted.components:
     clickhouse.settle(wanted)
 firewall.open_again(wanted)
+departed.apply(wanted)
 cvat.apply(wanted)
 record.apply(wanted)

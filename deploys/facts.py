@@ -11,11 +11,11 @@ from pyinfra.api import FactBase
 
 from cvat_analytics.connect import volumes
 from cvat_analytics.gateway.gateway import UNIT as GATEWAY_UNIT
-from cvat_analytics.rendering import programs
+from cvat_analytics.rendering import made, programs
 from cvat_analytics.rendering.files import UNITS
 from cvat_analytics.store import migrations
 
-STATE_DIRECTORY = "/var/lib/cvat-analytics"
+STATE_DIRECTORY = made.STATE
 """Where the deploy remembers which configuration a service was last started with."""
 
 
@@ -172,7 +172,8 @@ class KeyFingerprints(FactBase[list[str]]):
     default = list
 
     def command(self, path: str) -> str:
-        return f"gpg --show-keys --with-colons {shlex.quote(path)} 2>/dev/null; true"
+        # without a home of its own, gpg would make a directory in root's
+        return f'home=$(mktemp -d); GNUPGHOME=$home gpg --show-keys --with-colons {shlex.quote(path)} 2>/dev/null; rm -rf "$home"'
 
     def process(self, output: Iterable[str]) -> list[str]:
         fingerprints, primary = [], False

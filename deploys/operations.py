@@ -20,6 +20,7 @@ from pyinfra import host, logger
 from pyinfra.api import FileUploadCommand, StringCommand, operation
 
 from cvat_analytics.config.topology import ClickHouseEndpoint
+from cvat_analytics.rendering import made
 from cvat_analytics.rendering.files import RenderedFile
 from deploys import tls
 from deploys.facts import (
@@ -162,6 +163,7 @@ def managed_files(
     if removed:
         yield StringCommand("rm", "-f", *[shlex.quote(path) for path in removed])
     if changed:
+        yield made.noted(file.path for file in changed)
         # Directories of secret files are for root alone; the others are the packages' or plain ones
         for directory in sorted({str(PurePosixPath(file.path).parent) for file in changed}):
             secret = any(
@@ -193,6 +195,7 @@ def unpacked(archive: Callable[[], bytes], digest: str, directory: str, unit: st
         return
     content = archive()
     yield _forget(unit)
+    yield made.noted(trees=[directory])
     upload = f"{STATE_DIRECTORY}/{digest[:16]}.tar.gz"
     yield f"install -d -m 755 {STATE_DIRECTORY} {PurePosixPath(directory).parent}"
     yield FileUploadCommand(io.BytesIO(content), upload)
@@ -240,6 +243,8 @@ def started(
             host.noop(f"{unit} runs with what is wanted")
         return False
     yield "systemctl daemon-reload"
+    if unit.startswith("cvat-analytics-"):
+        yield made.noted(made.OF_SYSTEMD)
     if not state.enabled:
         yield f"systemctl enable {unit}"
     yield from commands

@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from pyinfra import host, logger
 from pyinfra.api import FileUploadCommand, operation
 
+from cvat_analytics.rendering import made
 from deploys.facts import Files, KeyFingerprints, PackageVersions
 from deploys.operations import Commands
 
@@ -38,10 +39,14 @@ def packages(
             logger.info,
         )
     if refresh:
-        yield refresh
+        yield made.noted_lists(refresh)
+    install = (
+        f"{options} --no-install-recommends --allow-downgrades install {' '.join(map(shlex.quote, targets))}"
+    )
+    yield made.noted_packages(versions, install)
     yield (
         "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
-        f"-o DPkg::Lock::Timeout=120 {options} --no-install-recommends --allow-downgrades install {' '.join(map(shlex.quote, targets))}"
+        f"-o DPkg::Lock::Timeout=120 {install}"
     )
 
 
@@ -70,6 +75,7 @@ def masked(package: str, unit: str) -> Commands:
     if host.get_fact(PackageVersions, packages=[package]):
         host.noop("already installed")
         return
+    yield made.noted([f"/etc/systemd/system/{unit}"])
     yield f"systemctl mask -q {shlex.quote(unit)}"
 
 
@@ -93,14 +99,17 @@ def prerequisites(packages: Sequence[str], bundle: Sequence[Path] = (), director
         targets = [f"{directory}/{file.name}" for file in bundle]
     else:
         yield "apt-get -q update"
+    install = f"{options}--no-install-recommends install {' '.join(map(shlex.quote, targets))}"
+    yield made.noted_packages(missing, install)
     yield (
         "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
-        f"-o DPkg::Lock::Timeout=120 {options}--no-install-recommends install {' '.join(map(shlex.quote, targets))}"
+        f"-o DPkg::Lock::Timeout=120 {install}"
     )
 
 
 def _uploaded(files: Sequence[Path], directory: str) -> Commands:
     """Put `files` into `directory`, those that are not there yet."""
+    yield made.noted(trees=[directory])
     yield f"install -d -m 755 {directory}"
     there = host.get_fact(Files, paths=[f"{directory}/{file.name}" for file in files])
     for file in files:
@@ -122,10 +131,12 @@ def trusted_key(url: str, fingerprints: Sequence[str], path: str) -> Commands:
         host.noop("the key is there")
         return
     accepted = "|".join(fingerprints)
+    yield made.noted([path])
     yield f"install -d -m 755 {PurePosixPath(path).parent}"
     yield (
-        f"rm -f {path}.new; /usr/lib/apt/apt-helper -q download-file {shlex.quote(url)} {path}.new && "
-        f'found=$(gpg --show-keys --with-colons {path}.new 2>/dev/null | awk -F: \'$1 == "pub" {{want = 1}} want && $1 == "fpr" {{print $10; want = 0}}\') && '
+        # without a home of its own, gpg would make a directory in root's
+        f"home=$(mktemp -d); trap 'rm -rf \"$home\"' EXIT; rm -f {path}.new; /usr/lib/apt/apt-helper -q download-file {shlex.quote(url)} {path}.new && "
+        f'found=$(GNUPGHOME=$home gpg --show-keys --with-colons {path}.new 2>/dev/null | awk -F: \'$1 == "pub" {{want = 1}} want && $1 == "fpr" {{print $10; want = 0}}\') && '
         f'[ -n "$found" ] && ! echo "$found" | grep -qvxE {shlex.quote(accepted)} && chmod 644 {path}.new && mv {path}.new {path} || '
         f"{{ rm -f {path}.new; echo {shlex.quote(f'the key at {url} could not be had, or is none of the pinned keys {accepted}: refusing it. Compare with the vendor before you change the pin')} >&2; exit 1; }}"
     )

@@ -30,7 +30,7 @@ from cvat_analytics.rendering import alerts, events_api_archive, events_api_whee
 from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.store import migrations, rebuild
-from deploys import backup_checks, former_vector, lock, losses, packages, upgrades
+from deploys import backup_checks, departed, former_vector, lock, losses, packages, upgrades
 from deploys.facts import Answer, Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
 from deploys.losses import Journal
 from deploys.report import agreed, tell
@@ -66,6 +66,8 @@ class Plan:
     """Where the inventory's secrets are, on the machine that deploys."""
     losses_are_known: bool
     """Whether it could be asked what a shorter retention takes away, where there is anything."""
+    departed: tuple[str, ...] = ()
+    """Components that were deployed to this host, and have left its groups."""
 
     @property
     def settings(self) -> Settings:
@@ -169,11 +171,13 @@ def make(inventory_file: Path) -> Plan:
                 keeping=f"{paths.vector_config}/keep-journal",
             )
             _tell_losses(losses.of_journal(settings, journal))
+        gone = departed.of(components)
+        _tell_losses([departed.loss(gone)])
     except InputError as error:
         refusal = tell("refused", reason=str(error))
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
         raise PyinfraError("refused: the reason stands at the end" if refusal else str(error)) from None
-    return Plan(rendering, state, stack.secrets_file.parent, known)
+    return Plan(rendering, state, stack.secrets_file.parent, known, gone)
 
 
 def _tell_clock() -> None:

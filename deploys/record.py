@@ -1,17 +1,39 @@
-"""What was deployed, noted on the host when all of it is: `status` tells by it what the inventory has beyond that, `doctor` what somebody changed."""
+"""What is noted on the host: first what will be made there (rendering/made.py), last what was deployed.
+
+By the latter `status` tells what the inventory has beyond that, and `doctor` what somebody changed.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from hashlib import sha256
 
+from pyinfra import host
+from pyinfra.api import operation
+
 from cvat_analytics.config import deployed
 from cvat_analytics.gateway import gateway as front_door
 from cvat_analytics.operate.backup import on_hosts as backup
-from cvat_analytics.rendering import render
+from cvat_analytics.rendering import made, render
 from cvat_analytics.rendering.files import RenderedFile
 from deploys import events_api, gateway, operations, packages
+from deploys.facts import Files
+from deploys.operations import Commands
 from deploys.plan import Plan
+
+
+def begin() -> None:
+    """Begin the record of what deploys make on the host, before anything is."""
+    begun(name="all services: what is made here is noted, for an uninstall")
+
+
+@operation()
+def begun() -> Commands:
+    """Begin the record, unless there is one: every other operation adds to it what it is about to make."""
+    if host.get_fact(Files, paths=[made.RECORD]):
+        host.noop("the record is there")
+        return
+    yield made.begin()
 
 
 def apply(plan: Plan) -> None:

@@ -26,6 +26,7 @@ from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import cvat_env, gateway
 from cvat_analytics.rendering import alerts
 from cvat_analytics.store import deployments
+from deploys.departed import HAS_LEFT
 from deploys.report import AGREED, FILE
 from scripts import hints
 from scripts.target import inventory_option
@@ -39,12 +40,17 @@ from scripts.terminal import confirm, echo
 )
 @click.option("--diff", is_flag=True, help="Show the differences in files that hold no secret.")
 @click.option("--limit", multiple=True, metavar="HOST", help="Only this host or group. May be repeated.")
-@click.option("--yes", is_flag=True, help="Ask nothing: what a shorter retention deletes may be deleted.")
+@click.option(
+    "--yes",
+    is_flag=True,
+    help="Ask nothing: what a shorter retention deletes may be deleted, and the store may leave its host.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show every command that runs on the hosts.")
 def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: bool, verbose: bool) -> None:
     """Install, configure and start the stack on the inventory's hosts. A second run changes nothing.
 
-    Where a shorter retention would delete something for good, it says what and asks first.
+    A part whose group a host has left is stopped and removed there; its data stays. Where a shorter retention would delete something
+    for good, or the store leaves its host, it says what and asks first.
 
     Exit code 2, with nothing changed, for a wrong setting, a host that cannot be reached or will not do, another deploy that is
     at work there, something to delete to which nobody has agreed, and a package source that lacks a package; 1 when a step
@@ -63,12 +69,14 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
         if not _somebody_is_there():
             raise
         echo(f"{question}", err=True)
-        confirm("Delete it for good?", abort=True, err=True)
+        only_leaves = all(HAS_LEFT in line for line in question.losses)
+        confirm("Go on?" if only_leaves else "Delete it for good?", abort=True, err=True)
         outcome = bring(inventory, dry, options, agreed=True)
     for line in outcome.notes:
         echo(f"Note: {hints.pasteable(line)}.", err=True)
     for line in outcome.losses:
-        echo(f"{'would delete' if dry else 'deletes'}  {line}")
+        verb = "leave" if HAS_LEFT in line else "delete"
+        echo(f"{f'would {verb}' if dry else f'{verb}s'}  {line}")
     for line in clocks.warnings(outcome.clocks):
         echo(f"Note: {line}.", err=True)
     if not known:
@@ -166,7 +174,9 @@ class Outcome:
 
 
 class UnagreedError(InputError):
-    """Something would be deleted for good, and nobody has agreed to it. Nothing has been changed."""
+    """Something would be deleted for good, or the store leave its host, and nobody has agreed to it. Nothing has been changed."""
+
+    losses: Sequence[str] = ()
 
 
 def bring(
@@ -205,9 +215,11 @@ def bring(
         )
     reasons = [each["reason"] for each in report.get("refused", [])]
     if "unagreed" in report:
-        raise UnagreedError(
+        error = UnagreedError(
             "\n".join([*losses, "nothing has been changed. With `--yes` it is done without a question"])
         )
+        error.losses = losses
+        raise error
     if "begun" not in report:
         raise InputError("\n".join([*reasons, "refused before the first change; the hosts are as they were"]))
     raise CvatAnalyticsError(

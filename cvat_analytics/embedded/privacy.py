@@ -13,12 +13,13 @@ from cvat_analytics.credentials import users
 from cvat_analytics.operate import erasure_list, person_record
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_OURS = frozenset(
+OURS = frozenset(
     (
         "credentials", "etc", "lock", "netrc", "run", "secrets.json", "stack.json", "var", users.FILE_NAME, erasure_list.FILE_NAME,
         person_record.FILE,
     )
 )  # fmt: skip
+"""What a stack has in its directory. Other things may be there too."""
 
 
 @contextmanager
@@ -39,8 +40,8 @@ def tighten(directory: Path, tell: Callable[[str], object]) -> None:
     """
     try:
         names = {path.name for path in directory.iterdir()}
-        closed = sum(_close(directory / name) for name in sorted(names & _OURS))
-        alone = names <= _OURS
+        closed = sum(_close(directory / name) for name in sorted(names & OURS))
+        alone = names <= OURS
         if alone:
             closed += _take_away(directory)
     except PermissionError as error:

@@ -38,7 +38,7 @@ def test_everything_is_installed_before_anything_is_configured_and_configured_be
 
 def test_packages_have_exact_versions_from_the_pinned_places_only(run_deploy: Deploy) -> None:
     run = run_deploy()
-    (install,) = run.matching("install .*clickhouse-server=")
+    (install,) = run.matching("noninteractive.*install .*clickhouse-server=")
     for name in ("clickhouse-common-static", "clickhouse-server", "clickhouse-client"):
         assert f"{name}=26.8.19.9" in install
     keys = run.matching("apt-helper")

@@ -44,7 +44,7 @@ def test_a_host_gets_restic_the_agent_its_secrets_and_two_timers(
     run_deploy: Any, sent: dict[str, tuple[str, str]]
 ) -> None:
     run = run_deploy(settings=ONE)
-    (installed,) = run.matching(r"apt-get .* install restic python3")
+    (installed,) = run.matching(r"noninteractive apt-get .* install restic python3")
     assert run.matching("mkdir /opt/cvat-analytics/backup.new")
     mode, text = sent["/etc/cvat-analytics/backup/agent.json"]
     agent = json.loads(text)

@@ -1,0 +1,133 @@
+"""Take away from the hosts of an inventory what deploys have made there: asked first on all of them, then done one after another.
+
+Only the inventory is needed, and the logins in it: passwords and certificates may be lost already.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config.settings import COMPONENTS
+from cvat_analytics.connect import ssh
+from cvat_analytics.connect.shell import Shell
+from cvat_analytics.operate.removal import Removal, plan
+from cvat_analytics.operate.survey import SURVEY, Survey, surveyed
+from cvat_analytics.rendering.files import Paths
+
+_PATIENCE = 120.0
+"""Seconds for what a host says of itself; how much data there is takes its time."""
+_FOR_EVENTS = 15.0
+_STEP = 900.0
+"""Seconds for one step: a ClickHouse that stops, a directory with much in it."""
+
+
+@dataclass
+class HostPlan:
+    """A host, what is there, and what is to be taken away."""
+
+    name: str
+    shell: Shell
+    found: Survey
+    removal: Removal
+    events: str = ""
+    """How many events are deleted for good and from when, where ClickHouse says so."""
+
+
+@dataclass
+class Hosts:
+    """The hosts that an uninstall comes to."""
+
+    plans: Sequence[HostPlan]
+    away: dict[str, str] = field(default_factory=dict)
+    """Why each of the others cannot be reached."""
+
+
+@contextmanager
+def planned(inventory: Path, purge: bool, limit: Sequence[str] = ()) -> Iterator[Hosts]:
+    """Yield what is to be taken away from which host, those that hold the store last.
+
+    `purge`: the data, too; `limit`: only these hosts or groups. Raises InputError for a wrong inventory, and a limit that names
+    nothing in it.
+    """
+    stack = inventories.load(inventory)
+    wanted = _limited(stack, inventory, limit)
+    # within a container of somebody's, or nowhere: a shell there would be one on this machine
+    if odd := sorted(name for name in wanted if name.startswith("@") and name != "@local"):
+        raise InputError(
+            f"host {odd[0]}: uninstall reaches hosts over SSH, or this machine as @local. Leave it out with --limit"
+        )
+    with ExitStack() as opened:
+        clients, away = ssh.connect([host for host in stack.hosts if host.name in wanted], opened)
+        data = {host.name: host.data for host in stack.hosts}
+        targets = {name: settings.backup_target for name, settings in stack.topology.settings.items()}
+
+        def ask(name: str) -> HostPlan | str:
+            shell = Shell(name, data[name], clients[name])
+            try:
+                found = surveyed(shell.run(SURVEY, _PATIENCE))
+            except UnreachableError as error:
+                return str(error)
+            here = HostPlan(name, shell, found, plan(found, purge, backups=targets[name]))
+            if Paths().clickhouse_data in here.removal.data:
+                here.events = _events(shell, stack.topology.settings[name].database)
+            return here
+
+        with ThreadPoolExecutor(max(1, len(clients))) as pool:
+            answers = dict(zip(clients, pool.map(ask, clients), strict=True))
+        away |= {name: answer for name, answer in answers.items() if isinstance(answer, str)}
+        plans = [answer for answer in answers.values() if isinstance(answer, HostPlan)]
+        plans.sort(key=lambda each: each.name in stack.topology.groups["clickhouse"])
+        yield Hosts(plans, away)
+
+
+def _limited(stack: inventories.Stack, inventory: Path, limit: Sequence[str]) -> set[str]:
+    hosts = {host.name: {host.name, *host.groups} for host in stack.hosts}
+    for name in limit:
+        if not any(name in names for names in hosts.values()):
+            known = ", ".join(dict.fromkeys([*hosts, *COMPONENTS]))
+            raise InputError(f"--limit {name}: {inventory} has no such host or group. It has {known}")
+    return {host for host, names in hosts.items() if not limit or names & set(limit)}
+
+
+def _events(shell: Shell, database: str) -> str:
+    """Return how many events there are and from when to when, `` where ClickHouse does not say."""
+    client = f"clickhouse-client --config-file={Paths().secrets}/clickhouse-client.xml"
+    query = f"SELECT count(), min(timestamp), max(timestamp) FROM {database}.events"
+    try:
+        count, *times = shell.run(f"{client} --query '{query}'", _FOR_EVENTS).strip().split("\t")
+        return f"{int(count):,} events from {' to '.join(times)} UTC" if int(count) else "no events"
+    except (UnreachableError, ValueError):
+        return ""
+
+
+def carry_out(host: HostPlan, tell: Callable[[str], object]) -> None:
+    """Do what is planned for a host, and tell each step as it begins.
+
+    Raises UnreachableError when the connection is lost, CvatAnalyticsError when a step fails: the same command goes on from there.
+    """
+    who = f"{getpass.getuser()}@{socket.gethostname()}, uninstall"
+    last = ""
+    with host.shell.stream(host.removal.script(who), _STEP) as output:
+        text = b""
+        while piece := output.read(65536):
+            *lines, text = (text + piece).split(b"\n")
+            for line in lines:
+                last = line.decode(errors="replace")
+                if last.startswith("step "):
+                    tell(last.removeprefix("step "))
+                elif last.startswith("left "):
+                    host.removal.left.append((last.removeprefix("left "), "no deploy has made it"))
+    if last.startswith("failed"):
+        raise CvatAnalyticsError(
+            f"host {host.name}: {last.removeprefix('failed').strip() or 'a step failed'}"
+        )
+    if last != "done":
+        raise UnreachableError(f"host {host.name}: the connection was lost")

@@ -1,0 +1,79 @@
+"""Parts that have left a host, since the inventory has it in their groups no more: stopped and removed, and their data kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pyinfra import host, logger
+from pyinfra.api import operation
+from pyinfra.facts.server import Command
+
+from cvat_analytics.config import deployed
+from cvat_analytics.connect.volumes import size
+from cvat_analytics.operate.removal import Removal, plan
+from cvat_analytics.operate.survey import SURVEY, surveyed
+from cvat_analytics.rendering import made
+from deploys.facts import FileText
+from deploys.operations import Commands
+
+if TYPE_CHECKING:
+    from deploys.plan import Plan
+
+
+HAS_LEFT = "has left this host's groups"
+"""What is said of a part; nothing is deleted then."""
+
+
+def apply(wanted: Plan) -> None:
+    """Remove what has left, once everything that is wanted is at work."""
+    if wanted.departed:
+        removed(
+            name=f"{', '.join(wanted.departed)}: removed, as it has left this host", parts=wanted.departed
+        )
+
+
+@operation()
+def removed(parts: Sequence[str]) -> Commands:
+    """Stop the components `parts` and remove what deploys have made for them; their data stays.
+
+    + parts: names of components
+    """
+    removal = _removal(parts)
+    if removal.is_nothing:
+        host.noop("nothing of it is there")
+        return
+    for what in (*removal.units, *removal.packages, *removal.files, *removal.trees):
+        host.log(f"remove {what}", logger.info)
+    for path, count in removal.kept.items():
+        host.log(f"keep {path} ({size(count)})", logger.info)
+    for what, why in removal.left:
+        host.log(f"leave {what}: {why}", logger.info)
+    for _, command in removal.steps():
+        yield command
+
+
+def of(components: Sequence[str]) -> tuple[str, ...]:
+    """Return what the last deploy that came to its end has put onto this host, and is not among the `components` that it is to have."""
+    try:
+        noted = json.loads(host.get_fact(FileText, path=deployed.NOTE))["components"]
+    except (ValueError, LookupError, TypeError):
+        return ()
+    return tuple(part for part in made.PARTS if part in noted and part not in components)
+
+
+def loss(parts: Sequence[str]) -> str:
+    """Return what is lost to the dashboards when the store leaves this host, `` where it does not or has nothing."""
+    kept = _removal(["clickhouse"]).kept if "clickhouse" in parts else {}
+    if not kept:
+        return ""
+    path, count = next(iter(kept.items()))
+    return (
+        f"clickhouse {HAS_LEFT}: it is stopped, and what is in it ({size(count)} in {path}, which stays) is in no dashboard "
+        "until it is brought along (docs/how-to/move-to-another-host.md)"
+    )
+
+
+def _removal(parts: Sequence[str]) -> Removal:
+    return plan(surveyed(str(host.get_fact(Command, SURVEY) or "")), purge=False, parts=parts)

@@ -1,0 +1,205 @@
+"""`cvat-analytics uninstall`: take away from the hosts, or from a directory, what this project has made there."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.connect.volumes import size
+from cvat_analytics.rendering.made import STATE
+from scripts import hints
+from scripts.target import DEFAULT_DIRECTORY, Target, target_options
+from scripts.terminal import confirm, echo
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from cvat_analytics.operate.uninstall import HostPlan, Hosts
+
+
+@click.command()
+@target_options
+@click.option("--keep-data", is_flag=True, help="Leave the data where it is: what happens without --purge.")
+@click.option("--purge", is_flag=True, help="Delete the data, too, for good.")
+@click.option("--limit", multiple=True, metavar="HOST", help="Only this host or group. May be repeated.")
+@click.option("--dry", is_flag=True, help="Change nothing; show what would be taken away.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print what is taken away and what is left as one JSON object; needs --dry or --yes.",
+)
+def uninstall(
+    target: Target, keep_data: bool, purge: bool, limit: tuple[str, ...], dry: bool, yes: bool, as_json: bool
+) -> None:
+    """Take away what deploys have made: services, packages, files, users, firewall rules. The data stays without --purge.
+
+    Shows what goes and what stays, and asks. What was on a host before its first deploy stays as it was. What was cut off is
+    completed by the same command.
+
+    Exit code 1 when a step failed, 3 when a host could not be reached: the others are done, and the same command does the rest.
+    """
+    if keep_data and purge:
+        raise click.UsageError("give either --keep-data or --purge, not both")
+    if as_json and not (dry or yes):
+        raise click.UsageError("--json asks nothing: give --dry or --yes with it")
+    if target.inventory:
+        _hosts(target.inventory, purge, limit, dry, yes, as_json)
+    elif limit:
+        raise click.UsageError("--limit is about the hosts of an --inventory")
+    else:
+        _directory(target.directory or DEFAULT_DIRECTORY, purge, dry, yes, as_json)
+
+
+def _hosts(inventory: Path, purge: bool, limit: tuple[str, ...], dry: bool, yes: bool, as_json: bool) -> None:
+    from cvat_analytics.operate import uninstall as library
+
+    with library.planned(inventory, purge, limit) as hosts:
+        if not as_json:
+            _show(hosts)
+        work = [each for each in hosts.plans if not each.removal.is_nothing]
+        failures: dict[str, CvatAnalyticsError] = {}
+        if work and not dry:
+            if not yes:
+                confirm("Delete it for good?" if purge else "Take it away?", abort=True, err=True)
+            for host in work:
+
+                def tell(step: object, name: str = host.name) -> None:
+                    echo(f"host {name}: {step}", err=as_json)
+
+                try:
+                    library.carry_out(host, tell)
+                except CvatAnalyticsError as error:
+                    failures[host.name] = error
+        if as_json:
+            echo(json.dumps(_as_json(hosts, failures), indent=1))
+        elif work and not dry:
+            _tell_left(hosts, failures, inventory)
+    for reason in (*hosts.away.values(), *map(str, failures.values())):
+        echo(f"cvat-analytics: {reason}", err=True)
+    if failures or hosts.away:
+        again = hints.command("uninstall", "--inventory", inventory, *(["--purge"] if purge else []))
+        echo(f"Not everything is done. When the cause is gone, the rest is done by: {again}", err=True)
+        is_failure = any(not isinstance(error, UnreachableError) for error in failures.values())
+        sys.exit(1 if is_failure else 3)
+
+
+def _show(hosts: Hosts) -> None:
+    """Print what goes from each host and what stays, and which hosts are away."""
+    for host in hosts.plans:
+        if host.removal.is_nothing:
+            echo(
+                f"host {host.name}: nothing of a deploy is there"
+                + (", but data that was kept" if host.removal.kept else "")
+            )
+            for what in _kept(host):
+                echo(f"  keeps       {what}")
+            continue
+        echo(f"host {host.name}:")
+        for word, what in _lines(host):
+            echo(f"  {word:<11} {what}")
+    for reason in hosts.away.values():
+        echo(f"NOT DONE: {reason}")
+
+
+def _lines(host: HostPlan) -> list[tuple[str, str]]:
+    removal = host.removal
+    lines = [("stops", unit) for unit in removal.units]
+    lines += [("package", f"{name} {version}") for name, version in removal.packages.items()]
+    lines += [("removes", path) for path in removal.files]
+    lines += [("removes", f"{path}/") for path in removal.trees]
+    lines += [("removes", f"{path}/ if nothing else is in it") for path in removal.directories]
+    if removal.ends_record:
+        notes = "what is noted there of deploys" + (", but what is about the data" if removal.kept else "")
+        lines.append(("removes", f"{STATE}/: {notes}"))
+    lines += [("puts back", path) for path in removal.restored]
+    lines += [("user", name) for name in removal.users]
+    lines += [("group", name) for name in removal.groups]
+    lines += [("starts anew", unit) for unit in removal.again]
+    for path, count in removal.data.items():
+        if host.found.kinds.get(path) == "link":
+            continue
+        events = f": {host.events}" if host.events and path.endswith("/clickhouse") else ""
+        lines.append(("DELETES", f"{path} ({size(count)}){events}"))
+    lines += [("keeps", what) for what in _kept(host)]
+    lines += [("leaves", f"{what}: {why}") for what, why in removal.left]
+    return lines
+
+
+def _kept(host: HostPlan) -> list[str]:
+    there = host.removal.kept.items()
+    return [f"{path} ({size(count)})" for path, count in there if host.found.kinds.get(path) != "link"]
+
+
+def _tell_left(hosts: Hosts, failures: dict[str, CvatAnalyticsError], inventory: Path) -> None:
+    """Say at the end what stays, on the hosts and elsewhere."""
+    for host in hosts.plans:
+        if host.name in failures or host.removal.is_nothing:
+            continue
+        echo(f"host {host.name}: done")
+        for word, what in _lines(host):
+            if word in ("keeps", "leaves"):
+                echo(f"  {word:<11} {what}")
+    if any(host.removal.kept for host in hosts.plans):
+        echo(f"The data is deleted by: {hints.command('uninstall', '--inventory', inventory, '--purge')}")
+    echo(
+        f"Left as they are: what is beside {inventory} (passwords, certificates, users), the hosts' own logs (journalctl, apt, dpkg), and "
+        "what CVAT was told (docs/how-to/uninstall.md)."
+    )
+
+
+def _as_json(hosts: Hosts, failures: dict[str, CvatAnalyticsError]) -> dict[str, Any]:
+    return {
+        "hosts": {
+            host.name: {
+                "units": host.removal.units,
+                "packages": host.removal.packages,
+                "files": host.removal.files,
+                "directories": [*host.removal.trees, *host.removal.directories],
+                "put_back": host.removal.restored,
+                "users": host.removal.users,
+                "groups": host.removal.groups,
+                "deleted_data": host.removal.data,
+                "events": host.events,
+                "kept_data": host.removal.kept,
+                "left": [{"what": what, "why": why} for what, why in host.removal.left],
+                "failure": str(failures.get(host.name, "")),
+            }
+            for host in hosts.plans
+        },
+        "away": hosts.away,
+    }
+
+
+def _directory(directory: Path, purge: bool, dry: bool, yes: bool, as_json: bool) -> None:
+    from cvat_analytics.embedded import removing
+
+    removal = removing.plan(directory, purge)
+    if not as_json:
+        for word, paths in (
+            ("removes", removal.removed), ("DELETES", removal.data), ("keeps", removal.kept), ("leaves", removal.left),
+        ):  # fmt: skip
+            for path in paths:
+                echo(f"  {word:<11} {path}")
+        if removal.is_nothing:
+            echo(
+                f"{directory}: nothing of a stack is there"
+                + (", but data that was kept" if removal.kept else "")
+            )
+    stopped: list[str] = []
+    if not dry and not removal.is_nothing:
+        if not yes:
+            confirm("Delete it for good?" if purge else "Take it away?", abort=True, err=True)
+        stopped = removing.carry_out(removal)
+    if as_json:
+        names = ("removed", "data", "kept", "left")
+        echo(json.dumps({name: [str(path) for path in getattr(removal, name)] for name in names}, indent=1))
+    elif not dry and not removal.is_nothing:
+        echo(f"Stopped: {', '.join(stopped)}. Done." if stopped else "Nothing was running. Done.")
+        if removal.kept:
+            echo(f"The stack comes back with its data by: {hints.command('up', '--dir', directory)}")

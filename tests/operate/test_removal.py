@@ -1,0 +1,247 @@
+"""What an uninstall would do on a host, by what is noted there and what is there; and the lines of sh that note it, run for real."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.operate.removal import Removal, plan
+from cvat_analytics.operate.survey import SURVEY, surveyed
+from cvat_analytics.rendering import made
+
+DEPLOYED = """record package clickhouse-server
+record package clickhouse-common-static
+record package nginx
+record package nginx-common
+record package vector
+record path /etc/grafana/provisioning/datasources/cvat-analytics.yaml
+record path /etc/vector
+record path /etc/vector/vector.toml
+record path /var/lib/clickhouse
+record user clickhouse
+record group clickhouse
+record unit grafana-server.service active enabled
+directory /etc/cvat-analytics
+directory /etc/grafana
+directory /etc/vector
+directory /var/lib/clickhouse
+directory /var/lib/cvat-analytics
+directory /var/lib/grafana
+file /etc/grafana/grafana.ini
+file /etc/grafana/provisioning/datasources/cvat-analytics.yaml
+file /etc/vector/vector.toml
+file /var/lib/cvat-analytics/made
+size 2048 /var/lib/clickhouse
+size 1024 /var/lib/grafana
+package clickhouse-server\t26.8\tinstalled\t, clickhouse-common-static (= 26.8)\t
+package clickhouse-common-static\t26.8\tinstalled\t, \t
+package grafana\t12.4.0\tinstalled\t, adduser\t
+package nginx\t1.22\tinstalled\t, nginx-common (<< 1.22.1), libc6 (>= 2.28)\thttpd
+package nginx-common\t1.22\tinstalled\t, \t
+package vector\t0.58.0-1\tinstalled\t, \t
+user clickhouse
+group clickhouse
+user grafana
+group grafana
+unit clickhouse-server.service active enabled
+unit grafana-server.service active enabled
+unit vector.service active enabled
+unit cvat-analytics-backup.service inactive static
+unit cvat-analytics-backup.timer active enabled
+unit cvat-analytics-firewall.service active enabled
+unit nginx.service inactive masked
+"""
+
+
+def planned(
+    text: str = DEPLOYED, purge: bool = False, parts: set[str] | None = None, backups: str = ""
+) -> Removal:
+    return plan(surveyed(text), purge, parts, backups)
+
+
+def test_backups_that_lie_in_what_goes_stay() -> None:
+    place = "/opt/cvat-analytics-backups"
+    found = planned(f"{DEPLOYED}directory {place}\n", purge=True, backups=place)
+    assert (place in found.trees, reasons(found)[place]) == (False, "the backups are in it")
+    within = planned(purge=True, backups="/var/lib/clickhouse/kept")
+    assert (within.data, reasons(within)["/var/lib/clickhouse"]) == ({}, "the backups are in it")
+    with pytest.raises(InputError, match="move them elsewhere"):
+        planned(backups=f"{made.STATE}/backups")
+
+
+def reasons(found: Removal) -> dict[str, str]:
+    return dict(found.left)
+
+
+def test_what_a_deploy_has_made_goes_and_what_was_there_before_stays() -> None:
+    found = planned()
+    assert found.packages == {
+        "clickhouse-common-static": "26.8", "clickhouse-server": "26.8", "nginx": "1.22", "nginx-common": "1.22", "vector": "0.58.0-1",
+    }  # fmt: skip
+    assert found.units == [
+        "cvat-analytics-backup.timer", "vector.service", "clickhouse-server.service", "cvat-analytics-firewall.service",
+    ]  # fmt: skip
+    assert found.again == ["grafana-server.service"]
+    assert found.files == [
+        "/etc/grafana/provisioning/datasources/cvat-analytics.yaml", "/etc/vector/vector.toml",
+    ]  # fmt: skip
+    assert (found.trees, found.directories) == (["/etc/cvat-analytics"], ["/etc/vector"])
+    assert (found.is_nothing, found.ends_record, planned(purge=True).ends_record) == (False, False, True)
+    assert reasons(found)["/var/lib/grafana"] == "the package grafana stays"
+
+
+def test_data_stays_with_its_user_unless_it_is_to_be_purged() -> None:
+    kept, purged = planned(), planned(purge=True)
+    assert (kept.data, kept.kept, kept.users) == ({}, {"/var/lib/clickhouse": 2048}, [])
+    assert kept.owned == ["path /var/lib/clickhouse", "user clickhouse", "group clickhouse"]
+    assert (purged.data, purged.kept) == ({"/var/lib/clickhouse": 2048}, {})
+    assert (purged.users, purged.groups) == (["clickhouse"], ["clickhouse"])
+
+
+@pytest.mark.parametrize("line", ["unit nginx.service active enabled", "unit nginx.service inactive enabled"])
+def test_an_nginx_that_somebody_has_turned_on_since_stays_with_what_it_needs(line: str) -> None:
+    found = planned(DEPLOYED.replace("unit nginx.service inactive masked", line))
+    assert {"nginx", "nginx-common"} & found.packages.keys() == set()
+    assert (
+        reasons(found)["package nginx"] == "nginx.service is on, which no deploy does: somebody else uses it"
+    )
+    assert reasons(found)["package nginx-common"] == "nginx needs it"
+
+
+@pytest.mark.parametrize("needs", ["nginx", "nginx:any (>= 1)", "httpd", "apache2 | httpd, libc6"])
+def test_a_package_that_another_one_needs_stays(needs: str) -> None:
+    found = planned(f"{DEPLOYED}package certbot\t2\tinstalled\t, {needs}\t\n")
+    assert reasons(found)["package nginx"] == "certbot needs it"
+    assert "vector" in found.packages
+
+
+def test_a_package_for_which_there_is_another_one_does_not_stay() -> None:
+    other = "package apache2\t2\tinstalled\t, \thttpd\npackage certbot\t2\tinstalled\t, nginx | apache2\t\n"
+    assert "nginx" in planned(DEPLOYED + other).packages
+
+
+def test_where_no_deploy_was_nothing_is_touched() -> None:
+    nowhere = "".join(
+        f"{line}\n"
+        for line in DEPLOYED.splitlines()
+        if not line.startswith("record") and made.STATE not in line
+    )
+    found = planned(nowhere, purge=True)
+    assert found.is_nothing
+    assert found.left == []
+
+
+def test_what_was_cut_off_before_its_last_step_is_not_yet_nothing() -> None:
+    last = f"record path /etc/vector\ndirectory {made.STATE}\nfile {made.RECORD}\n"
+    assert not planned(last, purge=True).is_nothing
+    kept = f"{last}record path /var/lib/clickhouse\ndirectory /var/lib/clickhouse\n"
+    assert planned(kept).is_nothing
+    assert not planned(f"{kept}file {made.STATE}/vector.applied\n").is_nothing
+
+
+def test_of_an_earlier_version_s_host_what_apt_has_noted_goes_and_the_rest_is_said() -> None:
+    earlier = "".join(f"{line}\n" for line in DEPLOYED.splitlines() if not line.startswith("record"))
+    found = planned(f"record earlier\nrecord package vector\n{earlier}")
+    assert found.packages == {"vector": "0.58.0-1"}
+    assert "/etc/vector/vector.toml" in found.files
+    assert "/etc/grafana/grafana.ini" not in found.files
+    assert "clickhouse-server.service" in found.units
+    said = reasons(found)
+    assert (
+        said["package grafana"]
+        == "may have been there before the first deploy: `apt-get purge grafana` removes it"
+    )
+    assert "it may have been there before" in said["service grafana-server.service"]
+    assert said["/var/lib/clickhouse"] == "the package clickhouse-server, clickhouse-common-static stays"
+
+
+def test_a_part_that_leaves_takes_nothing_of_the_others_and_no_data() -> None:
+    found = planned(parts={"clickhouse"})
+    assert found.packages == {"clickhouse-common-static": "26.8", "clickhouse-server": "26.8"}
+    assert found.units == ["clickhouse-server.service"]
+    assert found.kept == {"/var/lib/clickhouse": 2048}
+    assert (found.files, found.trees, found.users, found.again) == ([], [], [], [])
+
+
+def on(root: Path, command: str) -> str:
+    """Run a command that is for a host, with the host's own directories below `root`."""
+    for place in ("/var/lib/cvat-analytics", "/etc/vector"):
+        command = command.replace(place, f"{root}{place}")
+    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    return ran.stdout
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    on(tmp_path, made.begin())
+    return tmp_path / made.RECORD.lstrip("/")
+
+
+def test_what_is_not_there_is_noted_with_its_directories_and_only_once(record: Path, tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    note = made.noted(["/etc/vector/a file", "/etc/vector/vector.toml"], ["/etc/vector/all"])
+    on(tmp_path, note)
+    lines = [line.replace(str(tmp_path), "") for line in record.read_text().splitlines() if "/etc" in line]
+    assert sorted(set(lines)) == [
+        "path /etc/vector", "path /etc/vector/a file", "path /etc/vector/vector.toml", "tree /etc/vector/all",
+    ]  # fmt: skip
+    (tmp_path / "etc/vector").mkdir()
+    (tmp_path / "etc/vector/vector.toml").write_text("ours")
+    before = record.read_text()
+    on(tmp_path, made.noted(["/etc/vector/vector.toml"]))
+    assert record.read_text() == before
+    assert not (tmp_path / made.BEFORE.lstrip("/")).exists()
+
+
+def test_what_was_there_is_kept_as_it_was_the_first_time(record: Path, tmp_path: Path) -> None:
+    file = tmp_path / "etc/vector/vector.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("theirs")
+    file.chmod(0o640)
+    before = record.read_text()
+    for content in ("ours", "ours again"):
+        on(tmp_path, made.noted(["/etc/vector/vector.toml"]))
+        file.write_text(content)
+    assert record.read_text() == before
+    (kept,) = (each for each in (tmp_path / made.BEFORE.lstrip("/")).rglob("*") if each.is_file())
+    assert (kept.read_text(), kept.stat().st_mode & 0o777) == ("theirs", 0o640)
+
+
+def test_the_record_of_a_host_that_an_earlier_version_deployed_to_says_so(tmp_path: Path) -> None:
+    state = tmp_path / "var/lib/cvat-analytics"
+    state.mkdir(parents=True)
+    (state / "vector.applied").touch()
+    assert "earlier" in on(tmp_path, made.begun()).splitlines()
+    on(tmp_path, made.begin())
+    (tmp_path / "etc/vector").mkdir(parents=True)
+    (tmp_path / "etc/vector/vector.toml").write_text("ours")
+    on(tmp_path, made.noted(["/etc/vector/vector.toml"]))
+    assert not (state / "before").exists()
+
+
+def test_what_is_gone_goes_from_the_record_and_what_is_kept_stays_in_it(record: Path, tmp_path: Path) -> None:
+    found = planned()
+    record.write_text(
+        "".join(
+            f"{line.removeprefix('record ')}\n" for line in DEPLOYED.splitlines() if line.startswith("record")
+        )
+    )
+    (record.parent / "vector.applied").touch()
+    on(tmp_path, found._forget())
+    left = [line.replace(str(tmp_path), "") for line in record.read_text().splitlines()]
+    assert "package vector" not in left
+    assert {"path /var/lib/clickhouse", "user clickhouse", "group clickhouse"} <= set(left)
+    assert [line for line in left if line.startswith("unit ")] == []
+    assert [path.name for path in record.parent.iterdir()] == ["made"]
+
+
+def test_the_questions_to_a_host_are_sh() -> None:
+    for text in (
+        SURVEY,
+        planned(purge=True).script("somebody"),
+        made.noted_packages(["vector"], "install vector"),
+    ):
+        subprocess.run(["sh", "-n", "-c", text], check=True)
