@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import zipfile
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.files import write_atomically
 from scripts import hints
 from scripts.target import Target, target_options
 from scripts.terminal import echo
@@ -24,13 +29,27 @@ _HEADINGS = {"now": "wrong now", "soon": "wrong soon", "know": "worth knowing"}
 @click.command()
 @target_options
 @click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
-def doctor(target: Target, as_json: bool) -> None:
+@click.option(
+    "--bundle",
+    "file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what one needs to ask for help into this file, a zip: without passwords and without people's data.",
+)
+def doctor(target: Target, as_json: bool, file: Path | None) -> None:
     """Say everything that can be known to be wrong with a stack, or about to be: why, and what to do next.
 
     The heaviest comes first: wrong now, wrong soon, worth knowing. It changes nothing. Exit code 1 when something is wrong now or
     soon, 3 when a host cannot be reached: what is known of the others is said.
+
+    The bundle has what status and the doctor say, versions, settings, configuration and logs, as far as an allow list knows them. Its exit
+    code says nothing of what is wrong: 0 when it is written.
     """
-    report, diagnosis = examined(target)
+    if file and file.exists():
+        raise InputError(f"{file}: is there already. Give another name, or remove it")
+    report, diagnosis, bundled = examined(target, with_bundle=file is not None)
+    if file:
+        _write(file, bundled, as_json)
+        sys.exit(3 if report.not_asked else 0)
     if as_json:
         echo(json.dumps(plain(diagnosis, target)))
     else:
@@ -38,12 +57,15 @@ def doctor(target: Target, as_json: bool) -> None:
     sys.exit(3 if report.not_asked else 1 if diagnosis.worst in ("now", "soon") else 0)
 
 
-def examined(target: Target) -> tuple[Report, Diagnosis]:
-    """Return what `status` says of a stack, and what is wrong with it."""
+def examined(target: Target, *, with_bundle: bool = False) -> tuple[Report, Diagnosis, dict[str, str]]:
+    """Return what `status` says of a stack, what is wrong with it, and, `with_bundle`, the files of a bundle."""
     # with libraries that take a second to load, and nobody needs who asks for help
     from cvat_analytics.checks import status
+    from cvat_analytics.checks.bundle import contents
     from cvat_analytics.checks.doctor import examination
+    from cvat_analytics.rendering.files import Paths
 
+    logs: dict[tuple[str, str], list[str]] = {}
     if target.inventory:
         from cvat_analytics.connect import remote
 
@@ -51,15 +73,50 @@ def examined(target: Target) -> tuple[Report, Diagnosis]:
             report = status.of_hosts(described, access, hosts)
             unknown: list[str] = []
             found = examination.places(hosts, described.topology, unknown)
-            return report, examination.of(report, access, described.topology, found, unknown)
+            diagnosis = examination.of(report, access, described.topology, found, unknown)
+            if not with_bundle:
+                return report, diagnosis, {}
+            for name, host in hosts.items():
+                said = contents.logs_of(host.shell, found[name].components, Paths().clickhouse_logs)
+                logs |= {(name, part): lines for part, lines in said.items()}
+            store = examination.asked(access)
+        return report, diagnosis, dict(contents.of(report, diagnosis, described.topology, found, store, logs))
     from cvat_analytics.embedded import stack
     from cvat_analytics.embedded import status as embedded
 
     running = target.embedded()
     report, context = embedded.report(running), running.context()
-    parts = context.topology.components(stack.HOST)
-    place = examination.Place(parts, context.settings, context.memory_bytes)
-    return report, examination.of(report, running.access(), context.topology, {stack.HOST: place})
+    place = examination.Place(context.topology.components(stack.HOST), context.settings, context.memory_bytes)
+    places = {stack.HOST: place}
+    diagnosis = examination.of(report, running.access(), context.topology, places)
+    if not with_bundle:
+        return report, diagnosis, {}
+    for part in stack.PARTS:
+        logs[stack.HOST, part] = contents.tail(running.processes.log(part))
+    return (
+        report,
+        diagnosis,
+        dict(
+            contents.of(
+                report, diagnosis, context.topology, places, examination.asked(running.access()), logs
+            )
+        ),
+    )
+
+
+def _write(file: Path, bundled: dict[str, str], as_json: bool) -> None:
+    """Write the zip `file`, which nobody else may read, in one step."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in bundled.items():
+            archive.writestr(name, text)
+    write_atomically(file, packed.getvalue())
+    if as_json:
+        echo(json.dumps({"bundle": str(file), "files": list(bundled)}))
+    else:
+        echo(
+            f"wrote {file}: {len(bundled)} files, {len(packed.getvalue()) // 1024} KiB. Look through it before you give it away"
+        )
 
 
 def plain(diagnosis: Diagnosis, target: Target) -> dict[str, object]:

@@ -20,6 +20,7 @@ LONG = (
     "tests/embedded/test_wheel.py",
     "tests/embedded/test_rebuild_of_old_data.py",
     "tests/pipeline/test_buffers.py",
+    "tests/pipeline/test_bundle_of_a_stack.py",
     "tests/pipeline/test_dead_letters.py",
     "tests/pipeline/test_dead_letters_edit.py",
     "tests/pipeline/test_deployments.py",

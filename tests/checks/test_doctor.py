@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from packaging.specifiers import SpecifierSet
 
 from cvat_analytics.base.project import ROOT
+from cvat_analytics.checks.backups import Backups
 from cvat_analytics.checks.doctor import examination, known_faults, machine, of_machine, of_status, of_store
 from cvat_analytics.checks.doctor.machine import Listener, Machine, Route, State, Timer, UnitFile
 from cvat_analytics.checks.finding import Finding, by_weight
@@ -78,10 +79,10 @@ def test_of_a_host_that_is_well_nothing_is_said() -> None:
         ({"listeners": [Listener("0.0.0.0", 8123, "clickhouse-serv")]}, "now open-port: port 8123 (clickhouse_http_port) takes connections on 0.0.0.0, and the settings have it on 127.0.0.1"),
         ({"listeners": [Listener("*", 9004, "clickhouse-serv")]}, "now open-port: port 9004 (clickhouse-serv) takes connections on *, and no setting asks for it"),
         ({"listeners": [Listener("0.0.0.0", 9598, "vector")]}, "now open-port: port 9598 (vector) takes"),
-        ({"timers": [Timer("cvat-analytics-backup.timer", "inactive", "disabled", 0, 0, "success")]}, "now timer: cvat-analytics-backup.timer is inactive, disabled"),
-        ({"timers": [Timer("cvat-analytics-backup.timer", "active", "enabled", 0, NOW - 7200, "success")]}, "soon timer: cvat-analytics-backup.timer was due at "),
+        ({"timers": [Timer("cvat-analytics-other.timer", "inactive", "disabled", 0, 0, "success")]}, "now timer: cvat-analytics-other.timer is inactive, disabled"),
+        ({"timers": [Timer("cvat-analytics-other.timer", "active", "enabled", 0, NOW - 7200, "success")]}, "soon timer: cvat-analytics-other.timer was due at "),
         ({"timers": [Timer("cvat-analytics-journal.timer", "active", "enabled", NOW - 90000, 0, "success")]}, "soon timer: cvat-analytics-journal.timer has not run since "),
-        ({"failed": ["cvat-analytics-backup.service"]}, "now unit: cvat-analytics-backup.service has failed"),
+        ({"failed": ["cvat-analytics-other.service"]}, "now unit: cvat-analytics-other.service has failed"),
         ({"packages": {**WELL.packages, "vector": "0.57.0-1"}}, "soon package: package vector has version 0.57.0-1, and 0.58.0-1 is what was deployed"),
         ({"packages": {**WELL.packages, "grafana": ""}}, "soon package: package grafana is not installed"),
         ({"plugin": "4.19.0"}, "soon package: Grafana's ClickHouse plugin has version 4.19.0"),
@@ -170,7 +171,7 @@ def test_what_systemd_dpkg_and_ss_print_is_understood() -> None:
     found = machine.parsed(
         "now 1796000000\nMemTotal: 8589934592\nSwapTotal: 0\n"
         'listener 127.0.0.1:8123 users:(("clickhouse-serv",pid=1,fd=3))\nlistener [::]:22\nlistener 10.0.0.5%eth0:53 users:(("x",pid=2,fd=1))\n'
-        "timer cvat-analytics-journal.timer active enabled 1795999990 0 success\nfailed cvat-analytics-backup.service\n"
+        "timer cvat-analytics-journal.timer active enabled 1795999990 0 success\nfailed cvat-analytics-other.service\n"
         "package vector 0.58.0-1 installed\npackage grafana 13.2.3 config-files\nplugin 4.22.0\n"
         "unit vector.service enabled yes killed\ndropins vector.service /a.conf /b.conf\nunit grafana-server.service missing no \n"
     )
@@ -184,7 +185,7 @@ def test_what_systemd_dpkg_and_ss_print_is_understood() -> None:
         Timer("cvat-analytics-journal.timer", "active", "enabled", 1795999990, 0, "success")
     ]
     assert (found.failed, found.packages, found.plugin) == (
-        ["cvat-analytics-backup.service"],
+        ["cvat-analytics-other.service"],
         {"vector": "0.58.0-1"},
         "4.22.0",
     )
@@ -434,31 +435,26 @@ def test_a_limit_that_was_chosen_for_another_machine(shared_engine: Store) -> No
     )
 
 
-def test_backups_that_failed_or_were_never_tried(shared_engine: Store) -> None:
-    with shared_engine.another() as store:
-        rows = rows_of(store)
-
-        def said(**settings: Any) -> list[tuple[str, str]]:
-            return [(each.weight, each.why) for each in of_store.backups(rows, Settings(**settings))]
-
-        def noted(hours_ago: int, state: str, message: str = "", verified: str = "NULL") -> None:
-            row = f"'{hours_ago}'", f"now64(3) - {hours_ago * 3600}", f"'{state}'", f"'{message}'", verified
-            insert(store, "backups", "name, started, state, message, verified", row)
-
-        assert said() == [("know", "no backup is made by this stack (setting 'backup_target')")]
-        assert said(backup_target="/mnt/backup") == [("know", "no backup has been made yet")]
-        noted(30, "failed", "no room")
-        assert said() == [
-            ("now", "the last backup failed: no room"),
-            ("soon", "no backup has come to its end yet"),
-        ]
-        noted(20, "complete")
-        assert said() == [("know", "no backup was ever restored to see whether it can be: it is unproven")]
-        noted(10, "complete", verified="now64(3)")
-        assert said() == []
-        noted(5, "failed", "the target is away")
-        noted(1, "running")
-        assert said() == [("now", "the last backup failed: the target is away")]
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"target": ""}, ["know: this stack makes no backups (setting 'backup_target')"]),
+        ({"too_old": True}, ["now: there is no good backup yet"]),
+        ({"known": False, "why": "away"}, ["know: how it is with backups is not known: away"]),
+        ({"last": "a", "proven": "a", "started": datetime.now(UTC)}, []),
+        ({"last": "a", "started": datetime.now(UTC) - timedelta(days=5), "too_old": True},
+         ["now: the last good backup is 5 d old", "know: no backup was ever proven by restoring it"]),
+        ({"last": "a", "proven": "a", "failed": "b", "why": "no room"}, ["soon: b failed: no room"]),
+        ({"last": "a", "proven": "a", "problems": ["x.timer is inactive: `systemctl enable x`"]}, ["now: x.timer is inactive"]),
+    ],
+    ids=["none", "no good one", "not known", "well", "too old", "failed", "timer"],
+)  # fmt: skip
+def test_what_status_knows_of_backups(change: dict[str, Any], said: list[str]) -> None:
+    found = by_weight(
+        of_status.findings(Report([], flow(), backups=Backups(**{"target": "/mnt/backup"} | change)))
+    )
+    assert [f"{each.weight}: {each.why}" for each in found] == said
+    assert {each.check for each in found} <= {"backup"}
 
 
 def test_of_a_stack_that_does_not_run_the_doctor_says_so(tmp_path: Path) -> None:

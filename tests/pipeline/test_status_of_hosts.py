@@ -304,7 +304,7 @@ def test_the_doctor_looks_at_each_host_and_says_which_it_could_not(hosts: Hosts)
         others = server.printed
 
         def printed(command: str, others: Callable[[str], str] = others) -> str:
-            answer = "route 0 silent\nfailed cvat-analytics-backup.service\n"
+            answer = "route 0 silent\nfailed cvat-analytics-other.service\n"
             return answer if "list-units" in command else others(command)
 
         server.printed = printed
@@ -313,12 +313,12 @@ def test_the_doctor_looks_at_each_host_and_says_which_it_could_not(hosts: Hosts)
     assert result.exit_code == 3, result.output
     found = [(each["weight"], each["host"], each["why"]) for each in json.loads(result.stdout)["findings"]]
     for host in ("store", "in"):
-        assert ("now", host, "cvat-analytics-backup.service has failed") in found
+        assert ("now", host, "cvat-analytics-other.service has failed") in found
     silent = "the way from in to ClickHouse is closed: 10.0.0.5 does not answer at port "
     assert [why.startswith(silent) for _, host, why in found if "the way from" in why] == [True]
     assert sum("cannot be reached: " in why for _, _, why in found) == 1
     people = CliRunner().invoke(main, ["doctor", "--inventory", str(hosts.inventory)])
-    assert "\n                 -> `journalctl -u cvat-analytics-backup.service`\n" in people.stdout
+    assert "\n                 -> `journalctl -u cvat-analytics-other.service`\n" in people.stdout
 
 
 def test_the_reserve_is_the_one_that_is_deployed(hosts: Hosts) -> None:

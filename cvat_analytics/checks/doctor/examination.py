@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.checks import causes
+from cvat_analytics.checks.bundle import contents
 from cvat_analytics.checks.doctor import known_faults, machine, of_machine, of_status, of_store
 from cvat_analytics.checks.doctor.machine import Machine
 from cvat_analytics.checks.doctor.of_store import Forecast
@@ -126,7 +127,6 @@ def of(
         if at := places.get(store):
             memory, settings = at.memory, at.settings
             tried("memory", lambda: of_store.memory_in_use(_asking(access), settings, memory, store))
-        tried("backups", lambda: of_store.backups(_asking(access), topology.settings[store]))
     tried(
         "CVAT's side",
         lambda: _cvat_side(report, topology, embedded=not any(each.machine for each in places.values())),
@@ -139,6 +139,14 @@ def _of_place(name: str, place: Place, topology: Topology) -> Iterator[Finding]:
         outside = {part: tuple(addresses) for part, addresses in exposure.outside(topology, name)}
         return of_machine.findings(name, place.machine, place.components, place.settings, outside)
     return of_machine.fit(name, place.memory, place.components, place.settings) if place.memory else iter(())
+
+
+def asked(access: Access) -> dict[str, Any]:
+    """Return what a bundle has of the store; where it cannot be asked, why."""
+    try:
+        return contents.asked(_asking(access))
+    except CvatAnalyticsError as error:
+        return {"problem": str(error)}
 
 
 @explained(STORE)

@@ -12,7 +12,7 @@ from cvat_analytics.checks.finding import Finding
 from cvat_analytics.config.endpoints import listening
 from cvat_analytics.connect.volumes import size
 from cvat_analytics.rendering import memory, tls
-from cvat_analytics.rendering.files import UNITS, Paths
+from cvat_analytics.rendering.files import BACKUP, BACKUP_VERIFY, UNITS, Paths
 
 if TYPE_CHECKING:
     from cvat_analytics.config.settings import Settings
@@ -22,6 +22,8 @@ _PROGRAMS = ("clickhouse", "vector", "grafana", "gpx_clickhouse")
 """Programs of the stack that listen nowhere but where the settings have them. Python and nginx may serve others, too."""
 _OTHERS_MEMORY = 2**29
 """What Grafana, the events API and the system take beside ClickHouse and Vector (docs/how-to/a-small-host.md)."""
+_SAID = {"cvat-analytics-journal", BACKUP, BACKUP_VERIFY, *UNITS.values()}
+"""Units of which `status` says already whether they are on, and have failed."""
 _LATE = 3600.0
 """After how many seconds past its moment a timer has not run."""
 _DAY = 86400
@@ -152,8 +154,7 @@ def _ports(
 def _timers(host: str, machine: Machine) -> Iterator[Finding]:
     for timer in machine.timers:
         unit = timer.name.removesuffix(".timer")
-        # the journal's own stands with its part in `status`
-        if (timer.active, timer.enabled) != ("active", "enabled") and unit != "cvat-analytics-journal":
+        if (timer.active, timer.enabled) != ("active", "enabled") and unit not in _SAID:
             yield Finding(
                 "now",
                 "timer",
@@ -178,7 +179,7 @@ def _timers(host: str, machine: Machine) -> Iterator[Finding]:
                 host=host,
             )
     for unit in machine.failed:
-        if unit != "cvat-analytics-journal.service" and unit.removesuffix(".service") not in UNITS.values():
+        if unit.removesuffix(".service") not in _SAID:
             yield Finding("now", "unit", f"{unit} has failed", f"`journalctl -u {unit}`", host=host)
 
 

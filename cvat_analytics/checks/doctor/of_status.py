@@ -13,6 +13,7 @@ from cvat_analytics.connect.volumes import RECIPE
 from cvat_analytics.rendering.files import UNITS
 
 if TYPE_CHECKING:
+    from cvat_analytics.checks.backups import Backups
     from cvat_analytics.checks.flow import Flow
     from cvat_analytics.checks.status import Part, Report
 
@@ -57,6 +58,8 @@ def findings(report: Report) -> Iterator[Finding]:
             yield Finding("now", "pipeline", problem, "docs/how-to/clickhouse-is-down.md")
     if report.flow:
         yield from _of_flow(report.flow)
+    if report.backups:
+        yield from _of_backups(report.backups)
 
 
 def _of_part(part: Part) -> Iterator[Finding]:
@@ -108,6 +111,37 @@ def _of_flow(flow: Flow) -> Iterator[Finding]:
                 f"nothing comes at the old port {port.port} any more",
                 "docs/how-to/move-a-port.md",
             )
+
+
+def _of_backups(found: Backups) -> Iterator[Finding]:
+    page = "docs/how-to/back-up.md"
+    if found.last:
+        if found.too_old:
+            when = f"{said.length(said.age(found.started))} old" if found.started else "of an unknown time"
+            yield Finding("now", "backup", f"the last good backup is {when}", page)
+        if not found.proven:
+            yield Finding("know", "backup", "no backup was ever proven by restoring it", page)
+    elif found.known and found.target:
+        yield Finding("now", "backup", "there is no good backup yet", page)
+    elif found.known:
+        yield Finding("know", "backup", "this stack makes no backups (setting 'backup_target')", page)
+    elif found.target:
+        yield Finding(
+            "know",
+            "backup",
+            f"how it is with backups is not known{f': {found.why}' if found.why else ''}",
+            page,
+        )
+    if found.failed:
+        yield Finding(
+            "now" if found.too_old else "soon",
+            "backup",
+            f"{found.failed} failed: {said.one_line(found.why)}",
+            page,
+        )
+    for problem in found.problems:
+        why, advice = parted(problem)
+        yield Finding("now", "backup", why, advice or page)
 
 
 def parted(line: str) -> tuple[str, str]:

@@ -172,32 +172,3 @@ def memory_in_use(rows: Rows, settings: Settings, machine: int, host: str) -> It
             ("deploy",),
             host,
         )
-
-
-def backups(rows: Rows, settings: Settings) -> Iterator[Finding]:
-    """Yield whether backups are made, are good, and were ever proven by restoring one. Without the table there is nothing to say."""
-    if not rows("SELECT 1 FROM system.tables WHERE database = currentDatabase() AND name = 'backups'"):
-        return
-    page = "docs/how-to/back-up.md"
-    last, good, failed, why, proven = only_row(
-        rows(
-            "SELECT maxOrNull(started), maxOrNullIf(started, state = 'complete'), maxOrNullIf(started, state = 'failed'), "
-            "argMaxIf(message, started, state = 'failed'), maxOrNull(verified) FROM backups FINAL WHERE state != 'gone'"
-        )
-    )
-    if last is None:
-        none = (
-            "has been made yet"
-            if settings.backup_target
-            else "is made by this stack (setting 'backup_target')"
-        )
-        yield Finding("know", "backup", f"no backup {none}", page)
-        return
-    if failed is not None and (good is None or failed > good):
-        yield Finding("now", "backup", f"the last backup failed{f': {why}' if why else ''}", page)
-    if good is None:
-        yield Finding("soon", "backup", "no backup has come to its end yet", page)
-    elif proven is None:
-        yield Finding(
-            "know", "backup", "no backup was ever restored to see whether it can be: it is unproven", page
-        )
