@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from cvat_analytics.operate.backup import on_hosts
+from cvat_analytics.operate.backup import on_hosts, own_files
+from cvat_analytics.operate.backup.keys import RECOVERY_KEY
 from cvat_analytics.rendering.files import BACKUP, BACKUP_VERIFY, fingerprint
 from deploys import backup_operations, operations, packages
-from deploys.plan import Plan
+from deploys.plan import Plan, inventory_file
 
 
 def install(plan: Plan) -> None:
@@ -35,6 +36,15 @@ def configure(plan: Plan) -> None:
         key=on_hosts.ssh_key(context.paths),
         login=on_hosts.login(plan.settings),
     )
+    if archive := on_hosts.config(context).inventory:
+        files = own_files.gathered(inventory_file(), plan.secrets_file)
+        key = context.secrets[RECOVERY_KEY]
+        backup_operations.encrypted(
+            name="backup: inventory and passwords, encrypted",
+            file=archive,
+            digest=own_files.digest(files, key),
+            content=lambda: own_files.packed(files, key),
+        )
 
 
 def activate(plan: Plan) -> None:

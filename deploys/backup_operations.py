@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pyinfra import host
-from pyinfra.api import operation
+from pyinfra.api import FileUploadCommand, operation
 
 from deploys.facts import STATE_DIRECTORY, Existing, FileText, digest_note
 from deploys.operations import Commands
@@ -37,6 +38,25 @@ def places(state: str, directory: str, key: str, login: str) -> Commands:
         public = host.get_fact(FileText, path=f"{key}.pub").strip()
         if public:
             tell("backup key", host=host.name, login=login, key=public, new="" if key in there else "yes")
+
+
+@operation()
+def encrypted(file: str, digest: str, content: Callable[[], bytes]) -> Commands:
+    """Make `file` hold what `digest` stands for, which is encrypted differently each time.
+
+    + file: where it is on the host; its digest lies beside it
+    + digest: identifies what is in it
+    + content: returns the encrypted bytes; called only when they are needed
+    """
+    note = f"{file}.digest"
+    if file in host.get_fact(Existing, paths=[file]) and host.get_fact(FileText, path=note).strip() == digest:
+        host.noop("already there")
+        return
+    yield f"rm -f {note}"
+    upload = f"{STATE_DIRECTORY}/{digest[:16]}.age"
+    yield f"install -d -m 755 {STATE_DIRECTORY}"
+    yield FileUploadCommand(io.BytesIO(content()), upload)
+    yield f"install -m 600 {upload} {file} && rm -f {upload} && echo {digest} > {note}"
 
 
 @operation()

@@ -62,8 +62,8 @@ class Plan:
 
     context: Context
     state: HostState
-    directory: Path
-    """Where the inventory's secrets are, on the machine that deploys."""
+    secrets_file: Path
+    """The file with the passwords, on the machine that deploys."""
     losses_are_known: bool
     """Whether it could be asked what a shorter retention takes away, where there is anything."""
     departed: tuple[str, ...] = ()
@@ -78,6 +78,11 @@ class Plan:
     def components(self) -> tuple[str, ...]:
         """Return what runs on this host."""
         return self.context.topology.components(self.context.host)
+
+    @property
+    def directory(self) -> Path:
+        """Return where the inventory's secrets are, on the machine that deploys."""
+        return self.secrets_file.parent
 
     @property
     def former_vector_ends(self) -> bool:
@@ -177,7 +182,7 @@ def make(inventory_file: Path) -> Plan:
         refusal = tell("refused", reason=str(error))
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
         raise PyinfraError("refused: the reason stands at the end" if refusal else str(error)) from None
-    return Plan(rendering, state, stack.secrets_file.parent, known, gone)
+    return Plan(rendering, state, stack.secrets_file, known, gone)
 
 
 def _tell_clock() -> None:

@@ -143,13 +143,19 @@ def prune(at: str, as_json: bool, target: Target) -> None:
 
 def run(target: Target, at: str, arguments: list[str], as_json: bool) -> Said:
     """Have the agent of the stack do something, show how far it is, and with `--json` print what came of it."""
-    from cvat_analytics.embedded import backup as embedded
-
+    tell = _quiet if as_json else Progress()
     if target.inventory:
-        raise InputError("backups of hosts are not reached from here yet")
-    if not at:
-        raise InputError("no target: give --to or --at, as in `--to /mnt/backup/cvat`")
-    said = embedded.run(target.embedded(), at, arguments, _quiet if as_json else Progress())
+        from cvat_analytics.connect import remote
+        from cvat_analytics.operate.backup import over_ssh
+
+        with remote.reach_hosts(target.inventory) as (described, _, hosts):
+            said = over_ssh.run(described, hosts, at, arguments, tell)
+    else:
+        from cvat_analytics.embedded import backup as embedded
+
+        if not at:
+            raise InputError("no target: give --to or --at, as in `--to /mnt/backup/cvat`")
+        said = embedded.run(target.embedded(), at, arguments, tell)
     if as_json:
         echo(
             json.dumps(

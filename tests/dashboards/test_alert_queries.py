@@ -160,7 +160,7 @@ def test_a_backup_fires_when_it_is_too_old_and_when_it_failed(empty: Store) -> N
         f"The last good backup is of {noon - timedelta(hours=47):%Y-%m-%d %H:%M:%S} UTC."
     ]
     note("two", noon - timedelta(hours=23), "failed", "it is full")
-    assert says(noon) == ["The backup two failed: it is full"]
+    assert says(noon) == ["The last backup failed: it is full"]
     note("three", noon - timedelta(hours=1), "running")
     assert says(noon) == []
 

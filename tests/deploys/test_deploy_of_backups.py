@@ -11,7 +11,7 @@ import pytest
 from pyinfra.api.exceptions import PyinfraError
 
 from cvat_analytics.credentials import secrets
-from cvat_analytics.operate.backup import keys, on_hosts
+from cvat_analytics.operate.backup import keys, on_hosts, own_files
 from deploys import operations, report
 
 SECRETS = "/etc/cvat-analytics/secrets/cvat-analytics-backup"
@@ -23,13 +23,20 @@ ADDRESSES = {f"@fake/{host}": {"address": f"10.0.0.{number}"} for number, host i
 
 
 @pytest.fixture
-def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[str, str]]:
-    """Return the files that a deploy sends, by path: mode and content."""
+def every() -> list[tuple[str, str]]:
+    """Return the files that a deploy sends to any host: path and content."""
+    return []
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch, every: list[tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Return the files that a deploy sends, by path: mode and content; of several hosts those of one."""
     found: dict[str, tuple[str, str]] = {}
     archive = operations.packed
 
     def noted(files: Any) -> str:
         found.update({file.path: (file.mode, file.content) for file in files})
+        every.extend((file.path, file.content) for file in files)
         return archive(files)
 
     monkeypatch.setattr(operations, "packed", noted)
@@ -58,6 +65,8 @@ def test_a_host_gets_restic_the_agent_its_secrets_and_two_timers(
     derived = keys.derived_password(run.secrets[keys.RECOVERY_KEY])
     assert sent[f"{SECRETS}/repository_password"] == ("600", derived)
     assert sent[f"{SECRETS}/clickhouse_password"] == ("600", run.secrets["clickhouse_admin"])
+    assert json.loads(sent["/etc/cvat-analytics/backup/checks.json"][1])["queries"]
+    assert run.matching(r"install -m 600 .*/etc/cvat-analytics/backup/inventory.tar.age")
     # the key that opens everything is on no host
     assert [path for path, (_, content) in sent.items() if run.secrets[keys.RECOVERY_KEY] in content] == []
     timer = sent[f"{UNITS}/cvat-analytics-backup.timer"][1]
@@ -78,7 +87,11 @@ def test_a_host_gets_restic_the_agent_its_secrets_and_two_timers(
 
 
 def test_several_hosts_each_back_up_what_they_have_and_log_in_with_a_key_of_their_own(
-    run_deploy: Any, sent: dict[str, tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_deploy: Any,
+    sent: dict[str, tuple[str, str]],
+    every: list[tuple[str, str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (note := tmp_path / "report").touch()
     monkeypatch.setenv(report.FILE, str(note))
@@ -92,12 +105,31 @@ def test_several_hosts_each_back_up_what_they_have_and_log_in_with_a_key_of_thei
     assert [bool(run.matching("restart cvat-analytics-backup-verify.timer", host)) for host in THREE_HOSTS] == [
         True, False, False,
     ]  # fmt: skip
+    # the one of ClickHouse waits for the others, and it alone forgets what is too old
+    (store,) = {text for path, text in every if path.endswith("backup.service") and "prune" in text}
+    assert "ExecStartPre=/bin/sleep 60\n" in store
+    assert len({text for path, text in every if path.endswith("backup.service")}) == 2
     mode, ssh = sent["/etc/ssh/ssh_config.d/cvat-analytics-backup.conf"]
     assert (mode, "Match host store.example.org localuser root\n" in ssh) == ("644", True)
     keys_told = [each for each in told(note) if each["what"] == "backup key"]
     assert {(each["host"], each["login"], each["key"], each["new"]) for each in keys_told} == {
         (host, "keeper@store.example.org", public, "yes") for host in THREE_HOSTS
     }
+
+
+def test_the_operator_s_files_are_sent_again_only_when_they_have_changed(
+    run_deploy: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "users.json").write_text("{}")
+    files = own_files.gathered(tmp_path / "hosts.py", tmp_path / "secrets.json")
+    key = secrets.load(tmp_path / "secrets.json")[keys.RECOVERY_KEY]
+    there = {
+        "ls -1d -- ": ["/etc/cvat-analytics/backup/inventory.tar.age"],
+        "inventory.tar.age.digest": [own_files.digest(files, key)],
+    }
+    assert not run_deploy(settings=ONE, answers=there).matching("install -m 600")
+    (tmp_path / "users.json").write_text("{} ")
+    assert run_deploy(settings=ONE, answers=there).matching("install -m 600")
 
 
 THREE_HOSTS = ("@fake/a", "@fake/b", "@fake/c")

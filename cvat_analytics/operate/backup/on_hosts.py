@@ -11,11 +11,13 @@ import io
 import re
 import tarfile
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import LIBRARY
 from cvat_analytics.config.settings import GROUPS, Settings
+from cvat_analytics.operate.backup import inventory, questions
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.keys import RECOVERY_KEY, derived_password
 from cvat_analytics.rendering.context import Context
@@ -84,6 +86,8 @@ def config(context: Context) -> Config:
         clickhouse_password_file=f"{paths.secrets}/{BACKUP}/clickhouse_password" if store else "",
         database=settings.database,
         staging=f"{paths.clickhouse_data}/backups" if store else "",
+        checks=f"{paths.backup_config}/checks.json" if store else "",
+        inventory=f"{paths.backup_config}/{inventory.FILE_NAME}" if store else "",
         grafana_database=f"{paths.grafana_data}/grafana.db" if "grafana" in here else "",
         journal=f"{paths.vector_data}/journal" if "vector" in here else "",
         keep_daily=settings.backup_keep_daily,
@@ -100,11 +104,14 @@ def config(context: Context) -> Config:
 def files(context: Context) -> list[RenderedFile]:
     """Return the files of a host that backs something up, units included."""
     settings, paths, told = context.settings, context.paths, config(context)
+    store = bool(told.clickhouse_url)
+    backing_up = {host for group in GROUPS for host in context.topology.groups[group]}
     names = context.variables() | {
         "backup": told,
         "directory": directory(settings),
         "login": login(settings).partition("@")[2],
         "ssh_key": ssh_key(paths),
+        "waits": store and len(backing_up) > 1,
     }
     secret = {told.password_file: derived_password(context.secrets[RECOVERY_KEY])}
     if told.clickhouse_password_file:
@@ -124,6 +131,7 @@ def files(context: Context) -> list[RenderedFile]:
         *(RenderedFile(path, text, mode="600", effect="none", secret=True) for path, text in secret.items()),
         # with addresses and names of places in it, and read by nobody but root
         RenderedFile(f"{paths.backup_config}/agent.json", told.text(), mode="600", effect="none"),
+        *([RenderedFile(told.checks, _checks(), mode="600", effect="none")] if told.checks else []),
         *(RenderedFile(path, render(template, names), effect="none") for path, template in templates.items()),
     ]
 
@@ -132,6 +140,12 @@ def timers(context: Context) -> list[str]:
     """Return the timers of a host that backs something up."""
     units = [BACKUP, *([BACKUP_VERIFY] if context.host == context.topology.clickhouse_host else [])]
     return [f"{unit}.timer" for unit in units]
+
+
+@cache
+def _checks() -> str:
+    """Return what a restored backup is asked, made once: a second, for each host and each time that its files are wanted."""
+    return questions.text()
 
 
 def left_over(context: Context) -> list[str]:

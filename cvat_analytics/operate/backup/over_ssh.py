@@ -1,0 +1,74 @@
+"""Have the agents of a deployed stack do something, over SSH, and pass on what they say."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.config.inventory import Stack
+from cvat_analytics.config.settings import GROUPS
+from cvat_analytics.connect.remote import ReachedHost
+from cvat_analytics.connect.shell import Output, Shell
+from cvat_analytics.operate.backup import running
+from cvat_analytics.operate.backup.running import Said, Tell
+from cvat_analytics.rendering.files import Paths
+
+_PATIENCE = 24 * 3600.0
+"""Seconds in which an agent says something: restic says nothing while it prunes or reads all that it has."""
+
+
+def run(
+    stack: Stack, hosts: Mapping[str, ReachedHost], target: str, arguments: Sequence[str], tell: Tell
+) -> Said:
+    """Have the agent of ClickHouse's host do something, to `create` a backup those of the other hosts before it.
+
+    Without a `target` it is that of the settings. Raises InputError where none is deployed, and CvatAnalyticsError.
+    """
+    store = stack.topology.clickhouse_host
+    keeping = [
+        host
+        for host in stack.topology.settings
+        if host != store and set(GROUPS) & set(stack.topology.components(host))
+    ]
+    asked = [*(keeping if arguments[0] == "create" else []), store]
+    for host in asked:
+        noted = hosts[host].deployed
+        if noted is None or not noted.settings.backup_target:
+            raise InputError(
+                f"host {host}: has no agent of backups, as it was deployed without 'backup_target'. Set it (docs/how-to/back-up.md), then deploy"
+            )
+    if target.startswith("/") and len(keeping) > 0:
+        raise InputError(
+            f"target {target}: is a directory of each host's own, and the stack is on several hosts; give a place that all reach, "
+            "'sftp:user@host:/path' or 's3:https://host/bucket'"
+        )
+    *before, last = asked
+    for host in before:
+        on_host(hosts[host].shell, target, arguments, tell)
+    return on_host(hosts[last].shell, target, arguments, tell)
+
+
+def on_host(shell: Shell, target: str, arguments: Sequence[str], tell: Tell) -> Said:
+    """Have the agent of a host do something. Raises CvatAnalyticsError."""
+    paths = Paths()
+    words = [
+        "--config",
+        f"{paths.backup_config}/agent.json",
+        *(["--target", target] if target else []),
+        *arguments,
+    ]
+    command = f"cd / && PYTHONPATH={paths.backup_program} PYTHONDONTWRITEBYTECODE=1 nice -n 19 /usr/bin/python3 -m {running.MODULE} {shlex.join(words)}"
+    # the last line says what went wrong, and better than an exit code
+    with shell.stream(f"{command}; true", _PATIENCE) as output:
+        return running.answer(lines(output), tell)
+
+
+def lines(output: Output) -> Iterator[str]:
+    """Yield the lines of an output as they come."""
+    rest = b""
+    while piece := output.read(65536):
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+    if rest:
+        yield rest.decode(errors="replace")

@@ -1,0 +1,141 @@
+"""Backups of deployed hosts: what is asked of whom, what the operator's files become, and what is refused before anybody is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_analytics.base.errors import InputError, UnreachableError
+from cvat_analytics.config import topology
+from cvat_analytics.config.deployed import Deployed
+from cvat_analytics.config.inventory import Stack
+from cvat_analytics.connect.remote import ReachedHost
+from cvat_analytics.connect.shell import Shell
+from cvat_analytics.operate.backup import inventory, over_ssh, own_files, running
+
+KEY = "a-recovery-key-of-32-characters-"
+TARGET = "sftp:keeper@store:/srv/cvat"
+GROUPS = {"clickhouse": ["store"], "vector": ["in"], "grafana": ["view"], "events_api": ["api"]}
+
+
+def test_the_operator_s_files_come_back_with_the_key_and_stay_the_same_until_one_changes(
+    tmp_path: Path,
+) -> None:
+    source = tmp_path / "source"
+    for name in (
+        "hosts.py",
+        "beside.py",
+        "users.json",
+        "erasures.json",
+        "group_data/all.py",
+        "certificates/ca.pem",
+        "packages/large.deb",
+    ):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(name)
+    (elsewhere := tmp_path / "passwords").write_text("secret")
+    files = own_files.gathered(source / "hosts.py", elsewhere)
+    archive = own_files.packed(files, KEY)
+    assert b"secret" not in archive
+    names = inventory.unpack(archive, KEY, tmp_path / "back")
+    assert names == [
+        "inventory/beside.py", "inventory/certificates/ca.pem", "inventory/erasures.json", "inventory/group_data/all.py",
+        "inventory/hosts.py", "inventory/secrets.json", "inventory/users.json",
+    ]  # fmt: skip
+    assert (tmp_path / "back" / "inventory" / "secrets.json").read_text() == "secret"
+    assert ((tmp_path / "back" / "inventory" / "secrets.json").stat().st_mode & 0o077) == 0
+    before = own_files.digest(files, KEY)
+    assert own_files.digest(own_files.gathered(source / "hosts.py", elsewhere), KEY) == before
+    assert own_files.digest(files, "another") != before
+    elsewhere.write_text("changed")
+    assert own_files.digest(own_files.gathered(source / "hosts.py", elsewhere), KEY) != before
+
+
+def described(*, target: str = TARGET, groups: dict[str, list[str]] | None = None) -> Stack:
+    hosts = groups or GROUPS
+    names = sorted({host for members in hosts.values() for host in members})
+    values = {
+        host: {"address": f"10.0.0.{number}", "backup_target": target} for number, host in enumerate(names, 1)
+    }
+    return Stack(topology.build(hosts, values, where="hosts.py"), Path("secrets.json"), [])
+
+
+def reached(stack: Stack, access: Any = None) -> dict[str, ReachedHost]:
+    return {
+        host: ReachedHost(Shell(host, {}, None), access, Deployed(settings, stack.topology.components(host)))
+        for host, settings in stack.topology.settings.items()
+    }
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, list[str]]]:
+    """Return who is asked for what; nobody is."""
+    said: list[tuple[str, str, list[str]]] = []
+
+    def note(shell: Shell, target: str, arguments: Sequence[str], tell: running.Tell) -> running.Said:
+        said.append((shell.host, target, list(arguments)))
+        return {"host": shell.host}
+
+    monkeypatch.setattr(over_ssh, "on_host", note)
+    return said
+
+
+def test_each_host_backs_up_what_it_has_and_that_of_clickhouse_completes_it(asked: list[Any]) -> None:
+    stack = described()
+    assert over_ssh.run(stack, reached(stack), "", ["create"], lambda said: None) == {"host": "store"}
+    assert [host for host, _, _ in asked] == ["in", "view", "store"]
+    asked.clear()
+    over_ssh.run(stack, reached(stack), "s3:https://other/bucket", ["list"], lambda said: None)
+    assert asked == [("store", "s3:https://other/bucket", ["list"])]
+
+
+def test_what_cannot_be_is_refused_before_anybody_is_asked(asked: list[Any]) -> None:
+    stack = described()
+    with pytest.raises(
+        InputError,
+        match="target /mnt/backup: is a directory of each host's own, and the stack is on several hosts",
+    ):
+        over_ssh.run(stack, reached(stack), "/mnt/backup", ["create"], lambda said: None)
+    bare = described(target="")
+    with pytest.raises(
+        InputError, match="host in: has no agent of backups, as it was deployed without 'backup_target'"
+    ):
+        over_ssh.run(bare, reached(bare), TARGET, ["create"], lambda said: None)
+    unknown = {host: ReachedHost(each.shell, each.access, None) for host, each in reached(stack).items()}
+    with pytest.raises(InputError, match="host store: has no agent"):
+        over_ssh.run(stack, unknown, "", ["list"], lambda said: None)
+    assert asked == []
+
+
+class _Saying(Shell):
+    """A host on which the agent says what the test wants. A substitute for a host."""
+
+    def stream(self, command: str, patience: float | None = None) -> Any:
+        assert "--target /mnt/elsewhere list" in command
+        return super().stream(
+            'printf \'{"step": "target", "state": "done"}\\nno JSON\\n\'; ' + self.data["says"]
+        )
+
+
+@pytest.mark.parametrize(
+    ("says", "kind", "words"),
+    [
+        ("printf '{\"step\": \"result\", \"exit_code\": 3, \"message\": \"it is away\"}'; exit 3", UnreachableError, "^it is away$"),
+        ("true", Exception, "ended without a word"),
+    ],
+    ids=["an error", "nothing"],
+)  # fmt: skip
+def test_what_the_agent_says_last_is_what_is_said(says: str, kind: type[Exception], words: str) -> None:
+    heard: list[running.Said] = []
+    with pytest.raises(kind, match=words):
+        over_ssh.on_host(_Saying("a", {"says": says}, None), "/mnt/elsewhere", ["list"], heard.append)
+    assert heard == [{"step": "target", "state": "done"}]
+
+
+def test_an_answer_comes_through(tmp_path: Path) -> None:
+    says = 'printf \'{"step": "result", "exit_code": 0, "message": "", "backups": []}\''
+    said = over_ssh.on_host(_Saying("a", {"says": says}, None), "/mnt/elsewhere", ["list"], lambda line: None)
+    assert said["backups"] == []
