@@ -20,7 +20,11 @@ from tests.store.test_event_counts import ROUNDS, counted, made, only_when_asked
 
 FORMER = Path(__file__).parent / "former" / "event_counts.sql"
 """The views of before there were projections."""
-MIGRATIONS = ("migrations/0012_counts_by_projection.sql", "migrations/0013_newest_arrival.sql")
+MIGRATIONS = (
+    "migrations/0012_counts_by_projection.sql",
+    "migrations/0013_newest_arrival.sql",
+    "migrations/0015_durations_packed.sql",
+)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import pytest
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations
 from tests.clickhouse import Store
+from tests.waiting import until
 
 KEY = ("scope", "source", "user_id", "org_id", "project_id", "task_id", "job_id")
 BORDERS = ("1970-01-01", "2025-02-28", "2025-03-01", "2026-02-01", "2099-12-31")
@@ -373,3 +374,30 @@ def test_when_the_newest_event_of_each_day_arrived_is_known_of_former_events_too
         store.post("INSERT INTO event_days (day, touched_at) VALUES ('2026-02-01', now64(3))")
         store.post(arrivals.format(14).replace("10:00:00", "09:00:00").replace("save:job", "change:frame"))
         assert store.rows(noted) == store.rows(stored)
+
+
+def test_former_durations_are_packed_as_those_of_today(store: Store) -> None:
+    numbers = (
+        "INSERT INTO event_counts_settled (hour, scope, events, durations, day_rows, counted_at) SELECT toDateTime('2026-02-01', 'UTC'), "
+        "toString(number), 20, arraySort(arrayMap(i -> toUInt32(20 + cityHash64(number, i) % 400), range(20))), 2000, toDateTime64('2026-02-02', 3, 'UTC') FROM numbers(2000)"
+    )
+    size = (
+        "SELECT sum(data_compressed_bytes) AS bytes FROM system.parts "
+        "WHERE active AND database = currentDatabase() AND table = 'event_counts_settled'"
+    )
+    content = "SELECT sum(cityHash64(*)) AS rows FROM event_counts_settled"
+    store.post(numbers)
+    today, rows = store.rows(size), store.rows(content)
+    store.post("TRUNCATE TABLE event_counts_settled")
+    store.post("ALTER TABLE event_counts_settled MODIFY COLUMN durations Array(UInt32) CODEC(ZSTD(1))")
+    store.post(numbers)
+    assert store.rows(size)[0]["bytes"] > today[0]["bytes"]
+    (script,) = (
+        each
+        for each in migrations.read(ROOT / "clickhouse")
+        if each.name == "migrations/0015_durations_packed.sql"
+    )
+    for statement in migrations.statements(script.text(store.database)):
+        store.post(statement)
+    until(lambda: store.rows(size) == today, "all durations are packed anew")
+    assert store.rows(content) == rows
