@@ -34,6 +34,8 @@ def places(state: str, directory: str, key: str, login: str) -> Commands:
         yield f"rm -f {key}.new*; ssh-keygen -q -t ed25519 -N '' -C {name} -f {key}.new && mv {key}.new.pub {key}.pub && mv {key}.new {key}"
     if not missing and not (login and key not in there):
         host.noop("all is there")
+    if state in missing and host.state.is_executing:
+        tell("backup begins", host=host.name)
     if login and host.state.is_executing:
         public = host.get_fact(FileText, path=f"{key}.pub").strip()
         if public:

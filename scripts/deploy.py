@@ -100,6 +100,11 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     _end_visitors(inventory, stack)
     erased = _apply_erasures(inventory, stack)
     _tell_of_cvat(outcome, stack, inventory)
+    if outcome.begins_backups:
+        echo(
+            f"Backups are made from now on. Keep a copy of `backup_recovery_key` of {stack.secrets_file} where these hosts are not: nothing else opens "
+            f"them. Make the first one: {hints.command('backup', 'create', '--inventory', inventory)}"
+        )
     for each in outcome.keys:
         echo(
             f"Let the backups of host {each['host']} in at {each['login']}: add this line to .ssh/authorized_keys there (docs/how-to/back-up.md):\n  {each['key']}"
@@ -168,6 +173,8 @@ class Outcome:
     losses: Sequence[str] = ()
     notes: Sequence[str] = ()
     """What is no mistake, and may be worth less than somebody thinks."""
+    begins_backups: bool = False
+    """Whether a host has just been told to make backups."""
     keys: Sequence[Mapping[str, str]] = ()
     """The keys that hosts have just made to reach the place of their backups: `host`, `login` and `key`."""
     clocks: Sequence[Clock] = ()
@@ -210,6 +217,7 @@ def bring(
             {each["name"]: each["change"] for each in report.get("cvat file", [])},
             losses,
             [each["text"] for each in report.get("note", [])],
+            "backup begins" in report,
             [each for each in report.get("backup key", []) if each["new"]],
             [_clock(each) for each in {each["host"]: each for each in report.get("clock", [])}.values()],
         )

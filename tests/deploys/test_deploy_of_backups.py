@@ -115,6 +115,7 @@ def test_several_hosts_each_back_up_what_they_have_and_log_in_with_a_key_of_thei
     assert {(each["host"], each["login"], each["key"], each["new"]) for each in keys_told} == {
         (host, "keeper@store.example.org", public, "yes") for host in THREE_HOSTS
     }
+    assert {each["host"] for each in told(note) if each["what"] == "backup begins"} == set(THREE_HOSTS)
 
 
 def test_the_operator_s_files_are_sent_again_only_when_they_have_changed(
