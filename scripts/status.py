@@ -7,10 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.files import write_atomically
 from cvat_analytics.checks import said
 from cvat_analytics.checks import status as library
 from cvat_analytics.checks.backups import Backups
@@ -31,12 +34,20 @@ if TYPE_CHECKING:
 @click.command()
 @target_options
 @click.option("--json", "as_json", is_flag=True, help="Print as one JSON object.")
-def status(target: Target, as_json: bool) -> None:
+@click.option(
+    "--prometheus",
+    "metrics",
+    type=click.Path(path_type=Path, dir_okay=False, allow_dash=True),
+    help="Write it as metrics into this file, in one step, for node_exporter's textfile collector; `-` prints them.",
+)
+def status(target: Target, as_json: bool, metrics: Path | None) -> None:
     """Say which parts of a stack do their work and why not, what arrives at which port, what waits, and what was refused.
 
     Exit code 1 when a part does not do its work, ClickHouse refuses what a sink of Vector's wants to insert, or cannot be asked for
     the pipeline; 3 when a host cannot be reached: its parts are `not asked`, the others are shown. The JSON object has each part's state by its name, and more.
     """
+    if metrics and as_json:
+        raise click.UsageError("give either --json or --prometheus, not both")
     logs = None
     if target.inventory:
         from cvat_analytics.connect import (
@@ -48,7 +59,9 @@ def status(target: Target, as_json: bool) -> None:
     else:
         running = target.embedded()
         report, logs = embedded.report(running), running.processes
-    if as_json:
+    if metrics:
+        _write(metrics, report)
+    elif as_json:
         echo(json.dumps(_plain(report, logs), default=lambda moment: moment.isoformat()))
     else:
         for volume in report.volumes:
@@ -74,6 +87,20 @@ def status(target: Target, as_json: bool) -> None:
         for problem in report.problems:
             echo(hints.pasteable(problem), err=True)
     sys.exit(3 if report.not_asked else 0 if report.fine else 1)
+
+
+def _write(file: Path, report: Report) -> None:
+    """Write a report as metrics, readable for the collector's user, who is another."""
+    from cvat_analytics.checks import exposition
+
+    text = exposition.text(report)
+    if str(file) == "-":
+        echo(text, nl=False)
+        return
+    try:
+        write_atomically(file, text, 0o644)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror})") from None
 
 
 def _plain(report: Report, logs: Processes | None) -> dict[str, object]:
