@@ -3,6 +3,7 @@
 Everything that can be refused is refused in `plan.make`, before the first change. Every install comes before every
 configuration, every configuration before every start, and the store before those who write to it and read from it. The firewall
 closes ports before what listens on them is started, and opens them when everything is: a deploy may end anywhere in between.
+Where versions change the parts take turns: a run leaves out those whose turn has not come (scripts/upgrading.py).
 """
 
 from deploys import (
@@ -19,6 +20,7 @@ from deploys import (
     vector,
 )
 from deploys.operations import managed_files, stage
+from deploys.report import leaving
 
 wanted = plan.make(plan.inventory_file())
 
@@ -77,11 +79,12 @@ if "gateway" in wanted.components:
     gateway.activate(wanted)
 backup.activate(wanted)
 
-managed_files(name="all services: nothing of TLS is left over", files=[], absent=wanted.left_over)
 # after what all hosts share, so that every Vector is at work by now
 if "clickhouse" in wanted.components:
     clickhouse.settle(wanted)
-firewall.open_again(wanted)
-departed.apply(wanted)
-cvat.apply(wanted)
-record.apply(wanted)
+if not leaving():
+    managed_files(name="all services: nothing of TLS is left over", files=[], absent=wanted.left_over)
+    firewall.open_again(wanted)
+    departed.apply(wanted)
+    cvat.apply(wanted)
+    record.apply(wanted)

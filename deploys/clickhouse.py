@@ -8,7 +8,7 @@ from cvat_analytics.base.project import ROOT
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.files import UNITS, fingerprint
 from cvat_analytics.store import migrations
-from deploys import operations, packages, schema_operations
+from deploys import operations, packages, previous, schema_operations
 from deploys.plan import Plan, clickhouse_client
 
 UNIT = UNITS["clickhouse"]
@@ -26,6 +26,7 @@ def rebuild(plan: Plan) -> None:
 
 def install(plan: Plan) -> None:
     """Install server and client."""
+    previous.keep(plan, "clickhouse", render.clickhouse_files(plan.context), _probe(plan))
     packages.install("clickhouse", plan.settings, plan.state.architecture)
 
 
@@ -46,7 +47,7 @@ def activate(plan: Plan) -> None:
         name="clickhouse: service",
         unit=UNIT,
         applied=fingerprint(packages.versions("clickhouse", plan.settings), *files),
-        probe=operations.http_probe(plan.settings.clickhouse_http_port, "/ping"),
+        probe=_probe(plan),
         timeout=plan.settings.health_timeout.total_seconds(),
     )
     schema_operations.schema(
@@ -56,6 +57,10 @@ def activate(plan: Plan) -> None:
         client=clickhouse_client(plan.context.paths),
         losses_are_known=plan.losses_are_known,
     )
+
+
+def _probe(plan: Plan) -> str:
+    return operations.http_probe(plan.settings.clickhouse_http_port, "/ping")
 
 
 def settle(plan: Plan) -> None:

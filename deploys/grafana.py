@@ -5,7 +5,7 @@ from __future__ import annotations
 from cvat_analytics.credentials import secrets
 from cvat_analytics.rendering import alerts, plugin, render
 from cvat_analytics.rendering.files import UNITS, fingerprint
-from deploys import operations, packages, tls
+from deploys import operations, packages, previous, tls
 from deploys.plan import Plan
 
 UNIT = UNITS["grafana"]
@@ -13,6 +13,7 @@ UNIT = UNITS["grafana"]
 
 def install(plan: Plan) -> None:
     """Install Grafana and its ClickHouse plugin."""
+    previous.keep(plan, "grafana", render.grafana_files(plan.context), _probe(plan))
     packages.install("grafana", plan.settings, plan.state.architecture)
     if plan.settings.grafana_tls:
         packages.distribution_s("grafana: what asks through TLS", tls.PACKAGES, plan.settings)
@@ -49,7 +50,6 @@ def configure(plan: Plan) -> None:
 def activate(plan: Plan) -> None:
     """Start Grafana if needed and wait until it says that it is healthy."""
     settings = plan.settings
-    health = settings.grafana_port, f"{settings.grafana_path}/api/health", settings.grafana_listen_address
     files = [file for file in render.grafana_files(plan.context) if file.effect == "restart"]
     operations.service(
         name="grafana: service",
@@ -57,8 +57,14 @@ def activate(plan: Plan) -> None:
         applied=fingerprint(
             packages.versions("grafana", settings), plugin.sha256(settings, plan.state.architecture), *files
         ),
-        probe=tls.https_probe(*health, plan.context.paths.authority)
-        if settings.grafana_tls
-        else operations.http_probe(*health),
+        probe=_probe(plan),
         timeout=settings.health_timeout.total_seconds(),
     )
+
+
+def _probe(plan: Plan) -> str:
+    settings = plan.settings
+    health = settings.grafana_port, f"{settings.grafana_path}/api/health", settings.grafana_listen_address
+    if settings.grafana_tls:
+        return tls.https_probe(*health, plan.context.paths.authority)
+    return operations.http_probe(*health)

@@ -20,8 +20,9 @@ from pyinfra import host, logger
 from pyinfra.api import FileUploadCommand, StringCommand, operation
 
 from cvat_analytics.config.topology import ClickHouseEndpoint
+from cvat_analytics.config.versions import PREVIOUS
 from cvat_analytics.rendering import made
-from cvat_analytics.rendering.files import RenderedFile
+from cvat_analytics.rendering.files import UNITS, Paths, RenderedFile
 from deploys import tls
 from deploys.facts import (
     STATE_DIRECTORY,
@@ -218,7 +219,7 @@ def service(unit: str, applied: str, probe: str, timeout: float) -> Commands:
     yield from started(
         unit,
         applied,
-        f"systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {log_tail(unit)}; exit 1; }}",
+        f"{stopped(unit)} && systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {log_tail(unit)}; exit 1; }}",
         wait_until(
             probe,
             timeout,
@@ -226,6 +227,18 @@ def service(unit: str, applied: str, probe: str, timeout: float) -> Commands:
             log_tail(unit),
         ),
     )
+
+
+def stopped(unit: str) -> str:
+    """Return the command that stops `unit` where it is about to run another version for the first time, and keeps what waits there.
+
+    From then on the new one may write what the old one cannot read (deploys/previous.py).
+    """
+    place, data = f"{PREVIOUS}/{unit}", Paths().vector_data
+    copy = ""
+    if unit == UNITS["vector"]:
+        copy = f" && for each in buffer substitute; do [ ! -e {data}/$each ] || cp -a {data}/$each {place}/; done"
+    return f"{{ [ ! -e {place}/open ] || [ -e {place}/stopped ] || {{ systemctl stop {unit}{copy} && touch {place}/stopped; }}; }}"
 
 
 def started(

@@ -33,13 +33,14 @@ from cvat_analytics.store import migrations, rebuild
 from deploys import backup_checks, departed, former_vector, lock, losses, packages, upgrades
 from deploys.facts import Answer, Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
 from deploys.losses import Journal
-from deploys.report import agreed, tell
+from deploys.report import agreed, leaving, tell
 from deploys.schema_operations import schema_changes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cvat_analytics.config.topology import Topology
+    from cvat_analytics.config.versions import Step
     from cvat_analytics.connect.volumes import Volume
 
 SUPPORTED = {("debian", "12"), ("debian", "13"), ("ubuntu", "22.04"), ("ubuntu", "24.04")}
@@ -68,6 +69,8 @@ class Plan:
     """Whether it could be asked what a shorter retention takes away, where there is anything."""
     departed: tuple[str, ...] = ()
     """Components that were deployed to this host, and have left its groups."""
+    steps: tuple[Step, ...] = ()
+    """From which versions to which its parts go."""
 
     @property
     def settings(self) -> Settings:
@@ -76,8 +79,10 @@ class Plan:
 
     @property
     def components(self) -> tuple[str, ...]:
-        """Return what runs on this host."""
-        return self.context.topology.components(self.context.host)
+        """Return what runs on this host, without what this run leaves as it is."""
+        return tuple(
+            each for each in self.context.topology.components(self.context.host) if each not in leaving()
+        )
 
     @property
     def directory(self) -> Path:
@@ -87,7 +92,11 @@ class Plan:
     @property
     def former_vector_ends(self) -> bool:
         """Return whether this run replaces the last Vector that an earlier version has configured."""
-        return self.context.former_vector and not former_vector.left_out(self.context)
+        return (
+            self.context.former_vector
+            and not former_vector.left_out(self.context)
+            and "vector" not in leaving()
+        )
 
     @property
     def left_over(self) -> list[str]:
@@ -157,7 +166,7 @@ def make(inventory_file: Path) -> Plan:
             certificates.given(*pair, settings=certificates.OF_VECTOR)
         if package_source.kind(settings) == "mirror":
             packages.signing_key(settings)
-        upgrades.check(rendering, state, components)
+        steps = upgrades.check(rendering, state, components)
         for component in components:
             _check_source(component, settings, state)
         if "events_api" in components:
@@ -182,7 +191,7 @@ def make(inventory_file: Path) -> Plan:
         refusal = tell("refused", reason=str(error))
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
         raise PyinfraError("refused: the reason stands at the end" if refusal else str(error)) from None
-    return Plan(rendering, state, stack.secrets_file, known, gone)
+    return Plan(rendering, state, stack.secrets_file, known, gone, tuple(steps))
 
 
 def _tell_clock() -> None:

@@ -22,6 +22,16 @@ def agreed() -> bool:
     return AGREED in os.environ
 
 
+LEAVING = "CVAT_ANALYTICS_DEPLOY_LEAVING"
+"""The environment variable with the components that this run leaves as they are, as their turn to be upgraded comes in another; it is
+there, empty perhaps, where runs take turns."""
+
+
+def leaving() -> tuple[str, ...]:
+    """Return the components that this run leaves as they are."""
+    return tuple(filter(None, os.environ.get(LEAVING, "").split(",")))
+
+
 _told: set[str] = set()
 
 

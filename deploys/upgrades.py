@@ -7,11 +7,13 @@ from pyinfra.facts.server import Command
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.settings import Settings
-from cvat_analytics.config.versions import SETTINGS, Step
+from cvat_analytics.config.versions import PREVIOUS, SETTINGS, Step
 from cvat_analytics.rendering import plugin, programs
 from cvat_analytics.rendering.context import Context
+from cvat_analytics.rendering.files import UNITS
 from deploys import operations, tls
 from deploys.facts import HostState
+from deploys.report import tell
 
 
 def steps(state: HostState, settings: Settings, plugin_there: str, components: tuple[str, ...]) -> list[Step]:
@@ -35,8 +37,17 @@ def check(rendering: Context, state: HostState, components: tuple[str, ...]) -> 
     there = host.get_fact(Command, plugin_version(rendering.paths.grafana_plugins)) if installed else ""
     found = steps(state, rendering.settings, (there or "").strip(), components)
     for step in found:
+        tell(
+            "upgrade",
+            host=host.name,
+            component="grafana" if step.part == "plugin" else step.part,
+            text=str(step),
+        )
         if why := step.refusal() or _waiting(rendering, step):
             raise InputError(f"host {host.name}: {why}")
+    for component in components:
+        if text := host.get_fact(Command, f"cat {PREVIOUS}/{UNITS[component]}/open 2>/dev/null || true"):
+            tell("upgrade", host=host.name, component=component, text=text)
     return found
 
 

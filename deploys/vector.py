@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cvat_analytics.rendering import render
 from cvat_analytics.rendering.files import UNITS, Effect, RenderedFile, fingerprint
-from deploys import operations, packages, tls, vector_operations
+from deploys import operations, packages, previous, tls, vector_operations
 from deploys.plan import Plan
 
 UNIT = UNITS["vector"]
@@ -14,6 +14,8 @@ ROOM = "cvat-analytics-room"
 
 def install(plan: Plan) -> None:
     """Install Vector. The package brings no configuration, so nothing starts yet."""
+    probes = [_probe(plan, port) for port in plan.settings.vector_sources.values()]
+    previous.keep(plan, "vector", render.vector_files(plan.context), " && ".join(probes))
     packages.install("vector", plan.settings, plan.state.architecture)
     packages.distribution_s("vector: what packs the journal", ["zstd"], plan.settings)
     if plan.topology.clickhouse_endpoint(plan.context.host).tls or plan.settings.vector_tls:

@@ -5,6 +5,7 @@ It has pyinfra tell which hosts it could not log in to and why, what else has en
 
 import functools
 import importlib
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from pyinfra_cli import util
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.connect import ssh
-from deploys.report import agreed, tell, told
+from deploys.report import LEAVING, agreed, tell, told
 
 
 class Callbacks(BaseStateCallback):
@@ -37,6 +38,9 @@ class Callbacks(BaseStateCallback):
         if told("loss") and not agreed():
             tell("unagreed")
             raise PyinfraError("refused: nobody has agreed to what would be deleted")
+        if told("upgrade") and LEAVING not in os.environ:
+            tell("staged")
+            raise PyinfraError("versions change: the parts take turns")
         tell("begun")
 
 

@@ -27,7 +27,7 @@ from cvat_analytics.gateway import cvat_env, gateway
 from cvat_analytics.rendering import alerts
 from cvat_analytics.store import deployments
 from deploys.departed import HAS_LEFT
-from deploys.report import AGREED, FILE
+from deploys.report import AGREED, FILE, LEAVING
 from scripts import hints
 from scripts.target import inventory_option
 from scripts.terminal import confirm, echo
@@ -50,7 +50,8 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     """Install, configure and start the stack on the inventory's hosts. A second run changes nothing.
 
     A part whose group a host has left is stopped and removed there; its data stays. Where a shorter retention would delete something
-    for good, or the store leaves its host, it says what and asks first.
+    for good, or the store leaves its host, it says what and asks first. Where versions change, the parts take turns: ClickHouse,
+    Vector, Grafana; the smoke test proves each, and one that fails is brought back to what it ran with.
 
     Exit code 2, with nothing changed, for a wrong setting, a host that cannot be reached or will not do, another deploy that is
     at work there, something to delete to which nobody has agreed, and a package source that lacks a package; 1 when a step
@@ -64,14 +65,16 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     known = stack.authority.certificate_file.exists()
     before = _permitted(stack) if known else None
     try:
-        outcome = bring(inventory, dry, options, agreed=yes)
+        outcome = _brought(inventory, dry, options, agreed=yes)
     except UnagreedError as question:
         if not _somebody_is_there():
             raise
         echo(f"{question}", err=True)
         only_leaves = all(HAS_LEFT in line for line in question.losses)
         confirm("Go on?" if only_leaves else "Delete it for good?", abort=True, err=True)
-        outcome = bring(inventory, dry, options, agreed=True)
+        outcome = _brought(inventory, dry, options, agreed=True)
+    for found in outcome.upgrades if dry else ():
+        echo(f"would upgrade  {found.text}  on {found.host}")
     for line in outcome.notes:
         echo(f"Note: {hints.pasteable(line)}.", err=True)
     for line in outcome.losses:
@@ -178,6 +181,16 @@ class Outcome:
     keys: Sequence[Mapping[str, str]] = ()
     """The keys that hosts have just made to reach the place of their backups: `host`, `login` and `key`."""
     clocks: Sequence[Clock] = ()
+    upgrades: Sequence[Upgrade] = ()
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """A component of which a host gets another version, and from which to which in words."""
+
+    host: str
+    component: str
+    text: str
 
 
 class UnagreedError(InputError):
@@ -186,30 +199,52 @@ class UnagreedError(InputError):
     losses: Sequence[str] = ()
 
 
+class StagedError(InputError):
+    """Versions change, so that the parts take turns. Nothing has been changed."""
+
+    def __init__(self, upgrades: Sequence[Upgrade]) -> None:
+        steps = ", ".join(f"{each.text} on {each.host}" for each in upgrades)
+        super().__init__(f"versions change ({steps}). Run `cvat-analytics deploy` first")
+        self.upgrades = upgrades
+
+
+def _brought(inventory: Path, dry: bool, options: Sequence[str], agreed: bool) -> Outcome:
+    """Bring the hosts to what the inventory says, one part at a time where versions change."""
+    try:
+        return bring(inventory, dry, options, agreed=agreed)
+    except StagedError as staged:
+        from scripts import upgrading  # needed for that only
+
+        return upgrading.by_parts(inventory, staged.upgrades, options, agreed)
+
+
 def bring(
     inventory: Path,
     dry: bool = False,
     options: Sequence[str] = (),
     quiet: bool = False,
     agreed: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Bring the hosts of `inventory` to what it says, or with `dry` find out what that would change.
 
-    `agreed`: what a shorter retention deletes may be deleted; without it UnagreedError is raised. Raises InputError when it was
-    refused before the first change, CvatAnalyticsError when a step failed.
+    `agreed`: what a shorter retention deletes may be deleted; without it UnagreedError is raised. `environment`: more of what the
+    deploy reads there. Raises StagedError when versions change and `environment` does not say whose turn it is, InputError when it
+    was refused before the first change, CvatAnalyticsError when a step failed.
     """
     arguments = ["--json", "--fail-percent", "0", "--dry" if dry else "-y", *options]
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "report"
         path.touch()
-        environment = {FILE: str(path)} | ({AGREED: "yes"} if agreed else {})
-        output, code = _pyinfra(inventory.absolute(), arguments, environment, quiet)
+        told = {FILE: str(path), **(environment or {})} | ({AGREED: "yes"} if agreed else {})
+        output, code = _pyinfra(inventory.absolute(), arguments, told, quiet)
         # twice: pyinfra asks an operation what it would do, and then to do it
         notes = list(dict.fromkeys(path.read_text().splitlines()))
     report: dict[str, list[dict[str, str]]] = {}
     for line in map(json.loads, notes):
         report.setdefault(line["what"], []).append(line)
     losses = [each["text"] for each in report.get("loss", [])]
+    upgrades = [Upgrade(each["host"], each["component"], each["text"]) for each in report.get("upgrade", [])]
     if code == 0:
         return Outcome(
             json.loads(output),
@@ -220,6 +255,7 @@ def bring(
             "backup begins" in report,
             [each for each in report.get("backup key", []) if each["new"]],
             [_clock(each) for each in {each["host"]: each for each in report.get("clock", [])}.values()],
+            upgrades,
         )
     reasons = [each["reason"] for each in report.get("refused", [])]
     if "unagreed" in report:
@@ -228,6 +264,8 @@ def bring(
         )
         error.losses = losses
         raise error
+    if "staged" in report:
+        raise StagedError(upgrades)
     if "begun" not in report:
         raise InputError("\n".join([*reasons, "refused before the first change; the hosts are as they were"]))
     raise CvatAnalyticsError(
@@ -349,7 +387,7 @@ def _pyinfra(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if quiet else None,
         text=True,
-        env={name: value for name, value in os.environ.items() if name != AGREED}
+        env={name: value for name, value in os.environ.items() if name not in (AGREED, LEAVING)}
         | {"PYINFRA_PROGRESS": "off"}
         | environment,
         check=False,

@@ -47,6 +47,20 @@ def plan(inventory: Path, as_json: bool) -> None:
     sys.exit(1 if found.refused else 0)
 
 
+@upgrade.command("apply")
+@inventory_option
+@click.option("--yes", is_flag=True, help="Ask nothing: what a shorter retention deletes may be deleted.")
+@click.pass_context
+def apply(context: click.Context, inventory: Path, yes: bool) -> None:
+    """Deploy, which upgrades one part after the other: the same as `deploy`.
+
+    Exit codes as for `deploy`; 1 also when a part failed and was brought back to what it ran with.
+    """
+    from scripts.deploy import deploy
+
+    context.invoke(deploy, inventory=inventory, dry=False, diff=False, limit=(), yes=yes, verbose=False)
+
+
 def _show(plan: Plan, inventory: Path) -> None:
     echo(f"{'part':<11} {'running':<14} {'installed':<14} {'pinned':<14} {'tested':<14} host")
     for part in plan.parts:
@@ -59,15 +73,13 @@ def _show(plan: Plan, inventory: Path) -> None:
         echo(f"stored      {plan.events:,} events, {size(plan.bytes)} in all tables")
     for step in plan.steps:
         _show_step(step)
-    for migration in plan.migrations:
+    for migration in (*plan.migrations, *plan.views):
         took = (
             "not measured"
             if migration.seconds is None
             else f"about {max(1, round(migration.seconds))} s here"
         )
         echo(f"\n{migration.name}: {took}")
-    if plan.views:
-        echo(f"\nviews made anew: {', '.join(plan.views)}")
     if plan.refused:
         echo("\nA deploy refuses this, before the first change:")
         for text in plan.refused:

@@ -25,6 +25,10 @@ SETTINGS = {
 """The setting with each part's version."""
 PREVIOUS = "/var/lib/cvat-analytics/previous"
 """Where a host keeps what a part ran with before its last upgrade, by the name of its unit: for root only."""
+NOT_BROUGHT_BACK = "not brought back"
+"""What the last line of the script `back` there begins with when it must not bring back the part."""
+BROUGHT_BACK = "brought back"
+"""What it begins with when it has; the moment when the part was stopped follows, in seconds since 1970."""
 
 _YEAR = 12
 _LTS_MONTHS = (3, 8)

@@ -76,7 +76,8 @@ class Plan:
     newest: str
     """The newest one of this checkout."""
     migrations: Sequence[Migration]
-    views: Sequence[str]
+    views: Sequence[Migration]
+    """Scripts of views that are applied again because their text has changed."""
     events: int | None
     bytes: int | None
     refused: Sequence[str]
@@ -132,7 +133,7 @@ def of(reached: Hosts) -> Plan:
             for script in pending
             if script.kind == "once"
         ],
-        [script.name for script in pending if script.kind == "view"],
+        [_migration(script.name, said.events if said else None) for script in pending if script.kind == "view"],
         said.events if said else None,
         said.bytes if said else None,
         refused,

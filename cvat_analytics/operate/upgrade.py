@@ -1,0 +1,126 @@
+"""What an upgrade needs beside its deploys: that nothing waits in Vector, proof that the stack works, and the way back."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.checks import flow, smoke
+from cvat_analytics.config import deployed
+from cvat_analytics.config.versions import BROUGHT_BACK, PREVIOUS, SETTINGS
+from cvat_analytics.connect import remote
+from cvat_analytics.pipeline import journal
+from cvat_analytics.pipeline.replay import Range, Replay
+from cvat_analytics.rendering.files import UNITS, Paths
+
+if TYPE_CHECKING:
+    from cvat_analytics.connect.access import Access
+    from cvat_analytics.connect.remote import ReachedHost
+
+SMALL = 2**24
+"""Bytes in a buffer of Vector's that count as next to nothing: what comes in while the last batches are delivered."""
+_PATIENCE, _PAUSE = 900.0, 5.0
+"""Seconds for what waits to be delivered, and between two looks; Vector says every 15 seconds how much it is."""
+
+Say = Callable[[str], object]
+
+
+def failing(inventory: Path) -> dict[str, str]:
+    """Return the checks of the smoke test that fail, with what each says."""
+    with remote.reach(inventory) as access:
+        return {each.name: each.detail for each in smoke.run(access) if each.passed is False}
+
+
+def other_changes(inventory: Path) -> list[str]:
+    """Return the settings that differ from what is deployed, versions aside."""
+    versions = {f"setting '{name}'" for name in (*SETTINGS.values(), "grafana_plugin_sha256")}
+    with remote.reach_hosts(inventory) as (stack, _, hosts):
+        there = {name: host.deployed for name, host in hosts.items() if host.deployed}
+        return [
+            each.name for each in deployed.differences(stack.topology, there) if each.name not in versions
+        ]
+
+
+def deliver(inventory: Path, say: Say) -> None:
+    """Wait until what waits in Vector's buffers is delivered: it is promised to no other version.
+
+    Raises InputError when it will not be.
+    """
+    with remote.reach(inventory) as access:
+        _delivered(access, say, _PATIENCE)
+
+
+def _delivered(access: Access, say: Say, patience: float) -> None:
+    end = time.monotonic() + patience
+    said = ""
+    while True:
+        found = flow.of(access)
+        if found.refusals:
+            sinks = ", ".join(sorted({each.sink for each in found.refusals}))
+            raise InputError(
+                f"Vector is not exchanged: ClickHouse refuses what waits there ({sinks}), and it is promised to no other version of Vector. "
+                "`cvat-analytics status` says why, and what to do"
+            )
+        waiting = [each for each in found.buffers if each.size is not None and each.size > SMALL]
+        if not waiting:
+            return
+        text = "; ".join(f"{each.name} on {each.host}: {each.events or 0:,} events" for each in waiting)
+        if time.monotonic() > end:
+            raise InputError(
+                f"Vector is not exchanged: after {patience / 60:.0f} minutes this still waits to be delivered: {text}. What waits is promised to "
+                "no other version. Deploy again when `cvat-analytics status` shows that it has come in"
+            )
+        if text != said:
+            say(f"waits to be delivered before Vector is exchanged: {text}")
+            said = text
+        time.sleep(_PAUSE)
+
+
+def close(inventory: Path, component: str, names: Iterable[str]) -> None:
+    """Note on hosts that an upgraded component has proved itself: what was kept stays until the next one."""
+    with remote.reach_hosts(inventory) as (_, _, hosts):
+        for name in names:
+            hosts[name].shell.run(f"rm -f {PREVIOUS}/{UNITS[component]}/open")
+
+
+def bring_back(inventory: Path, component: str, names: Sequence[str]) -> list[str]:
+    """Bring back what was kept of a component on hosts, and return a line each of what has come of it.
+
+    What a Vector has taken meanwhile is inserted from the journal.
+    """
+    told = []
+    with remote.reach_hosts(inventory) as (_, access, hosts):
+        for name in names:
+            said = _brought(hosts[name], component)
+            told.append(f"host {name}: {said}")
+            if component == "vector" and said.startswith(BROUGHT_BACK):
+                told.append(f"host {name}: {_inserted(access, name, hosts[name], said.split()[-1])}")
+    return told
+
+
+def _brought(host: ReachedHost, component: str) -> str:
+    kept = f"{PREVIOUS}/{UNITS[component]}"
+    nothing = f"{component}: nothing was kept, as it did not run with what a deploy had brought to its end"
+    answer = host.shell.run(
+        f"if [ -e {kept}/open ]; then sh {kept}/back 2>&1; else echo {shlex.quote(nothing)}; fi; true"
+    )
+    return (answer.strip().splitlines() or ["it said nothing"])[-1]
+
+
+def _inserted(access: Access, name: str, host: ReachedHost, stopped: str) -> str:
+    if not stopped.isdigit():
+        return "the new Vector was not started"
+    since = datetime.fromtimestamp(int(stopped), UTC).replace(minute=0, second=0, microsecond=0)
+    place = f"{Paths().vector_data}/journal"
+    period = Range(since, None, "arrival")
+    files = period.files(journal.find_on_host(host.shell, place))
+    try:
+        outcome = Replay(access, f"{name}:{place}", files, period).run(lambda done: None)
+    except CvatAnalyticsError as error:
+        return f"what came since {since:%Y-%m-%d %H:%M} UTC is in the journal, and was not inserted again: {error}"
+    return f"{outcome.inserted:,} events that the new Vector had taken were inserted from the journal"

@@ -1,0 +1,166 @@
+"""What a part ran with before an upgrade is kept on its host until the next one, with a script that brings it back.
+
+Kept are the packages (packed anew from what is installed, so that no package source needs to have them any more), the files that
+a deploy writes, Grafana's plugin and a copy of its database, and what waited in Vector's buffer. `open` stands beside them from
+then on until the upgraded part has proved itself: what was kept from before a deploy that was cut off is not replaced by the
+next one's.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from pyinfra import host, logger
+from pyinfra.api import StringCommand, operation
+
+from cvat_analytics.config.versions import BROUGHT_BACK, NOT_BROUGHT_BACK, PREVIOUS, Step
+from cvat_analytics.rendering import plugin as plugins
+from cvat_analytics.rendering.files import UNITS, Paths, RenderedFile
+from deploys import operations, packages
+from deploys.facts import STATE_DIRECTORY, PackageVersions, Unit, digest_note
+from deploys.operations import Commands
+from deploys.plan import Plan
+
+_COPY_OF_A_DATABASE = """
+import sqlite3, sys
+with sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True) as there, sqlite3.connect(sys.argv[2]) as copy:
+    there.backup(copy)
+    found = copy.execute("PRAGMA integrity_check").fetchone()[0]
+sys.exit(None if found == "ok" else f"{sys.argv[1]}: the copy is damaged ({found}); nothing has been changed")
+"""
+
+
+def keep(plan: Plan, component: str, files: Sequence[RenderedFile], probe: str) -> None:
+    """Keep what `component` runs with, where this run changes its version.
+
+    `files`: what a deploy writes for it; `probe`: a shell command that succeeds when it is healthy.
+    """
+    steps = [
+        step
+        for step in plan.steps
+        if step.part == component or (component, step.part) == ("grafana", "plugin")
+    ]
+    if steps:
+        kept(
+            name=f"{component}: what it runs with is kept",
+            component=component,
+            names=list(packages.versions(component, plan.settings)),
+            paths=[file.path for file in files],
+            steps=[str(step) for step in steps],
+            script=back(component, steps, probe, plan.settings.health_timeout.total_seconds()),
+        )
+
+
+@operation()
+def kept(
+    component: str, names: Sequence[str], paths: Sequence[str], steps: Sequence[str], script: str
+) -> Commands:
+    """Keep packages and files of a part, unless those of before a deploy that was cut off are kept already.
+
+    + component: whose unit runs with them
+    + names: its packages
+    + paths: files that a deploy writes
+    + steps: what is about to happen, for people
+    + script: what brings all of it back
+    """
+    unit = UNITS[component]
+    state = host.get_fact(Unit, unit=unit)
+    installed = host.get_fact(PackageVersions, packages=list(names))
+    if not (state.active and state.applied):
+        host.noop(
+            f"{unit} does not run with what a deploy has brought to its end: what was kept before that stays"
+        )
+        return
+    for step in steps:
+        host.log(step, logger.info)
+    place, there = f"{PREVIOUS}/{unit}", Paths()
+    yield f"rm -rf {place} && install -d -m 700 {PREVIOUS} {place}"
+    for name in names:
+        if name in installed:
+            yield _packed(name, place)
+    listed = " ".join(map(shlex.quote, paths))
+    yield (
+        f'cd / && for file in {listed}; do [ -e "$file" ] && echo "$file" >> {place}/files || echo "$file" >> {place}/absent; done; '
+        f"( umask 077 && tar -cpPf {place}/files.tar -T {place}/files )"
+    )
+    if component == "grafana":
+        database, plugin = f"{there.grafana_data}/grafana.db", _plugin(there)
+        yield (
+            f"{{ [ ! -d {plugin} ] || cp -a {plugin} {digest_note(plugin)} {place}/; }} && "
+            f"if [ ! -e {database} ]; then true; elif python3 -c 'import sqlite3' 2>/dev/null; then "
+            f"python3 -c {shlex.quote(_COPY_OF_A_DATABASE)} {database} {place}/grafana.db; "
+            # without it, a copy is whole while nobody writes
+            f"else systemctl stop {unit} && cp {database}* {place}/; copied=$?; systemctl start {unit}; [ $copied = 0 ]; fi"
+        )
+    yield StringCommand(f"( umask 077 && cat > {place}/back )", _stdin=script.splitlines())
+    yield f"rm -f {STATE_DIRECTORY}/{unit}.applied && echo {shlex.quote('; '.join(steps))} > {place}/open"
+
+
+def _plugin(paths: Paths) -> str:
+    return f"{paths.grafana_plugins}/{plugins.NAME}"
+
+
+def _packed(name: str, place: str) -> str:
+    """Return the command that makes a package of what is installed of the package `name`, as dpkg-repack(1) does."""
+    tree = f"{place}/tree"
+    return (
+        f"rm -rf {tree} && mkdir -m 755 {tree} {tree}/DEBIAN && cd / && "
+        f'dpkg -L {name} | while read -r file; do {{ [ -h "$file" ] || [ -f "$file" ]; }} && printf "%s\\0" "$file"; done '
+        f"| tar -cp --null --no-recursion -T - 2>/dev/null | tar -xp -C {tree} && "
+        f"for part in preinst postinst prerm postrm triggers shlibs; do [ ! -e /var/lib/dpkg/info/{name}.$part ] "
+        f"|| cp -p /var/lib/dpkg/info/{name}.$part {tree}/DEBIAN/$part; done && "
+        f"{{ [ ! -e /var/lib/dpkg/info/{name}.conffiles ] || while read -r file; do [ ! -e {tree}/$file ] || echo $file; done "
+        f"< /var/lib/dpkg/info/{name}.conffiles > {tree}/DEBIAN/conffiles; }} && "
+        # an entry of dpkg's own for a configuration file has its checksum, and a package's has not
+        f"dpkg-query -s {name} | awk '/^[^ ]/ {{keep = !/^(Status|Conffiles|Config-Version):/}} keep' > {tree}/DEBIAN/control && "
+        f"dpkg-deb -Zgzip -z1 --build {tree} {place}/{name}.deb > /dev/null && rm -rf {tree}"
+    )
+
+
+def back(component: str, steps: Sequence[Step], probe: str, timeout: float) -> str:
+    """Return the script that brings `component` back to what is kept beside it, and says in its last line what has come of it."""
+    unit, there = UNITS[component], Paths()
+    place = f"{PREVIOUS}/{unit}"
+    lines = [
+        "#!/bin/sh",
+        "# Bring back what is kept here. Written by cvat-analytics (docs/how-to/upgrade.md).",
+        f"cd {place} || exit 1",
+    ]
+    one_way = [step for step in steps if step.one_way and step.direction == "up"]
+    if component == "clickhouse" and one_way:
+        lines.append(
+            f"written=$([ ! -e stopped ] || find {there.clickhouse_data}/store -mindepth 3 -maxdepth 3 -type d -newer stopped -print -quit)\n"
+            f'if [ "$written" ]; then echo "{NOT_BROUGHT_BACK}: {one_way[0]}: the new version has written data already ($written), which the old one may '
+            'not be able to read"; exit 0; fi'
+        )
+    lines.append(f"systemctl stop {unit}")
+    files = "tar -xpPf files.tar; [ ! -e absent ] || xargs -d '\\n' rm -f < absent"
+    lines.append(files)
+    if component == "vector":
+        lines.append(
+            f"if [ -e stopped ]; then rm -rf newer; mkdir newer; for each in buffer substitute; do [ ! -e {there.vector_data}/$each ] || "
+            f"mv {there.vector_data}/$each newer/; [ ! -e $each ] || cp -a $each {there.vector_data}/; done; fi"
+        )
+    if component == "grafana":
+        database, plugin = f"{there.grafana_data}/grafana.db", _plugin(there)
+        note = PurePosixPath(digest_note(plugin)).name
+        lines.append(
+            f"[ ! -e {note} ] || {{ rm -rf {plugin}; cp -a {PurePosixPath(plugin).name} {plugin}; cp -a {note} {STATE_DIRECTORY}/; }}\n"
+            f"if [ -e grafana.db ]; then owner=$(stat -c %U:%G {database} 2>/dev/null || echo grafana:grafana); rm -rf newer; mkdir newer; "
+            f"mv {database}* newer/; cp grafana.db* {there.grafana_data}/ && chown $owner {database}* && chmod 640 {database}*; fi"
+        )
+    lines += [
+        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
+        "-o DPkg::Lock::Timeout=120 -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null --no-install-recommends "
+        f"--allow-downgrades install {place}/*.deb > back.log 2>&1 || {{ tail -n 5 back.log; echo 'the packages could not be brought back'; exit 1; }}",
+        # the packages' scripts may have changed whose they are
+        files,
+        f"rm -f {STATE_DIRECTORY}/{unit}.applied open; systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit}",
+        operations.wait_until(
+            f"{{ {probe}; }}", timeout, f"{unit} does not become healthy with what it had before either"
+        ),
+        f'echo "{BROUGHT_BACK}: {component} $(date +%s -r stopped 2>/dev/null)"',
+    ]
+    return "\n".join(lines) + "\n"
