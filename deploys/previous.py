@@ -105,9 +105,10 @@ def _plugin(paths: Paths) -> str:
 def _packed(name: str, place: str) -> str:
     """Return the command that makes a package of what is installed of the package `name`, as dpkg-repack(1) does."""
     tree = f"{place}/tree"
+    # what has one slash is a directory, or the link in place of one where /usr is merged
     return (
         f"rm -rf {tree} && mkdir -m 755 {tree} {tree}/DEBIAN && cd / && "
-        f'dpkg -L {name} | while read -r file; do {{ [ -h "$file" ] || [ -f "$file" ]; }} && printf "%s\\0" "$file"; done '
+        f'dpkg -L {name} | while read -r file; do [ "${{file#/*/}}" != "$file" ] && {{ [ -h "$file" ] || [ -f "$file" ]; }} && printf "%s\\0" "$file"; done '
         f"| tar -cp --null --no-recursion -T - 2>/dev/null | tar -xp -C {tree} && "
         f"for part in preinst postinst prerm postrm triggers shlibs; do [ ! -e /var/lib/dpkg/info/{name}.$part ] "
         f"|| cp -p /var/lib/dpkg/info/{name}.$part {tree}/DEBIAN/$part; done && "

@@ -1,0 +1,66 @@
+"""Write down the state of this checkout, for the tests of those that come after it: `python -m tests.releases.keep NAME`.
+
+Into a directory NAME beside this file: the SQL scripts as they run, the files that a host gets (those without secrets, and without
+dashboards and Vector's own tests), and some events as Vector inserts them. Done when a release is made; what was kept is never changed.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from cvat_analytics.base.project import ROOT
+from cvat_analytics.config import topology
+from cvat_analytics.config.settings import GROUPS
+from cvat_analytics.credentials import secrets
+from cvat_analytics.rendering import render
+from cvat_analytics.rendering.context import Context
+from cvat_analytics.store import migrations
+
+EVENTS = 60
+
+
+def event(number: int) -> dict[str, object]:
+    """Return one row of some weeks of a small team."""
+    kinds: list[dict[str, object]] = [
+        {"scope": "create:shapes", "source": "server", "count": number, "payload": json.dumps({"request": {"id": f"r{number}"}})},
+        {"scope": "draw:object", "source": "client", "duration": 700, "job_id": number % 5, "task_id": 1, "user_name": f"annotator {number % 3}"},
+        {"scope": "update:job", "source": "server", "obj_name": "state", "obj_val": "completed", "job_id": number % 7},
+        {"scope": "send:working_time", "source": "client", "payload": json.dumps({"working_time": 1200, "request": {"id": f"w{number}"}})},
+    ]  # fmt: skip
+    at = f"2026-10-{1 + number % 28:02} {8 + number % 10:02}:{number:02}:00.000"
+    usual = {"timestamp": at, "obj_id": number, "user_id": number % 3, "org_id": 3, "org_slug": "house"}
+    return usual | kinds[number % len(kinds)]
+
+
+def main(name: str) -> None:
+    """Write the state under that name."""
+    target = Path(__file__).parent / name
+    for script in migrations.read(ROOT / "clickhouse"):
+        path = target / "clickhouse" / script.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(script.sql)
+    generated = secrets.generate()
+    context = Context(
+        "host",
+        topology.build({group: ["host"] for group in GROUPS}, {"host": {}}, where="release"),
+        type(generated)(dict.fromkeys(generated, "none")),
+    )
+    files = [
+        *render.clickhouse_files(context),
+        *render.vector_files(context),
+        *render.grafana_files(context),
+    ]
+    for file in files:
+        left_out = (context.paths.dashboards, f"{context.paths.vector_config}/tests.toml")
+        if not file.secret and not file.path.startswith(left_out):
+            path = target / "files" / file.path.lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file.content)
+    lines = [json.dumps(event(number)) for number in range(EVENTS)]
+    (target / "events.jsonl").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
