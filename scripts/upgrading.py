@@ -23,6 +23,7 @@ def by_parts(inventory: Path, upgrades: Sequence[Upgrade], options: Sequence[str
     Raises CvatAnalyticsError when a component fails; what it ran with before is brought back then, and those after it are as they were.
     """
     turns = [each for each in _TURNS if any(found.component == each for found in upgrades)]
+    upgrade.back_up(inventory, lambda text: echo(text, err=True))
     before = upgrade.failing(inventory)
     if before:
         echo(

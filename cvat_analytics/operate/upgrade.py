@@ -5,18 +5,18 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvat_analytics.base.errors import CvatAnalyticsError, InputError
-from cvat_analytics.checks import flow, smoke
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.checks import backups, flow, smoke
 from cvat_analytics.config import deployed
 from cvat_analytics.config.versions import BROUGHT_BACK, PREVIOUS, SETTINGS
 from cvat_analytics.connect import remote
 from cvat_analytics.pipeline import journal
 from cvat_analytics.pipeline.replay import Range, Replay
-from cvat_analytics.rendering.files import UNITS, Paths
+from cvat_analytics.rendering.files import BACKUP, UNITS, Paths
 
 if TYPE_CHECKING:
     from cvat_analytics.connect.access import Access
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 SMALL = 2**24
 """Bytes in a buffer of Vector's that count as next to nothing: what comes in while the last batches are delivered."""
+_DUE = timedelta(days=1)
+"""How old the newest good backup may be when versions change."""
 _PATIENCE, _PAUSE = 900.0, 5.0
 """Seconds for what waits to be delivered, and between two looks; Vector says every 15 seconds how much it is."""
 
@@ -44,6 +46,32 @@ def other_changes(inventory: Path) -> list[str]:
         return [
             each.name for each in deployed.differences(stack.topology, there) if each.name not in versions
         ]
+
+
+def back_up(inventory: Path, say: Say) -> None:
+    """Make a backup where the stack makes backups and the newest good one is older than a day.
+
+    Raises InputError when that fails: nothing has been changed then.
+    """
+    with remote.reach_hosts(inventory) as (stack, access, hosts):
+        if not access.clickhouse.settings.backup_target:
+            return
+        newest = backups.of(access).started
+        if newest and datetime.now(UTC) - newest < _DUE:
+            return
+        store = hosts[stack.topology.clickhouse_host]
+        if not store.shell.run(f"systemctl cat {BACKUP}.service >/dev/null 2>&1 && echo there; true").strip():
+            say("No backup is made before: what makes them is not deployed yet")
+            return
+        say("A backup is made before, as the newest good one is older than a day")
+        try:
+            store.shell.run(f"systemctl start {BACKUP}.service")
+        except UnreachableError as error:
+            store.ensure_connected()
+            raise InputError(
+                f"nothing was changed: the backup before the upgrade failed ({error}). `cvat-analytics status` says why. To upgrade without one, "
+                "take 'backup_target' out and deploy first"
+            ) from None
 
 
 def deliver(inventory: Path, say: Say) -> None:

@@ -133,7 +133,11 @@ def of(reached: Hosts) -> Plan:
             for script in pending
             if script.kind == "once"
         ],
-        [_migration(script.name, said.events if said else None) for script in pending if script.kind == "view"],
+        [
+            _migration(script.name, said.events if said else None)
+            for script in pending
+            if script.kind == "view"
+        ],
         said.events if said else None,
         said.bytes if said else None,
         refused,

@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
+from cvat_analytics.config.versions import NOT_BROUGHT_BACK, Step
 from cvat_analytics.rendering import programs
+from deploys import previous
+from deploys.report import LEAVING
 from tests.deploys.conftest import DEBIAN_12, OFFERS, Deploy
 
 PING = "GET /ping"
@@ -102,3 +105,58 @@ def test_the_next_deploy_restarts_what_runs_the_program_from_before(run_deploy: 
     assert not same.matching("systemctl restart grafana-server")
     older = run_deploy(answers={unit: [*state, f"applied={applied}", "older=yes"]})
     assert older.matching("systemctl restart grafana-server")
+
+
+def running(unit: str, **answers: list[str]) -> dict[str, Any]:
+    """Return the answers of a host on which `unit` runs with what a deploy has brought to its end."""
+    state = ["ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no", "applied=5f0c"]
+    return {f"-p NeedDaemonReload {unit}": state, **answers}
+
+
+def test_what_a_part_runs_with_is_kept_before_another_version_comes(run_deploy: Deploy) -> None:
+    answers = there(clickhouse_common_static="26.3.9.8", clickhouse_server="26.3.9.8") | running(
+        "clickhouse-server"
+    )
+    run = run_deploy(answers=answers)
+    packed = run.matching(
+        r"dpkg-deb -Zgzip -z1 --build \S+ /var/lib/cvat-analytics/previous/clickhouse-server/"
+    )
+    assert [command.split("dpkg -L ")[1].split()[0] for command in packed] == [
+        "clickhouse-common-static",
+        "clickhouse-server",
+    ]
+    opened = run.position("> /var/lib/cvat-analytics/previous/clickhouse-server/open")
+    assert (
+        opened
+        < run.position("install .*clickhouse-server=")
+        < run.position("systemctl restart clickhouse-server")
+    )
+    assert "echo 'ClickHouse 26.3.9.8 -> 26.8.19.9'" in run.commands["@fake/a"][opened]
+    # once more, after a run that was cut off: what was kept is of before that one
+    del answers["-p NeedDaemonReload clickhouse-server"]
+    assert not run_deploy(answers=answers).matching("dpkg-deb")
+
+
+def test_a_clickhouse_that_has_written_what_the_old_one_may_not_read_is_not_brought_back(
+    run_deploy: Deploy,
+) -> None:
+    (step,) = (Step("clickhouse", "26.3.9.8", "26.8.19.9"),)
+    guarded = previous.back("clickhouse", [step], "true", 20)
+    assert "find /var/lib/clickhouse/store -mindepth 3 -maxdepth 3 -type d -newer stopped" in guarded
+    assert NOT_BROUGHT_BACK in guarded
+    assert NOT_BROUGHT_BACK not in previous.back(
+        "clickhouse", [Step("clickhouse", "26.8.19.9", "26.8.20.1")], "true", 20
+    )
+    for text in (guarded, previous.back("grafana", [], "true", 20), previous.back("vector", [], "true", 20)):
+        subprocess.run(["sh", "-n"], input=text, text=True, check=True)
+
+
+def test_a_part_whose_turn_has_not_come_is_left_as_it_is(
+    run_deploy: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(LEAVING, "vector,grafana")
+    run = run_deploy(answers=there(clickhouse_common_static="26.3.9.8", vector="0.57.0-1"))
+    assert run.matching("systemctl restart clickhouse-server")
+    assert not run.matching(r"install .*(vector|grafana)=|restart (vector|grafana)")
+    # the rest follows in the last turn
+    assert not run.matching("cvat-environment")

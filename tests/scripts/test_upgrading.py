@@ -33,6 +33,7 @@ class Stack:
         self.smoke: dict[str, dict[str, str]] = {"": {}}
         self.others: list[str] = []
         self._part = ""
+        monkeypatch.setattr(upgrade, "back_up", lambda inventory, say: self.done.append("backup"))
         for name in ("failing", "deliver", "close", "bring_back"):
             monkeypatch.setattr(upgrade, name, getattr(self, name))
         monkeypatch.setattr(upgrade, "other_changes", lambda inventory: self.others)
@@ -71,7 +72,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stack:
 def test_the_store_comes_before_those_who_write_to_it_and_each_is_proved(stack: Stack) -> None:
     outcome = upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
     assert stack.done == [
-        "smoke",
+        "backup", "smoke",
         "deploy without vector,grafana", "smoke", "close clickhouse ['a']",
         "deliver", "deploy without grafana", "smoke", "close vector ['b']",
         "deploy without ", "smoke", "close grafana ['b']",
