@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from cvat_analytics.config.versions import PREVIOUS
 from cvat_analytics.connect.volumes import DIRECTORIES
 
 STATE = "/var/lib/cvat-analytics"
@@ -48,6 +49,7 @@ def _files_of(name: str, *units: str) -> tuple[str, ...]:
         *(f"/etc/systemd/system/{unit}.service.d/cvat-analytics.conf" for unit in units),
         *(f"/etc/systemd/system/{unit}.service" for unit in units if unit.startswith("cvat-analytics-")),
         *(f"{STATE}/{unit}.applied" for unit in units),
+        *(f"{PREVIOUS}/{unit}" for unit in units),
         f"/etc/apt/preferences.d/cvat-analytics-{name}",
         f"/etc/apt/sources.list.d/cvat-analytics-{name}.sources",
         f"/etc/apt/keyrings/cvat-analytics-{name}.asc",
