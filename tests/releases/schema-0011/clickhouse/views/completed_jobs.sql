@@ -22,8 +22,6 @@ PRIMARY KEY (change, timestamp)
 ORDER BY (change, timestamp, job_id, value, before, request_id, user_id, task_id, project_id, org_id)
 SETTINGS allow_nullable_key = 1;
 
-
-
 DROP VIEW IF EXISTS completed_jobs_from_events;
 
 CREATE MATERIALIZED VIEW completed_jobs_from_events TO job_changes
@@ -40,10 +38,8 @@ FROM events
 WHERE (scope = 'create:job' OR scope = 'update:job' AND (obj_name = 'stage' OR obj_name = 'state' AND obj_val = 'completed'))
     AND (events.job_id IS NOT NULL OR scope = 'create:job' AND obj_id IS NOT NULL);
 
-
-
 -- first, as what stored events have in common with them comes again
-ALTER TABLE job_changes DELETE WHERE (toString(timestamp), job_id, toString(change)) IN 
+ALTER TABLE job_changes DELETE WHERE (toString(timestamp), job_id, toString(change)) IN
 (
     SELECT JSONExtractString(original, 'timestamp'), ifNull(JSONExtract(original, 'job_id', 'Nullable(UInt64)'), JSONExtractUInt(original, 'obj_id')), if(JSONExtractString(original, 'scope') = 'create:job', 'stage', JSONExtractString(original, 'obj_name'))
     FROM events_dead_letter
@@ -83,7 +79,7 @@ INSERT INTO job_changes (timestamp, job_id, change, value, user_id, org_id, proj
 SELECT timestamp, job_id, 'state', 'completed', user_id, org_id, project_id, task_id
 FROM completed_jobs
 WHERE (timestamp, job_id) NOT IN (SELECT timestamp, job_id FROM job_changes WHERE change = 'state')
-    AND (toString(timestamp), job_id, 'state') NOT IN 
+    AND (toString(timestamp), job_id, 'state') NOT IN
 (
     SELECT JSONExtractString(original, 'timestamp'), ifNull(JSONExtract(original, 'job_id', 'Nullable(UInt64)'), JSONExtractUInt(original, 'obj_id')), if(JSONExtractString(original, 'scope') = 'create:job', 'stage', JSONExtractString(original, 'obj_name'))
     FROM events_dead_letter

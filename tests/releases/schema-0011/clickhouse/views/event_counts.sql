@@ -4,7 +4,6 @@
 
 -- 1. Every insert notes which days it has touched.
 
-
 DROP VIEW IF EXISTS event_days_touched;
 
 CREATE MATERIALIZED VIEW event_days_touched TO event_days

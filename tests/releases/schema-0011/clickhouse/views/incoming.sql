@@ -6,9 +6,6 @@
 -- A table whose views are not all there refuses every insert, by its constraint (a table that keeps nothing would accept it, and it would
 -- be gone); who inserts tries again. Existing views are changed in place, so that nobody has to.
 
-
-
-
 -- Only what happened before the last erasure needs a look, and the SELECT that takes it is long: ClickHouse reads a query anew with
 -- every insert, which took more time than the events of it. So events are judged first, once and for all views behind, and the long
 -- one stands behind a table of its own, into which mostly nothing comes: then it is not run.

@@ -21,18 +21,6 @@ ORDER BY (kind, id);
 -- tables that were made before there was this column: what is in the state says it of names whose events are gone
 ALTER TABLE known_names ADD COLUMN IF NOT EXISTS told_at SimpleAggregateFunction(max, DateTime('Etc/UTC')) DEFAULT toDateTime(greatest(0, intDiv(reinterpretAsInt64(substring(unhex(hex(name)), 6 + reinterpretAsUInt32(substring(unhex(hex(name)), 1, 4)), 8)), 1000)), 'Etc/UTC');
 
-
-
-
-
-
-
-
-
-
-
-
-
 -- A SELECT as long as that takes ClickHouse longer to read than thousands of events, and it is read with every insert that it is given anything
 -- of: so the few events that it is about are picked out first, into a table that keeps nothing.
 CREATE TABLE IF NOT EXISTS naming_events
@@ -54,7 +42,7 @@ DROP VIEW IF EXISTS naming_events_from_events;
 DROP VIEW IF EXISTS known_names_from_naming_events;
 CREATE MATERIALIZED VIEW known_names_from_naming_events TO known_names
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS 
+AS
 SELECT kind, id, name, told_at
 FROM
 (
@@ -130,7 +118,7 @@ WHERE (scope IN (
         OR scope IN ('update:project', 'update:task', 'update:job', 'update:issue') AND obj_name IN ('assignee', 'owner')) OR (scope IN ('create:project', 'delete:project', 'create:task', 'delete:task') OR scope IN ('update:project', 'update:task') AND obj_name = 'name');
 CREATE MATERIALIZED VIEW known_objects_from_events TO known_names
 DEFINER = CURRENT_USER SQL SECURITY DEFINER
-AS 
+AS
 SELECT kind, assumeNotNull(known_id) AS id, argMaxState(known_name, (moment, toUInt8(1), known_name)) AS name, toDateTime(greatest(max(moment), toDateTime64(0, 3, 'Etc/UTC')), 'Etc/UTC') AS told_at
 FROM
 (

@@ -5,7 +5,6 @@
 
 -- 1. Every insert notes which days of which users it has touched, and what later days must know of them.
 
-
 DROP VIEW IF EXISTS working_time_touched;
 
 CREATE MATERIALIZED VIEW working_time_touched TO working_time_days
@@ -112,8 +111,6 @@ SETTINGS
     index_granularity = 1024,
     min_age_to_force_merge_seconds = 600,
     min_age_to_force_merge_on_partition_only = 1;
-
-
 
 DROP VIEW IF EXISTS working_time_results_by_day;
 
