@@ -19,7 +19,7 @@ from cvat_analytics.config.versions import BROUGHT_BACK, NOT_BROUGHT_BACK, PREVI
 from cvat_analytics.rendering import plugin as plugins
 from cvat_analytics.rendering.files import UNITS, Paths, RenderedFile
 from deploys import operations, packages
-from deploys.facts import STATE_DIRECTORY, PackageVersions, Unit, digest_note
+from deploys.facts import STATE_DIRECTORY, Files, PackageVersions, Unit, digest_note
 from deploys.operations import Commands
 from deploys.plan import Plan
 
@@ -68,9 +68,9 @@ def kept(
     unit = UNITS[component]
     state = host.get_fact(Unit, unit=unit)
     installed = host.get_fact(PackageVersions, packages=list(names))
-    if not (state.active and state.applied):
+    if not state.active or host.get_fact(Files, paths=[f"{PREVIOUS}/{unit}/open"]):
         host.noop(
-            f"{unit} does not run with what a deploy has brought to its end: what was kept before that stays"
+            f"{unit} does not run, or not yet with what a deploy that was cut off was to bring: what was kept stays"
         )
         return
     for step in steps:

@@ -133,7 +133,7 @@ def bring_back(inventory: Path, component: str, names: Sequence[str]) -> list[st
 
 def _brought(host: ReachedHost, component: str) -> str:
     kept = f"{PREVIOUS}/{UNITS[component]}"
-    nothing = f"{component}: nothing was kept, as it did not run with what a deploy had brought to its end"
+    nothing = f"{component}: nothing was kept from before, as it did not run"
     answer = host.shell.run(
         f"if [ -e {kept}/open ]; then sh {kept}/back 2>&1; else echo {shlex.quote(nothing)}; fi; true"
     )

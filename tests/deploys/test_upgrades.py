@@ -133,6 +133,10 @@ def test_what_a_part_runs_with_is_kept_before_another_version_comes(run_deploy: 
     )
     assert "echo 'ClickHouse 26.3.9.8 -> 26.8.19.9'" in run.commands["@fake/a"][opened]
     # once more, after a run that was cut off: what was kept is of before that one
+    kept = f"{'0' * 64} 644 root root 1793000000 /var/lib/cvat-analytics/previous/clickhouse-server/open"
+    cut_off = answers | {"for file in /var/lib/cvat-analytics/previous/clickhouse-server/open": [kept]}
+    assert not run_deploy(answers=cut_off).matching("dpkg-deb")
+    # nor of one that does not run: it would not come back
     del answers["-p NeedDaemonReload clickhouse-server"]
     assert not run_deploy(answers=answers).matching("dpkg-deb")
 
