@@ -114,3 +114,16 @@ def test_a_deploy_brings_it_to_today_with_all_its_events_and_its_own_deploy_refu
     assert str(refused.value) == (
         f"the database has {', '.join(newer)}, which this checkout lacks: it was deployed from a newer one. Update the checkout"
     )
+
+
+def test_the_changelog_says_which_migrations_the_next_deploy_runs() -> None:
+    """Those that the newest state lacks which was kept: what an operator of that one gets."""
+    there = {script.name for script in scripts_of(RELEASES[-1])}
+    coming = [script.name for script in migrations.read(ROOT / "clickhouse") if script.kind == "once"]
+    unreleased = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
+    missing = [
+        name
+        for name in coming
+        if name not in there and name.removeprefix("migrations/").removesuffix(".sql") not in unreleased
+    ]
+    assert missing == [], "name them in CHANGELOG.md, below 'The next deploy', with how long they take"
