@@ -1,5 +1,6 @@
 -- CVAT histories: the work sessions {first} <= session < {last}, about 1000 events each, always the same ones.
--- 200 annotators, of whom 77 work on a weekday, each once for some hours. Every number is a hash of (session, position).
+-- 200 annotators, of whom 77 work on a workday, each once for some hours. Every number is a hash of (session, position).
+-- Six workdays a week, the first of 2018 being the first: 200 M events are in the past, as events of the future are in a state of their own.
 -- One run of 26 events ends with a save: the client's `save:job`, then what the server says about that request.
 WITH
     ['change:frame', 'change:frame', 'change:frame', 'change:frame', 'change:frame', 'change:frame', 'change:frame',
@@ -19,8 +20,8 @@ WITH
             number AS session,
             intDiv(number, 77) AS workday,
             (number % 77 * 97 + workday * 31) % 200 + 1 AS annotator,
-            toUnixTimestamp64Milli(toDateTime64('2025-01-06 06:00:00', 3, 'Etc/UTC'))
-                + (workday + 2 * intDiv(workday, 5)) * 86400000 + cityHash64(number, 'start') % 43200000 AS start_ms,
+            toUnixTimestamp64Milli(toDateTime64('2018-01-01 06:00:00', 3, 'Etc/UTC'))
+                + (workday + intDiv(workday, 6)) * 86400000 + cityHash64(number, 'start') % 43200000 AS start_ms,
             arrayMap(
                 i -> (
                     cityHash64(session, i, 'gap') AS h,

@@ -15,7 +15,7 @@ STOCK = "stock.events"
 SESSION_EVENTS = 1000
 """How many events a work session has, about."""
 DAY_SESSIONS = 77
-"""How many annotators work on a weekday, each in one session."""
+"""How many annotators work on a workday, each in one session."""
 
 COLUMNS = ", ".join(event_columns.COLUMNS)
 ARRIVAL = (
@@ -163,5 +163,5 @@ def unsettled(engine: Engine) -> str:
 
 
 def _weeks(first: int, last: int) -> list[tuple[int, int]]:
-    step = 5 * DAY_SESSIONS
+    step = 6 * DAY_SESSIONS
     return [(begin, min(begin + step, last)) for begin in range(first, last, step)]

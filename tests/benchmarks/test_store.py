@@ -48,6 +48,11 @@ def test_a_later_session_does_not_depend_on_where_a_load_began(engine: Engine) -
     assert counts[0] == counts[1] + counts[2]
 
 
+def test_the_largest_history_that_is_measured_at_once_is_past(engine: Engine) -> None:
+    last = 200_000 + 7 * histories.DAY_SESSIONS
+    assert engine.value(f"SELECT max(timestamp) < now() FROM ({histories.generator(last - 1, last)})") == "1"
+
+
 def test_ours_holds_each_event_of_the_stock_table_once(engine: Engine) -> None:
     stored = int(engine.value(f"SELECT count() FROM {histories.STOCK}"))
     distinct = f"(SELECT DISTINCT * FROM {histories.STOCK})"
