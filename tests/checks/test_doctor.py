@@ -418,7 +418,7 @@ def test_silence_at_an_hour_that_was_never_silent(shared_engine: Store) -> None:
             ]
         )
         (silent,) = of_store.silence(rows, last)
-        assert (silent.weight, silent.check) == ("now", "silence")
+        assert (silent.weight, silent.check) == ("soon", "silence")
         assert silent.why.startswith("no event for 3 h, and at this hour of the week")
         assert list(of_store.silence(rows, datetime.now(UTC))) == []
         (month,) = of_store.silence(rows, None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tests.waiting import until
@@ -14,6 +15,7 @@ from .host import Host
 
 PASSWORD = "/etc/cvat-analytics/secrets/vector/clickhouse_password"
 USERS = "/etc/clickhouse-server/users.d/cvat-analytics.xml"
+PLANTED = "wquackenbush@planted-mail.example"
 PLUGIN = "/var/lib/grafana/plugins/grafana-clickhouse-datasource"
 
 
@@ -83,6 +85,22 @@ def test_what_runs_and_does_not_do_its_work_is_said_and_mended_by_a_deploy(
     assert "/etc/systemd/system/grafana-server.service.d/own.conf" in examined.output
     assert "open-port" not in examined.output
     host.run("rm /etc/systemd/system/grafana-server.service.d/own.conf; systemctl daemon-reload")
+
+    # what one sends to whoever helps, from real logs: a word of it, and nothing of anybody
+    password = json.loads((path.parent / "secrets.json").read_text())["clickhouse_admin"]
+    log = "/var/log/clickhouse-server/clickhouse-server.err.log"
+    line = f"2026.11.30 09:00:00.1 [ 1 ] {{}} <Error> executeQuery: Code: 241. DB::Exception: Memory limit (total) exceeded: {PLANTED} {password}"
+    host.run(f"mkdir -p {PurePosixPath(log).parent} && echo '{line}' >> {log}")
+    bundle = path.parent / "help.zip"
+    assert cvat_analytics("doctor", "--inventory", path, "--bundle", bundle).exit_code == 0
+    with zipfile.ZipFile(bundle) as archive:
+        files = {name: archive.read(name).decode() for name in archive.namelist()}
+    assert "Code: 241 DB::Exception Memory limit (total) exceeded" in files["logs/host-1/clickhouse.log"]
+    assert len(files["logs/host-1/vector.log"].splitlines()) > 1
+    assert json.loads(files["machines/host-1.json"])["changed_files"] == [USERS]
+    assert [
+        name for name, text in files.items() for planted in (password, PLANTED, host.name) if planted in text
+    ] == []
 
     # Vector with a wrong password: nothing of it arrives, and nobody knows what waits
     host.run(f"printf wrong > {PASSWORD} && systemctl restart vector")
