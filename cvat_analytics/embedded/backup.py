@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
+from functools import partial
 from pathlib import Path
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.embedded.stack import HOST, Stack
 from cvat_analytics.operate import erasure_list
-from cvat_analytics.operate.backup import inventory, keys, questions, running
+from cvat_analytics.operate.backup import inventory, keys, questions, reaching, running
 from cvat_analytics.operate.backup.agent.config import Config
+from cvat_analytics.pipeline import journal
 
 _FILES = ("stack.json", "secrets.json", "users.json", erasure_list.FILE_NAME)
 
@@ -51,6 +54,15 @@ def configured(stack: Stack, target: str, environment_file: str = "") -> Path:
     return file
 
 
-def run(stack: Stack, target: str, arguments: list[str], tell: running.Tell) -> running.Said:
-    """Have the agent do something for an embedded stack. Raises CvatAnalyticsError."""
-    return running.here(configured(stack, target), arguments, tell)
+def reached(stack: Stack, target: str, environment_file: str = "") -> reaching.Reached:
+    """Return the stack as what is backed up and restored. Raises InputError without a target."""
+    if not target:
+        raise InputError("no target: say where, as in `--to /mnt/backup/cvat`, `--at` or `--from`")
+    config, own = configured(stack, target, environment_file), Path(stack.paths.vector_data) / "journal"
+    return reaching.Reached(
+        partial(running.here, config),
+        stack.access(),
+        stack.directory / erasure_list.FILE_NAME,
+        lambda: [(str(own), reaching.found(lambda: journal.find(own)))],
+        lambda place: reaching.found(lambda: journal.find(Path(place))),
+    )

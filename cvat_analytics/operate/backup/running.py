@@ -6,12 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.base.files import write_atomically
 from cvat_analytics.base.project import LIBRARY
+from cvat_analytics.operate.backup import keys
+from cvat_analytics.operate.backup.agent.config import Config
 
 MODULE = "cvat_analytics.operate.backup.agent"
 Said = dict[str, Any]
@@ -33,6 +37,16 @@ def answer(lines: Iterable[str], tell: Tell) -> Said:
             raise _ERRORS.get(said["exit_code"], CvatAnalyticsError)(said["message"])
         return said
     raise CvatAnalyticsError("the agent of backups ended without a word. Run the same command again")
+
+
+def inventory(target: str, recovery_key: str, name: str, tell: Tell) -> bytes:
+    """Return the encrypted archive of the inventory of a backup, where there is no stack. Raises as `answer` does."""
+    with tempfile.TemporaryDirectory() as directory:
+        password, config = Path(directory, "password"), Path(directory, "agent.json")
+        write_atomically(password, keys.derived_password(recovery_key) + "\n")
+        write_atomically(config, Config("", f"{directory}/state", target, str(password)).text())
+        place = here(config, ["fetch", name, "inventory"], tell)["place"]
+        return Path(place).read_bytes()
 
 
 def here(config: Path, arguments: Iterable[str], tell: Tell) -> Said:

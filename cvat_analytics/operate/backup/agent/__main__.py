@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -47,10 +48,12 @@ def main() -> int:
     prepare.add_argument(
         "--views", action="store_true", help="make its views too, also where its schema is today's"
     )
-    fetch = commands.add_parser("fetch", help="bring a part that is no table into a directory")
+    fetch = commands.add_parser("fetch", help="bring a part that is no table into a directory of the agent's")
     fetch.add_argument("name", help="the backup")
     fetch.add_argument("part", choices=PARTS[1:])
-    fetch.add_argument("directory", type=Path)
+    fetch.add_argument(
+        "--only", action="append", default=[], help="files of that pattern only (may be repeated)"
+    )
     commands.add_parser("drop", help="remove what `prepare` has made")
     commands.add_parser("prune", help="forget what is older than is to be kept")
     arguments = parser.parse_args()
@@ -75,6 +78,7 @@ def run(settings: config.Config, arguments: argparse.Namespace) -> int:
         if command == "create":
             return create(settings, restic)
         if command == "drop":
+            shutil.rmtree(Path(settings.state) / "fetched", ignore_errors=True)
             questions.drop(settings, restoring.beside(settings.database))
             return report.result(0)
         restic.open()
@@ -87,8 +91,10 @@ def run(settings: config.Config, arguments: argparse.Namespace) -> int:
             return report.result(0, **restoring.check(settings, restic))
         backup = keeping.chosen(restic, arguments.name)
         if command == "fetch":
+            directory = Path(settings.state) / "fetched"
+            shutil.rmtree(directory, ignore_errors=True)
             with report.step("fetch"):
-                place = restoring.fetch(settings, restic, backup, arguments.part, arguments.directory)
+                place = restoring.fetch(settings, restic, backup, arguments.part, directory, arguments.only)
             return report.result(0, place=str(place))
         if command == "prepare":
             manifest = restoring.prepare(settings, restic, backup, arguments.table, arguments.month)

@@ -36,6 +36,8 @@ _CAUSES: tuple[tuple[str, int, str], ...] = (
     (r"connection refused|no such host|timeout|timed out|unreachable|could not resolve|connection reset|unable to start the sftp|broken pipe|EOF", AWAY, "it cannot be reached. Look whether it is up, then run this again"),
 )  # fmt: skip
 _WAIT = 15.0
+_TRIES_HERE, _TRIES = 4, 14
+"""How often restic may try again, which it does for a quarter of an hour, also where a file is cut off: here seconds, over a network minutes."""
 
 
 class NoRepositoryError(AgentError):
@@ -72,7 +74,14 @@ class Restic:
             preexec_fn=_end_with_parent,
         )
         complaints: list[str] = []
-        reader = threading.Thread(target=_read, args=(process.stderr, complaints.append), daemon=True)
+        tries = _TRIES if ":" in self.config.target else _TRIES_HERE
+
+        def complain(text: str) -> None:
+            complaints.append(text)
+            if sum("retrying after" in each for each in complaints) > tries:
+                process.terminate()
+
+        reader = threading.Thread(target=_read, args=(process.stderr, complain), daemon=True)
         reader.start()
         said: list[str] = []
 
@@ -93,6 +102,8 @@ class Restic:
             raise
         reader.join()
         if code not in fine:
+            # of a file that is cut off it says this first
+            complaints = [each for each in complaints if "retrying after" not in each] or complaints
             raise self._error(code, complaints or said)
         return "\n".join(said)
 

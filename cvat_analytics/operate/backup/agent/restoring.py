@@ -91,12 +91,13 @@ def prepare(
     ask.ask(f"DROP DATABASE IF EXISTS {scratch} SYNC")
     _refuse_without_room(config, manifest)
     with step("fetch"):
-        files = fetch(config, restic, backup, "tables", staging / "fetched", _globs(chosen, manifest, months))
+        # all of it, of a month too: ClickHouse reads what several tables have in common from one place
+        files = fetch(config, restic, backup, "tables", staging / "fetched")
         files.rename(staging / "restoring")
         shutil.rmtree(staging / "fetched")
     _give_to(staging)
     files = staging / "restoring"
-    if wrong := parts.difference(chosen, parts.of_backup(files, manifest["database"])):
+    if wrong := parts.difference(manifest["tables"], parts.of_backup(files, manifest["database"])):
         raise AgentError(
             f"backup {backup['name']}: is damaged: {wrong}. Take another one; nothing was changed"
         )
@@ -125,16 +126,6 @@ def prepare(
         _compare(ask, scratch, chosen, backup["name"])
         said["rows"] = sum(each["rows"] for table in chosen.values() for each in table.values())
     return {**manifest, "wanted": chosen, "beside": scratch}
-
-
-def _globs(chosen: parts.Sums, manifest: dict[str, Any], months: Sequence[str]) -> list[str]:
-    """Return which files of the backup are needed, as restic's patterns; none: all of them."""
-    if not months:
-        return []
-    data, found = f"data/{manifest['database']}", [".backup", "metadata"]
-    return found + [
-        f"{data}/{table}/{month}_*" for table, partitions in chosen.items() for month in partitions
-    ]
 
 
 def fetch(

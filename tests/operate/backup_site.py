@@ -1,0 +1,134 @@
+"""A stack's database on the tests' engine with an agent of backups, and what there is in it as numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cvat_analytics.base.project import ROOT
+from cvat_analytics.operate.backup import keys, reaching, restoring, running
+from cvat_analytics.operate.backup.agent.config import Config
+from cvat_analytics.pipeline import journal
+from cvat_analytics.store import migrations
+from tests.clickhouse import Store, way_to
+
+KEY = "the recovery key, in the tests only"
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+SUMS = {
+    "events": "SELECT count(), sum(cityHash64(timestamp, scope, user_id, payload, received_at)) FROM events FINAL",
+    "noted": "SELECT sum(inserted) FROM event_days",
+    "days of work": "SELECT sum(client_events), uniqExact(day) FROM working_time_days",
+    "dead letters": "SELECT count(), sum(cityHash64(*)) FROM events_dead_letter FINAL",
+    "changes of jobs": "SELECT count() FROM job_changes FINAL",
+    "names": "SELECT arraySort(groupArray(toString(tuple(*)))) FROM user_names",
+    "erased": "SELECT groupArray(user_id) FROM erasures FINAL",
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One database, and one agent that knows it."""
+
+    store: Store
+    config: Config
+    directory: Path
+
+    @property
+    def file(self) -> Path:
+        """Write what the agent is told, and return the file."""
+        file = self.directory / "agent.json"
+        file.write_text(self.config.text())
+        return file
+
+    @property
+    def reached(self) -> reaching.Reached:
+        """Return it as the commands do."""
+        return reaching.Reached(
+            lambda arguments, tell: running.here(self.file, arguments, tell),
+            way_to(self.store.context),
+            self.directory / "erasures.json",
+            lambda: [("live", reaching.found(lambda: journal.find(Path(self.config.journal))))],
+            lambda place: reaching.found(lambda: journal.find(Path(place))),
+        )
+
+    def agent(self, *arguments: str, said: list[running.Said] | None = None) -> running.Said:
+        """Run the agent."""
+        return running.here(self.file, arguments, said.append if said is not None else lambda one: None)
+
+    def begun(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start the agent, for whoever wants to kill it."""
+        command = [sys.executable, "-m", running.MODULE, "--config", str(self.file), *arguments]
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        )
+
+    def sums(self) -> dict[str, Any]:
+        """Return what there is."""
+        return {name: json.loads(self.store.post(sql))["data"] for name, sql in SUMS.items()}
+
+    def restore(self, *arguments: str, whole: bool = True) -> running.Said:
+        """Restore as the command does, and return the manifest."""
+        reached = self.reached
+        views = ["--views"] if restoring.has_erasures(reached.access, reached.list_file) else []
+        manifest: running.Said = reached.run(["prepare", *arguments, *views], lambda said: None)["manifest"]
+        for _ in restoring.Restoring(
+            reached.access, reached.list_file, manifest["beside"], manifest, whole
+        ).run():
+            pass
+        if whole:
+            reached.replay(manifest, lambda said: None)
+        reached.run(["drop"], lambda said: None)
+        return manifest
+
+
+def site(store: Store, directory: Path, target: str, checks: Path) -> Site:
+    """Return a database that knows its migrations, with an agent whose files are below `directory`."""
+    store.post("TRUNCATE TABLE schema_migrations")
+    for script in migrations.read(ROOT / "clickhouse"):
+        store.post(migrations.record(script, store.database))
+    directory.mkdir()
+    places = {
+        "password": keys.derived_password(KEY),
+        "login": store.context.secrets["clickhouse_admin"],
+    }
+    for name, text in places.items():
+        (directory / name).write_text(text + "\n")
+    (directory / "journal").mkdir()
+    config = Config(
+        host="host",
+        state=str(directory / "state"),
+        target=target,
+        password_file=str(directory / "password"),
+        clickhouse_url=f"http://127.0.0.1:{store.http_port}",
+        clickhouse_password_file=str(directory / "login"),
+        database=store.database,
+        staging=f"{store.context.paths.clickhouse_data}/backups",
+        checks=str(checks),
+        journal=str(directory / "journal"),
+    )
+    return Site(store, config, directory)
+
+
+def events(count: int, *, user: int = 1, first: int = 0, month: int = 0) -> list[dict[str, Any]]:
+    """Return events a minute apart, of this hour or of that of so many 31 days ago."""
+    begin = NOW - timedelta(days=31 * month, hours=2)
+    return [
+        {
+            "scope": "change:frame",
+            "source": "client",
+            "timestamp": (begin + timedelta(seconds=number)).strftime("%Y-%m-%d %H:%M:%S.000"),
+            "duration": 10,
+            "user_id": user,
+            "user_name": f"user {user}",
+            "job_id": 1,
+            "payload": json.dumps({"number": number}),
+        }
+        for number in range(first, first + count)
+    ]

@@ -1,0 +1,247 @@
+"""Backups on the real engine and the real restic: made while events come in, proven, restored, and whatever may go wrong with them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.operate import erasure_list
+from cvat_analytics.operate.backup import inventory, questions
+from cvat_analytics.operate.backup.agent import keeping
+from cvat_analytics.operate.backup.agent.restic import MANIFEST, Restic
+from tests.clickhouse import Store, free_ports
+from tests.operate.backup_site import NOW, Site, events, site
+
+
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("checks") / "checks.json"
+    file.write_text(questions.text())
+    return file
+
+
+@pytest.fixture(scope="module")
+def two(
+    shared_engine: Store, checks: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Site, Site]]:
+    """Return a stack with events of two months and one backup of it, and an empty stack with the same target."""
+    directory = tmp_path_factory.mktemp("backup")
+    with ExitStack() as opened:
+        first, second = (
+            site(
+                opened.enter_context(shared_engine.another()),
+                directory / name,
+                str(directory / "repository"),
+                checks,
+            )
+            for name in ("first", "second")
+        )
+        first.store.insert(events(50) + events(40, user=2) + events(30, month=1))
+        letter = {
+            "received_at": f"{NOW:%Y-%m-%d %H:%M:%S}.000",
+            "reason": "not JSON",
+            "message": "no",
+            "original": "{",
+        }
+        first.store.post(
+            f"INSERT INTO incoming_dead_letters FORMAT JSONEachRow\n{json.dumps(letter)}", user="vector"
+        )
+        first.agent("create")
+        yield first, second
+
+
+def names(where: Site) -> list[str]:
+    return [each["name"] for each in where.agent("list")["backups"]]
+
+
+def test_it_is_unproven_until_it_was_restored_beside_the_live_tables_and_compared(
+    two: tuple[Site, Site],
+) -> None:
+    first, _ = two
+    (before,) = first.agent("list")["backups"]
+    assert (before["events"], before["proven"]) == (120, False)
+    said = first.agent("verify", "--restore")
+    assert {month: each["rows"] for month, each in said["tables"]["events"].items()} == {
+        f"{NOW - timedelta(hours=2):%Y%m}": 90,
+        f"{NOW - timedelta(days=31, hours=2):%Y%m}": 30,
+    }
+    assert said["queries"] == len(json.loads(Path(first.config.checks).read_text())["queries"]) > 40
+    assert first.agent("list")["backups"][0]["proven"]
+    left = f"SELECT count() FROM system.databases WHERE name = '{first.store.database}_restored'"
+    assert json.loads(first.store.post(left))["data"] == [[0]]
+    noted = "SELECT state, verified IS NOT NULL FROM backups FINAL"
+    assert json.loads(first.store.post(noted))["data"] == [["complete", 1]]
+    assert list(Path(first.config.staging).iterdir()) == []
+
+
+def test_into_an_empty_stack_and_into_a_running_one_everything_comes_once(two: tuple[Site, Site]) -> None:
+    first, second = two
+    backed_up = first.sums()
+    second.restore()
+    assert second.sums() == backed_up
+    # what came since stays, and what is there already does not double
+    second.store.insert(events(10, first=1000))
+    after = second.sums()
+    second.restore()
+    assert second.sums() == after
+    assert after["events"][0][0] == 130
+    month = f"{NOW - timedelta(days=31, hours=2):%Y%m}"
+    second.store.post(f"ALTER TABLE events DROP PARTITION {month}")
+    assert second.sums()["events"][0][0] == 100
+    second.restore("--table=events", f"--month={month}", whole=False)
+    assert second.sums() == after
+
+
+def test_who_was_erased_since_stays_erased(two: tuple[Site, Site]) -> None:
+    _, second = two
+    erasure_list.add(second.directory / "erasures.json", {2: datetime.now(UTC) + timedelta(seconds=1)})
+    for table in ("events", "known_names", "working_time_days"):
+        second.store.post(f"TRUNCATE TABLE {table}")
+    second.restore()
+    users = "SELECT DISTINCT user_id FROM events ORDER BY user_id"
+    assert json.loads(second.store.post(users))["data"] == [[1]]
+    assert second.sums()["erased"] == [[[2]]]
+    assert "user 2" not in str(second.sums()["names"])
+
+
+def test_what_is_damaged_at_the_target_is_found_before_anything_live_is_touched(
+    two: tuple[Site, Site], tmp_path: Path
+) -> None:
+    first, second = two
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-a", first.config.target, copy], check=True)
+    packs = sorted((copy / "data").rglob("*"), key=lambda path: path.stat().st_size if path.is_file() else 0)
+    whole = packs[-1].read_bytes()
+    damaged = replace(second, config=replace(second.config, target=str(copy), state=str(tmp_path / "state")))
+    before = second.sums()
+    for content in (whole[:1000] + bytes([whole[1000] ^ 1]) + whole[1001:], whole[: len(whole) // 2]):
+        packs[-1].chmod(0o600)
+        packs[-1].write_bytes(content)
+        with pytest.raises(
+            CvatAnalyticsError, match=r"(?i)pack|blob|ciphertext|damaged|repository|verification"
+        ):
+            damaged.restore()
+        with pytest.raises(CvatAnalyticsError):
+            damaged.agent("verify")
+        assert second.sums() == before
+
+
+def test_a_backup_of_an_older_schema_gets_the_migrations(two: tuple[Site, Site]) -> None:
+    first, second = two
+    first.store.post("DROP TABLE backups")
+    first.store.post(
+        "ALTER TABLE schema_migrations DELETE WHERE name LIKE '%0014%' SETTINGS mutations_sync = 1"
+    )
+    first.store.insert(events(5, first=2000))
+    first.agent("create")
+    manifest = second.restore()
+    assert not any("0014" in name for name in manifest["migrations"])
+    assert second.sums()["events"][0][0] == 85  # without those of the erased person
+
+
+def killed(where: Site, step: str) -> None:
+    """Kill the agent as soon as it has begun that step of a backup."""
+    with where.begun("create") as process:
+        for line in process.stdout or ():
+            said = json.loads(line)
+            if (said["step"], said["state"]) == (step, "begun"):
+                process.kill()
+
+
+def test_one_that_was_killed_is_never_listed_and_the_next_run_cleans_up(two: tuple[Site, Site]) -> None:
+    first, _ = two
+    before = names(first)
+    restic = Restic(first.config)
+    killed(first, "clickhouse")
+    killed(first, "journal")
+    assert names(first) == before
+    unfinished = [each for each in restic.snapshots() if not set(keeping.names(each)) & set(before)]
+    assert [keeping.part(each) for each in unfinished] == ["tables"]
+    first.agent("create")
+    assert len(names(first)) == len(before) + 1
+    assert all(set(keeping.names(each)) & set(names(first)) for each in restic.snapshots())
+    assert list(Path(first.config.staging).iterdir()) == []
+
+
+def test_only_one_runs_at_a_time(two: tuple[Site, Site]) -> None:
+    first, _ = two
+    with (Path(first.config.state) / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(CvatAnalyticsError, match="another backup, restore or check is at work here"):
+            first.agent("create")
+
+
+def test_what_keeps_it_from_its_target_is_one_sentence(two: tuple[Site, Site], tmp_path: Path) -> None:
+    first, _ = two
+
+    def at(**changed: Any) -> Site:
+        return replace(first, config=replace(first.config, state=str(tmp_path / "state"), **changed))
+
+    password = tmp_path / "password"
+    password.write_text("another\n")
+    with pytest.raises(InputError, match="made with another recovery key"):
+        at(password_file=str(password)).agent("create")
+    (port,) = free_ports(1)
+    with pytest.raises(UnreachableError, match="cannot be reached"):
+        at(target=f"s3:http://127.0.0.1:{port}/bucket").agent("create")
+    with pytest.raises(InputError, match="there is no backup yet"):
+        at(target=str(tmp_path / "nothing")).agent("list")
+    # a disk that is not mounted is no new repository
+    gone = Path(first.config.target)
+    gone.rename(tmp_path / "unmounted")
+    try:
+        with pytest.raises(UnreachableError, match="what was there before is away"):
+            first.agent("create")
+    finally:
+        (tmp_path / "unmounted").rename(gone)
+    assert json.loads((Path(first.config.state) / "last.json").read_text())["state"] == "failed"
+
+
+def test_so_many_are_kept_of_days_weeks_and_months(two: tuple[Site, Site], tmp_path: Path) -> None:
+    first, _ = two
+    config = replace(
+        first.config,
+        state=str(tmp_path),
+        target=str(tmp_path / "kept"),
+        keep_daily=2,
+        keep_weekly=0,
+        keep_monthly=2,
+    )
+    restic = Restic(config)
+    restic.open(create=True)
+    note = tmp_path / "manifest.json"
+    note.write_text("{}")
+    moments = [datetime(2026, 11, day, 2, 30, tzinfo=UTC) for day in (1, 20, 29, 30)] + [
+        datetime(2026, 10, 5, 2, 30, tzinfo=UTC)
+    ]
+    for moment in moments:
+        name = f"{moment:%Y-%m-%dT%H-%M-%SZ}"
+        time = f"--time={moment:%Y-%m-%d %H:%M:%S}"
+        for part in ("tables", MANIFEST):
+            restic.run("backup", "--host=host", f"--tag={part}", f"--tag={name}", time, str(note))
+    said = replace(first, config=config).agent("prune")
+    assert said["kept"] == ["2026-11-30T02-30-00Z", "2026-11-29T02-30-00Z", "2026-10-05T02-30-00Z"]
+    assert len(restic.snapshots()) == 6
+
+
+def test_the_inventory_opens_with_the_recovery_key_alone(tmp_path: Path) -> None:
+    root = tmp_path / "operator"
+    (root / "inventory").mkdir(parents=True)
+    (root / "inventory" / "hosts.py").write_text("vector = ['a']\n")
+    (root / "secrets.json").write_text('{"a": "the password"}')
+    archive = inventory.packed([root / "inventory", root / "secrets.json", root / "none"], root, "key")
+    assert b"the password" not in archive
+    with pytest.raises(InputError, match="does not open it"):
+        inventory.unpack(archive, "another", tmp_path / "back")
+    assert inventory.unpack(archive, "key", tmp_path / "back") == ["inventory/hosts.py", "secrets.json"]
+    assert (tmp_path / "back" / "secrets.json").stat().st_mode & 0o777 == 0o600
