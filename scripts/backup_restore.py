@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     metavar="YYYY-MM",
     help="This month of the events only (may be repeated).",
 )
+@click.option(
+    "--grafana",
+    is_flag=True,
+    help="Grafana's database too: users, dashboards made by hand, alerts' state. It takes the place of what is there, which is kept beside it.",
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @target_options
@@ -38,6 +43,7 @@ def restore(
     at: str,
     tables: tuple[str, ...],
     months: tuple[str, ...],
+    grafana: bool,
     yes: bool,
     as_json: bool,
     target: Target,
@@ -52,6 +58,10 @@ def restore(
 
     if wrong := [month for month in months if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month)]:
         raise InputError(f"--month {wrong[0]}: is no month, as in 2026-11")
+    if grafana and not target.inventory:
+        raise InputError(
+            "--grafana: is of deployed hosts (--inventory); the viewer of an embedded stack keeps nothing"
+        )
     progress = shown(as_json)
     with opened(target, at) as reached:
         there = restoring.events(reached.access)
@@ -72,6 +82,14 @@ def restore(
             progress({"step": step, "state": "done"})
         replayed = 0 if chosen else reached.replay(manifest, progress)
         reached.run(["drop"], progress)
+    if grafana and target.inventory:
+        from cvat_analytics.connect import remote
+        from cvat_analytics.operate.backup import grafana as grafanas
+
+        with remote.reach_hosts(target.inventory) as (described, _, hosts):
+            grafanas.restore(
+                described, hosts, manifest["name"], at, manifest["versions"].get("grafana", ""), progress
+            )
     rows = sum(each["rows"] for each in manifest["wanted"].get("events", {}).values())
     if as_json:
         echo(json.dumps({"name": manifest["name"], "tables": manifest["wanted"], "replayed": replayed}))

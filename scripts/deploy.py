@@ -110,7 +110,7 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
         )
     for each in outcome.keys:
         echo(
-            f"Let the backups of host {each['host']} in at {each['login']}: add this line to .ssh/authorized_keys there (docs/how-to/back-up.md):\n  {each['key']}"
+            f"Let the backups of host {each['host']} in at {each['login']}: add this line to .ssh/authorized_keys there (docs/how-to/back-up-by-timer.md):\n  {each['key']}"
         )
     for host in stack.topology.groups["gateway"]:
         echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")

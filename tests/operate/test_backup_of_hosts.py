@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from cvat_analytics.config.deployed import Deployed
 from cvat_analytics.config.inventory import Stack
 from cvat_analytics.connect.remote import ReachedHost
 from cvat_analytics.connect.shell import Shell
-from cvat_analytics.operate.backup import inventory, over_ssh, own_files, running
+from cvat_analytics.operate.backup import grafana, inventory, over_ssh, own_files, running
+from cvat_analytics.operate.backup.agent import report
 
 KEY = "a-recovery-key-of-32-characters-"
 TARGET = "sftp:keeper@store:/srv/cvat"
@@ -139,3 +141,30 @@ def test_an_answer_comes_through(tmp_path: Path) -> None:
     says = 'printf \'{"step": "result", "exit_code": 0, "message": "", "backups": []}\''
     said = over_ssh.on_host(_Saying("a", {"says": says}, None), "/mnt/elsewhere", ["list"], lambda line: None)
     assert said["backups"] == []
+
+
+def test_a_grafana_that_is_older_than_its_database_is_refused() -> None:
+    for there, backed_up in (
+        ("13.2.3", "13.2.3"),
+        ("13.10.0", "13.2.3"),
+        ("14.0.0-1", "13.2.3"),
+        ("13.2.3", ""),
+    ):
+        grafana.refuse_older(there, backed_up)
+    with pytest.raises(
+        InputError, match=r"is of version 13\.10\.0, and 13\.2\.3 is installed.*set 'grafana_version'"
+    ):
+        grafana.refuse_older("13.2.3", "13.10.0")
+
+
+def test_a_host_s_log_has_no_line_for_each_second(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, states in (("", ["going on", "done"]), ("8:1234", ["done"])):
+        if name:
+            monkeypatch.setenv("JOURNAL_STREAM", name)
+        else:
+            monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+        report.say("tables", "going on", done=1, total=2)
+        report.say("tables", "done")
+        assert [json.loads(line)["state"] for line in capsys.readouterr().out.splitlines()] == states

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,9 @@ def say(step: str, state: str, **more: Any) -> None:
 
     `done` and `total` are numbers of the same kind (bytes, tables), `message` a sentence.
     """
+    # of a run by systemd nobody watches how far it is, and each second would be a line in the host's log for good
+    if state == "going on" and "JOURNAL_STREAM" in os.environ:
+        return
     print(json.dumps({"step": step, "state": state, **more}), flush=True)
 
 

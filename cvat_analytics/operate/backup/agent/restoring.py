@@ -143,10 +143,10 @@ def fetch(
 
 
 def _give_to(staging: Path) -> None:
-    """Let ClickHouse read what root has fetched."""
-    owner = staging.stat()
+    """Let ClickHouse read what root has fetched. On a host that has never made a backup the directory itself is root's."""
+    owner = staging.parent.stat()
     if os.geteuid() == 0:
-        for directory, _, names in os.walk(staging / "restoring"):
+        for directory, _, names in os.walk(staging):
             for path in (directory, *(f"{directory}/{name}" for name in names)):
                 os.chown(path, owner.st_uid, owner.st_gid)
 
