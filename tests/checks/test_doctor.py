@@ -274,6 +274,10 @@ def test_what_status_knows_is_said_with_a_next_step() -> None:
     )
     assert any(line.endswith("('buffer', 'set-aside', 'events')") for line in lines)
     assert all(each.next or each.command for each in found)
+    (lacks,) = of_status.findings(
+        Report([Part("grafana", "one", "failing", "", "", "it lacks a right: deploy again")], None)
+    )
+    assert (lacks.why, lacks.next, lacks.command) == ("grafana failing: it lacks a right", "", ("deploy",))
     assert list(of_status.findings(Report([Part("vector", "one", "running", "0.58", "")], flow()))) == []
 
 

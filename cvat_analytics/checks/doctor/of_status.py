@@ -78,7 +78,9 @@ def _of_part(part: Part) -> Iterator[Finding]:
         if not advice:
             advice = _PAGES.get(part.state, f"`journalctl -u {UNITS.get(part.name, part.name)}`")
         named = why if why.startswith(f"{part.name}: ") else f"{part.name} {part.state}: {why}"
-        yield Finding(weight, check, named, advice, host=part.host)
+        # words that are a command of ours are given as one
+        mends = ("deploy",) if advice == "deploy again" else ()
+        yield Finding(weight, check, named, "" if mends else advice, mends, part.host)
 
 
 def _of_flow(flow: Flow) -> Iterator[Finding]:
