@@ -24,6 +24,7 @@ from cvat_analytics.config.validation import validate
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.certificates import Pair
 from cvat_analytics.gateway import gateway
+from cvat_analytics.operate.backup import on_hosts
 from cvat_analytics.rendering import events_api, render
 from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import RenderedFile
@@ -33,6 +34,8 @@ PLAIN: dict[str, Any] = {
     "alert_emails": ("ann@example.org",),
     "alert_webhook_url": "https://hooks.example.org/x",
     "alert_working_hours": "08:00-18:00",
+    "backup_schedule": "Mon..Fri *-*-* 02:30:00",
+    "backup_target": "sftp:backup@store.example.org:/srv/backup",
     "clickhouse_allowed_addresses": ("10.1.1.1",),
     "clickhouse_listen_addresses": ("10.0.0.9",),
     "cvat_columns": ("access_token_id",),
@@ -107,6 +110,7 @@ def files(values: dict[str, Any]) -> dict[str, RenderedFile]:
         ),
         *gateway.files(context, Pair("certificate", "key")),
         *gateway.firewall_files(context),
+        *on_hosts.files(context),
     ]
     return {file.path: file for file in parts}
 

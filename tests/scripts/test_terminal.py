@@ -79,7 +79,9 @@ def test_the_library_prints_nothing() -> None:
     others = [
         str(file.relative_to(ROOT))
         for file in sorted((ROOT / "cvat_analytics").rglob("*.py"))
-        if file.name != "__main__.py" and file.parts[-2:] != ("embedded", "engine.py")
+        # the agent of backups writes JSON, which has no control character, for whoever started it
+        if file.name != "__main__.py"
+        and file.parts[-2:] not in (("embedded", "engine.py"), ("agent", "report.py"))
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) in ("print", "sys.stdout.write", "click.echo")
