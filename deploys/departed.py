@@ -11,7 +11,7 @@ from pyinfra.api import operation
 from pyinfra.facts.server import Command
 
 from cvat_analytics.config import deployed
-from cvat_analytics.connect.volumes import size
+from cvat_analytics.connect.volumes import DIRECTORIES, size
 from cvat_analytics.operate.removal import Removal, plan
 from cvat_analytics.operate.survey import SURVEY, surveyed
 from cvat_analytics.rendering import made
@@ -63,16 +63,20 @@ def of(components: Sequence[str]) -> tuple[str, ...]:
     return tuple(part for part in made.PARTS if part in noted and part not in components)
 
 
-def loss(parts: Sequence[str]) -> str:
-    """Return what is lost to the dashboards when the store leaves this host, `` where it does not or has nothing."""
-    kept = _removal(["clickhouse"]).kept if "clickhouse" in parts else {}
-    if not kept:
-        return ""
-    path, count = next(iter(kept.items()))
-    return (
-        f"clickhouse {HAS_LEFT}: it is stopped, and what is in it ({size(count)} in {path}, which stays) is in no dashboard "
-        "until it is brought along (docs/how-to/move-to-another-host.md)"
-    )
+def losses(parts: Sequence[str]) -> list[str]:
+    """Return what nobody sees any more when parts with data leave this host: to that somebody has to agree."""
+    after = {
+        "clickhouse": "what is in it is in no dashboard until it is brought along (docs/how-to/move-to-another-host.md)",
+        "vector": "it takes no events any more, and what waits in its buffer is not delivered. See in `cvat-analytics status` that its port is "
+        "silent and its buffer empty (docs/how-to/uninstall.md)",
+    }
+    leaving = [part for part in after if part in parts]
+    kept = _removal(leaving).kept if leaving else {}
+    return [
+        f"{part} {HAS_LEFT}: it is stopped and removed. {path} stays ({size(kept[path])}), but {after[part]}"
+        for part in leaving
+        if (path := DIRECTORIES[part]) in kept
+    ]
 
 
 def _removal(parts: Sequence[str]) -> Removal:

@@ -186,7 +186,7 @@ def make(inventory_file: Path) -> Plan:
             )
             _tell_losses(losses.of_journal(settings, journal))
         gone = departed.of(components)
-        _tell_losses([departed.loss(gone)])
+        _tell_losses(departed.losses(gone))
     except InputError as error:
         refusal = tell("refused", reason=str(error))
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback

@@ -43,14 +43,14 @@ from scripts.terminal import confirm, echo
 @click.option(
     "--yes",
     is_flag=True,
-    help="Ask nothing: what a shorter retention deletes may be deleted, and the store may leave its host.",
+    help="Ask nothing: what a shorter retention deletes may be deleted, and ClickHouse and Vector may leave their hosts.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Show every command that runs on the hosts.")
 def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: bool, verbose: bool) -> None:
     """Install, configure and start the stack on the inventory's hosts. A second run changes nothing.
 
     A part whose group a host has left is stopped and removed there; its data stays. Where a shorter retention would delete something
-    for good, or the store leaves its host, it says what and asks first. Where versions change, the parts take turns: ClickHouse,
+    for good, or ClickHouse or Vector leaves its host, it says what and asks first. Where versions change, the parts take turns: ClickHouse,
     Vector, Grafana; the smoke test proves each, and one that fails is brought back to what it ran with.
 
     Exit code 2, with nothing changed, for a wrong setting, a host that cannot be reached or will not do, another deploy that is
@@ -194,7 +194,7 @@ class Upgrade:
 
 
 class UnagreedError(InputError):
-    """Something would be deleted for good, or the store leave its host, and nobody has agreed to it. Nothing has been changed."""
+    """Something would be deleted for good, or a part with data leave its host, and nobody has agreed to it. Nothing has been changed."""
 
     losses: Sequence[str] = ()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
-from cvat_analytics.connect.volumes import size
+from cvat_analytics.connect.volumes import DIRECTORIES, size
 from cvat_analytics.rendering.made import STATE
 from scripts import hints
 from scripts.target import DEFAULT_DIRECTORY, Target, target_options
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cvat_analytics.operate.uninstall import HostPlan, Hosts
+
+_DATA = {
+    DIRECTORIES["clickhouse"]: "all events, and what was made of them",
+    DIRECTORIES["vector"]: "the journal, and what waits to be delivered",
+    DIRECTORIES["grafana"]: "users, dashboards made by hand, the state of alerts",
+    "/var/lib/private/cvat-analytics-events-api": "exports",
+}
+"""What is lost with each directory; in the others there are logs."""
 
 
 @click.command()
@@ -124,8 +132,8 @@ def _lines(host: HostPlan) -> list[tuple[str, str]]:
     for path, count in removal.data.items():
         if host.found.kinds.get(path) == "link":
             continue
-        events = f": {host.events}" if host.events and path.endswith("/clickhouse") else ""
-        lines.append(("DELETES", f"{path} ({size(count)}){events}"))
+        what = host.events if host.events and path == DIRECTORIES["clickhouse"] else _DATA.get(path, "logs")
+        lines.append(("DELETES", f"{path} ({size(count)}): {what}"))
     lines += [("keeps", what) for what in _kept(host)]
     lines += [("leaves", f"{what}: {why}") for what, why in removal.left]
     return lines

@@ -103,7 +103,11 @@ def _events(shell: Shell, database: str) -> str:
     query = f"SELECT count(), min(timestamp), max(timestamp) FROM {database}.events"
     try:
         count, *times = shell.run(f"{client} --query '{query}'", _FOR_EVENTS).strip().split("\t")
-        return f"{int(count):,} events from {' to '.join(times)} UTC" if int(count) else "no events"
+        return (
+            f"{int(count):,} event{'' if int(count) == 1 else 's'} from {' to '.join(times)} UTC"
+            if int(count)
+            else "no events"
+        )
     except (UnreachableError, ValueError):
         return ""
 

@@ -66,15 +66,28 @@ def test_where_nothing_has_left_nothing_is_asked(run_deploy: Deploy) -> None:
     assert run.matching("dpkg --purge") == []
 
 
-def test_the_store_does_not_leave_its_host_without_a_word(
+def test_the_store_and_vector_do_not_leave_their_host_without_a_word(
     run_deploy: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    moved = GROUPS | {"clickhouse": ["@fake/b"]}
-    there = [*THERE, "record path /var/lib/clickhouse", "size 1073741824 /var/lib/clickhouse"]
+    moved = GROUPS | {"clickhouse": ["@fake/b"], "vector": ["@fake/b"], "grafana": ["@fake/a"]}
+    there = [
+        *THERE,
+        *(f"record path /var/lib/{part}" for part in ("clickhouse", "vector")),
+        "record package vector",
+        "directory /var/lib/vector",
+        "size 1073741824 /var/lib/clickhouse",
+    ]
     told = answers("clickhouse", "vector", there=there)
     with pytest.raises(PyinfraError) as refused:
         run_deploy(groups=moved, host_settings=ADDRESSES, answers=told, limit=["@fake/a"])
-    assert f"host @fake/a: clickhouse {HAS_LEFT}: it is stopped" in str(refused.value)
-    assert "1.0 GiB in /var/lib/clickhouse, which stays" in str(refused.value)
+    said = f"host @fake/a: clickhouse {HAS_LEFT}: it is stopped and removed. /var/lib/clickhouse stays (1.0 GiB), but what is in it"
+    assert said in str(refused.value)
+    alone = moved | {"clickhouse": ["@fake/a"]}
+    with pytest.raises(PyinfraError) as refused:
+        run_deploy(groups=alone, host_settings=ADDRESSES, answers=told, limit=["@fake/a"])
+    assert (
+        f"vector {HAS_LEFT}: it is stopped and removed. /var/lib/vector stays (0 MiB), but it takes no"
+        in str(refused.value)
+    )
     monkeypatch.setenv(AGREED, "yes")
     run_deploy(groups=moved, host_settings=ADDRESSES, answers=told, limit=["@fake/a"])

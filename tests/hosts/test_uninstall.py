@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from cvat_analytics.config.settings import COMPONENTS
+from cvat_analytics.config.settings import COMPONENTS, GROUPS
 
 from . import image
 from .command import PROGRAM, cvat_analytics, deploy, smoke
@@ -84,31 +84,38 @@ def test_a_host_that_was_shared_is_as_it_was_before_the_first_deploy(
     host_factory: HostFactory, inventory: Inventory, repository_server: RepositoryServer
 ) -> None:
     host = host_factory()
-    # what others have there: an nginx, rules of nftables, a Grafana with a user of its own kind, a file in a directory of Vector's
+    source = repository_server.complete()
+    source.add_files(image.debian_packages("bookworm"))
+    # what others have there: an nginx, rules of nftables, a Grafana that does not run, a user and a file where Vector's will be
     debs = "/usr/share/test-host/debs"
-    host.run(f"dpkg --install {debs}/*.deb >/dev/null 2>&1; dpkg --configure -a")
+    host.run(f"dpkg --install $(ls {debs}/*.deb | grep -v restic) >/dev/null 2>&1; dpkg --configure -a")
     host.write(
         "/etc/nftables.conf",
         "table inet theirs {\n chain input {\n type filter hook input priority 0\n tcp dport 9 drop\n }\n}\n",
     )
     host.run("systemctl enable -q --now nginx nftables")
+    theirs = " ".join(
+        file.name for name in ("musl", "grafana") for file in source.directory.glob(f"{name}_*.deb")
+    )
+    host.run(
+        f"cd /tmp; for file in {theirs}; do curl -sSfO {source.url}$file; done; dpkg --install {theirs}; rm {theirs}"
+    )
     host.run("useradd --system --user-group --no-create-home vector")
     host.write("/etc/vector/vector.toml", "# theirs\n", mode=0o640)
     listens(host, 80)
     before = everything(host)
 
-    source = repository_server.complete()
-    source.add_files(image.debian_packages("bookworm"))
-    path = inventory(
-        {name: [host] for name in COMPONENTS},
+    settings = {
         **source.settings(),
-        grafana_root_url=f"https://{host.ip}:8443/analytics/",
-        gateway_https_port=8443,
-        gateway_http_port=8080,
-        gateway_listen_address=host.ip,
-        firewall=True,
-        open_to_network=[],
-    )
+        "grafana_root_url": f"https://{host.ip}:8443/analytics/",
+        "gateway_https_port": 8443,
+        "gateway_http_port": 8080,
+        "gateway_listen_address": host.ip,
+        "firewall": True,
+        "open_to_network": [],
+        "backup_target": "/srv/backups",
+    }
+    path = inventory({name: [host] for name in COMPONENTS}, **settings)
     deploy(path)
     smoke(path)
     sql(
@@ -116,21 +123,44 @@ def test_a_host_that_was_shared_is_as_it_was_before_the_first_deploy(
         "INSERT INTO cvat.events (scope, source, timestamp) VALUES ('kept', 'test', '2026-01-02 03:04:05')",
     )
 
+    # two parts leave the host: with all that is theirs, but not the exports
+    path = inventory({name: [host] for name in GROUPS}, **settings)
+    leaving = cvat_analytics("deploy", "--inventory", path, "--dry")
+    name = "gateway, events_api: removed, as it has left this host"
+    assert f"would change  {name}  on {host.name}" in leaving.output
+    deploy(path)
+    assert (
+        host.run(
+            "systemctl list-units --all --plain --no-legend 'cvat-analytics-gateway*' 'cvat-analytics-events-api*'"
+        ).output
+        == ""
+    )
+    gone = (
+        "/opt/cvat-analytics/events-api",
+        "/etc/cvat-analytics/gateway/nginx.conf",
+        "/etc/cvat-analytics/secrets/cvat-analytics-gateway",
+    )
+    assert host.run(f"ls -d {' '.join(gone)}", check=False).output == ""
+    host.run("ls -d /var/lib/private/cvat-analytics-events-api")
+
     # what is asked is what is done; nothing is done before
     installed = everything(host)
     preview = uninstall(path, "--dry")
-    assert changes(installed, everything(host)) == {}
+    # services go on writing
+    data = r"/var/(lib|log)/(clickhouse|clickhouse-server|vector|grafana|private)/"
+    assert [path for path in changes(installed, everything(host)) if not re.match(data, path)] == []
     assert "leaves      /var/lib/clickhouse" not in preview
     assert "keeps       /var/lib/clickhouse (" in preview
     lost = uninstall(path, "--dry", "--purge")
     assert re.search(
-        r"DELETES     /var/lib/clickhouse \(.*\): [0-9]+ events from 2026-01-02 03:04:05", lost
+        r"DELETES     /var/lib/clickhouse \(.*\): [0-9]+ events? from 2026-01-02 03:04:05", lost
     ), lost
     print(preview, lost)
     killed_at(host, path, "remove the packages")
     print(uninstall(path, "--yes"))
     again = uninstall(path, "--yes")
     print(again)
+    assert "leaves      /var/lib/grafana: the package grafana stays" in preview
     assert "nothing of a deploy is there, but data that was kept" in again
     assert host.run("ls /var/lib/clickhouse/store").output
     assert {"clickhouse", "grafana", "vector"} <= set(host.run("cut -d: -f1 /etc/passwd").output.split())
@@ -138,4 +168,9 @@ def test_a_host_that_was_shared_is_as_it_was_before_the_first_deploy(
     killed_at(host, path, "delete /var/lib", "--purge")
     print(uninstall(path, "--yes", "--purge"))
     assert "nothing of a deploy is there\n" in uninstall(path, "--yes", "--purge")
-    assert changes(before, everything(host)) == {}
+    # the backups; and what their Grafana has in its own directories since it ran
+    found = changes(before, everything(host))
+    assert {path: what for path, what in found.items() if not re.match("/var/(lib|log)/grafana/", path)} == {
+        "/srv/backups": (None, "drwx------ root:root ")
+    }
+    assert not [path for path in found if "plugins" in path]

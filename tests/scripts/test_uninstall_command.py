@@ -1,0 +1,159 @@
+"""The command: what it shows, asks and ends with, for hosts that a server of the tests stands for, and for a directory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from scripts.cli import main
+from tests.clickhouse import free_ports
+from tests.operate.test_removal import DEPLOYED
+from tests.ssh_server import LOGIN, PATIENT, SSHServer, ssh_server
+
+pytestmark = pytest.mark.usefixtures("patience")
+
+
+class DeployedHost:
+    """What the server answers: that a deploy was there until it is uninstalled, and what the steps of that come to."""
+
+    def __init__(self, ends: str = "done\n") -> None:
+        self.ends = ends
+        self.asked_to: list[str] = []
+
+    def __call__(self, command: str) -> str:
+        if "record=" in command:
+            return "user root\n" if self.asked_to and self.ends == "done\n" else DEPLOYED
+        if "clickhouse-client" in command:
+            return "1234\t2026-01-02 03:04:05\t2026-11-30 10:00:00\n"
+        self.asked_to.append(command)
+        return f"step stop vector.service\nleft /etc/grafana/own.yaml\n{self.ends}"
+
+
+@pytest.fixture
+def server() -> Iterator[SSHServer]:
+    with ssh_server() as running:
+        running.printed = DeployedHost()
+        yield running
+
+
+@pytest.fixture
+def inventory(server: SSHServer, tmp_path: Path) -> Path:
+    """Return an inventory of two hosts: the server, and one where nobody listens."""
+    known = server.known_hosts(tmp_path / "known-hosts")
+    login: dict[str, Any] = {
+        "ssh_hostname": "127.0.0.1", "ssh_user": LOGIN["username"], "ssh_password": LOGIN["password"], "ssh_known_hosts_file": str(known),
+        "ssh_config_file": os.devnull, **PATIENT,
+    }  # fmt: skip
+    here = {"address": "10.0.0.1", "ssh_port": server.address[1], **login}
+    away = {"address": "10.0.0.2", "ssh_port": free_ports(1)[0], **login}
+    path = tmp_path / "hosts.py"
+    path.write_text(
+        f"clickhouse = [('a', {here!r})]\nvector = [('a', {here!r})]\ngrafana = [('b', {away!r})]\n"
+    )
+    return path
+
+
+def run(*arguments: object, typed: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["uninstall", *map(str, arguments)], input=typed)
+
+
+def test_one_host_away_is_said_and_the_other_is_done(server: SSHServer, inventory: Path) -> None:
+    done = run("--inventory", inventory, "--purge", "--yes")
+    assert done.exit_code == 3, done.output
+    assert "NOT DONE: host b: cannot be reached" in done.stdout
+    lines = done.stdout.splitlines()
+    assert (
+        "  DELETES     /var/lib/clickhouse (0 MiB): 1,234 events from 2026-01-02 03:04:05 to 2026-11-30 10:00:00 UTC"
+        in lines
+    )
+    assert "host a: stop vector.service" in lines
+    assert "host a: done" in lines
+    assert "  leaves      /etc/grafana/own.yaml: no deploy has made it" in lines
+    assert f"the rest is done by: cvat-analytics uninstall --inventory {inventory} --purge" in done.stderr
+    again = run("--inventory", inventory, "--purge", "--yes", "--limit", "a")
+    assert (again.exit_code, again.stdout) == (0, "host a: nothing of a deploy is there\n")
+
+
+@pytest.mark.parametrize("options", [["--dry"], []])
+def test_a_preview_and_a_no_change_nothing(server: SSHServer, inventory: Path, options: list[str]) -> None:
+    shown = run("--inventory", inventory, "--limit", "clickhouse", *options, typed="n\n")
+    assert shown.exit_code == (0 if options else 1)
+    assert "  package     vector 0.58.0-1" in shown.stdout
+    assert "  keeps       /var/lib/clickhouse (0 MiB)" in shown.stdout
+    assert isinstance(server.printed, DeployedHost)
+    assert server.printed.asked_to == []
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "said"),
+    [
+        ("failed dpkg: error: disk full\n", 1, "host a: dpkg: error: disk full"),
+        ("", 3, "host a: the connection was lost"),
+    ],
+)
+def test_a_step_that_fails_and_a_lost_connection_are_told_apart(
+    server: SSHServer, inventory: Path, ends: str, code: int, said: str
+) -> None:
+    server.printed = DeployedHost(ends)
+    failed = run("--inventory", inventory, "--limit", "a", "--yes", "--json")
+    assert (failed.exit_code, said in failed.stderr) == (code, True), failed.stderr
+    assert json.loads(failed.stdout)["hosts"]["a"]["failure"] == said
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--purge", "--keep-data"], "give either --keep-data or --purge, not both"),
+        (["--json"], "--json asks nothing: give --dry or --yes with it"),
+        (["--limit", "nobody", "--dry"], "has no such host or group. It has a, b, clickhouse, vector"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(inventory: Path, options: list[str], message: str) -> None:
+    refused = run("--inventory", inventory, *options)
+    assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
+
+
+def test_a_host_that_is_not_reached_over_ssh_is_never_this_machine(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.py"
+    path.write_text("clickhouse = vector = grafana = ['@docker/somebody']\n")
+    refused = run("--inventory", path, "--yes")
+    assert (refused.exit_code, "uninstall reaches hosts over SSH" in refused.stderr) == (2, True), (
+        refused.output
+    )
+
+
+def test_a_directory_is_left_with_its_data_or_without(tmp_path: Path) -> None:
+    directory = tmp_path / "stack"
+    (directory / "var" / "lib").mkdir(parents=True)
+    (directory / "etc").mkdir()
+    (directory / "stack.json").write_text('{"port_base": 18100}')
+    for name in ("secrets.json", "netrc", "mine.txt"):
+        (directory / name).write_text("")
+    dry = run("--dir", directory, "--dry")
+    assert f"  removes     {directory}/etc" in dry.stdout.splitlines()
+    assert (directory / "netrc").exists()
+    kept = run("--dir", directory, "--yes")
+    assert kept.exit_code == 0, kept.output
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "lock",
+        "mine.txt",
+        "secrets.json",
+        "stack.json",
+        "var",
+    ]
+    assert "nothing of a stack is there, but data that was kept" in run("--dir", directory).stdout
+    purged = run("--dir", directory, "--purge", typed="y\n")
+    assert purged.exit_code == 0, purged.output
+    assert f"  DELETES     {directory}/var" in purged.stdout.splitlines()
+    assert [path.name for path in directory.iterdir()] == ["mine.txt"]
+    assert (
+        run("--dir", directory, "--purge").stdout.splitlines()[-1]
+        == f"{directory}: nothing of a stack is there"
+    )
+    (directory / "mine.txt").unlink()
