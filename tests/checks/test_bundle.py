@@ -109,6 +109,7 @@ def bundle(described: Topology) -> dict[str, str]:
             host=store,
         )
     ]
+    findings.append(Finding("know", "not-deployed", LOGIN, command=("deploy",)))
     diagnosis = Diagnosis(
         findings, [], [f"CVAT's side: {ALL}"], [("", "cvat", f"2.42 {TOKEN}"), (store, "vector", "0.58.0-1")]
     )
@@ -161,7 +162,8 @@ def test_what_somebody_who_helps_must_know_is_there(tmp_path: Path) -> None:
     assert status["parts"][0]["state"] == "failing"
     assert status["parts"][0]["problem"].startswith("ClickHouse's user … lacks what it needs (")
     assert (status["pipeline"]["two_cvats"], status["pipeline"]["other_users"]) == ({"ids": 3}, 1)
-    (finding,) = json.loads(files["doctor.json"])["findings"]
+    finding, mended = json.loads(files["doctor.json"])["findings"]
+    assert mended["next"] == "deploy"
     assert (finding["host"], finding["why"]) == ("host-1", "no address is known for the name …")
     settings = json.loads(files["settings/host-1.json"])
     assert (settings["events_retention"], settings["grafana_language"], settings["alert_emails"]) == (

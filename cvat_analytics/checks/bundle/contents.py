@@ -68,7 +68,7 @@ def of(
             "check": each.check,
             "host": harmless(each.host),
             "why": kept.of_ours(each.why),
-            "next": kept.of_ours(each.next),
+            "next": kept.of_ours(" ".join((each.next, *each.command))),
         }
         for each in diagnosis.findings
     ]
