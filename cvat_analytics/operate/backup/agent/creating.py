@@ -40,6 +40,7 @@ def create(config: Config, restic: Restic, now: datetime) -> dict[str, Any]:
     name = name_of(now)
     with step("target"):
         restic.open(create=True)
+        restic.unlock()
         clean(config)
         keeping.forget_unfinished(config, restic)
     manifest: dict[str, Any] = {

@@ -39,6 +39,7 @@ def backups(restic: Restic) -> list[dict[str, Any]]:
                 "bytes": int(said.get("bytes", 0)),
                 "proven": PROVEN in snapshot["tags"],
                 "snapshot": snapshot["id"],
+                "path": snapshot["paths"][0],
             }
             for name in names(snapshot)
         ]
@@ -90,10 +91,11 @@ def forget_unfinished(config: Config, restic: Restic) -> list[str]:
     """
     if not config.clickhouse_url:
         return []
-    complete = {name for snapshot in restic.snapshots(MANIFEST) for name in names(snapshot)}
+    every = restic.snapshots()
+    complete = {name for each in every if MANIFEST in (each.get("tags") or []) for name in names(each)}
     followed: set[tuple[str, str]] = set()
     gone: list[str] = []
-    for snapshot in reversed(restic.snapshots()):
+    for snapshot in reversed(every):
         key = (part(snapshot), snapshot["hostname"])
         if not complete.intersection(names(snapshot)) and names(snapshot):
             own = snapshot["hostname"] == config.host
@@ -107,6 +109,7 @@ def forget_unfinished(config: Config, restic: Restic) -> list[str]:
 
 def prune(config: Config, restic: Restic) -> dict[str, Any]:
     """Forget what is older than is to be kept, and give its room back. Return the names that went and those that stay."""
+    restic.unlock()
     before = [each["name"] for each in backups(restic)]
     with step("forget") as said:
         keep = [

@@ -165,6 +165,8 @@ class Restic:
         known = Path(self.config.state) / "targets.json"
         targets: dict[str, str] = json.loads(known.read_text()) if known.exists() else {}
         target = self.config.target
+        if target in targets and not create:
+            return  # whatever comes next says what is wrong
         try:
             found = json.loads(self.run("cat", "config", "--no-lock"))["id"]
         except NoRepositoryError:
@@ -179,7 +181,9 @@ class Restic:
             found = json.loads(self.run("cat", "config", "--no-lock"))["id"]
         if targets.get(target) != found:
             known.write_text(json.dumps(targets | {target: found}, indent=1) + "\n")
-        # of runs that were killed: only what nobody holds any more
+
+    def unlock(self) -> None:
+        """Take away the locks of runs that were killed: only those that nobody holds any more."""
         self.run("unlock")
 
     def backup(

@@ -26,7 +26,7 @@ def beside(database: str) -> str:
 
 def manifest_of(restic: Restic, backup: dict[str, Any]) -> dict[str, Any]:
     """Return a backup's manifest. Raises AgentError for one of a newer version of this program."""
-    text = restic.run("dump", backup["snapshot"], _path_in(restic, backup["snapshot"], "manifest.json"))
+    text = restic.run("dump", backup["snapshot"], backup["path"])
     manifest: dict[str, Any] = json.loads(text)
     if manifest["format"] > FORMAT:
         raise AgentError(
@@ -34,18 +34,6 @@ def manifest_of(restic: Restic, backup: dict[str, Any]) -> dict[str, Any]:
             BAD_INPUT,
         )
     return manifest
-
-
-def _path_in(restic: Restic, snapshot: str, name: str) -> str:
-    listed = [json.loads(line) for line in restic.run("ls", "--json", snapshot).splitlines()]
-    paths = [
-        str(each["path"])
-        for each in listed
-        if each.get("type") == "file" and each["path"].endswith(f"/{name}")
-    ]
-    if not paths:
-        raise AgentError(f"snapshot {snapshot[:8]}: has no file {name}")
-    return paths[0]
 
 
 def wanted(manifest: dict[str, Any], tables: Sequence[str], months: Sequence[str]) -> parts.Sums:
@@ -185,7 +173,7 @@ def _refuse_without_room(config: Config, manifest: dict[str, Any]) -> None:
 
 def check(config: Config, restic: Restic) -> dict[str, Any]:
     """Read every byte of the repository, and look whether each backup has what its manifest names. Raises AgentError."""
-    restic.open()
+    restic.unlock()
     with step("read"):
         restic.run("check", "--read-data")
     found = keeping.backups(restic)
