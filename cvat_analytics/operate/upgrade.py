@@ -125,9 +125,10 @@ def bring_back(inventory: Path, component: str, names: Sequence[str]) -> list[st
     with remote.reach_hosts(inventory) as (_, access, hosts):
         for name in names:
             said = _brought(hosts[name], component)
-            told.append(f"host {name}: {said}")
+            words, _, stopped = said.rpartition(" ")
+            told.append(f"host {name}: {words if stopped.isdigit() else said.strip()}")
             if component == "vector" and said.startswith(BROUGHT_BACK):
-                told.append(f"host {name}: {_inserted(access, name, hosts[name], said.split()[-1])}")
+                told.append(f"host {name}: {_inserted(access, name, hosts[name], stopped)}")
     return told
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ UPGRADES = [
     Upgrade("b", "vector", "Vector 0.58.0-1 -> 0.58.1-1"),
     Upgrade("a", "clickhouse", "ClickHouse 26.3.9.8 -> 26.8.19.9"),
 ]
+_kept_back = upgrade.bring_back
 HOSTS = Path("hosts.py")
 
 
@@ -143,3 +145,23 @@ def test_what_waits_in_vector_is_delivered_before_it_is_exchanged(monkeypatch: p
     monkeypatch.setattr(upgrade.flow, "of", lambda access: much)
     with pytest.raises(InputError, match="this still waits to be delivered: events on b: 5 events"):
         upgrade._delivered(None, lambda text: None, patience=-1)  # type: ignore[arg-type]
+
+
+def test_what_came_of_a_way_back_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter(
+        [
+            "brought back: grafana 1796033983",
+            "not brought back: ClickHouse 1 -> 2: the new version has written data already (/x)",
+        ]
+    )
+    host = SimpleNamespace(shell=SimpleNamespace(run=lambda command: f"the log\n{next(said)}\n"))
+
+    @contextmanager
+    def reach(inventory: Path) -> Iterator[Any]:
+        yield None, None, {"a": host, "b": host}
+
+    monkeypatch.setattr(upgrade.remote, "reach_hosts", reach)
+    assert _kept_back(HOSTS, "grafana", ["a", "b"]) == [
+        "host a: brought back: grafana",
+        "host b: not brought back: ClickHouse 1 -> 2: the new version has written data already (/x)",
+    ]
