@@ -15,7 +15,7 @@ from .conftest import HostFactory
 from .deployed import DeployedImage
 from .host import Host
 from .repository import RepositoryServer
-from .test_deploy import sql
+from .test_deploy import sql, state
 
 TIMER, VERIFY = "cvat-analytics-backup.timer", "cvat-analytics-backup-verify"
 EVENTS = "SELECT count(), sum(cityHash64(scope, timestamp, user_id, job_id)) FROM cvat.events FINAL"
@@ -94,3 +94,26 @@ def test_a_lost_host_comes_back_from_the_backups_that_its_timer_made(
     assert listed.exit_code == 0, listed.text
     newest = json.loads(listed.output)["backups"][0]
     assert (newest["events"], newest["proven"]) == (5000, True)
+    expected = sql(host, EVENTS)
+
+    # it is lost: from what is there beside it, and the recovery key, all of it comes back to another one
+    host.container.kill()
+    another = host_factory(tag=deployed_image.tag)
+    offer_restic(another, repository_server)
+    path = inventory(another, backup_target=target)
+    let_in(store, deploy(path).text)
+    for _ in range(2):  # the second time nothing is lacking, and nothing doubles
+        restored = cvat_analytics("backup", "restore", "--grafana", "--yes", "--inventory", path)
+        assert restored.exit_code == 0, restored.text
+        assert sql(another, EVENTS) == expected
+        assert another.run(ASK_GRAFANA).output.split("\n")[0] == "reader made by hand"
+        assert another.run("systemctl is-active grafana-server").output.strip() == "active"
+    assert another.run(f"stat -c '%U %G %a' {GRAFANA}").output.split() == ["grafana", "grafana", "640"]
+
+    # without a target nothing of it stays
+    deploy(inventory(another))
+    assert [name for name in state(another) if "backup" in name] == []
+    assert (
+        another.run("systemctl list-unit-files 'cvat-analytics-backup*' --no-legend", check=False).output
+        == ""
+    )
