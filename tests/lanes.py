@@ -56,6 +56,7 @@ LONG = (
     "tests/gateway/test_health.py",
     "tests/importing/",
     "tests/operate/test_backup.py",
+    "tests/operate/test_backup_targets.py",
     "tests/store/test_completed_jobs.py::test_the_stage_is_known_in_any_order_and_after_repetition",
     "tests/store/test_counts_upgrade.py",
     "tests/store/test_event_counts.py",

@@ -17,7 +17,7 @@ import pytest
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.operate import erasure_list
-from cvat_analytics.operate.backup import inventory, questions
+from cvat_analytics.operate.backup import inventory, questions, restoring
 from cvat_analytics.operate.backup.agent import keeping
 from cvat_analytics.operate.backup.agent.restic import MANIFEST, Restic
 from cvat_analytics.store import migrations
@@ -107,11 +107,23 @@ def test_it_is_unproven_until_it_was_restored_beside_the_live_tables_and_compare
     assert list(Path(first.config.staging).iterdir()) == []
 
 
+def cut_off_at(where: Site, step: str) -> None:
+    """Restore as a run does that is cut off there: nothing more is done, nothing is cleaned up."""
+    reached = where.reached
+    manifest = reached.run(["prepare"], lambda said: None)["manifest"]
+    putting = restoring.Restoring(reached.access, reached.list_file, manifest["beside"], manifest, True)
+    for said in putting.run():
+        if said == step:
+            break
+    assert json.loads(where.store.post("SELECT count() FROM events"))["data"] != [[0]]
+
+
 def test_into_an_empty_stack_and_into_a_running_one_everything_comes_once(
     two: tuple[Site, Site], empty: Site
 ) -> None:
     first, _ = two
     backed_up = first.sums()
+    cut_off_at(empty, "table events_dead_letter")
     empty.restore()
     assert empty.sums() == backed_up
     # what came since stays, and what is there already does not double

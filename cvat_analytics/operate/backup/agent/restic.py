@@ -30,7 +30,7 @@ _CAUSES: tuple[tuple[str, int, str], ...] = (
     (r"wrong password or no key found", BAD_INPUT, "it was made with another recovery key. Put that one in the place of `backup_recovery_key` in secrets.json, or choose another target"),
     (r"no space left|not enough space|disk quota|insufficient storage|storagefull", FAILED, "it is full. Make room there (`cvat-analytics backup prune` keeps fewer), then run this again"),
     (r"already locked", FAILED, "another restic is at work there. Wait for its end, then run this again"),
-    (r"access ?denied|invalidaccesskey|signaturedoesnotmatch|the access key", BAD_INPUT, "it refuses the keys of S3. Give the right ones (docs/how-to/back-up.md)"),
+    (r"access ?denied|invalidaccesskey|signature|the access key", BAD_INPUT, "it refuses the keys of S3. Give the right ones (docs/how-to/back-up.md)"),
     (r"permission denied \(|host key verification|permission denied, please", BAD_INPUT, "its SSH does not let root of this host in. Give it a key that is accepted there, and the other host's key in known_hosts"),
     (r"permission denied|read-only file system", BAD_INPUT, "it cannot be written. Give this user the right, or choose another target"),
     (r"connection refused|no such host|timeout|timed out|unreachable|could not resolve|connection reset|unable to start the sftp|broken pipe|EOF", AWAY, "it cannot be reached. Look whether it is up, then run this again"),
