@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.checks.flow import Buffer
 from cvat_analytics.operate import upgrade
 from deploys.report import LEAVING
@@ -22,7 +23,7 @@ UPGRADES = [
     Upgrade("b", "vector", "Vector 0.58.0-1 -> 0.58.1-1"),
     Upgrade("a", "clickhouse", "ClickHouse 26.3.9.8 -> 26.8.19.9"),
 ]
-_kept_back = upgrade.bring_back
+_kept_back, _back_up = upgrade.bring_back, upgrade.back_up
 HOSTS = Path("hosts.py")
 
 
@@ -165,3 +166,41 @@ def test_what_came_of_a_way_back_is_said_in_words(monkeypatch: pytest.MonkeyPatc
         "host a: brought back: grafana",
         "host b: not brought back: ClickHouse 1 -> 2: the new version has written data already (/x)",
     ]
+
+
+def test_a_backup_comes_first_where_one_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    newest = SimpleNamespace(started=datetime.now(UTC))
+    settings = SimpleNamespace(backup_target="")
+
+    def run(command: str) -> str:
+        if command.startswith("systemctl start") and asked:
+            raise UnreachableError("host a: a command failed with exit code 1")
+        asked.append(command)
+        return "there"
+
+    host = SimpleNamespace(shell=SimpleNamespace(run=run), ensure_connected=lambda: None)
+
+    @contextmanager
+    def reach(inventory: Path) -> Iterator[Any]:
+        topology = SimpleNamespace(clickhouse_host="a")
+        yield (
+            SimpleNamespace(topology=topology),
+            SimpleNamespace(clickhouse=SimpleNamespace(settings=settings)),
+            {"a": host},
+        )
+
+    monkeypatch.setattr(upgrade.remote, "reach_hosts", reach)
+    monkeypatch.setattr(upgrade.backups, "of", lambda access: newest)
+    make_a_backup = _back_up
+    make_a_backup(HOSTS, asked.append)
+    settings.backup_target = "/backups"
+    make_a_backup(HOSTS, asked.append)
+    assert asked == []
+    newest.started -= timedelta(days=2)
+    with pytest.raises(
+        InputError,
+        match=r"nothing was changed: the backup before the upgrade failed \(host a: a command failed",
+    ):
+        make_a_backup(HOSTS, asked.append)
+    assert "A backup is made before, as the newest good one is older than a day" in asked
