@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Callable
@@ -66,18 +67,28 @@ def uninstall(inventory: Path, *options: str) -> str:
     return outcome.output
 
 
-def killed_at(host: Host, inventory: Path, step: str, *options: str) -> None:
-    """Begin an uninstall, and kill it without a word as soon as it says that it begins with `step`."""
+def killed_in_the_middle(host: Host, inventory: Path) -> None:
+    """Begin an uninstall, which has stopped the services and cannot remove packages yet, and kill it here and there without a word."""
+    hold = (
+        "import fcntl, pathlib, time; file = open('/var/lib/dpkg/lock-frontend', 'w'); fcntl.lockf(file, fcntl.LOCK_EX); "
+        "pathlib.Path('/run/holder').touch(); time.sleep(900)"
+    )
+    host.run(f"systemd-run -q --unit=holder python3 -c {shlex.quote(hold)}")
+    host.run("timeout 60 sh -c 'until [ -e /run/holder ]; do sleep 0.1; done'")
     with subprocess.Popen(
-        [PROGRAM, "uninstall", "--inventory", inventory, "--yes", *options], stdout=subprocess.PIPE, text=True
+        [PROGRAM, "uninstall", "--inventory", inventory, "--yes"], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert any(step in line for line in process.stdout), step
+        assert any("remove the packages" in line for line in process.stdout)
         process.kill()
-        # and what it has begun on the host: whatever is under way there ends with its step
-        lock = "/run/cvat-analytics-deploy.lock"
-        host.run(f"kill -9 $(awk '{{print $NF}}' {lock}); flock -w 120 {lock} true")
     assert process.returncode == -signal.SIGKILL
+    lock = "/run/cvat-analytics-deploy.lock"
+    host.run(
+        f"kill -9 -- -$(ps -o pgid= $(awk '{{print $NF}}' {lock}) | tr -d ' '); flock -w 120 {lock} true"
+    )
+    host.run("systemctl stop holder; rm /run/holder")
+    assert "install ok installed" in host.run("dpkg -s vector").output
+    assert host.run("systemctl is-active vector", check=False).output == "inactive\n"
 
 
 def test_a_host_that_was_shared_is_as_it_was_before_the_first_deploy(
@@ -155,18 +166,15 @@ def test_a_host_that_was_shared_is_as_it_was_before_the_first_deploy(
     assert re.search(
         r"DELETES     /var/lib/clickhouse \(.*\): [0-9]+ events? from 2026-01-02 03:04:05", lost
     ), lost
-    print(preview, lost)
-    killed_at(host, path, "remove the packages")
-    print(uninstall(path, "--yes"))
+    killed_in_the_middle(host, path)
+    assert f"host {host.name}: done" in uninstall(path, "--yes")
     again = uninstall(path, "--yes")
-    print(again)
     assert "leaves      /var/lib/grafana: the package grafana stays" in preview
     assert "nothing of a deploy is there, but data that was kept" in again
     assert host.run("ls /var/lib/clickhouse/store").output
     assert {"clickhouse", "grafana", "vector"} <= set(host.run("cut -d: -f1 /etc/passwd").output.split())
 
-    killed_at(host, path, "delete /var/lib", "--purge")
-    print(uninstall(path, "--yes", "--purge"))
+    assert f"host {host.name}: done" in uninstall(path, "--yes", "--purge")
     assert "nothing of a deploy is there\n" in uninstall(path, "--yes", "--purge")
     # the backups; and what their Grafana has in its own directories since it ran
     found = changes(before, everything(host))
