@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.pipeline import journal
 from cvat_analytics.store import migrations
 from tests.clickhouse import Store, way_to
+from tests.missing import give_up
 
 KEY = "the recovery key, in the tests only"
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -90,6 +92,8 @@ class Site:
 
 def site(store: Store, directory: Path, target: str, checks: Path) -> Site:
     """Return a database that knows its migrations, with an agent whose files are below `directory`."""
+    if not shutil.which("restic"):
+        give_up("needs restic: tests/hosts/prepare, or apt install restic")
     store.post("TRUNCATE TABLE schema_migrations")
     for script in migrations.read(ROOT / "clickhouse"):
         store.post(migrations.record(script, store.database))
