@@ -41,7 +41,7 @@ SMALLEST = 10_000
 @click.option(
     "--events",
     callback=lambda _, __, value: _sizes(value),
-    help="Sections store, dashboards, export and small: size of the history; default 20 million (export: 10). "
+    help="Sections store, dashboards, export, backup and small: size of the history; default 20 million (export: 10). "
     "Several with commas: store is measured at each, the others at the last.",
 )
 @click.option(
@@ -94,7 +94,7 @@ def main(
             names or (each for each in sections.SECTIONS if each not in sections.BY_NAME)
         ):
             chosen = options.get(name, {})
-            if events and name in ("dashboards", "export", "small"):
+            if events and name in ("backup", "dashboards", "export", "small"):
                 chosen["events"] = events[-1]
             save(sections.load(name)(runs, lambda line: click.echo(f"… {line}", err=True), **chosen))
             click.echo(f"\n{reports[name].text()}")

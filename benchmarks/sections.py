@@ -18,6 +18,7 @@ SECTIONS = {
     "pipeline": "benchmarks.pipeline",
     "dashboards": "benchmarks.dashboards",
     "export": "benchmarks.export",
+    "backup": "benchmarks.backup",
     "guard": "benchmarks.guard",
     "small": "benchmarks.small",
 }

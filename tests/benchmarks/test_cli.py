@@ -56,6 +56,7 @@ def test_every_registered_section_can_be_loaded() -> None:
         "pipeline",
         "dashboards",
         "export",
+        "backup",
         "guard",
         "small",
     ]
