@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.base.files import write_atomically
+from cvat_analytics.base.files import refuse_unwritable, write_atomically
 from scripts import hints
 from scripts.target import Target, target_options
 from scripts.terminal import echo
@@ -39,13 +39,15 @@ def doctor(target: Target, as_json: bool, file: Path | None) -> None:
     """Say everything that can be known to be wrong with a stack, or about to be: why, and what to do next.
 
     The heaviest comes first: wrong now, wrong soon, worth knowing. It changes nothing. Exit code 1 when something is wrong now or
-    soon, 3 when a host cannot be reached: what is known of the others is said.
+    soon, 3 when a host cannot be reached, or when nothing is wrong in what could be looked at, and not all could be.
 
     The bundle has what status and the doctor say, versions, settings, configuration and logs, as far as an allow list knows them. Its exit
     code says nothing of what is wrong: 0 when it is written.
     """
     if file and file.exists():
         raise InputError(f"{file}: is there already. Give another name, or remove it")
+    if file:
+        refuse_unwritable(file)
     report, diagnosis, bundled = examined(target, with_bundle=file is not None)
     if file:
         _write(file, bundled, as_json)
@@ -54,7 +56,8 @@ def doctor(target: Target, as_json: bool, file: Path | None) -> None:
         echo(json.dumps(plain(diagnosis, target)))
     else:
         _show(diagnosis, target)
-    sys.exit(3 if report.not_asked else 1 if diagnosis.worst in ("now", "soon") else 0)
+    is_wrong = diagnosis.worst in ("now", "soon")
+    sys.exit(3 if report.not_asked else 1 if is_wrong else 3 if diagnosis.unknown else 0)
 
 
 def examined(target: Target, *, with_bundle: bool = False) -> tuple[Report, Diagnosis, dict[str, str]]:
@@ -110,7 +113,10 @@ def _write(file: Path, bundled: dict[str, str], as_json: bool) -> None:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in bundled.items():
             archive.writestr(name, text)
-    write_atomically(file, packed.getvalue())
+    try:
+        write_atomically(file, packed.getvalue())
+    except OSError as error:
+        raise InputError(f"{file}: cannot be written ({error.strerror}). Give another place") from None
     if as_json:
         echo(json.dumps({"bundle": str(file), "files": list(bundled)}))
     else:
@@ -153,7 +159,7 @@ def _show(diagnosis: Diagnosis, target: Target) -> None:
         for line in _next(finding, target).splitlines():
             echo(f"  {'':<14} -> {line}")
     if not diagnosis.findings:
-        echo("nothing is wrong")
+        echo("nothing is wrong in what could be looked at" if diagnosis.unknown else "nothing is wrong")
     for forecast in diagnosis.forecasts:
         echo(f"forecast: {forecast}")
     for line in diagnosis.unknown:

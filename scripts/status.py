@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.base.files import write_atomically
+from cvat_analytics.base.files import refuse_unwritable, write_atomically
 from cvat_analytics.checks import said
 from cvat_analytics.checks import status as library
 from cvat_analytics.checks.backups import Backups
@@ -48,6 +48,8 @@ def status(target: Target, as_json: bool, metrics: Path | None) -> None:
     """
     if metrics and as_json:
         raise click.UsageError("give either --json or --prometheus, not both")
+    if metrics and str(metrics) != "-":
+        refuse_unwritable(metrics)
     logs = None
     if target.inventory:
         from cvat_analytics.connect import (

@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from cvat_analytics.base.errors import InputError
+
 
 def write_atomically(path: Path, text: str | bytes, mode: int = 0o600) -> None:
     """Have `text` in the file `path`, which nobody can read at any moment whom `mode` does not let. Raises OSError.
@@ -28,6 +30,18 @@ def write_atomically(path: Path, text: str | bytes, mode: int = 0o600) -> None:
         unfinished.unlink(missing_ok=True)
         raise
     fsync_directory(path.parent)
+
+
+def refuse_unwritable(path: Path) -> None:
+    """Raise InputError where a file cannot be written to `path`: asked before the work whose outcome it is to hold.
+
+    A directory that is not there is a name that is misspelt, and is not made.
+    """
+    directory = path.resolve().parent
+    if not directory.is_dir():
+        raise InputError(f"{path}: there is no directory {directory}. Make it, or give another place")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: {directory} does not let you write into it. Give another place")
 
 
 def fsync_directory(directory: Path) -> None:

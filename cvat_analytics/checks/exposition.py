@@ -116,7 +116,8 @@ def _all(report: Report) -> Iterator[Metric]:
     yield _one(
         "not_deployed",
         "How many settings and groups the inventory has otherwise than they are deployed.",
-        len(report.not_deployed),
+        # of a host that was not asked nobody knows
+        None if report.not_asked else len(report.not_deployed),
     )
     if report.backups and report.backups.known:
         backups = report.backups

@@ -131,6 +131,9 @@ def _url(value: str) -> str:
     try:
         parts = urlsplit(value)
         usable = bool(re.fullmatch(r"https?://[^\s/]+(/\S*)?", value) and parts.hostname and parts.port != 0)
+        # it is asked from shells, where other characters would be a command
+        if usable and not re.fullmatch(r"[\w.-]+", name := parts.hostname or ""):
+            _ip_address(name)
     except ValueError:  # brackets of no IPv6 address, a port that is no number
         usable = False
     if not usable:

@@ -70,7 +70,10 @@ class Removal:
         if self.units:
             # 5: systemd does not know it any more
             stop = "systemctl disable -q --now {0} 2>/dev/null || systemctl stop {0} || [ $? = 5 ] || exit 1"
-            yield f"stop {', '.join(self.units)}", "; ".join(map(stop.format, self.units))
+            yield (
+                f"stop {', '.join(self.units)}",
+                "; ".join(stop.format(_words([unit])) for unit in self.units),
+            )
         if self.packages:
             yield f"remove the packages {', '.join(self.packages)}", _purge(self.packages)
         if self.data:
@@ -84,8 +87,14 @@ class Removal:
             )
             yield f"put back {', '.join(self.restored)}", copies
         if self.users or self.groups:
-            gone = [f"{{ ! getent passwd {each} >/dev/null || userdel {each}; }}" for each in self.users]
-            gone += [f"{{ ! getent group {each} >/dev/null || groupdel {each}; }}" for each in self.groups]
+            gone = [
+                f"{{ ! getent passwd {_words([each])} >/dev/null || userdel {_words([each])}; }}"
+                for each in self.users
+            ]
+            gone += [
+                f"{{ ! getent group {_words([each])} >/dev/null || groupdel {_words([each])}; }}"
+                for each in self.groups
+            ]
             yield (
                 f"remove the users {', '.join(dict.fromkeys([*self.users, *self.groups]))}",
                 " && ".join(gone),
@@ -98,7 +107,7 @@ class Removal:
             )
         yield "let systemd read its units anew", f"systemctl daemon-reload && {{ {forgotten}; }}"
         for unit in self.again:
-            yield f"start {unit} with what it had before", f"systemctl restart {unit}"
+            yield f"start {unit} with what it had before", f"systemctl restart {_words([unit])}"
         yield "end the record of what deploys have made", self._forget()
 
     def _remove(self) -> str:
@@ -135,7 +144,7 @@ class Removal:
             f"grep -vxF {' '.join(f'-e {_words([each])}' for each in gone)} {RECORD}"
             if gone
             else f"cat {RECORD}",
-            f"grep -vE '^(unit {'|unit '.join(map(re.escape, [*self.units, *self.again, '-']))}) '",
+            f"grep -vE {_words([f'^(unit {"|unit ".join(map(re.escape, [*self.units, *self.again, "-"]))}) '])}",
         ]
         forget = f"{{ {{ {' | '.join(lines)}; printf '%s\\n' {_words(self.owned)}; }} | grep . | sort -u > {RECORD}.new; mv {RECORD}.new {RECORD}; }}"
         if self.whole:
@@ -384,7 +393,7 @@ def _older(found: Survey, removal: Removal) -> Iterable[tuple[str, str]]:
 def _purge(packages: Iterable[str]) -> str:
     """Return the command that purges `packages` and no others: dpkg, unlike apt, never takes one along."""
     names = _words(packages)
-    downloaded = " ".join(f"/var/cache/apt/archives/{name}_*.deb" for name in packages)
+    downloaded = " ".join(f"/var/cache/apt/archives/{_words([name])}_*.deb" for name in packages)
     return (
         f"end=$(($(date +%s) + 120)); until said=$(dpkg --configure -a 2>&1 && dpkg --purge {names} 2>&1); do "
         'case $said in *lock*) [ "$(date +%s)" -lt "$end" ] && sleep 1 && continue ;; esac; echo "$said"; exit 1; done; '

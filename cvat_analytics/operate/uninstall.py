@@ -6,6 +6,7 @@ Only the inventory is needed, and the logins in it: passwords and certificates m
 from __future__ import annotations
 
 import getpass
+import shlex
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -102,7 +103,7 @@ def _events(shell: Shell, database: str) -> str:
     client = f"clickhouse-client --config-file={Paths().secrets}/clickhouse-client.xml"
     query = f"SELECT count(), min(timestamp), max(timestamp) FROM {database}.events"
     try:
-        count, *times = shell.run(f"{client} --query '{query}'", _FOR_EVENTS).strip().split("\t")
+        count, *times = shell.run(f"{client} --query {shlex.quote(query)}", _FOR_EVENTS).strip().split("\t")
         return (
             f"{int(count):,} event{'' if int(count) == 1 else 's'} from {' to '.join(times)} UTC"
             if int(count)

@@ -94,7 +94,8 @@ def test_what_is_known_is_there_and_what_is_not_known_is_not_0() -> None:
         0,
         0,
     )
-    assert not {"part_up", "events_recent"} & set(away)
+    assert not {"part_up", "events_recent", "not_deployed"} & set(away)
+    assert one(samples, "not_deployed") == 0
 
 
 def test_nobody_is_named() -> None:
@@ -206,6 +207,7 @@ def test_example_rules_are_rules() -> None:
         (replace(WELL, clocks=[Clock("one", -9, -8, True)]), "Clock"),
         (replace(WELL, clocks=[Clock("one", 0, 0, False)]), "Clock"),
         (replace(WELL, backups=Backups("/mnt/backup", too_old=True)), "Backup"),
+        (replace(WELL, backups=replace(WELL.backups or Backups(""), failed="b")), "BackupFailed"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
 )
@@ -245,5 +247,11 @@ def test_written_into_a_file_in_one_step_for_a_collector(tmp_path: Path) -> None
     printed = CliRunner().invoke(main, ["status", "--dir", str(tmp_path), "--prometheus", "-"])
     assert printed.exit_code == 1
     assert "\ncvat_analytics_fine 0.0\n" in printed.stdout
+    missing = tmp_path / "colector" / "cvat.prom"
+    refused = CliRunner().invoke(
+        main, ["status", "--dir", str(tmp_path / "nowhere"), "--prometheus", str(missing)]
+    )
+    assert (refused.exit_code, missing.parent.exists()) == (2, False)
+    assert f"{missing}: there is no directory {missing.parent}" in refused.output, "before anything is asked"
     both = CliRunner().invoke(main, ["status", "--dir", str(tmp_path), "--prometheus", "-", "--json"])
     assert both.exit_code == 2

@@ -164,6 +164,11 @@ def test_a_password_that_is_missing_is_told_with_the_command_that_takes_it(
         ({"alert_working_hours": "08:00-24:30"}, "are no hours of a day"),
         ({"alerts": True, "alert_working_days": []}, "'alert_working_days': name at least one day"),
         ({"alert_webhook_url": "hook"}, "is not a URL"),
+        # a host's shell asks this address
+        ({"alert_webhook_url": "http://h';id>pwned;'/x"}, "is not a URL"),
+        ({"alert_webhook_url": "http://[v1.';id]/x"}, "is not a URL"),
+        ({"alert_webhook_url": "http://h&id&/x"}, "is not a URL"),
+        ({"cvat_url": "http://h&id&/x"}, "is not a URL"),
         ({"alert_webhook_token": True}, "there is no 'alert_webhook_url'"),
         ({"alert_silence": "1m"}, "alert_silence"),
     ],

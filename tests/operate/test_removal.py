@@ -245,3 +245,19 @@ def test_the_questions_to_a_host_are_sh() -> None:
         made.noted_packages(["vector"], "install vector"),
     ):
         subprocess.run(["sh", "-n", "-c", text], check=True)
+
+
+def test_no_name_that_is_found_on_a_host_is_a_command(tmp_path: Path) -> None:
+    """Anybody who may write there can have called a unit so, and whoever uninstalls is root."""
+    odd = f"cvat-analytics-$(echo>{tmp_path}/x;)';echo>{tmp_path}/y;'.timer"
+    (tmp_path / "systemctl").write_text(
+        f'#!/bin/sh\nfor last; do :; done; echo "$last" >> {tmp_path}/asked\n'
+    )
+    (tmp_path / "systemctl").chmod(0o755)
+    removal = Removal(units=[odd], again=[odd], ends_record=True)
+    for name, command in removal.steps():
+        if name.startswith(("stop", "let systemd", "start")):
+            subprocess.run(["sh", "-c", f"PATH={tmp_path}:$PATH\n{command}"], check=True)
+    subprocess.run(["sh", "-n", "-c", removal.script("ann")], check=True)
+    assert {each.name for each in tmp_path.iterdir()} == {"systemctl", "asked"}
+    assert (tmp_path / "asked").read_text().splitlines() == [odd, "daemon-reload", odd, odd]

@@ -109,6 +109,7 @@ def of(
     tried("status", lambda: of_status.findings(report))
     for name, place in places.items():
         tried(f"host {name}", partial(_of_place, name, place, topology))
+        not_known.extend(_not_said(name, place))
     tried("open ports", lambda: _open(topology))
     versions = _versions(report, access, places)
     tried("versions", lambda: known_faults.findings(versions))
@@ -139,6 +140,13 @@ def _of_place(name: str, place: Place, topology: Topology) -> Iterator[Finding]:
         outside = {part: tuple(addresses) for part, addresses in exposure.outside(topology, name)}
         return of_machine.findings(name, place.machine, place.components, place.settings, outside)
     return of_machine.fit(name, place.memory, place.components, place.settings) if place.memory else iter(())
+
+
+def _not_said(name: str, place: Place) -> Iterator[str]:
+    """Yield what a host was asked and has not said in time: it is not known, and not well."""
+    for unit, state in place.machine.units.items() if place.machine else ():
+        if state.killed_for_memory is None:
+            yield f"host {name}: whether {unit} was killed for want of memory, as its journal takes too long: `journalctl -u {unit} -g oom-kill` there"
 
 
 def asked(access: Access) -> dict[str, Any]:

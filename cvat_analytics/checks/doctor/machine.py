@@ -55,8 +55,8 @@ class UnitFile:
     enabled: str
     needs_reload: bool
     drop_ins: Sequence[str]
-    killed_for_memory: bool
-    """Whether the kernel has killed it for want of memory within a week."""
+    killed_for_memory: bool | None
+    """Whether the kernel has killed it for want of memory within a week; None where its journal did not say so in time."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def question(
     tries = "\n".join(
         # a name is looked up first, so that it can be told from a way that is closed
         f"( getent ahosts {shlex.quote(route.address)} >/dev/null || {{ echo route {number} no name; exit; }}; "
-        f"timeout 5 bash -c 'exec 3<>/dev/tcp/{route.address}/{route.port}' 2>/dev/null; "
+        f"timeout 5 bash -c 'exec 3<>\"/dev/tcp/$0/$1\"' {shlex.quote(route.address)} {route.port} 2>/dev/null; "
         f"case $? in 0) echo route {number} ok ;; 124) echo route {number} silent ;; *) echo route {number} refused ;; esac ) &"
         for number, route in enumerate(routes)
     )
@@ -138,9 +138,11 @@ systemctl list-units --all --plain --no-legend --state=failed 'cvat-analytics-*'
 dpkg-query -W -f 'package ${{Package}} ${{Version}} ${{db:Status-Status}}\\n' {packages} 2>/dev/null
 [ -f {_PLUGIN} ] && echo "plugin $(sed -n 's/.*"version": *"\\([^"]*\\)".*/\\1/p' {_PLUGIN} | head -n 1)"
 for unit in {units}; do
+  mark=
   killed=$(timeout 10 journalctl -q -u "$unit" --since=-7d -n 1 -o cat -g 'oom-kill|killed by the OOM' 2>/dev/null)
+  [ $? != 124 ] || mark=unknown; [ -z "$killed" ] || mark=killed
   enabled=$(systemctl is-enabled "$unit" 2>/dev/null)
-  echo "unit $unit ${{enabled:-missing}} $(systemctl show --value -p NeedDaemonReload "$unit") ${{killed:+killed}}"
+  echo "unit $unit ${{enabled:-missing}} $(systemctl show --value -p NeedDaemonReload "$unit") $mark"
   echo "dropins $unit $(systemctl show --value -p DropInPaths "$unit")"
 done
 if [ -f {deployed.FILES} ]; then
@@ -185,7 +187,9 @@ def parsed(answer: str, routes: Sequence[Route] = ()) -> Machine:
             case ["plugin", version]:
                 plugin = version
             case ["unit", name, enabled, reload, killed]:
-                units[name] = UnitFile(enabled, reload == "yes", (), killed == "killed")
+                units[name] = UnitFile(
+                    enabled, reload == "yes", (), None if killed == "unknown" else killed == "killed"
+                )
             case ["dropins", name, *paths] if name in units:
                 old = units[name]
                 units[name] = UnitFile(

@@ -53,8 +53,9 @@ def findings(report: Report) -> Iterator[Finding]:
     for difference in report.not_deployed:
         why, _ = parted(str(difference))
         yield Finding("know", "not-deployed", why, command=("deploy",))
+    stores = {part.host for part in report.parts if part.name == "clickhouse"}
     for problem in report.problems:
-        if not report.not_asked:  # one cause, one line
+        if not stores & report.not_asked.keys():  # one cause, one line
             yield Finding("now", "pipeline", problem, "docs/how-to/clickhouse-is-down.md")
     if report.flow:
         yield from _of_flow(report.flow)
