@@ -21,7 +21,7 @@ from pyinfra.api import FileUploadCommand, StringCommand, operation
 
 from cvat_analytics.config.topology import ClickHouseEndpoint
 from cvat_analytics.config.versions import PREVIOUS
-from cvat_analytics.rendering import made
+from cvat_analytics.rendering import made, programs
 from cvat_analytics.rendering.files import UNITS, Paths, RenderedFile
 from deploys import tls
 from deploys.facts import (
@@ -35,6 +35,12 @@ from deploys.facts import (
     digest_note,
 )
 from deploys.tls import STATUS_200
+
+DATA = {
+    "vector": tuple(f"{Paths().vector_data}/{each}" for each in ("buffer", "substitute")),
+    "grafana": (f"{Paths().grafana_data}/grafana.db*",),
+}
+"""By component: what of its data is kept when it stops for another version, as patterns of sh."""
 
 Commands = Generator[str | StringCommand | FileUploadCommand, None, None]
 
@@ -219,7 +225,7 @@ def service(unit: str, applied: str, probe: str, timeout: float) -> Commands:
     yield from started(
         unit,
         applied,
-        f"{stopped(unit)} && systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {log_tail(unit)}; exit 1; }}",
+        f"{stopped(unit)} || exit 1; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {log_tail(unit)}; exit 1; }}",
         wait_until(
             probe,
             timeout,
@@ -230,15 +236,35 @@ def service(unit: str, applied: str, probe: str, timeout: float) -> Commands:
 
 
 def stopped(unit: str) -> str:
-    """Return the command that stops `unit` where it is about to run another version for the first time, and keeps what waits there.
+    """Return the command that stops `unit` where it is about to run another version for the first time, and keeps what it has by then.
 
-    From then on the new one may write what the old one cannot read (deploys/previous.py).
+    `stopped` is dated with the moment from which on the new version may have written what the old one cannot read (deploys/previous.py). It
+    fails where nothing is kept: nobody may start the new version then.
     """
-    place, data = f"{PREVIOUS}/{unit}", Paths().vector_data
-    copy = ""
-    if unit == UNITS["vector"]:
-        copy = f" && for each in buffer substitute; do [ ! -e {data}/$each ] || cp -a {data}/$each {place}/; done"
-    return f"{{ [ ! -e {place}/open ] || [ -e {place}/stopped ] || {{ systemctl stop {unit}{copy} && touch {place}/stopped; }}; }}"
+    place = f"{PREVIOUS}/{unit}"
+    component = next((name for name in programs.PACKAGES if UNITS[name] == unit), "")
+    if not component:
+        return "true"
+    package = programs.PACKAGES[component]
+    complaint = f"{unit}: what it has could not be kept in {place} (is the disk full?); it is stopped, and its new version is not started"
+    return (
+        f"{{ [ ! -e {place}/open ] || [ -e {place}/stopped ] || {{ "
+        # somebody else has started it already: what is there now is not of before
+        f"if {programs.has_run(unit, package, f'{place}/open')}; then systemctl stop {unit} && touch -r {programs.listed(package)} {place}/stopped; "
+        f"else systemctl stop {unit}{_copied(place, DATA.get(component, ()))} && touch {place}/stopped; fi; "
+        f"}} || {{ echo {shlex.quote(complaint)} >&2; false; }}; }}"
+    )
+
+
+def _copied(place: str, paths: Sequence[str]) -> str:
+    """Return what follows a command to copy `paths`, patterns of sh, into the directory `data` of `place`: all of it, or that stays as it is."""
+    if not paths:
+        return ""
+    part = f"{place}/data.part"
+    return (
+        f" && rm -rf {part} && mkdir {part} && ( for each in {' '.join(paths)}; do "
+        f'[ ! -e "$each" ] || cp -a "$each" {part}/ || exit 1; done ) && rm -rf {place}/data && mv {part} {place}/data'
+    )
 
 
 def started(

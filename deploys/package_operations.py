@@ -14,6 +14,13 @@ from cvat_analytics.rendering import made
 from deploys.facts import Files, KeyFingerprints, PackageVersions
 from deploys.operations import Commands
 
+APT_GET = (
+    # needrestart, where it is there, would start what is to be started later, after what stands between
+    "DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -y -q -o Dpkg::Options::=--force-confdef "
+    "-o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=120"
+)
+"""How packages are installed: nobody is asked, and no service is restarted on the side."""
+
 
 @operation()
 def packages(
@@ -44,10 +51,7 @@ def packages(
         f"{options} --no-install-recommends --allow-downgrades install {' '.join(map(shlex.quote, targets))}"
     )
     yield made.noted_packages(versions, install)
-    yield (
-        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
-        f"-o DPkg::Lock::Timeout=120 {install}"
-    )
+    yield f"{APT_GET} {install}"
 
 
 @operation()
@@ -101,10 +105,7 @@ def prerequisites(packages: Sequence[str], bundle: Sequence[Path] = (), director
         yield "apt-get -q update"
     install = f"{options}--no-install-recommends install {' '.join(map(shlex.quote, targets))}"
     yield made.noted_packages(missing, install)
-    yield (
-        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
-        f"-o DPkg::Lock::Timeout=120 {install}"
-    )
+    yield f"{APT_GET} {install}"
 
 
 def _uploaded(files: Sequence[Path], directory: str) -> Commands:

@@ -1,9 +1,9 @@
 """What a part ran with before an upgrade is kept on its host until the next one, with a script that brings it back.
 
 Kept are the packages (packed anew from what is installed, so that no package source needs to have them any more), the files that
-a deploy writes, Grafana's plugin and a copy of its database, and what waited in Vector's buffer. `open` stands beside them from
-then on until the upgraded part has proved itself: what was kept from before a deploy that was cut off is not replaced by the
-next one's.
+a deploy writes, Grafana's plugin, and in `data` its database and what waits in Vector's buffer, as they were when the part stopped.
+`open` stands beside them from then on until the upgraded part has proved itself: what was kept from before a deploy that was cut off is
+not replaced by the next one's. `stopped` is dated with the moment from which on the new version may have run (operations.stopped).
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from pathlib import PurePosixPath
 from pyinfra import host, logger
 from pyinfra.api import StringCommand, operation
 
+from cvat_analytics.config import deployed
 from cvat_analytics.config.versions import BROUGHT_BACK, NOT_BROUGHT_BACK, PREVIOUS, Step
 from cvat_analytics.rendering import plugin as plugins
+from cvat_analytics.rendering import programs
 from cvat_analytics.rendering.files import UNITS, Paths, RenderedFile
-from deploys import operations, packages
-from deploys.facts import STATE_DIRECTORY, Files, PackageVersions, Unit, digest_note
+from deploys import operations, package_operations, packages, record
+from deploys.facts import STATE_DIRECTORY, Files, FileText, PackageVersions, Unit, digest_note
 from deploys.operations import Commands
 from deploys.plan import Plan
 
@@ -47,10 +49,26 @@ def keep(plan: Plan, component: str, files: Sequence[RenderedFile], probe: str) 
             name=f"{component}: what it runs with is kept",
             component=component,
             names=list(packages.versions(component, plan.settings)),
-            paths=[file.path for file in files],
+            paths=_paths(plan, component, files),
             steps=[str(step) for step in steps],
             script=back(component, steps, probe, plan.settings.health_timeout.total_seconds()),
         )
+
+
+def _paths(plan: Plan, component: str, files: Sequence[RenderedFile]) -> list[str]:
+    """Return the files that come back with `component`: those that this run writes for it, and what no other part has of the last deploy's."""
+    others = [each for each in plan.topology.components(plan.context.host) if each != component]
+    of_others = {file.path for file in record.files(plan, others)}
+    noted = host.get_fact(FileText, path=deployed.FILES).splitlines()
+    there = {line.split(" ", 4)[4] for line in noted if line.count(" ") >= 4}
+    # apt's keys stay: one that a mirror has is not this part's alone
+    apt = [
+        file.path
+        for file in packages.apt_files(component, plan.settings)
+        if not file.path.startswith(packages.KEYRINGS)
+    ]
+    wanted = {file.path for file in files} | there - of_others
+    return sorted(wanted | set(apt) - of_others)
 
 
 @operation()
@@ -76,7 +94,13 @@ def kept(
     for step in steps:
         host.log(step, logger.info)
     place, there = f"{PREVIOUS}/{unit}", Paths()
-    yield f"rm -rf {place} && install -d -m 700 {PREVIOUS} {place}"
+    # what a way back has set aside was kept until now, as all of it
+    aside = "".join(
+        f" {PurePosixPath(path[0]).parent}/newer*"
+        for name, path in operations.DATA.items()
+        if name == component
+    )
+    yield f"rm -rf {place}{aside} && install -d -m 700 {PREVIOUS} {place}"
     for name in names:
         if name in installed:
             yield _packed(name, place)
@@ -90,9 +114,10 @@ def kept(
         yield (
             f"{{ [ ! -d {plugin} ] || cp -a {plugin} {digest_note(plugin)} {place}/; }} && "
             f"if [ ! -e {database} ]; then true; elif python3 -c 'import sqlite3' 2>/dev/null; then "
-            f"python3 -c {shlex.quote(_COPY_OF_A_DATABASE)} {database} {place}/grafana.db; "
+            # the one that counts is made when it stops, where it is not the package's script that exchanges it
+            f"mkdir {place}/data && python3 -c {shlex.quote(_COPY_OF_A_DATABASE)} {database} {place}/data/grafana.db; "
             # without it, a copy is whole while nobody writes
-            f"else systemctl stop {unit} && cp {database}* {place}/; copied=$?; systemctl start {unit}; [ $copied = 0 ]; fi"
+            f"else mkdir {place}/data && systemctl stop {unit} && cp {database}* {place}/data/; copied=$?; systemctl start {unit}; [ $copied = 0 ]; fi"
         )
     yield StringCommand(f"( umask 077 && cat > {place}/back )", _stdin=script.splitlines())
     yield f"rm -f {STATE_DIRECTORY}/{unit}.applied && echo {shlex.quote('; '.join(steps))} > {place}/open"
@@ -121,13 +146,18 @@ def _packed(name: str, place: str) -> str:
 
 
 def back(component: str, steps: Sequence[Step], probe: str, timeout: float) -> str:
-    """Return the script that brings `component` back to what is kept beside it, and says in its last line what has come of it."""
-    unit, there = UNITS[component], Paths()
+    """Return the script that brings `component` back to what is kept beside it, and says in its last line what has come of it.
+
+    Nothing of the newer version's data is removed: it is set aside in the same directory, and comes back where the packages do not.
+    """
+    unit, there, package = UNITS[component], Paths(), programs.PACKAGES[component]
     place = f"{PREVIOUS}/{unit}"
     lines = [
         "#!/bin/sh",
         "# Bring back what is kept here. Written by cvat-analytics (docs/how-to/upgrade.md).",
         f"cd {place} || exit 1",
+        # started by a crash, or as the host was booted, before a deploy has
+        f"[ -e stopped ] || ! {programs.has_run(unit, package, 'open')} || touch -r {programs.listed(package)} stopped",
     ]
     one_way = [step for step in steps if step.one_way and step.direction == "up"]
     if component == "clickhouse" and one_way:
@@ -136,32 +166,49 @@ def back(component: str, steps: Sequence[Step], probe: str, timeout: float) -> s
             f'if [ "$written" ]; then echo "{NOT_BROUGHT_BACK}: {one_way[0]}: the new version has written data already ($written), which the old one may '
             'not be able to read"; exit 0; fi'
         )
-    lines.append(f"systemctl stop {unit}")
-    files = "tar -xpPf files.tar; [ ! -e absent ] || xargs -d '\\n' rm -f < absent"
-    lines.append(files)
-    if component == "vector":
-        lines.append(
-            f"if [ -e stopped ]; then rm -rf newer; mkdir newer; for each in buffer substitute; do [ ! -e {there.vector_data}/$each ] || "
-            f"mv {there.vector_data}/$each newer/; [ ! -e $each ] || cp -a $each {there.vector_data}/; done; fi"
-        )
+    data = operations.DATA.get(component, ())
+    lines += [
+        "said=; undo() { :; }; echo > back.log",
+        f'failed() {{ undo; tar -xpPf now.tar; systemctl daemon-reload; systemctl start {unit}; echo "{NOT_BROUGHT_BACK}: {component}: $1 '
+        f'({place}/back.log says why); {unit} was started with what is there, and is $(systemctl is-active {unit})"; exit 1; }}',
+        f"systemctl stop {unit}",
+        "( umask 077; tar -cpPf now.tar -T files 2>> back.log ); tar -xpPf files.tar",
+        *([_data_back(str(PurePosixPath(data[0]).parent), data)] if data else []),
+        f"{package_operations.APT_GET} -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null --no-install-recommends "
+        f"--allow-downgrades install {place}/*.deb >> back.log 2>&1 || failed 'its packages could not be brought back, and its data is as it was'",
+        # the packages' scripts may have changed whose they are
+        "tar -xpPf files.tar; [ ! -e absent ] || xargs -d '\\n' rm -f < absent",
+    ]
     if component == "grafana":
-        database, plugin = f"{there.grafana_data}/grafana.db", _plugin(there)
+        plugin = _plugin(there)
         note = PurePosixPath(digest_note(plugin)).name
         lines.append(
-            f"[ ! -e {note} ] || {{ rm -rf {plugin}; cp -a {PurePosixPath(plugin).name} {plugin}; cp -a {note} {STATE_DIRECTORY}/; }}\n"
-            f"if [ -e grafana.db ]; then owner=$(stat -c %U:%G {database} 2>/dev/null || echo grafana:grafana); rm -rf newer; mkdir newer; "
-            f"mv {database}* newer/; cp grafana.db* {there.grafana_data}/ && chown $owner {database}* && chmod 640 {database}*; fi"
+            f"[ ! -e {note} ] || {{ rm -rf {plugin}; cp -a {PurePosixPath(plugin).name} {plugin}; cp -a {note} {STATE_DIRECTORY}/; }}"
         )
     lines += [
-        "DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "
-        "-o DPkg::Lock::Timeout=120 -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null --no-install-recommends "
-        f"--allow-downgrades install {place}/*.deb > back.log 2>&1 || {{ tail -n 5 back.log; echo 'the packages could not be brought back'; exit 1; }}",
-        # the packages' scripts may have changed whose they are
-        files,
-        f"rm -f {STATE_DIRECTORY}/{unit}.applied open; systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit}",
+        f"rm -f {STATE_DIRECTORY}/{unit}.applied now.tar open; systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit}",
         operations.wait_until(
             f"{{ {probe}; }}", timeout, f"{unit} does not become healthy with what it had before either"
         ),
-        f'echo "{BROUGHT_BACK}: {component} $(date +%s -r stopped 2>/dev/null)"',
+        f'echo "{BROUGHT_BACK}: {component}$said $(date +%s -r stopped 2>/dev/null)"',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _data_back(directory: str, paths: Sequence[str]) -> str:
+    """Return the lines that bring back what is kept of `paths`, all in `directory`, where the newer version has run; `said` tells of it.
+
+    The copies are there before anything of the newer version's is renamed, and all else is renaming too.
+    """
+    patterns = " ".join(paths)
+    return f"""if [ -e stopped ]; then
+  aside={directory}/newer; [ ! -e $aside ] || aside=$aside-$(date -u +%Y%m%d-%H%M%S)
+  rm -rf {directory}/.back
+  {{ mkdir {directory}/.back $aside && {{ [ ! -d data ] || cp -a data/. {directory}/.back/; }}; }} 2>> back.log || {{ rm -rf {directory}/.back; rmdir $aside; failed 'there was no room for its data of before'; }}
+  undo() {{ for each in {patterns}; do rm -rf "$each"; done; mv $aside/* {directory}/ 2>/dev/null; rmdir $aside; }}
+  owner=$(stat -c %U:%G {directory}/.)
+  for each in {patterns}; do [ ! -e "$each" ] || {{ owner=$(stat -c %U:%G "$each"); mv "$each" $aside/; }}; done
+  for each in {directory}/.back/*; do [ ! -e "$each" ] || {{ chown -R "$owner" "$each"; [ -d "$each" ] || chmod 640 "$each"; mv "$each" {directory}/; }}; done
+  rmdir {directory}/.back
+  said=", with its data of $(date -u '+%F %T' -r data 2>/dev/null || echo 'no time') UTC; what it had since is in $aside"
+fi"""

@@ -5,6 +5,7 @@ By the latter `status` tells what the inventory has beyond that, and `doctor` wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -45,8 +46,9 @@ def apply(plan: Plan) -> None:
     )
 
 
-def files(plan: Plan) -> list[RenderedFile]:
-    """Return the files that a deploy leaves on the host."""
+def files(plan: Plan, components: Sequence[str] | None = None) -> list[RenderedFile]:
+    """Return the files that a deploy leaves on the host: those of all its parts, or of `components`, and what belongs to none."""
+    components = plan.components if components is None else components
     # what an earlier version's Vector needed has been taken away by now
     context = replace(plan.context, former_vector=False) if plan.former_vector_ends else plan.context
     of_component = {
@@ -56,8 +58,8 @@ def files(plan: Plan) -> list[RenderedFile]:
         "events_api": lambda: events_api.files(plan),
         "gateway": lambda: gateway.files(plan),
     }
-    found = [file for component in plan.components for file in of_component[component]()]
-    for component in set(plan.components) & set(packages.VENDORS):
+    found = [file for component in components for file in of_component[component]()]
+    for component in set(components) & set(packages.VENDORS):
         found += packages.apt_files(component, plan.settings)
     if backup.wanted(context):
         found += backup.files(context)

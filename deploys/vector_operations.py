@@ -152,7 +152,7 @@ def _script(unit: str, configuration: str, probe: str, timeout: float) -> str:
     addresses = "sed -n 's/^address = \"\\(.*\\):\\([0-9]*\\)\"$/\\1 \\2/p' | tr -d '[]'"
     seconds = min(timeout, _RELOAD_SECONDS)
     return f"""
-start() {{ {operations.stopped(unit)}; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {words}; return 1; }}; ( {healthy} ); }}
+start() {{ {operations.stopped(unit)} || exit 1; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit} || {{ {words}; return 1; }}; ( {healthy} ); }}
 addresses() {{ {addresses}; }}
 listens() {{ timeout 5 bash -c "exec 3<>/dev/tcp/$1/$2" 2>/dev/null; }}
 all() {{ echo "$1" | while read -r address port; do [ -z "$port" ] || listens "$address" "$port" || exit 1; done; }}

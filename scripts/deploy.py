@@ -32,6 +32,8 @@ from scripts import hints
 from scripts.target import inventory_option
 from scripts.terminal import confirm, echo
 
+REFUSED = "refused before the first change; the hosts are as they were"
+
 
 @click.command()
 @inventory_option
@@ -65,14 +67,14 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     known = stack.authority.certificate_file.exists()
     before = _permitted(stack) if known else None
     try:
-        outcome = _brought(inventory, dry, options, agreed=yes)
+        outcome = _told_when_cut_off(inventory, dry, options, yes, stack)
     except UnagreedError as question:
         if not _somebody_is_there():
             raise
         echo(f"{question}", err=True)
         only_leaves = all(HAS_LEFT in line for line in question.losses)
         confirm("Go on?" if only_leaves else "Delete it for good?", abort=True, err=True)
-        outcome = _brought(inventory, dry, options, agreed=True)
+        outcome = _told_when_cut_off(inventory, dry, options, True, stack)
     for found in outcome.upgrades if dry else ():
         echo(f"would upgrade  {found.text}  on {found.host}")
     for line in outcome.notes:
@@ -103,6 +105,32 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
     _end_visitors(inventory, stack)
     erased = _apply_erasures(inventory, stack)
     _tell_of_cvat(outcome, stack, inventory)
+    _tell_of_backups(outcome, stack, inventory)
+    for host in stack.topology.groups["gateway"]:
+        echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
+    echo(f"Prove that it works: {hints.command('smoke', '--inventory', inventory)}")
+    if not erased:
+        sys.exit(1)
+
+
+def _told_when_cut_off(
+    inventory: Path, dry: bool, options: Sequence[str], agreed: bool, stack: inventories.Stack
+) -> Outcome:
+    """Bring the hosts to what the inventory says. Where a part fails after others, what those have come to is told before it is raised."""
+    try:
+        return _brought(inventory, dry, options, agreed=agreed)
+    except PartlyError as error:
+        done = error.outcome
+        operations = done.result["results"]["operations"]
+        _show_result([step for step in operations if step["success"]], len(operations))
+        for line in done.notes:
+            echo(f"Note: {hints.pasteable(line)}.", err=True)
+        _tell_of_backups(done, stack, inventory)
+        raise
+
+
+def _tell_of_backups(outcome: Outcome, stack: inventories.Stack, inventory: Path) -> None:
+    """Say what nobody says again: that backups are made from now on, and the keys with which hosts reach the place of theirs."""
     if outcome.begins_backups:
         echo(
             f"Backups are made from now on. Keep a copy of `backup_recovery_key` of {stack.secrets_file} where these hosts are not: nothing else opens "
@@ -112,11 +140,6 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
         echo(
             f"Let the backups of host {each['host']} in at {each['login']}: add this line to .ssh/authorized_keys there (docs/how-to/back-up-by-timer.md):\n  {each['key']}"
         )
-    for host in stack.topology.groups["gateway"]:
-        echo(f"People come in at: {stack.topology.settings[host].grafana_root_url}")
-    echo(f"Prove that it works: {hints.command('smoke', '--inventory', inventory)}")
-    if not erased:
-        sys.exit(1)
 
 
 def _somebody_is_there() -> bool:
@@ -199,6 +222,14 @@ class UnagreedError(InputError):
     losses: Sequence[str] = ()
 
 
+class PartlyError(CvatAnalyticsError):
+    """A part failed in its turn, after others have got their new version. `outcome` is what those have come to."""
+
+    def __init__(self, text: str, outcome: Outcome) -> None:
+        super().__init__(text)
+        self.outcome = outcome
+
+
 class StagedError(InputError):
     """Versions change, so that the parts take turns. Nothing has been changed."""
 
@@ -267,7 +298,7 @@ def bring(
     if "staged" in report:
         raise StagedError(upgrades)
     if "begun" not in report:
-        raise InputError("\n".join([*reasons, "refused before the first change; the hosts are as they were"]))
+        raise InputError("\n".join([*reasons, REFUSED]))
     raise CvatAnalyticsError(
         "\n".join(
             [

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.checks.causes import TIME
 from cvat_analytics.operate import upgrade
 from deploys.report import LEAVING
 from scripts import hints
-from scripts.deploy import Outcome, Upgrade, bring
+from scripts.deploy import REFUSED, Outcome, PartlyError, Upgrade, bring
 from scripts.terminal import echo
 
 _TURNS = ("clickhouse", "vector", "grafana")
 """The store before those who write to it and read from it: each finds what it needs."""
+_NEXT_STEP = (
+    "Mend the cause, or set the versions back, and deploy again (docs/how-to/upgrade.md#when-a-part-fails)"
+)
+
+Turn = tuple[str, Sequence[str]]
+"""A component, and the hosts on which its version changes."""
 
 
 def by_parts(inventory: Path, upgrades: Sequence[Upgrade], options: Sequence[str], agreed: bool) -> Outcome:
     """Deploy to `inventory`, in a run for each component whose version changes, and return what all of them came to.
 
-    Raises CvatAnalyticsError when a component fails; what it ran with before is brought back then, and those after it are as they were.
+    Raises CvatAnalyticsError when a component fails; what it ran with before is brought back then, and those after it are as they
+    were. It is a PartlyError where others were finished before, and an InputError only where nothing at all was changed.
     """
     turns = [each for each in _TURNS if any(found.component == each for found in upgrades)]
     upgrade.back_up(inventory, lambda text: echo(text, err=True))
@@ -31,44 +39,116 @@ def by_parts(inventory: Path, upgrades: Sequence[Upgrade], options: Sequence[str
             err=True,
         )
     others = upgrade.other_changes(inventory)
-    outcomes = []
+    outcomes: list[Outcome] = []
+    open_: list[Turn] = []  # exchanged, and not proved
     for number, component in enumerate(turns, 1):
         mine = [found for found in upgrades if found.component == component]
         for text in sorted({f"{found.text}  on {found.host}" for found in mine}):
             echo(f"upgrade {number} of {len(turns)}: {text}", err=True)
-        hosts = sorted({found.host for found in mine})
-        if component == "vector":
-            upgrade.deliver(inventory, lambda text: echo(hints.pasteable(text), err=True))
+        turn = component, sorted({found.host for found in mine})
         try:
-            outcomes.append(
-                bring(
-                    inventory, False, options, agreed=agreed, environment={LEAVING: ",".join(turns[number:])}
-                )
-            )
-        except InputError:
-            raise  # nothing was changed in this turn
+            if component == "vector":
+                upgrade.deliver(inventory, lambda text: echo(hints.pasteable(text), err=True))
         except CvatAnalyticsError as error:
-            raise CvatAnalyticsError("\n".join([str(error), *_back(inventory, component, hosts)])) from None
+            if not outcomes:
+                raise
+            raise _failed(_as_it_was(component, error), outcomes, turns[: number - 1], open_) from None
+        try:
+            left = {LEAVING: ",".join(turns[number:])}
+            outcomes.append(bring(inventory, False, options, agreed=agreed, environment=left))
+        except InputError as error:
+            if not outcomes:
+                raise
+            raise _failed(_as_it_was(component, error), outcomes, turns[: number - 1], open_) from None
+        except CvatAnalyticsError as error:
+            told = [str(error), *_back(inventory, [turn])]
+            raise _failed(told, outcomes, turns[: number - 1], open_) from None
+        open_.append(turn)
         if others and number < len(turns):
             echo(f"Not proved before the last part, as settings change too: {', '.join(others)}", err=True)
-        elif failed := {name: why for name, why in upgrade.failing(inventory).items() if name not in before}:
+            continue
+        try:
+            failed = _failing(inventory, before)
+        except CvatAnalyticsError as error:
+            told = [
+                f"whether the stack works with it could not be asked: {error}",
+                "Deploy again when it can",
+            ]
+            raise _failed(told, outcomes, turns[:number], open_) from None
+        if failed.keys() - {TIME}:
             reasons = [f"{name}: {why}" for name, why in sorted(failed.items())]
-            said = f"{component} works, and the stack does not work with it: the smoke test fails where it did not before"
-            raise CvatAnalyticsError("\n".join([said, *reasons, *_back(inventory, component, hosts)]))
-        upgrade.close(inventory, component, hosts)
-    last = outcomes[-1]
-    operations = [each for outcome in outcomes for each in outcome.result["results"]["operations"]]
-    return replace(last, result={"results": {"operations": operations}}, losses=outcomes[0].losses)
+            names = " and ".join(each for each, _ in open_)
+            said = f"{names} works, and the stack does not work with it: the smoke test fails where it did not before"
+            told = [said, *reasons, *_back(inventory, open_[::-1])]
+            raise _failed(told, outcomes, turns[: number - len(open_)], [])
+        if failed:
+            echo(
+                f"Not proved: the smoke test did not come to its end ({failed[TIME]}). What {component} ran with before stays on its host, and the "
+                "next deploy proves it",
+                err=True,
+            )
+            continue
+        for each, hosts in open_:
+            upgrade.close(inventory, each, hosts)
+        open_ = []
+    return _merged(outcomes)
 
 
-def _back(inventory: Path, component: str, hosts: Sequence[str]) -> list[str]:
-    """Bring the component back, and return what is to be said of that, and of the next step."""
-    echo(f"{component} failed: what it ran with before is brought back", err=True)
-    try:
-        told = upgrade.bring_back(inventory, component, hosts)
-    except CvatAnalyticsError as error:
-        told = [f"{component} could not be brought back: {error}"]
+def _failing(inventory: Path, before: Mapping[str, str]) -> dict[str, str]:
+    """Return what fails in the smoke test that did not `before`: twice, as something may just have been started."""
+    for _ in range(2):
+        failed = {name: why for name, why in upgrade.failing(inventory).items() if name not in before}
+        if not failed:
+            break
+    return failed
+
+
+def _failed(
+    lines: Sequence[str], outcomes: Sequence[Outcome], finished: Sequence[str], unproved: Sequence[Turn]
+) -> CvatAnalyticsError:
+    """Return the error that says in `lines` what failed, and what stays of the turns before."""
+    lines = list(lines)
+    if finished:
+        lines.append(f"In their new version, and so they stay: {', '.join(finished)}")
+    if unproved:
+        lines.append(f"Not proved yet, which the next deploy does: {', '.join(each for each, _ in unproved)}")
+    text = "\n".join(lines)
+    return PartlyError(text, _merged(outcomes)) if outcomes else CvatAnalyticsError(text)
+
+
+def _as_it_was(component: str, error: CvatAnalyticsError) -> list[str]:
+    """Return what is said of a turn in which nothing was changed, after others in which something was."""
     return [
-        *told,
-        "Mend the cause, or set the versions back, and deploy again (docs/how-to/upgrade.md#when-a-part-fails)",
+        *(line for line in str(error).splitlines() if line != REFUSED),
+        f"{component} is as it was. Deploy again when the cause is gone",
     ]
+
+
+def _merged(outcomes: Sequence[Outcome]) -> Outcome:
+    """Return what several runs came to as one: each may have told what no other does."""
+    files: dict[str, str] = {}
+    for outcome in outcomes:
+        files |= outcome.files
+    operations = [each for outcome in outcomes for each in outcome.result["results"]["operations"]]
+    return replace(
+        outcomes[-1],
+        result={"results": {"operations": operations}},
+        told=list(dict.fromkeys(each for outcome in outcomes for each in outcome.told)),
+        files=files,
+        losses=list(dict.fromkeys(each for outcome in outcomes for each in outcome.losses)),
+        notes=list(dict.fromkeys(each for outcome in outcomes for each in outcome.notes)),
+        begins_backups=any(outcome.begins_backups for outcome in outcomes),
+        keys=[each for outcome in outcomes for each in outcome.keys],
+    )
+
+
+def _back(inventory: Path, turns: Sequence[Turn]) -> list[str]:
+    """Bring components back, in that order, and return what is to be said of that, and of the next step."""
+    told: list[str] = []
+    for component, hosts in turns:
+        echo(f"{component} failed: what it ran with before is brought back", err=True)
+        try:
+            told += upgrade.bring_back(inventory, component, hosts)
+        except CvatAnalyticsError as error:
+            told.append(f"{component} could not be brought back: {error}")
+    return [*told, _NEXT_STEP]

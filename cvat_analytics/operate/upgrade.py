@@ -14,6 +14,7 @@ from cvat_analytics.checks import backups, flow, smoke
 from cvat_analytics.config import deployed
 from cvat_analytics.config.versions import BROUGHT_BACK, PREVIOUS, SETTINGS
 from cvat_analytics.connect import remote
+from cvat_analytics.operate.removal import LOCK
 from cvat_analytics.pipeline import journal
 from cvat_analytics.pipeline.replay import Range, Replay
 from cvat_analytics.rendering.files import BACKUP, UNITS, Paths
@@ -39,8 +40,10 @@ def failing(inventory: Path) -> dict[str, str]:
 
 
 def other_changes(inventory: Path) -> list[str]:
-    """Return the settings that differ from what is deployed, versions aside."""
-    versions = {f"setting '{name}'" for name in (*SETTINGS.values(), "grafana_plugin_sha256")}
+    """Return the settings that differ from what is deployed, versions and where packages come from aside."""
+    versions = {
+        f"setting '{name}'" for name in (*SETTINGS.values(), "grafana_plugin_sha256", "package_source")
+    }
     with remote.reach_hosts(inventory) as (stack, _, hosts):
         there = {name: host.deployed for name, host in hosts.items() if host.deployed}
         return [
@@ -94,10 +97,14 @@ def _delivered(access: Access, say: Say, patience: float) -> None:
                 f"Vector is not exchanged: ClickHouse refuses what waits there ({sinks}), and it is promised to no other version of Vector. "
                 "`cvat-analytics status` says why, and what to do"
             )
-        waiting = [each for each in found.buffers if each.size is not None and each.size > SMALL]
+        # Vector that says nothing of itself may have ended with a full one
+        waiting = [each for each in found.buffers if each.size is None or each.size > SMALL]
         if not waiting:
             return
-        text = "; ".join(f"{each.name} on {each.host}: {each.events or 0:,} events" for each in waiting)
+        text = "; ".join(
+            f"{each.name} on {each.host}: {'how much is not known, as its Vector says nothing' if each.size is None else f'{each.events or 0:,} events'}"
+            for each in waiting
+        )
         if time.monotonic() > end:
             raise InputError(
                 f"Vector is not exchanged: after {patience / 60:.0f} minutes this still waits to be delivered: {text}. What waits is promised to "
@@ -124,7 +131,11 @@ def bring_back(inventory: Path, component: str, names: Sequence[str]) -> list[st
     told = []
     with remote.reach_hosts(inventory) as (_, access, hosts):
         for name in names:
-            said = _brought(hosts[name], component)
+            try:
+                said = _brought(hosts[name], component)
+            except CvatAnalyticsError as error:
+                told.append(f"host {name}: {component} could not be brought back: {error}")
+                continue
             words, _, stopped = said.rpartition(" ")
             told.append(f"host {name}: {words if stopped.isdigit() else said.strip()}")
             if component == "vector" and said.startswith(BROUGHT_BACK):
@@ -133,10 +144,14 @@ def bring_back(inventory: Path, component: str, names: Sequence[str]) -> list[st
 
 
 def _brought(host: ReachedHost, component: str) -> str:
-    kept = f"{PREVIOUS}/{UNITS[component]}"
-    nothing = f"{component}: nothing was kept from before, as it did not run"
+    unit = UNITS[component]
+    kept = f"{PREVIOUS}/{unit}"
+    nothing = f"{component}: nothing of before is kept there, so that nothing was brought back; {unit} is"
+    # as a deploy has it: no other one begins meanwhile
+    locked = f"exec 9>>{LOCK}; flock -w 30 9 || {{ echo {shlex.quote(f'{component}: another deploy is at work there, so that nothing was brought back')}; exit 0; }}"
     answer = host.shell.run(
-        f"if [ -e {kept}/open ]; then sh {kept}/back 2>&1; else echo {shlex.quote(nothing)}; fi; true"
+        f"if [ -e {kept}/open ]; then ( {locked}; sh {kept}/back 2>&1 9>&- ); "
+        f"else echo {shlex.quote(nothing)} $(systemctl is-active {unit}); fi; true"
     )
     return (answer.strip().splitlines() or ["it said nothing"])[-1]
 

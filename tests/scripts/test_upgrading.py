@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -15,15 +17,16 @@ from cvat_analytics.base.errors import CvatAnalyticsError, InputError, Unreachab
 from cvat_analytics.checks.flow import Buffer
 from cvat_analytics.operate import upgrade
 from deploys.report import LEAVING
+from scripts import deploy as deploying
 from scripts import upgrading
-from scripts.deploy import Outcome, Upgrade
+from scripts.deploy import Outcome, PartlyError, Upgrade
 
 UPGRADES = [
     Upgrade("b", "grafana", "Grafana 13.2.3 -> 13.2.4"),
     Upgrade("b", "vector", "Vector 0.58.0-1 -> 0.58.1-1"),
     Upgrade("a", "clickhouse", "ClickHouse 26.3.9.8 -> 26.8.19.9"),
 ]
-_kept_back, _back_up = upgrade.bring_back, upgrade.back_up
+_kept_back, _back_up, _other_changes = upgrade.bring_back, upgrade.back_up, upgrade.other_changes
 HOSTS = Path("hosts.py")
 
 
@@ -64,7 +67,12 @@ class Stack:
         self._part = {"vector,grafana": "clickhouse", "grafana": "vector", "": "grafana"}[left]
         if self._part in self.fails:
             raise self.fails[self._part]
-        return Outcome({"results": {"operations": [self._part]}}, [self._part], {})
+        first = self._part == "clickhouse"
+        key = {"host": "a", "login": "x", "key": "y", "new": "yes"}
+        return Outcome(
+            {"results": {"operations": [self._part]}}, [self._part], {self._part: "is new"}, ["a loss"], [self._part],
+            begins_backups=first, keys=[key] if first else [],
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -81,16 +89,63 @@ def test_the_store_comes_before_those_who_write_to_it_and_each_is_proved(stack: 
         "deploy without ", "smoke", "close grafana ['b']",
     ]  # fmt: skip
     assert outcome.result["results"]["operations"] == ["clickhouse", "vector", "grafana"]
-    assert outcome.told == ["grafana"]
+    # what only one of them tells is told
+    every = ["clickhouse", "vector", "grafana"]
+    assert (outcome.told, list(outcome.notes), list(outcome.files)) == (every, every, every)
+    assert list(outcome.losses) == ["a loss"]
+    assert outcome.begins_backups
+    assert [each["key"] for each in outcome.keys] == ["y"]
 
 
 def test_a_part_that_fails_is_brought_back_and_those_after_it_are_as_they_were(stack: Stack) -> None:
     stack.fails = {"vector": CvatAnalyticsError("a step failed")}
     with pytest.raises(
-        CvatAnalyticsError, match="a step failed\nhost b: brought back: vector\nMend the cause, or set"
-    ):
+        PartlyError, match="a step failed\nhost b: brought back: vector\nMend the cause, or set"
+    ) as failed:
         upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
     assert stack.done[-2:] == ["deploy without grafana", "back vector ['b']"]
+    assert str(failed.value).endswith("\nIn their new version, and so they stay: clickhouse")
+    assert failed.value.outcome.begins_backups
+
+
+@pytest.mark.parametrize("where", ["deliver", "deploy"])
+def test_what_is_refused_after_a_part_was_finished_does_not_say_that_nothing_was_changed(
+    stack: Stack, where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = InputError(f"no room\n{deploying.REFUSED}")
+
+    def deliver(inventory: Path, say: Callable[[str], object]) -> None:
+        raise refused
+
+    if where == "deliver":
+        monkeypatch.setattr(upgrade, "deliver", deliver)
+    else:
+        stack.fails = {"vector": refused}
+    with pytest.raises(PartlyError) as failed:
+        upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
+    assert failed.value.exit_code == 1
+    assert str(failed.value).startswith("no room\nvector is as it was. Deploy again")
+    assert str(failed.value).endswith("\nIn their new version, and so they stay: clickhouse")
+    assert not [each for each in stack.done if each.startswith("back ")]
+
+
+def test_what_the_finished_parts_told_is_told_where_one_fails_after_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed = {"name": "clickhouse: service", "success": ["a"]}
+    done = Outcome({"results": {"operations": [changed]}}, [], {}, notes=["a note"], begins_backups=True)
+
+    def brought(*arguments: Any, **options: Any) -> Outcome:
+        raise PartlyError("vector failed", done)
+
+    monkeypatch.setattr(deploying, "_brought", brought)
+    stack: Any = SimpleNamespace(secrets_file="secrets.json")
+    with pytest.raises(PartlyError):
+        deploying._told_when_cut_off(HOSTS, False, [], False, stack)
+    said = capsys.readouterr()
+    assert "changed  clickhouse: service  on a" in said.out
+    assert "Keep a copy of `backup_recovery_key` of secrets.json" in said.out
+    assert "Note: a note." in said.err
 
 
 def test_what_is_refused_before_the_first_change_brings_nothing_back(stack: Stack) -> None:
@@ -118,6 +173,59 @@ def test_what_failed_before_decides_nothing_and_neither_does_the_middle_where_se
     stack.others, stack.done, stack._part = ["setting 'clickhouse_http_port'"], [], ""
     upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
     assert stack.done.count("smoke") == 2
+    closed = ["close clickhouse ['a']", "close vector ['b']", "close grafana ['b']"]
+    assert stack.done[-4:] == ["smoke", *closed]
+
+
+def test_what_the_last_proof_is_for_comes_back_in_reverse_order_where_it_fails(stack: Stack) -> None:
+    stack.smoke = {"grafana": {"events": "none come in"}}
+    stack.others = ["setting 'clickhouse_http_port'"]
+    with pytest.raises(
+        PartlyError, match="clickhouse and vector and grafana works, and the stack does not"
+    ) as failed:
+        upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
+    assert stack.done[-3:] == ["back grafana ['b']", "back vector ['b']", "back clickhouse ['a']"]
+    assert not [each for each in stack.done if each.startswith("close")]
+    assert "so they stay" not in str(failed.value)
+
+
+def test_a_check_that_fails_once_and_not_again_decides_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([{}, {"grafana": "starts"}, {}, {}, {}])
+    monkeypatch.setattr(upgrade, "failing", lambda inventory: next(looks))
+    upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
+    assert not [each for each in stack.done if each.startswith("back ")]
+
+
+def test_a_smoke_test_that_has_no_time_proves_nothing_and_brings_nothing_back(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack.smoke = {"vector": {"time": "the checks have taken 60 s"}}
+    upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
+    assert not [each for each in stack.done if each.startswith("back ")]
+    assert (
+        "Not proved: the smoke test did not come to its end (the checks have taken 60 s)"
+        in capsys.readouterr().err
+    )
+    # the next proof is one of both
+    assert stack.done[-3:] == ["smoke", "close vector ['b']", "close grafana ['b']"]
+
+
+def test_where_packages_come_from_is_no_other_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["setting 'package_source'", "setting 'vector_version'", "setting 'vector_port'"]
+
+    @contextmanager
+    def reach(inventory: Path) -> Iterator[Any]:
+        yield SimpleNamespace(topology=None), None, {}
+
+    monkeypatch.setattr(upgrade.remote, "reach_hosts", reach)
+    monkeypatch.setattr(
+        upgrade.deployed,
+        "differences",
+        lambda topology, there: [SimpleNamespace(name=name) for name in names],
+    )
+    assert _other_changes(HOSTS) == ["setting 'vector_port'"]
 
 
 def delivering(monkeypatch: pytest.MonkeyPatch, *looks: Any) -> list[str]:
@@ -140,7 +248,13 @@ def test_what_waits_in_vector_is_delivered_before_it_is_exchanged(monkeypatch: p
     assert delivering(monkeypatch, much, much, pipeline(1000)) == [
         "waits to be delivered before Vector is exchanged: events on b: 5 events"
     ]
-    assert delivering(monkeypatch, pipeline(None)) == []
+    unknown = pipeline(None)
+    assert delivering(monkeypatch, unknown, pipeline(0)) == [
+        "waits to be delivered before Vector is exchanged: events on b: how much is not known, as its Vector says nothing"
+    ]
+    monkeypatch.setattr(upgrade.flow, "of", lambda access: unknown)
+    with pytest.raises(InputError, match="events on b: how much is not known"):
+        upgrade._delivered(None, lambda text: None, patience=-1)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"ClickHouse refuses what waits there \(events\)"):
         delivering(monkeypatch, pipeline(0, "events"))
     monkeypatch.setattr(upgrade.flow, "of", lambda access: much)
@@ -166,6 +280,64 @@ def test_what_came_of_a_way_back_is_said_in_words(monkeypatch: pytest.MonkeyPatc
         "host a: brought back: grafana",
         "host b: not brought back: ClickHouse 1 -> 2: the new version has written data already (/x)",
     ]
+
+    # one that cannot be asked keeps nobody else from it
+    def away(command: str) -> str:
+        raise UnreachableError("host a: gone")
+
+    said = iter(["brought back: grafana 1796033983"])
+    gone = SimpleNamespace(shell=SimpleNamespace(run=away))
+
+    @contextmanager
+    def half(inventory: Path) -> Iterator[Any]:
+        yield None, None, {"a": gone, "b": host}
+
+    monkeypatch.setattr(upgrade.remote, "reach_hosts", half)
+    assert _kept_back(HOSTS, "grafana", ["a", "b"]) == [
+        "host a: grafana could not be brought back: host a: gone",
+        "host b: brought back: grafana",
+    ]
+
+
+@pytest.mark.parametrize("state", ["nothing kept", "another deploy", "kept"])
+def test_what_is_kept_is_brought_back_under_the_lock_of_deploys_and_a_unit_without_is_named_with_its_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho failed\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setattr(upgrade, "PREVIOUS", str(tmp_path))
+    monkeypatch.setattr(upgrade, "LOCK", str(tmp_path / "lock"))
+    (tmp_path / "vector").mkdir()
+    (tmp_path / "vector" / "back").write_text(
+        f"flock -n {tmp_path}/lock true || echo brought back: vector 1\n"
+    )
+    if state != "nothing kept":
+        (tmp_path / "vector" / "open").touch()
+    # a deploy is waited for, for as long as it takes one to end
+    flock = '#!/bin/sh\nshift 2; exec /usr/bin/flock -n "$@"\n'
+    if state == "another deploy":
+        (tmp_path / "flock").write_text(flock)
+        (tmp_path / "flock").chmod(0o755)
+
+    def run(command: str) -> str:
+        return subprocess.run(
+            ["bash", "-c", command], capture_output=True, text=True, check=True, timeout=60,
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+        ).stdout  # fmt: skip
+
+    host: Any = SimpleNamespace(shell=SimpleNamespace(run=run))
+    with (tmp_path / "lock").open("w") as held:
+        if state == "another deploy":
+            fcntl.flock(held, fcntl.LOCK_EX)
+        said = upgrade._brought(host, "vector")
+    assert (
+        said
+        == {
+            "nothing kept": "vector: nothing of before is kept there, so that nothing was brought back; vector is failed",
+            "another deploy": "vector: another deploy is at work there, so that nothing was brought back",
+            "kept": "brought back: vector 1",
+        }[state]
+    )
 
 
 def test_a_backup_comes_first_where_one_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
