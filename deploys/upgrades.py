@@ -6,8 +6,10 @@ from pyinfra import host
 from pyinfra.facts.server import Command
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import versions
 from cvat_analytics.config.settings import Settings
-from cvat_analytics.config.versions import PREVIOUS, SETTINGS, Step
+from cvat_analytics.config.versions import GO_BACK, PREVIOUS, SETTINGS, Step
+from cvat_analytics.operate import part_versions
 from cvat_analytics.rendering import plugin, programs
 from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import UNITS
@@ -36,17 +38,33 @@ def check(rendering: Context, state: HostState, components: tuple[str, ...]) -> 
     installed = "grafana" in components and "grafana" in state.packages
     there = host.get_fact(Command, plugin_version(rendering.paths.grafana_plugins)) if installed else ""
     found = steps(state, rendering.settings, (there or "").strip(), components)
+    if "clickhouse" in components and (why := versions.refused_setting("clickhouse", rendering.settings)):
+        raise InputError(f"host {host.name}: {why}")
+    said = part_versions.said(host.get_fact(Command, part_versions.question(components))) if found else {}
+    opened = {
+        each: host.get_fact(Command, f"cat {PREVIOUS}/{UNITS[each]}/open 2>/dev/null || true")
+        for each in components
+    }
     for step in found:
+        component = "grafana" if step.part == "plugin" else step.part
         tell(
             "upgrade",
             host=host.name,
-            component="grafana" if step.part == "plugin" else step.part,
+            component=component,
             text=str(step),
         )
-        if why := step.refusal() or _waiting(rendering, step):
+        why = step.refusal()
+        if why and step.direction == "down" and opened[component]:
+            why = (
+                f"{step}: a deploy that was cut off has brought {step.before} there ({opened[component]}), and what was there before is kept. Bring it "
+                f"back on that host with `sudo sh {PREVIOUS}/{UNITS[component]}/back`, then deploy again ({GO_BACK}#when-a-part-fails)"
+            )
+        # what was kept before is not kept again
+        room = "" if opened[component] else part_versions.without_room(step, said)
+        if why := why or room or _waiting(rendering, step):
             raise InputError(f"host {host.name}: {why}")
-    for component in components:
-        if text := host.get_fact(Command, f"cat {PREVIOUS}/{UNITS[component]}/open 2>/dev/null || true"):
+    for component, text in opened.items():
+        if text:
             tell("upgrade", host=host.name, component=component, text=text)
     return found
 
@@ -60,8 +78,6 @@ def plugin_version(directory: str) -> str:
 
 def _waiting(rendering: Context, step: Step) -> str:
     """Return why a Vector cannot be exchanged now: what waits in its buffer is promised to no other version, and cannot be delivered."""
-    if step.part != "vector" or step.direction == "none":
-        return ""
     endpoint = rendering.topology.clickhouse_endpoint(rendering.host)
     where = endpoint.address, endpoint.http_port
     probe = (
@@ -69,9 +85,7 @@ def _waiting(rendering: Context, step: Step) -> str:
         if endpoint.tls
         else operations.http_probe(where[1], "/ping", where[0])
     )
-    if host.get_fact(Command, f"{probe} && echo answers || true") == "answers":
+    why = versions.not_delivered(step, f"{where[0]}:{where[1]}")
+    if why and host.get_fact(Command, f"{probe} && echo answers || true") == "answers":
         return ""
-    return (
-        f"{step}: what waits in its buffer on disk is promised to no other version, and ClickHouse at {where[0]}:{where[1]} does not answer, "
-        "so that it cannot be delivered before. See docs/how-to/clickhouse-is-down.md, then deploy again"
-    )
+    return why

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cvat_analytics.config.versions import PARTS
 from cvat_analytics.connect import remote
 from cvat_analytics.connect.volumes import size
 from scripts import hints
@@ -34,7 +35,8 @@ def upgrade() -> None:
 def plan(inventory: Path, as_json: bool) -> None:
     """Show for each part what runs, is installed, is pinned and was tested, and what a deploy would change.
 
-    Nothing is changed. Exit code 1 when a deploy would refuse a step, 3 when a host cannot be reached.
+    Nothing is changed. Exit code 1 when a deploy would refuse a version, the room for it, or the database, 3 when a host cannot be
+    reached. What else a deploy looks at (passwords, ports, package source) `deploy --dry` says.
     """
     from cvat_analytics.operate import upgrade_plan
 
@@ -93,6 +95,9 @@ def _show(plan: Plan, inventory: Path) -> None:
 def _show_step(step: Planned) -> None:
     echo(f"\n{step.part} {step.installed} -> {step.pinned} on {step.host}")
     echo(f"  stops: {step.stops}")
+    if step.part not in PARTS:
+        echo("  back:  the former checkout, and a deploy")
+        return
     echo(f"  room:  {size(step.needs_bytes)} of {size(step.free_bytes or 0)} free")
     back = (
         "its version set back, and a deploy"

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from cvat_analytics.config.settings import Settings
+
 GO_BACK = "docs/how-to/upgrade.md"
 PARTS = ("clickhouse", "vector", "grafana", "plugin")
 """The parts that vendors make, in the order in which they are upgraded: the store before those who write to it and read from it."""
@@ -58,7 +60,11 @@ class Part:
     name: str
     tested: str
     tested_how: str
+    known_until: str
+    """The newest release of which the notes are here."""
     notes: tuple[Note, ...]
+    oldest: str = ""
+    """The first release that runs this project's SQL; empty: any does."""
 
 
 def _known() -> dict[str, dict[str, Any]]:
@@ -71,6 +77,34 @@ def part(name: str) -> Part:
     known = _known()[name]
     notes = tuple(Note(**each) for each in known.pop("notes"))
     return Part(**known, notes=notes)
+
+
+def too_old(name: str, version: str) -> str:
+    """Return why the part `name` does not do in that version; empty where it does."""
+    known = part(name)
+    if numbers(version) >= numbers(known.oldest):
+        return ""
+    return f"{known.name} {version} does not run the SQL of this version of cvat-analytics, which needs {known.oldest} or newer"
+
+
+def refused_setting(name: str, settings: Settings) -> str:
+    """Return why the setting with the version of `name` cannot be deployed, with what to do; empty where it can."""
+    setting = SETTINGS[name]
+    why = too_old(name, getattr(settings, setting))
+    return why and (
+        f"{why}. Set '{setting}' to such a one (the default is \"{Settings.model_fields[setting].default}\"), or deploy from the former checkout "
+        f"({GO_BACK})"
+    )
+
+
+def not_delivered(step: Step, where: str) -> str:
+    """Return why a Vector is not exchanged while ClickHouse does not answer at `where`; empty where its buffer stays its own."""
+    if step.part != "vector" or step.direction == "none":
+        return ""
+    return (
+        f"{step}: what waits in its buffer on disk is promised to no other version, and ClickHouse at {where} does not answer, "
+        "so that it cannot be delivered before. See docs/how-to/clickhouse-is-down.md, then deploy again"
+    )
 
 
 @dataclass(frozen=True)
@@ -124,7 +158,11 @@ class Step:
             return f"{why}. Set 'clickhouse_version' back to \"{self.before}\"; what goes back, and how, says {GO_BACK}#go-back"
         # releases are half a year apart, so that there is one within the year
         via = [each for each in _lts_between(self.before, self.after) if _months(self.before, each) < _YEAR]
-        return f"{why}. Go by way of {via[-1]}: set 'clickhouse_version' to the newest release of it, deploy, then to \"{self.after}\""
+        able = [each for each in via if not too_old(self.part, each)]
+        way = f"set 'clickhouse_version' to the newest release of it, deploy, then to \"{self.after}\""
+        if able:
+            return f"{why}. Go by way of {able[-1]}: {way}"
+        return f"{why}. Go by way of {via[-1]}, on which this version's SQL does not run: with the former checkout {way} with this one"
 
 
 def _lts_between(one: str, other: str) -> list[str]:

@@ -18,6 +18,7 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from pathlib import Path
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.project import IS_CHECKOUT, ROOT
+from cvat_analytics.config import versions
 from cvat_analytics.embedded import confinement, fetch
 
 LIBRARY_PACKAGE = f"@chdb/lib-linux-{'arm64' if platform.machine() == 'aarch64' else 'x64'}-gnu"
@@ -49,6 +51,24 @@ def command(config_file: str) -> list[str]:
         fetch.packages()
     library()
     return [sys.executable, "-m", "cvat_analytics.embedded.engine", f"--config-file={config_file}"]
+
+
+def refuse_old() -> None:
+    """Raise InputError where the `clickhouse` that would be run does not run the tables' SQL. One that does not say its version is tried."""
+    installed = shutil.which("clickhouse")
+    if not installed:
+        return
+    try:
+        done = subprocess.run(
+            [installed, "server", "--version"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return
+    found = re.search(r"version (\d+(?:\.\d+)+)", done.stdout)
+    if found and (why := versions.too_old("clickhouse", found[1])):
+        raise InputError(
+            f"{installed}: {why}. Install one, or take it from PATH: the engine's library is used then"
+        )
 
 
 def left_open() -> str:

@@ -90,8 +90,10 @@ def start(
     """
     directory = stack.directory
     _refuse_taken_ports(stack, names)
-    if "clickhouse" in names and (warning := engine.left_open()):
-        tell(warning)
+    if "clickhouse" in names:
+        engine.refuse_old()
+        if warning := engine.left_open():
+            tell(warning)
     secrets.init(directory / "secrets.json")
     _refuse_newer(stack)
     context = stack.context()

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from cvat_analytics.base.errors import CvatAnalyticsError, InputError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks import units
 from cvat_analytics.config import versions
 from cvat_analytics.config.versions import Note, Step
 from cvat_analytics.connect.access import pairs
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
-from cvat_analytics.connect.volumes import size
-from cvat_analytics.rendering import events_api_archive, events_api_wheels, plugin, programs
-from cvat_analytics.rendering.files import Paths
+from cvat_analytics.operate import part_versions
+from cvat_analytics.rendering import events_api_archive, events_api_wheels
 from cvat_analytics.store import migrations
 
 if TYPE_CHECKING:
@@ -26,8 +24,6 @@ if TYPE_CHECKING:
     from cvat_analytics.connect.remote import Hosts, ReachedHost
 
 _PATIENCE = 30.0
-_FILES = Paths()
-_PLUGIN = f"{_FILES.grafana_plugins}/{plugin.NAME}/plugin.json"
 
 
 @dataclass(frozen=True)
@@ -95,6 +91,7 @@ _STOPS = {
     "vector": "intake, for seconds; CVAT keeps its events and sends them again",
     "grafana": "dashboards, for seconds",
     "plugin": "dashboards, for seconds",
+    "events_api": "what it is asked and takes, for seconds",
 }
 
 
@@ -106,18 +103,23 @@ def of(reached: Hosts) -> Plan:
     with ThreadPoolExecutor(len(asked) + 1) as pool:
         schema = pool.submit(_schema, access)
         found = list(pool.map(lambda each: _of_host(stack, *each), asked))
+    parts = [part for on_host in found for part in on_host]
     try:
         said = schema.result()
     except CvatAnalyticsError as error:
         not_known.append(f"what is in the database is not known: {error}")
         said = None
-    parts = [part for on_host in found for part in on_host]
+        if isinstance(error, UnreachableError):
+            parts = [_undelivered(stack, part) for part in parts]
     parts.sort(key=lambda part: (_ORDER.index(part.part), part.host))
     if said:
         parts = [_with_running(part, said.version) for part in parts]
     scripts = migrations.read(ROOT / "clickhouse")
     once = [script.name for script in scripts if script.kind == "once"]
     refused = [f"host {part.host}: {part.refused}" for part in parts if part.refused]
+    for name in stack.topology.groups["clickhouse"]:
+        if why := versions.refused_setting("clickhouse", stack.topology.settings[name]):
+            refused.append(f"host {name}: {why}")
     pending: list[migrations.Script] = []
     if said:
         try:
@@ -182,13 +184,9 @@ def _migration(name: str, events: int | None) -> Migration:
 
 def _of_host(stack: Stack, name: str, host: ReachedHost, components: Sequence[str]) -> list[Planned]:
     settings = stack.topology.settings[name]
-    said = dict(
-        line.split("=", 1)
-        for line in host.shell.run(_question(components), _PATIENCE).splitlines()
-        if "=" in line
-    )
+    said = part_versions.said(host.shell.run(part_versions.question(components), _PATIENCE))
     stale = units.of(host.shell, components, settings)
-    free = int(said.get("free", 0)) * 1024
+    free = part_versions.free(said)
     parts = []
     for part in versions.PARTS:
         component = "grafana" if part == "plugin" else part
@@ -200,13 +198,8 @@ def _of_host(stack: Stack, name: str, host: ReachedHost, components: Sequence[st
         step = Step(part, installed, pinned)
         changes = installed not in ("", pinned)
         runs = installed if stale[component].active and not stale[component].older else ""
-        needed = (int(said.get(f"{part}.size", 0)) * 2 + int(said.get(f"{part}.data", 0))) * 1024
-        refusal = step.refusal() if changes else ""
-        if changes and not refusal and needed > free:
-            refusal = (
-                f"{step}: {size(free)} are free in /var/lib, and {size(needed)} are needed for the new package and a copy of what is there now. "
-                "Make room (docs/how-to/disk-is-full.md)"
-            )
+        needed = part_versions.needed(part, said)
+        refusal = (step.refusal() or part_versions.without_room(step, said)) if changes else ""
         parts.append(
             Planned(
                 part, name, runs, installed, pinned, known.tested, known.tested_how,
@@ -227,35 +220,21 @@ def _own(component: str, name: str, said: Mapping[str, str], active: bool) -> Pl
         return Planned(component, name, there if active else "", there, there, "", "the distribution's nginx")
     python = events_api_wheels.SYSTEMS.get(said.get("os", ""), "")
     wanted = events_api_archive.digest(python, said.get("architecture", ""))[:12] if python else ""
-    return Planned(component, name, there[:12] if active else "", there[:12], wanted, wanted, "this checkout")
+    changes = bool(there) and there[:12] != wanted
+    return Planned(
+        component, name, there[:12] if active else "", there[:12], wanted, wanted, "this checkout",
+        stops=_STOPS[component] if changes else "",
+    )  # fmt: skip
+
+
+def _undelivered(stack: Stack, part: Planned) -> Planned:
+    """Return the part, refused where it is a Vector of which the buffer cannot be delivered, as ClickHouse does not answer."""
+    if part.refused or not part.is_step:
+        return part
+    endpoint = stack.topology.clickhouse_endpoint(part.host)
+    step = Step(part.part, part.installed, part.pinned)
+    return replace(part, refused=versions.not_delivered(step, f"{endpoint.address}:{endpoint.http_port}"))
 
 
 def _with_running(part: Planned, version: str) -> Planned:
     return replace(part, running=version) if part.part == "clickhouse" else part
-
-
-def _question(components: Sequence[str]) -> str:
-    """Return the lines of sh that tell of a host's versions, sizes and room, each as `name=value`; sizes in KiB."""
-    lines = [
-        "echo free=$(df -Pk /var/lib | awk 'NR == 2 {print $4}')",
-        "echo architecture=$(dpkg --print-architecture)",
-        '. /etc/os-release; echo "os=$ID-$VERSION_ID"',
-    ]
-    for part, package in programs.PACKAGES.items():
-        if part in components:
-            show = f"dpkg-query -W -f '${{db:Status-Status}} {part}=${{Version}}\\n{part}.size=${{Installed-Size}}\\n' {package} 2>/dev/null"
-            lines.append(f"{show} | sed -n 's/^installed //p; /^{part}.size=[0-9]/p'")
-    if "vector" in components:
-        places = " ".join(
-            f"{shlex.quote(f'{_FILES.vector_data}/{place}')}" for place in ("buffer", "substitute")
-        )
-        lines.append(f"echo vector.data=$(du -sck {places} 2>/dev/null | tail -n 1 | cut -f 1)")
-    if "grafana" in components:
-        lines.append(f"echo grafana.data=$(du -sk {_FILES.grafana_data}/grafana.db 2>/dev/null | cut -f 1)")
-        lines.append(
-            f"""echo plugin=$(sed -n 's/.*"version": *"\\([^"]*\\)".*/\\1/p' {_PLUGIN} 2>/dev/null | head -n 1)"""
-        )
-    if "events_api" in components:
-        note = f"/var/lib/cvat-analytics/{_FILES.events_api_program.rpartition('/')[2]}.sha256"
-        lines.append(f"echo events_api=$(cat {note} 2>/dev/null)")
-    return "\n".join([*lines, "true"])

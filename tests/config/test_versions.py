@@ -36,8 +36,23 @@ def test_a_step_that_is_too_far_names_the_releases_by_way_of_which_it_goes() -> 
     said = Step("clickhouse", "25.3.3.1", "26.8.19.9").refusal()
     assert said == (
         "ClickHouse 25.3.3.1 -> 26.8.19.9: ClickHouse supports steps within a year, or with fewer than two LTS releases in between. Go by way "
-        "of 25.8: set 'clickhouse_version' to the newest release of it, deploy, then to \"26.8.19.9\""
+        "of 25.8, on which this version's SQL does not run: with the former checkout set 'clickhouse_version' to the newest release of it, deploy, "
+        'then to "26.8.19.9" with this one'
     )
+    said = Step("clickhouse", "26.3.3.1", "27.8.1.1").refusal()
+    assert said.endswith(
+        "Go by way of 26.8: set 'clickhouse_version' to the newest release of it, deploy, then to \"27.8.1.1\""
+    )
+
+
+def test_a_clickhouse_that_does_not_run_the_migrations_is_known() -> None:
+    said = versions.refused_setting("clickhouse", Settings(clickhouse_version="25.8.3.1"))
+    assert said == (
+        "ClickHouse 25.8.3.1 does not run the SQL of this version of cvat-analytics, which needs 25.10 or newer. Set 'clickhouse_version' to such a "
+        'one (the default is "26.8.19.9"), or deploy from the former checkout (docs/how-to/upgrade.md)'
+    )
+    for version in ("25.10.1.1", "26.8.19.9"):
+        assert versions.refused_setting("clickhouse", Settings(clickhouse_version=version)) == ""
 
 
 @pytest.mark.parametrize(
@@ -76,10 +91,13 @@ def test_what_a_step_changes_is_what_lies_between_its_versions_in_either_directi
 
 
 def test_the_pinned_versions_have_their_lines() -> None:
-    """A pin that is moved on needs what its release changes: the newest notes are of the release that is pinned, or of one before it."""
+    """A pin that is moved on needs what its release changes: `known_until` moves on with it, when that has been looked up."""
     for part, setting in versions.SETTINGS.items():
         pinned = versions.numbers(Settings.model_fields[setting].default)
         known = versions.part(part)
+        assert versions.numbers(known.known_until) == pinned[:2], (
+            f"{part}: look up what the release changes, then set known_until"
+        )
         assert versions.numbers(known.notes[-1].since) <= pinned, part
         assert versions.numbers(known.tested) <= pinned, part
         assert [note.since for note in known.notes] == sorted(
@@ -90,5 +108,9 @@ def test_the_pinned_versions_have_their_lines() -> None:
 def test_every_measured_script_is_there_and_what_grows_is_reckoned() -> None:
     names = {script.name for script in migrations.read(ROOT / "clickhouse")}
     assert versions.migrations_took().keys() <= names
+    # from 0011 on they may read events, and each is measured
+    assert {
+        name for name in names if name > "migrations/0011" and name.startswith("migrations/")
+    } <= versions.migrations_took().keys()
     assert versions.Took(10, grows=True).at(40_000_000) == 20
     assert versions.Took(10).at(40_000_000) == 10

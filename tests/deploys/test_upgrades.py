@@ -46,6 +46,44 @@ def test_a_step_that_must_not_be_taken_is_refused_before_any_command(run_deploy:
     assert run_deploy(answers=there(clickhouse_common_static="26.3.1.1")).failed == set()
 
 
+def test_a_clickhouse_that_does_not_run_the_migrations_is_refused_on_a_new_host_too(
+    run_deploy: Deploy,
+) -> None:
+    said = refused(run_deploy, {}, clickhouse_version="25.8.3.1")
+    assert said.startswith(
+        "host @fake/a: ClickHouse 25.8.3.1 does not run the SQL of this version of cvat-analytics"
+    )
+
+
+def test_a_step_for_which_there_is_no_room_is_refused_as_the_plan_does(run_deploy: Deploy) -> None:
+    room = {"echo free=": ["free=100000", "clickhouse.size=600000"]}
+    said = refused(run_deploy, room | there(clickhouse_common_static="26.3.1.1"))
+    assert said.startswith(
+        "host @fake/a: ClickHouse 26.3.1.1 -> 26.8.19.9: 98 MiB are free in /var/lib, and 1.1 GiB are needed"
+    )
+    # of a deploy that was cut off it is kept already
+    opened = {
+        "cat /var/lib/cvat-analytics/previous/clickhouse-server/open": ["ClickHouse 26.3.1.1 -> 26.8.19.9"]
+    }
+    assert run_deploy(answers=opened | room | there(clickhouse_common_static="26.3.1.1")).failed == set()
+
+
+def test_a_pin_that_is_set_back_after_a_deploy_was_cut_off_is_told_of_the_way_back(
+    run_deploy: Deploy,
+) -> None:
+    opened = {
+        "cat /var/lib/cvat-analytics/previous/clickhouse-server/open": ["ClickHouse 26.3.1.1 -> 26.8.19.9"]
+    }
+    said = refused(
+        run_deploy, opened | there(clickhouse_common_static="26.8.19.9"), clickhouse_version="26.3.1.1"
+    )
+    assert said == (
+        "host @fake/a: ClickHouse 26.8.19.9 -> 26.3.1.1: a deploy that was cut off has brought 26.8.19.9 there (ClickHouse 26.3.1.1 -> 26.8.19.9), and "
+        "what was there before is kept. Bring it back on that host with `sudo sh /var/lib/cvat-analytics/previous/clickhouse-server/back`, then deploy "
+        "again (docs/how-to/upgrade.md#when-a-part-fails)"
+    )
+
+
 def test_grafana_does_not_go_back_behind_the_move_of_its_dashboards(run_deploy: Deploy) -> None:
     said = refused(
         run_deploy,

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks.units import Unit
 from cvat_analytics.config import inventory as inventories
@@ -52,7 +53,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     applied = {script.name: script.checksum for script in scripts if script.name < "migrations/0012"} | {
         script.name: script.checksum for script in scripts if script.kind == "view"
     }
-    state = SimpleNamespace(said=SAID, applied=applied, older=False)
+    state = SimpleNamespace(said=SAID, applied=applied, older=False, inventory=path)
     monkeypatch.setattr(
         upgrade_plan,
         "_schema",
@@ -113,6 +114,44 @@ def test_what_runs_an_older_program_than_is_installed_has_no_version_that_runs(a
     asked.older = True
     found = json.loads(asked.run("--json").stdout)
     assert [part["running"] for part in found["parts"]] == ["26.3.9.8", "", "", ""]
+
+
+def test_a_vector_is_refused_in_the_plan_too_while_clickhouse_does_not_answer(
+    asked: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(access: Any) -> Any:
+        raise UnreachableError("ClickHouse does not answer")
+
+    asked.said = SAID.replace("free=1048576", "free=104857600").replace("vector=0.58.0-1", "vector=0.57.0-1")
+    assert json.loads(asked.run("--json").stdout)["refused"] == []
+    monkeypatch.setattr(upgrade_plan, "_schema", away)
+    (refused,) = json.loads(asked.run("--json").stdout)["refused"]
+    assert refused.startswith(
+        "host a: Vector 0.57.0-1 -> 0.58.0-1: what waits in its buffer on disk is promised to no"
+    )
+
+
+def test_a_clickhouse_that_does_not_run_the_migrations_is_refused_in_the_plan_too(asked: Any) -> None:
+    asked.said = SAID.replace("free=1048576", "free=104857600")
+    (asked.inventory.parent / "group_data").mkdir()
+    (asked.inventory.parent / "group_data" / "all.py").write_text("clickhouse_version = '25.8.3.1'\n")
+    result = asked.run()
+    assert result.exit_code == 1
+    assert "host a: ClickHouse 25.8.3.1 does not run the SQL of this version" in result.stdout
+
+
+def test_the_events_api_as_a_step_says_what_stops_and_nothing_that_only_vendors_parts_have(
+    asked: Any,
+) -> None:
+    asked.said = SAID + "events_api=0123456789abcdef\n"
+    asked.inventory.write_text("clickhouse = vector = grafana = events_api = ['a']\n")
+    lines = asked.run().stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("events_api 0123456789ab -> "))
+    assert lines[at + 1 : at + 4] == [
+        "  stops: what it is asked and takes, for seconds",
+        "  back:  the former checkout, and a deploy",
+        "",
+    ]
 
 
 def test_a_database_of_a_newer_checkout_is_refused_in_the_plan_too(asked: Any) -> None:
