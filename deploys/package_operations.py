@@ -16,7 +16,7 @@ from deploys.operations import Commands
 
 APT_GET = (
     # needrestart, where it is there, would start what is to be started later, after what stands between
-    "DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -y -q -o Dpkg::Options::=--force-confdef "
+    "NEEDRESTART_SUSPEND=1 DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Options::=--force-confdef "
     "-o Dpkg::Options::=--force-confold -o DPkg::Lock::Timeout=120"
 )
 """How packages are installed: nobody is asked, and no service is restarted on the side."""

@@ -218,7 +218,7 @@ def test_pins_and_files_that_the_deploy_takes_away_come_back_too(run_deploy: Dep
 
 
 def test_no_service_is_started_on_the_side_while_packages_are_exchanged(run_deploy: Deploy) -> None:
-    installs = run_deploy().matching("DEBIAN_FRONTEND=noninteractive.* install ")
+    installs = run_deploy().matching("noninteractive apt-get .* install ")
     assert len(installs) >= 3
     assert all("NEEDRESTART_SUSPEND=1" in each for each in installs)
-    assert "NEEDRESTART_SUSPEND=1 apt-get" in previous.back("vector", [], "true", 3)
+    assert "NEEDRESTART_SUSPEND=1 DEBIAN" in previous.back("vector", [], "true", 3)

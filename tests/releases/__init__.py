@@ -1,1 +1,1 @@
-"""States that were released: schema, rendered files and a few events of each, from which tests upgrade to today's."""
+"""States that were released: schema, Vector's configuration and a few events of each, from which tests upgrade to today's."""

@@ -1,7 +1,7 @@
 """Write down the state of this checkout, for the tests of those that come after it: `python -m tests.releases.keep NAME`.
 
-Into a directory NAME beside this file: the SQL scripts as they run, the files that a host gets (those without secrets, and without
-dashboards and Vector's own tests), and some events as Vector inserts them. Done when a release is made; what was kept is never changed.
+Into a directory NAME beside this file: the SQL scripts as they run, Vector's configuration, which says where it inserts, and
+some events as it does. Done when a release is made; what was kept is never changed.
 """
 
 from __future__ import annotations
@@ -47,17 +47,14 @@ def main(name: str) -> None:
         topology.build({group: ["host"] for group in GROUPS}, {"host": {}}, where="release"),
         type(generated)(dict.fromkeys(generated, "none")),
     )
-    files = [
-        *render.clickhouse_files(context),
-        *render.vector_files(context),
-        *render.grafana_files(context),
-    ]
-    for file in files:
-        left_out = (context.paths.dashboards, f"{context.paths.vector_config}/tests.toml")
-        if not file.secret and not file.path.startswith(left_out):
-            path = target / "files" / file.path.lstrip("/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file.content)
+    (configuration,) = (
+        file
+        for file in render.vector_files(context)
+        if file.path == f"{context.paths.vector_config}/vector.toml"
+    )
+    path = target / "files" / configuration.path.lstrip("/")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(configuration.content)
     lines = [json.dumps(event(number)) for number in range(EVENTS)]
     (target / "events.jsonl").write_text("\n".join(lines) + "\n")
 
