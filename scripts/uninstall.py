@@ -87,11 +87,11 @@ def _hosts(inventory: Path, purge: bool, limit: tuple[str, ...], dry: bool, yes:
         if as_json:
             echo(json.dumps(_as_json(hosts, failures), indent=1))
         elif work and not dry:
-            _tell_left(hosts, failures, inventory)
+            _tell_left(hosts, failures, inventory, limit)
     for reason in (*hosts.away.values(), *map(str, failures.values())):
         echo(f"cvat-analytics: {reason}", err=True)
     if failures or hosts.away:
-        again = hints.command("uninstall", "--inventory", inventory, *(["--purge"] if purge else []))
+        again = _command(inventory, limit, purge)
         echo(f"Not everything is done. When the cause is gone, the rest is done by: {again}", err=True)
         is_failure = any(not isinstance(error, UnreachableError) for error in failures.values())
         sys.exit(1 if is_failure else 3)
@@ -144,7 +144,15 @@ def _kept(host: HostPlan) -> list[str]:
     return [f"{path} ({size(count)})" for path, count in there if host.found.kinds.get(path) != "link"]
 
 
-def _tell_left(hosts: Hosts, failures: dict[str, CvatAnalyticsError], inventory: Path) -> None:
+def _command(inventory: Path, limit: tuple[str, ...], purge: bool) -> str:
+    """Return the command for the same hosts, to be pasted."""
+    limits = [option for each in limit for option in ("--limit", each)]
+    return hints.command("uninstall", "--inventory", inventory, *limits, *(["--purge"] if purge else []))
+
+
+def _tell_left(
+    hosts: Hosts, failures: dict[str, CvatAnalyticsError], inventory: Path, limit: tuple[str, ...]
+) -> None:
     """Say at the end what stays, on the hosts and elsewhere."""
     for host in hosts.plans:
         if host.name in failures or host.removal.is_nothing:
@@ -154,7 +162,7 @@ def _tell_left(hosts: Hosts, failures: dict[str, CvatAnalyticsError], inventory:
             if word in ("keeps", "leaves"):
                 echo(f"  {word:<11} {what}")
     if any(host.removal.kept for host in hosts.plans):
-        echo(f"The data is deleted by: {hints.command('uninstall', '--inventory', inventory, '--purge')}")
+        echo(f"The data is deleted by: {_command(inventory, limit, purge=True)}")
     echo(
         f"Left as they are: what is beside {inventory} (passwords, certificates, users), the hosts' own logs (journalctl, apt, dpkg), and "
         "what CVAT was told (docs/how-to/uninstall.md)."
@@ -193,7 +201,8 @@ def _directory(directory: Path, purge: bool, dry: bool, yes: bool, as_json: bool
             ("removes", removal.removed), ("DELETES", removal.data), ("keeps", removal.kept), ("leaves", removal.left),
         ):  # fmt: skip
             for path in paths:
-                echo(f"  {word:<11} {path}")
+                leads = f" -> {path.resolve()}" if path.is_symlink() else ""
+                echo(f"  {word:<11} {path}{leads}")
         if removal.is_nothing:
             echo(
                 f"{directory}: nothing of a stack is there"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,17 +36,29 @@ class Removal:
 
 
 def plan(directory: Path, purge: bool) -> Removal:
-    """Return what of the stack in `directory` goes, and what stays."""
-    directory = directory.absolute()
+    """Return what of the stack in `directory` goes, and what stays. Raises InputError when there is none: nothing there is a stack's then."""
+    found = stack.find(directory)
+    directory = found.directory
     removal = Removal(directory)
-    for path in sorted(directory.iterdir()) if directory.is_dir() else ():
+    for path in sorted(directory.iterdir()):
         if path.name in _MADE_ANEW or (purge and path.name in _LAST):
             removal.removed.append(path)
         elif path.name not in OURS:
             removal.left.append(path)
         elif path.name not in _LAST:
             (removal.data if purge else removal.kept).append(path)
+    if purge:
+        removal.data += dict.fromkeys(_elsewhere(found))
     return removal
+
+
+def _elsewhere(found: stack.Stack) -> Iterator[Path]:
+    """Yield where in the stack's directory a link leads to data elsewhere, on a larger disk."""
+    paths = found.paths
+    for data in (paths.clickhouse_data, paths.vector_data, paths.grafana_data, paths.events_api_data):
+        for path in (Path(data), *Path(data).parents):
+            if path.parent != found.directory and path.is_relative_to(found.directory) and path.is_symlink():
+                yield path
 
 
 def carry_out(removal: Removal) -> list[str]:
@@ -54,15 +67,37 @@ def carry_out(removal: Removal) -> list[str]:
         stopped = []
         if (removal.directory / "stack.json").exists():
             stopped = stack.stop(stack.find(removal.directory))
+        # what is deepest comes first, and a link before the directory that it is in
         order = sorted(
             [*removal.removed, *removal.data],
-            key=lambda path: _LAST.index(path.name) + 1 if path.name in _LAST else 0,
+            key=lambda path: (path.name in _LAST and _LAST.index(path.name) + 1, -len(path.parts)),
         )
         for path in order:
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+            _delete(path)
+        if removal.directory / "stack.json" in order:
+            # made for this very run where there was none
+            _delete(removal.directory / "lock")
     with suppress(OSError):  # not empty: what else is in it is not ours
         removal.directory.rmdir()
     return stopped
+
+
+def _delete(path: Path) -> None:
+    """Delete a file, or what is in a directory, wherever a link leads to; and itself, unless a disk is mounted there."""
+    if path.is_dir():
+        place = path.resolve()
+        for above, directories, files in os.walk(place, topdown=False, onerror=_refused):
+            for each in (Path(above) / name for name in (*files, *directories)):
+                if each.is_symlink() or not each.is_dir():
+                    each.unlink()
+                else:
+                    with suppress(OSError):
+                        each.rmdir()
+        with suppress(OSError):
+            place.rmdir()
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+
+
+def _refused(error: OSError) -> None:
+    raise error

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.embedded import removing
 from scripts.cli import main
 from tests.clickhouse import free_ports
 from tests.operate.test_removal import DEPLOYED
@@ -152,8 +154,45 @@ def test_a_directory_is_left_with_its_data_or_without(tmp_path: Path) -> None:
     assert purged.exit_code == 0, purged.output
     assert f"  DELETES     {directory}/var" in purged.stdout.splitlines()
     assert [path.name for path in directory.iterdir()] == ["mine.txt"]
-    assert (
-        run("--dir", directory, "--purge").stdout.splitlines()[-1]
-        == f"{directory}: nothing of a stack is there"
+    again = run("--dir", directory, "--purge", "--yes")
+    assert (again.exit_code, f"{directory}: there is no stack" in again.stderr) == (2, True), again.output
+    assert [path.name for path in directory.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("options", [["--yes"], ["--purge", "--yes"], ["--purge", "--dry"]])
+def test_a_directory_that_is_no_stack_is_left_alone(tmp_path: Path, options: list[str]) -> None:
+    for name in ("etc", "run", "var/lib"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "var/lib/theirs").write_text("a project's own")
+    refused = run("--dir", tmp_path, *options)
+    assert (refused.exit_code, f"{tmp_path}: there is no stack" in refused.stderr) == (2, True), (
+        refused.output
     )
-    (directory / "mine.txt").unlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["etc", "run", "var"]
+    assert (tmp_path / "var/lib/theirs").exists()
+    with pytest.raises(InputError):
+        removing.plan(Path("/"), True)
+
+
+def test_data_behind_a_link_is_deleted_with_the_directory(tmp_path: Path) -> None:
+    directory, disk = tmp_path / "stack", tmp_path / "disk"
+    (directory / "var/lib").mkdir(parents=True)
+    (directory / "stack.json").write_text('{"port_base": 18100}')
+    (disk / "clickhouse/store/empty").mkdir(parents=True)
+    (disk / "clickhouse/store/part").write_text("events")
+    (disk / "clickhouse/store/link").symlink_to(tmp_path)
+    (disk / "theirs").write_text("")
+    (directory / "var/lib/clickhouse").symlink_to(disk / "clickhouse")
+    purged = run("--dir", directory, "--purge", "--yes")
+    assert purged.exit_code == 0, purged.output
+    link = directory / "var/lib/clickhouse"
+    assert f"  DELETES     {link} -> {disk / 'clickhouse'}" in purged.stdout.splitlines()
+    assert ([path.name for path in disk.iterdir()], directory.exists()) == (["theirs"], False)
+
+
+def test_hints_are_for_the_hosts_that_were_meant(server: SSHServer, inventory: Path) -> None:
+    both = ("--limit", "a", "--limit", "grafana")
+    done = run("--inventory", inventory, "--yes", *both)
+    command = f"cvat-analytics uninstall --inventory {inventory} --limit a --limit grafana"
+    assert f"The data is deleted by: {command} --purge\n" in done.stdout
+    assert f"the rest is done by: {command}\n" in done.stderr
