@@ -12,8 +12,8 @@ from pyinfra.facts.server import Command
 
 from cvat_analytics.config import deployed
 from cvat_analytics.connect.volumes import DIRECTORIES, size
-from cvat_analytics.operate.removal import Removal, plan
-from cvat_analytics.operate.survey import SURVEY, surveyed
+from cvat_analytics.operate.removal_plan import plan
+from cvat_analytics.operate.survey import SURVEY, Survey, surveyed
 from cvat_analytics.rendering import made
 from deploys.facts import FileText
 from deploys.operations import Commands
@@ -40,7 +40,7 @@ def removed(parts: Sequence[str]) -> Commands:
 
     + parts: names of components
     """
-    removal = _removal(parts)
+    removal = plan(_found(), purge=False, parts=parts)
     if removal.is_nothing:
         host.noop("nothing of it is there")
         return
@@ -71,13 +71,13 @@ def losses(parts: Sequence[str]) -> list[str]:
         "silent and its buffer empty (docs/how-to/uninstall.md)",
     }
     leaving = [part for part in after if part in parts]
-    kept = _removal(leaving).kept if leaving else {}
+    found = _found() if leaving else Survey()
     return [
-        f"{part} {HAS_LEFT}: it is stopped and removed. {path} stays ({size(kept[path])}), but {after[part]}"
+        f"{part} {HAS_LEFT}: it is stopped and removed. {path} stays ({size(found.sizes.get(path, 0))}), but {after[part]}"
         for part in leaving
-        if (path := DIRECTORIES[part]) in kept
+        if (path := DIRECTORIES[part]) in found.kinds
     ]
 
 
-def _removal(parts: Sequence[str]) -> Removal:
-    return plan(surveyed(str(host.get_fact(Command, SURVEY) or "")), purge=False, parts=parts)
+def _found() -> Survey:
+    return surveyed(str(host.get_fact(Command, SURVEY) or ""))

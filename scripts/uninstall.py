@@ -130,18 +130,27 @@ def _lines(host: HostPlan) -> list[tuple[str, str]]:
     lines += [("group", name) for name in removal.groups]
     lines += [("starts anew", unit) for unit in removal.again]
     for path, count in removal.data.items():
-        if host.found.kinds.get(path) == "link":
+        if host.found.leads.get(path) in removal.data:
             continue
         what = host.events if host.events and path == DIRECTORIES["clickhouse"] else _DATA.get(path, "logs")
-        lines.append(("DELETES", f"{path} ({size(count)}): {what}"))
+        lines.append(("DELETES", f"{_place(host, path)} ({size(count)}): {what}"))
     lines += [("keeps", what) for what in _kept(host)]
     lines += [("leaves", f"{what}: {why}") for what, why in removal.left]
     return lines
 
 
 def _kept(host: HostPlan) -> list[str]:
-    there = host.removal.kept.items()
-    return [f"{path} ({size(count)})" for path, count in there if host.found.kinds.get(path) != "link"]
+    there = host.removal.kept
+    return [
+        f"{_place(host, path)} ({size(count)})"
+        for path, count in there.items()
+        if host.found.leads.get(path) not in there
+    ]
+
+
+def _place(host: HostPlan, path: str) -> str:
+    """Return a directory's path, and where it leads to as a link."""
+    return f"{path} -> {host.found.leads[path]}" if path in host.found.leads else path
 
 
 def _command(inventory: Path, limit: tuple[str, ...], purge: bool) -> str:

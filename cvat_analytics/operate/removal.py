@@ -1,6 +1,6 @@
 """Take away from a host what deploys have made there, all of it or some components, and nothing else.
 
-What is there is asked first (survey.py), what is to be done is worked out here (`plan`), shown, and then done by one line of sh
+What is there is asked first (survey.py), what is to be done is worked out (removal_plan.py), shown, and then done by one line of sh
 (`Removal.script`). Each of its steps looks for what is left to do, and the record of what deploys have made goes last: what was cut
 off is completed by the same command.
 """
@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from cvat_analytics.base.errors import InputError
-from cvat_analytics.operate.survey import Survey
 from cvat_analytics.rendering import made
-from cvat_analytics.rendering.made import BEFORE, DISTRIBUTIONS, FIREWALL, PARTS, RECORD, STATE, Part
+from cvat_analytics.rendering.made import BEFORE, RECORD, STATE
 
 LOCK = "/run/cvat-analytics-deploy.lock"
 """What a deploy holds while it works on a host (deploys/lock.py)."""
@@ -38,6 +35,8 @@ class Removal:
     """Directories with all that is in them."""
     directories: list[str] = field(default_factory=list)
     """Removed where nothing is in them any more."""
+    packages_own: list[str] = field(default_factory=list)
+    """Those of them that packages have made, in which empty directories are theirs, too."""
     restored: list[str] = field(default_factory=list)
     users: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
@@ -45,6 +44,8 @@ class Removal:
     """Users that were there before, with the groups that they were in beside their own."""
     data: dict[str, int] = field(default_factory=dict)
     """Directories with data that are deleted for good, with their bytes."""
+    emptied: list[str] = field(default_factory=list)
+    """Those of them that were there before the first deploy, and stay as they were then: empty, root's."""
     kept: dict[str, int] = field(default_factory=dict)
     """Directories with data that stay, with their bytes."""
     owned: list[str] = field(default_factory=list)
@@ -77,7 +78,10 @@ class Removal:
         if self.packages:
             yield f"remove the packages {', '.join(self.packages)}", _purge(self.packages)
         if self.data:
-            yield f"delete {', '.join(self.data)}", f"rm -rf {_words(self.data)}"
+            yield (
+                f"delete {', '.join(self.data)}",
+                " && ".join(_deleted(path, path in self.emptied) for path in self.data),
+            )
         if self.files or self.trees or self.directories:
             yield f"remove {len(self.files)} files and {len(self.trees)} directories", self._remove()
         if self.restored:
@@ -119,23 +123,32 @@ class Removal:
             commands.append("find /usr/bin -maxdepth 1 -xtype l -lname '*clickhouse' -delete")
         for path in self.directories:
             find = f"find {_words([path])} -xdev"
-            said = (
-                ""
-                if path.startswith(tuple(self.kept))
-                else f"; {find} ! -type d -printf 'left %p\\n' 2>/dev/null >&3"
+            # what others have in it may need its empty directories
+            remove = (
+                f"{find} -depth -type d -empty -delete"
+                if path in self.packages_own
+                else f"rmdir {_words([path])} 2>/dev/null"
             )
-            commands.append(
-                f"{{ [ ! -d {_words([path])} ] || {{ {find} -depth -type d -empty -delete{said}; true; }}; }}"
-            )
+            what = "! -type d" if path in self.packages_own else "-mindepth 1 -maxdepth 1"
+            other = "".join(f" ! -path {_words([each])}" for each in (*self.kept, *dict(self.left)))
+            # of a part that leaves its host nobody asks what is left, and what is in data that stays is no surprise
+            is_asked = self.whole and not path.startswith(tuple(self.kept))
+            said = f"; {find} {what}{other} -printf 'left %p\\n' 2>/dev/null >&3" if is_asked else ""
+            commands.append(f"{{ [ ! -d {_words([path])} ] || {{ {remove}{said}; true; }}; }}")
         return " && ".join(commands)
 
     def _forget(self) -> str:
         """Return the command after which the record has no more than what is still there."""
+        # the record, by which all of this is known, outlives every other note; and a lock that is held is not removed
+        notes = (
+            f"find {STATE} -mindepth 1 -maxdepth 1 ! -name {PurePosixPath(RECORD).name} -exec rm -rf {{}} +"
+        )
         if self.whole and not self.kept:
-            return f"rm -rf {STATE} {LOCK}"
+            return f"{notes} && rm -f {RECORD} && {{ rmdir {STATE} 2>/dev/null; true; }}"
         gone = [
             *(f"package {name}" for name in self.packages),
             *(f"path {path}" for path in (*self.files, *self.data)),
+            *(f"data {path}" for path in self.data),
             *(f"tree {path}" for path in self.trees),
             *(f"user {name}" for name in self.users),
             *(f"group {name}" for name in self.groups),
@@ -144,11 +157,14 @@ class Removal:
             f"grep -vxF {' '.join(f'-e {_words([each])}' for each in gone)} {RECORD}"
             if gone
             else f"cat {RECORD}",
-            f"grep -vE {_words([f'^(unit {"|unit ".join(map(re.escape, [*self.units, *self.again, "-"]))}) '])}",
+            # what was there before is as it was
+            "grep -vE '^(earlier$|(member|unit|version) )'"
+            if self.whole
+            else f"grep -vE {_words([f'^(unit {"|unit ".join(map(re.escape, [*self.units, *self.again, "-"]))}) '])}",
         ]
         forget = f"{{ {{ {' | '.join(lines)}; printf '%s\\n' {_words(self.owned)}; }} | grep . | sort -u > {RECORD}.new; mv {RECORD}.new {RECORD}; }}"
         if self.whole:
-            forget += f" && find {STATE} -mindepth 1 -maxdepth 1 ! -name {PurePosixPath(RECORD).name} -exec rm -rf {{}} +"
+            forget += f" && {notes}"
         return forget
 
     def script(self, who: str) -> str:
@@ -170,224 +186,19 @@ class Removal:
         return "\n".join([*lines, "echo done"])
 
 
-def plan(found: Survey, purge: bool, parts: Collection[str] | None = None, backups: str = "") -> Removal:
-    """Return what is to be done on a host where there is what was `found`.
-
-    `parts`: of the components only these, and nothing that others use; `purge`: their data, too; `backups`: where those are, which
-    stay. Raises InputError where they are among what is noted of deploys.
-    """
-    if f"{backups}/".startswith(f"{STATE}/"):
-        raise InputError(
-            f"the backups are in {backups}, which goes with what is noted of deploys: move them elsewhere first, and 'backup_target' with them"
-        )
-    whole = parts is None
-    chosen = {name: PARTS[name] for name in PARTS if whole or name in (parts or ())}
-    removal = Removal(whole=whole)
-    if not found.record:
-        removal.ends_record = whole and STATE in found.kinds
-        return removal
-    recorded = {line.partition(" ")[2] for line in found.record if line.startswith("package ")}
-    wanted = recorded & found.packages.keys()
-    if not whole:
-        wanted &= {name for part in chosen.values() for name in part.packages}
-    kept = dict(_in_use(found, wanted)) if whole else {}
-    kept |= _needed(found, wanted - kept.keys())
-    removal.packages = {name: found.packages[name].version for name in sorted(wanted - kept.keys())}
-    removal.left += [(f"package {name}", why) for name, why in sorted(kept.items())]
-    _units(found, removal, chosen)
-    _files(found, removal, chosen)
-    for part in chosen.values():
-        _data(found, removal, part, purge)
-    removal.restored = sorted(
-        path
-        for path in found.before
-        if whole or _matches(path, [each for part in chosen.values() for each in part.files])
+def _deleted(path: str, stays: bool) -> str:
+    """Return the command that deletes what is in a directory, wherever a link leads to; and itself, unless it `stays` or is a disk's."""
+    name = _words([path])
+    itself, link = (
+        ('chown root:root "$place"', "true")
+        if stays
+        else ('{ rmdir "$place" 2>/dev/null; true; }', f"{{ [ ! -L {name} ] || rm -f {name}; }}")
     )
-    if whole:
-        members = [line.split() for line in found.record if line.startswith("member ")]
-        removal.members = {user: groups[1:] for _, user, *groups in members if user in found.users}
-        removal.left += _older(found, removal)
-        notes = {path for path in found.kinds if path.startswith(f"{STATE}/")} - {RECORD}
-        removal.ends_record = bool(notes) or (STATE in found.kinds and not removal.kept)
-    for path in [*removal.trees, *removal.data]:
-        if f"{backups}/".startswith(f"{path}/"):
-            removal.trees = [tree for tree in removal.trees if tree != path]
-            removal.data.pop(path, None)
-            removal.left.append((path, "the backups are in it"))
-    return removal
-
-
-def _in_use(found: Survey, wanted: set[str]) -> Iterator[tuple[str, str]]:
-    """Yield the packages of the distribution's that somebody else uses by now."""
-    for name, unit in DISTRIBUTIONS.items():
-        active, enabled = found.units.get(unit, ("", ""))
-        if name in wanted and (active == "active" or enabled == "enabled"):
-            yield name, f"{unit} is on, which no deploy does: somebody else uses it"
-
-
-def _needed(found: Survey, wanted: set[str]) -> dict[str, str]:
-    """Return which packages other ones need that stay, and which those are."""
-    kept: dict[str, str] = {}
-    providers: dict[str, list[str]] = {}
-    for name, package in found.packages.items():
-        for each in (name, *package.provides):
-            providers.setdefault(each, []).append(name)
-    waiting = [name for name in found.packages if name not in wanted]
-    while waiting:
-        name = waiting.pop()
-        for group in found.packages[name].needs:
-            there = [each for alternative in group for each in providers.get(alternative, [])]
-            if there and all(each in wanted and each not in kept for each in there):
-                kept[there[0]] = f"{name} needs it"
-                waiting.append(there[0])
-    return kept
-
-
-def _units(found: Survey, removal: Removal, chosen: Mapping[str, Part]) -> None:
-    """Put into `removal` which units are stopped, and which go on as before the first deploy."""
-    before = {
-        name: state
-        for name, *state in (line.split()[1:] for line in found.record if line.startswith("unit "))
-    }
-    ours = [unit for part in chosen.values() for unit in part.units]
-    if removal.whole:
-        others = [
-            unit
-            for unit in found.units
-            if unit.startswith("cvat-analytics-") and unit not in (*ours, FIREWALL)
-        ]
-        # timers before what they start
-        ours = [*sorted(others, key=lambda unit: not unit.endswith(".timer")), *ours, FIREWALL]
-    for unit in ours:
-        active, enabled = found.units.get(unit, ("", ""))
-        if active in ("", "inactive") and enabled != "enabled":
-            continue
-        package = _OWNERS.get(unit, "")
-        if not package or package in removal.packages:
-            removal.units.append(unit)
-        elif package in found.packages and unit in before:
-            if before[unit][:1] == ["active"]:
-                removal.again.append(unit)
-            else:
-                removal.units.append(unit)
-        elif package in found.packages and found.is_earlier:
-            removal.units.append(unit)
-            removal.left.append(
-                (f"service {unit}", "stopped; it may have been there before the first deploy: `systemctl enable --now "
-                 f"{unit}` starts it")
-            )  # fmt: skip
-
-
-_OWNERS = {
-    unit: part.packages[0]
-    for part in PARTS.values()
-    if part.packages
-    for unit in part.units
-    if not unit.startswith("cvat-analytics-")
-}
-"""The packages that bring units."""
-
-
-def _files(found: Survey, removal: Removal, chosen: Mapping[str, Part]) -> None:
-    """Put into `removal` which files and directories go."""
-    gone = [part for part in chosen.values() if set(part.packages) & removal.packages.keys()]
-    files = [pattern for part in chosen.values() for pattern in part.files]
-    generated = [
-        pattern
-        for part in gone
-        for pattern in part.generated
-        if found.is_earlier or any(f"path {root}" in found.record for root in part.roots)
-    ]
-    data = {path for part in PARTS.values() for path in part.data}
-    for path, kind in sorted(found.kinds.items()):
-        if path in (STATE, RECORD, BEFORE, LOCK, *data, *found.before):
-            continue
-        if removal.whole and path.startswith(f"{STATE}/"):
-            continue
-        is_recorded = bool({f"path {path}", f"tree {path}"} & found.record)
-        is_of_part = _matches(path, files)
-        is_named = _matches(path, made.NAMED) if removal.whole else is_of_part and "cvat-analytics" in path
-        known = is_named or (is_of_part and (is_recorded or found.is_earlier)) or _matches(path, generated)
-        if kind != "directory" and (known or (removal.whole and is_recorded)):
-            removal.files.append(path)
-        elif kind == "directory" and (known or (removal.whole and f"tree {path}" in found.record)):
-            removal.trees.append(path)
-        elif kind == "directory" and removal.whole and is_recorded:
-            removal.directories.append(path)
-    removal.directories += [
-        root
-        for part in gone
-        for root in part.roots
-        if found.kinds.get(root) == "directory" and root not in removal.directories
-        and (f"path {root}" in found.record or found.is_earlier)
-    ]  # fmt: skip
-    # what is inside comes first
-    removal.directories.sort(key=len, reverse=True)
-    # what is in a directory that goes needs no name of its own
-    inside = tuple(f"{tree}/" for tree in removal.trees)
-    removal.files = [path for path in removal.files if not path.startswith(inside)]
-    removal.trees = [path for path in removal.trees if not path.startswith(inside)]
-
-
-def _matches(path: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(path, pattern) for pattern in patterns)
-
-
-def _data(found: Survey, removal: Removal, part: Part, purge: bool) -> None:
-    """Put into `removal` what becomes of the data of `part`, and of the user whose it is."""
-    stays = [name for name in part.packages if name in found.packages and name not in removal.packages]
-
-    def is_ours(line: str) -> bool:
-        return line in found.record or (found.is_earlier and _was_ours(found, part))
-
-    kept: dict[str, int] = {}
-    for path in part.data:
-        if path not in found.kinds:
-            continue
-        if stays:
-            removal.left.append((path, f"the package {', '.join(stays)} stays"))
-        elif "cvat-analytics" not in path and not is_ours(f"path {path}"):
-            removal.left.append((path, "was there before the first deploy, or may have been"))
-        elif purge:
-            removal.data[path] = found.sizes.get(path, 0)
-        else:
-            kept[path] = found.sizes.get(path, 0)
-    removal.kept |= kept
-    removal.owned += [f"path {path}" for path in kept]
-    if not part.user or stays:
-        return
-    for kind, there, go in (("user", found.users, removal.users), ("group", found.groups, removal.groups)):
-        if part.user not in there or not is_ours(f"{kind} {part.user}"):
-            continue
-        if kept or not removal.whole:
-            removal.owned.append(f"{kind} {part.user}")
-        else:
-            go.append(part.user)
-    if kept and f"user {part.user}" in removal.owned:
-        removal.left.append((f"user {part.user}", "whose the data is that stays"))
-
-
-def _was_ours(found: Survey, part: made.Part) -> bool:
-    """Return whether a deploy has installed the packages of `part`, as far as is recorded."""
-    return any(f"package {name}" in found.record for name in part.packages)
-
-
-def _older(found: Survey, removal: Removal) -> Iterable[tuple[str, str]]:
-    """Return what a host keeps that was there before, in another version or perhaps."""
-    for line in sorted(found.record):
-        if line.startswith("version "):
-            _, name, version = line.split(" ", 2)
-            if name in found.packages and name not in removal.packages:
-                yield f"package {name} {found.packages[name].version}", f"was there before, as {version}"
-    if not found.is_earlier:
-        return
-    for part in PARTS.values():
-        for name in part.packages:
-            if name in found.packages and f"package {name}" not in found.record:
-                yield (
-                    f"package {name}",
-                    f"may have been there before the first deploy: `apt-get purge {name}` removes it",
-                )
+    return (
+        f'{{ [ ! -d {name} ] || {{ place=$(readlink -f {name}) && find "$place" -mindepth 1 ! -type d -delete && '
+        # a directory at which a disk is mounted stays
+        f'{{ find "$place" -mindepth 1 -type d ! -name lost+found -delete 2>/dev/null; true; }} && {itself}; }}; }} && {link}'
+    )
 
 
 def _purge(packages: Iterable[str]) -> str:

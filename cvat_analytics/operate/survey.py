@@ -11,13 +11,17 @@ from cvat_analytics.rendering.made import BEFORE, DISTRIBUTIONS, PARTS, RECORD, 
 
 _GLOBS = [
     *made.NAMED,
+    *made.AROUND,
+    *made.ALIKE,
     *(pattern for part in PARTS.values() for pattern in (*part.files, *part.generated, *part.roots, *part.data)),
     f"{STATE}/*",
 ]  # fmt: skip
 _UNITS = [
+    *made.UNITS,
     *(unit for part in PARTS.values() for unit in part.units if not unit.startswith("cvat-analytics-")),
     *DISTRIBUTIONS.values(),
 ]
+_DATA = " ".join(path for part in PARTS.values() for path in part.data)
 SURVEY = f"""record=$(cat {RECORD} 2>/dev/null || {{ {made.begun()}
 }})
 printf '%s\\n' "$record" | sed 's/^/record /'
@@ -25,13 +29,18 @@ printf '%s\\n' "$record" | sed 's/^/record /'
 while read -r path; do
 if [ -L "$path" ]; then echo "link $path"; elif [ -d "$path" ]; then echo "directory $path"; elif [ -e "$path" ]; then echo "file $path"; fi
 done
-for path in {" ".join(path for part in PARTS.values() for path in part.data)}; do
-[ -d "$path" ] && ! [ -L "$path" ] && echo "size $(du -sxB1 "$path" 2>/dev/null | cut -f 1) $path"
+for path in {_DATA}; do
+[ -d "$path" ] || continue
+echo "size $(du -sxB1 "$path/" 2>/dev/null | cut -f 1) $path"
+[ -L "$path" ] && echo "leads $path $(readlink -f "$path")"
+done
+find -H {STATE} {_DATA} -maxdepth 3 -type d -name snapshots 2>/dev/null | while read -r path; do
+path=${{path%/*}}; [ -f "$path/config" ] && [ -d "$path/keys" ] && echo "backups $path"
 done
 dpkg-query -W -f 'package ${{Package}}\\t${{Version}}\\t${{db:Status-Status}}\\t${{Pre-Depends}}, ${{Depends}}\\t${{Provides}}\\n'
 sed 's/:.*//; s/^/user /' /etc/passwd
 sed 's/:.*//; s/^/group /' /etc/group
-for unit in $(ls -d /etc/systemd/system/cvat-analytics-* 2>/dev/null | sed 's|.*/||' | grep -E '[.](service|timer|path|socket)$') {" ".join(_UNITS)}; do
+for unit in {" ".join(_UNITS)}; do
 echo "unit $unit $(systemctl is-active "$unit" 2>/dev/null) $(systemctl is-enabled "$unit" 2>/dev/null)"
 done
 find {BEFORE} ! -type d -printf 'before /%P\\n' 2>/dev/null
@@ -58,7 +67,13 @@ class Survey:
     """`file`, `directory` or `link`, of each path that may be of a deploy and is there."""
     sizes: dict[str, int] = field(default_factory=dict)
     """Bytes in the directories with data."""
+    leads: dict[str, str] = field(default_factory=dict)
+    """Where those of them that are links lead to."""
+    backups: list[str] = field(default_factory=list)
+    """Where restic has backups among data and notes."""
     packages: dict[str, Package] = field(default_factory=dict)
+    remains: dict[str, str] = field(default_factory=dict)
+    """Packages that were removed already, but not purged, with their versions."""
     users: set[str] = field(default_factory=set)
     groups: set[str] = field(default_factory=set)
     units: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -85,9 +100,16 @@ def surveyed(output: str) -> Survey:
             case "size":
                 size, _, path = rest.partition(" ")
                 found.sizes[path] = int(size or 0)
+            case "leads":
+                path, _, place = rest.partition(" ")
+                found.leads[path] = place
+            case "backups":
+                found.backups.append(rest)
             case "package":
                 name, version, status, needs, provides = rest.split("\t")
-                if status != "not-installed":
+                if status == "config-files":
+                    found.remains[name] = version
+                elif status != "not-installed":
                     found.packages[name] = Package(
                         version, _needs(needs), [each for (each, *_) in _needs(provides)]
                     )

@@ -19,7 +19,8 @@ from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config.settings import COMPONENTS
 from cvat_analytics.connect import ssh
 from cvat_analytics.connect.shell import Shell
-from cvat_analytics.operate.removal import Removal, plan
+from cvat_analytics.operate.removal import Removal
+from cvat_analytics.operate.removal_plan import plan
 from cvat_analytics.operate.survey import SURVEY, Survey, surveyed
 from cvat_analytics.rendering.files import Paths
 

@@ -1,8 +1,8 @@
 """What a deploy makes on a host, and the record of it there: so that an uninstall takes away just that.
 
 Before a deploy makes something that is not there, it notes it on the host, one line each: `path /etc/vector`, `package vector`, `user
-vector`. What was there before is not in the record, and stays; a file that is replaced is kept as it was. What carries the project's
-name needs no note. A host that an earlier version has deployed to has no record: the next deploy begins it with the line `earlier`,
+vector`. What was there before is not in the record, and stays; a file that is replaced is kept as it was. What deploys write under the
+project's name needs no note; whatever else has that name is somebody's own: a checkout, backups. A host that an earlier version has deployed to has no record: the next deploy begins it with the line `earlier`,
 and what apt itself has noted of the packages that deploys have installed.
 """
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from cvat_analytics.config.versions import PREVIOUS
 from cvat_analytics.connect.volumes import DIRECTORIES
+from cvat_analytics.rendering.files import BACKUP, BACKUP_VERIFY
 
 STATE = "/var/lib/cvat-analytics"
 """Where deploys remember things on a host."""
@@ -145,21 +146,34 @@ FIREWALL = "cvat-analytics-firewall.service"
 DISTRIBUTIONS = {"nginx": "nginx.service", "nftables": "nftables.service"}
 """Packages of the distribution's with a service that a deploy never turns on: where it is on, somebody else uses the package."""
 
+_OWN_UNITS = (
+    *(unit for part in PARTS.values() for unit in part.units if unit.startswith("cvat-analytics-")),
+    *(f"{unit}.{kind}" for unit in (BACKUP, BACKUP_VERIFY) for kind in ("timer", "service")),
+    FIREWALL,
+)
+UNITS = tuple(sorted(_OWN_UNITS, key=lambda unit: not unit.endswith(".timer")))
+"""This project's own, timers before what they start."""
+
 NAMED = (
-    *(f"/etc/{place}/cvat-analytics*" for place in ("apt/*", "tmpfiles.d", "sysctl.d", "security/limits.d", "logrotate.d", "cron.d", "ssh/ssh_config.d")),
-    "/etc/systemd/system/cvat-analytics-*",
-    "/etc/systemd/system/*.d/cvat-analytics*",
-    "/etc/clickhouse-server/cvat-analytics*",
-    "/etc/clickhouse-server/*.d/cvat-analytics*",
-    "/etc/grafana/cvat-analytics*",
-    "/etc/grafana/provisioning/*/cvat-analytics*",
-    *(f"{place}/cvat-analytics*" for place in (
-        "/etc", "/opt", "/usr/local/bin", "/usr/local/sbin", "/usr/local/lib", "/var/lib", "/var/lib/private", "/var/cache",
-        "/var/cache/private", "/var/log", "/run",
-    )),
-    "/var/lib/systemd/timers/stamp-cvat-analytics*",
+    *dict.fromkeys(path for part in PARTS.values() for path in part.files if "cvat-analytics" in path and not path.startswith(STATE)),
+    *(f"/etc/cvat-analytics/{name}" for name in ("backup", "ca.pem", "dashboards", "events-api", "gateway", "secrets")),
+    *(f"/opt/cvat-analytics/{name}" for name in ("backup", "backup.new", "events-api", "events-api.new")),
+    *(f"/etc/systemd/system/{unit}" for unit in UNITS),
+    "/etc/ssh/ssh_config.d/cvat-analytics-backup.conf",
+    "/var/cache/cvat-analytics/bundle",
+    *(f"/run/cvat-analytics{name}" for name in ("", "-gateway", "-vector")),
+    *(f"/var/lib/systemd/timers/stamp-{unit}" for unit in UNITS if unit.endswith(".timer")),
 )  # fmt: skip
-"""Patterns of all that carries the project's name, wherever a deploy may put something."""
+"""What deploys write under the project's name, each of it: files, and directories with all that is in them."""
+AROUND = ("/etc/cvat-analytics", "/opt/cvat-analytics", "/var/cache/cvat-analytics")
+"""Directories around it, in which others may have something, too."""
+ALIKE = (
+    "/etc/systemd/system/cvat-analytics*",
+    *(f"{place}/cvat-analytics*" for place in (
+        "/etc", "/etc/apt/*", "/etc/cron.d", "/opt", "/srv", "/usr/local/bin", "/usr/local/lib", "/var/lib", "/var/lib/private", "/var/log",
+    )),
+)  # fmt: skip
+"""Patterns of what may have the project's name and be somebody's own: it stays, and is said."""
 
 
 OF_SYSTEMD = ("/var/lib/private", "/var/cache/private")
@@ -174,7 +188,7 @@ def begun() -> str:
         )
     )
     # apt notes each of its runs, for a year, and those of a deploy are known by their options
-    return f"""if [ "$(ls -d {STATE}/*.applied /etc/cvat-analytics /etc/apt/preferences.d/cvat-analytics-* 2>/dev/null)" ]; then echo earlier
+    return f"""if [ "$(ls -d {STATE}/*.applied /etc/cvat-analytics/secrets /etc/apt/preferences.d/cvat-analytics-* 2>/dev/null)" ]; then echo earlier
 zcat -f /var/log/apt/history.log* 2>/dev/null | awk '/^Commandline: / {{ours = /DPkg::Lock::Timeout=120/ && /--no-install-recommends/}}
 ours && /^Install: / {{sub("^Install: ", ""); count = split($0, each, /\\), /); for (n = 1; n <= count; n++) {{sub(/:.*/, "", each[n]); print "package " each[n]}}}}'
 else for unit in {units}; do

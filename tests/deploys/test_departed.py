@@ -18,9 +18,9 @@ THERE = """record package grafana
 record path /var/lib/grafana
 record user grafana
 record path /etc/grafana
+file /var/lib/cvat-analytics/made
 directory /etc/grafana
 directory /var/lib/grafana
-directory /var/lib/clickhouse
 directory /etc/cvat-analytics/dashboards
 file /etc/grafana/cvat-analytics.ini
 file /etc/grafana/grafana.ini
@@ -57,6 +57,8 @@ def test_it_is_removed_when_all_else_is_at_work_and_its_data_stays(run_deploy: D
         assert f"rm -rf {other}" not in text
         assert f"rm -f {other}" not in text
     assert "userdel" not in text
+    # which only an uninstall listens to
+    assert ">&3" not in text
     assert "systemctl disable -q --now vector" not in text
 
 
@@ -72,7 +74,9 @@ def test_the_store_and_vector_do_not_leave_their_host_without_a_word(
     moved = GROUPS | {"clickhouse": ["@fake/b"], "vector": ["@fake/b"], "grafana": ["@fake/a"]}
     there = [
         *THERE,
-        *(f"record path /var/lib/{part}" for part in ("clickhouse", "vector")),
+        # a disk's, mounted before the first deploy
+        "directory /var/lib/clickhouse",
+        "record path /var/lib/vector",
         "record package vector",
         "directory /var/lib/vector",
         "size 1073741824 /var/lib/clickhouse",

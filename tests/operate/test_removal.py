@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.operate.removal import Removal, plan
+from cvat_analytics.operate.removal import LOCK, Removal
+from cvat_analytics.operate.removal_plan import plan
 from cvat_analytics.operate.survey import SURVEY, surveyed
 from cvat_analytics.rendering import made
 
@@ -25,6 +27,7 @@ record user clickhouse
 record group clickhouse
 record unit grafana-server.service active enabled
 directory /etc/cvat-analytics
+directory /etc/cvat-analytics/secrets
 directory /etc/grafana
 directory /etc/vector
 directory /var/lib/clickhouse
@@ -56,6 +59,9 @@ unit nginx.service inactive masked
 """
 
 
+THEIRS = "no deploy has made it, as far as is noted"
+
+
 def planned(
     text: str = DEPLOYED, purge: bool = False, parts: set[str] | None = None, backups: str = ""
 ) -> Removal:
@@ -63,13 +69,61 @@ def planned(
 
 
 def test_backups_that_lie_in_what_goes_stay() -> None:
-    place = "/opt/cvat-analytics-backups"
+    place = "/opt/cvat-analytics/backup"
     found = planned(f"{DEPLOYED}directory {place}\n", purge=True, backups=place)
     assert (place in found.trees, reasons(found)[place]) == (False, "the backups are in it")
     within = planned(purge=True, backups="/var/lib/clickhouse/kept")
     assert (within.data, reasons(within)["/var/lib/clickhouse"]) == ({}, "the backups are in it")
+    assert within.users == []
     with pytest.raises(InputError, match="move them elsewhere"):
         planned(backups=f"{made.STATE}/backups")
+
+
+def test_backups_that_no_setting_names_stay() -> None:
+    """The target is `sftp:` to this host, or was changed since."""
+    for place in ("/opt/cvat-analytics-backups", "/var/lib/cvat-analytics-backups", "/srv/cvat-analytics"):
+        found = planned(f"{DEPLOYED}directory {place}\n", purge=True, backups="sftp:root@a:/elsewhere")
+        assert (place in found.trees, reasons(found)[place]) == (False, THEIRS)
+    within = planned(f"{DEPLOYED}backups /var/lib/clickhouse/kept\n", purge=True)
+    assert (within.data, reasons(within)["/var/lib/clickhouse"]) == ({}, "the backups are in it")
+    assert (within.users, reasons(within)["user clickhouse"]) == ([], "whose the data is that stays")
+    with pytest.raises(InputError, match="move them elsewhere"):
+        planned(f"{DEPLOYED}backups {made.STATE}/restic\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "path"),
+    [
+        ("link", "/usr/local/bin/cvat-analytics"),
+        ("file", "/etc/cron.d/cvat-analytics-report"),
+        ("file", "/etc/systemd/system/cvat-analytics-report.timer"),
+        ("directory", "/opt/cvat-analytics-checkout"),
+        ("directory", "/etc/systemd/system/cvat-analytics-gateway.service.d"),
+    ],
+)
+def test_what_bears_the_name_and_no_deploy_has_made_stays(kind: str, path: str) -> None:
+    found = planned(f"{DEPLOYED}{kind} {path}\nunit cvat-analytics-report.timer active enabled\n", purge=True)
+    assert (path in (*found.files, *found.trees, *found.directories), reasons(found)[path]) == (False, THEIRS)
+    assert "cvat-analytics-report.timer" not in found.units
+
+
+def test_a_checkout_around_what_a_deploy_has_made_stays(tmp_path: Path) -> None:
+    checkout = tmp_path / "opt/cvat-analytics"
+    for place in ("inventory", ".git/refs", "events-api"):
+        (checkout / place).mkdir(parents=True)
+    (checkout / "inventory/secrets.json").write_text("passwords")
+    found = planned(
+        f"{DEPLOYED}directory /opt/cvat-analytics\ndirectory /opt/cvat-analytics/events-api\n", purge=True
+    )
+    assert "/opt/cvat-analytics/events-api" in found.trees
+    assert "/opt/cvat-analytics" in found.directories
+    said = on(tmp_path, f"exec 3>&1; {found._remove()}").replace(str(tmp_path), "")
+    assert sorted(said.splitlines()) == [
+        "left /opt/cvat-analytics/.git",
+        "left /opt/cvat-analytics/inventory",
+    ]
+    assert (checkout / ".git/refs").is_dir()
+    assert not (checkout / "events-api").exists()
 
 
 def reasons(found: Removal) -> dict[str, str]:
@@ -88,7 +142,9 @@ def test_what_a_deploy_has_made_goes_and_what_was_there_before_stays() -> None:
     assert found.files == [
         "/etc/grafana/provisioning/datasources/cvat-analytics.yaml", "/etc/vector/vector.toml",
     ]  # fmt: skip
-    assert (found.trees, found.directories) == (["/etc/cvat-analytics"], ["/etc/vector"])
+    assert (found.trees, found.directories) == (
+        ["/etc/cvat-analytics/secrets"], ["/etc/cvat-analytics", "/etc/vector"],
+    )  # fmt: skip
     assert (found.is_nothing, found.ends_record, planned(purge=True).ends_record) == (False, False, True)
     assert reasons(found)["/var/lib/grafana"] == "the package grafana stays"
 
@@ -99,6 +155,42 @@ def test_data_stays_with_its_user_unless_it_is_to_be_purged() -> None:
     assert kept.owned == ["path /var/lib/clickhouse", "user clickhouse", "group clickhouse"]
     assert (purged.data, purged.kept) == ({"/var/lib/clickhouse": 2048}, {})
     assert (purged.users, purged.groups) == (["clickhouse"], ["clickhouse"])
+
+
+def test_a_disk_that_was_mounted_before_the_first_deploy_holds_the_deploy_s_data() -> None:
+    mounted = DEPLOYED.replace("record path /var/lib/clickhouse\n", "")
+    kept, purged = planned(mounted), planned(mounted, purge=True)
+    assert (kept.kept, kept.users, kept.groups) == ({"/var/lib/clickhouse": 2048}, [], [])
+    assert kept.owned == ["data /var/lib/clickhouse", "user clickhouse", "group clickhouse"]
+    assert (purged.data, purged.emptied) == ({"/var/lib/clickhouse": 2048}, ["/var/lib/clickhouse"])
+    assert purged.users == ["clickhouse"]
+    assert reasons(purged)["/var/lib/clickhouse"] == "was there before the first deploy: stays, empty"
+    # after the first, whose packages are gone
+    later = "".join(
+        f"{line}\n"
+        for line in mounted.splitlines()
+        if not line.startswith(("record package click", "package click"))
+    )
+    again = planned(f"record data /var/lib/clickhouse\n{later}", purge=True)
+    assert (again.data, again.emptied, again.users) == (purged.data, purged.emptied, ["clickhouse"])
+    # somebody's own ClickHouse was there: whose the data is nobody can tell
+    theirs = planned(mounted.replace("record user clickhouse\n", ""), purge=True)
+    assert (theirs.data, theirs.users) == ({}, [])
+
+
+def test_a_package_of_which_settings_are_left_is_purged_and_is_not_there_for_others() -> None:
+    removed = DEPLOYED.replace(
+        "package vector\t0.58.0-1\tinstalled", "package vector\t0.58.0-1\tconfig-files"
+    )
+    removed = removed.replace("package grafana\t12.4.0\tinstalled", "package grafana\t12.4.0\tconfig-files")
+    other = (
+        "package apache2\t2\tconfig-files\t, \thttpd\npackage certbot\t2\tinstalled\t, nginx | apache2\t\n"
+    )
+    found = planned(removed + other)
+    assert found.packages["vector"] == "0.58.0-1"
+    assert "grafana" not in found.packages
+    assert reasons(found)["package nginx"] == "certbot needs it"
+    assert "the package grafana stays" not in reasons(found).values()
 
 
 @pytest.mark.parametrize("line", ["unit nginx.service active enabled", "unit nginx.service inactive enabled"])
@@ -166,12 +258,24 @@ def test_a_part_that_leaves_takes_nothing_of_the_others_and_no_data() -> None:
     assert (found.files, found.trees, found.users, found.again) == ([], [], [], [])
 
 
-def on(root: Path, command: str) -> str:
+def on(root: Path, command: str, check: bool = True) -> str:
     """Run a command that is for a host, with the host's own directories below `root`."""
-    for place in ("/var/lib/cvat-analytics", "/etc/vector"):
+    for place in (
+        "/var/lib/c", "/etc/vector", "/etc/cvat-analytics", "/etc/apt/preferences.d", "/var/log/apt", "/opt/cvat-analytics",
+    ):  # fmt: skip
         command = command.replace(place, f"{root}{place}")
-    ran = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=True)
+    path = f"{root / 'bin'}:{os.environ['PATH']}"
+    ran = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, check=check, env={**os.environ, "PATH": path}
+    )
     return ran.stdout
+
+
+def stand_in(root: Path, name: str, script: str) -> None:
+    """Let the program `name` be a script in commands that are run `on` this root."""
+    (root / "bin").mkdir(exist_ok=True)
+    (root / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+    (root / "bin" / name).chmod(0o755)
 
 
 @pytest.fixture
@@ -229,13 +333,78 @@ def test_what_is_gone_goes_from_the_record_and_what_is_kept_stays_in_it(record: 
             f"{line.removeprefix('record ')}\n" for line in DEPLOYED.splitlines() if line.startswith("record")
         )
     )
+    with record.open("a") as file:
+        file.write("earlier\nversion grafana 11.0\nmember vector adm\n")
     (record.parent / "vector.applied").touch()
     on(tmp_path, found._forget())
     left = [line.replace(str(tmp_path), "") for line in record.read_text().splitlines()]
     assert "package vector" not in left
     assert {"path /var/lib/clickhouse", "user clickhouse", "group clickhouse"} <= set(left)
-    assert [line for line in left if line.startswith("unit ")] == []
+    # a deploy after this one finds what is there now, and nothing of what was
+    assert [line for line in left if line.startswith(("unit ", "earlier", "version ", "member "))] == []
     assert [path.name for path in record.parent.iterdir()] == ["made"]
+
+
+def test_the_record_outlives_all_other_notes(record: Path, tmp_path: Path) -> None:
+    """Without it a host with notes is one of an earlier version's, whose files are deleted by their names."""
+    (record.parent / "vector.applied").touch()
+    (record.parent / "previous").mkdir()
+    stand_in(tmp_path, "rm", '/bin/rm "$@"; exit 1')
+    end = planned(purge=True)._forget()
+    on(tmp_path, end, check=False)
+    assert [path.name for path in record.parent.iterdir()] == ["made"]
+    stand_in(tmp_path, "rm", 'exec /bin/rm "$@"')
+    on(tmp_path, end)
+    assert not record.parent.exists()
+    # which another one may be waiting for
+    assert LOCK not in end
+
+
+def test_data_is_deleted_where_it_is(tmp_path: Path) -> None:
+    store = tmp_path / "var/lib/clickhouse"
+    command = next(line for name, line in planned(purge=True).steps() if name.startswith("delete "))
+    disk = tmp_path / "disk"
+
+    def filled(place: Path) -> None:
+        (place / "store/empty").mkdir(parents=True)
+        (place / "store/part").write_text("events")
+        (place / "store/link").symlink_to(tmp_path)
+
+    filled(store)
+    on(tmp_path, command)
+    assert not store.exists()
+    # a link to a larger disk
+    filled(disk)
+    store.symlink_to(disk)
+    on(tmp_path, command)
+    assert (store.is_symlink(), disk.exists()) == (False, False)
+    store.symlink_to(disk)
+    on(tmp_path, command)
+    assert not store.is_symlink()
+    # a disk that is mounted there cannot be removed
+    filled(store)
+    stand_in(tmp_path, "rmdir", "echo busy >&2; exit 1")
+    on(tmp_path, command)
+    assert list(store.iterdir()) == []
+    # one that was there before stays as it was, which is root's
+    filled(store)
+    stand_in(tmp_path, "chown", f'[ "$*" = "root:root {store}" ]')
+    mounted = planned(DEPLOYED.replace("record path /var/lib/clickhouse\n", ""), purge=True)
+    on(tmp_path, next(line for name, line in mounted.steps() if name.startswith("delete ")))
+    assert list(store.iterdir()) == []
+
+
+def test_a_host_is_asked_where_links_lead_and_for_backups(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    for place in ("kept/snapshots", "kept/keys", "other/snapshots"):
+        (disk / place).mkdir(parents=True)
+    (disk / "kept/config").touch()
+    (tmp_path / "var/lib").mkdir(parents=True)
+    (tmp_path / "var/lib/clickhouse").symlink_to(disk)
+    found = on(tmp_path, SURVEY).splitlines()
+    store = tmp_path / "var/lib/clickhouse"
+    assert f"leads {store} {disk}" in found
+    assert [line for line in found if line.startswith("backups ")] == [f"backups {store}/kept"]
 
 
 def test_the_questions_to_a_host_are_sh() -> None:

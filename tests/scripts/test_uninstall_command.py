@@ -190,6 +190,15 @@ def test_data_behind_a_link_is_deleted_with_the_directory(tmp_path: Path) -> Non
     assert ([path.name for path in disk.iterdir()], directory.exists()) == (["theirs"], False)
 
 
+def test_where_a_link_leads_to_is_said(server: SSHServer, inventory: Path) -> None:
+    linked = "link /var/lib/clickhouse\nleads /var/lib/clickhouse /mnt/large/events\n"
+    server.printed = lambda command: f"{DEPLOYED}{linked}" if "record=" in command else ""
+    shown = run("--inventory", inventory, "--limit", "a", "--dry", "--purge").stdout
+    assert "  DELETES     /var/lib/clickhouse -> /mnt/large/events (0 MiB): all events" in shown
+    kept = run("--inventory", inventory, "--limit", "a", "--dry").stdout
+    assert "  keeps       /var/lib/clickhouse -> /mnt/large/events (0 MiB)" in kept.splitlines()
+
+
 def test_hints_are_for_the_hosts_that_were_meant(server: SSHServer, inventory: Path) -> None:
     both = ("--limit", "a", "--limit", "grafana")
     done = run("--inventory", inventory, "--yes", *both)
