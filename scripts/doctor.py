@@ -16,7 +16,7 @@ from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import refuse_unwritable, write_atomically
 from scripts import hints
 from scripts.target import Target, target_options
-from scripts.terminal import echo
+from scripts.terminal import echo, one_line
 
 if TYPE_CHECKING:
     from cvat_analytics.checks.doctor.examination import Diagnosis
@@ -154,7 +154,7 @@ def _show(diagnosis: Diagnosis, target: Target) -> None:
             echo(f"{'' if not weight else chr(10)}{_HEADINGS[finding.weight]}")
             weight = finding.weight
         echo(
-            f"  {finding.check:<14} {hints.pasteable(finding.why)}{f'  ({finding.host})' if finding.host else ''}"
+            f"  {finding.check:<14} {one_line(hints.pasteable(finding.why))}{f'  ({finding.host})' if finding.host else ''}"
         )
         for line in _next(finding, target).splitlines():
             echo(f"  {'':<14} -> {line}")
@@ -163,7 +163,7 @@ def _show(diagnosis: Diagnosis, target: Target) -> None:
     for forecast in diagnosis.forecasts:
         echo(f"forecast: {forecast}")
     for line in diagnosis.unknown:
-        echo(f"not known: {hints.pasteable(line)}", err=True)
+        echo(f"not known: {one_line(hints.pasteable(line))}", err=True)
 
 
 def _next(finding: Finding, target: Target) -> str:

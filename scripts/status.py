@@ -72,22 +72,22 @@ def status(target: Target, as_json: bool, metrics: Path | None) -> None:
         for part in report.parts:
             log = f"  (log: {logs.log(part.name)})" if logs and part.state != "running" else ""
             echo(
-                f"{part.name:<11} {part.state:<14} {part.version:<18} {part.address:<30} {part.host}{log}".rstrip()
+                f"{part.name:<11} {part.state:<14} {one_line(part.version):<18} {one_line(part.address):<30} {part.host}{log}".rstrip()
             )
             for line in part.problem.splitlines():
                 echo(f"            {hints.pasteable(line)}")
         for line in report.not_asked.values():
-            echo(hints.pasteable(line))
+            echo(one_line(hints.pasteable(line)))
         for line in warnings(report.clocks):
             echo(f"clock       {line}")
         for difference in report.not_deployed:
-            echo(f"not deployed: {hints.pasteable(str(difference))}")
+            echo(f"not deployed: {one_line(hints.pasteable(str(difference)))}")
         if report.flow:
             _show(report.flow, target)
         for line in _backups(report.backups, target) if report.backups else []:
             echo(line)
         for problem in report.problems:
-            echo(hints.pasteable(problem), err=True)
+            echo(one_line(hints.pasteable(problem)), err=True)
     sys.exit(3 if report.not_asked else 0 if report.fine else 1)
 
 
@@ -140,7 +140,7 @@ def _show(flow: Flow, target: Target) -> None:
     for port in flow.ports:
         echo(f"port {port.port:<6} {_port(port)}")
     for buffer in flow.buffers:
-        echo(f"buffer      {_buffer(buffer)}")
+        echo(f"buffer      {one_line(_buffer(buffer))}")
     echo(f"journal     {'not known' if flow.journal_bytes is None else _size(flow.journal_bytes)}")
     more = f"  ({target.hint('dead-letters', 'list')})" if flow.dead_letters else ""
     echo(f"refused     {flow.dead_letters:,} dead letters in the last day{more}")
@@ -161,7 +161,7 @@ def _show(flow: Flow, target: Target) -> None:
 def _backups(found: Backups, target: Target) -> list[str]:
     """Return when the last good backup was, and what is wrong with that."""
     if not found.known and not found.last:
-        why = f": {hints.pasteable(found.why)}" if found.why and not found.failed else ""
+        why = f": {one_line(hints.pasteable(found.why))}" if found.why and not found.failed else ""
         lines = [f"backup      not known{why}"] if found.target else []
     elif not found.last:
         lines = [
@@ -182,7 +182,7 @@ def _backups(found: Backups, target: Target) -> list[str]:
         ]
     if found.failed:
         lines.append(f"            {found.failed} FAILED: {one_line(found.why)}")
-    return lines + [f"            {hints.pasteable(each)}" for each in found.problems]
+    return lines + [f"            {one_line(hints.pasteable(each))}" for each in found.problems]
 
 
 def _buffer(buffer: Buffer) -> str:

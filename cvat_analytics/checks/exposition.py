@@ -46,8 +46,13 @@ def _gauge(name: str, help_: str, labels: Sequence[str] = (), samples: _Samples 
     for values, number in samples:
         if number is not None:
             moment = number.timestamp() if isinstance(number, datetime) else float(number)
-            family.add_metric([str(value) for value in values], moment)
+            family.add_metric([_text(value) for value in values], moment)
     return family
+
+
+def _text(value: object) -> str:
+    """Return a label's value: what drives a terminal, in which somebody may look at the metrics, is neither kept nor an escape that Prometheus knows."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(value))
 
 
 def _one(name: str, help_: str, number: float | datetime | None) -> Metric:

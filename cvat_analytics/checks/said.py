@@ -83,7 +83,10 @@ def implausible(flow: Flow) -> list[Finding]:
 
 def refusal(found: Refusal) -> Finding:
     """Return which sink is refused, and what to do about it."""
-    words = found.words or "its words are in its log, /var/log/clickhouse-server/clickhouse-server.err.log"
+    words = (
+        one_line(found.words)
+        or "its words are in its log, /var/log/clickhouse-server/clickhouse-server.err.log"
+    )
     where = f" of {found.host}" if found.host else ""
     since = f"{found.since:%Y-%m-%d %H:%M:%S} UTC"
     if found.sink == "everything":
@@ -149,7 +152,7 @@ def silent(flow: Flow) -> list[str]:
     """Return whose Vector says nothing of itself any more."""
     unknown = "what it takes and what waits there is not known."
     lines = [
-        f"Vector of {host} has not said anything of itself for {length(age(moment))}: {unknown}"
+        f"Vector of {one_line(host)} has not said anything of itself for {length(age(moment))}: {unknown}"
         for host, moment in flow.silent.items()
     ]
     if not flow.buffers and not flow.silent:

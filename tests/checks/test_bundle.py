@@ -16,6 +16,7 @@ from cvat_analytics.checks.backups import Backups
 from cvat_analytics.checks.bundle import contents, placeholders
 from cvat_analytics.checks.bundle.keeping import Kept
 from cvat_analytics.checks.cvat_refusals import CvatRefusal
+from cvat_analytics.checks.doctor import of_status
 from cvat_analytics.checks.doctor.examination import Diagnosis, Place
 from cvat_analytics.checks.doctor.machine import Listener, Machine, Route, State, Timer, UnitFile
 from cvat_analytics.checks.finding import Finding
@@ -31,7 +32,14 @@ from tests.checks.test_doctor import flow
 NAME, LOGIN, MAIL = "Wilhelmina Quackenbush", "wquackenbush", "wilhelmina.q@planted-mail.example"
 TOKEN, PASSWORD, ADDRESS = "tok_9f8a7b6c5d4e3f2a1b0c", "Zx9-planted-Pw_31415", "203.0.113.77"
 TEXT = "malignant tumour near vertebra"
-PLANTED = (NAME, LOGIN, MAIL, TOKEN, PASSWORD, ADDRESS, TEXT)
+NUMBER, PHONE, BIRTHDAY, BORN, CARD = (
+    "80451237",
+    "0049 170 7654321",
+    "1985-04-12",
+    "1985-04-12 06:30:00",
+    "4111 1111 1111 1111",
+)
+PLANTED = (NAME, LOGIN, MAIL, TOKEN, PASSWORD, ADDRESS, TEXT, NUMBER, PHONE, BIRTHDAY, BORN, CARD)
 ALL = " ".join(PLANTED)
 
 
@@ -84,10 +92,12 @@ def bundle(described: Topology) -> dict[str, str]:
     now = datetime.now(UTC)
     report = Report(
         [Part("clickhouse", store, "failing", "26.8.19.9", f"https://{ADDRESS}", f"ClickHouse's user {LOGIN} lacks what it needs ({ALL}): deploy again"),
-         Part("vector", store, "running", f"0.58 {TOKEN}", "")],
+         Part("vector", store, "running", f"0.58 {TOKEN}", "", f"ClickHouse's user {NUMBER} lacks what it needs: deploy again"),
+         Part("grafana", view, "failing", NUMBER, "", f"takes nothing: its disk ({PHONE}) for {BIRTHDAY}")],
         flow(
-            refusals=[Refusal("events", store, now, 7, 0, "500", f"Cannot parse input: {ALL}", None)],
-            two_cvats=TwoCvats(3, [f"user 52 is {NAME} and {MAIL}"], now), other_users=[f"{LOGIN} (local_directory)"],
+            refusals=[Refusal("events", store, now, 7, 0, "500", f"Cannot parse input: {ALL}", None),
+                      Refusal("everything", store, now, 7, 0, NUMBER, f"{NUMBER} Authentication failed {BIRTHDAY}", None)],
+            two_cvats=TwoCvats(3, [f"user 52 is {NAME} and {MAIL}", f"user 53 is {NUMBER} and {PHONE}"], now), other_users=[f"{LOGIN} (local_directory)", NUMBER],
             cvat_refusals=[CvatRefusal(ALL, (LOGIN,), now, 3)], silent={LOGIN: now}, buffers=[Buffer(LOGIN, store, 4, 5, 10)],
         ),
         problems=[f"the pipeline cannot be looked at: {ALL}"], not_asked={view: f"host {view}: cannot be reached: {ALL}"},
@@ -110,6 +120,7 @@ def bundle(described: Topology) -> dict[str, str]:
         )
     ]
     findings.append(Finding("know", "not-deployed", LOGIN, command=("deploy",)))
+    findings += of_status.findings(report)
     diagnosis = Diagnosis(
         findings, [], [f"CVAT's side: {ALL}"], [("", "cvat", f"2.42 {TOKEN}"), (store, "vector", "0.58.0-1")]
     )
@@ -141,6 +152,8 @@ LINES = [
     f"{{\"user_email\":\"{MAIL}\",\"payload\":{json.dumps(json.dumps({'text': TEXT}))}}}",
     f"takes nothing: its disk ({LOGIN}) has 1 MiB of 2 MiB free",
     "\x00\x1b[2J" + TOKEN,
+    f"2026.11.30 09:00:04.5 [ 1 ] {{}} <Error> executeQuery: Authentication failed {NUMBER} {BORN} Cannot parse input {PHONE}",
+    f"{BORN} was there before the query went on",
 ]  # fmt: skip
 
 
@@ -161,8 +174,10 @@ def test_what_somebody_who_helps_must_know_is_there(tmp_path: Path) -> None:
     status = json.loads(files["status.json"])
     assert status["parts"][0]["state"] == "failing"
     assert status["parts"][0]["problem"].startswith("ClickHouse's user … lacks what it needs (")
-    assert (status["pipeline"]["two_cvats"], status["pipeline"]["other_users"]) == ({"ids": 3}, 1)
-    finding, mended = json.loads(files["doctor.json"])["findings"]
+    assert (status["pipeline"]["two_cvats"], status["pipeline"]["other_users"]) == ({"ids": 3}, 2)
+    assert [each["statuses"] for each in status["pipeline"]["refusals"]] == [[500], []]
+    finding, mended, *_ = found = json.loads(files["doctor.json"])["findings"]
+    assert any("by ClickHouse since" in each["why"] and "Cannot parse input" in each["why"] for each in found)
     assert mended["next"] == "deploy"
     assert (finding["host"], finding["why"]) == ("host-1", "no address is known for the name …")
     settings = json.loads(files["settings/host-1.json"])
@@ -222,7 +237,10 @@ def test_bounded_and_each_line_once() -> None:
     ("text", "known"),
     [
         ("no address is known for the name a.example.org", "no address is known for the name …"),
-        ("has 10 MiB of 10.5 GiB free at 203.0.113.77, 7,000 times", "… 10 MiB … 10.5 GiB … 7,000 …"),
+        ("has 10 MiB of 10.5 GiB free at 203.0.113.77, 7,000 times", "… 10 MiB … 10.5 GiB …"),
+        ("7,000 dead letters in the last day", "7,000 dead letters in the last day"),
+        ("x.timer was due at 2026-11-30 09:00 UTC", "… was due at 2026-11-30 09:00 UTC"),
+        ("80451237 1985-04-12 1985-04-12 06:30:00 4111 1111 1111 1111 of dead letters in the last day", "… dead letters in the last day"),
         ("wno address is known for the name", "… is known for the name"),
         ("events_retention of vector", "events_retention … vector"),
         ("0049-170-1234567 555-1234 12345@x", "…"),

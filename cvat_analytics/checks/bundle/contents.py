@@ -31,11 +31,15 @@ _LONGEST = 2000
 """Characters of a line that are looked at."""
 _PATIENCE = 30.0
 _STAMP = re.compile(r"^\d{4}[-.]\d\d[-.]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?")
-_VERSION = re.compile(r"\d[\d.]*(?:[-+~][\w.]{1,12})?")
+_VERSION = re.compile(r"\d{1,5}(?:\.\d{1,6}){1,5}(?:[-+~][\w.]{1,12})?")
+_COUNTING = ("buffer", "memory", "dead-letters", "future", "implausible-dates", "silence", "sources", "certificate", "timer", "port")  # fmt: skip
+"""Checks that say nothing from outside, so that their numbers are what they have counted: no name, no address, no words of ClickHouse's."""
+_SINCE = "2020"
+"""The first year in which a line of a log can have been written: what begins with an older date is the rest of another line."""
 README = """What is in here is for whoever helps with a stack of cvat-analytics. It has no password, no name, no address, and nothing of what
 was sent, stored or asked: configuration is rendered with made-up names and passwords, and of logs and messages there is what an
-allow list knows, and times, codes and counts. Whatever it does not know is …. Hosts are host-1, host-2, …: which is which, only
-you know.
+allow list knows, with codes and sizes. A number is kept only where this project has counted it itself; any other (a login, a telephone
+number, a birthday) and whatever the list does not know is …. Hosts are host-1, host-2, …: which is which, only you know.
 
 doctor.json, status.json  what the two commands say
 versions.json, machines/  versions and states of each host
@@ -67,8 +71,8 @@ def of(
             "weight": each.weight,
             "check": each.check,
             "host": harmless(each.host),
-            "why": kept.of_ours(each.why),
-            "next": kept.of_ours(" ".join((each.next, *each.command))),
+            "why": kept.of_ours(each.why) if each.check in _COUNTING else kept.of_any(each.why),
+            "next": kept.of_any(" ".join((each.next, *each.command))),
         }
         for each in diagnosis.findings
     ]
@@ -120,6 +124,8 @@ def _status(report: Report, harmless: Any) -> dict[str, Any]:
         # ids with what they mean, and names of users: how many there are says enough
         flow["two_cvats"] = flow["two_cvats"] and {"ids": flow["two_cvats"]["ids"]}
         flow["other_users"] = len(flow["other_users"])
+        for refusal in flow["refusals"]:
+            refusal["statuses"] = [int(each) for each in re.findall(r"\b[1-5]\d\d\b", refusal["statuses"])]
     disks = [
         {
             "host": harmless(each.host),
@@ -145,22 +151,22 @@ def _machine(machine: Machine, kept: Kept) -> dict[str, Any]:
     return {
         "memory": machine.memory,
         "swap": machine.swap,
-        "listeners": [{"port": each.port, "program": kept.of_ours(each.program), "outside": each.is_outside} for each in machine.listeners],
-        "timers": [asdict(each) | {"name": kept.of_ours(each.name), "result": kept.of_ours(each.result)} for each in machine.timers],
-        "failed": [kept.of_ours(each) for each in machine.failed],
+        "listeners": [{"port": each.port, "program": kept.of_any(each.program), "outside": each.is_outside} for each in machine.listeners],
+        "timers": [asdict(each) | {"name": kept.of_any(each.name), "result": kept.of_any(each.result)} for each in machine.timers],
+        "failed": [kept.of_any(each) for each in machine.failed],
         "packages": {name: _version(version) for name, version in machine.packages.items()},
         "plugin": _version(machine.plugin),
-        "units": {name: {"enabled": kept.of_ours(unit.enabled), "needs_reload": unit.needs_reload, "drop_ins": len(unit.drop_ins), "killed_for_memory": unit.killed_for_memory} for name, unit in machine.units.items() if name.removesuffix(".service") in UNITS.values()},
+        "units": {name: {"enabled": kept.of_any(unit.enabled), "needs_reload": unit.needs_reload, "drop_ins": len(unit.drop_ins), "killed_for_memory": unit.killed_for_memory} for name, unit in machine.units.items() if name.removesuffix(".service") in UNITS.values()},
         # the paths are those that a deploy has written, which are the same everywhere
         "changed_files": [each.path for each in machine.files or () if each.found != each.left],
-        "routes": [{"to": kept.of_ours(each.to), "port": each.port, "outcome": each.outcome} for each in machine.routes],
+        "routes": [{"to": kept.of_any(each.to), "port": each.port, "outcome": each.outcome} for each in machine.routes],
     }  # fmt: skip
 
 
 def _harmless(value: Any, kept: Kept, names: Mapping[str, str]) -> Any:
     """Return what JSON has, with each text passed through the allow list, and each host by its name here."""
     if isinstance(value, str):
-        return names.get(value) or kept.of_ours(value)
+        return names.get(value) or kept.of_any(value)
     if isinstance(value, datetime):
         return value.isoformat()
     if is_dataclass(value) and not isinstance(value, type):
@@ -177,7 +183,7 @@ def _harmless(value: Any, kept: Kept, names: Mapping[str, str]) -> Any:
 
 def _key(key: str, kept: Kept) -> str:
     """Return a key: our own ones are single words in lower case that the code has."""
-    return key if key in _KEYS else kept.of_ours(key) or GONE
+    return key if key in _KEYS else kept.of_any(key) or GONE
 
 
 _KEYS = frozenset(
@@ -254,7 +260,8 @@ def reduced(lines: Iterable[str], kept: Kept) -> Iterator[str]:
     found: dict[str, tuple[str, int]] = {}
     for line in lines:
         stamp = _STAMP.match(line)
-        said = kept.of_log(line[stamp.end() if stamp else 0 :][:_LONGEST])
+        stamp = stamp if stamp and stamp[0] >= _SINCE else None
+        said = kept.of_any(line[stamp.end() if stamp else 0 :][:_LONGEST])
         if said not in found and len(found) >= _DISTINCT:
             continue
         last, times = found.get(said, ("", 0))

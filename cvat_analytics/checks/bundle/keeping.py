@@ -3,6 +3,9 @@
 Known are phrases of two words and more that stand in this project's own source (what it says itself), those of other programs in
 `known_phrases.txt`, and single words that are names of parts, settings, tables, units and errors. Of an event, a query or a request
 nothing is among them, whatever it says: at most it can repeat such a phrase.
+
+A number may be anybody's, too: a login, a telephone number, a birthday. It is kept where it has a unit or is a code, and in a text that
+has nothing from outside in it also where it touches a phrase.
 """
 
 from __future__ import annotations
@@ -26,10 +29,11 @@ _KEY = 5
 _TIME = r"\d{4}[-./]\d\d[-./]\d\d[T ]\d\d:\d\d(?::\d\d)?(?:[.,]\d+)?(?:Z| UTC|[+-]\d\d:?\d\d)?"
 _LEVEL = r"<(?:Fatal|Critical|Error|Warning|Notice|Information|Debug|Trace)>|(?:level=)?\b(?:FATAL|CRITICAL|ERROR|WARN|WARNING|INFO|error|warn|info)\b"
 _CODED = r"(?:Code:|HTTP|code=|status[= ]|signal[= ]|errno:?|os error|port) ?\d{1,5}\b"
-_AMOUNT = r"\d+(?:\.\d+)? ?(?:bytes|B|KiB|MiB|GiB|TiB|KB|MB|GB|ms|s|seconds|min|h|d|days|hours|times|%)(?!\w)"
-_IN_LOGS = re.compile("|".join((_TIME, _LEVEL, _CODED, _AMOUNT)))
-_NUMBER = r"\d[\d,]*(?:\.\d+)?(?![\w.@:-]*[\w@])"
-_IN_OURS = re.compile("|".join((_TIME, r"\d{4}-\d\d-\d\d", _LEVEL, _CODED, _AMOUNT, _NUMBER)))
+_AMOUNT = (
+    r"\d{1,9}(?:\.\d+)? ?(?:bytes|B|KiB|MiB|GiB|TiB|KB|MB|GB|ms|s|seconds|min|h|d|days|hours|times|%)(?!\w)"
+)
+_VALUES = re.compile("|".join((_LEVEL, _CODED, _AMOUNT)))
+_NUMBERS = re.compile("|".join((_TIME, r"(?:\d{4}-\d\d-\d\d|\d[\d,]*(?:\.\d+)?)(?![\w.@:-]*[\w@])")))
 _WORD = re.compile(r"[\w@./+\\=&?#~-]+|\S")
 
 
@@ -39,17 +43,18 @@ class Kept:
     def __init__(self, names: Iterable[str] = ()) -> None:
         self._words = _words() | set(names)
 
-    def of_log(self, line: str) -> str:
-        """Return what is known of a line of a program: its phrases, words, times, codes and sizes."""
-        return self._kept(line, _IN_LOGS)
+    def of_any(self, text: str) -> str:
+        """Return what is known of a text, whoever has made it: its phrases, words, codes and sizes."""
+        return self._kept(text, numbers=False)
 
     def of_ours(self, text: str) -> str:
-        """Return what is known of a text that this project has made: numbers, too, as they count something."""
-        return self._kept(text, _IN_OURS)
+        """Return what is known of a text that this project has made of its own counts and moments: with those beside its phrases."""
+        return self._kept(text, numbers=True)
 
-    def _kept(self, text: str, values: re.Pattern[str]) -> str:
+    def _kept(self, text: str, *, numbers: bool) -> str:
         found: list[str] = []
         at = 0
+        after = -1  # where the last phrase, and what space comes behind it, ends
         while at < len(text):
             if text[at].isspace():
                 at += 1
@@ -57,8 +62,12 @@ class Kept:
             begins = at == 0 or not (text[at - 1].isalnum() and text[at].isalnum())
             if begins and (phrase := _phrase(text, at)):
                 piece, at = phrase, at + len(phrase)
-            elif begins and (value := values.match(text, at)):
+                after = _over_space(text, at)
+            elif begins and (value := _VALUES.match(text, at)):
                 piece, at = value[0], value.end()
+            elif begins and numbers and (value := _NUMBERS.match(text, at)):
+                touches = at == after or _phrase(text, _over_space(text, value.end()))
+                piece, at = value[0] if touches else GONE, value.end()
             else:
                 match = _WORD.match(text, at)
                 word = match[0] if match else text[at]
@@ -70,6 +79,12 @@ class Kept:
             if piece != GONE or found[-1:] != [GONE]:
                 found.append(piece)
         return " ".join(found)
+
+
+def _over_space(text: str, at: int) -> int:
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
 
 
 def _phrase(text: str, at: int) -> str:
