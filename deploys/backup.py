@@ -35,6 +35,7 @@ def configure(plan: Plan) -> None:
         directory=on_hosts.directory(plan.settings),
         key=on_hosts.ssh_key(context.paths),
         login=on_hosts.login(plan.settings),
+        staging=on_hosts.config(context).staging,
     )
     if archive := on_hosts.config(context).inventory:
         files = own_files.gathered(inventory_file(), plan.secrets_file)

@@ -15,24 +15,28 @@ from deploys.report import tell
 
 
 @operation()
-def places(state: str, directory: str, key: str, login: str) -> Commands:
+def places(state: str, directory: str, key: str, login: str, staging: str) -> Commands:
     """Make the agent's own directory, the target where it is one of this host, and the key by which root logs in at it elsewhere.
 
     + state: the agent's own directory
     + directory: the target; empty where it is elsewhere
     + key: the file with the key
     + login: who logs in with it where; empty where nobody does
+    + staging: ClickHouse's directory for backups, which is its own; empty on a host without it
     """
     wanted = [state, *([directory] if directory else [])]
-    there = host.get_fact(Existing, paths=[*wanted, key])
+    there = host.get_fact(Existing, paths=[*wanted, key, *([staging] if staging else [])])
     missing = [path for path in wanted if path not in there]
     if missing:
         yield f"install -d -m 700 {' '.join(map(shlex.quote, missing))}"
+    if lacking := bool(staging) and staging not in there:
+        # before the agent's unit is first started, which may write in it only where it is there
+        yield f"install -d -o clickhouse -g clickhouse -m 750 {shlex.quote(staging)}"
     if login and key not in there:
         name = shlex.quote(f"cvat-analytics-backup of {host.name}")
         # what was cut off leaves no half of a pair
         yield f"rm -f {key}.new*; ssh-keygen -q -t ed25519 -N '' -C {name} -f {key}.new && mv {key}.new.pub {key}.pub && mv {key}.new {key}"
-    if not missing and not (login and key not in there):
+    if not missing and not lacking and not (login and key not in there):
         host.noop("all is there")
     if state in missing and host.state.is_executing:
         tell("backup begins", host=host.name)

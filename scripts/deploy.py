@@ -33,6 +33,8 @@ from scripts.target import inventory_option
 from scripts.terminal import confirm, echo
 
 REFUSED = "refused before the first change; the hosts are as they were"
+_SFTP_ONLY = 'restrict,command="internal-sftp"'
+"""What a host's key may do where backups are: reach files, and nothing else."""
 
 
 @click.command()
@@ -138,7 +140,7 @@ def _tell_of_backups(outcome: Outcome, stack: inventories.Stack, inventory: Path
         )
     for each in outcome.keys:
         echo(
-            f"Let the backups of host {each['host']} in at {each['login']}: add this line to .ssh/authorized_keys there (docs/how-to/back-up-by-timer.md):\n  {each['key']}"
+            f"Let the backups of host {each['host']} in at {each['login']}: add this line to .ssh/authorized_keys there (docs/how-to/back-up-by-timer.md):\n  {_SFTP_ONLY} {each['key']}"
         )
 
 

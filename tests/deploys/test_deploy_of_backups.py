@@ -69,6 +69,10 @@ def test_a_host_gets_restic_the_agent_its_secrets_and_two_timers(
     assert run.matching(r"install -m 600 .*/etc/cvat-analytics/backup/inventory.tar.age")
     # the key that opens everything is on no host
     assert [path for path, (_, content) in sent.items() if run.secrets[keys.RECOVERY_KEY] in content] == []
+    # its unit may write there only where it is there
+    assert run.position(
+        "install -d -o clickhouse -g clickhouse -m 750 /var/lib/clickhouse/backups"
+    ) < run.position("systemctl restart cvat-analytics-backup.timer")
     timer = sent[f"{UNITS}/cvat-analytics-backup.timer"][1]
     assert "OnCalendar=*-*-* 02:30:00\nPersistent" not in timer
     assert "OnCalendar=*-*-* 02:30:00\n" in timer

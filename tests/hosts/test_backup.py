@@ -42,7 +42,7 @@ def offer_restic(host: Host, server: RepositoryServer) -> None:
 
 def let_in(store: Host, said: str) -> None:
     """Do what a deploy has asked for: let the host's key in."""
-    (key,) = [line.strip() for line in said.splitlines() if line.strip().startswith("ssh-ed25519 ")]
+    (key,) = [line.strip() for line in said.splitlines() if line.strip().startswith("restrict,")]
     store.run(f"echo '{key}' >> /home/ops/.ssh/authorized_keys")
 
 

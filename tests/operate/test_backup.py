@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,11 +19,12 @@ from cvat_analytics.base.errors import CvatAnalyticsError, InputError, Unreachab
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.operate import erasure_list
 from cvat_analytics.operate.backup import inventory, questions, restoring
-from cvat_analytics.operate.backup.agent import keeping
+from cvat_analytics.operate.backup.agent import creating, keeping
 from cvat_analytics.operate.backup.agent.restic import MANIFEST, Restic
 from cvat_analytics.store import migrations
 from tests.clickhouse import Store, free_ports
 from tests.operate.backup_site import NOW, Site, events, site
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,17 @@ def names(where: Site) -> list[str]:
     return [each["name"] for each in where.agent("list")["backups"]]
 
 
+def leave_a_lock(where: Site) -> None:
+    """Leave the lock of a restic that nobody else may be beside, and that was killed."""
+    at = {"RESTIC_REPOSITORY": where.config.target, "RESTIC_PASSWORD_FILE": where.config.password_file}
+    slow = ["restic", "--limit-download=1", "--no-cache", "check", "--read-data"]
+    locks = Path(where.config.target) / "locks"
+    with subprocess.Popen(slow, env=os.environ | at, stdout=subprocess.DEVNULL) as process:
+        until(lambda: list(locks.iterdir()), "it has locked")
+        process.kill()
+    assert list(locks.iterdir())
+
+
 def test_it_is_unproven_until_it_was_restored_beside_the_live_tables_and_compared(
     two: tuple[Site, Site],
 ) -> None:
@@ -92,6 +105,7 @@ def test_it_is_unproven_until_it_was_restored_beside_the_live_tables_and_compare
     before = first.agent("list")["backups"][0]
     events_there = first.sums()["events"][0][0]
     assert (before["events"], before["proven"]) == (events_there, False)
+    leave_a_lock(first)
     said = first.agent("verify", "--restore")
     assert said["tables"]["events"].keys() == {
         f"{NOW - timedelta(hours=2):%Y%m}",
@@ -124,7 +138,17 @@ def test_into_an_empty_stack_and_into_a_running_one_everything_comes_once(
     first, _ = two
     backed_up = first.sums()
     cut_off_at(empty, "table events_dead_letter")
+    # what is half put in is not taken away by the monthly check
+    with pytest.raises(
+        CvatAnalyticsError,
+        match=r"is being put in since .*complete it with `cvat-analytics backup restore 20",
+    ):
+        empty.agent("verify", "--restore")
+    # a link that ClickHouse's user has put there leads nowhere
+    (elsewhere := empty.directory / "elsewhere").mkdir(exist_ok=True)
+    (Path(empty.config.staging) / "fetched").symlink_to(elsewhere)
     empty.restore()
+    assert list(elsewhere.iterdir()) == []
     assert empty.sums() == backed_up
     # what came since stays, and what is there already does not double
     empty.store.insert(events(10, first=1000))
@@ -246,6 +270,9 @@ def test_what_keeps_it_from_its_target_is_one_sentence(two: tuple[Site, Site], t
         at(target=f"s3:http://127.0.0.1:{port}/bucket").agent("create")
     with pytest.raises(InputError, match="there is no backup yet"):
         at(target=str(tmp_path / "nothing")).agent("list")
+    with pytest.raises(UnreachableError, match=r"ClickHouse at .* cannot be asked"):
+        at(clickhouse_url=f"http://127.0.0.1:{port}").agent("create")
+    assert json.loads((tmp_path / "state" / "last.json").read_text())["state"] == "failed"
     # a disk that is not mounted is no new repository
     gone = Path(first.config.target)
     gone.rename(tmp_path / "unmounted")
@@ -255,6 +282,30 @@ def test_what_keeps_it_from_its_target_is_one_sentence(two: tuple[Site, Site], t
     finally:
         (tmp_path / "unmounted").rename(gone)
     assert json.loads((Path(first.config.state) / "last.json").read_text())["state"] == "failed"
+
+
+def test_the_journal_is_replayed_from_where_the_last_vector_was_calm(empty: Site) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+
+    def since(**hours: dict[int, int]) -> timedelta:
+        """Return from when on, with so many events that waited in the Vectors of hosts so many hours ago."""
+        values = ", ".join(
+            f"('{now - timedelta(hours=ago):%Y-%m-%d %H:%M:%S}', '{host}', 'buffer_size_events', 'events', {waiting})"
+            for host, each in hours.items()
+            for ago, waiting in each.items()
+        )
+        empty.store.post("TRUNCATE TABLE pipeline_metrics")
+        if values:
+            empty.store.post(
+                f"INSERT INTO pipeline_metrics (time, host, name, component, value) VALUES {values}"
+            )
+        found = creating._replay_since(creating.clickhouse(empty.config), now)
+        return now.replace(minute=0, second=0) - found
+
+    assert since() == timedelta(hours=1)
+    assert since(a={0: 10, 5: 10}) == timedelta(hours=1)
+    assert since(a={0: 10}, b={0: 90_000, 7: 10}) == timedelta(hours=8)
+    assert since(a={0: 10}, b={0: 90_000, 7: 90_000}) == timedelta(days=30, hours=1)
 
 
 def test_so_many_are_kept_of_days_weeks_and_months(two: tuple[Site, Site], tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def put_back(shell: Shell, place: str) -> None:
     shell.run(
         f"set -e; trap 'systemctl start {unit}' EXIT; install -o grafana -g grafana -m 640 {shlex.quote(place)} {new}; systemctl stop {unit}; "
         # what was never finished writing belongs to the one that goes
-        f"if [ -e {database} ]; then cp -a {database} {kept}; fi; rm -f {database}-wal {database}-shm {database}-journal; "
+        f"if [ -e {database} ]; then cp -aT --remove-destination {database} {kept}; fi; rm -f {database}-wal {database}-shm {database}-journal; "
         f"mv -fT {new} {database}; rm -f {shlex.quote(place)}"
     )
 

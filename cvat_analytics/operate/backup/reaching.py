@@ -40,13 +40,16 @@ class Reached:
         since, inserted = Range(begin, None, "arrival"), 0
         sources = list(self.journals())
         if any(part.split()[0] == "journal" for part in manifest["parts"]):
-            hours = int((datetime.fromisoformat(manifest["finished"]) - begin) / timedelta(hours=1)) + 1
-            # with the hour, or of earlier versions with the day alone
+            hours = int((datetime.fromisoformat(manifest["finished"]) - begin) / timedelta(hours=1)) + 2
+            # one more for a Vector whose clock is ahead; with the hour, or of earlier versions with the day alone
             names = {f"events-{begin + timedelta(hours=hour):%Y-%m-%dT%H}.*" for hour in range(hours)}
             names |= {f"events-{begin + timedelta(hours=hour):%Y-%m-%d}.*" for hour in range(hours)}
             only = [f"--only={name}" for name in sorted(names)]
-            place = self.run(["fetch", manifest["name"], "journal", *only], tell)["place"]
-            sources.append((f"backup {manifest['name']}", self.journal_at(place)))
+            places = self.run(["fetch", manifest["name"], "journal", *only], tell)["places"]
+            sources += [
+                (f"backup {manifest['name']} of {host}", self.journal_at(place))
+                for host, place in places.items()
+            ]
         for source, files in sources:
             chosen = since.files(files)
             size = sum(file.size for file in chosen)

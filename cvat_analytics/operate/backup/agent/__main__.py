@@ -19,6 +19,7 @@ from cvat_analytics.operate.backup.agent import (
     creating,
     keeping,
     noting,
+    putting,
     questions,
     report,
     restoring,
@@ -64,6 +65,11 @@ def main() -> int:
         return run(settings, arguments)
     except report.AgentError as error:
         return report.result(error.exit_code, str(error))
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        return report.result(
+            report.FAILED, f"{what}{error.strerror or error}. Look at that on this host, then run this again"
+        )
 
 
 def run(settings: config.Config, arguments: argparse.Namespace) -> int:
@@ -78,6 +84,7 @@ def run(settings: config.Config, arguments: argparse.Namespace) -> int:
         if command == "create":
             return create(settings, restic)
         if command == "drop":
+            putting.ended(settings)
             shutil.rmtree(Path(settings.state) / "fetched", ignore_errors=True)
             questions.drop(settings, restoring.beside(settings.database))
             return report.result(0)
@@ -89,17 +96,24 @@ def run(settings: config.Config, arguments: argparse.Namespace) -> int:
             return report.result(0, **pruned)
         if command == "verify" and not arguments.restore:
             return report.result(0, **restoring.check(settings, restic))
+        # a lock that a run left when it was killed would keep everybody out
+        restic.unlock()
         backup = keeping.chosen(restic, arguments.name)
+        putting.refuse(settings, "" if command == "verify" else backup["name"])
         if command == "fetch":
             directory = Path(settings.state) / "fetched"
             shutil.rmtree(directory, ignore_errors=True)
             with report.step("fetch"):
-                place = restoring.fetch(settings, restic, backup, arguments.part, directory, arguments.only)
-            return report.result(0, place=str(place))
+                places = restoring.fetch(settings, restic, backup, arguments.part, directory, arguments.only)
+            *_, newest = places.values()
+            by_host = {host: str(place) for host, place in places.items()}
+            return report.result(0, place=str(newest), places=by_host)
         if command == "prepare":
+            putting.ended(settings)
             manifest = restoring.prepare(settings, restic, backup, arguments.table, arguments.month)
             if arguments.views or questions.is_older(settings, manifest["migrations"]):
                 questions.bring_up_to_date(settings, manifest["beside"], manifest["migrations"])
+            putting.begun(settings, backup["name"])
             return report.result(0, manifest=manifest)
         return prove(settings, restic, backup)
 
@@ -112,8 +126,9 @@ def create(settings: config.Config, restic: Restic) -> int:
     try:
         manifest = creating.create(settings, restic, now)
     except BaseException as error:
-        creating.clean(settings)
         noting.note(settings, name, noting.FAILED, message=str(error) or type(error).__name__)
+        with suppress(report.AgentError, OSError):
+            creating.clean(settings)
         raise
     size = sum(each["bytes"] for each in manifest["parts"].values())
     noting.note(settings, name, noting.COMPLETE, size=size)

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics.operate.backup.agent import keeping, parts
+from cvat_analytics.operate.backup.agent import keeping, parts, staging
 from cvat_analytics.operate.backup.agent.clickhouse import ClickHouse, quoted
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.agent.report import AgentError, say, step
@@ -84,8 +84,9 @@ def clean(config: Config) -> None:
     if config.clickhouse_url:
         ask = clickhouse(config)
         ask.stop_leftovers(("TO File('tables')", "FROM File('restoring')"))
-        for directory in ("tables", "restoring", "fetched"):
-            shutil.rmtree(Path(config.staging) / directory, ignore_errors=True)
+        with staging.opened(config) as own:
+            for directory in ("tables", "restoring", "fetched"):
+                staging.remove(own / directory)
 
 
 def clickhouse(config: Config) -> ClickHouse:
@@ -97,14 +98,14 @@ def clickhouse(config: Config) -> ClickHouse:
 
 def _tables(config: Config, restic: Restic, name: str, manifest: dict[str, Any]) -> None:
     """Have ClickHouse write its tables, count what it has written, and put that into the repository."""
-    ask, staging = clickhouse(config), Path(config.staging)
+    ask, place = clickhouse(config), Path(config.staging)
     if not ask.rows(f"SELECT count() FROM system.databases WHERE name = {quoted(config.database)}")[0][0]:
         raise AgentError(f"ClickHouse has no database {config.database}: deploy first")
     sizes = {table: size for table, size in ask.tables().items() if not table.startswith(_TRANSIENT)}
-    _refuse_without_room(staging, sum(sizes.values()))
+    _refuse_without_room(place, sum(sizes.values()))
     manifest["versions"]["clickhouse"] = str(ask.rows("SELECT version()")[0][0])
     manifest["replay_since"] = _text(_replay_since(ask, datetime.fromisoformat(manifest["started"])))
-    written = staging / _TABLES
+    written = place / _TABLES
     with step("clickhouse", tables=len(sizes)) as said:
         tables = ", ".join(f"TABLE {config.database}.`{table}`" for table in sizes)
         ask.in_background(
@@ -114,7 +115,7 @@ def _tables(config: Config, restic: Restic, name: str, manifest: dict[str, Any])
         )
         # on a full disk the engine library says that it was done
         if not (written / ".backup").stat().st_size:
-            raise AgentError(f"ClickHouse could not write its backup whole: is {staging} full?")
+            raise AgentError(f"ClickHouse could not write its backup whole: is {place} full?")
         manifest["migrations"] = dict(
             ask.rows(
                 f"SELECT name, argMax(checksum, applied_at) FROM {config.database}.schema_migrations GROUP BY name ORDER BY name"
@@ -125,7 +126,8 @@ def _tables(config: Config, restic: Restic, name: str, manifest: dict[str, Any])
         said["rows"] = sum(each["rows"] for table in manifest["tables"].values() for each in table.values())
     with step("tables"):
         _put(restic, manifest, "tables", name, str(written))
-    shutil.rmtree(written)
+    with staging.opened(config) as own:
+        staging.remove(own / _TABLES)
 
 
 def _put(restic: Restic, manifest: dict[str, Any], part: str, name: str, path: str) -> None:
@@ -141,16 +143,17 @@ def _put(restic: Restic, manifest: dict[str, Any], part: str, name: str, path: s
 def _replay_since(ask: ClickHouse, started: datetime) -> datetime:
     """Return the hour of arrival from which the journal has whatever is not in the tables yet.
 
-    Events wait in Vector before they are inserted: mostly seconds, while ClickHouse is away for hours. Vector notes how many wait.
+    Events wait in Vector before they are inserted: mostly seconds, while ClickHouse is away for hours. Each Vector notes how many wait;
+    the one that was calm longest ago counts.
     """
     rows = ask.rows(
-        "SELECT toString(max(time)) FROM (SELECT time, sum(value) AS waiting FROM pipeline_metrics WHERE time > now() - INTERVAL 30 DAY "
-        f"AND name = 'buffer_size_events' AND component IN ('events', 'large_bodies') GROUP BY time HAVING waiting < {_WAITING})",
+        f"SELECT toString(min(calm)) FROM (SELECT maxIf(time, value < {_WAITING}) AS calm FROM pipeline_metrics "
+        # where it was never so: the longest
+        "WHERE time > now() - INTERVAL 30 DAY AND name = 'buffer_size_events' AND component IN ('events', 'large_bodies') "
+        "GROUP BY host, component) HAVING count() > 0",
         ask.database,
-        # an empty table has none
-        aggregate_functions_null_for_empty=1,
     )
-    noted = str(rows[0][0] or "")[:19]
+    noted = str(rows[0][0])[:19] if rows else ""
     calm = datetime.fromisoformat(noted).replace(tzinfo=timezone.utc) if noted else started
     hour = min(started, max(calm, started - timedelta(days=30))) - timedelta(hours=1)
     return hour.replace(minute=0, second=0, microsecond=0)

@@ -7,6 +7,7 @@ import ctypes
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ NAME = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}-\d{2}-\d{2}Z")
 _MISSING = re.compile(
     r"unable to open config file|is there a repository at|config file .* does not exist", re.I
 )
+_HELD = re.compile(r"already locked.*? by PID (\d+) on (\S+).*?\(([\w.]+) ago\)", re.S)
 _CAUSES: tuple[tuple[str, int, str], ...] = (
     (r"wrong password or no key found", BAD_INPUT, "it was made with another recovery key. Put that one in the place of `backup_recovery_key` in secrets.json, or choose another target"),
     (r"no space left|not enough space|disk quota|insufficient storage|storagefull", FAILED, "it is full. Make room there (`cvat-analytics backup prune` keeps fewer), then run this again"),
@@ -35,6 +37,16 @@ _CAUSES: tuple[tuple[str, int, str], ...] = (
     (r"permission denied|read-only file system", BAD_INPUT, "it cannot be written. Give this user the right, or choose another target"),
     (r"connection refused|no such host|timeout|timed out|unreachable|could not resolve|connection reset|unable to start the sftp|broken pipe|EOF", AWAY, "it cannot be reached. Look whether it is up, then run this again"),
 )  # fmt: skip
+_PASSED = (
+    "PATH",
+    "HOME",
+    "SSH_AUTH_SOCK",
+    "TMPDIR",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+)
+"""What restic gets of the caller's environment: the keys of S3 where nobody has configured any, for an embedded stack or an operator who has lost all else."""
 _WAIT = 15.0
 _TRIES_HERE, _TRIES = 4, 14
 """How often restic may try again, which it does for a quarter of an hour, also where a file is cut off: here seconds, over a network minutes."""
@@ -108,11 +120,7 @@ class Restic:
         return "\n".join(said)
 
     def _environment(self) -> dict[str, str]:
-        kept = {
-            name: os.environ[name]
-            for name in ("PATH", "HOME", "SSH_AUTH_SOCK", "TMPDIR")
-            if name in os.environ
-        }
+        kept = {name: os.environ[name] for name in _PASSED if name in os.environ}
         kept |= {
             "RESTIC_REPOSITORY": self.config.target,
             "RESTIC_PASSWORD_FILE": self.config.password_file,
@@ -133,6 +141,12 @@ class Restic:
         if _MISSING.search(text) and "wrong password" not in text:
             return NoRepositoryError(
                 f"{target}there is no backup yet. Make one with `cvat-analytics backup create`", BAD_INPUT
+            )
+        if held := _HELD.search(text):
+            whose = f"process {held[1]} of {held[2]} has locked it, {held[3]} ago"
+            return AgentError(
+                f"{target}another restic is at work there: {whose}. Wait for its end; where it was killed, a lock counts no more after half an hour, "
+                f"and at once by `restic -r {shlex.quote(self.config.target)} --password-file {self.config.password_file} unlock --remove-all`"
             )
         for pattern, exit_code, reason in _CAUSES:
             if re.search(pattern, text, re.I):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics.operate.backup.agent import keeping, parts
+from cvat_analytics.operate.backup.agent import keeping, parts, staging
 from cvat_analytics.operate.backup.agent.clickhouse import ClickHouse, quoted
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.agent.creating import FORMAT, clean, clickhouse, telling
@@ -74,21 +73,21 @@ def prepare(
     manifest = manifest_of(restic, backup)
     chosen = wanted(manifest, tables, months)
     ask = clickhouse(config)
-    scratch, staging = beside(config.database), Path(config.staging)
+    scratch = beside(config.database)
     clean(config)
     ask.ask(f"DROP DATABASE IF EXISTS {scratch} SYNC")
     _refuse_without_room(config, manifest)
-    with step("fetch"):
-        # all of it, of a month too: ClickHouse reads what several tables have in common from one place
-        files = fetch(config, restic, backup, "tables", staging / "fetched")
-        files.rename(staging / "restoring")
-        shutil.rmtree(staging / "fetched")
-    _give_to(staging)
-    files = staging / "restoring"
-    if wrong := parts.difference(manifest["tables"], parts.of_backup(files, manifest["database"])):
-        raise AgentError(
-            f"backup {backup['name']}: is damaged: {wrong}. Take another one; nothing was changed"
-        )
+    with staging.opened(config) as own, staging.private(own, "fetched") as ours:
+        with step("fetch"):
+            # all of it, of a month too: ClickHouse reads what several tables have in common from one place
+            *_, files = fetch(config, restic, backup, "tables", ours).values()
+        if wrong := parts.difference(manifest["tables"], parts.of_backup(files, manifest["database"])):
+            raise AgentError(
+                f"backup {backup['name']}: is damaged: {wrong}. Take another one; nothing was changed"
+            )
+        # while it is where nobody else gets in
+        staging.hand_over(files, own)
+        files.rename(own / "restoring")
     with step("restore", tables=len(chosen)):
         ask.ask(f"CREATE DATABASE {scratch}")
         mapped = [
@@ -109,7 +108,8 @@ def prepare(
         )
         if filled:
             ask.in_background(f"RESTORE {filled} FROM File('restoring')", telling("restore"))
-    shutil.rmtree(files)
+    with staging.opened(config) as own:
+        staging.remove(own / "restoring")
     with step("compare") as said:
         _compare(ask, scratch, chosen, backup["name"])
         said["rows"] = sum(each["rows"] for table in chosen.values() for each in table.values())
@@ -118,25 +118,24 @@ def prepare(
 
 def fetch(
     config: Config, restic: Restic, backup: dict[str, Any], part: str, where: Path, only: Sequence[str] = ()
-) -> Path:
-    """Have a part of a backup below the directory `where`, and return where exactly. Raises AgentError where it has none."""
-    snapshots = [each for each in restic.snapshots(part, backup["name"]) if each]
+) -> dict[str, Path]:
+    """Have a part of a backup below the directory `where`, that of each host that has it, and return where exactly by host, the newest last.
+
+    Raises AgentError where no host has it.
+    """
+    snapshots = {each["hostname"]: each for each in restic.snapshots(part, backup["name"])}
     if not snapshots:
         raise AgentError(f"backup {backup['name']}: has no {part}", BAD_INPUT)
-    path = str(snapshots[-1]["paths"][0])
     where.mkdir(parents=True, exist_ok=True)
-    patterns = [f"--include={path}/{each}" for each in only]
-    restic.run("restore", snapshots[-1]["id"], f"--target={where}", *patterns)
-    return Path(f"{where}{path}")
-
-
-def _give_to(staging: Path) -> None:
-    """Let ClickHouse read what root has fetched. On a host that has never made a backup the directory itself is root's."""
-    owner = staging.parent.stat()
-    if os.geteuid() == 0:
-        for directory, _, names in os.walk(staging):
-            for path in (directory, *(f"{directory}/{name}" for name in names)):
-                os.chown(path, owner.st_uid, owner.st_gid)
+    places = {}
+    for number, (host, snapshot) in enumerate(
+        sorted(snapshots.items(), key=lambda each: str(each[1]["time"]))
+    ):
+        path = str(snapshot["paths"][0])
+        patterns = [f"--include={path}/{each}" for each in only]
+        restic.run("restore", snapshot["id"], f"--target={where}/{number}", *patterns)
+        places[host] = Path(f"{where}/{number}{path}")
+    return places
 
 
 def _compare(ask: ClickHouse, scratch: str, chosen: parts.Sums, name: str) -> None:
@@ -180,8 +179,13 @@ def check(config: Config, restic: Restic) -> dict[str, Any]:
     with step("manifests", backups=len(found)):
         every = restic.snapshots()
         for backup in found:
-            there = {keeping.part(each) for each in every if backup["name"] in (each.get("tags") or [])}
+            there = {
+                (keeping.part(each), each["hostname"])
+                for each in every
+                if backup["name"] in (each.get("tags") or [])
+            }
             for named in manifest_of(restic, backup)["parts"]:
-                if named.split()[0] not in there:
+                part, _, host = named.partition(" of ")
+                if (part, host or backup["host"]) not in there:
                     raise AgentError(f"backup {backup['name']}: its {named} is gone. Take another one")
     return {"backups": found}

@@ -1,0 +1,85 @@
+"""Root in a directory that is ClickHouse's own: links there are not followed, and what goes wrong on a host is one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_analytics.operate.backup.agent import __main__ as agent
+from cvat_analytics.operate.backup.agent import report, staging
+from cvat_analytics.operate.backup.agent.config import Config
+from cvat_analytics.operate.backup.agent.restic import Restic
+
+
+def config(tmp_path: Path) -> Config:
+    return Config(
+        "host", str(tmp_path / "state"), "/srv/a place", "/password", staging=str(tmp_path / "backups")
+    )
+
+
+def test_a_link_in_its_place_is_refused(tmp_path: Path) -> None:
+    with staging.opened(config(tmp_path)) as own:
+        (own / "made").touch()
+    assert (tmp_path / "backups" / "made").exists()
+    (tmp_path / "backups").rename(tmp_path / "elsewhere")
+    (tmp_path / "backups").symlink_to(tmp_path / "elsewhere")
+    with (
+        pytest.raises(report.AgentError, match="is no directory but a link"),
+        staging.opened(config(tmp_path)),
+    ):
+        pass
+
+
+def test_what_is_worked_in_stays_the_same_whatever_its_name_becomes(tmp_path: Path) -> None:
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    (elsewhere / "file").touch()
+    with staging.private(tmp_path, "fetched") as ours:
+        assert (tmp_path / "fetched").stat().st_mode & 0o777 == 0o700
+        (tmp_path / "fetched").rename(tmp_path / "moved")
+        (tmp_path / "fetched").symlink_to(elsewhere)
+        (ours / "restored").touch()
+    assert [each.name for each in (tmp_path / "moved").iterdir()] == ["restored"]
+    assert [each.name for each in elsewhere.iterdir()] == ["file"]
+
+
+def test_of_a_link_it_is_the_link_that_is_given_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree := tmp_path / "tree").mkdir()
+    (tree / "link").symlink_to(tmp_path)
+    given: list[tuple[str, bool]] = []
+
+    def chown(path: Any, user: int, group: int, *, follow_symlinks: bool = True) -> None:
+        given.append((Path(path).name, follow_symlinks))
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", chown)
+    staging.hand_over(tree, tmp_path)
+    assert given == [("tree", False), ("link", False)]
+
+
+def test_a_file_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state").write_text("a file, where a directory is wanted")
+    (file := tmp_path / "agent.json").write_text(config(tmp_path).text())
+    monkeypatch.setattr(sys, "argv", ["agent", "--config", str(file), "list"])
+    assert agent.main() == report.FAILED
+    said = json.loads(capsys.readouterr().out)
+    assert said["message"].startswith(f"{tmp_path / 'state'}: File exists. Look at that on this host")
+
+
+def test_a_lock_of_another_host_is_named_with_its_age_and_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    said = [
+        "unable to create lock in backend: repository is already locked exclusively by PID 4711 on store by root (UID 0, GID 0)",
+        "lock was created at 2026-11-30 02:30:11 (1m2.5s ago)",
+    ]
+    text = str(Restic(config(tmp_path))._error(1, said))
+    assert "process 4711 of store has locked it, 1m2.5s ago" in text
+    assert "`restic -r '/srv/a place' --password-file /password unlock --remove-all`" in text
