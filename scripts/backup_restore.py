@@ -65,15 +65,19 @@ def restore(
     progress = shown(as_json)
     with opened(target, at) as reached:
         there = restoring.events(reached.access)
+        backup = restoring.chosen(reached.run(["list"], progress)["backups"], name, at)
+        name = str(backup["name"])
         if not yes:
             stack = (
                 f"a stack that has {there:,} events, which stay" if there else "a stack that has no events"
             )
-            confirm(f"Restore {name or 'the newest backup'} into {stack}?", abort=True, err=True)
+            confirm(
+                f"Restore backup {name} with {backup['events']:,} events into {stack}?", abort=True, err=True
+            )
         chosen = [f"--table={table}" for table in tables or (_OF_MONTHS if months else ())]
         chosen += [f"--month={month.replace('-', '')}" for month in months]
         views = ["--views"] if restoring.has_erasures(reached.access, reached.list_file) else []
-        prepared = reached.run(["prepare", *([name] if name else []), *chosen, *views], progress)
+        prepared = reached.run(["prepare", name, *chosen, *views], progress)
         manifest = prepared["manifest"]
         putting = restoring.Restoring(
             reached.access, reached.list_file, manifest["beside"], manifest, not chosen

@@ -136,7 +136,7 @@ def _tell_of_backups(outcome: Outcome, stack: inventories.Stack, inventory: Path
     if outcome.begins_backups:
         echo(
             f"Backups are made from now on. Keep a copy of `backup_recovery_key` of {stack.secrets_file} where these hosts are not: nothing else opens "
-            f"them. Make the first one: {hints.command('backup', 'create', '--inventory', inventory)}"
+            f"them. Where backups of a lost stack are at the target, bring them back first: {hints.command('backup', 'restore', '--inventory', inventory)}"
         )
     for each in outcome.keys:
         echo(

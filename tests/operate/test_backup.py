@@ -137,6 +137,9 @@ def test_into_an_empty_stack_and_into_a_running_one_everything_comes_once(
 ) -> None:
     first, _ = two
     backed_up = first.sums()
+    # a timer that runs before the restore
+    with pytest.raises(InputError, match=r"has no events, and backup .* has 120: .* Restore first"):
+        empty.agent("create")
     cut_off_at(empty, "table events_dead_letter")
     # what is half put in is not taken away by the monthly check
     with pytest.raises(
@@ -323,16 +326,40 @@ def test_so_many_are_kept_of_days_weeks_and_months(two: tuple[Site, Site], tmp_p
     note = tmp_path / "manifest.json"
     note.write_text("{}")
     moments = [datetime(2026, 11, day, 2, 30, tzinfo=UTC) for day in (1, 20, 29, 30)] + [
-        datetime(2026, 10, 5, 2, 30, tzinfo=UTC)
+        datetime(2026, 10, 5, 2, 30, tzinfo=UTC),
+        datetime(2026, 9, 1, 2, 30, tzinfo=UTC),
     ]
     for moment in moments:
         name = f"{moment:%Y-%m-%dT%H-%M-%SZ}"
         time = f"--time={moment:%Y-%m-%d %H:%M:%S}"
         for part in ("tables", MANIFEST):
-            restic.run("backup", "--host=host", f"--tag={part}", f"--tag={name}", time, str(note))
+            # the oldest alone has events, and was proven
+            more = [f"--tag={each}" for each in ("events=50", keeping.PROVEN) if moment.month == 9]
+            restic.run("backup", "--host=host", f"--tag={part}", f"--tag={name}", *more, time, str(note))
     said = replace(first, config=config).agent("prune")
-    assert said["kept"] == ["2026-11-30T02-30-00Z", "2026-11-29T02-30-00Z", "2026-10-05T02-30-00Z"]
-    assert len(restic.snapshots()) == 6
+    assert said["kept"] == [
+        "2026-11-30T02-30-00Z",
+        "2026-11-29T02-30-00Z",
+        "2026-10-05T02-30-00Z",
+        "2026-09-01T02-30-00Z",
+    ]
+    assert len(restic.snapshots()) == 8
+
+
+def test_what_was_made_after_a_loss_takes_no_good_ones_place() -> None:
+    every = [
+        {"name": name, "events": events, "proven": proven}
+        for name, events, proven in (("e", 0, True), ("d", 3, False), ("c", 100, False), ("b", 90, True), ("a", 95, True))
+    ]  # fmt: skip
+    assert keeping.precious(every) == {"c", "b"}
+    assert keeping.precious(every[1:]) == {"c", "b"}
+    assert keeping.precious(every[3:]) == {"b"}
+    assert keeping.precious([]) == set()
+    with pytest.raises(InputError, match="the newest backup e has no events, d has 3. Say which one"):
+        restoring.chosen(every, "", "there")
+    assert restoring.chosen(every, "e", "there") == every[0]
+    assert restoring.chosen(every[1:], "", "there") == every[1]
+    assert restoring.chosen(every[:1], "", "there") == every[0]
 
 
 def test_the_inventory_opens_with_the_recovery_key_alone(tmp_path: Path) -> None:

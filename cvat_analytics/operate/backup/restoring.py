@@ -10,9 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.operate import erasure_list, person
+from cvat_analytics.operate.backup.agent import keeping
+from cvat_analytics.operate.backup.agent.report import AgentError
 from cvat_analytics.store import erasing, erasures, migrations, smoke_events
 from cvat_analytics.store.event_columns import INSERT_SETTINGS
 
@@ -175,6 +178,14 @@ def _to(access: Access, database: str) -> Access:
     """Return the same way to another database."""
     settings = access.clickhouse.settings.model_copy(update={"database": database})
     return replace(access, clickhouse=replace(access.clickhouse, settings=settings))
+
+
+def chosen(backups: list[dict[str, Any]], name: str, target: str) -> dict[str, Any]:
+    """Return which of the backups is to be restored. Raises InputError where it is not there, or the newest was made after a loss."""
+    try:
+        return keeping.chosen(backups, name, target or "of the setting", to_restore=True)
+    except AgentError as error:
+        raise InputError(str(error)) from None
 
 
 def has_erasures(access: Access, list_file: Path) -> bool:

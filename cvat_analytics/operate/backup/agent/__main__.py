@@ -98,7 +98,9 @@ def run(settings: config.Config, arguments: argparse.Namespace) -> int:
             return report.result(0, **restoring.check(settings, restic))
         # a lock that a run left when it was killed would keep everybody out
         restic.unlock()
-        backup = keeping.chosen(restic, arguments.name)
+        backup = keeping.chosen(
+            keeping.backups(restic), arguments.name, settings.target, to_restore=command == "prepare"
+        )
         putting.refuse(settings, "" if command == "verify" else backup["name"])
         if command == "fetch":
             directory = Path(settings.state) / "fetched"

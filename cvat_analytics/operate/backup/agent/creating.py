@@ -15,7 +15,7 @@ from typing import Any
 from cvat_analytics.operate.backup.agent import keeping, parts, staging
 from cvat_analytics.operate.backup.agent.clickhouse import ClickHouse, quoted
 from cvat_analytics.operate.backup.agent.config import Config
-from cvat_analytics.operate.backup.agent.report import AgentError, say, step
+from cvat_analytics.operate.backup.agent.report import BAD_INPUT, AgentError, say, step
 from cvat_analytics.operate.backup.agent.restic import MANIFEST, Restic
 
 FORMAT = 1
@@ -42,6 +42,7 @@ def create(config: Config, restic: Restic, now: datetime) -> dict[str, Any]:
         restic.open(create=True)
         restic.unlock()
         clean(config)
+        _refuse_after_a_loss(config, restic)
         keeping.forget_unfinished(config, restic)
     manifest: dict[str, Any] = {
         "format": FORMAT,
@@ -75,6 +76,23 @@ def create(config: Config, restic: Restic, now: datetime) -> dict[str, Any]:
             size = sum(each["bytes"] for each in manifest["parts"].values())
             restic.backup(MANIFEST, name, str(file), _quiet, (f"events={events}", f"bytes={size}"))
     return manifest
+
+
+def _refuse_after_a_loss(config: Config, restic: Restic) -> None:
+    """Raise AgentError where the stack has no events while backups have: it is to be restored first, as a new host in a lost one's place."""
+    full = next((each for each in keeping.backups(restic) if each["events"]), None)
+    if not (config.clickhouse_url and full):
+        return
+    live = clickhouse(config).rows(
+        "SELECT sum(rows) FROM system.parts WHERE active AND table = 'events' AND database = "
+        + quoted(config.database)
+    )
+    if not live[0][0]:
+        raise AgentError(
+            f"the stack has no events, and backup {full['name']} has {full['events']:,}: no empty one takes its place. "
+            "Restore first (`cvat-analytics backup restore`), or choose another target for a stack that begins anew",
+            BAD_INPUT,
+        )
 
 
 def clean(config: Config) -> None:

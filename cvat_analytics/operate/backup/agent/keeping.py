@@ -13,6 +13,8 @@ PROVEN = "proven"
 """The tag of a manifest whose backup has been restored and compared."""
 _OTHERS = timedelta(days=2)
 """How old what another host has put there may be to belong to a backup."""
+_FAR_FEWER = 10
+"""So many times as many events are lost, not aged out."""
 
 
 def names(snapshot: dict[str, Any]) -> list[str]:
@@ -46,16 +48,37 @@ def backups(restic: Restic) -> list[dict[str, Any]]:
     return sorted(found, key=lambda each: str(each["name"]), reverse=True)
 
 
-def chosen(restic: Restic, name: str) -> dict[str, Any]:
-    """Return the backup of that name, or without one the newest. Raises AgentError where there is none."""
-    every = backups(restic)
+def chosen(
+    every: list[dict[str, Any]], name: str, target: str, *, to_restore: bool = False
+) -> dict[str, Any]:
+    """Return the backup of that name, or without one the newest. Raises AgentError where there is none.
+
+    One without events is only restored by its name where others have some: it was made after they were lost.
+    """
     for each in every:
         if name in ("", each["name"]):
+            full = next((other for other in every if other["events"]), None)
+            if to_restore and not name and not each["events"] and full:
+                raise AgentError(
+                    f"target {target}: the newest backup {each['name']} has no events, {full['name']} has {full['events']:,}. "
+                    "Say which one is meant, by its name",
+                    BAD_INPUT,
+                )
             return each
     there = f"there are {', '.join(each['name'] for each in every[:5])}" if every else "there is none yet"
-    raise AgentError(
-        f"target {restic.config.target}: has no backup {name}; {there}".replace("  ", " "), BAD_INPUT
-    )
+    raise AgentError(f"target {target}: has no backup {name}; {there}".replace("  ", " "), BAD_INPUT)
+
+
+def precious(every: list[dict[str, Any]]) -> set[str]:
+    """Return the names of those that stay whatever their age: the newest that was proven, and the newest that is not far smaller than the largest.
+
+    `every`: the newest first. One without events never counts. Whoever loses events goes on making backups, and has weeks to notice it.
+    """
+    full = [each for each in every if each["events"]]
+    most = max((each["events"] for each in full), default=0)
+    proven = [each["name"] for each in full if each["proven"]]
+    large = [each["name"] for each in full if _FAR_FEWER * each["events"] >= most]
+    return {*proven[:1], *large[:1]}
 
 
 def _age(snapshot: dict[str, Any]) -> timedelta:
@@ -110,7 +133,8 @@ def forget_unfinished(config: Config, restic: Restic) -> list[str]:
 def prune(config: Config, restic: Restic) -> dict[str, Any]:
     """Forget what is older than is to be kept, and give its room back. Return the names that went and those that stay."""
     restic.unlock()
-    before = [each["name"] for each in backups(restic)]
+    every = backups(restic)
+    before = [each["name"] for each in every]
     with step("forget") as said:
         keep = [
             f"--keep-{word}={count}"
@@ -120,6 +144,7 @@ def prune(config: Config, restic: Restic) -> dict[str, Any]:
                 ("monthly", config.keep_monthly),
             )
         ]
+        keep += [f"--keep-tag={name}" for name in sorted(precious(every))]
         # the manifests first: what loses its manifest is no backup any more
         restic.run("forget", f"--tag={MANIFEST}", "--group-by=", "--keep-last=1", *keep)
         forget_unfinished(config, restic)
