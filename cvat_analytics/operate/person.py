@@ -122,9 +122,12 @@ class Erasure:
         erasing.record(self._client, self._database, run, begun, operator, keep_sums, taken, ended=True)
 
 
-def apply(stored: Stored, tell: Callable[[str], object]) -> int:
+def apply(
+    stored: Stored, tell: Callable[[str], object], unfinished: Mapping[int, bool] | None = None
+) -> int:
     """Take out whoever is on the list and is there again, and return how many people that were: after a restore, or a direct INSERT.
 
+    `unfinished`: who is to be taken out in any case, as that had only begun, and whether their sums are kept.
     Brings the list beside the inventory and the database's together. Raises CvatAnalyticsError for files that are damaged, at the end.
     """
     client, database = stored.access.client(), stored.access.database
@@ -141,13 +144,14 @@ def apply(stored: Stored, tell: Callable[[str], object]) -> int:
     with explained(STORE):
         erasing.remember(client, database, listed)
         back = {int(row[0]) for row in client.query(_back(database, listed)).result_rows}
-    due = back | {id for id, before in listed.items() if known.get(id) != before}
+    begun = {id: kept for id, kept in (unfinished or {}).items() if id in listed}
+    due = back | begun.keys() | {id for id, before in listed.items() if known.get(id) != before}
     damaged: dict[str, None] = {}
     for number, id in enumerate(sorted(due), 1):
         tell(f"erasure {number} of {len(due)} is applied")
         one = erasing.Erasing(client, database, resolve(client, database, str(id)), listed[id])
         damaged |= dict.fromkeys(_clear_journals(stored, client, one))
-        for _ in one.run(bool(one.under_way())):
+        for _ in one.run(bool(one.under_way()) or begun.get(id, False)):
             pass
     if damaged:
         raise CvatAnalyticsError("\n".join(map(left_in, damaged)))

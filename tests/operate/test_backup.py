@@ -173,6 +173,11 @@ def test_who_was_erased_since_stays_erased(empty: Site) -> None:
     assert json.loads(empty.store.post(users))["data"] == [[1]]
     assert empty.sums()["erased"] == [[[2]]]
     assert "user 2" not in str(empty.sums()["names"])
+    # a month alone, too
+    whole, month = empty.sums(), f"{NOW - timedelta(hours=2):%Y%m}"
+    empty.store.post(f"ALTER TABLE events DROP PARTITION {month}")
+    empty.restore("--table=events", f"--month={month}", whole=False)
+    assert (empty.sums()["events"], empty.sums()["names"]) == (whole["events"], whole["names"])
 
 
 def flipped(whole: bytes) -> bytes:
@@ -210,20 +215,34 @@ def test_what_is_damaged_at_the_target_is_found_before_anything_live_is_touched(
         assert second.sums() == before
 
 
-def test_a_backup_of_an_older_schema_gets_the_migrations(two: tuple[Site, Site], empty: Site) -> None:
+def test_a_backup_of_an_older_schema_made_while_somebody_is_erased_gets_migrations_and_takes_them_out(
+    two: tuple[Site, Site], empty: Site
+) -> None:
     first, _ = two
     script = next(each for each in migrations.read(ROOT / "clickhouse") if each.name.endswith("_backups.sql"))
     first.store.post("DROP TABLE backups SYNC")
     first.store.post(
         f"ALTER TABLE schema_migrations DELETE WHERE name = '{script.name}' SETTINGS mutations_sync = 1"
     )
+    # an erasure that has just begun, by its marks: the line in the list, the table of what is under way
+    first.store.post("INSERT INTO erasures (user_id, before) VALUES (2, now64(3))")
+    first.store.post(
+        "CREATE TABLE erasures_under_way (user_id UInt64, keep_sums Bool) ENGINE = MergeTree ORDER BY user_id AS SELECT 2, true"
+    )
     try:
         first.agent("create")
     finally:
+        first.store.post("DROP TABLE erasures_under_way SYNC")
+        first.store.post("TRUNCATE TABLE erasures")
         migrations.apply([script], first.store.database, first.store.post)
     manifest = empty.restore()
     assert script.name not in manifest["migrations"]
-    assert empty.sums()["events"] == first.sums()["events"]
+    assert manifest["erasing"] == {"2": True}
+    users = "SELECT countIf(user_id = 1), countIf(user_id = 2), uniqExact(timestamp) FROM events FINAL"
+    there, at_first = (json.loads(each.store.post(users))["data"][0] for each in (empty, first))
+    # of whom is erased the sums stay, as was asked for
+    assert there == [at_first[0], 0, at_first[2]]
+    assert "user 2" not in str(empty.sums()["names"])
 
 
 def killed(where: Site, step: str) -> None:

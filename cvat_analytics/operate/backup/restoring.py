@@ -98,8 +98,10 @@ class Restoring:
             return
         with explained(STORE):
             erasing.remember(client, database, listed)
-        if any(theirs.get(id) != before for id, before in listed.items()):
-            person.apply(person.Stored(_to(self.access, self.beside), (), self.list_file), lambda text: None)
+        # whom the backup's list has may be in its tables still: it was made while they were being taken out
+        unfinished = {int(id): bool(kept) for id, kept in self.manifest.get("erasing", {}).items()}
+        stored = person.Stored(_to(self.access, self.beside), (), self.list_file)
+        person.apply(stored, lambda text: None, unfinished)
 
     def _attach(self, client: Client, table: str, live: _Structure, theirs: _Structure) -> None:
         """Give the live table the parts of the other one, month by month, or where the two are made differently their rows."""

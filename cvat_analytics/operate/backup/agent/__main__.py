@@ -113,7 +113,9 @@ def run(settings: config.Config, arguments: argparse.Namespace) -> int:
         if command == "prepare":
             putting.ended(settings)
             manifest = restoring.prepare(settings, restic, backup, arguments.table, arguments.month)
-            if arguments.views or questions.is_older(settings, manifest["migrations"]):
+            # whoever is taken out of the restored tables is taken out of what is made of them, too
+            erased = manifest.get("erasing") or manifest["tables"].get("erasures")
+            if arguments.views or erased or questions.is_older(settings, manifest["migrations"]):
                 questions.bring_up_to_date(settings, manifest["beside"], manifest["migrations"])
             putting.begun(settings, backup["name"])
             return report.result(0, manifest=manifest)

@@ -123,6 +123,7 @@ def _tables(config: Config, restic: Restic, name: str, manifest: dict[str, Any])
     _refuse_without_room(place, sum(sizes.values()))
     manifest["versions"]["clickhouse"] = str(ask.rows("SELECT version()")[0][0])
     manifest["replay_since"] = _text(_replay_since(ask, datetime.fromisoformat(manifest["started"])))
+    erasing, clock = _being_erased(ask), str(ask.rows("SELECT toString(now64(3))")[0][0])
     written = place / _TABLES
     with step("clickhouse", tables=len(sizes)) as said:
         tables = ", ".join(f"TABLE {config.database}.`{table}`" for table in sizes)
@@ -139,6 +140,11 @@ def _tables(config: Config, restic: Restic, name: str, manifest: dict[str, Any])
                 f"SELECT name, argMax(checksum, applied_at) FROM {config.database}.schema_migrations GROUP BY name ORDER BY name"
             )
         )
+        # one that began in between has its line in the list and may have its events in the tables
+        began = ask.rows(
+            f"SELECT toString(user_id) FROM erasures WHERE before >= {quoted(clock)}", config.database
+        )
+        manifest["erasing"] = {**{str(id): False for (id,) in began}, **_being_erased(ask), **erasing}
         manifest["database"] = config.database
         manifest["tables"] = parts.of_backup(written, config.database)
         said["rows"] = sum(each["rows"] for table in manifest["tables"].values() for each in table.values())
@@ -146,6 +152,17 @@ def _tables(config: Config, restic: Restic, name: str, manifest: dict[str, Any])
         _put(restic, manifest, "tables", name, str(written))
     with staging.opened(config) as own:
         staging.remove(own / _TABLES)
+
+
+def _being_erased(ask: ClickHouse) -> dict[str, bool]:
+    """Return who is being taken out just now, and whether their sums are kept: the list has them, the tables may have them still."""
+    try:
+        rows = ask.rows("SELECT toString(user_id), keep_sums FROM erasures_under_way", ask.database)
+    except AgentError as error:
+        if "UNKNOWN_TABLE" not in str(error):
+            raise
+        return {}
+    return {str(id): bool(kept) for id, kept in rows}
 
 
 def _put(restic: Restic, manifest: dict[str, Any], part: str, name: str, path: str) -> None:

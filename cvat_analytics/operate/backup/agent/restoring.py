@@ -90,20 +90,22 @@ def prepare(
         files.rename(own / "restoring")
     with step("restore", tables=len(chosen)):
         ask.ask(f"CREATE DATABASE {scratch}")
-        mapped = [
-            (f"TABLE {manifest['database']}.`{table}` AS {scratch}.`{table}`", partitions)
-            for table, partitions in chosen.items()
-        ]
-        every = ", ".join(text for text, _ in mapped)
+        # all of them, as migrations and views need each; filled is what was chosen, and who was erased
+        mapped = {
+            table: f"TABLE {manifest['database']}.`{table}` AS {scratch}.`{table}`"
+            for table in manifest["tables"]
+        }
+        every = ", ".join(mapped.values())
         ask.in_background(
             f"RESTORE {every} FROM File('restoring') SETTINGS structure_only = 1", telling("structure")
         )
-        for table in chosen:
+        for table in mapped:
             # parts stay as they were backed up, so that they can be compared
             ask.ask(f"SYSTEM STOP MERGES {scratch}.`{table}`")
+        erased = {table: manifest["tables"][table] for table in ("erasures",) if table in mapped}
         filled = ", ".join(
-            text + (" PARTITIONS " + ", ".join(map(quoted, partitions)) if months else "")
-            for text, partitions in mapped
+            mapped[table] + (" PARTITIONS " + ", ".join(map(quoted, partitions)) if months else "")
+            for table, partitions in {**erased, **chosen}.items()
             if partitions
         )
         if filled:
