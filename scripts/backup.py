@@ -57,7 +57,7 @@ def list_(at: str, as_json: bool, target: Target) -> None:
     echo(f"{'name':<22}{'events':>14}{'size':>12}  ")
     for each in found:
         echo(
-            f"{each['name']:<22}{each['events']:>14,}{size(each['bytes']):>12}  {'proven by restoring' if each['proven'] else 'unproven'}"
+            f"{each['name']:<22}{each['events']:>14,}{size(each['bytes']):>12}  {'DAMAGED' if each['damaged'] else 'proven by restoring' if each['proven'] else 'unproven'}"
         )
 
 

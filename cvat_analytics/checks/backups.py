@@ -76,6 +76,8 @@ def of(access: Access, now: datetime | None = None) -> Backups:
         settings.backup_target, True, row["last"], moments["started"], moments["finished"], int(row["size"]), row["proven"],
         *((row["newest"], row["message"]) if row["state"] == "failed" else ("", "")),
     )  # fmt: skip
+    if row["damaged"]:
+        found = replace(found, problems=[f"backup {row['damaged']} is DAMAGED: {row['damage']}"])
     return judged(found, settings.backup_too_old, now or datetime.now(UTC))
 
 
@@ -86,6 +88,8 @@ SELECT
   argMaxIf(b.finished, b.started, b.state = 'complete') AS finished,
   argMaxIf(b.bytes, b.started, b.state = 'complete') AS size,
   argMaxIf(b.name, b.started, b.state = 'complete' AND b.verified IS NOT NULL) AS proven,
+  maxIf(b.started, b.state = 'damaged') > maxIf(b.started, b.state = 'complete' AND b.verified IS NOT NULL) AS is_damaged,
+  if(is_damaged, argMaxIf(b.name, b.started, b.state = 'damaged'), '') AS damaged, argMaxIf(b.message, b.started, b.state = 'damaged') AS damage,
   argMax(b.name, b.started) AS newest, argMax(b.state, b.started) AS state, argMax(b.message, b.started) AS message
 FROM {database}.backups AS b FINAL
 WHERE {{target:String}} IN ('', b.target)
@@ -153,4 +157,8 @@ def _by_note(found: Backups, note: str, settings: Settings) -> Backups:
     if state == "complete":
         found = replace(found, last=name, started=began, size=int(last.get("bytes") or 0))
         return judged(found, settings.backup_too_old, datetime.now(UTC))
-    return replace(found, failed=name, why=str(last.get("message", ""))) if state == "failed" else found
+    return (
+        replace(found, failed=name, why=str(last.get("message", "")))
+        if state in ("failed", "damaged")
+        else found
+    )

@@ -122,9 +122,7 @@ class Erasure:
         erasing.record(self._client, self._database, run, begun, operator, keep_sums, taken, ended=True)
 
 
-def apply(
-    stored: Stored, tell: Callable[[str], object], unfinished: Mapping[int, bool] | None = None
-) -> int:
+def apply(stored: Stored, tell: Callable[[str], object], unfinished: Mapping[int, bool] | None = None) -> int:
     """Take out whoever is on the list and is there again, and return how many people that were: after a restore, or a direct INSERT.
 
     `unfinished`: who is to be taken out in any case, as that had only begun, and whether their sums are kept.

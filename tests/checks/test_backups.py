@@ -90,8 +90,16 @@ def test_the_last_good_one_and_the_last_that_was_proven(empty: Access) -> None:
             [("one", 1, "complete", True, ""), ("two", 0, "failed", False, "target: it is full")],
             ["the last good one ", "two FAILED: target: it is full"],
         ),
+        (
+            [
+                ("one", 2, "complete", True, ""),
+                ("two", 1, "damaged", False, "a byte"),
+                ("three", 0, "complete", False, ""),
+            ],
+            ["the last good one ", "(three", "backup two is DAMAGED: a byte"],
+        ),
     ],
-    ids=["none", "too old", "failed"],
+    ids=["none", "too old", "failed", "damaged"],
 )
 def test_what_is_wrong_is_said(empty: Access, rows: list[Any], words: list[str]) -> None:
     if rows:
@@ -104,6 +112,11 @@ def test_what_is_wrong_is_said(empty: Access, rows: list[Any], words: list[str])
 
 def test_one_that_has_been_tried_again_is_no_failure(empty: Access) -> None:
     note(empty, ("one", 1, "failed", False, "away"), ("two", 0, "complete", False, ""))
+    assert backups.of(empty, NOW).fine
+
+
+def test_a_damaged_one_is_forgotten_as_soon_as_a_newer_one_is_proven(empty: Access) -> None:
+    note(empty, ("one", 1, "damaged", False, "a byte"), ("two", 0, "complete", True, ""))
     assert backups.of(empty, NOW).fine
 
 

@@ -163,6 +163,9 @@ def test_a_backup_fires_when_it_is_too_old_and_when_it_failed(empty: Store) -> N
     assert says(noon) == ["The last backup failed: it is full"]
     note("three", noon - timedelta(hours=1), "running")
     assert says(noon) == []
+    note("one", noon - timedelta(hours=47), "damaged", "a byte")
+    note("three", noon - timedelta(hours=1), "complete")
+    assert says(noon) == ["The backup one is damaged: a byte"]
 
 
 def test_background_work_that_fails_fires_with_its_name_and_reason(empty: Store) -> None:

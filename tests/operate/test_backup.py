@@ -212,6 +212,15 @@ def test_what_is_damaged_at_the_target_is_found_before_anything_live_is_touched(
             damaged.restore()
         with pytest.raises(CvatAnalyticsError):
             damaged.agent("verify")
+        if damage is flipped:
+            newest = damaged.agent("list")["backups"][0]
+            assert newest["proven"]
+            with pytest.raises(CvatAnalyticsError):
+                damaged.agent("verify", "--restore")
+            tried = damaged.agent("list")["backups"][0]
+            assert (tried["name"], tried["proven"], tried["damaged"]) == (newest["name"], False, True)
+            noted = f"SELECT state, verified FROM backups FINAL WHERE name = '{newest['name']}'"
+            assert json.loads(second.store.post(noted))["data"] == [["damaged", None]]
         assert second.sums() == before
 
 
@@ -367,18 +376,22 @@ def test_so_many_are_kept_of_days_weeks_and_months(two: tuple[Site, Site], tmp_p
 
 def test_what_was_made_after_a_loss_takes_no_good_ones_place() -> None:
     every = [
-        {"name": name, "events": events, "proven": proven}
+        {"name": name, "events": events, "proven": proven, "damaged": False}
         for name, events, proven in (("e", 0, True), ("d", 3, False), ("c", 100, False), ("b", 90, True), ("a", 95, True))
     ]  # fmt: skip
     assert keeping.precious(every) == {"c", "b"}
     assert keeping.precious(every[1:]) == {"c", "b"}
     assert keeping.precious(every[3:]) == {"b"}
     assert keeping.precious([]) == set()
-    with pytest.raises(InputError, match="the newest backup e has no events, d has 3. Say which one"):
+    with pytest.raises(InputError, match=r"the newest backup e has no events, d has 3\. Say which one"):
         restoring.chosen(every, "", "there")
     assert restoring.chosen(every, "e", "there") == every[0]
     assert restoring.chosen(every[1:], "", "there") == every[1]
     assert restoring.chosen(every[:1], "", "there") == every[0]
+    damaged = [every[1] | {"damaged": True}, every[2] | {"damaged": True}, *every[3:]]
+    assert keeping.precious(damaged) == {"b"}
+    assert restoring.chosen(damaged, "", "there") == every[3]
+    assert restoring.chosen(damaged, "c", "there") == damaged[1]
 
 
 def test_the_inventory_opens_with_the_recovery_key_alone(tmp_path: Path) -> None:

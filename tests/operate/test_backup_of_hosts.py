@@ -30,15 +30,17 @@ def test_the_operator_s_files_come_back_with_the_key_and_stay_the_same_until_one
     for name in (
         "hosts.py",
         "beside.py",
-        "users.json",
-        "erasures.json",
         "group_data/all.py",
-        "certificates/ca.pem",
         "packages/large.deb",
+        # beside the secrets, which the setting `secrets_file` has elsewhere
+        "../vault/users.json",
+        "../vault/erasures.json",
+        "../vault/certificates/ca.pem",
+        "../vault/other",
     ):
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_text(name)
-    (elsewhere := tmp_path / "passwords").write_text("secret")
+    (elsewhere := tmp_path / "vault" / "passwords").write_text("secret")
     files = own_files.gathered(source / "hosts.py", elsewhere)
     archive = own_files.packed(files, KEY)
     assert b"secret" not in archive

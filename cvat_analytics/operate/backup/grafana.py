@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cvat_analytics.operate.backup.running import Tell
 
 KEPT = "grafana.db.before-restore"
-"""What the one before is called."""
+"""How what the one before is called begins; the instant follows, so that a second restore keeps the first one's."""
 
 
 def refuse_older(there: str, backed_up: str) -> None:
@@ -47,7 +47,10 @@ def put_back(shell: Shell, place: str) -> None:
     shell.run(
         f"set -e; trap 'systemctl start {unit}' EXIT; install -o grafana -g grafana -m 640 {shlex.quote(place)} {new}; systemctl stop {unit}; "
         # what was never finished writing belongs to the one that goes
-        f"if [ -e {database} ]; then cp -aT --remove-destination {database} {kept}; fi; rm -f {database}-wal {database}-shm {database}-journal; "
+        # with what it has not taken over from beside it yet
+        f"kept={kept}-$(date -u +%Y-%m-%dT%H-%M-%SZ); "
+        f'for each in "" -wal -journal; do if [ -e {database}$each ]; then cp -aT --remove-destination {database}$each "$kept$each"; fi; done; '
+        f"rm -f {database}-wal {database}-shm {database}-journal; "
         f"mv -fT {new} {database}; rm -f {shlex.quote(place)}"
     )
 

@@ -12,12 +12,19 @@ from cvat_analytics.operate.backup import inventory
 _LIKE = ("*.py", "*.json", "group_data/*.py", "host_data/*.py", "certificates/*")
 """Which files beside the inventory are meant; whatever else may lie there, such as packages, can be had again."""
 
+_BESIDE = ("users.json", "erasures.json", "certificates/*")
+"""Which files beside the secrets are meant."""
+
 
 def gathered(inventory_file: Path, secrets_file: Path) -> dict[str, bytes]:
     """Return the files by their names in the archive: the inventory's directory, with the secrets in it wherever they are."""
     directory = inventory_file.absolute().parent
     found = {path for pattern in _LIKE for path in directory.glob(pattern) if path.is_file()}
     files = {f"inventory/{path.relative_to(directory)}": path.read_bytes() for path in sorted(found)}
+    # users, certificates and erasures are beside the secrets, wherever those are
+    beside = secrets_file.absolute().parent
+    theirs = {path for pattern in _BESIDE for path in beside.glob(pattern) if path.is_file()}
+    files |= {f"inventory/{path.relative_to(beside)}": path.read_bytes() for path in sorted(theirs)}
     if secrets_file.is_file():
         files["inventory/secrets.json"] = secrets_file.read_bytes()
     return files

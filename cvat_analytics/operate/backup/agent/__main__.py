@@ -146,6 +146,12 @@ def prove(settings: config.Config, restic: Restic, backup: dict[str, Any]) -> in
         manifest = restoring.prepare(settings, restic, backup)
         questions.bring_up_to_date(settings, beside, manifest["migrations"])
         asked = questions.ask_all(settings, beside)
+    except report.DamagedError as error:
+        noting.note(settings, backup["name"], noting.DAMAGED, message=str(error))
+        # a target that is damaged may not take it; the note has it then
+        with suppress(report.AgentError):
+            restic.run("tag", f"--add={keeping.DAMAGED}", f"--remove={keeping.PROVEN}", backup["snapshot"])
+        raise
     except report.AgentError as error:
         noting.note(settings, backup["name"], noting.COMPLETE, message=f"cannot be restored: {error}")
         raise
@@ -153,8 +159,8 @@ def prove(settings: config.Config, restic: Restic, backup: dict[str, Any]) -> in
         with suppress(report.AgentError):
             creating.clean(settings)
             questions.drop(settings, beside)
-    if not backup["proven"]:
-        restic.run("tag", f"--add={keeping.PROVEN}", backup["snapshot"])
+    if backup["damaged"] or not backup["proven"]:
+        restic.run("tag", f"--add={keeping.PROVEN}", f"--remove={keeping.DAMAGED}", backup["snapshot"])
     noting.note(settings, backup["name"], noting.COMPLETE, proven=True)
     return report.result(0, proven=backup["name"], queries=asked, tables=manifest["wanted"])
 

@@ -11,6 +11,8 @@ from cvat_analytics.operate.backup.agent.restic import MANIFEST, NAME, PARTS, Re
 
 PROVEN = "proven"
 """The tag of a manifest whose backup has been restored and compared."""
+DAMAGED = "damaged"
+"""The tag of one that was tried last and was not what had been backed up."""
 _OTHERS = timedelta(days=2)
 """How old what another host has put there may be to belong to a backup."""
 _FAR_FEWER = 10
@@ -40,6 +42,7 @@ def backups(restic: Restic) -> list[dict[str, Any]]:
                 "events": int(said.get("events", 0)),
                 "bytes": int(said.get("bytes", 0)),
                 "proven": PROVEN in snapshot["tags"],
+                "damaged": DAMAGED in snapshot["tags"],
                 "snapshot": snapshot["id"],
                 "path": snapshot["paths"][0],
             }
@@ -53,9 +56,11 @@ def chosen(
 ) -> dict[str, Any]:
     """Return the backup of that name, or without one the newest. Raises AgentError where there is none.
 
-    One without events is only restored by its name where others have some: it was made after they were lost.
+    To be restored is one that is damaged by its name alone, and so is one without events where others have some: it was made after a loss.
     """
     for each in every:
+        if to_restore and not name and each["damaged"]:
+            continue
         if name in ("", each["name"]):
             full = next((other for other in every if other["events"]), None)
             if to_restore and not name and not each["events"] and full:
@@ -72,9 +77,9 @@ def chosen(
 def precious(every: list[dict[str, Any]]) -> set[str]:
     """Return the names of those that stay whatever their age: the newest that was proven, and the newest that is not far smaller than the largest.
 
-    `every`: the newest first. One without events never counts. Whoever loses events goes on making backups, and has weeks to notice it.
+    `every`: the newest first. One without events never counts, nor one that is damaged. Whoever loses events goes on making backups, and has weeks to notice it.
     """
-    full = [each for each in every if each["events"]]
+    full = [each for each in every if each["events"] and not each["damaged"]]
     most = max((each["events"] for each in full), default=0)
     proven = [each["name"] for each in full if each["proven"]]
     large = [each["name"] for each in full if _FAR_FEWER * each["events"] >= most]

@@ -12,7 +12,7 @@ from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.agent.creating import clickhouse
 from cvat_analytics.operate.backup.agent.report import AgentError
 
-RUNNING, COMPLETE, FAILED, GONE = "running", "complete", "failed", "gone"
+RUNNING, COMPLETE, FAILED, GONE, DAMAGED = "running", "complete", "failed", "gone", "damaged"
 _NOW = "now64(3)"
 
 
@@ -44,7 +44,7 @@ def note(
         "finished": _NOW if state == COMPLETE and not proven else f"(SELECT max(finished) {mine})",
         "state": quoted(state),
         "bytes": str(size) if size else f"(SELECT ifNull(max(bytes), 0) {mine})",
-        "verified": _NOW if proven else f"(SELECT max(verified) {mine})",
+        "verified": _NOW if proven else "NULL" if state == DAMAGED else f"(SELECT max(verified) {mine})",
         "message": quoted(message),
     }
     with contextlib.suppress(AgentError):

@@ -20,6 +20,10 @@ class AgentError(Exception):
         self.exit_code = exit_code
 
 
+class DamagedError(AgentError):
+    """What is at the target is not what was put there."""
+
+
 def say(step: str, state: str, **more: Any) -> None:
     """Print a line: `step`, `state` (begun, going on, done, note), and what there is to say of it.
 

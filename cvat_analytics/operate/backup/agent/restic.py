@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from cvat_analytics.operate.backup.agent.config import Config
-from cvat_analytics.operate.backup.agent.report import AWAY, BAD_INPUT, FAILED, AgentError
+from cvat_analytics.operate.backup.agent.report import AWAY, BAD_INPUT, FAILED, AgentError, DamagedError
 
 MANIFEST = "manifest"
 PARTS = ("tables", "grafana", "journal", "inventory")
@@ -47,6 +47,10 @@ _PASSED = (
     "AWS_SESSION_TOKEN",
 )
 """What restic gets of the caller's environment: the keys of S3 where nobody has configured any, for an embedded stack or an operator who has lost all else."""
+_DAMAGED = re.compile(
+    r"ciphertext verification|invalid data returned|does not match|wrong hash|hash mismatch|not found in index",
+    re.I,
+)
 _WAIT = 15.0
 _TRIES_HERE, _TRIES = 4, 14
 """How often restic may try again, which it does for a quarter of an hour, also where a file is cut off: here seconds, over a network minutes."""
@@ -152,7 +156,8 @@ class Restic:
             if re.search(pattern, text, re.I):
                 return AgentError(f"{target}{reason}", exit_code)
         last = next((each for each in reversed(complaints) if each.strip()), f"exit code {code}")
-        return AgentError(f"{target}restic says: {last.strip()[:400]}", FAILED)
+        kind = DamagedError if _DAMAGED.search(text) else AgentError
+        return kind(f"{target}restic says: {last.strip()[:400]}", FAILED)
 
     # the repository
 

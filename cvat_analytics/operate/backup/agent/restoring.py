@@ -12,7 +12,7 @@ from cvat_analytics.operate.backup.agent import keeping, parts, staging
 from cvat_analytics.operate.backup.agent.clickhouse import ClickHouse, quoted
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.agent.creating import FORMAT, clean, clickhouse, telling
-from cvat_analytics.operate.backup.agent.report import BAD_INPUT, AgentError, step
+from cvat_analytics.operate.backup.agent.report import BAD_INPUT, AgentError, DamagedError, step
 from cvat_analytics.operate.backup.agent.restic import Restic
 
 _ROOM = 256 * 2**20
@@ -82,7 +82,7 @@ def prepare(
             # all of it, of a month too: ClickHouse reads what several tables have in common from one place
             *_, files = fetch(config, restic, backup, "tables", ours).values()
         if wrong := parts.difference(manifest["tables"], parts.of_backup(files, manifest["database"])):
-            raise AgentError(
+            raise DamagedError(
                 f"backup {backup['name']}: is damaged: {wrong}. Take another one; nothing was changed"
             )
         # while it is where nobody else gets in
@@ -148,7 +148,7 @@ def _compare(ask: ClickHouse, scratch: str, chosen: parts.Sums, name: str) -> No
         paths.setdefault(str(table), []).append(Path(str(path)))
     found = {table: parts.of_parts(paths.get(table, ())) for table in chosen}
     if wrong := parts.difference(chosen, found):
-        raise AgentError(
+        raise DamagedError(
             f"backup {name}: what was restored is not what was backed up: {wrong}. Nothing was changed"
         )
     for table in chosen:
@@ -156,7 +156,7 @@ def _compare(ask: ClickHouse, scratch: str, chosen: parts.Sums, name: str) -> No
             bad = ask.rows(f"CHECK TABLE {scratch}.`{table}` SETTINGS check_query_single_value_result = 0")
             for part, passed, message in bad:
                 if not passed:
-                    raise AgentError(
+                    raise DamagedError(
                         f"backup {name}: table {table}, part {part} cannot be read: {str(message)[:300]}. Take another one; nothing was changed"
                     )
 
