@@ -155,7 +155,12 @@ def test_into_an_empty_stack_and_into_a_running_one_everything_comes_once(
     assert empty.sums() == backed_up
     # what came since stays, and what is there already does not double
     empty.store.insert(events(10, first=1000))
+    # a letter that came again since, in a part of its own
+    letters = "events_dead_letter SELECT * REPLACE (received_at + 60 AS received_at) FROM events_dead_letter"
+    empty.store.post(f"INSERT INTO {letters}")
+    empty.store.post("OPTIMIZE TABLE events_dead_letter FINAL")
     after = empty.sums()
+    assert after["dead letters"] != backed_up["dead letters"]
     assert after["events"][0][0] == backed_up["events"][0][0] + 10
     empty.restore()
     assert empty.sums() == after

@@ -39,6 +39,8 @@ _LEFT = frozenset(
 """What says how the live stack is, not what it has seen."""
 _SUMS = {"event_days": "day", "working_time_days": "user_id, day"}
 """Tables whose rows add up, by the key of which each is there once; what is lacking in a sum the views' scripts make up for."""
+_LIVE_WINS = ("events_dead_letter",)
+"""Tables that keep one row for each key and have no version: of two the one that is there is the newer one, as one that was mended since."""
 _COUNTING = ("views/event_counts.sql", "views/working_time.sql")
 """The scripts that note each day's events anew: what was attached has passed no view."""
 
@@ -76,8 +78,13 @@ class Restoring:
                     client.command(f"RENAME TABLE {self.beside}.`{table}` TO {database}.`{table}`")
                 elif table in _SUMS:
                     self._add_rows(client, table, live[table], theirs[table], _SUMS[table])
+                elif table in _LIVE_WINS:
+                    self._add_rows(client, table, live[table], theirs[table], live[table].sorting_key)
                 elif live[table].engine == "MergeTree":
-                    self._add_rows(client, table, live[table], theirs[table], "")
+                    # month by month: what is looked for has to fit into memory
+                    for (month,) in client.query(_partitions(self.beside, table)).result_rows:
+                        within = f"_partition_id = '{month}'"
+                        self._add_rows(client, table, live[table], theirs[table], "", within)
                 else:
                     self._attach(client, table, live[table], theirs[table])
             if "events" in self.wanted:
@@ -131,8 +138,11 @@ class Restoring:
         """Insert rows of the columns that both have: all, or with a `key` those whose key is not there (empty: the whole row)."""
         names = ", ".join(f"`{name}`" for name in live.columns if name in theirs.columns)
         if key is not None:
-            there = key or names
-            where += f" AND ({there}) NOT IN (SELECT {there} FROM {self.access.database}.`{table}`)"
+            there = key or f"sipHash128(tuple({names}))"
+            within = where if not key and live.keys[0] == theirs.keys[0] else "1"
+            where += (
+                f" AND ({there}) NOT IN (SELECT {there} FROM {self.access.database}.`{table}` WHERE {within})"
+            )
         client.command(
             f"INSERT INTO {self.access.database}.`{table}` ({names}) SELECT {names} FROM {self.beside}.`{table}` WHERE {where}",
             settings=INSERT_SETTINGS | {"insert_allow_materialized_columns": 1, "transform_null_in": 1},
@@ -146,6 +156,11 @@ class _Structure:
     engine: str
     columns: Mapping[str, str]
     keys: tuple[str, ...]
+
+    @property
+    def sorting_key(self) -> str:
+        """Return it as it stands in SQL."""
+        return self.keys[1]
 
 
 def _structures(client: Client, database: str) -> dict[str, _Structure]:
