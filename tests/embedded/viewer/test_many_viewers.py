@@ -82,8 +82,13 @@ def test_a_query_waits_while_others_of_its_user_have_all_the_places(empty: Store
     """As when Grafana reads with the same user: a limit of ClickHouse's refuses, and the viewer asks again."""
 
     def endless() -> None:
-        with pytest.raises(AssertionError, match="QUERY_WAS_CANCELLED"):
-            empty.post(ENDLESS, user="grafana")
+        # a query of the test before may not have ended yet, and is one of those that may run
+        refused = "TOO_MANY_SIMULTANEOUS_QUERIES"
+        while "TOO_MANY_SIMULTANEOUS_QUERIES" in refused:
+            with pytest.raises(AssertionError) as ended:
+                empty.post(ENDLESS, user="grafana")
+            refused = str(ended.value)
+        assert "QUERY_WAS_CANCELLED" in refused
 
     most = empty.context.settings.grafana_max_queries
     others = [threading.Thread(target=endless) for _ in range(most)]
