@@ -83,3 +83,22 @@ def test_a_lock_of_another_host_is_named_with_its_age_and_the_way_out(
     text = str(Restic(config(tmp_path))._error(1, said))
     assert "process 4711 of store has locked it, 1m2.5s ago" in text
     assert "`restic -r '/srv/a place' --password-file /password unlock --remove-all`" in text
+
+
+def test_who_finds_another_restic_at_work_waits_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the agent was killed a moment ago, and its restic is still taking its lock away; a stand-in for restic says so once."""
+    (tmp_path / "restic").write_text(
+        """#!/bin/sh
+echo "$1" >> "$(dirname "$0")/asked"
+[ "$1" = unlock ] && exit 0
+[ "$(grep -c snapshots "$(dirname "$0")/asked")" -gt 1 ] && echo '[]' && exit 0
+echo 'unable to create lock in backend: repository is already locked by PID 4711 on host by root (UID 0, GID 0)' >&2
+exit 1
+"""
+    )
+    (tmp_path / "restic").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert Restic(config(tmp_path)).run("snapshots") == "[]"
+    assert (tmp_path / "asked").read_text().split() == ["snapshots", "unlock", "snapshots"]

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,6 @@ _HELD = re.compile(r"already locked.*? by PID (\d+) on (\S+).*?\(([\w.]+) ago\)"
 _CAUSES: tuple[tuple[str, int, str], ...] = (
     (r"wrong password or no key found", BAD_INPUT, "it was made with another recovery key. Put that one in the place of `backup_recovery_key` in secrets.json, or choose another target"),
     (r"no space left|not enough space|disk quota|insufficient storage|storagefull", FAILED, "it is full. Make room there (`cvat-analytics backup prune` keeps fewer), then run this again"),
-    (r"already locked", FAILED, "another restic is at work there. Wait for its end, then run this again"),
     (r"access ?denied|invalidaccesskey|signature|the access key", BAD_INPUT, "it refuses the keys of S3. Give the right ones (docs/how-to/back-up.md)"),
     (r"permission denied \(|host key verification|permission denied, please", BAD_INPUT, "its SSH does not let root of this host in. Give it a key that is accepted there, and the other host's key in known_hosts"),
     (r"permission denied|read-only file system", BAD_INPUT, "it cannot be written. Give this user the right, or choose another target"),
@@ -56,8 +56,16 @@ _TRIES_HERE, _TRIES = 4, 14
 """How often restic may try again, which it does for a quarter of an hour, also where a file is cut off: here seconds, over a network minutes."""
 
 
+_LOCKED_FOR = 120.0
+"""Seconds to wait for another restic: that of another host, or one that ends as the agent that started it was killed."""
+
+
 class NoRepositoryError(AgentError):
     """There is nothing at the target yet."""
+
+
+class LockedError(AgentError):
+    """Another restic is at work at the target."""
 
 
 class Restic:
@@ -76,7 +84,24 @@ class Restic:
         line: Callable[[dict[str, Any]], object] = lambda said: None,
         fine: Sequence[int] = (0,),
     ) -> str:
-        """Return what it prints; `line` is told of each line of JSON as it comes. Raises AgentError."""
+        """Return what it prints; `line` is told of each line of JSON as it comes. Raises AgentError.
+
+        Where another restic is at work it waits, and looks whether that one has left a lock that nobody holds.
+        """
+        deadline = time.monotonic() + _LOCKED_FOR
+        while True:
+            try:
+                return self._run(arguments, line, fine)
+            except LockedError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(1)
+            with contextlib.suppress(LockedError):
+                self._run(("unlock",), line, (0,))
+
+    def _run(
+        self, arguments: Sequence[str], line: Callable[[dict[str, Any]], object], fine: Sequence[int]
+    ) -> str:
         command = ["restic", *self.config.options, *arguments]
         process = subprocess.Popen(
             command,
@@ -148,9 +173,13 @@ class Restic:
             )
         if held := _HELD.search(text):
             whose = f"process {held[1]} of {held[2]} has locked it, {held[3]} ago"
-            return AgentError(
+            return LockedError(
                 f"{target}another restic is at work there: {whose}. Wait for its end; where it was killed, a lock counts no more after half an hour, "
                 f"and at once by `restic -r {shlex.quote(self.config.target)} --password-file {self.config.password_file} unlock --remove-all`"
+            )
+        if "already locked" in text:
+            return LockedError(
+                f"{target}another restic is at work there. Wait for its end, then run this again"
             )
         for pattern, exit_code, reason in _CAUSES:
             if re.search(pattern, text, re.I):
