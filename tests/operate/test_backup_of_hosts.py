@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from cvat_analytics.connect.remote import ReachedHost
 from cvat_analytics.connect.shell import Shell
 from cvat_analytics.operate.backup import grafana, inventory, over_ssh, own_files, running
 from cvat_analytics.operate.backup.agent import report
+from cvat_analytics.rendering.files import Paths
 
 KEY = "a-recovery-key-of-32-characters-"
 TARGET = "sftp:keeper@store:/srv/cvat"
@@ -170,3 +172,30 @@ def test_a_host_s_log_has_no_line_for_each_second(
         report.say("tables", "going on", done=1, total=2)
         report.say("tables", "done")
         assert [json.loads(line)["state"] for line in capsys.readouterr().out.splitlines()] == states
+
+
+def test_a_second_restore_of_grafana_keeps_what_the_first_has_set_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = Paths(str(tmp_path / "root"))
+    programs, data = tmp_path / "programs", Path(below.grafana_data)
+    programs.mkdir()
+    data.mkdir(parents=True)
+    # stand-ins of what needs a host; `date` counts
+    for name, text in {
+        "systemctl": "true",
+        "install": f'for last; do before=$here here=$last; done; cp "$before" "{data}/grafana.db.new"',
+        "date": f"echo x >> {tmp_path}/times; wc -l < {tmp_path}/times",
+    }.items():
+        (programs / name).write_text(f"#!/bin/sh\n{text}\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(grafana, "Paths", lambda: below)
+    (data / "grafana.db").write_text("live")
+    (data / "grafana.db-wal").write_text("not taken over yet")
+    for number in (1, 2):
+        (place := tmp_path / "fetched.db").write_text(f"restored {number}")
+        grafana.put_back(Shell("this machine", {}, None), str(place))
+    kept = {path.name.partition("restore-")[2]: path.read_text() for path in data.glob("*.before-restore-*")}
+    assert kept == {"1": "live", "1-wal": "not taken over yet", "2": "restored 1"}
+    assert (data / "grafana.db").read_text() == "restored 2"
