@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +103,27 @@ exit 1
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert Restic(config(tmp_path)).run("snapshots") == "[]"
     assert (tmp_path / "asked").read_text().split() == ["snapshots", "unlock", "snapshots"]
+
+
+def test_why_ssh_fails_is_heard_also_where_restic_ends_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A substitute for restic, which passes on what ssh says the third time only."""
+    (programs := tmp_path / "bin").mkdir()
+    (program := programs / "restic").write_text(
+        f"""#!/bin/sh
+echo x >> {tmp_path}/runs
+[ "$(wc -l < {tmp_path}/runs)" -lt 3 ] || echo "subprocess ssh: a@b: Permission denied (publickey)." >&2
+echo "Fatal: unable to start the sftp session, error: EOF" >&2
+exit 1
+"""
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    there = replace(config(tmp_path), target="sftp:a@b:/srv")
+    with pytest.raises(report.AgentError, match="its SSH does not let root of this host in"):
+        Restic(there).run("cat", "config")
+    (tmp_path / "runs").unlink()
+    program.write_text(program.read_text().replace("-lt 3", "-lt 300"))
+    with pytest.raises(report.AgentError, match="it cannot be reached"):
+        Restic(there).run("cat", "config")

@@ -51,6 +51,8 @@ _DAMAGED = re.compile(
     r"ciphertext verification|invalid data returned|does not match|wrong hash|hash mismatch|not found in index",
     re.I,
 )
+_UNHEARD = 4
+"""How often SSH is tried again to hear why it fails: one time in ten restic 0.14 ends first."""
 _WAIT = 15.0
 _TRIES_HERE, _TRIES = 4, 14
 """How often restic may try again, which it does for a quarter of an hour, also where a file is cut off: here seconds, over a network minutes."""
@@ -62,6 +64,10 @@ _LOCKED_FOR = 120.0
 
 class NoRepositoryError(AgentError):
     """There is nothing at the target yet."""
+
+
+class UnheardError(AgentError):
+    """SSH has failed, and restic ended before it had passed on why."""
 
 
 class LockedError(AgentError):
@@ -88,10 +94,15 @@ class Restic:
 
         Where another restic is at work it waits, and looks whether that one has left a lock that nobody holds.
         """
-        deadline = time.monotonic() + _LOCKED_FOR
+        deadline, unheard = time.monotonic() + _LOCKED_FOR, 0
         while True:
             try:
                 return self._run(arguments, line, fine)
+            except UnheardError:
+                unheard += 1
+                if unheard > _UNHEARD:
+                    raise
+                continue
             except LockedError:
                 if time.monotonic() > deadline:
                     raise
@@ -180,6 +191,10 @@ class Restic:
         if "already locked" in text:
             return LockedError(
                 f"{target}another restic is at work there. Wait for its end, then run this again"
+            )
+        if "unable to start the sftp" in text and "subprocess" not in text:
+            return UnheardError(
+                f"{target}it cannot be reached. Look whether it is up, then run this again", AWAY
             )
         for pattern, exit_code, reason in _CAUSES:
             if re.search(pattern, text, re.I):
