@@ -16,6 +16,7 @@ LONG = (
     "tests/faults/",
     # whole stacks
     "tests/access/",
+    "tests/embedded/test_full_disk.py",
     "tests/embedded/test_stack.py",
     "tests/embedded/test_wheel.py",
     "tests/embedded/test_rebuild_of_old_data.py",
@@ -56,6 +57,7 @@ LONG = (
     "tests/gateway/test_health.py",
     "tests/importing/",
     "tests/operate/test_backup.py",
+    "tests/operate/test_backup_of_several_hosts.py",
     "tests/operate/test_backup_targets.py",
     "tests/store/test_completed_jobs.py::test_the_stage_is_known_in_any_order_and_after_repetition",
     "tests/store/test_counts_upgrade.py",
