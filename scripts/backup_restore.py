@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +13,6 @@ from cvat_analytics.base.errors import InputError
 from scripts.backup_progress import at_option, json_option, opened, shown
 from scripts.target import Target, target_options
 from scripts.terminal import confirm, echo, prompt, secret_from_pipe
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -42,6 +42,11 @@ from tests.waiting import until
 PACKAGE_FILES = ROOT / "cvat_analytics" / "embedded" / "package_files"
 
 
+ENDLESS = "SELECT sum(sleep(1)) FROM numbers(1000000000) FORMAT Null"
+"""A query that does nothing until it is killed or its user's time is over; a second each block. It gives out one row: one that gave out a block a
+second would be ended at the limit for rows."""
+
+
 @dataclass(frozen=True)
 class Store:
     """A running engine and the context that configured it."""
@@ -74,6 +79,19 @@ class Store:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{error.read().decode()}\n\n{sql}") from None
+
+    def ask_without_end(self, user: str) -> None:
+        """Have `ENDLESS` run as `user` until somebody kills it. Raises AssertionError when it ends otherwise."""
+        refused = "TOO_MANY_SIMULTANEOUS_QUERIES"
+        # a query of the test before may not have ended yet, and is one of those that may run
+        while "TOO_MANY_SIMULTANEOUS_QUERIES" in refused:
+            try:
+                self.post(ENDLESS, user=user)
+            except AssertionError as error:
+                refused = str(error)
+            else:
+                raise AssertionError("it has ended by itself")
+        assert "QUERY_WAS_CANCELLED" in refused, refused
 
     def rows(self, sql: str) -> list[dict[str, Any]]:
         """Return the rows of a query that Grafana's user runs, by column name.

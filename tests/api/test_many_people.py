@@ -23,13 +23,11 @@ from cvat_analytics.config import query_limits
 from tests.api.data import wait_for
 from tests.api.fake_cvat import FakeCvat, Person
 from tests.api.harness import PASSWORD, Api, FakeVector, Program, running_api
-from tests.clickhouse import Store
+from tests.clickhouse import ENDLESS, Store
 from tests.serving import served
 from tests.waiting import PATIENCE, until
 
 PEOPLE = tuple(Person(100 + number, f"person{number}", groups=("admin",)) for number in range(20))
-ENDLESS = "SELECT sum(sleep(1)) FROM numbers(1000000000) FORMAT Null"
-"""It gives out one row: one that gave out a block a second would be ended at the limit for rows."""
 
 
 @pytest.fixture(scope="module")
@@ -57,16 +55,7 @@ def running(store: Store) -> int:
 def others(store: Store, number: int) -> Iterator[None]:
     """Have so many queries run as the service's user, which are none of its own."""
 
-    def endless() -> None:
-        # a query of the test before may not have ended yet, and is one of those that may run
-        refused = "TOO_MANY_SIMULTANEOUS_QUERIES"
-        while "TOO_MANY_SIMULTANEOUS_QUERIES" in refused:
-            with pytest.raises(AssertionError) as ended:
-                store.post(ENDLESS, user="events_api")
-            refused = str(ended.value)
-        assert "QUERY_WAS_CANCELLED" in refused
-
-    asking = [threading.Thread(target=endless) for _ in range(number)]
+    asking = [threading.Thread(target=store.ask_without_end, args=["events_api"]) for _ in range(number)]
     for each in asking:
         each.start()
     try:

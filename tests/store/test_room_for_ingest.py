@@ -14,12 +14,9 @@ from pathlib import Path
 import pytest
 
 from cvat_analytics.config.query_limits import READER_NICE, READERS, RESERVED_QUERIES
-from tests.clickhouse import Store
+from tests.clickhouse import ENDLESS, Store
 from tests.waiting import until
 
-ENDLESS = "SELECT sum(sleep(1)) FROM numbers(1000000000) FORMAT Null"
-"""A query that does nothing until its user's time is over; a second each block. It gives out one row: one that gave out a block a second
-would be ended at the limit for rows."""
 LARGE = "SELECT length(groupArray(repeat('x', 1000))) FROM numbers(110000) FORMAT Null"
 """A query that takes 200 MB at most."""
 

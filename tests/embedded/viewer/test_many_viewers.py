@@ -16,11 +16,8 @@ from cvat_analytics.dashboards import load
 from cvat_analytics.embedded.viewer import config
 from cvat_analytics.embedded.viewer.app import Viewer as Application
 from cvat_analytics.embedded.viewer.clickhouse import BusyError, ClickHouse
-from tests.clickhouse import Store
+from tests.clickhouse import ENDLESS, Store
 from tests.waiting import PATIENCE, until
-
-ENDLESS = "SELECT sum(sleep(1)) FROM numbers(1000000000) FORMAT Null"
-"""It gives out one row: one that gave out a block a second would be ended at the limit for rows."""
 
 
 @pytest.fixture(scope="module")
@@ -81,17 +78,8 @@ def test_twenty_people_who_open_pipeline_at_once_see_no_error(ini: Path, asking:
 def test_a_query_waits_while_others_of_its_user_have_all_the_places(empty: Store, asking: Asking) -> None:
     """As when Grafana reads with the same user: a limit of ClickHouse's refuses, and the viewer asks again."""
 
-    def endless() -> None:
-        # a query of the test before may not have ended yet, and is one of those that may run
-        refused = "TOO_MANY_SIMULTANEOUS_QUERIES"
-        while "TOO_MANY_SIMULTANEOUS_QUERIES" in refused:
-            with pytest.raises(AssertionError) as ended:
-                empty.post(ENDLESS, user="grafana")
-            refused = str(ended.value)
-        assert "QUERY_WAS_CANCELLED" in refused
-
     most = empty.context.settings.grafana_max_queries
-    others = [threading.Thread(target=endless) for _ in range(most)]
+    others = [threading.Thread(target=empty.ask_without_end, args=["grafana"]) for _ in range(most)]
     for each in others:
         each.start()
 
