@@ -24,6 +24,8 @@ _TRANSIENT = ("erasures_under_way", "erasure_rows", "events_rebuild", "import_",
 _ROOM = 256 * 2**20
 _TABLES = "tables"
 """The directory below `staging` into which tables are written: always the same, so that restic finds the one before."""
+_PACE = 50 * 2**20
+"""Bytes a second that ClickHouse copies: as fast as it can, inserts wait a second and more for the disk. Nobody waits for a backup."""
 _WAITING = 50_000
 """So many events that wait in Vector are gone within a minute where ClickHouse takes them."""
 
@@ -129,7 +131,7 @@ def _tables(config: Config, restic: Restic, name: str, manifest: dict[str, Any])
         tables = ", ".join(f"TABLE {config.database}.`{table}`" for table in sizes)
         ask.in_background(
             # ClickHouse's own would make of equal files of several tables one (ClickHouse#112403), restic's does it for all
-            f"BACKUP {tables} TO File('{_TABLES}') SETTINGS deduplicate_files = 0",
+            f"BACKUP {tables} TO File('{_TABLES}') SETTINGS deduplicate_files = 0, max_backup_bandwidth = {_PACE}",
             telling("clickhouse"),
         )
         # on a full disk the engine library says that it was done
