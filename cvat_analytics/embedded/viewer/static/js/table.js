@@ -8,6 +8,7 @@ import { dataLinks, linked } from './links.js';
 import { align, pager, totalsOf, widthsOf } from './table-parts.js';
 
 const ROW = 28;
+const byText = new Intl.Collator(undefined, { numeric: true }).compare;
 
 /** @type {Draw} */
 export function table(body, panel, data, context) {
@@ -65,8 +66,7 @@ class Table {
     if (!field) return rows;
     const turn = this.memory.sort.down ? -1 : 1;
     /** @type {(a: Value, b: Value) => number} */
-    const compare =
-      field.kind === 'text' ? (a, b) => a.localeCompare(b, undefined, { numeric: true }) : (a, b) => a - b;
+    const compare = field.kind === 'text' ? byText : (a, b) => a - b;
     return rows.sort((i, j) => {
       const [a, b] = [field.values[i], field.values[j]];
       if (a === null || b === null) return Number(a === null) - Number(b === null);
@@ -208,7 +208,7 @@ class Table {
   filter(field, anchor) {
     const chosen = this.memory.filters.get(field.display) ?? new Set();
     const texts = [...new Set(field.values.map((_, i) => field.text(i)))];
-    texts.sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
+    texts.sort(byText);
     choose(anchor, {
       label: field.display,
       options: texts.map((text) => ({ value: text, text })),

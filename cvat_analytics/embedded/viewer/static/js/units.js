@@ -57,6 +57,10 @@ const UNITS = {
   eps: (value, decimals) => [SHORT(value, decimals).join(''), ' evt/s'],
 };
 
+// making one takes far longer than writing a number with it
+/** @type {Map<string, Intl.NumberFormat>} */
+const FORMATS = new Map();
+
 /**
  * Return a number with separators; without `decimals` as many as it needs, three at most.
  * @type {(value: number, decimals?: number) => string}
@@ -64,7 +68,16 @@ const UNITS = {
 export function number(value, decimals) {
   const most =
     decimals ?? (Number.isInteger(value) ? 0 : Math.abs(value) >= 100 ? 1 : Math.abs(value) >= 1 ? 2 : 3);
-  return value.toLocaleString('en-US', { minimumFractionDigits: decimals ?? 0, maximumFractionDigits: most });
+  const key = `${decimals ?? 0} ${most}`;
+  let format = FORMATS.get(key);
+  if (!format) {
+    format = new Intl.NumberFormat('en-US', {
+      minimumFractionDigits: decimals ?? 0,
+      maximumFractionDigits: most,
+    });
+    FORMATS.set(key, format);
+  }
+  return format.format(value);
 }
 
 const CLOCK = [
