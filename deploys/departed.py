@@ -17,13 +17,10 @@ from cvat_analytics.operate.survey import SURVEY, Survey, surveyed
 from cvat_analytics.rendering import made
 from deploys.facts import FileText
 from deploys.operations import Commands
+from deploys.report import HAS_LEFT
 
 if TYPE_CHECKING:
     from deploys.plan import Plan
-
-
-HAS_LEFT = "has left this host's groups"
-"""What is said of a part; nothing is deleted then."""
 
 
 def apply(wanted: Plan) -> None:

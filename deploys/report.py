@@ -16,6 +16,9 @@ FILE = "CVAT_ANALYTICS_DEPLOY_REPORT"
 AGREED = "CVAT_ANALYTICS_DEPLOY_AGREED"
 """The environment variable that is there when somebody has agreed to what is deleted for good."""
 
+HAS_LEFT = "has left this host's groups"
+"""What is said of a part that is removed; nothing is deleted then."""
+
 
 def agreed() -> bool:
     """Return whether what is deleted for good may be."""

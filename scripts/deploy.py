@@ -26,8 +26,7 @@ from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import cvat_env, gateway
 from cvat_analytics.rendering import alerts
 from cvat_analytics.store import deployments
-from deploys.departed import HAS_LEFT
-from deploys.report import AGREED, FILE, LEAVING
+from deploys.report import AGREED, FILE, HAS_LEFT, LEAVING
 from scripts import hints
 from scripts.target import inventory_option
 from scripts.terminal import confirm, echo

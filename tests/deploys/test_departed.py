@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from pyinfra.api.exceptions import PyinfraError
 
-from deploys.departed import HAS_LEFT
-from deploys.report import AGREED
+from deploys.report import AGREED, HAS_LEFT
 from tests.deploys.conftest import Deploy
 
 GROUPS = {"clickhouse": ["@fake/a"], "vector": ["@fake/a"], "grafana": ["@fake/b"]}
