@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.dashboards.shown import Shown
 NOTHING = "nothing"
 """The empty database's name."""
 
+Answers = dict[str, list[dict[str, Any]]]
+
 
 @pytest.fixture(scope="session")
 def store(shared_engine: Store, events: list[Event], flow: Flow) -> Iterator[Store]:
@@ -28,6 +31,12 @@ def store(shared_engine: Store, events: list[Event], flow: Flow) -> Iterator[Sto
         flow.insert(engine)
         engine.refresh()
         yield engine
+
+
+@pytest.fixture(scope="session")
+def answers(store: Store) -> Answers:
+    """Return what the store has answered to a query; more than one file asks all of them."""
+    return {}
 
 
 @pytest.fixture(scope="session")

@@ -41,20 +41,26 @@ class Shown:
         self.range, self.interval = time_range, interval
         self.values = {name: value for name, value in values.items() if name in dashboard.variables}
 
-    def rows(self, title: str, query: int = 0) -> list[dict[str, Any]]:
-        """Return the rows of one query of the panel `title`."""
+    def sql(self, title: str, query: int = 0) -> str:
+        """Return what one query of the panel `title` asks."""
         panel = next(panel for panel in self.dashboard.panels if panel.title == title)
-        sql = expand(
+        return expand(
             panel.queries[query], self.dashboard, self.range, interval=self.interval, values=self.values
         )
-        return self.store.rows(sql)
+
+    def rows(self, title: str, query: int = 0) -> list[dict[str, Any]]:
+        """Return the rows of one query of the panel `title`."""
+        return self.store.rows(self.sql(title, query))
+
+    def options_sql(self, name: str) -> str:
+        """Return what is asked for that which the filter `name` offers."""
+        query = self.dashboard.variables[name].query
+        assert query is not None
+        return expand(query, self.dashboard, self.range, values=self.values)
 
     def options(self, name: str) -> list[list[str]]:
         """Return what the filter `name` offers."""
-        query = self.dashboard.variables[name].query
-        assert query is not None
-        sql = expand(query, self.dashboard, self.range, values=self.values)
-        return [list(row.values()) for row in self.store.rows(sql)]
+        return [list(row.values()) for row in self.store.rows(self.options_sql(name))]
 
     def chosen(self, *ignored: str) -> list[Event]:
         """Return the events that the time range and the filters leave, but for the `ignored` filters."""

@@ -71,22 +71,20 @@ def settle(store: Store) -> None:
 
 
 def shown(store: Store, dashboards: Mapping[str, Dashboard], events: list[Event]) -> Rows:
-    """Return what every panel of counts shows for every choice."""
-    return {
-        (number, *values, title, panel): sorted(map(str, board.rows(panel)))
+    """Return what every panel of counts shows for every choice, and every list offers; what asks the same is asked once."""
+    asked = {
+        (number, *values, title, name): sql
         for number, (time_range, interval) in enumerate(TIMES)
         for values in CHOICES
-        for title, panels in PANELS.items()
+        for title in PANELS
         for board in [Shown(store, dashboards[title], events, values, time_range, interval)]
-        for panel in panels
-    } | {
-        (number, *values, title, name): sorted(map(str, board.options(name)))
-        for number, (time_range, interval) in enumerate(TIMES)
-        for values in CHOICES
-        for title, names in LISTS.items()
-        for board in [Shown(store, dashboards[title], events, values, time_range, interval)]
-        for name in names
+        for name, sql in [
+            *((panel, board.sql(panel)) for panel in PANELS[title]),
+            *((name, board.options_sql(name)) for name in LISTS[title]),
+        ]
     }
+    answers = {sql: sorted(map(str, store.rows(sql))) for sql in set(asked.values())}
+    return {name: answers[sql] for name, sql in asked.items()}
 
 
 def test_panels_show_the_same_in_every_state(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cvat_analytics.dashboards import ALL, Dashboard, Query, Values, expand, load
 from tests.clickhouse import Store
-from tests.dashboards.conftest import NOTHING
+from tests.dashboards.conftest import NOTHING, Answers
 from tests.dashboards.events import MESSAGES, RANGE, REQUESTS, SCOPES, Event
 from tests.dashboards.flow import Flow
 
@@ -87,17 +87,18 @@ and the alerts' tests."""
 
 
 @every_query
-def test_runs_for_every_choice(store: Store, flow: Flow, dashboard: Dashboard, query: Query) -> None:
+def test_runs_for_every_choice(
+    store: Store, answers: Answers, flow: Flow, dashboard: Dashboard, query: Query
+) -> None:
     counts = {}
-    answered: dict[str, int] = {}  # most choices are no part of a query
     for values in _choices():
         chosen = _chosen(dashboard, values)
         if chosen or not values:
             time_range = flow.range if dashboard.title == "Pipeline" or "deployments" in query.sql else RANGE
             sql = expand(query, dashboard, time_range, values=chosen)
-            if sql not in answered:
-                answered[sql] = len(store.rows(sql))
-            counts[str(values)] = answered[sql]
+            if sql not in answers:  # most choices are no part of a query
+                answers[sql] = store.rows(sql)
+            counts[str(values)] = len(answers[sql])
     assert (counts["{}"] > 0) == (not any(f"'{title}'" in query.where for title in NOTHING_WRONG))
     assert counts.get(str(ALL_OF_ALL), counts["{}"]) == counts["{}"]
 
