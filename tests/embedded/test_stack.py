@@ -35,7 +35,7 @@ PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 
 
 def inside(*arguments: object, exit_code: int = 0) -> str:
-    """Run a command that starts nothing in this process, which takes half as long, and return what it printed to stdout."""
+    """Run a command in this process, which takes half as long, and return what it printed to stdout."""
     done = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert done.exit_code == exit_code, done.output
     return done.stdout
@@ -56,6 +56,12 @@ def up(directory: Path, *arguments: object) -> dict[str, Any]:
     description: dict[str, Any] = json.loads(
         command("up", "--dir", directory, "--detach", "--json", *arguments)
     )
+    return description
+
+
+def complete(directory: Path) -> dict[str, Any]:
+    """Start what is missing of a stack, as `up` does, in this process, and return its description."""
+    description: dict[str, Any] = json.loads(inside("up", "--dir", directory, "--detach", "--json"))
     return description
 
 
@@ -178,13 +184,13 @@ def leaves_nothing_behind(directory: Path) -> None:
 @pytest.mark.parametrize("part", stack.PARTS)
 @pytest.mark.usefixtures("one_dashboard")
 def test_a_killed_part_is_revived_alone_and_nothing_is_lost(shared: Path, part: str) -> None:
-    first = up(shared)
+    first = complete(shared)
     send(shared, f"before {part}", 3)
     os.kill(first["pids"][part], signal.SIGKILL)
     until(lambda: not is_running(first["pids"][part]), "it has ended")
     assert json.loads(inside("status", "--dir", shared, "--json", exit_code=1))[part] == "stopped"
 
-    second = up(shared)
+    second = complete(shared)
     assert {name for name in stack.PARTS if first["pids"][name] != second["pids"][name]} == {part}
     assert count(shared, f"before {part}") == 3
     send(shared, f"after {part}", 2)
@@ -192,19 +198,19 @@ def test_a_killed_part_is_revived_alone_and_nothing_is_lost(shared: Path, part: 
 
 
 def test_events_accepted_while_clickhouse_is_down_arrive_when_it_is_back(shared: Path) -> None:
-    first = up(shared)
+    first = complete(shared)
     os.kill(first["pids"]["clickhouse"], signal.SIGKILL)
     access = stack.find(shared).access()
     events.send(
         [{"scope": "load:cvat", "source": "test", "timestamp": "1733480873.1", "user_name": "early"}],
         *access.vector.address,
     )
-    up(shared)
+    complete(shared)
     arrived(shared, "early", 1)
 
 
 def test_two_stacks_live_side_by_side(shared: Path, directory: Path) -> None:
-    one = up(shared)
+    one = complete(shared)
     other = up(directory)
     assert one["clickhouse"]["http"] != other["clickhouse"]["http"]
     send(shared, "one", 2)
@@ -212,7 +218,7 @@ def test_two_stacks_live_side_by_side(shared: Path, directory: Path) -> None:
 
 
 def test_nobody_else_can_read_the_files_with_passwords(shared: Path) -> None:
-    up(shared)
+    complete(shared)
     passwords = json.loads((shared / "secrets.json").read_text()).values()
     holders = [
         path
@@ -252,13 +258,13 @@ def test_what_cannot_be_used_is_refused_in_one_line(directory: Path, tmp_path: P
 
 
 def test_nobody_else_reads_the_directory(shared: Path) -> None:
-    up(shared)
+    complete(shared)
     found = [path for path in (shared, *shared.rglob("*")) if not path.is_symlink()]
     assert [str(path) for path in found if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
 
 
 def test_a_data_directory_in_use_by_another_clickhouse_is_refused(shared: Path) -> None:
-    up(shared)
+    complete(shared)
     config = shared / "etc" / "clickhouse-server" / "config.xml"
     done = subprocess.run(
         [sys.executable, "-m", "cvat_analytics.embedded.engine", f"--config-file={config}"],
@@ -270,7 +276,7 @@ def test_a_data_directory_in_use_by_another_clickhouse_is_refused(shared: Path) 
 
 def test_an_older_checkout_leaves_a_stack_that_runs_as_it_is(shared: Path) -> None:
     """What a newer one has made of it goes on: rights that only older tables need would stop what is inserted."""
-    before = up(shared)
+    before = complete(shared)
     access = stack.find(shared).access()
     client = access.client()
     users = shared / "etc" / "clickhouse-server" / "users.d" / "cvat-analytics.xml"
@@ -290,7 +296,7 @@ def test_an_older_checkout_leaves_a_stack_that_runs_as_it_is(shared: Path) -> No
         client.command(
             f"ALTER TABLE {ledger} DELETE WHERE name = 'migrations/9999_newer.sql' SETTINGS mutations_sync = 1"
         )
-    assert up(shared) == before
+    assert complete(shared) == before
     marker = f"back-{time.time_ns()}"
     send(shared, marker)
 
@@ -298,7 +304,7 @@ def test_an_older_checkout_leaves_a_stack_that_runs_as_it_is(shared: Path) -> No
 @pytest.mark.usefixtures("one_dashboard")
 def test_a_smoke_check_that_fails_says_what_to_do_and_ends_with_1(shared: Path) -> None:
     """Each part that is stopped is one failure, and no right of anybody's."""
-    up(shared)
+    complete(shared)
     running = stack.find(shared)
     names = {"vector": "vector", "viewer": "grafana", "events_api": "events-api", "clickhouse": "clickhouse"}
     for part, name in names.items():
@@ -310,7 +316,7 @@ def test_a_smoke_check_that_fails_says_what_to_do_and_ends_with_1(shared: Path) 
         assert "What to do: " in failed.detail
         assert {each.cause for each in found.values() if each.outcome == "not asked"} == {name}
         if part != "clickhouse":
-            up(shared)
+            complete(shared)
     text = command("smoke", "--dir", shared, exit_code=1)
     assert "\nFAIL clickhouse: http://127.0.0.1:" in text
     assert "\nnot asked, because clickhouse failed: login-admin, " in text
@@ -325,7 +331,7 @@ def test_a_smoke_check_that_fails_says_what_to_do_and_ends_with_1(shared: Path) 
 
 @pytest.mark.usefixtures("one_dashboard")
 def test_a_wrong_password_of_one_user_is_one_failure(shared: Path) -> None:
-    up(shared)
+    complete(shared)
     access = stack.find(shared).access()
     for secret, name, words in (
         ("clickhouse_admin", "login-admin", "cannot be reached as admin"),

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 TOGETHER = 16
 """Bodies that are sent at once: the substitute commits together what arrives together."""
-IN_CI = 4_096
+IN_CI = 2_048
 PATIENCE = 60.0
 TAG = re.compile(rb"fz\d+z")
 _NUMBER = re.compile(r"-?\d[\d.e]*")
