@@ -118,13 +118,16 @@ class Host:
         state = ""
         while time.monotonic() < deadline:
             # it waits, once systemd answers: to look again and again takes from what boots
-            state = self.run("timeout 30 systemctl is-system-running --wait", check=False).output.strip()
+            told = self.run(
+                "timeout 30 systemctl is-system-running --wait; ss -Hltn 'sport = :22'", check=False
+            )
+            state, _, listened_on = told.output.partition("\n")
             if state == "degraded":
                 failed = self.run(
                     "systemctl --failed --no-legend --plain; journalctl -p err -n 20 --no-pager"
                 ).output
                 raise AssertionError(f"{self.name}: units failed at boot:\n{failed}")
-            if state == "running" and self.run("ss -Hltn 'sport = :22'").output:
+            if state == "running" and listened_on:
                 return
             time.sleep(0.3)
         logs = self.container.logs(tail=20).decode(errors="replace")

@@ -96,10 +96,10 @@ class Lab:
         self.hosts.append(host)
         self.packages.network.connect(host.container)
         host.boot()
-        public = host.key.with_suffix(".pub").read_text()
-        for user in USERS:
-            host.write(f"/home/{user}/.ssh/authorized_keys", public)
-        server_key = " ".join(host.read("/etc/ssh/ssh_host_ed25519_key.pub").split()[:2])
+        public = host.key.with_suffix(".pub").read_text().strip()
+        keys = " ".join(f"/home/{user}/.ssh/authorized_keys" for user in USERS)
+        told = host.run(f"echo {public!r} | tee {keys} >/dev/null; cat /etc/ssh/ssh_host_ed25519_key.pub")
+        server_key = " ".join(told.output.split()[:2])
         with host.known_hosts.open("a") as file:
             file.write(f"{host.ip} {server_key}\n")
         if self.outbound:
