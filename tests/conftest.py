@@ -7,14 +7,15 @@ import hypothesis
 import pytest
 
 from benchmarks import machine
-from tests import lanes, patient
+from tests import costs, lanes, patient
 from tests.clickhouse import Store, running
 from tests.lanes import pytest_collection_modifyitems as pytest_collection_modifyitems
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the lanes, where the host tests get their packages from, and how long to fuzz."""
+    """Add the lanes, what tests cost, where the host tests get their packages from, and how long to fuzz."""
     lanes.pytest_addoption(parser)
+    parser.addoption("--costs", action="store_true", help="say what tests cost (tests/costs.py)")
     parser.addoption(
         "--packages",
         choices=("standin", "vendor"),
@@ -26,6 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         help="request bodies that tests/vector/test_fuzz.py sends, made with a new seed; 0: until interrupted",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count what tests cost where that is asked for."""
+    if config.getoption("--costs"):
+        config.pluginmanager.register(costs.Costs())
 
 
 @pytest.fixture

@@ -6,108 +6,140 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Container, Iterable, Sequence
 
 import pytest
 
 HOSTS = "tests/hosts/"
-LONG = (
-    HOSTS,
-    "tests/faults/",
+LONG = {
+    HOSTS: 40,
+    "tests/hosts/test_backup.py": 120,
+    "tests/hosts/test_broken_by_hand.py": 85,
+    "tests/hosts/test_buffer.py": 80,
+    "tests/hosts/test_debian_13.py": 73,
+    "tests/hosts/test_deploy.py": 180,
+    "tests/hosts/test_front_door.py": 118,
+    "tests/hosts/test_harness.py": 30,
+    "tests/hosts/test_operations.py": 104,
+    "tests/hosts/test_rebuild.py": 48,
+    "tests/hosts/test_refusals.py": 30,
+    "tests/hosts/test_reload.py": 70,
+    "tests/hosts/test_tls.py": 98,
+    "tests/hosts/test_uninstall.py": 200,
+    "tests/hosts/test_upgrade.py": 240,
+    "tests/hosts/test_vector_reload.py": 100,
+    "tests/faults/": 200,
     # whole stacks
-    "tests/access/",
-    "tests/embedded/test_full_disk.py",
-    "tests/embedded/test_stack.py",
-    "tests/embedded/test_wheel.py",
-    "tests/embedded/test_rebuild_of_old_data.py",
-    "tests/pipeline/test_buffers.py",
-    "tests/pipeline/test_bundle_of_a_stack.py",
-    "tests/pipeline/test_dead_letters.py",
-    "tests/pipeline/test_dead_letters_edit.py",
-    "tests/pipeline/test_deployments.py",
-    "tests/pipeline/test_every_way_in.py",
-    "tests/pipeline/test_person_answer.py",
-    "tests/pipeline/test_person_erase.py",
-    "tests/pipeline/test_refused_rows.py",
-    "tests/pipeline/test_replay.py",
-    "tests/pipeline/test_rotation.py",
-    "tests/pipeline/test_status.py",
-    "tests/pipeline/test_status_of_hosts.py",
-    "tests/scripts/test_proxy_of_the_environment.py",
-    "tests/vector/test_fuzz.py",
+    "tests/access/": 25,
+    "tests/embedded/test_full_disk.py": 22,
+    "tests/embedded/test_stack.py": 190,
+    "tests/embedded/test_wheel.py": 40,
+    "tests/embedded/test_rebuild_of_old_data.py": 12,
+    "tests/pipeline/test_buffers.py": 85,
+    "tests/pipeline/test_bundle_of_a_stack.py": 40,
+    "tests/pipeline/test_dead_letters.py": 5,
+    "tests/pipeline/test_dead_letters_edit.py": 18,
+    "tests/pipeline/test_deployments.py": 17,
+    "tests/pipeline/test_every_way_in.py": 8,
+    "tests/pipeline/test_person_answer.py": 7,
+    "tests/pipeline/test_person_erase.py": 23,
+    "tests/pipeline/test_refused_rows.py": 45,
+    "tests/pipeline/test_replay.py": 45,
+    "tests/pipeline/test_rotation.py": 37,
+    "tests/pipeline/test_status.py": 12,
+    "tests/pipeline/test_status_of_hosts.py": 22,
+    "tests/scripts/test_proxy_of_the_environment.py": 33,
+    "tests/vector/test_fuzz.py": 65,
     # browsers
-    "tests/embedded/viewer/test_browser.py",
-    "tests/embedded/viewer/test_panels.py",
-    "tests/embedded/viewer/test_many_viewers.py",
-    "tests/api/test_schema.py::test_the_documentation_is_shown_and_asks_nobody_else",
+    "tests/embedded/viewer/test_browser.py": 45,
+    "tests/embedded/viewer/test_panels.py": 12,
+    "tests/embedded/viewer/test_many_viewers.py": 12,
+    "tests/api/test_schema.py::test_the_documentation_is_shown_and_asks_nobody_else": 10,
     # every state of every query, kills, much data, environments that are installed
-    "tests/api/test_many_people.py",
-    "tests/api/test_pythons.py",
-    "tests/api/test_robustness.py",
-    "tests/api/test_wheels.py",
-    "tests/checks/test_two_cvats.py::test_nothing_that_one_cvat_does_is_called_two",
-    "tests/checks/test_two_cvats.py::test_two_cvats_are_told",
-    "tests/dashboards/test_counted_beforehand.py",
-    "tests/dashboards/test_long_payloads.py",
-    "tests/dashboards/test_plugin_driver.py",
-    "tests/dashboards/test_queries.py",
-    "tests/dashboards/test_alert_queries.py",
-    "tests/gateway/test_access_right.py",
-    "tests/gateway/test_behind_cvats_traefik.py",
-    "tests/gateway/test_health.py",
-    "tests/importing/",
-    "tests/operate/test_backup.py",
-    "tests/operate/test_backup_of_several_hosts.py",
-    "tests/operate/test_backup_targets.py",
-    "tests/store/test_completed_jobs.py::test_the_stage_is_known_in_any_order_and_after_repetition",
-    "tests/store/test_counts_upgrade.py",
-    "tests/store/test_event_counts.py",
-    "tests/store/test_erasing.py",
-    "tests/store/test_rebuild.py",
-    "tests/store/test_room_for_ingest.py",
-    "tests/store/test_working_time_report.py",
-    "tests/store/working_time/test_sql.py",
-    "tests/vector/test_any_json.py",
-    "tests/vector/test_behaviour.py",
-    "tests/vector/test_cases.py::test_a_large_event_takes_no_neighbour_along",
-    "tests/vector/test_cases.py::test_as_many_events_as_are_allowed_are_taken",
-    "tests/vector/test_cases.py::test_garbage_is_one_dead_letter_and_takes_little_memory",
-    "tests/vector/test_large_requests.py",
-    "tests/vector/test_not_utf8.py::test_any_bytes_are_stored_as_they_came_or_kept_as_they_came",
-    "tests/vector/test_not_utf8.py::test_of_more_than_4_mib_the_whole_is_one_letter",
-    "tests/vector/test_not_utf8.py::test_the_programs_do_it_too",
-    "tests/vector/test_service.py",
-    "tests/vector/test_substitute.py",
-)
-"""Where the tests of the long lane are: folders, files, single tests. Everything else is in the fast one."""
+    "tests/api/test_many_people.py": 40,
+    "tests/api/test_pythons.py": 28,
+    "tests/api/test_robustness.py": 55,
+    "tests/api/test_wheels.py": 22,
+    "tests/checks/test_two_cvats.py::test_nothing_that_one_cvat_does_is_called_two": 10,
+    "tests/checks/test_two_cvats.py::test_two_cvats_are_told": 10,
+    "tests/dashboards/test_counted_beforehand.py": 50,
+    "tests/dashboards/test_long_payloads.py": 12,
+    "tests/dashboards/test_plugin_driver.py": 25,
+    "tests/dashboards/test_queries.py": 25,
+    "tests/dashboards/test_alert_queries.py": 10,
+    "tests/gateway/test_access_right.py": 10,
+    "tests/gateway/test_behind_cvats_traefik.py": 10,
+    "tests/gateway/test_health.py": 10,
+    "tests/importing/": 165,
+    "tests/operate/test_backup.py": 150,
+    "tests/operate/test_backup_of_several_hosts.py": 22,
+    "tests/operate/test_backup_targets.py": 50,
+    "tests/store/test_completed_jobs.py::test_the_stage_is_known_in_any_order_and_after_repetition": 10,
+    "tests/store/test_counts_upgrade.py": 20,
+    "tests/store/test_event_counts.py": 40,
+    "tests/store/test_erasing.py": 40,
+    "tests/store/test_rebuild.py": 60,
+    "tests/store/test_room_for_ingest.py": 20,
+    "tests/store/test_working_time_report.py": 10,
+    "tests/store/working_time/test_sql.py": 30,
+    "tests/vector/test_any_json.py": 20,
+    "tests/vector/test_behaviour.py": 125,
+    "tests/vector/test_cases.py::test_a_large_event_takes_no_neighbour_along": 10,
+    "tests/vector/test_cases.py::test_as_many_events_as_are_allowed_are_taken": 10,
+    "tests/vector/test_cases.py::test_garbage_is_one_dead_letter_and_takes_little_memory": 10,
+    "tests/vector/test_large_requests.py": 50,
+    "tests/vector/test_not_utf8.py::test_any_bytes_are_stored_as_they_came_or_kept_as_they_came": 10,
+    "tests/vector/test_not_utf8.py::test_of_more_than_4_mib_the_whole_is_one_letter": 10,
+    "tests/vector/test_not_utf8.py::test_the_programs_do_it_too": 10,
+    "tests/vector/test_service.py": 30,
+    "tests/vector/test_substitute.py": 30,
+}
+"""Where the tests of the long lane are: folders, files, single tests; and about how many seconds of processor time each takes, by which
+they are shared out (`--costs` counts them). Everything else is in the fast one. Of hosts: what a file takes that has no line of its own."""
 
 
 def is_long(test: str) -> bool:
     """Return whether a test, named as pytest names it, is in the long lane."""
-    return test.startswith(LONG)
+    return test.startswith(tuple(LONG))
 
 
-def in_order(tests: Sequence[str], workers: int) -> list[int]:
+def seconds(tests: Iterable[str]) -> int:
+    """Return about how many seconds the long ones of `tests` take together."""
+    named = sorted(LONG, key=len, reverse=True)
+    entries = {(next(filter(test.startswith, named)), test.split("::")[0]) for test in tests if is_long(test)}
+    # one that is a folder or a file counts once, that of hosts for each file
+    return sum(LONG[entry] for entry, _ in {(each, file if each == HOSTS else "") for each, file in entries})
+
+
+def in_order(tests: Sequence[str], workers: int, deployed: Container[str] = ()) -> list[int]:
     """Return the places of `tests` in the order in which `workers` are through soonest.
 
-    Each begins with an equal share of them (pytest-xdist's worksteal) and takes over from another's end when it is through: hosts
-    come first in one share, the other long ones in the others, and what is short is at the end of each.
+    Each begins with an equal number of them (pytest-xdist's worksteal) and takes over from another's end when it is through: so the long
+    ones are shared out by what they take and come first, the longest at once, and what is short is at the end of each. Tests of one
+    folder stay together, with what they share; of hosts those that are `deployed` beforehand do, and the others.
     """
-    hosts = [place for place, test in enumerate(tests) if test.startswith(HOSTS)]
-    others = [place for place, test in enumerate(tests) if is_long(test) and not test.startswith(HOSTS)]
-    short = [place for place, test in enumerate(tests) if not is_long(test)]
-    parts = max(1, workers - 1)
-    long = [
-        hosts,
-        *(others[len(others) * part // parts : len(others) * (part + 1) // parts] for part in range(parts)),
-    ]
+
+    def group(test: str) -> str:
+        folder = test.split("::")[0].split("/")[1]
+        return f"{folder} that are deployed" if test in deployed else folder
+
+    long, short = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
+    for place, test in enumerate(tests):
+        (long if is_long(test) else short)[group(test)].append(place)
+    cost = {name: seconds(tests[place] for place in places) for name, places in long.items()}
+    shares: list[list[str]] = [[] for _ in range(workers)]
+    for name in sorted(long, key=lambda name: (-cost[name], name)):
+        min(shares, key=lambda names: sum(cost[each] for each in names)).append(name)
     order: list[int] = []
-    for number, first in enumerate(long, 1):
-        order += first
-        end = len(tests) * number // len(long)
-        fill, short = short[: max(0, end - len(order))], short[max(0, end - len(order)) :]
-        order += fill
-    return order + short
+    for number, names in enumerate(shares, 1):
+        order += [place for name in names for place in long[name]]
+        # first the short ones of the same folders
+        for name in sorted(short, key=lambda name: (name not in names, name)):
+            room = max(0, len(tests) * number // workers - len(order))
+            order += short[name][:room]
+            short[name] = short[name][room:]
+    return order + [place for places in short.values() for place in places]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -121,11 +153,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is in the other lane, and put the rest in order."""
-    tests = [item.nodeid for item in items]
     chosen = {long for long, option in ((False, "--long"), (True, "--fast")) if not config.getoption(option)}
     left_out = [item for item in items if is_long(item.nodeid) not in chosen]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
+    kept = [item for item in items if is_long(item.nodeid) in chosen]
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    places = in_order(tests, workers) if workers > 1 else range(len(items))
-    items[:] = [items[place] for place in places if is_long(tests[place]) in chosen]
+    if workers > 1:
+        deployed = {item.nodeid for item in kept if "deployed_host" in item.fixturenames}  # type: ignore[attr-defined]
+        kept = [kept[place] for place in in_order([item.nodeid for item in kept], workers, deployed)]
+    items[:] = kept

@@ -20,6 +20,10 @@ class Item:
 
     nodeid: str
 
+    @property
+    def fixturenames(self) -> tuple[str, ...]:
+        return ("deployed_host",) if self.nodeid.startswith("tests/hosts/test_d") else ()
+
 
 @dataclass
 class Config:
@@ -72,6 +76,23 @@ def test_what_is_long_begins_in_each_share(monkeypatch: pytest.MonkeyPatch, work
         kinds = [lanes.is_long(name) for name in tests[begin:end]]
         assert kinds == sorted(kinds, reverse=True)
         assert set(kinds) == {True, False}
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_shares_take_about_as_long_and_a_folder_is_in_one(
+    monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", str(workers))
+    tests = run()
+    ends = [len(tests) * number // workers for number in range(workers + 1)]
+    shares = [tests[begin:end] for begin, end in itertools.pairwise(ends)]
+    cost = [lanes.seconds(share) for share in shares]
+    assert max(cost) - min(cost) < sum(lanes.LONG.values()) / 10
+    for folder in ("dashboards", "embedded", "store"):
+        holding = [
+            share for share in shares if any(lanes.is_long(name) and f"/{folder}/" in name for name in share)
+        ]
+        assert len(holding) == 1, folder
 
 
 @pytest.mark.parametrize("name", lanes.LONG)
