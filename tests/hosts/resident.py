@@ -98,18 +98,20 @@ def _run_pyinfra(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     stderr: int | None = None,
+    capture_output: bool = False,
     **options: Any,
 ) -> Any:
     """Do as `subprocess.run` does, but let a command that is pyinfra run in a fork of the process at `server`."""
     if list(command[1:3]) != ["-m", "pyinfra"]:
-        return otherwise(command, cwd=cwd, env=env, stderr=stderr, **options)
+        return otherwise(command, cwd=cwd, env=env, stderr=stderr, capture_output=capture_output, **options)
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as error:
         about = {
             "arguments": ["pyinfra", *command[3:]],
             "directory": str(cwd or Path.cwd()),
             "environment": dict(env if env is not None else os.environ),
         }
-        code = _ask(server, about, output.fileno(), 2 if stderr is None else error.fileno())
+        shown = stderr is None and not capture_output
+        code = _ask(server, about, output.fileno(), 2 if shown else error.fileno())
         return subprocess.CompletedProcess(command, code, _text(output), _text(error))
 
 

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cvat_analytics.credentials import secrets
+from tests.deploys.conftest import DEBIAN_12, OFFERS
+
 from .command import PROGRAM, Outcome, cvat_analytics
 from .conftest import HostFactory, give_up
 from .docker_engine import HostsUnavailable, engine
@@ -142,6 +145,29 @@ def test_a_command_says_and_ends_as_the_program_does(
 
     assert cvat_analytics(*arguments) == Outcome(done.returncode, done.stdout, done.stderr)
     assert done.returncode == code
+
+
+def test_a_deploy_says_and_ends_as_the_program_s_does(tmp_path: Path) -> None:
+    """Against one of pyinfra's fake hosts, as far as what it would change is asked."""
+    answers = {"os-release": DEBIAN_12.splitlines(), "apt-cache": OFFERS.splitlines()}
+    data = {
+        "fake_responses": answers,
+        "fake_delay": 0,
+        "fake_delay_jitter": 0,
+        "open_to_network": ["clickhouse"],
+    }
+    path = tmp_path / "hosts.py"
+    # not the one whose plugin would have to be fetched
+    path.write_text(
+        f"clickhouse = vector = [('@fake/a', {data | {'address': '10.0.0.1'}!r})]\n"
+        f"grafana = [('@fake/b', {data | {'address': '10.0.0.2'}!r})]\n"
+    )
+    secrets.init(tmp_path / "secrets.json")
+    arguments = ["deploy", "--inventory", path, "--dry", "--limit", "@fake/a"]
+    done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=300, check=False)
+    outcome = cvat_analytics(*arguments)
+    assert outcome == Outcome(done.returncode, done.stdout, done.stderr)
+    assert "would change  clickhouse: configuration  on @fake/a" in outcome.output, outcome.text
 
 
 def test_what_hosts_run_is_compiled_beforehand(untouched_host: Host) -> None:
