@@ -97,17 +97,17 @@ LONG = {
 }
 """Where the tests of the long lane are: folders, files, single tests; and about how many seconds of processor time each takes, by which
 they are shared out (`--costs` counts them). Everything else is in the fast one. Of hosts: what a file takes that has no line of its own."""
+_LONG = tuple(sorted(LONG, key=len, reverse=True))
 
 
 def is_long(test: str) -> bool:
     """Return whether a test, named as pytest names it, is in the long lane."""
-    return test.startswith(tuple(LONG))
+    return test.startswith(_LONG)
 
 
 def seconds(tests: Iterable[str]) -> int:
     """Return about how many seconds the long ones of `tests` take together."""
-    named = sorted(LONG, key=len, reverse=True)
-    entries = {(next(filter(test.startswith, named)), test.split("::")[0]) for test in tests if is_long(test)}
+    entries = {(next(filter(test.startswith, _LONG)), test.split("::")[0]) for test in tests if is_long(test)}
     # one that is a folder or a file counts once, that of hosts for each file
     return sum(LONG[entry] for entry, _ in {(each, file if each == HOSTS else "") for each, file in entries})
 
@@ -117,29 +117,49 @@ def in_order(tests: Sequence[str], workers: int, deployed: Container[str] = ()) 
 
     Each begins with an equal number of them (pytest-xdist's worksteal) and takes over from another's end when it is through: so the long
     ones are shared out by what they take and come first, the longest at once, and what is short is at the end of each. Tests of one
-    folder stay together, with what they share; of hosts those that are `deployed` beforehand do, and the others.
+    folder stay together, with what they share, unless they take more than a worker's share; of hosts those that are `deployed`
+    beforehand do, and the others.
     """
 
-    def group(test: str) -> str:
-        folder = test.split("::")[0].split("/")[1]
-        return f"{folder} that are deployed" if test in deployed else folder
+    def folder(place: int) -> str:
+        return tests[place].split("::")[0].split("/")[1]
 
-    long, short = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
+    def cost(places: Iterable[int]) -> int:
+        return seconds(tests[place] for place in places)
+
+    groups, short = defaultdict[str, list[int]](list), defaultdict[str, list[int]](list)
     for place, test in enumerate(tests):
-        (long if is_long(test) else short)[group(test)].append(place)
-    cost = {name: seconds(tests[place] for place in places) for name, places in long.items()}
-    shares: list[list[str]] = [[] for _ in range(workers)]
-    for name in sorted(long, key=lambda name: (-cost[name], name)):
-        min(shares, key=lambda names: sum(cost[each] for each in names)).append(name)
+        if is_long(test):
+            groups[f"{folder(place)}{' that are deployed' * (test in deployed)}"].append(place)
+        else:
+            short[folder(place)].append(place)
+    share = sum(map(cost, groups.values())) / workers
+    parts = [(cost(part), part) for places in groups.values() for part in _parts(tests, places, share)]
+    heads: list[list[tuple[int, list[int]]]] = [[] for _ in range(workers)]
+    for part in sorted(parts, reverse=True):
+        min(heads, key=lambda head: sum(taken for taken, _ in head)).append(part)
     order: list[int] = []
-    for number, names in enumerate(shares, 1):
-        order += [place for name in names for place in long[name]]
+    for number, head in enumerate(heads, 1):
+        order += [place for _, places in head for place in places]
         # first the short ones of the same folders
-        for name in sorted(short, key=lambda name: (name not in names, name)):
+        same = {folder(places[0]) for _, places in head}
+        for name in sorted(short, key=lambda name: (name not in same, name)):
             room = max(0, len(tests) * number // workers - len(order))
             order += short[name][:room]
             short[name] = short[name][room:]
     return order + [place for places in short.values() for place in places]
+
+
+def _parts(tests: Sequence[str], places: Sequence[int], share: float) -> list[list[int]]:
+    """Return a folder's tests in as many parts, of whole files, as it takes more than a worker's share."""
+    files = defaultdict[str, list[int]](list)
+    for place in places:
+        files[tests[place].split("::")[0]].append(place)
+    cost = {name: seconds(tests[place] for place in file) for name, file in files.items()}
+    parts: list[list[str]] = [[] for _ in range(1 + int(sum(cost.values()) // (share or 1)))]
+    for name in sorted(files, key=lambda name: (-cost[name], name)):
+        min(parts, key=lambda part: sum(cost[each] for each in part)).append(name)
+    return [[place for name in sorted(part) for place in files[name]] for part in parts if part]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

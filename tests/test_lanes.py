@@ -67,7 +67,7 @@ def test_each_test_is_in_one_lane(monkeypatch: pytest.MonkeyPatch, workers: str)
     assert long
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2, 3, 4])
 def test_what_is_long_begins_in_each_share(monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     monkeypatch.setenv("PYTEST_XDIST_WORKER_COUNT", str(workers))
     tests = run()
@@ -78,7 +78,7 @@ def test_what_is_long_begins_in_each_share(monkeypatch: pytest.MonkeyPatch, work
         assert set(kinds) == {True, False}
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2, 3, 4])
 def test_shares_take_about_as_long_and_a_folder_is_in_one(
     monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
@@ -87,7 +87,7 @@ def test_shares_take_about_as_long_and_a_folder_is_in_one(
     ends = [len(tests) * number // workers for number in range(workers + 1)]
     shares = [tests[begin:end] for begin, end in itertools.pairwise(ends)]
     cost = [lanes.seconds(share) for share in shares]
-    assert max(cost) - min(cost) < sum(lanes.LONG.values()) / 10
+    assert max(cost) < 1.15 * sum(cost) / workers, cost
     for folder in ("dashboards", "embedded", "store"):
         holding = [
             share for share in shares if any(lanes.is_long(name) and f"/{folder}/" in name for name in share)
@@ -104,7 +104,7 @@ def test_what_is_long_is_there(name: str) -> None:
 
 def test_the_whole_suite_has_no_lane() -> None:
     last = (ROOT / "tests" / "run").read_text().splitlines()[-1]
-    assert last == '"$bin/pytest" -n 3 --dist worksteal'
+    assert last == '"$bin/pytest" -n 4 --dist worksteal'
 
 
 def test_no_two_files_are_called_alike() -> None:

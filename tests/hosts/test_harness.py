@@ -163,7 +163,7 @@ def test_a_deploy_says_and_ends_as_the_program_s_does(tmp_path: Path) -> None:
         f"grafana = [('@fake/b', {data | {'address': '10.0.0.2'}!r})]\n"
     )
     secrets.init(tmp_path / "secrets.json")
-    arguments = ["deploy", "--inventory", path, "--dry", "--limit", "@fake/a"]
+    arguments = ["deploy", "--inventory", str(path), "--dry", "--limit", "@fake/a"]
     done = subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=300, check=False)
     outcome = cvat_analytics(*arguments)
     assert outcome == Outcome(done.returncode, done.stdout, done.stderr)

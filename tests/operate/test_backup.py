@@ -18,12 +18,12 @@ import pytest
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.operate import erasure_list
-from cvat_analytics.operate.backup import inventory, questions, restoring
+from cvat_analytics.operate.backup import inventory, keys, questions, restoring
 from cvat_analytics.operate.backup.agent import creating, keeping
 from cvat_analytics.operate.backup.agent.restic import MANIFEST, Restic
 from cvat_analytics.store import migrations
 from tests.clickhouse import Store, free_ports
-from tests.operate.backup_site import NOW, Site, events, site
+from tests.operate.backup_site import KEY, NOW, Site, events, made_quick_to_open, site
 from tests.waiting import until
 
 
@@ -61,6 +61,7 @@ def two(
             f"INSERT INTO incoming_dead_letters FORMAT JSONEachRow\n{json.dumps(letter)}", user="vector"
         )
         first.agent("create")
+        made_quick_to_open(directory / "repository", keys.derived_password(KEY))
         yield first, second
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +20,7 @@ from backports import zstd
 
 from cvat_analytics.connect.access import Access
 from cvat_analytics.embedded import stack
+from tests.vector.configuration import READINGS
 
 PROGRAM = Path(sys.executable).with_name("cvat-analytics")
 _DAYS = itertools.count()
@@ -31,7 +34,16 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
     subprocess.run(
         [PROGRAM, "up", "--dir", directory, "--detach"], check=True, capture_output=True, timeout=600
     )
-    yield stack.find(directory)
+    running = stack.find(directory)
+    # many tests wait for the next time that it reads what it counts
+    configuration = Path(running.paths.vector_config) / "vector.toml"
+    text = configuration.read_text()
+    assert READINGS in text
+    configuration.write_text(text.replace(READINGS, "scrape_interval_secs = 2"))
+    pid = running.processes.pid("vector")
+    assert pid
+    os.kill(pid, signal.SIGHUP)
+    yield running
     stack.down(directory)
 
 

@@ -24,8 +24,15 @@ def context(root: Path, **settings: Any) -> Context:
     return Context("h", stack, secrets.generate(), Paths(root=str(root)))
 
 
-def write_configuration(root: Path, **settings: Any) -> Path:
-    """Write Vector's rendered configuration and its password below `root`; return the path of vector.toml."""
+READINGS = "scrape_interval_secs = 15"
+"""How often Vector reads what it counts: whoever waits for that may have it read more often."""
+
+
+def write_configuration(root: Path, *, reads_every: int = 15, **settings: Any) -> Path:
+    """Write Vector's rendered configuration and its password below `root`; return the path of vector.toml.
+
+    `reads_every`: seconds between two readings of what it counts.
+    """
     # of each root's own: several run at a time
     port = root / "large_port"
     if not port.exists():
@@ -42,7 +49,9 @@ def write_configuration(root: Path, **settings: Any) -> Path:
             (credentials / name).write_text(source.read_text())
     path = Path(stack.paths.vector_config) / "vector.toml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render.render("vector.toml.j2", stack.variables()))
+    text = render.render("vector.toml.j2", stack.variables())
+    assert READINGS in text
+    path.write_text(text.replace(READINGS, f"scrape_interval_secs = {reads_every}"))
     return path
 
 

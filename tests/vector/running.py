@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.pipeline.reloading import answers, marked
 from cvat_analytics.config import limits
@@ -106,12 +107,14 @@ class Substitute:
 
 
 @contextmanager
-def substitute(root: Path, clickhouse_port: int, program: str = "substitute") -> Iterator[Substitute]:
+def substitute(
+    root: Path, clickhouse_port: int, program: str = "substitute", **settings: Any
+) -> Iterator[Substitute]:
     port = free_ports(1)[0]
     running = Substitute(
         root,
         port,
-        write_configuration(root, vector_port=port, clickhouse_http_port=clickhouse_port),
+        write_configuration(root, vector_port=port, clickhouse_http_port=clickhouse_port, **settings),
         program=program,
     )
     # as the package does; Vector itself does not make it

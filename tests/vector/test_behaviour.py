@@ -236,7 +236,11 @@ def test_what_is_counted_is_stored_and_shown_to_prometheus(program: str, tmp_pat
     with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port, program) as vector:
         vector.stop()
         vector.config = write_configuration(
-            tmp_path, vector_port=port, clickhouse_http_port=clickhouse.port, vector_metrics_port=page
+            tmp_path,
+            reads_every=1,
+            vector_port=port,
+            clickhouse_http_port=clickhouse.port,
+            vector_metrics_port=page,
         )
         vector.port = port
         vector.start()
@@ -271,7 +275,10 @@ def test_what_is_counted_is_stored_and_shown_to_prometheus(program: str, tmp_pat
 
 
 def test_a_port_keeps_its_count_when_it_is_no_longer_the_first(program: str, tmp_path: Path) -> None:
-    with fake_clickhouse() as clickhouse, substitute(tmp_path, clickhouse.port, program) as vector:
+    with (
+        fake_clickhouse() as clickhouse,
+        substitute(tmp_path, clickhouse.port, program, reads_every=1) as vector,
+    ):
         old, (new,) = vector.port, free_ports(1)
 
         def counted() -> dict[str, float]:
@@ -287,7 +294,11 @@ def test_a_port_keeps_its_count_when_it_is_no_longer_the_first(program: str, tmp
         post(vector, "second")
         until(counted, "the old port's requests", lambda seen: seen == {f"cvat_{old}": 2})
         write_configuration(
-            tmp_path, vector_port=new, vector_extra_ports=[old], clickhouse_http_port=clickhouse.port
+            tmp_path,
+            reads_every=1,
+            vector_port=new,
+            vector_extra_ports=[old],
+            clickhouse_http_port=clickhouse.port,
         )
         vector.reload()
         post(vector, "third, to the old port")
