@@ -201,7 +201,10 @@ def test_tls_and_a_password(program: str, tmp_path: Path) -> None:
 def _tls_and_a_password(program: str, clickhouse: FakeClickHouse, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "certificates")
     pair = authority.issue("vector", ["127.0.0.1"])
-    files = {"vector_tls_certificate": tmp_path / "certificate.pem", "vector_tls_key": tmp_path / "key.pem"}
+    files: dict[str, Any] = {
+        "vector_tls_certificate": tmp_path / "certificate.pem",
+        "vector_tls_key": tmp_path / "key.pem",
+    }
     files["vector_tls_certificate"].write_text(pair.certificate)
     files["vector_tls_key"].write_text(pair.key)
     login = base64.b64encode(b"cvat:in gest").decode()

@@ -110,7 +110,11 @@ def test_what_watches_the_pipeline_cannot_hold_it_up(tmp_path: Path) -> None:
 
 
 def test_every_port_has_a_source_that_is_counted_by_itself(tmp_path: Path) -> None:
-    values = {"vector_port": 8383, "vector_extra_ports": [8282, 8484], "vector_large_port": 8284}
+    values: dict[str, Any] = {
+        "vector_port": 8383,
+        "vector_extra_ports": [8282, 8484],
+        "vector_large_port": 8284,
+    }
     document = tomllib.loads(write_configuration(tmp_path, **values).read_text())
     listening = {name: part["address"] for name, part in document["sources"].items() if "address" in part}
     assert listening == {
