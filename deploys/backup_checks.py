@@ -7,6 +7,7 @@ import shlex
 from pyinfra import host, logger
 from pyinfra.facts.server import Command
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import package_source
 from cvat_analytics.operate.backup import on_hosts
@@ -27,8 +28,9 @@ def refuse_unusable(context: Context, state: HostState) -> None:
     )
     if host.get_fact(Command, question) == "bad":
         raise InputError(
+            Code.BACKUP_SCHEDULE,
             f"host {context.host}: setting 'backup_schedule': {settings.backup_schedule!r} is no time that comes, says its systemd. "
-            f"See `systemd-analyze calendar {schedule}`"
+            f"See `systemd-analyze calendar {schedule}`",
         )
     needed = on_hosts.packages(settings)
     if package_source.kind(settings) == "bundle":
@@ -36,8 +38,9 @@ def refuse_unusable(context: Context, state: HostState) -> None:
         offered = {file.name.partition("_")[0] for file in packages.dependencies(settings)}
         if lacking := [name for name in needed if name not in there and name not in offered]:
             raise InputError(
+                Code.PACKAGE_MISSING,
                 f"package_source {settings.package_source}: has no {', '.join(lacking)} ({lacking[0]}_VERSION_{state.architecture}.deb), which "
-                f"host {context.host} needs for its backups ('backup_target'). Put it there: `apt-get download {' '.join(lacking)}` on such a system"
+                f"host {context.host} needs for its backups ('backup_target'). Put it there: `apt-get download {' '.join(lacking)}` on such a system",
             )
     if (directory := on_hosts.directory(settings)) and "clickhouse" in context.topology.components(
         context.host

@@ -24,6 +24,7 @@ from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import extract_control_arguments, make_unix_command
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.inventory_file import Host as InventoryHost
 from cvat_analytics.connect import ssh
@@ -70,12 +71,14 @@ def _take(host: Host) -> None:
         if isinstance(host.connector, SSHConnector):
             end = f"{ssh.login_command(InventoryHost(host.name, (), host.data.dict()))} {end}"
         raise InputError(
+            Code.DEPLOY_LOCKED,
             f"host {host.name}: another deploy is at work there: {who}. Wait until it has ended. If its machine is gone for good, its lock "
-            f"goes within a quarter of an hour; `{end}` ends it now"
+            f"goes within a quarter of an hour; `{end}` ends it now",
         )
     if word != _TAKEN:
         raise InputError(
-            f"host {host.name}: its lock {_FILE}, which keeps other deploys away, cannot be taken: {word} {rest}"
+            Code.DEPLOY_LOCK_FAILED,
+            f"host {host.name}: its lock {_FILE}, which keeps other deploys away, cannot be taken: {word} {rest}",
         )
 
 

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from pyinfra.api.operation import OperationMeta
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.package_source import kind
 from cvat_analytics.config.settings import Settings
@@ -89,7 +90,8 @@ def bundle_files(component: str, settings: Settings, architecture: str) -> dict[
         ]
         if not matches:
             raise InputError(
-                f"package_source {directory}: has no {name} {version} for {architecture} ({name}_{version}_{architecture}.deb). Put it there"
+                Code.PACKAGE_MISSING,
+                f"package_source {directory}: has no {name} {version} for {architecture} ({name}_{version}_{architecture}.deb). Put it there",
             )
         contents[name] = matches[0]
     return contents
@@ -118,10 +120,13 @@ def signing_key(settings: Settings) -> str:
     try:
         text = path.read_text(errors="replace") if path else ""
     except OSError as error:
-        raise InputError(f"setting 'package_signing_key': {path} cannot be read: {error.strerror}") from None
+        raise InputError(
+            Code.SIGNING_KEY, f"setting 'package_signing_key': {path} cannot be read: {error.strerror}"
+        ) from None
     if "BEGIN PGP PUBLIC KEY BLOCK" not in text:
         raise InputError(
-            f"setting 'package_signing_key': {path} is not an ASCII-armoured public key; export it with `gpg --armor --export`"
+            Code.SIGNING_KEY,
+            f"setting 'package_signing_key': {path} is not an ASCII-armoured public key; export it with `gpg --armor --export`",
         )
     return text
 

@@ -16,6 +16,7 @@ from pyinfra import context, host, logger
 from pyinfra.api.exceptions import PyinfraError
 from pyinfra.facts.server import Command
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import exposure, inventory, package_source
@@ -128,7 +129,8 @@ def make(inventory_file: Path) -> Plan:
             on_hosts.check(each, secrets)
         if host.name not in stack.topology.settings:
             raise InputError(
-                f"host {host.name}: is in none of the groups {', '.join(COMPONENTS)}; put it in one or take it out"
+                Code.GROUPS_WRONG,
+                f"host {host.name}: is in none of the groups {', '.join(COMPONENTS)}; put it in one or take it out",
             )
         exposure.refuse_open(stack.topology, f"inventory {inventory_file}")
         components = stack.topology.components(host.name)
@@ -188,9 +190,9 @@ def make(inventory_file: Path) -> Plan:
         gone = departed.of(components)
         _tell_losses(departed.losses(gone))
     except InputError as error:
-        refusal = tell("refused", reason=str(error))
+        refusal = tell("refused", reason=error.told)
         # pyinfra prints its own kind of error as a message, with the place in the code, and any other with a traceback
-        raise PyinfraError("refused: the reason stands at the end" if refusal else str(error)) from None
+        raise PyinfraError("refused: the reason stands at the end" if refusal else error.told) from None
     return Plan(rendering, state, stack.secrets_file, known, gone, tuple(steps))
 
 
@@ -214,12 +216,14 @@ def _asked(names: list[str]) -> HostState:
     except EOFError:
         # pyinfra asks the terminal, of which there is none
         raise InputError(
+            Code.SUDO_PASSWORD,
             f"host {host.name}: sudo wants a password there, and nobody can be asked for it. Give it as `_sudo_password` in the data of the "
-            "host, or let its user use sudo without one"
+            "host, or let its user use sudo without one",
         ) from None
     if state is None:
         raise InputError(
-            f"host {host.name}: no answer to the first question as administrator. Check the user, `_sudo` and `_sudo_password`"
+            Code.NOT_ROOT,
+            f"host {host.name}: no answer to the first question as administrator. Check the user, `_sudo` and `_sudo_password`",
         )
     return state
 
@@ -258,7 +262,8 @@ def _check_history(rendering: Context, disks: Sequence[Volume]) -> bool:
         answer = host.get_fact(Answer, client=client, question=each.question)
         if answer is None:
             raise InputError(
-                f"host {host.name}: ClickHouse does not answer how much a shorter {each.setting} would delete. See its log"
+                Code.LOSS_UNKNOWN,
+                f"host {host.name}: ClickHouse does not answer how much a shorter {each.setting} would delete. See its log",
             )
         _tell_losses([each.loss(answer)])
     return True
@@ -269,41 +274,53 @@ def _tell_losses(found: Iterable[str]) -> None:
     for loss in filter(None, found):
         told = tell("loss", text=f"host {host.name}: {loss}")
         if not told and not agreed() and "--dry" not in sys.argv:
-            raise InputError(f"host {host.name}: {loss}. Deploy with `cvat-analytics deploy`, which asks")
+            raise InputError(
+                Code.LOSS_UNAGREED,
+                f"host {host.name}: {loss}. Deploy with `cvat-analytics deploy`, which asks",
+            )
 
 
 def _check_system(state: HostState) -> None:
     if (state.os_id, state.os_version) not in SUPPORTED:
         raise InputError(
-            f"host {host.name}: {state.os_name} is not supported. Supported are Debian 12 and 13, Ubuntu 22.04 and 24.04. Nothing has been changed"
+            Code.HOST_UNSUPPORTED,
+            f"host {host.name}: {state.os_name} is not supported. Supported are Debian 12 and 13, Ubuntu 22.04 and 24.04. Nothing has been changed",
         )
     if not state.is_root:
         raise InputError(
-            f"host {host.name}: commands do not run as root. Set `_sudo = True`, or log in as root"
+            Code.NOT_ROOT,
+            f"host {host.name}: commands do not run as root. Set `_sudo = True`, or log in as root",
         )
     if not state.has_systemd:
-        raise InputError(f"host {host.name}: systemd does not run there, and the services need it")
+        raise InputError(
+            Code.HOST_UNSUPPORTED, f"host {host.name}: systemd does not run there, and the services need it"
+        )
     if state.architecture not in ("amd64", "arm64"):
         raise InputError(
-            f"host {host.name}: there are no packages for the architecture {state.architecture}; amd64 and arm64 are supported"
+            Code.HOST_UNSUPPORTED,
+            f"host {host.name}: there are no packages for the architecture {state.architecture}; amd64 and arm64 are supported",
         )
     if state.architecture == "amd64" and "sse4_2" not in state.cpu_flags:
-        raise InputError(f"host {host.name}: its processor lacks SSE 4.2, which ClickHouse needs")
+        raise InputError(
+            Code.HOST_UNSUPPORTED, f"host {host.name}: its processor lacks SSE 4.2, which ClickHouse needs"
+        )
 
 
 def _check_size(state: HostState, settings: Settings, components: tuple[str, ...]) -> None:
     fresh = not state.packages
     if fresh and state.free_disk < settings.minimum_free_disk:
         raise InputError(
+            Code.DISK_TOO_SMALL,
             f"host {host.name}: {state.free_disk / 2**30:.1f} GiB free below /var/lib, but {settings.minimum_free_disk / 2**30:.1f} GiB "
-            "are needed (setting 'minimum_free_disk'). Free some space or lower the setting"
+            "are needed (setting 'minimum_free_disk'). Free some space or lower the setting",
         )
     buffers = settings.vector_buffer_size + DEAD_LETTER_BUFFER_BYTES + SMALLEST_BUFFER
     if fresh and "vector" in components and state.free_disk < buffers:
         # Vector itself refuses to start when its buffers could outgrow their volume
         raise InputError(
+            Code.DISK_TOO_SMALL,
             f"host {host.name}: {state.free_disk / 2**30:.1f} GiB free below /var/lib, but Vector's buffers may grow to "
-            f"{buffers / 2**30:.1f} GiB. Free some space or lower the setting 'vector_buffer_size'"
+            f"{buffers / 2**30:.1f} GiB. Free some space or lower the setting 'vector_buffer_size'",
         )
 
 
@@ -314,7 +331,7 @@ def _check_room(disks: Sequence[Volume]) -> None:
     """
     for disk in disks:
         if disk.refuses:
-            raise InputError(f"{disk}, then deploy again")
+            raise InputError(Code.DISK_FULL, f"{disk}, then deploy again")
         if disk.is_little:
             logger.warning(str(disk))
 
@@ -322,8 +339,9 @@ def _check_room(disks: Sequence[Volume]) -> None:
 def _check_store(state: HostState, components: tuple[str, ...]) -> None:
     if "clickhouse" in components and state.store_in_use:
         raise InputError(
+            Code.DATA_IN_USE,
             f"host {host.name}: the data directory /var/lib/clickhouse is in use by another ClickHouse than the service "
-            "clickhouse-server, perhaps one in a container. Stop that one first"
+            "clickhouse-server, perhaps one in a container. Stop that one first",
         )
 
 
@@ -342,20 +360,23 @@ def _check_ports(state: HostState, settings: Settings, components: tuple[str, ..
                 and "gateway" in running
             ):
                 raise InputError(
+                    Code.PORT_TAKEN,
                     f"host {host.name}: port {port} (setting {name!r}) is held by nginx. If that is the gateway, deploy once with its "
-                    f"new port and with {name!r} as it was, then with both; else stop that nginx or choose another port"
+                    f"new port and with {name!r} as it was, then with both; else stop that nginx or choose another port",
                 )
             if component in WITHOUT_LOW_PORTS and port < state.first_open_port:
                 raise InputError(
+                    Code.PORT_PRIVILEGED,
                     f"host {host.name}: port {port} (setting {name!r}) is for programs with more rights than this one needs: choose one from "
-                    f"{state.first_open_port} on"
+                    f"{state.first_open_port} on",
                 )
             # the stack's own services hold their ports; where a holder has no name, an installed service is given the benefit
             if holder is None or holder.startswith(ours) or (installed and not holder):
                 continue
             raise InputError(
+                Code.PORT_TAKEN,
                 f"host {host.name}: port {port} (setting {name!r}) is already in use by {holder or 'another program'}. "
-                "Stop that program or choose another port"
+                "Stop that program or choose another port",
             )
 
 
@@ -380,8 +401,9 @@ def _check_addresses(state: HostState, topology: Topology, components: tuple[str
             continue
         has = sorted(each for each in state.addresses if not ipaddress.ip_address(each).is_link_local)
         raise InputError(
+            Code.LISTEN_ADDRESS,
             f"host {host.name}: has no address {address} to listen on (setting {name!r}). It has {', '.join(has)}. Give one of these, or "
-            "the address to the host first"
+            "the address to the host first",
         )
 
 
@@ -421,12 +443,14 @@ def _check_source(component: str, settings: Settings, state: HostState) -> None:
     )
     if offer.error:
         raise InputError(
-            f"host {host.name}: package_source {settings.package_source} cannot be read for {component}: {offer.error}"
+            Code.PACKAGE_SOURCE_UNREADABLE,
+            f"host {host.name}: package_source {settings.package_source} cannot be read for {component}: {offer.error}",
         )
     for name, version in missing.items():
         if version not in offer.versions.get(name, []):
             has = ", ".join(offer.versions.get(name, [])[:3]) or "no version of it"
             raise InputError(
+                Code.PACKAGE_MISSING,
                 f"host {host.name}: package_source {settings.package_source} has no {name} {version} for {state.architecture}; it has {has}. "
-                f"Choose one with the setting '{component}_version'"
+                f"Choose one with the setting '{component}_version'",
             )

@@ -39,7 +39,7 @@ def schema(scripts: Sequence[Script], settings: Settings, client: str, losses_ar
         migrations.refuse_stock_table(database, state.applied, state.engines)
         pending = migrations.pending(list(scripts), state.applied)
     except InputError as error:
-        raise OperationError(str(error)) from None
+        raise OperationError(error.told) from None
     if not losses_are_known and (unasked := losses.shorter(settings, state.engines)):
         names = ", ".join(each.setting for each in unasked)
         yield _failure(
@@ -101,7 +101,7 @@ def _refusing(steps: Iterator[str]) -> Iterator[str]:
     try:
         yield from steps
     except CvatAnalyticsError as error:
-        raise OperationError(str(error)) from None
+        raise OperationError(error.told) from None
 
 
 def schema_changes(state: SchemaState, settings: Settings, scripts: Sequence[Script]) -> list[str]:

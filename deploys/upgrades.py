@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.facts.server import Command
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import versions
 from cvat_analytics.config.settings import Settings
@@ -39,7 +40,7 @@ def check(rendering: Context, state: HostState, components: tuple[str, ...]) -> 
     there = host.get_fact(Command, plugin_version(rendering.paths.grafana_plugins)) if installed else ""
     found = steps(state, rendering.settings, (there or "").strip(), components)
     if "clickhouse" in components and (why := versions.refused_setting("clickhouse", rendering.settings)):
-        raise InputError(f"host {host.name}: {why}")
+        raise InputError(Code.UPGRADE_REFUSED, f"host {host.name}: {why}")
     said = part_versions.said(host.get_fact(Command, part_versions.question(components))) if found else {}
     opened = {
         each: host.get_fact(Command, f"cat {PREVIOUS}/{UNITS[each]}/open 2>/dev/null || true")
@@ -62,7 +63,7 @@ def check(rendering: Context, state: HostState, components: tuple[str, ...]) -> 
         # what was kept before is not kept again
         room = "" if opened[component] else part_versions.without_room(step, said)
         if why := why or room or _waiting(rendering, step):
-            raise InputError(f"host {host.name}: {why}")
+            raise InputError(Code.UPGRADE_REFUSED, f"host {host.name}: {why}")
     for component, text in opened.items():
         if text:
             tell("upgrade", host=host.name, component=component, text=text)

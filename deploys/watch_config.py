@@ -56,7 +56,7 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
             cause = getattr(error, "exception", error)
             if not isinstance(cause, CvatAnalyticsError | OperationError):
                 raise
-            tell("refused", reason=str(cause))
+            tell("refused", reason=cause.told if isinstance(cause, CvatAnalyticsError) else str(cause))
             raise PyinfraError("the reason stands at the end") from None
 
     return called

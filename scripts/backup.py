@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from scripts.backup_progress import at_option, json_option, opened, shown, size
 from scripts.backup_restore import inventory, restore
@@ -76,7 +77,9 @@ def verify(name: str, restoring: bool, at: str, as_json: bool, target: Target) -
     each query of the dashboards. A backup that has not been restored is called unproven.
     """
     if name and not restoring:
-        raise InputError("without --restore all backups are read: leave the name out, or add --restore")
+        raise InputError(
+            Code.COMMAND_LINE, "without --restore all backups are read: leave the name out, or add --restore"
+        )
     said = _run(
         target, at, ["verify", *([name] if name else []), *(["--restore"] if restoring else [])], as_json
     )

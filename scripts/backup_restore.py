@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from scripts.backup_progress import at_option, json_option, opened, shown
 from scripts.target import Target, target_options
@@ -53,10 +54,11 @@ def restore(
     from cvat_analytics.operate.backup import restoring
 
     if wrong := [month for month in months if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month)]:
-        raise InputError(f"--month {wrong[0]}: is no month, as in 2026-11")
+        raise InputError(Code.OPTION_VALUE, f"--month {wrong[0]}: is no month, as in 2026-11")
     if grafana and not target.inventory:
         raise InputError(
-            "--grafana: is of deployed hosts (--inventory); the viewer of an embedded stack keeps nothing"
+            Code.COMMAND_LINE,
+            "--grafana: is of deployed hosts (--inventory); the viewer of an embedded stack keeps nothing",
         )
     progress = shown(as_json)
     with opened(target, at) as reached:
@@ -117,9 +119,9 @@ def inventory(directory: Path, name: str, at: str) -> None:
     from cvat_analytics.operate.backup import running
 
     if not at:
-        raise InputError("no target: say where, as in `--from /mnt/backup/cvat`")
+        raise InputError(Code.BACKUP_TARGET_MISSING, "no target: say where, as in `--from /mnt/backup/cvat`")
     if directory.exists() and any(directory.iterdir()):
-        raise InputError(f"{directory}: is not empty. Give a new directory")
+        raise InputError(Code.OUTPUT_EXISTS, f"{directory}: is not empty. Give a new directory")
     key = prompt("Recovery key", hide_input=True, err=True) if sys.stdin.isatty() else secret_from_pipe()
     archive = running.inventory(at, key.strip(), name, shown(as_json=True))
     names = library.unpack(archive, key.strip(), directory)

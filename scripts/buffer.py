@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.checks import health
 from cvat_analytics.connect import remote
@@ -77,7 +78,8 @@ def set_aside(sink: str, host: str, dry_run: bool, yes: bool, target: Target) ->
     """
     if sink not in SINKS:
         raise InputError(
-            f"{sink!r}: is no sink with a buffer on disk; those are {' and '.join(SINKS)}. In the others nothing waits for ever"
+            Code.BUFFER_UNKNOWN,
+            f"{sink!r}: is no sink with a buffer on disk; those are {' and '.join(SINKS)}. In the others nothing waits for ever",
         )
     begin = "" if dry_run else "the setting aside of a buffer, whose events are inserted again,"
     with _buffers(host, target, begin) as (buffers, place):
@@ -173,7 +175,9 @@ def _buffers(host: str, target: Target, begin: str = "") -> Iterator[tuple[Buffe
     """Yield the buffers of the Vector that the options name, and where it is. `begin`: as `look_for_room` has it."""
     if not target.inventory:
         if host:
-            raise InputError("--host is for deployed stacks: an embedded one has one Vector")
+            raise InputError(
+                Code.COMMAND_LINE, "--host is for deployed stacks: an embedded one has one Vector"
+            )
         running = target.embedded()
         look_for_room(running.volumes(), begin)
         here = Place(
@@ -189,9 +193,12 @@ def _buffers(host: str, target: Target, begin: str = "") -> Iterator[tuple[Buffe
         look_for_room(access.volumes(), begin)
         names = described.topology.groups["vector"]
         if host and host not in names:
-            raise InputError(f"--host {host}: has no Vector; {', '.join(names)} have")
+            raise InputError(Code.BUFFER_UNKNOWN, f"--host {host}: has no Vector; {', '.join(names)} have")
         if not host and len(names) > 1:
-            raise InputError(f"more than one host has a Vector: give --host, one of {', '.join(names)}")
+            raise InputError(
+                Code.BUFFER_UNKNOWN,
+                f"more than one host has a Vector: give --host, one of {', '.join(names)}",
+            )
         name = host or names[0]
         unit = UNITS["vector"]
         there = Place(
@@ -211,6 +218,7 @@ def _start(host: ReachedHost, unit: str) -> None:
     while (vector := health.of(host.access, "vector")).state != "running":
         if time.monotonic() > deadline:
             raise CvatAnalyticsError(
-                f"Vector does not answer {_STARTING:.0f} s after it was started: {vector.problem}. Run the same command again then"
+                Code.BUFFER_HALF_DONE,
+                f"Vector does not answer {_STARTING:.0f} s after it was started: {vector.problem}. Run the same command again then",
             )
         time.sleep(0.5)

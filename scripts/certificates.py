@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from cryptography.hazmat.primitives import hashes
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.credentials.certificates import RENEW_BEFORE
@@ -70,7 +71,8 @@ def issue(name: str, hosts: tuple[str, ...], inventory: Path) -> None:
     """
     if not name.replace("-", "").isalnum() or name in ("ca",) or name.endswith("-key"):
         raise InputError(
-            f"{name!r} cannot be the name of a certificate's file: use letters, digits and hyphens, not `ca` and no `-key` at the end"
+            Code.CERTIFICATE_NAME,
+            f"{name!r} cannot be the name of a certificate's file: use letters, digits and hyphens, not `ca` and no `-key` at the end",
         )
     authority = inventories.load(inventory).authority
     pair = authority.issue(name, hosts)
@@ -90,7 +92,8 @@ def constrain(inventory: Path) -> None:
     authority = inventories.load(inventory).authority
     if not authority.certificate_file.exists():
         raise InputError(
-            f"{authority.directory}: there is no authority to limit. The first deploy that needs one makes it so"
+            Code.AUTHORITY_MISSING,
+            f"{authority.directory}: there is no authority to limit. The first deploy that needs one makes it so",
         )
     names = authority.constrain().permitted() or ()
     echo(f"{authority.certificate_file}  signs for {', '.join(sorted(names))} and nobody else")

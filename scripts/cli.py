@@ -14,12 +14,13 @@ from typing import Any
 
 import click
 
+from cvat_analytics.base.codes import Code, marked
 from cvat_analytics.base.errors import CvatAnalyticsError
 from scripts import hints
 from scripts.terminal import echo
 
 COMMANDS = (
-    "init", "demo", "up", "down", "status", "doctor", "smoke", "working-time", "dashboards", "replay", "dead-letters", "buffer", "cvat-env", "deploy", "uninstall", "upgrade", "bundle", "secrets", "import", "stock", "export", "users", "person", "certificates", "backup",
+    "init", "demo", "up", "down", "status", "doctor", "smoke", "working-time", "dashboards", "replay", "dead-letters", "buffer", "cvat-env", "deploy", "uninstall", "upgrade", "bundle", "secrets", "import", "stock", "export", "users", "person", "certificates", "backup", "explain",
 )  # fmt: skip
 
 
@@ -46,11 +47,17 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except CvatAnalyticsError as error:
-            for line in hints.pasteable(str(error)).splitlines():
+            for line in hints.pasteable(error.told).splitlines():
                 # one blank at its beginning marks a line that is to be pasted
                 given = line[1:] if line.startswith(" ") and line[1:2] != " " else line
                 echo(given if line.startswith(" ") else f"cvat-analytics: {line}", err=True)
+            hints.tell_more(error.code)
             sys.exit(error.exit_code)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            # click prints it, with the command's usage
+            raise click.UsageError(marked(error.format_message(), Code.COMMAND_LINE), error.ctx) from None
 
 
 def _module(name: str) -> str:

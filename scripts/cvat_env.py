@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.config import inventory as inventories
@@ -64,7 +65,7 @@ def cvat_env(
     described, password, authority = _described(target)
     env = library.environment(described, authority is None)
     if env.refused and not off:
-        raise InputError(env.refused)
+        raise InputError(Code.CVAT_ENV_REFUSED, env.refused)
     values, notes = (library.OFF, []) if off else (env.values, list(env.notes))
     if form == "traefik":
         text = library.as_traefik(described, authority)
@@ -124,8 +125,9 @@ def _write_password(path: Path, password: str) -> None:
         kept = [line for line in lines if not line.startswith(f"{_NAME}=")]
         write_atomically(path, "".join(f"{line}\n" for line in [*kept, f"{_NAME}={password}"]))
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        raise InputError(Code.OUTPUT_UNWRITABLE, f"{path}: cannot be written ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path}: is not UTF-8, byte {error.start}; nothing was changed. Save it as UTF-8"
+            Code.FILE_UNREADABLE,
+            f"{path}: is not UTF-8, byte {error.start}; nothing was changed. Save it as UTF-8",
         ) from None

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect import remote
 from cvat_analytics.pipeline import dead_letters_edit as editing
@@ -184,7 +185,8 @@ def edit(
         letter = source.letter(id)
         if letter.corrected:
             raise InputError(
-                f"dead letter {letter.id}: has been sent with other values already: {letter.corrected}"
+                Code.LETTER_CORRECTION,
+                f"dead letter {letter.id}: has been sent with other values already: {letter.corrected}",
             )
         original = (
             source.originals.whole(letter.file, letter.sha256) if letter.file else letter.original.encode()
@@ -207,9 +209,11 @@ def _fields(values: tuple[str, ...], file: Path | None) -> dict[str, Any]:
         try:
             fields = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise InputError(f"file {file}: is no JSON ({error})") from None
+            raise InputError(Code.FILE_UNREADABLE, f"file {file}: is no JSON ({error})") from None
         if not isinstance(fields, dict):
-            raise InputError(f'file {file}: must be a JSON object, as in {{"duration": 0}}')
+            raise InputError(
+                Code.FILE_UNREADABLE, f'file {file}: must be a JSON object, as in {{"duration": 0}}'
+            )
     for each in values:
         field, equals, value = each.partition("=")
         if not equals:

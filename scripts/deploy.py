@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from cvat_analytics.base.codes import Code, first_code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import inventory as inventories
@@ -227,7 +228,7 @@ class PartlyError(CvatAnalyticsError):
     """A part failed in its turn, after others have got their new version. `outcome` is what those have come to."""
 
     def __init__(self, text: str, outcome: Outcome) -> None:
-        super().__init__(text)
+        super().__init__(Code.UPGRADE_PART_FAILED, text)
         self.outcome = outcome
 
 
@@ -236,7 +237,9 @@ class StagedError(InputError):
 
     def __init__(self, upgrades: Sequence[Upgrade]) -> None:
         steps = ", ".join(f"{each.text} on {each.host}" for each in upgrades)
-        super().__init__(f"versions change ({steps}). Run `cvat-analytics deploy` first")
+        super().__init__(
+            Code.UPGRADE_PENDING, f"versions change ({steps}). Run `cvat-analytics deploy` first"
+        )
         self.upgrades = upgrades
 
 
@@ -292,21 +295,24 @@ def bring(
     reasons = [each["reason"] for each in report.get("refused", [])]
     if "unagreed" in report:
         error = UnagreedError(
-            "\n".join([*losses, "nothing has been changed. With `--yes` it is done without a question"])
+            Code.LOSS_UNAGREED,
+            "\n".join([*losses, "nothing has been changed. With `--yes` it is done without a question"]),
         )
         error.losses = losses
         raise error
     if "staged" in report:
         raise StagedError(upgrades)
     if "begun" not in report:
-        raise InputError("\n".join([*reasons, REFUSED]))
+        cause = first_code("\n".join(reasons)) or Code.DEPLOY_REFUSED
+        raise InputError(cause, "\n".join([*reasons, REFUSED]))
     raise CvatAnalyticsError(
+        Code.DEPLOY_STEP_FAILED,
         "\n".join(
             [
                 *reasons,
                 "a step failed (see above). Run it again when the cause is gone: it goes on from there",
             ]
-        )
+        ),
     )
 
 
@@ -323,7 +329,8 @@ def refuse_pending(inventory: Path) -> None:
     ]
     if names:
         raise InputError(
-            f"the hosts are not as {inventory} says ({', '.join(names)}). Run `{hints.command('deploy', '--inventory', inventory)}` first"
+            Code.NOT_AS_DEPLOYED,
+            f"the hosts are not as {inventory} says ({', '.join(names)}). Run `{hints.command('deploy', '--inventory', inventory)}` first",
         )
 
 
@@ -333,7 +340,7 @@ def _record(inventory: Path, changed: list[dict[str, Any]]) -> None:
         with remote.reach(inventory) as access:
             deployments.record(access, [host for step in changed for host in step["success"]], len(changed))
     except CvatAnalyticsError as error:
-        echo(f"Note: the dashboards will not show this deploy: {hints.pasteable(str(error))}", err=True)
+        echo(f"Note: the dashboards will not show this deploy: {hints.pasteable(error.told)}", err=True)
 
 
 def _end_visitors(inventory: Path, stack: inventories.Stack) -> None:
@@ -347,7 +354,7 @@ def _end_visitors(inventory: Path, stack: inventories.Stack) -> None:
         with remote.reach(inventory) as access:
             visitors.expire(access, keep)
     except CvatAnalyticsError as error:
-        echo(f"Note: Grafana's old accounts of visitors are kept: {hints.pasteable(str(error))}", err=True)
+        echo(f"Note: Grafana's old accounts of visitors are kept: {hints.pasteable(error.told)}", err=True)
 
 
 def _apply_erasures(inventory: Path, stack: inventories.Stack) -> bool:
@@ -367,7 +374,7 @@ def _apply_erasures(inventory: Path, stack: inventories.Stack) -> bool:
                 echo(f"People who were erased before were taken out again: {count} ({stored.list_file}).")
     except CvatAnalyticsError as error:
         echo(
-            f"NOT APPLIED: the list of erasures: {hints.pasteable(str(error))}\n"
+            f"NOT APPLIED: the list of erasures: {hints.pasteable(error.told)}\n"
             "People who were erased may be there again. All else of this deploy is done; run it again when the cause is gone.",
             err=True,
         )
@@ -383,7 +390,7 @@ def _erasures_are_known(inventory: Path) -> bool:
         with remote.reach(inventory) as access, explained(STORE):
             return bool(erasures.read(access.client(), access.database))
     except CvatAnalyticsError as error:
-        echo(f"Note: whether people were erased before is not known: {hints.pasteable(str(error))}", err=True)
+        echo(f"Note: whether people were erased before is not known: {hints.pasteable(error.told)}", err=True)
         return False
 
 

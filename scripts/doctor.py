@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import refuse_unwritable, write_atomically
 from scripts import hints
@@ -45,7 +46,7 @@ def doctor(target: Target, as_json: bool, file: Path | None) -> None:
     code says nothing of what is wrong: 0 when it is written.
     """
     if file and file.exists():
-        raise InputError(f"{file}: is there already. Give another name, or remove it")
+        raise InputError(Code.OUTPUT_EXISTS, f"{file}: is there already. Give another name, or remove it")
     if file:
         refuse_unwritable(file)
     report, diagnosis, bundled = examined(target, with_bundle=file is not None)
@@ -116,7 +117,9 @@ def _write(file: Path, bundled: dict[str, str], as_json: bool) -> None:
     try:
         write_atomically(file, packed.getvalue())
     except OSError as error:
-        raise InputError(f"{file}: cannot be written ({error.strerror}). Give another place") from None
+        raise InputError(
+            Code.OUTPUT_UNWRITABLE, f"{file}: cannot be written ({error.strerror}). Give another place"
+        ) from None
     if as_json:
         echo(json.dumps({"bundle": str(file), "files": list(bundled)}))
     else:
@@ -136,6 +139,7 @@ def plain(diagnosis: Diagnosis, target: Target) -> dict[str, object]:
                 "host": each.host,
                 "why": each.why,
                 "next": _next(each, target),
+                "code": each.code,
             }
             for each in diagnosis.findings
         ],
@@ -153,9 +157,8 @@ def _show(diagnosis: Diagnosis, target: Target) -> None:
         if finding.weight != weight:
             echo(f"{'' if not weight else chr(10)}{_HEADINGS[finding.weight]}")
             weight = finding.weight
-        echo(
-            f"  {finding.check:<14} {one_line(hints.pasteable(finding.why))}{f'  ({finding.host})' if finding.host else ''}"
-        )
+        where = f"  ({finding.host})" if finding.host else ""
+        echo(f"  {finding.check:<14} {one_line(hints.pasteable(finding.why))}{where} [{finding.code}]")
         for line in _next(finding, target).splitlines():
             echo(f"  {'':<14} -> {line}")
     if not diagnosis.findings:

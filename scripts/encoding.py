@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 
@@ -14,5 +15,6 @@ def codec(encoding: str) -> str:
         return codecs.lookup(encoding).name
     except (LookupError, ValueError):
         raise InputError(
-            f"--encoding {encoding}: is no encoding that Python knows. Name it as in cp1252, cp932 or utf-16"
+            Code.OPTION_VALUE,
+            f"--encoding {encoding}: is no encoding that Python knows. Name it as in cp1252, cp932 or utf-16",
         ) from None

@@ -11,6 +11,7 @@ import click
 
 from cvat_analytics.api.filters import Selection
 from cvat_analytics.api.queries import Format
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.operate import exporting
@@ -75,12 +76,14 @@ def export(
     path = Path(output)
     name = form or _form(path)
     if spreadsheet and name != "csv":
-        raise InputError(f"--for-spreadsheet: makes CSV, not {name}. Leave out one of the two")
+        raise InputError(
+            Code.EXPORT_FORM, f"--for-spreadsheet: makes CSV, not {name}. Leave out one of the two"
+        )
     with target.reach() as access:
         wanted_form = exporting.form(access, name, spreadsheet=spreadsheet)
         if output == "-":
             if sys.stdout.isatty() and name == "parquet":
-                raise InputError("--output: parquet is nothing for a terminal; give a file")
+                raise InputError(Code.EXPORT_FORM, "--output: parquet is nothing for a terminal; give a file")
             _to_standard_output(access, selection, wanted_form)
             return
         with progressbar(length=1000, label=f"Exporting to {path}", file=sys.stderr) as bar:
@@ -92,7 +95,8 @@ def _form(path: Path) -> str:
     """Return the form that a file's name says. Raises InputError for one that we do not write, such as `.xlsx`."""
     if path.suffix and path.suffix.lower().lstrip(".") not in FORMATS:
         raise InputError(
-            f"--output: {path.name} is the name of another form. End it in {', '.join(f'.{name}' for name in FORMATS)}, or give --format"
+            Code.EXPORT_FORM,
+            f"--output: {path.name} is the name of another form. End it in {', '.join(f'.{name}' for name in FORMATS)}, or give --format",
         )
     return path.suffix.lower().lstrip(".") or "csv"
 
@@ -103,7 +107,9 @@ def _to_standard_output(access: Access, selection: Selection, form: Format) -> N
     except BrokenPipeError:
         raise  # whoever reads has enough, as `head`
     except OSError as error:
-        raise InputError(f"standard output: cannot be written ({error.strerror})") from None
+        raise InputError(
+            Code.OUTPUT_UNWRITABLE, f"standard output: cannot be written ({error.strerror})"
+        ) from None
 
 
 def _on(bar: Any) -> Callable[[float], None]:

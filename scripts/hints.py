@@ -10,6 +10,9 @@ from pathlib import Path
 
 import click
 
+from cvat_analytics.base.codes import Code
+from scripts.terminal import echo
+
 NAME = "cvat-analytics"
 _HINT = re.compile(rf"`{NAME} ([a-z][^`]*)`")
 
@@ -36,6 +39,12 @@ def pasteable(text: str) -> str:
     The library knows neither how this program was started nor by which option it was told of its stack.
     """
     return _HINT.sub(lambda hint: f"`{program()} {hint[1]}{_stack(hint[1])}`", text)
+
+
+def tell_more(code: Code) -> None:
+    """Say where more about a failure is: to a person, as a log would have the line again and again."""
+    if sys.stderr.isatty():
+        echo(f"More: {command('explain', code)}", err=True)
 
 
 def _stack(words: str) -> str:

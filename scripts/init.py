@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
 from scripts import hints
@@ -23,7 +24,8 @@ def init(directory: Path) -> None:
     files = [Path("hosts.py"), Path("group_data/all.py")]
     if there := [str(directory / file) for file in files if (directory / file).exists()]:
         raise InputError(
-            f"{', '.join(there)}: is there already. Give another directory, or edit what is there"
+            Code.OUTPUT_EXISTS,
+            f"{', '.join(there)}: is there already. Give another directory, or edit what is there",
         )
     for file in files:
         (directory / file).parent.mkdir(parents=True, exist_ok=True)

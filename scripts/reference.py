@@ -1,4 +1,4 @@
-"""Write the pages that are made from the code: settings, commands, and the settings file with every default.
+"""Write the pages that are made from the code: codes, settings, commands, and the settings file with every default.
 
 make docs
 """
@@ -9,6 +9,7 @@ from copy import copy
 
 import click
 
+from cvat_analytics.base import explanations
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.config import reference
 from scripts.cli import main as cli
@@ -59,6 +60,7 @@ def _without_what_is_said_once(command: click.Command) -> click.Command:
 
 
 PAGES = {
+    "docs/reference/codes.md": explanations.page,
     "docs/reference/commands.md": commands_page,
     "docs/reference/settings.md": reference.settings_page,
     "inventory/group_data/all.py": reference.group_data,

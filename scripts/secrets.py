@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.credentials import secrets as library
@@ -75,12 +76,14 @@ def rotate(user: str, finish: bool, target: Target) -> None:
         return
     if user == rotation.INGEST and not vectors_name:
         raise InputError(
-            "vector_ingest: Vector asks nobody for a password, as there is no 'vector_username'. There is nothing to change"
+            Code.ROTATION_NOTHING,
+            "vector_ingest: Vector asks nobody for a password, as there is no 'vector_username'. There is nothing to change",
         )
     change = rotation.Rotation(user, path, bring, reach, _say)
     if finish and not change.begun:
         raise InputError(
-            f"there is no change of the password of {user} to finish: begin one with `{target.hint('secrets', 'rotate', user)}`"
+            Code.ROTATION_NOTHING,
+            f"there is no change of the password of {user} to finish: begin one with `{target.hint('secrets', 'rotate', user)}`",
         )
     if change.run(finish=finish or user not in rotation.OUTSIDE):
         echo(

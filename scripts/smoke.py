@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 import click
 
+from cvat_analytics.base.codes import Code, marked
 from cvat_analytics.checks.causes import Result
 from cvat_analytics.checks.smoke import run
 from cvat_analytics.connect.access import Access
@@ -41,7 +42,7 @@ def smoke(target: Target, as_json: bool) -> None:
             failed = report(access, results, as_json)
             for line in warnings(access.clocks()):
                 results.append(Result("clock", None, line))
-                echo(f"clock: {hints.pasteable(line)}", err=True)
+                echo(f"clock: {hints.pasteable(line)} [{Code.CLOCK_WRONG}]", err=True)
         finally:
             # when a connection is lost on the way, too
             if as_json:
@@ -60,7 +61,8 @@ def report(access: Access, results: list[Result] | None = None, as_json: bool = 
         elif result.cause:
             not_asked.setdefault(result.detail, []).append(result.name)
         elif not as_json:
-            echo(f"{'PASS' if result.passed else 'FAIL'} {result.name}: {hints.pasteable(result.detail)}")
+            line = f"{'PASS' if result.passed else 'FAIL'} {result.name}: {hints.pasteable(result.detail)}"
+            echo(marked(line, result.code) if result.code else line)
     for why, names in not_asked.items():
         echo(f"{why}: {', '.join(names)}", err=True)
     return [result for result in results if result.passed is False]

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cvat_analytics.base.codes import Code, marked
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import refuse_unwritable, write_atomically
-from cvat_analytics.checks import said
+from cvat_analytics.checks import part_codes, said
 from cvat_analytics.checks import status as library
 from cvat_analytics.checks.backups import Backups
 from cvat_analytics.checks.cvat_refusals import CvatRefusal
+from cvat_analytics.checks.doctor import of_status
 from cvat_analytics.checks.flow import RECENT_MINUTES, Buffer, Flow, Port, Refusal, Sources
 from cvat_analytics.checks.status import Report
 from cvat_analytics.checks.two_cvats import TwoCvats
@@ -68,26 +70,29 @@ def status(target: Target, as_json: bool, metrics: Path | None) -> None:
     else:
         for volume in report.volumes:
             if volume.is_little:
-                echo(hints.pasteable(str(volume)))
+                echo(
+                    marked(hints.pasteable(str(volume)), Code.DISK_FULL if volume.refuses else Code.DISK_LOW)
+                )
         for part in report.parts:
             log = f"  (log: {logs.log(part.name)})" if logs and part.state != "running" else ""
-            echo(
-                f"{part.name:<11} {part.state:<14} {one_line(part.version):<18} {one_line(part.address):<30} {part.host}{log}".rstrip()
-            )
+            line = f"{part.name:<11} {part.state:<14} {one_line(part.version):<18} {one_line(part.address):<30} {part.host}{log}".rstrip()
+            alone = None if part.problem else part_codes.of_line(part.state, "")
+            echo(f"{line} [{alone}]" if alone else line)
             for line in part.problem.splitlines():
-                echo(f"            {hints.pasteable(line)}")
+                code = part_codes.of_line(part.state, line)
+                echo(f"            {hints.pasteable(line)}{f' [{code}]' if code else ''}")
         for line in report.not_asked.values():
             echo(one_line(hints.pasteable(line)))
         for line in warnings(report.clocks):
-            echo(f"clock       {line}")
+            echo(f"clock       {line} [{Code.CLOCK_WRONG}]")
         for difference in report.not_deployed:
-            echo(f"not deployed: {one_line(hints.pasteable(str(difference)))}")
+            echo(f"not deployed: {one_line(hints.pasteable(str(difference)))} [{Code.NOT_DEPLOYED}]")
         if report.flow:
             _show(report.flow, target)
         for line in _backups(report.backups, target) if report.backups else []:
             echo(line)
         for problem in report.problems:
-            echo(one_line(hints.pasteable(problem)), err=True)
+            echo(marked(one_line(hints.pasteable(problem)), Code.PIPELINE_UNKNOWN), err=True)
     sys.exit(3 if report.not_asked else 0 if report.fine else 1)
 
 
@@ -102,7 +107,7 @@ def _write(file: Path, report: Report) -> None:
     try:
         write_atomically(file, text, 0o644)
     except OSError as error:
-        raise InputError(f"{file}: cannot be written ({error.strerror})") from None
+        raise InputError(Code.OUTPUT_UNWRITABLE, f"{file}: cannot be written ({error.strerror})") from None
 
 
 def _plain(report: Report, logs: Processes | None) -> dict[str, object]:
@@ -112,6 +117,7 @@ def _plain(report: Report, logs: Processes | None) -> dict[str, object]:
         "parts": [
             asdict(part) | ({"log": str(logs.log(part.name))} if logs else {}) for part in report.parts
         ],
+        "codes": sorted({str(each.code) for each in of_status.findings(report)}),
         "disks": [
             asdict(volume) | {"is_little": volume.is_little, "refuses": volume.refuses}
             for volume in report.volumes
@@ -132,7 +138,7 @@ def _show(flow: Flow, target: Target) -> None:
     last = f"the last one {_ago(flow.last_event)}" if flow.last_event else "none in 30 days"
     echo(f"\nevents      {flow.recent_events:,} in the last {RECENT_MINUTES} minutes, {last}{_delay(flow)}")
     for found in said.future(flow):
-        echo(f"future      {found.why} ({found.next})")
+        echo(f"future      {found.why} ({found.next}) [{found.code}]")
     for line in _sources(flow.sources):
         echo(line)
     for line in _two_cvats(flow.two_cvats):
@@ -145,7 +151,7 @@ def _show(flow: Flow, target: Target) -> None:
     more = f"  ({target.hint('dead-letters', 'list')})" if flow.dead_letters else ""
     echo(f"refused     {flow.dead_letters:,} dead letters in the last day{more}")
     for found in said.implausible(flow):
-        echo(f"            of these {found.why} ({found.next})")
+        echo(f"            of these {found.why} ({found.next}) [{found.code}]")
     for refusal in flow.refusals:
         for line in _refusal(refusal, target):
             echo(line)
@@ -155,7 +161,7 @@ def _show(flow: Flow, target: Target) -> None:
     for line in _other_users(flow.other_users):
         echo(line)
     for line in said.silent(flow):
-        echo(line)
+        echo(f"{line} [{Code.VECTOR_SILENT}]")
 
 
 def _backups(found: Backups, target: Target) -> list[str]:
@@ -168,7 +174,7 @@ def _backups(found: Backups, target: Target) -> list[str]:
             "backup      NONE yet: " + ("make one" if found.target else "docs/how-to/back-up.md says how")
         ]
         if found.target:
-            lines[0] += f" ({target.hint('backup', 'create')})"
+            lines[0] += f" ({target.hint('backup', 'create')}) [{Code.BACKUP_OVERDUE}]"
     else:
         proven = (
             f"the last that was proven by restoring it: {found.proven}"
@@ -178,11 +184,13 @@ def _backups(found: Backups, target: Target) -> list[str]:
         too_old = "TOO OLD: " if found.too_old else ""
         age = _ago(found.started) if found.started else "at an unknown time"
         lines = [
-            f"backup      {too_old}the last good one {age} ({found.last}, {_size(found.size)} of data); {proven}"
+            f"backup      {too_old}the last good one {age} ({found.last}, {_size(found.size)} of data); {proven}{f' [{Code.BACKUP_OVERDUE}]' if too_old else ''}"
         ]
     if found.failed:
-        lines.append(f"            {found.failed} FAILED: {one_line(found.why)}")
-    return lines + [f"            {one_line(hints.pasteable(each))}" for each in found.problems]
+        lines.append(f"            {found.failed} FAILED: {one_line(found.why)} [{Code.BACKUP_OVERDUE}]")
+    return lines + [
+        f"            {one_line(hints.pasteable(each))} [{Code.BACKUP_OVERDUE}]" for each in found.problems
+    ]
 
 
 def _buffer(buffer: Buffer) -> str:
@@ -212,7 +220,8 @@ def _sources(sources: Sources) -> list[str]:
     ]
     lines = [f"sources     {', '.join(seen)}"]
     for found in said.sources(sources):
-        lines.append(f"            {found.why}" + (f". See {found.next}" if found.weight == "now" else ""))
+        see = f". See {found.next}" if found.weight == "now" else ""
+        lines.append(f"            {found.why}{see} [{found.code}]")
     return lines
 
 
@@ -222,7 +231,7 @@ def _two_cvats(two: TwoCvats | None) -> list[str]:
         line
         for found in said.two_cvats(two)
         for line in (
-            f"TWO CVATS   {found.why}",
+            f"TWO CVATS   {found.why} [{found.code}]",
             f"            every number mixes both. See {found.next}",
         )
     ]
@@ -231,7 +240,7 @@ def _two_cvats(two: TwoCvats | None) -> list[str]:
 def _refusal(refusal: Refusal, target: Target) -> list[str]:
     """Return which sink is refused, and what to do about it."""
     found = said.refusal(refusal)
-    lines = [f"REFUSED     {found.why}", f"            {found.next}"]
+    lines = [f"REFUSED     {found.why} [{found.code}]", f"            {found.next}"]
     return [*lines, f"            {target.hint(*found.command)}"] if found.command else lines
 
 
@@ -240,14 +249,17 @@ def _other_users(names: Sequence[str]) -> list[str]:
     return [
         line
         for found in said.other_users(names)
-        for line in (f"users       {found.why}", f"            see {found.next}")
+        for line in (f"users       {found.why} [{found.code}]", f"            see {found.next}")
     ]
 
 
 def _cvat_refusal(refusal: CvatRefusal) -> list[str]:
     """Return what CVAT's own user was refused, and what to do about it."""
     found = said.cvat_refusal(refusal)
-    return [f"CVAT        {found.why}", *(f"            {line}" for line in found.next.splitlines())]
+    return [
+        f"CVAT        {found.why} [{found.code}]",
+        *(f"            {line}" for line in found.next.splitlines()),
+    ]
 
 
 def _port(port: Port) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 # controls but tab and line feed, marks and overrides of direction, separators of lines and paragraphs, halves of letters
@@ -81,7 +82,9 @@ def _text_of(where: str) -> Iterator[None]:
     try:
         yield
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
-        raise InputError(f"{where}: is not UTF-8 ({error.reason}). Write it as UTF-8") from None
+        raise InputError(
+            Code.FILE_UNREADABLE, f"{where}: is not UTF-8 ({error.reason}). Write it as UTF-8"
+        ) from None
 
 
 def _plain(text: str) -> str:

@@ -88,7 +88,7 @@ def _hosts(inventory: Path, purge: bool, limit: tuple[str, ...], dry: bool, yes:
             echo(json.dumps(_as_json(hosts, failures), indent=1))
         elif work and not dry:
             _tell_left(hosts, failures, inventory, limit)
-    for reason in (*hosts.away.values(), *map(str, failures.values())):
+    for reason in (*hosts.away.values(), *(each.told for each in failures.values())):
         echo(f"cvat-analytics: {reason}", err=True)
     if failures or hosts.away:
         again = _command(inventory, limit, purge)
@@ -194,6 +194,7 @@ def _as_json(hosts: Hosts, failures: dict[str, CvatAnalyticsError]) -> dict[str,
                 "kept_data": host.removal.kept,
                 "left": [{"what": what, "why": why} for what, why in host.removal.left],
                 "failure": str(failures.get(host.name, "")),
+                "code": failures[host.name].code if host.name in failures else "",
             }
             for host in hosts.plans
         },

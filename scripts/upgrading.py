@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.checks.causes import TIME
 from cvat_analytics.operate import upgrade
@@ -61,7 +62,7 @@ def by_parts(inventory: Path, upgrades: Sequence[Upgrade], options: Sequence[str
                 raise
             raise _failed(_as_it_was(component, error), outcomes, turns[: number - 1], open_) from None
         except CvatAnalyticsError as error:
-            told = [str(error), *_back(inventory, [turn])]
+            told = [error.told, *_back(inventory, [turn])]
             raise _failed(told, outcomes, turns[: number - 1], open_) from None
         open_.append(turn)
         if others and number < len(turns):
@@ -113,7 +114,11 @@ def _failed(
     if unproved:
         lines.append(f"Not proved yet, which the next deploy does: {', '.join(each for each, _ in unproved)}")
     text = "\n".join(lines)
-    return PartlyError(text, _merged(outcomes)) if outcomes else CvatAnalyticsError(text)
+    return (
+        PartlyError(text, _merged(outcomes))
+        if outcomes
+        else CvatAnalyticsError(Code.UPGRADE_PART_FAILED, text)
+    )
 
 
 def _as_it_was(component: str, error: CvatAnalyticsError) -> list[str]:

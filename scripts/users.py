@@ -8,6 +8,7 @@ from urllib.parse import urljoin
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.credentials import users as library
 from cvat_analytics.credentials.users import User, Users
@@ -112,7 +113,9 @@ def add(
     """Add a user. The password is asked for, or read from a pipe; it never stands in a command line."""
     file = _File(target)
     if name == library.ADMIN:
-        raise InputError(f"user {name!r}: is the stack's own administrator. Use another name")
+        raise InputError(
+            Code.USER_IS_ADMINISTRATOR, f"user {name!r}: is the stack's own administrator. Use another name"
+        )
     user = User(name, "", analytics, admin, id_, email)
     known = library.add(file.read(), user)
     file.write(
@@ -199,8 +202,9 @@ def _known(file: _File, name: str) -> Users:
     """Return the users of whom `name` is one; says so before a password is asked for when none is."""
     if name == library.ADMIN:
         raise InputError(
+            Code.USER_IS_ADMINISTRATOR,
             f"user {name!r}: is the stack's own administrator, whose password is `events_api_admin` in the file with the "
-            "passwords. Change it there and deploy"
+            "passwords. Change it there and deploy",
         )
     known = file.read()
     library.find(known, name)

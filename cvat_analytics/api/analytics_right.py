@@ -16,6 +16,7 @@ from cvat_analytics.api.identity_providers import cvat_client
 from cvat_analytics.api.principals import Credentials, Principal
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.ttl_cache import TtlCache
+from cvat_analytics.base.codes import Code
 
 PROVEN_SECONDS = 60.0
 """How long it is taken for granted that CVAT's `/analytics` still refuses strangers."""
@@ -64,6 +65,7 @@ class CvatRight:
                 503,
                 "/analytics of the CVAT in 'cvat_server_url' answers strangers too, so it is not CVAT's server that decides. "
                 "Send that path to CVAT's server (docs/reference/access.md)",
+                code=Code.CVAT_AWAY,
             )
         self._proven = time.monotonic()
 
@@ -72,9 +74,15 @@ class CvatRight:
         try:
             answer = await self._client.get("/analytics", headers=credentials.headers())
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-            raise Problem(503, f"CVAT does not say who may see analytics ({type(error).__name__})") from None
+            raise Problem(
+                503, f"CVAT does not say who may see analytics ({type(error).__name__})", code=Code.CVAT_AWAY
+            ) from None
         if answer.status_code not in (200, 401, 403):
-            raise Problem(503, f"CVAT does not say who may see analytics (HTTP {answer.status_code})")
+            raise Problem(
+                503,
+                f"CVAT does not say who may see analytics (HTTP {answer.status_code})",
+                code=Code.CVAT_AWAY,
+            )
         return answer.status_code
 
 

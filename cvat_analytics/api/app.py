@@ -88,7 +88,7 @@ def ready(parts: ServiceOf) -> Response:
         with parts.clickhouse.ask(_READABLE, timeout=5) as answer:
             answer.text()
     except QueryError as error:
-        if error.code not in BUSY:
+        if error.number not in BUSY:
             raise store_problem(error) from None
     except CvatAnalyticsError as error:
         raise store_problem(error) from None

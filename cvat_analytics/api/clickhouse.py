@@ -24,6 +24,7 @@ from urllib.parse import urlencode
 
 from cvat_analytics.api.config import ClickHouseConfig
 from cvat_analytics.base.clickhouse_text import exception_text
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 
 PIECE = 1 << 20
@@ -42,11 +43,11 @@ Parameters = Mapping[str, "int | str | list[str] | list[int]"]
 
 
 class QueryError(CvatAnalyticsError):
-    """ClickHouse refused a query, or gave it up. `code` is its number for the reason."""
+    """ClickHouse refused a query, or gave it up. `number` is its own one for the reason."""
 
-    def __init__(self, message: str, code: int = 0) -> None:
-        super().__init__(message)
-        self.code = code
+    def __init__(self, message: str, number: int = 0) -> None:
+        super().__init__(Code.CLICKHOUSE_REFUSES, message)
+        self.number = number
 
 
 class Answer:
@@ -104,7 +105,7 @@ class Answer:
                 self._raise_failure(held + bytes(error.partial))
             except (OSError, http.client.HTTPException) as error:
                 raise UnreachableError(
-                    f"the connection to ClickHouse at {self._where} broke ({error})"
+                    Code.CLICKHOUSE_AWAY, f"the connection to ClickHouse at {self._where} broke ({error})"
                 ) from None
             if size == 0:
                 break
@@ -128,7 +129,8 @@ class Answer:
         _, mark, message = tail.rpartition(self._mark()) if self._tag else (b"", b"", b"")
         if not mark:
             raise UnreachableError(
-                f"the connection to ClickHouse at {self._where} broke before the answer was complete"
+                Code.CLICKHOUSE_AWAY,
+                f"the connection to ClickHouse at {self._where} broke before the answer was complete",
             )
         raise _query_error(message.decode(errors="replace"))
 
@@ -174,7 +176,7 @@ class ClickHouse:
             try:
                 return self._asked(sql, options, timeout)
             except QueryError as error:
-                if error.code != TOO_MANY_SIMULTANEOUS_QUERIES or time.monotonic() > until:
+                if error.number != TOO_MANY_SIMULTANEOUS_QUERIES or time.monotonic() > until:
                     raise
             time.sleep(0.1)
 
@@ -188,7 +190,9 @@ class ClickHouse:
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise UnreachableError(f"ClickHouse at {self.where} does not answer ({error})") from None
+            raise UnreachableError(
+                Code.CLICKHOUSE_AWAY, f"ClickHouse at {self.where} does not answer ({error})"
+            ) from None
         answer = Answer(connection, open_socket, response, self.where)
         if response.status != 200:
             with answer:

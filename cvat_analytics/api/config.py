@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 
@@ -118,7 +119,8 @@ def read(path: Path) -> Config:
         )
     except (OSError, configparser.Error, LookupError, ValueError) as error:
         raise InputError(
-            f"events API configuration {path}: cannot be used ({type(error).__name__}: {error})"
+            Code.API_CONFIGURATION,
+            f"events API configuration {path}: cannot be used ({type(error).__name__}: {error})",
         ) from None
 
 

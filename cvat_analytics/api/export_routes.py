@@ -34,6 +34,7 @@ from cvat_analytics.api.schemas import (
 )
 from cvat_analytics.api.service import PrincipalOf, Service, ServiceOf
 from cvat_analytics.api.streams import finished_file
+from cvat_analytics.base.codes import Code
 
 router = APIRouter(tags=["exports"])
 
@@ -121,15 +122,16 @@ async def download(
         raise Problem(
             403,
             "you may no longer see everything that is in this export. Ask for it again: it will have what you may see now",
+            code=Code.API_NOT_ALLOWED,
         )
     if job.status == "failed":
-        raise Problem(500, f"the export failed: {job.message}")
+        raise Problem(500, f"the export failed: {job.message}", code=Code.EXPORT_FAILED)
     if job.status != "finished":
         return JSONResponse({"query_id": job.id}, 202, headers={"Retry-After": "1"})
     if action != "download":
         return Response(status_code=201)
     if not service.exports.store.is_whole(job):
-        raise Problem(500, "the file of this export is damaged. Ask for it again")
+        raise Problem(500, "the file of this export is damaged. Ask for it again", code=Code.EXPORT_FAILED)
     if request.method == "GET":
         await in_thread(service.exports.fetched, job)
     form = queries.FORMATS[job.format]

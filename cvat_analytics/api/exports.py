@@ -25,6 +25,7 @@ from cvat_analytics.api.export_store import ATTEMPTS, ExportStore, Job
 from cvat_analytics.api.filters import Selection
 from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 
 log = logging.getLogger("cvat_analytics.api")
@@ -99,6 +100,7 @@ class Exports:
                 raise Problem(
                     507,
                     "there is no room left on the server for an export. Ask for less, or stream it with `format`",
+                    code=Code.EXPORT_QUOTA,
                 )
             job = Job(
                 id=str(uuid.uuid4()), owner=principal.key, owner_id=principal.id, owner_name=principal.name, request_id=request_id,
@@ -238,12 +240,14 @@ class Exports:
             try:
                 self._attempt(job, run)
             except (UnreachableError, QueryError) as error:
-                if isinstance(error, QueryError) and error.code not in _NO_ROOM:
+                if isinstance(error, QueryError) and error.number not in _NO_ROOM:
                     raise
                 if run.stop.is_set():
                     raise _Stopped from None
                 if job.attempts >= ATTEMPTS:
-                    raise CvatAnalyticsError(f"{error}; given up after {job.attempts} attempts") from None
+                    raise CvatAnalyticsError(
+                        Code.EXPORT_FAILED, f"{error}; given up after {job.attempts} attempts"
+                    ) from None
                 if run.stop.wait(_PATIENCE[min(job.attempts, len(_PATIENCE)) - 1]):
                     raise _Stopped from None
             else:
@@ -269,7 +273,7 @@ class Exports:
         try:
             self._write(job, run, selection, queries.ORDER_AT_ONCE)
         except QueryError as error:
-            if error.code != MEMORY_LIMIT_EXCEEDED or run.stop.is_set():
+            if error.number != MEMORY_LIMIT_EXCEEDED or run.stop.is_set():
                 raise
             return False
         return True
@@ -302,8 +306,9 @@ class Exports:
                 if not done_with:
                     run.written = 0  # it will be gone, and another of the same person may go on
                     raise CvatAnalyticsError(
+                        Code.EXPORT_QUOTA,
                         f"your exports may take {self._config.bytes_per_user >> 20} MiB together, and nobody has downloaded those "
-                        "that are there. Ask for less, download or remove one (DELETE /api/requests/{id}), or stream it with `format`"
+                        "that are there. Ask for less, download or remove one (DELETE /api/requests/{id}), or stream it with `format`",
                     )
                 self._remove_oldest(done_with)
 
@@ -331,4 +336,5 @@ def _too_many(jobs: list[Job]) -> Problem:
         f"you have {len(jobs)} exports that nobody has downloaded, and no more are kept for one person. Remove one with "
         "DELETE /api/requests/{id}, or wait until the oldest is forgotten",
         headers={"Retry-After": str(max(1, int(wait)))},
+        code=Code.EXPORT_QUOTA,
     )

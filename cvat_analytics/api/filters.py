@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import Problem, bad_request
+from cvat_analytics.base.codes import Code
 
 DEFAULT_RANGE = timedelta(days=30)
 OBJECTS = ("project_id", "task_id", "job_id")
@@ -144,7 +145,7 @@ def within(filters: SomeFilters, principal: Principal, slug: str) -> SomeFilters
     organization = principal.organization(slug=slug)
     if organization is None:
         if not principal.admin:
-            raise Problem(403, f"organization {slug}: you are not in it")
+            raise Problem(403, f"organization {slug}: you are not in it", code=Code.API_NOT_ALLOWED)
         # an administrator need not be in it, and so nobody has told its id
         return filters.model_copy(update={"org": slug})
     if filters.org_id not in (None, organization.id):
@@ -186,17 +187,21 @@ def rights(filters: Filters, principal: Principal) -> Selection:
     if filters.org_id is not None:
         organization = principal.organization(id=filters.org_id)
         if organization is None:
-            raise Problem(403, f"org_id: you are not in the organization {filters.org_id}")
+            raise Problem(
+                403, f"org_id: you are not in the organization {filters.org_id}", code=Code.API_NOT_ALLOWED
+            )
         if organization.manages:
             return Selection()
         if filters.user_id is not None and not is_self:
             raise Problem(
-                403, f"user_id: in the organization {filters.org_id} you may see your own events only"
+                403,
+                f"user_id: in the organization {filters.org_id} you may see your own events only",
+                code=Code.API_NOT_ALLOWED,
             )
         return _own(principal)
     if filters.user_id is not None and not is_self:
         if not principal.managed:
-            raise Problem(403, "user_id: you may see your own events only")
+            raise Problem(403, "user_id: you may see your own events only", code=Code.API_NOT_ALLOWED)
         return _managed(principal)
     if is_self or not principal.managed:
         return _own(principal)

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Request, Response
 from cvat_analytics.api.principals import Principal, credentials
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.service import ServiceOf, principal
+from cvat_analytics.base.codes import Code
 
 log = logging.getLogger("cvat_analytics.api")
 
@@ -32,7 +33,7 @@ async def authorize(request: Request, service: ServiceOf) -> Response:
         visitor = await principal(request)
     except Problem as problem:
         if problem.status == 429:
-            raise Problem(403, problem.detail, headers=problem.headers) from None
+            raise Problem(403, problem.detail, headers=problem.headers, code=problem.code) from None
         raise
     try:
         granted = await service.right.granted(credentials(request), visitor)
@@ -42,7 +43,9 @@ async def authorize(request: Request, service: ServiceOf) -> Response:
         raise
     if not granted:
         raise Problem(
-            403, f"{visitor.name} has no right to see analytics. An administrator of CVAT can give it"
+            403,
+            f"{visitor.name} has no right to see analytics. An administrator of CVAT can give it",
+            code=Code.API_NOT_ALLOWED,
         )
     return Response(
         headers={

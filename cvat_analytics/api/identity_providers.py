@@ -13,6 +13,7 @@ from pydantic_core import from_json
 from cvat_analytics.api.principals import Credentials, Organization, Principal
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.ttl_cache import TtlCache
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.tls_context import system_and_public
 from cvat_analytics.credentials import users
@@ -128,6 +129,7 @@ def _cvat_away(reason: str) -> Problem:
         503,
         f"CVAT, which knows who you are, does not answer ({reason}). Try again later",
         headers={"Retry-After": "10"},
+        code=Code.CVAT_AWAY,
     )
 
 
@@ -168,7 +170,7 @@ class LocalUsers:
             try:
                 self._users = users.load(self._path)
             except InputError as error:
-                raise Problem(503, str(error)) from None
+                raise Problem(503, str(error), code=error.code) from None
             self._version = version
             self._cache.forget()
 

@@ -20,6 +20,7 @@ from cvat_analytics.api.idempotency import IdempotencyStore, RequestStamp
 from cvat_analytics.api.principals import Organization, Principal
 from cvat_analytics.api.problems import Problem, bad_request
 from cvat_analytics.api.working_time import Action, Amount, Ids, amounts, covered
+from cvat_analytics.base.codes import Code
 from cvat_analytics.store.event_scopes import CLIENT_SCOPES
 
 MAXIMUM_BODY = 8 * 2**20
@@ -247,5 +248,5 @@ def organization_of(principal: Principal, *, slug: str, id: int | None) -> Organ
         return None
     organization = principal.organization(id=id, slug=slug)
     if organization is None:
-        raise Problem(403, f"organization {slug or id}: you are not in it")
+        raise Problem(403, f"organization {slug or id}: you are not in it", code=Code.API_NOT_ALLOWED)
     return organization

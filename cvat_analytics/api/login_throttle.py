@@ -32,6 +32,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.base.codes import Code
 
 LONGEST = 60.0
 """Seconds that somebody waits at most."""
@@ -279,4 +280,6 @@ def _plain(name: str) -> str:
 
 
 def _too_many(reason: str, wait: int) -> Problem:
-    return Problem(429, f"{reason}. Wait {wait} s", headers={"Retry-After": str(wait)})
+    return Problem(
+        429, f"{reason}. Wait {wait} s", headers={"Retry-After": str(wait)}, code=Code.API_LOGIN_THROTTLED
+    )

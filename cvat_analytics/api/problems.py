@@ -12,11 +12,16 @@ from fastapi.responses import JSONResponse
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
+from cvat_analytics.base.codes import Code
+
 MEDIA_TYPE = "application/problem+json"
 
 
 class Problem(Exception):
-    """Stop the request with an HTTP status and a sentence for the person who asked."""
+    """Stop the request with an HTTP status and a sentence for the person who asked.
+
+    `code` is that of the cause, where an operator or a program has something to look up that the status does not say.
+    """
 
     def __init__(
         self,
@@ -25,12 +30,14 @@ class Problem(Exception):
         *,
         headers: Mapping[str, str] | None = None,
         errors: list[dict[str, str]] | None = None,
+        code: Code | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
         self.errors = errors
+        self.code = code
 
 
 def bad_request(field: str, reason: str) -> Problem:
@@ -68,6 +75,8 @@ def answer(request: Request, problem: Problem) -> JSONResponse:
         "instance": request.scope["path"],
         "request_id": request.scope.get("request_id", ""),
     }
+    if problem.code:
+        content["code"] = problem.code
     if problem.errors:
         content["errors"] = problem.errors
     return JSONResponse(content, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from cvat_analytics.api.clickhouse import ClickHouse
 from cvat_analytics.api.filters import FIRST_MS, LAST_MS, Filters, Selection
 from cvat_analytics.api.problems import Problem, bad_request
+from cvat_analytics.base.codes import Code
 from cvat_analytics.store.event_columns import COLUMNS
 
 _PLAIN = {"scope": "String", "source": "String"} | dict.fromkeys(
@@ -236,6 +237,7 @@ def refuse_unseen(clickhouse: ClickHouse, checks: dict[str, Selection], filters:
                 raise Problem(
                     403,
                     f"{name}: you may see no event of {name.removesuffix('_id')} {getattr(filters, name)}",
+                    code=Code.API_NOT_ALLOWED,
                 )
 
 

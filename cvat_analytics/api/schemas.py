@@ -41,6 +41,8 @@ class ProblemDetails(BaseModel):
     detail: str
     instance: str
     request_id: str
+    code: str | None = None
+    """docs/reference/codes.md says more of it."""
     errors: list[FieldProblem] | None = None
 
 

@@ -28,6 +28,7 @@ from cvat_analytics.api.slow_readers import StreamPlaces
 from cvat_analytics.api.streams import ConcurrencyLimit
 from cvat_analytics.api.turns import Turns
 from cvat_analytics.api.vector import Vector
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 
 FAILURE_SECONDS = 0.5
@@ -151,10 +152,11 @@ def refuse_start_from_other_sites(request: Request) -> None:
 def store_problem(error: CvatAnalyticsError) -> Problem:
     """Return what to answer when ClickHouse could not."""
     if isinstance(error, UnreachableError):
-        return Problem(503, f"{error}. Try again later", headers={"Retry-After": "10"})
-    if isinstance(error, QueryError) and error.code in BUSY:
-        return Problem(503, f"ClickHouse is busy: {error}. Try again later", headers={"Retry-After": "10"})
-    return Problem(500, f"ClickHouse could not answer: {error}")
+        return Problem(503, f"{error}. Try again later", headers={"Retry-After": "10"}, code=error.code)
+    if isinstance(error, QueryError) and error.number in BUSY:
+        busy = f"ClickHouse is busy: {error}. Try again later"
+        return Problem(503, busy, headers={"Retry-After": "10"}, code=Code.CLICKHOUSE_BUSY)
+    return Problem(500, f"ClickHouse could not answer: {error}", code=error.code)
 
 
 PrincipalOf = Annotated[Principal, Depends(principal)]

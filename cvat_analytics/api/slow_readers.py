@@ -17,6 +17,7 @@ from starlette.types import Message, Send
 
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.turns import Turns
+from cvat_analytics.base.codes import Code
 
 PER_PERSON = 2
 STALLED_SECONDS = 60.0
@@ -88,6 +89,7 @@ class StreamPlaces:
                 429,
                 f"you have {PER_PERSON} streams at the same time already. Let one end first, or ask for an export without `format`",
                 headers={"Retry-After": "5"},
+                code=Code.API_OVERLOADED,
             )
         first = not any(each.person == person for each in self._held)
         self._held.append(place)  # who waits counts too

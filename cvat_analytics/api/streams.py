@@ -19,6 +19,7 @@ from cvat_analytics.api.clickhouse import Answer
 from cvat_analytics.api.problems import Problem
 from cvat_analytics.api.slow_readers import Place, StreamPlaces
 from cvat_analytics.api.tracing import BrokenOff
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 
 try:
@@ -86,6 +87,7 @@ class ConcurrencyLimit:
                 429,
                 "too many large requests at the same time. Send them one after another",
                 headers={"Retry-After": "5"},
+                code=Code.API_OVERLOADED,
             )
         self._running[key] += 1
 

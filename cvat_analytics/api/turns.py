@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.base.codes import Code
 
 WAITING = 200
 """How many requests of one person may wait at the same time."""
@@ -47,6 +48,7 @@ class Turns:
                 429,
                 f"{WAITING} of your requests wait already. Send them one after another",
                 headers={"Retry-After": "5"},
+                code=Code.API_OVERLOADED,
             )
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         queue.append(place)
@@ -58,6 +60,7 @@ class Turns:
                 503,
                 f"{self.places} {self._what} run at the same time, and none has ended within {self.wait:g} s. Try again later",
                 headers={"Retry-After": "10"},
+                code=Code.API_OVERLOADED,
             ) from None
         except BaseException:
             self._leave(person, place)

@@ -10,6 +10,7 @@ import httpx
 
 from cvat_analytics.api.config import VectorConfig
 from cvat_analytics.api.problems import Problem
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.tls_context import pinned
 
 TIMEOUT_SECONDS = 10.0
@@ -76,12 +77,14 @@ def _away(reason: str, *, certain: bool) -> Problem:
             503,
             f"the events are not stored: Vector does not take them ({reason}). Send them again later",
             headers=again,
+            code=Code.API_NOT_STORED,
         )
     return Problem(
         503,
         f"it is not known whether the events are stored: Vector does not say so ({reason}). Send the same events again later: "
         "none is stored twice",
         headers=again,
+        code=Code.API_NOT_STORED,
     )
 
 

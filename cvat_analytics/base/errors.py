@@ -1,17 +1,27 @@
-"""The errors that reach an operator: one sentence that names the thing, the reason and the next step."""
+"""The errors that reach an operator: one sentence that names the thing, the reason and the next step, and the code of the cause."""
 
 from __future__ import annotations
 
 from cvat_analytics.base.addresses import real
+from cvat_analytics.base.codes import Code, marked
 
 
 class CvatAnalyticsError(Exception):
-    """Base of every error whose text is meant for the operator. `exit_code` is the command's exit code."""
+    """Base of every error whose text is meant for the operator. `exit_code` is the command's exit code, `code` stands for the cause.
+
+    The text is without the code, so that it can be a part of another one; what prints it prints `told`.
+    """
 
     exit_code = 1
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, code: Code, text: str) -> None:
         super().__init__(real(text))
+        self.code = code
+
+    @property
+    def told(self) -> str:
+        """Return the text with its code at the end, as it is printed."""
+        return marked(str(self), self.code)
 
 
 class InputError(CvatAnalyticsError):

@@ -6,6 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 
@@ -39,9 +40,14 @@ def refuse_unwritable(path: Path) -> None:
     """
     directory = path.resolve().parent
     if not directory.is_dir():
-        raise InputError(f"{path}: there is no directory {directory}. Make it, or give another place")
+        raise InputError(
+            Code.OUTPUT_UNWRITABLE,
+            f"{path}: there is no directory {directory}. Make it, or give another place",
+        )
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise InputError(f"{path}: {directory} does not let you write into it. Give another place")
+        raise InputError(
+            Code.OUTPUT_UNWRITABLE, f"{path}: {directory} does not let you write into it. Give another place"
+        )
 
 
 def fsync_directory(directory: Path) -> None:

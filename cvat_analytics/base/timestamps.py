@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 
@@ -17,4 +18,7 @@ def text(moment: datetime) -> str:
 def refuse_backwards(since: datetime | None, until: datetime | None) -> None:
     """Raise InputError when a range ends before it begins."""
     if since and until and until <= since:
-        raise InputError(f"--until {until:%Y-%m-%d %H:%M:%S}: is not after --since {since:%Y-%m-%d %H:%M:%S}")
+        raise InputError(
+            Code.OPTION_VALUE,
+            f"--until {until:%Y-%m-%d %H:%M:%S}: is not after --since {since:%Y-%m-%d %H:%M:%S}",
+        )

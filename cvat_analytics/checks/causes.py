@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import (
     CvatAnalyticsError,
     RefusedLoginError,
@@ -58,6 +59,8 @@ class Check:
     """Whether it asks if a part is there at all, so that it is asked again when something that needs it fails."""
     speaks_for: str = ""
     """The check of a part that has failed, whatever it said before, when this one is not answered at all."""
+    code: Code = Code.EVENT_NOT_SEEN
+    """That of its failure, where what it raises has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Result:
     detail: str
     cause: str = ""
     """The check, or the host (`host NAME`), because of which it was not asked; empty where it was, or has nothing to check."""
+    code: Code | None = None
+    """What its failure is looked up by."""
 
     @property
     def outcome(self) -> str:
@@ -99,7 +104,8 @@ def results(checks: Sequence[Check], seconds: float = WHOLE_SECONDS) -> Iterator
         if limit < STEP_SECONDS and isinstance(error, TimeLimitError):
             if TIME not in causes:
                 causes[TIME] = TIME
-                yield Result(TIME, False, f"the checks have taken {seconds:.0f} s and are not done. {_SLOW}")
+                what = f"the checks have taken {seconds:.0f} s and are not done. {_SLOW}"
+                yield Result(TIME, False, what, code=Code.CHECK_TOO_SLOW)
             causes[check.name] = TIME
             yield _not_asked(check, TIME)
             continue
@@ -107,7 +113,7 @@ def results(checks: Sequence[Check], seconds: float = WHOLE_SECONDS) -> Iterator
             is_away = _is_away(error)
             gone = _gone(check, known, end) if is_away else None
             if is_away and not gone and check.speaks_for:
-                gone = Result(check.speaks_for, False, result.detail)
+                gone = Result(check.speaks_for, False, result.detail, code=result.code)
             suspects = () if isinstance(error, RefutedError) else check.suspects
             suspect = next((causes[each] for each in suspects if each in causes), "")
             cause = gone.name if gone else suspect
@@ -152,7 +158,8 @@ def _attempt(check: Check, seconds: float) -> tuple[Result, Exception | None]:
         # of ours not only what ClickHouse says in it
         text = str(error) if isinstance(error, CvatAnalyticsError) else error_text(error)
         advice = _LOGS if isinstance(error, UnseenError | NoAnswerError) else check.advice
-        return Result(check.name, False, f"{text}. What to do: {advice}"), error
+        code = error.code if isinstance(error, CvatAnalyticsError) else check.code
+        return Result(check.name, False, f"{text}. What to do: {advice}", code=code), error
 
 
 def _gone(check: Check, known: Mapping[str, Check], end: float) -> Result | None:
@@ -197,14 +204,14 @@ def within[T](seconds: float, work: Callable[[], T]) -> T:
     Each client has time limits of its own, but for every wait of a request: many short ones can be a long one.
     """
     if seconds <= 0:
-        raise TimeLimitError("there was no time left for it")
+        raise TimeLimitError(Code.CHECK_TOO_SLOW, "there was no time left for it")
     done: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
     # a daemon: the process may end while it still waits
     threading.Thread(target=partial(_work, work, done.put), daemon=True).start()
     try:
         value, error = done.get(timeout=seconds)
     except queue.Empty:
-        raise TimeLimitError(f"there was no answer within {seconds:.0f} s") from None
+        raise TimeLimitError(Code.CHECK_TOO_SLOW, f"there was no answer within {seconds:.0f} s") from None
     if error is not None:
         raise error
     return value  # type: ignore[return-value] # None only where `work` returns it

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from cvat_analytics import dashboards
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.dashboards.grafana import complaint
 
@@ -24,7 +25,8 @@ def answered[T](answer: httpx.Response, shape: type[T], also: int = 200) -> T:
                 return found
     except ValueError:
         pass
-    raise CvatAnalyticsError(f"Grafana answers {complaint(answer)}")
+    code = Code.GRAFANA_LOGIN if answer.status_code == 401 else Code.GRAFANA_REFUSES
+    raise CvatAnalyticsError(code, f"Grafana answers {complaint(answer)}")
 
 
 def read_events(grafana: httpx.Client) -> tuple[float, float]:
@@ -46,8 +48,12 @@ def read_events(grafana: httpx.Client) -> tuple[float, float]:
     try:
         result = answer.get("results", {}).get("A", {})
         if "error" in result:
-            raise CvatAnalyticsError(f"Grafana's datasource refuses a query: {str(result['error'])[:300]}")
+            raise CvatAnalyticsError(
+                Code.DATASOURCE_FAILS, f"Grafana's datasource refuses a query: {str(result['error'])[:300]}"
+            )
         events, seconds = (float(column[0]) for column in result["frames"][0]["data"]["values"])
         return events, seconds
     except (LookupError, TypeError, ValueError, AttributeError):
-        raise CvatAnalyticsError(f"Grafana's datasource answers no rows: {str(answer)[:300]}") from None
+        raise CvatAnalyticsError(
+            Code.DATASOURCE_FAILS, f"Grafana's datasource answers no rows: {str(answer)[:300]}"
+        ) from None

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from cvat_analytics import dashboards
 from cvat_analytics.base.addresses import real
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks import causes, smoke_case
@@ -73,10 +74,16 @@ class Smoke:
         """Return the checks that only look: whether parts answer, let their users in, and have the schema."""
         users = ["admin", "vector", "grafana", *(["events_api"] if self.access.events_api else [])]
         return [
-            Check(_ROOM, "run it again when there is room", self._room),
+            Check(_ROOM, "run it again when there is room", self._room, code=Code.DISK_FULL),
             *(self._part(part, endpoint) for part in _ALIVE if (endpoint := getattr(self.access, part))),
             *(self._login(user) for user in users),
-            Check(_SCHEMA, "look at `cvat-analytics deploy --dry`", self._schema, ["login-admin"]),
+            Check(
+                _SCHEMA,
+                "look at `cvat-analytics deploy --dry`",
+                self._schema,
+                ["login-admin"],
+                code=Code.SCHEMA_BEHIND,
+            ),
         ]
 
     def checks(self) -> list[Check]:
@@ -90,6 +97,7 @@ class Smoke:
                 lambda: export(self.access, self.marker),
                 # beside a CVAT it says at once that it has nothing to check
                 [] if self.access.asked_cvat else [_ROOM, "events-api", "login-events_api", _READABLE],
+                code=Code.EXPORT_UNPROVEN,
             ),
             *self._dashboards(),
             *self._grafana(),
@@ -129,7 +137,8 @@ class Smoke:
                     answer = asking.get(path)
             except httpx.HTTPError as error:
                 raise UnreachableError(
-                    f"{endpoint.url} does not answer ({no_answer(endpoint.url, error)})"
+                    Code.PART_NOT_ANSWERING,
+                    f"{endpoint.url} does not answer ({no_answer(endpoint.url, error)})",
                 ) from None
             return real(f"{endpoint.url} answers (HTTP {answer.status_code})")
 
@@ -140,6 +149,7 @@ class Smoke:
             # without room Vector takes nothing
             suspects=[_ROOM],
             is_part=True,
+            code=Code.PART_NOT_ANSWERING,
         )
 
     def _login(self, user: str) -> Check:
@@ -153,12 +163,13 @@ class Smoke:
             comes_in,
             ["clickhouse"],
             speaks_for="clickhouse",
+            code=Code.CLICKHOUSE_LOGIN,
         )
 
     def _room(self) -> str:
         found = self.access.volumes()
         if full := [volume for volume in found if volume.refuses]:
-            raise CvatAnalyticsError("; ".join(map(str, full)))
+            raise CvatAnalyticsError(Code.DISK_FULL, "; ".join(map(str, full)))
         if not found:
             raise SkippedError("no host says how much is free on its disks")
         return f"there is room on {len(found)} disk{'s' if len(found) > 1 else ''}"
@@ -173,15 +184,17 @@ class Smoke:
         pending = migrations.pending(scripts, applied)
         if rebuild.pending(scripts, applied):
             raise CvatAnalyticsError(
-                f"the table {database}.{rebuild.TABLE} is one of an earlier version and still to be rebuilt"
+                Code.SCHEMA_BEHIND,
+                f"the table {database}.{rebuild.TABLE} is one of an earlier version and still to be rebuilt",
             )
         if pending:
             raise CvatAnalyticsError(
-                f"database {database} lacks {', '.join(script.name for script in pending)}"
+                Code.SCHEMA_BEHIND,
+                f"database {database} lacks {', '.join(script.name for script in pending)}",
             )
         ((broken,),) = self.rows("admin", ways_in.broken_query(database))
         if broken:
-            raise CvatAnalyticsError(f"{ways_in.problem(database, broken)}: deploy again")
+            raise CvatAnalyticsError(Code.SCHEMA_BEHIND, f"{ways_in.problem(database, broken)}: deploy again")
         return f"database {database} has all {len(scripts)} scripts"
 
     def _case(self, case: Case) -> Check:
@@ -208,7 +221,9 @@ class Smoke:
                     except ClickHouseError as error:
                         if not getattr(error, "name", None):
                             raise
-                        raise CvatAnalyticsError(f"{query.where}: {error_text(error)}") from None
+                        raise CvatAnalyticsError(
+                            Code.CLICKHOUSE_REFUSES, f"{query.where}: {error_text(error)}"
+                        ) from None
                 return f"all {len(dashboard.queries)} queries of the dashboard {dashboard.title!r} answer"
 
             yield Check(
@@ -217,6 +232,7 @@ class Smoke:
                 answers,
                 ["login-grafana"],
                 [_SCHEMA],
+                code=Code.CLICKHOUSE_REFUSES,
             )
 
     def _grafana(self) -> Iterator[Check]:
@@ -244,7 +260,9 @@ class Smoke:
             present = {item.get("uid") for item in found if isinstance(item, dict)}
             missing = [dashboard.title for dashboard in dashboards.load() if dashboard.uid not in present]
             if missing:
-                raise CvatAnalyticsError(f"Grafana lacks the dashboards {', '.join(missing)}")
+                raise CvatAnalyticsError(
+                    Code.DASHBOARDS_ABSENT, f"Grafana lacks the dashboards {', '.join(missing)}"
+                )
             return f"Grafana has all {len(dashboards.load())} dashboards"
 
         yield Check(
@@ -253,6 +271,7 @@ class Smoke:
             "stack's secrets (docs/how-to/change-a-password.md)",
             comes_in,
             ["grafana"],
+            code=Code.GRAFANA_LOGIN,
         )
         yield Check(
             "grafana-datasource",
@@ -260,10 +279,12 @@ class Smoke:
             datasource,
             ["login-grafana-administrator", "login-grafana"],
             [_SCHEMA],
+            code=Code.DATASOURCE_FAILS,
         )
         yield Check(
             "grafana-dashboards",
             "see Grafana's log for its provisioning",
             provisioned,
             ["login-grafana-administrator"],
+            code=Code.DASHBOARDS_ABSENT,
         )

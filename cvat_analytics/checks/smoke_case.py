@@ -18,6 +18,7 @@ from typing import Any, Literal
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from pydantic import TypeAdapter, ValidationError
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.checks.causes import RefutedError, SkippedError, UnseenError
 from cvat_analytics.config.endpoints import Endpoint
@@ -101,7 +102,8 @@ def _read_case(folder: Path) -> Case:
         )
     except (OSError, ValueError, KeyError, ValidationError) as error:
         raise InputError(
-            f"{folder}: is not a smoke case ({error}). docs/reference/smoke.md says what one needs"
+            Code.FILE_UNREADABLE,
+            f"{folder}: is not a smoke case ({error}). docs/reference/smoke.md says what one needs",
         ) from None
 
 
@@ -133,10 +135,14 @@ def _request(access: Access, case: Case, request: Request) -> str:
     location = answer.headers.get("Location", "")
     if answer.status_code not in request.status:
         expected = " or ".join(map(str, request.status))
-        kind = RefutedError if answer.is_success else CvatAnalyticsError
-        raise kind(f"{case.title}: not so, {path} was answered HTTP {answer.status_code} and not {expected}")
+        text = f"{case.title}: not so, {path} was answered HTTP {answer.status_code} and not {expected}"
+        if answer.is_success:
+            raise RefutedError(Code.RIGHT_TOO_WIDE, text)
+        raise CvatAnalyticsError(Code.EVENT_NOT_SEEN, text)
     if not location.startswith(request.location):
-        raise CvatAnalyticsError(f"{case.title}: not so, {path} sends on to {location or 'nowhere'}")
+        raise CvatAnalyticsError(
+            Code.EVENT_NOT_SEEN, f"{case.title}: not so, {path} sends on to {location or 'nowhere'}"
+        )
     return f"{case.title} (HTTP {answer.status_code})"
 
 
@@ -153,16 +159,19 @@ def _query(access: Access, case: Case, marker: str, asking: Asking) -> str:
             if case.expected_error and getattr(error, "name", None) == case.expected_error:
                 return case.title
             if case.expected_error and getattr(error, "name", None):
-                raise UnseenError(f"{case.title}: could not be seen, as {error_text(error)}") from None
+                raise UnseenError(
+                    Code.CLICKHOUSE_REFUSES, f"{case.title}: could not be seen, as {error_text(error)}"
+                ) from None
             raise
         if case.expected_error:
-            raise RefutedError(f"{case.title}: not so, it was allowed")
+            raise RefutedError(Code.RIGHT_TOO_WIDE, f"{case.title}: not so, it was allowed")
         if json.loads(json.dumps(rows, default=str)) == case.expected:
             waited = f" after {time.monotonic() - begin:.1f} s" if case.events else ""
             return f"{case.title}{waited}"
         if time.monotonic() > deadline:
             raise CvatAnalyticsError(
-                f"expected {json.dumps(case.expected)}, found {json.dumps(rows, default=str)} after {case.timeout:.0f} s"
+                Code.EVENT_NOT_SEEN,
+                f"expected {json.dumps(case.expected)}, found {json.dumps(rows, default=str)} after {case.timeout:.0f} s",
             )
         time.sleep(0.2)
 

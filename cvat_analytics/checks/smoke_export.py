@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import httpx
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.checks.causes import STEP_SECONDS, SkippedError
 from cvat_analytics.checks.smoke_case import component
@@ -43,7 +44,9 @@ def export(access: Access, marker: str) -> str:
         def until(path: str, parameters: dict[str, str], done: Callable[[httpx.Response], bool]) -> None:
             while not done(answer := asking.get(path, params=parameters)):
                 if not answer.is_success or time.monotonic() > begin + _PATIENCE:
-                    raise CvatAnalyticsError(f"HTTP {answer.status_code} from {path}: {answer.text[:200]}")
+                    raise CvatAnalyticsError(
+                        Code.EXPORT_UNPROVEN, f"HTTP {answer.status_code} from {path}: {answer.text[:200]}"
+                    )
                 time.sleep(0.2)
 
         answer = asking.post(
@@ -51,11 +54,13 @@ def export(access: Access, marker: str) -> str:
         )
         if answer.status_code == 401:
             raise CvatAnalyticsError(
-                f"it does not let in its local user {users.ADMIN} with the password of the stack's secrets, which a deploy puts there"
+                Code.EXPORT_UNPROVEN,
+                f"it does not let in its local user {users.ADMIN} with the password of the stack's secrets, which a deploy puts there",
             )
         if answer.status_code != 201:
             raise CvatAnalyticsError(
-                f"it does not take events: HTTP {answer.status_code} {answer.text[:200]}"
+                Code.EXPORT_UNPROVEN,
+                f"it does not take events: HTTP {answer.status_code} {answer.text[:200]}",
             )
         until(
             _EVENTS, conditions | {"format": "jsonl"}, lambda found: len(found.text.splitlines()) >= len(sent)
@@ -63,7 +68,9 @@ def export(access: Access, marker: str) -> str:
         readable = time.monotonic() - begin
         answer = asking.get(_EVENTS, params=conditions)
         if answer.status_code != 202:
-            raise CvatAnalyticsError(f"it makes no export: HTTP {answer.status_code} {answer.text[:200]}")
+            raise CvatAnalyticsError(
+                Code.EXPORT_UNPROVEN, f"it makes no export: HTTP {answer.status_code} {answer.text[:200]}"
+            )
         with understood(answer):
             query = {"query_id": str(answer.json()["query_id"])}
         until(_EVENTS, query, lambda found: found.status_code == 201)
@@ -72,5 +79,7 @@ def export(access: Access, marker: str) -> str:
     with understood(file):
         rows = [str(row["obj_id"]) for row in csv.DictReader(io.StringIO(file.text, newline=""))]
     if sorted(rows) != ["1", "2", "3"]:
-        raise CvatAnalyticsError(f"the export has not the three events that were sent, but {rows}")
+        raise CvatAnalyticsError(
+            Code.EXPORT_UNPROVEN, f"the export has not the three events that were sent, but {rows}"
+        )
     return f"events sent to the events API are readable through it after {readable:.1f} s and come back complete in an export"

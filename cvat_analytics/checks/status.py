@@ -85,7 +85,7 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
             try:
                 return _of_host(stack, name, hosts[name], not_asked)
             except UnreachableHostError as error:
-                not_asked[name] = str(error)
+                not_asked[name] = error.told
         settings = stack.topology.settings[name]
         return [
             _part(stack, name, settings, component, Health("not asked"))
@@ -109,7 +109,7 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
         try:
             hosts[store].ensure_connected()
         except UnreachableHostError as error:
-            not_asked[store] = str(error)
+            not_asked[store] = error.told
     if report.flow is None and store in not_asked:
         report = Report(parts, None, [f"the pipeline cannot be looked at: host {store} has ClickHouse"])
     # with the settings, which an embedded stack that is down does without
@@ -148,7 +148,7 @@ def _of_host(stack: Stack, name: str, host: ReachedHost, not_asked: dict[str, st
         found = units.of(host.shell, components, settings)
     except UnreachableError as error:
         host.ensure_connected()
-        not_asked[name] = str(error)
+        not_asked[name] = error.told
         found = dict.fromkeys(components, Unit(active=True))
 
     def look(component: str) -> Part:

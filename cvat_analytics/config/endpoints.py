@@ -13,6 +13,7 @@ from socket import socket
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cvat_analytics.base.codes import Code, first_code
 from cvat_analytics.base.errors import InputError, UnreachableHostError
 from cvat_analytics.base.tls_context import pinned
 
@@ -41,8 +42,9 @@ class Trust:
             return _Named.verifying(text, self.name) if self.name else pinned(text)
         except OSError as error:
             raise InputError(
+                Code.AUTHORITY_MISSING,
                 f"{self.authority}: cannot be read ({error.strerror or error}), and the stack's certificate cannot be checked without "
-                "it. Copy it from the machine that deploys"
+                "it. Copy it from the machine that deploys",
             ) from None
 
 
@@ -80,7 +82,9 @@ class Endpoint:
     def address(self) -> tuple[str, int]:
         """Return host and port. Raises UnreachableHostError when there is no way there."""
         if self.unreachable:
-            raise UnreachableHostError(self.unreachable)
+            raise UnreachableHostError(
+                first_code(self.unreachable) or Code.HOST_UNREACHABLE, self.unreachable
+            )
         return self.host, self.port
 
     @property

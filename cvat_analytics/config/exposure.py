@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.topology import Topology
 
@@ -71,6 +72,7 @@ def refuse_open(topology: Topology, where: str) -> None:
         return
     names = list(dict.fromkeys(part for _, part, _ in found))
     raise InputError(
+        Code.OPEN_TO_NETWORK,
         "\n".join(
             [
                 *(
@@ -82,7 +84,7 @@ def refuse_open(topology: Topology, where: str) -> None:
                 "Or, where something of your own does, say so by name:",
                 f" open_to_network = {_list(names)}",
             ]
-        )
+        ),
     )
 
 

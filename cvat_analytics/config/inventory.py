@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import certificate_names, host_data, inventory_file, topology
 from cvat_analytics.config.inventory_file import Host
@@ -60,7 +61,8 @@ def load(path: Path) -> Stack:
     """
     if not path.is_file():
         raise InputError(
-            f"inventory {path}: there is no such file. Copy inventory/hosts.py and put your hosts there"
+            Code.INVENTORY_MISSING,
+            f"inventory {path}: there is no such file. Copy inventory/hosts.py and put your hosts there",
         )
     return describe(inventory_file.read(path), path)
 
@@ -73,7 +75,10 @@ def describe(hosts: Sequence[Host], path: Path, *, preview: bool = False) -> Sta
     # pyinfra takes any list for a group: with a mistyped one a stack would go without that part, and nobody would say so
     for group in sorted({group for host in hosts for group in host.groups} - set(COMPONENTS)):
         if near := difflib.get_close_matches(group, COMPONENTS, n=1, cutoff=0.85):
-            raise InputError(f"inventory {path}: unknown group {group!r}: did you mean {near[0]!r}?")
+            raise InputError(
+                Code.HOST_NAME_UNKNOWN,
+                f"inventory {path}: unknown group {group!r}: did you mean {near[0]!r}?",
+            )
     groups = {group: [host.name for host in hosts if group in host.groups] for group in COMPONENTS}
     wrong = {host.name: dict(host_data.mistakes(host.data, Settings.model_fields)) for host in hosts}
     values = {
@@ -84,12 +89,14 @@ def describe(hosts: Sequence[Host], path: Path, *, preview: bool = False) -> Sta
         }
         for host in hosts
     }
+    code = Code.SETTING_WRONG
     mistakes = dict.fromkeys(f"inventory {path}: {each}" for own in wrong.values() for each in own.values())
     try:
         described = topology.build(groups, values, where=f"inventory {path}")
     except InputError as error:
+        code = code if mistakes else error.code
         mistakes |= dict.fromkeys(str(error).splitlines())
     if mistakes:
-        raise InputError("\n".join(mistakes))
+        raise InputError(code, "\n".join(mistakes))
     settings = described.settings[described.clickhouse_host]
     return Stack(described, settings.secrets_file or path.parent / "secrets.json", hosts, preview)

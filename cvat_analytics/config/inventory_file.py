@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 _LOCAL = "@local"
@@ -59,7 +60,7 @@ def by_pyinfra(path: Path) -> list[Host]:
         reason = next(
             (line for line in reversed(answer.stderr.splitlines()) if "Error" in line), "it is not usable"
         )
-        raise InputError(f"inventory {path}: {reason.strip()}") from None
+        raise InputError(Code.INVENTORY_UNREADABLE, f"inventory {path}: {reason.strip()}") from None
 
 
 def plain(path: Path) -> list[Host]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import query_limits
 from cvat_analytics.config.endpoints import LOOPBACK, Trust
@@ -130,14 +131,16 @@ def build(
             f"{where}: the group 'clickhouse' has {len(groups['clickhouse'])} hosts: this stack keeps its data on exactly one"
         )
     settings = {}
+    code = Code.GROUPS_WRONG
     messages: dict[str, None] = {}
     for host in dict.fromkeys(host for group in COMPONENTS for host in groups.get(group, ())):
         try:
             settings[host] = validate(values.get(host, {}), where=where)
         except InputError as error:
+            code = error.code
             messages |= dict.fromkeys(str(error).splitlines())
     if mistakes or messages:
-        raise InputError("\n".join([*mistakes, *messages]))
+        raise InputError(code, "\n".join([*mistakes, *messages]))
     topology = Topology({group: tuple(groups.get(group, ())) for group in COMPONENTS}, settings)
     mistakes = [
         f"{where}: {mistake}"
@@ -152,7 +155,7 @@ def build(
         ]
     ]
     if mistakes:
-        raise InputError("\n".join(mistakes))
+        raise InputError(Code.SETTINGS_CONFLICT, "\n".join(mistakes))
     return topology
 
 

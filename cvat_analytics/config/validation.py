@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import conflicts
 from cvat_analytics.config.settings import Settings
@@ -20,6 +21,7 @@ def validate(values: Mapping[str, Any], *, where: str) -> Settings:
     one line each; for an unknown setting with the nearest known one.
     """
     mistakes = []
+    code = Code.SETTING_WRONG
     for name in values.keys() - Settings.model_fields.keys():
         near = difflib.get_close_matches(name, Settings.model_fields, n=1)
         hint = f"did you mean {near[0]!r}?" if near else "docs/reference/settings.md lists all settings"
@@ -40,7 +42,8 @@ def validate(values: Mapping[str, Any], *, where: str) -> Settings:
                 else f"setting {name!r}: {reason}"
             )
     else:
+        code = code if mistakes else Code.SETTINGS_CONFLICT
         mistakes += conflicts.found(settings)
     if mistakes:
-        raise InputError("\n".join(f"{where}: {mistake}" for mistake in sorted(mistakes)))
+        raise InputError(code, "\n".join(f"{where}: {mistake}" for mistake in sorted(mistakes)))
     return settings

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cvat_analytics.base.addresses import refusal
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import RefusedLoginError, UnreachableError
 from cvat_analytics.config.endpoints import Endpoint
 from cvat_analytics.connect.clickhouse_errors import error_text
@@ -107,8 +108,10 @@ class Access:
             )
         except (ClickHouseError, OSError) as error:
             reason = refusal((host, port)) or error_text(error)
-            kind = RefusedLoginError if getattr(error, "name", None) else UnreachableError
-            raise kind(f"ClickHouse at {host}:{port} cannot be reached as {user}: {reason}") from None
+            text = f"ClickHouse at {host}:{port} cannot be reached as {user}: {reason}"
+            if getattr(error, "name", None):
+                raise RefusedLoginError(Code.CLICKHOUSE_LOGIN, text) from None
+            raise UnreachableError(Code.CLICKHOUSE_AWAY, text) from None
 
     def grafana_client(self, timeout: float) -> httpx.Client:
         """Return a client of Grafana, as the administrator; nothing has been asked yet."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base.addresses import real
 from cvat_analytics.base.clickhouse_text import exception_text
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.connect.volumes import RECIPE
 
@@ -40,7 +41,8 @@ def answered_rows(client: Client, query: str, parameters: Mapping[str, str]) -> 
     body = client.raw_query(query, parameters=dict(parameters), fmt="JSONCompact")
     if not body:
         raise NoAnswerError(
-            "ClickHouse has answered nothing at all: see its log, and whether its disk is full"
+            Code.CLICKHOUSE_NO_ANSWER,
+            "ClickHouse has answered nothing at all: see its log, and whether its disk is full",
         )
     try:
         rows: list[list[Any]] = json.loads(body)["data"]
@@ -48,7 +50,9 @@ def answered_rows(client: Client, query: str, parameters: Mapping[str, str]) -> 
         text = body.decode(errors="replace")
         said = exception_text(text)
         words = said if said != " ".join(text.split()) else f"it ends with {text[-80:]!r}"
-        raise NoAnswerError(f"ClickHouse's answer breaks off: {real(words)[:200]}") from None
+        raise NoAnswerError(
+            Code.CLICKHOUSE_NO_ANSWER, f"ClickHouse's answer breaks off: {real(words)[:200]}"
+        ) from None
     return rows
 
 
@@ -66,7 +70,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except _complaints() as error:
-        raise CvatAnalyticsError(f"ClickHouse: {error_text(error)}") from None
+        raise CvatAnalyticsError(Code.CLICKHOUSE_REFUSES, f"ClickHouse: {error_text(error)}") from None
 
 
 @contextmanager
@@ -81,11 +85,12 @@ def explained(where: str) -> Iterator[None]:
 def problem(where: str, error: Exception) -> CvatAnalyticsError:
     """Return `error` as one of ours: ClickHouse has refused something, or the connection is gone."""
     if getattr(error, "name", None) == "ACCESS_DENIED":
-        return InputError(f"{where}: {error_text(error)}")
+        return InputError(Code.CLICKHOUSE_RIGHT, f"{where}: {error_text(error)}")
     if getattr(error, "name", None):
-        return CvatAnalyticsError(f"{where}: {error_text(error)}")
+        return CvatAnalyticsError(Code.CLICKHOUSE_REFUSES, f"{where}: {error_text(error)}")
     return UnreachableError(
-        f"{where}: the connection is lost ({error_text(error)}). Run the same command again: it goes on from there"
+        Code.CLICKHOUSE_AWAY,
+        f"{where}: the connection is lost ({error_text(error)}). Run the same command again: it goes on from there",
     )
 
 
@@ -93,6 +98,7 @@ def only_row(rows: Sequence[Sequence[Any]]) -> Sequence[Any]:
     """Return the row that ClickHouse must have answered. Raises NoAnswerError when there is none."""
     if not rows:
         raise NoAnswerError(
-            f"{STORE}: answered with nothing where a row was due, as it does when its disk is full ({RECIPE})"
+            Code.CLICKHOUSE_NO_ANSWER,
+            f"{STORE}: answered with nothing where a row was due, as it does when its disk is full ({RECIPE})",
         )
     return rows[0]

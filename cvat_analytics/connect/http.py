@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from cvat_analytics.base.addresses import refusal
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 
 if TYPE_CHECKING:
@@ -61,5 +62,6 @@ def understood(answer: httpx.Response) -> Iterator[None]:
     except (ValueError, LookupError, TypeError, AttributeError):
         text = " ".join(answer.text.split())[:200]
         raise CvatAnalyticsError(
-            f"what answers {answer.request.url.path} is another program, or another version of it: HTTP {answer.status_code} {text}"
+            Code.ANOTHER_PROGRAM,
+            f"what answers {answer.request.url.path} is another program, or another version of it: HTTP {answer.status_code} {text}",
         ) from None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base import addresses
+from cvat_analytics.base.codes import Code, first_code
 from cvat_analytics.base.errors import UnreachableError, UnreachableHostError
 from cvat_analytics.config import deployed
 from cvat_analytics.config import inventory as inventories
@@ -99,7 +100,9 @@ def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hos
     with contextlib.ExitStack() as open_connections:
         clients, away = ssh.connect([host for host in stack.hosts if host.name in needed], open_connections)
         if away and not partly:
-            raise UnreachableHostError("\n".join(away.values()))
+            raise UnreachableHostError(
+                first_code(text := "\n".join(away.values())) or Code.HOST_UNREACHABLE, text
+            )
 
         data = {host.name: host.data for host in stack.hosts}
         logins = {host.name: ssh.login_command(host) for host in stack.hosts}
@@ -226,8 +229,9 @@ def _ensure_connected(clients: Mapping[str, SSHClient | None], logins: Mapping[s
     lost = [name for name, there in zip(asked, answers, strict=True) if not there]
     if lost:
         raise UnreachableHostError(
+            Code.CONNECTION_LOST,
             f"host{'s' if len(lost) > 1 else ''} {', '.join(lost)}: the SSH connection was lost while the command ran, so that nothing more "
-            f"could be asked or done. See whether `{logins[lost[0]]}` works, then run the command again"
+            f"could be asked or done. See whether `{logins[lost[0]]}` works, then run the command again",
         )
 
 

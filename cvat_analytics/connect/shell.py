@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import UnreachableError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Shell:
         from paramiko import SSHException  # slow to import, needed for deployed stacks only
 
         if client.get_transport() is None:  # it was closed when the host had not answered somebody else
-            raise UnreachableError(f"host {self.host}: the SSH connection is closed")
+            raise UnreachableError(Code.CONNECTION_LOST, f"host {self.host}: the SSH connection is closed")
         try:
             stdin, stdout, stderr = client.exec_command(command, timeout=_STARTING)
             if input_:
@@ -76,10 +77,12 @@ class Shell:
                 # command may be over before paramiko has sent it, and sshd ends the whole connection when it comes then
                 stdin.channel.shutdown_write()
         except AttributeError:  # paramiko's, of a client that somebody else has found lost and closed
-            raise UnreachableError(f"host {self.host}: the SSH connection is closed") from None
+            raise UnreachableError(
+                Code.CONNECTION_LOST, f"host {self.host}: the SSH connection is closed"
+            ) from None
         except (SSHException, OSError, EOFError) as error:
             reason = str(error) or "the SSH connection has ended"
-            raise UnreachableError(f"host {self.host}: {reason}") from None
+            raise UnreachableError(Code.CONNECTION_LOST, f"host {self.host}: {reason}") from None
         stdout.channel.settimeout(patience)
         try:
             yield stdout
@@ -91,7 +94,9 @@ class Shell:
                 raise TimeoutError
             code = stdout.channel.recv_exit_status()
         except TimeoutError:
-            raise UnreachableError(f"host {self.host}: a command said nothing for {patience:g} s") from None
+            raise UnreachableError(
+                Code.HOST_SILENT, f"host {self.host}: a command said nothing for {patience:g} s"
+            ) from None
         finally:
             stdout.channel.close()
         self._judge(code, stderr_text)
@@ -120,7 +125,11 @@ class Shell:
         if code:
             if "password is required" in stderr_text:
                 raise UnreachableError(
-                    f"host {self.host}: its sudo wants a password. Give it as `_sudo_password` in the inventory, or let the user become root without one"
+                    Code.SUDO_PASSWORD,
+                    f"host {self.host}: its sudo wants a password. Give it as `_sudo_password` in the inventory, or let the user become root without one",
                 )
             last = (stderr_text.strip().splitlines() or ["it said nothing"])[-1]
-            raise UnreachableError(f"host {self.host}: a command failed with exit code {code}: {last[:300]}")
+            raise UnreachableError(
+                Code.HOST_COMMAND_FAILED,
+                f"host {self.host}: a command failed with exit code {code}: {last[:300]}",
+            )

@@ -21,6 +21,8 @@ from pathlib import Path
 from socket import gaierror
 from typing import TYPE_CHECKING, Any
 
+from cvat_analytics.base.codes import Code, marked
+
 if TYPE_CHECKING:
     from paramiko import SSHClient
 
@@ -203,18 +205,20 @@ def _asking(agent: str) -> Iterator[None]:
 
 
 def why(host: Host, error: BaseException) -> str:
-    """Return in one line why a host could not be logged in to, and what to do."""
+    """Return in one line why a host could not be logged in to, and what to do; the line ends with its code."""
     from pyinfra.api.exceptions import ConnectError
 
     # pyinfra raises its own while it handles the one that knows
     cause = error.__context__ if isinstance(error, ConnectError) and error.__context__ else error
-    reason, advice = _reason(host, cause)
+    code, reason, advice = _reason(host, cause)
     # a file is one of this machine's
     away = isinstance(cause, OSError) and not cause.filename
-    return f"host {host.name}: cannot be {'reached' if away else 'logged in to'}: {reason}. {advice}"
+    return marked(
+        f"host {host.name}: cannot be {'reached' if away else 'logged in to'}: {reason}. {advice}", code
+    )
 
 
-def _reason(host: Host, error: BaseException) -> tuple[str, str]:
+def _reason(host: Host, error: BaseException) -> tuple[Code, str, str]:
     from paramiko import AuthenticationException, BadHostKeyException, SSHException
     from paramiko.ssh_exception import NoValidConnectionsError
 
@@ -225,21 +229,23 @@ def _reason(host: Host, error: BaseException) -> tuple[str, str]:
         error = next(iter(error.errors.values()))
     if isinstance(error, gaierror):
         return (
+            Code.HOST_UNREACHABLE,
             f"nobody knows the name {name}",
             "Check it in the inventory, or give its address as `ssh_hostname`",
         )
     if isinstance(error, ConnectionRefusedError):
         return (
+            Code.HOST_UNREACHABLE,
             f"{name} refuses connections to port {port}",
             "See whether its sshd runs, and `ssh_port` in the inventory",
         )
     if isinstance(error, TimeoutError):
         advice = f"See whether it is up, and whether a firewall lets this machine to its port {port}"
-        return f"{name} does not answer in time", advice
+        return Code.HOST_UNREACHABLE, f"{name} does not answer in time", advice
     if isinstance(error, AuthenticationException):
         by = "key" if data.get("ssh_key") else "password" if data.get("ssh_password") else "keys"
         advice = f"See whether `{login}` works, and `ssh_user`, `ssh_key`, `ssh_password` in the inventory"
-        return f"it refuses the login{f' of {user}' if user else ''} ({by})", advice
+        return Code.HOST_LOGIN_REFUSED, f"it refuses the login{f' of {user}' if user else ''} ({by})", advice
     if isinstance(error, BadHostKeyException):
         known = _known_as(error.hostname, port if error.hostname == name else 22)
         options = ["-f", data["ssh_known_hosts_file"]] if data.get("ssh_known_hosts_file") else []
@@ -247,21 +253,34 @@ def _reason(host: Host, error: BaseException) -> tuple[str, str]:
         advice = (
             f"If it was set up anew, forget the old one by `{forget}`; otherwise find out who answers there"
         )
-        return f"{error.hostname} shows another host key than the one that is known here", advice
+        return (
+            Code.HOST_KEY,
+            f"{error.hostname} shows another host key than the one that is known here",
+            advice,
+        )
     if unknown := re.search(_UNKNOWN_KEY.format(r"(\S+)"), str(error)):
-        return _unknown_key(host, unknown[1])
+        return Code.HOST_KEY, *_unknown_key(host, unknown[1])
     at_key = any(frame.name == "missing_host_key" for frame in traceback.extract_tb(error.__traceback__))
     if at_key and isinstance(error, OSError) and error.filename:
         directory = Path(error.filename).parent
         advice = f"Make that directory (`{shlex.join(['mkdir', '-p', '-m', '700', str(directory)])}`), or name another file as `ssh_known_hosts_file`"
-        return f"its host key is new and cannot be noted in {error.filename} ({error.strerror})", advice
+        return (
+            Code.HOST_KEY,
+            f"its host key is new and cannot be noted in {error.filename} ({error.strerror})",
+            advice,
+        )
     if "private key file" in str(error).lower():
-        return _unusable_key(str(error), str(data.get("ssh_key")))
+        return Code.HOST_LOGIN_REFUSED, *_unusable_key(str(error), str(data.get("ssh_key")))
     if isinstance(error, SSHException) and re.search("protocol banner|existing session", str(error)):
         advice = "It hangs, or its sshd does: see its console. Or another program has that port: see `ssh_port` in the inventory"
-        return f"{name} takes connections to port {port}, but does not speak SSH in time", advice
+        return (
+            Code.HOST_UNREACHABLE,
+            f"{name} takes connections to port {port}, but does not speak SSH in time",
+            advice,
+        )
     text = (str(error).splitlines() or [""])[0][:200] or type(error).__name__
     return (
+        Code.HOST_UNREACHABLE,
         text,
         f"See whether `{login}` works, and `ssh_hostname`, `ssh_port`, `ssh_user`, `ssh_key` in the inventory",
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError, UnreachableError
 
 if TYPE_CHECKING:
@@ -145,9 +146,10 @@ def refuse_without_room(volumes: Iterable[Volume], what: str) -> None:
     for volume in volumes:
         if volume.is_little and "clickhouse" in volume.components:
             raise InputError(
+                Code.DISK_FULL,
                 f"{what} is not begun: it needs room on the disk of ClickHouse (host {volume.host}, {volume.directory}), which has "
                 f"{size(volume.free)} free, less than {size(2 * volume.reserve)} (twice the setting 'disk_reserve'). Make room ({RECIPE}), "
-                "then run the same command again"
+                "then run the same command again",
             )
 
 

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from cvat_analytics.base.addresses import LOCAL
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 
@@ -201,28 +202,34 @@ def given(
             texts.append(path.read_text())
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no text"
-            raise InputError(f"setting {setting!r}: {path} cannot be read: {reason}") from None
+            raise InputError(
+                Code.CERTIFICATE_PAIR, f"setting {setting!r}: {path} cannot be read: {reason}"
+            ) from None
     pair = Pair(*texts)
     try:
         certificate = pair.x509
         key = serialization.load_pem_private_key(pair.key.encode(), None)
     except (ValueError, TypeError):
         raise InputError(
+            Code.CERTIFICATE_PAIR,
             f"settings {of_certificate!r} and {of_key!r}: {certificate_file} and {key_file} are not a PEM "
-            "certificate and an unencrypted PEM key. Convert them with openssl"
+            "certificate and an unencrypted PEM key. Convert them with openssl",
         ) from None
     if key.public_key() != certificate.public_key():
         raise InputError(
-            f"setting {of_key!r}: {key_file} is not the key of {certificate_file}. Give the pair that belongs together"
+            Code.CERTIFICATE_PAIR,
+            f"setting {of_key!r}: {key_file} is not the key of {certificate_file}. Give the pair that belongs together",
         )
     if certificate.not_valid_after_utc < datetime.now(UTC):
         raise InputError(
-            f"setting {of_certificate!r}: {certificate_file} ended on {certificate.not_valid_after_utc:%Y-%m-%d}. Renew it"
+            Code.CERTIFICATE_ENDED,
+            f"setting {of_certificate!r}: {certificate_file} ended on {certificate.not_valid_after_utc:%Y-%m-%d}. Renew it",
         )
     if host_name and not any(_matches(host_name, name) for name in pair.names()):
         raise InputError(
+            Code.CERTIFICATE_NAME,
             f"setting {of_certificate!r}: {certificate_file} is for {', '.join(pair.names())}, not for {host_name} "
-            "(the host in 'grafana_root_url')"
+            "(the host in 'grafana_root_url')",
         )
     return pair
 
@@ -272,7 +279,8 @@ def _general_name(name: str) -> x509.GeneralName:
         return x509.DNSName(name)
     except ValueError:
         raise InputError(
-            f"{name!r} cannot be in a certificate: it is neither a host name nor an address"
+            Code.CERTIFICATE_NAME,
+            f"{name!r} cannot be in a certificate: it is neither a host name nor an address",
         ) from None
 
 
@@ -329,7 +337,8 @@ def _read(directory: Path, name: str) -> Pair | None:
         serialization.load_pem_private_key(pair.key.encode(), None)
     except (ValueError, TypeError):
         raise InputError(
-            f"{files[0]}: this certificate or its key is damaged. Restore both from your backup, or remove them to have new ones made"
+            Code.CERTIFICATE_DAMAGED,
+            f"{files[0]}: this certificate or its key is damaged. Restore both from your backup, or remove them to have new ones made",
         ) from None
     return pair
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Set
 from hashlib import sha256
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 
@@ -81,18 +82,21 @@ def load(path: Path) -> Secrets:
         values = json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(
+            Code.SECRETS_MISSING,
             f"secrets file {path}: there is none. Restore it from your password store, or make new passwords with "
-            "`cvat-analytics secrets init`"
+            "`cvat-analytics secrets init`",
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(
-            f"secrets file {path}: cannot be read ({type(error).__name__}). Restore it from your password store"
+            Code.SECRETS_DAMAGED,
+            f"secrets file {path}: cannot be read ({type(error).__name__}). Restore it from your password store",
         ) from None
     _refuse_public(path)
     missing = [name for name in NAMES if not isinstance(values, dict) or not values.get(name)]
     if missing:
         raise InputError(
-            f"secrets file {path}: lacks {', '.join(missing)}. Run `cvat-analytics secrets init` to add what is missing"
+            Code.SECRETS_MISSING,
+            f"secrets file {path}: lacks {', '.join(missing)}. Run `cvat-analytics secrets init` to add what is missing",
         )
     return _known(values)
 
@@ -126,9 +130,12 @@ def give(path: Path, name: str, value: str) -> None:
     Raises InputError for a name that is none of those, for an empty password, and as `init` does.
     """
     if name not in GIVEN:
-        raise InputError(f"secret {name!r}: can be one of {', '.join(GIVEN)}; the others are generated")
+        raise InputError(
+            Code.SECRET_REFUSED,
+            f"secret {name!r}: can be one of {', '.join(GIVEN)}; the others are generated",
+        )
     if not value or "\n" in value:
-        raise InputError(f"secret {name}: a password is one line that is not empty")
+        raise InputError(Code.SECRET_REFUSED, f"secret {name}: a password is one line that is not empty")
     _write(path, _existing(path) | {name: value})
 
 
@@ -154,7 +161,8 @@ def _refuse_public(path: Path) -> None:
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         raise InputError(
-            f"secrets file {path}: other users may read it (mode {mode:04o}). Run `chmod 600 {path}`"
+            Code.SECRETS_EXPOSED,
+            f"secrets file {path}: other users may read it (mode {mode:04o}). Run `chmod 600 {path}`",
         )
 
 
@@ -168,7 +176,8 @@ def _existing(path: Path) -> dict[str, str]:
                 raise ValueError("not an object")
         except ValueError:
             raise InputError(
-                f"secrets file {path}: is not JSON. Restore it from your password store, or move it away"
+                Code.SECRETS_DAMAGED,
+                f"secrets file {path}: is not JSON. Restore it from your password store, or move it away",
             ) from None
     return existing
 

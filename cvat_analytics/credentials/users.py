@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 
@@ -72,8 +73,9 @@ def load(path: Path) -> Users:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise InputError(
+            Code.USERS_DAMAGED,
             f"users file {path}: cannot be read ({type(error).__name__}). Restore it from a copy, or move it away and "
-            "add the users anew"
+            "add the users anew",
         ) from None
 
 
@@ -91,7 +93,9 @@ def dump(users: Users) -> str:
 def hash_password(password: str) -> str:
     """Return the hash of a password. Raises InputError when it is too short to be one."""
     if len(password) < MINIMUM_LENGTH:
-        raise InputError(f"the password is too short: use at least {MINIMUM_LENGTH} characters")
+        raise InputError(
+            Code.USER_WRONG, f"the password is too short: use at least {MINIMUM_LENGTH} characters"
+        )
     return hasher().hash(password)
 
 
@@ -99,13 +103,15 @@ def add(users: Users, user: User) -> Users:
     """Return the users with one more. Raises InputError for a name or an id that is taken, and for what cannot be a name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.@+-]{0,149}", user.name):
         raise InputError(
+            Code.USER_WRONG,
             f"user {user.name!r}: a name is made of the letters A to Z, digits and _ . @ + -, begins with a letter or a digit, "
-            "and is 150 characters long at most"
+            "and is 150 characters long at most",
         )
     # Grafana does not tell names apart that differ in case only
     if user.name.lower() in {name.lower() for name in users}:
         raise InputError(
-            f"user {user.name!r}: is there already. Change their password with `users set-password`, anything else with `users change`"
+            Code.USER_EXISTS,
+            f"user {user.name!r}: is there already. Change their password with `users set-password`, anything else with `users change`",
         )
     return _with(users, user)
 
@@ -126,13 +132,16 @@ def _with(users: Users, user: User) -> Users:
     try:
         user.email.encode()
     except UnicodeEncodeError:  # a command's arguments have other bytes in this form
-        raise InputError(f"user {user.name!r}: the e-mail is not UTF-8: {user.email!r}") from None
+        raise InputError(
+            Code.USER_WRONG, f"user {user.name!r}: the e-mail is not UTF-8: {user.email!r}"
+        ) from None
     # two names with one id would see each other's events: rather a mistyped number than one person twice
     if user.id is not None:
         for other in users.values():
             if other.id == user.id and other.name != user.name:
                 raise InputError(
-                    f"user {user.name!r}: the id {user.id} is that of {other.name!r}, whose events they would see. Give an id of their own"
+                    Code.USER_ID_TAKEN,
+                    f"user {user.name!r}: the id {user.id} is that of {other.name!r}, whose events they would see. Give an id of their own",
                 )
     return {**users, user.name: user}
 
@@ -146,7 +155,7 @@ def find(users: Users, name: str) -> User:
     """Return the user of that name. Raises InputError when there is none."""
     if name not in users:
         known = ", ".join(sorted(users)) or "nobody"
-        raise InputError(f"user {name!r}: is not in the file; there is {known}")
+        raise InputError(Code.USER_UNKNOWN, f"user {name!r}: is not in the file; there is {known}")
     return users[name]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import error_text
@@ -25,7 +26,7 @@ def refusal(access: Access) -> Refusal:
         except ClickHouseError as error:
             return error_text(error)
         except OSError as error:
-            raise UnreachableError(f"ClickHouse: {error_text(error)}") from None
+            raise UnreachableError(Code.CLICKHOUSE_AWAY, f"ClickHouse: {error_text(error)}") from None
         return ""
 
     return refused

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.config.settings import Settings
@@ -123,7 +124,8 @@ def push(
             left = ["it is not there"] if stored is None else difference(model, tidied(stored, model))
             if left:
                 raise CvatAnalyticsError(
-                    f"Grafana accepted the dashboard {title!r} and has something else of it: {'; '.join(left)[:300]}"
+                    Code.DASHBOARD_FORM,
+                    f"Grafana accepted the dashboard {title!r} and has something else of it: {'; '.join(left)[:300]}",
                 )
         yield Outcome(title, file, lines)
 
@@ -146,7 +148,8 @@ def pull(
         shown = grafana.read(uid)
         if shown is None:
             raise InputError(
-                f"dashboard {uid} of {file}: Grafana does not have it. `cvat-analytics dashboards push {file.stem}` puts it there"
+                Code.DASHBOARD_UNKNOWN,
+                f"dashboard {uid} of {file}: Grafana does not have it. `cvat-analytics dashboards push {file.stem}` puts it there",
             )
         after = tidied(here.original(shown, before), before)
         lines = (difference(before, after) or _formatting(file, after)) if before else ["new file"]
@@ -167,7 +170,8 @@ def chosen(directory: Path, name: str | None = None) -> list[Path]:
     if not matches:
         every = [each for several in names.values() for each in several]
         raise InputError(
-            f"dashboard {name!r}: there is none in {directory}. {nearest(name.lower(), every)}".rstrip()
+            Code.DASHBOARD_UNKNOWN,
+            f"dashboard {name!r}: there is none in {directory}. {nearest(name.lower(), every)}".rstrip(),
         )
     return matches
 
@@ -177,7 +181,9 @@ def replace(file: Path, text: str) -> None:
     try:
         write_atomically(file, text, 0o644)
     except OSError as error:
-        raise CvatAnalyticsError(f"{file}: cannot be written ({error.strerror})") from None
+        raise CvatAnalyticsError(
+            Code.OUTPUT_UNWRITABLE, f"{file}: cannot be written ({error.strerror})"
+        ) from None
 
 
 def _names(file: Path) -> tuple[str, ...]:
@@ -187,7 +193,9 @@ def _names(file: Path) -> tuple[str, ...]:
 
 def _uid(file: Path, model: dict[str, Any]) -> str:
     if not model.get("uid"):
-        raise InputError(f"dashboard {file}: it has no uid. Give it one; that is how Grafana knows it")
+        raise InputError(
+            Code.DASHBOARD_FILE, f"dashboard {file}: it has no uid. Give it one; that is how Grafana knows it"
+        )
     return str(model["uid"])
 
 
@@ -206,11 +214,14 @@ def _wanted(
     if len(matches) > 1:
         uids = ", ".join(each.uid for each in matches)
         raise InputError(
-            f"dashboard {name!r}: Grafana has {len(matches)} of that title; give the uid: {uids}"
+            Code.DASHBOARD_AMBIGUOUS,
+            f"dashboard {name!r}: Grafana has {len(matches)} of that title; give the uid: {uids}",
         )
     if not matches:
         hint = nearest(str(name), [each.title for each in there])
-        raise InputError(f"dashboard {name!r}: neither a file nor Grafana has it. {hint}".rstrip())
+        raise InputError(
+            Code.DASHBOARD_UNKNOWN, f"dashboard {name!r}: neither a file nor Grafana has it. {hint}".rstrip()
+        )
     return [(each.uid, known.get(each.uid) or _new_file(directory, each)) for each in matches]
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards.interpolation import ALL, REFERENCE, Value, Values, formatted, is_all
 from cvat_analytics.dashboards.macro_grammar import NEWEST, Call, interpolate, pieces, without_comments
@@ -45,7 +46,7 @@ def expand(
     try:
         return _macros(_in_the_browser(query.sql, dashboard, chosen, times), times)
     except ValueError as error:
-        raise InputError(f"{query.where}: {error}") from None
+        raise InputError(Code.DASHBOARD_QUERY, f"{query.where}: {error}") from None
 
 
 def sent_by_the_browser(
@@ -56,7 +57,7 @@ def sent_by_the_browser(
     try:
         return _in_the_browser(query.sql, dashboard, chosen, Times(time_range, time_range.interval(1000)))
     except ValueError as error:
-        raise InputError(f"{query.where}: {error}") from None
+        raise InputError(Code.DASHBOARD_QUERY, f"{query.where}: {error}") from None
 
 
 def _in_the_browser(sql: str, dashboard: Dashboard, values: Values, times: Times) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.http import no_answer
@@ -45,8 +46,9 @@ class Grafana:
             version = str(self._ask("GET", "/api/health").get("version", ""))
         if version.endswith(VIEWER):
             raise UnreachableError(
+                Code.GRAFANA_ABSENT,
                 f"there is no Grafana at {self.address}: this stack runs the viewer, which shows the dashboard files as "
-                "`cvat-analytics up` has put them there. Install Grafana, so that it is on PATH, or give --inventory"
+                "`cvat-analytics up` has put them there. Install Grafana, so that it is on PATH, or give --inventory",
             )
 
     def list(self) -> list[Found]:
@@ -79,8 +81,9 @@ class Grafana:
         version = next((each for each in _CLASSIC if each in versions), None)
         if version is None:
             raise CvatAnalyticsError(
+                Code.DASHBOARD_FORM,
                 f"Grafana cannot give dashboard {uid} in the classic form (it offers {', '.join(sorted(versions))}). "
-                "Export it by hand: Export, Export as JSON, model Classic"
+                "Export it by hand: Export, Export as JSON, model Classic",
             )
         stored = self._ask(
             "GET", f"/apis/dashboard.grafana.app/{version}/namespaces/default/dashboards/{uid}"
@@ -88,8 +91,9 @@ class Grafana:
         conversion = stored.get("status", {}).get("conversion", {})
         if conversion.get("failed"):
             raise CvatAnalyticsError(
+                Code.DASHBOARD_FORM,
                 f"Grafana cannot convert dashboard {uid} to the classic form: {conversion.get('error', 'no reason given')}. "
-                "Take out what the classic form does not have, such as tabs and rules for showing a panel"
+                "Take out what the classic form does not have, such as tabs and rules for showing a panel",
             )
         return {**stored["spec"], "uid": uid}
 
@@ -122,14 +126,18 @@ class Grafana:
         except httpx.HTTPStatusError as error:
             if error.response.status_code == 401:
                 raise UnreachableError(
+                    Code.GRAFANA_LOGIN,
                     f"Grafana at {self.address} refuses the login of admin. If its password was changed in Grafana, put the new "
-                    "one into the secrets file"
+                    "one into the secrets file",
                 ) from None
-            raise CvatAnalyticsError(f"Grafana, {what}: {complaint(error.response)}") from None
+            raise CvatAnalyticsError(
+                Code.GRAFANA_REFUSES, f"Grafana, {what}: {complaint(error.response)}"
+            ) from None
         except (httpx.HTTPError, ValueError) as error:
             # ValueError: an answer that is not JSON, so somebody else's
             raise UnreachableError(
-                f"Grafana at {self.address} cannot be reached: {_short(no_answer(self.address, error))}"
+                Code.GRAFANA_AWAY,
+                f"Grafana at {self.address} cannot be reached: {_short(no_answer(self.address, error))}",
             ) from None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 LANGUAGES = Path(__file__).parents[2] / "grafana" / "languages"
@@ -36,7 +37,8 @@ def read(language: str, directory: Path = LANGUAGES) -> dict[str, str]:
         return {pair["en"]: pair[language] for pair in pairs}
     except (OSError, yaml.YAMLError, LookupError, TypeError) as error:
         raise InputError(
-            f"{file}: is not a list of pairs `en` and `{language}` ({type(error).__name__}: {error})"
+            Code.LANGUAGE_FILE,
+            f"{file}: is not a list of pairs `en` and `{language}` ({type(error).__name__}: {error})",
         ) from None
 
 
@@ -99,7 +101,9 @@ def _choices(query: str) -> Iterator[re.Match[str]]:
     for part in query.split(","):
         match = _CUSTOM_OPTION.fullmatch(part)
         if not match:
-            raise InputError(f"custom variable with {query!r}: write each choice as `text : value`")
+            raise InputError(
+                Code.DASHBOARD_QUERY, f"custom variable with {query!r}: write each choice as `text : value`"
+            )
         yield match
 
 

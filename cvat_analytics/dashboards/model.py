@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards.interpolation import ALL
 
@@ -86,9 +87,9 @@ def read(file: Path) -> dict[str, Any]:
     try:
         model = json.loads(file.read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"dashboard {file}: cannot be read ({error})") from None
+        raise InputError(Code.DASHBOARD_FILE, f"dashboard {file}: cannot be read ({error})") from None
     if not isinstance(model, dict):
-        raise InputError(f"dashboard {file}: is not a JSON object")
+        raise InputError(Code.DASHBOARD_FILE, f"dashboard {file}: is not a JSON object")
     return model
 
 
@@ -117,7 +118,8 @@ def _dashboard(file: Path) -> Dashboard:
         )
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise InputError(
-            f"dashboard {file}: is not a dashboard in Grafana's classic JSON ({type(error).__name__}: {error})"
+            Code.DASHBOARD_FILE,
+            f"dashboard {file}: is not a dashboard in Grafana's classic JSON ({type(error).__name__}: {error})",
         ) from None
 
 

@@ -6,6 +6,7 @@ import importlib.metadata
 from functools import partial
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.embedded.stack import HOST, Stack
@@ -57,7 +58,10 @@ def configured(stack: Stack, target: str, environment_file: str = "") -> Path:
 def reached(stack: Stack, target: str, environment_file: str = "") -> reaching.Reached:
     """Return the stack as what is backed up and restored. Raises InputError without a target."""
     if not target:
-        raise InputError("no target: say where, as in `--to /mnt/backup/cvat`, `--at` or `--from`")
+        raise InputError(
+            Code.BACKUP_TARGET_MISSING,
+            "no target: say where, as in `--to /mnt/backup/cvat`, `--at` or `--from`",
+        )
     config, own = configured(stack, target, environment_file), Path(stack.paths.vector_data) / "journal"
     return reaching.Reached(
         partial(running.here, config),

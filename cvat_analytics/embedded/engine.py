@@ -25,6 +25,7 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.project import IS_CHECKOUT, ROOT
 from cvat_analytics.config import versions
@@ -67,7 +68,8 @@ def refuse_old() -> None:
     found = re.search(r"version (\d+(?:\.\d+)+)", done.stdout)
     if found and (why := versions.too_old("clickhouse", found[1])):
         raise InputError(
-            f"{installed}: {why}. Install one, or take it from PATH: the engine's library is used then"
+            Code.ENGINE_UNUSABLE,
+            f"{installed}: {why}. Install one, or take it from PATH: the engine's library is used then",
         )
 
 
@@ -81,8 +83,9 @@ def library() -> Path:
     path = _find_library()
     if not path.is_file():
         raise InputError(
+            Code.ENGINE_MISSING,
             f"no ClickHouse engine: neither a `clickhouse` program on PATH nor the library {LIBRARY_PACKAGE}. "
-            "Run `make setup` (needs npm), or install clickhouse-server"
+            "Run `make setup` (needs npm), or install clickhouse-server",
         )
     return path
 
@@ -102,7 +105,7 @@ def _setting(config_file: Path, name: str) -> str:
         if element is not None:
             value = (element.text or "").strip()
     if not value:
-        raise InputError(f"{config_file}: has no <{name}>")
+        raise InputError(Code.ENGINE_UNUSABLE, f"{config_file}: has no <{name}>")
     return value
 
 
@@ -115,7 +118,8 @@ def run(config_file: Path) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise InputError(
-            f"data directory {data}: another ClickHouse is using it. Stop that one, or choose another directory"
+            Code.DATA_IN_USE,
+            f"data directory {data}: another ClickHouse is using it. Stop that one, or choose another directory",
         ) from None
     engine = ctypes.CDLL(str(library()), mode=ctypes.RTLD_GLOBAL)
     listen = (

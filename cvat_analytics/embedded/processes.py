@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.connect.http import http_client
@@ -96,11 +97,13 @@ class Processes:
         while not is_ready(part.ready_url):
             if process.poll() is not None:
                 raise CvatAnalyticsError(
-                    f"{part.name} ended at once (exit code {process.returncode}). {self._log_tail(part.name)}"
+                    Code.PART_NOT_STARTED,
+                    f"{part.name} ended at once (exit code {process.returncode}). {self._log_tail(part.name)}",
                 )
             if time.monotonic() > deadline:
                 raise CvatAnalyticsError(
-                    f"{part.name} was not ready within {timeout:.0f} s. {self._log_tail(part.name)}"
+                    Code.PART_NOT_STARTED,
+                    f"{part.name} was not ready within {timeout:.0f} s. {self._log_tail(part.name)}",
                 )
             time.sleep(0.05)
         return True

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect import volumes
 from cvat_analytics.credentials import secrets, users
@@ -152,11 +153,13 @@ def find(directory: Path) -> Stack:
         return Stack(directory.absolute(), int(state["port_base"]))
     except FileNotFoundError:
         raise InputError(
-            f"{directory}: there is no stack. Start one with `cvat-analytics up --dir {shlex.quote(str(directory))}`"
+            Code.STACK_MISSING,
+            f"{directory}: there is no stack. Start one with `cvat-analytics up --dir {shlex.quote(str(directory))}`",
         ) from None
     except (ValueError, KeyError):
         raise InputError(
-            f"{directory}/stack.json: is damaged. Remove it and run `cvat-analytics up --dir {shlex.quote(str(directory))}` again; the data stays"
+            Code.STACK_DAMAGED,
+            f"{directory}/stack.json: is damaged. Remove it and run `cvat-analytics up --dir {shlex.quote(str(directory))}` again; the data stays",
         ) from None
 
 
@@ -225,7 +228,8 @@ def locked(directory: Path) -> Iterator[None]:
             lock = (directory / "lock").open("w")
     except OSError as error:
         raise InputError(
-            f"{directory}: cannot be used ({error.strerror}). Choose another directory with --dir"
+            Code.DIRECTORY_UNUSABLE,
+            f"{directory}: cannot be used ({error.strerror}). Choose another directory with --dir",
         ) from None
     with lock, private():
         fcntl.flock(lock, fcntl.LOCK_EX)

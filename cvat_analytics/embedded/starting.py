@@ -19,6 +19,7 @@ from pathlib import Path
 
 import jinja2
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.base.project import ROOT
@@ -53,7 +54,10 @@ def up(
     """
     directory = directory.absolute()
     if port_base is not None and not 1024 <= port_base <= 65535 - len(PORTS):
-        raise InputError(f"--port-base {port_base}: choose a number between 1024 and {65535 - len(PORTS)}")
+        raise InputError(
+            Code.PORTS_UNUSABLE,
+            f"--port-base {port_base}: choose a number between 1024 and {65535 - len(PORTS)}",
+        )
     refuse_name(directory)
     with locked(directory):
         privacy.tighten(directory, tell)
@@ -76,8 +80,9 @@ def refuse_name(directory: Path) -> None:
     """Raise InputError for a directory whose path cannot stand in configuration files as it is."""
     if unusable := _UNUSABLE.search(str(directory)):
         raise InputError(
+            Code.DIRECTORY_UNUSABLE,
             f"directory {str(directory)!r}: {unusable[0]!r} in its path would be misread in configuration files. Choose another with --dir; "
-            "blanks and letters of any script are fine"
+            "blanks and letters of any script are fine",
         )
 
 
@@ -172,7 +177,10 @@ def _free_ports() -> Iterator[int]:
             if all(_is_free(base + offset) for offset in range(len(PORTS))):
                 yield base
                 return
-    raise InputError(f"no free ports between {FIRST_PORT} and {LAST_PORT}. Give others with --port-base")
+    raise InputError(
+        Code.PORTS_UNUSABLE,
+        f"no free ports between {FIRST_PORT} and {LAST_PORT}. Give others with --port-base",
+    )
 
 
 def _refuse_taken_ports(stack: Stack, names: Sequence[str]) -> None:
@@ -188,7 +196,8 @@ def _refuse_taken_ports(stack: Stack, names: Sequence[str]) -> None:
         port, holder = stack.port_base + offset, holders[name]
         if holder in names and stack.processes.pid(holder) is None and not _is_free(port):
             raise InputError(
-                f"port {port} ({name}) is in use by another program. Stop it, or give other ports with --port-base"
+                Code.PORTS_UNUSABLE,
+                f"port {port} ({name}) is in use by another program. Stop it, or give other ports with --port-base",
             )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.gateway.compose_variables import from_file, interpolated, literal
 from cvat_analytics.gateway.compose_yaml import (
@@ -106,7 +107,10 @@ def _in_directory(directory: Path, values: Mapping[str, str]) -> list[Path]:
         ]
     first = next((directory / name for name in _NAMES if (directory / name).is_file()), None)
     if not first:
-        raise InputError(f"{directory}: has no compose file ({', '.join(_NAMES)}); give that of your CVAT")
+        raise InputError(
+            Code.COMPOSE_FILE,
+            f"{directory}: has no compose file ({', '.join(_NAMES)}); give that of your CVAT",
+        )
     return [first, *[directory / name for name in _OVERRIDES if (directory / name).is_file()][:1]]
 
 
@@ -114,7 +118,7 @@ def _bytes(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+        raise InputError(Code.COMPOSE_FILE, f"{file}: cannot be read ({error.strerror})") from None
 
 
 def _model(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 _START = re.compile(r"\$(?:(\$)|([A-Za-z_]\w*)|(\{))", re.ASCII)
@@ -82,9 +83,11 @@ def from_file(path: Path, known: Mapping[str, str], raw: bool = False) -> dict[s
     try:
         text = path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError(Code.COMPOSE_FILE, f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8, byte {error.start}. Save it as UTF-8") from None
+        raise InputError(
+            Code.COMPOSE_FILE, f"{path}: is not UTF-8, byte {error.start}. Save it as UTF-8"
+        ) from None
     if raw:
         lines = [line for line in text.split("\n") if "=" in line and not line.lstrip().startswith("#")]
         return {name.strip(): value for name, _, value in (line.partition("=") for line in lines)}
@@ -102,12 +105,12 @@ def from_file(path: Path, known: Mapping[str, str], raw: bool = False) -> dict[s
         match = _LINE.match(text, at)
         where = f"{path}: line {text.count(chr(10), 0, at) + 1}"
         if not match:
-            raise InputError(f"{where}: is no NAME=VALUE that Docker Compose reads")
+            raise InputError(Code.COMPOSE_FILE, f"{where}: is no NAME=VALUE that Docker Compose reads")
         at = match.end()
         try:
             value = _value(match, lookup)
         except ValueError as error:
-            raise InputError(f"{where}: {error}") from None
+            raise InputError(Code.COMPOSE_FILE, f"{where}: {error}") from None
         if value is not None:
             found[match["name"]] = value
     return found

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import yaml
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 RESET, OVERRIDE = "!reset", "!override"
@@ -30,7 +31,7 @@ class Value:
 
     def wrong(self, key: str, reason: str) -> InputError:
         """Return the error that names this place."""
-        return InputError(f"{self.file}: line {self.line}: {key} {reason}")
+        return InputError(Code.COMPOSE_FILE, f"{self.file}: line {self.line}: {key} {reason}")
 
     def mapping(self, key: str) -> dict[str, Value]:
         """Return the mapping that this is; null is an empty one. Raises InputError otherwise."""
@@ -62,15 +63,16 @@ def documents(content: bytes, file: str) -> list[Value]:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise InputError(
-            f"{file}: {where}is no docker-compose.yml: {error.problem or error.context}"
+            Code.COMPOSE_FILE, f"{file}: {where}is no docker-compose.yml: {error.problem or error.context}"
         ) from None
     except yaml.reader.ReaderError as error:
         line = content[: error.position].count(b"\n") + 1
         raise InputError(
-            f"{file}: line {line}: is not text that Docker Compose reads ({error.reason}). Save it as UTF-8"
+            Code.COMPOSE_FILE,
+            f"{file}: line {line}: is not text that Docker Compose reads ({error.reason}). Save it as UTF-8",
         ) from None
     except RecursionError:
-        raise InputError(f"{file}: is nested too deep") from None
+        raise InputError(Code.COMPOSE_FILE, f"{file}: is nested too deep") from None
 
 
 class _Reading:
@@ -86,9 +88,12 @@ class _Reading:
             return known
         line = node.start_mark.line + 1
         if id(node) in self._open:
-            raise InputError(f"{self._file}: line {line}: is a part of itself")
+            raise InputError(Code.COMPOSE_FILE, f"{self._file}: line {line}: is a part of itself")
         if len(self._done) > _MOST:
-            raise InputError(f"{self._file}: has more than {_MOST} parts, which Docker Compose does not read")
+            raise InputError(
+                Code.COMPOSE_FILE,
+                f"{self._file}: has more than {_MOST} parts, which Docker Compose does not read",
+            )
         self._open.add(id(node))
         tag = node.tag if node.tag in (RESET, OVERRIDE) and not plain else ""
         within = plain or bool(tag)
@@ -110,10 +115,13 @@ class _Reading:
         for key, child in node.value:
             line = key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
-                raise InputError(f"{self._file}: line {line}: has a key that is not a text")
+                raise InputError(
+                    Code.COMPOSE_FILE, f"{self._file}: line {line}: has a key that is not a text"
+                )
             if key.value in seen:
                 raise InputError(
-                    f"{self._file}: line {line}: has the key {key.value!r} a second time, after line {seen[key.value]}"
+                    Code.COMPOSE_FILE,
+                    f"{self._file}: line {line}: has the key {key.value!r} a second time, after line {seen[key.value]}",
                 )
             seen[key.value] = line
             value = self.value(child, plain)

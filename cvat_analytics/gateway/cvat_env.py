@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.endpoints import EVERYWHERE, LOOPBACK
 from cvat_analytics.config.settings import Settings
@@ -248,11 +249,15 @@ def cvats_services(described: Mapping[str, compose.Service], where: str) -> dict
     """
     server = described.get("cvat_server")
     if server is None:
-        raise InputError(f"{where}: has no service cvat_server; give the docker-compose.yml of your CVAT")
+        raise InputError(
+            Code.COMPOSE_FILE,
+            f"{where}: has no service cvat_server; give the docker-compose.yml of your CVAT",
+        )
     runs = _runs(server)
     if not runs:
         raise InputError(
-            f"{where}: cvat_server has neither an image nor a build; give all the files that your CVAT is started with, in their order"
+            Code.COMPOSE_FILE,
+            f"{where}: cvat_server has neither an image nor a build; give all the files that your CVAT is started with, in their order",
         )
     backend = [
         name

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.endpoints import LOOPBACK
 from cvat_analytics.config.settings import Settings
@@ -38,12 +39,14 @@ def host_name(context: Context) -> str:
     parts = urlsplit(settings.grafana_root_url)
     if parts.scheme != "https" or not parts.hostname:
         raise InputError(
+            Code.GATEWAY_ADDRESS,
             f"setting 'grafana_root_url' of host {context.host}: {settings.grafana_root_url} is not where people reach the gateway. "
-            "Give the https address that they type, such as https://analytics.example.org/analytics/"
+            "Give the https address that they type, such as https://analytics.example.org/analytics/",
         )
     if not settings.grafana_serve_from_sub_path and parts.path.strip("/"):
         raise InputError(
-            f"setting 'grafana_serve_from_sub_path' of host {context.host}: must stay True with a gateway, which does not strip the path"
+            Code.GATEWAY_ADDRESS,
+            f"setting 'grafana_serve_from_sub_path' of host {context.host}: must stay True with a gateway, which does not strip the path",
         )
     if behind_cvat(settings):
         _refuse_loop(context, parts.path.rstrip("/"))
@@ -77,14 +80,16 @@ def _refuse_loop(context: Context, path: str) -> None:
     settings = context.settings
     if not path:
         raise InputError(
+            Code.GATEWAY_ADDRESS,
             f"setting 'grafana_root_url' of host {context.host}: is CVAT's own address. Give a path below it, such as "
-            f"{settings.cvat_url}analytics/"
+            f"{settings.cvat_url}analytics/",
         )
     if path == "/analytics" and settings.cvat_server_url in ("", settings.cvat_url):
         raise InputError(
+            Code.GATEWAY_ADDRESS,
             f"setting 'cvat_server_url' of host {context.host}: needed because people reach the gateway below CVAT's own address, where "
             f"CVAT's proxy would ask the gateway for /analytics again. Give {server_url(settings)}, which the rule of "
-            "`cvat-analytics cvat-env --format traefik` leads to CVAT's server, or another address of that server"
+            "`cvat-analytics cvat-env --format traefik` leads to CVAT's server, or another address of that server",
         )
 
 

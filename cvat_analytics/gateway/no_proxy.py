@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.gateway.compose_variables import literal
 
@@ -51,10 +52,11 @@ def of_docker(file: Path) -> str | None:
         proxies = described.get("proxies") or {}
         stated = (proxies.get("default") or {}).get("noProxy")
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+        raise InputError(Code.COMPOSE_FILE, f"{file}: cannot be read ({error.strerror})") from None
     except (ValueError, AttributeError):
         raise InputError(
-            f"{file}: is not docker's config.json; give that of the docker that starts CVAT"
+            Code.COMPOSE_FILE,
+            f"{file}: is not docker's config.json; give that of the docker that starts CVAT",
         ) from None
     return None if stated is None else str(stated)
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import endpoints
 from cvat_analytics.config.settings import Settings
@@ -160,8 +161,9 @@ def _certificate(authority: Authority) -> str:
         return authority.certificate_file.read_text()
     except OSError as error:
         raise InputError(
+            Code.AUTHORITY_MISSING,
             f"{authority.certificate_file}: cannot be read ({error.strerror}), and CVAT's traefik has to trust it. The first deploy "
-            "makes it, or `cvat-analytics certificates issue`"
+            "makes it, or `cvat-analytics certificates issue`",
         ) from None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.store.event_columns import COLUMNS, OPTIONAL
 
@@ -51,8 +52,9 @@ def match(columns: Mapping[str, str], where: str, leave_out: Iterable[str] = ())
     ]
     if mistakes:
         raise InputError(
+            Code.DUMP_COLUMNS,
             "\n".join(f"{where}: {mistake}" for mistake in mistakes)
-            + "\nNothing has been imported: this is not a table of CVAT's events"
+            + "\nNothing has been imported: this is not a table of CVAT's events",
         )
     return names
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.importing.tables import Table, ranges
@@ -174,12 +175,14 @@ class Copy:
         grown = sum(self.source.days().values()) - self.rows - sum(self.expired.values())
         if grown > 0:
             raise CvatAnalyticsError(
-                f"{self.source.where}: has received {grown} rows meanwhile. Run the same command again: it brings the new ones"
+                Code.IMPORT_GREW,
+                f"{self.source.where}: has received {grown} rows meanwhile. Run the same command again: it brings the new ones",
             )
         self.ledger.forget(month.month for month in missing)
         names = ", ".join(f"{month.month // 100}-{month.month % 100:02}" for month in missing)
         raise CvatAnalyticsError(
-            f"{names}: fewer events are stored than {self.source.where} has. Run the same command again: it copies these months anew"
+            Code.IMPORT_GREW,
+            f"{names}: fewer events are stored than {self.source.where} has. Run the same command again: it copies these months anew",
         )
 
     def notes(self) -> list[str]:

@@ -19,6 +19,7 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.texts import UTF_8
 from cvat_analytics.config import limits
@@ -101,34 +102,39 @@ def read(
         with path.open("rb") as file:
             head = file.read(limits.MIB)
     except OSError as error:
-        raise InputError(f"{where}: cannot be read ({error.strerror})") from None
+        raise InputError(Code.DUMP_UNREADABLE, f"{where}: cannot be read ({error.strerror})") from None
     if not head:
-        raise InputError(f"{where}: is empty, without even a header: the dump is truncated")
+        raise InputError(
+            Code.DUMP_DAMAGED, f"{where}: is empty, without even a header: the dump is truncated"
+        )
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) and encoding == UTF_8:
-        raise InputError(f"{where}: is UTF-16. Say so with --encoding utf-16")
+        raise InputError(Code.DUMP_ENCODING, f"{where}: is UTF-16. Say so with --encoding utf-16")
     names, delimiter = _header(head, encoding)
     if names:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise InputError(f"{where}: has the column {twice[0]!r} twice")
+            raise InputError(Code.DUMP_COLUMNS, f"{where}: has the column {twice[0]!r} twice")
         columns = match(dict.fromkeys(names, ""), where, (*leave_out, *spare(names, cvat_columns)))
         return Dump(path, "CSV", tuple(names), columns, delimiter, encoding, times)
     for begin, kind in _OTHER_FORMATS.items():
         if head.startswith(begin):
             raise InputError(
+                Code.DUMP_FORM,
                 f"{where}: is {kind}, which is not read. Make it with `cvat-analytics export --format csv`, or with "
-                "`SELECT * FROM cvat.events FORMAT Native`"
+                "`SELECT * FROM cvat.events FORMAT Native`",
             )
     types = native.columns(path)
     if not types:
         raise InputError(
+            Code.DUMP_FORM,
             f"{where}: is neither CSV with a header line nor ClickHouse's Native format, or is cut off within its beginning. "
-            "Unpack it if it is compressed; a dump is made with `SELECT * FROM cvat.events FORMAT CSVWithNames` (or Native)"
+            "Unpack it if it is compressed; a dump is made with `SELECT * FROM cvat.events FORMAT CSVWithNames` (or Native)",
         )
     if times != PIPELINE or encoding != UTF_8:
         raise InputError(
+            Code.DUMP_FORM,
             f"{where}: is in ClickHouse's Native format, which has its times as numbers and its texts as they are: leave out "
-            "--time-format, --time-zone and --encoding"
+            "--time-format, --time-zone and --encoding",
         )
     return Dump(path, "Native", tuple(types), match(types, where, (*leave_out, *spare(types, cvat_columns))))
 
@@ -193,7 +199,8 @@ def _refuse_wrong(dump: Dump, table: Table) -> None:
         more = f" So have {rows - 1} other rows something wrong." if rows > 1 else ""
         place = f"line {_line_of(dump, int(row))}" if dump.format == "CSV" else f"row {row}"
         raise InputError(
-            f"file {dump.path}: {place}, column {dump.columns[ours]}: {strict.explain(ours, text, dump.times)}.{more} Nothing has been imported"
+            Code.DUMP_VALUE,
+            f"file {dump.path}: {place}, column {dump.columns[ours]}: {strict.explain(ours, text, dump.times)}.{more} Nothing has been imported",
         )
 
 
@@ -222,8 +229,9 @@ def _lines(dump: Dump) -> Iterator[bytes]:
                 yield line.encode()
     except UnicodeError as error:
         raise InputError(
+            Code.DUMP_ENCODING,
             f"file {dump.path}: line {number + 1} is not {dump.encoding} ({error.reason if isinstance(error, UnicodeDecodeError) else error}). "
-            "Say how the file is encoded with --encoding. Nothing has been imported"
+            "Say how the file is encoded with --encoding. Nothing has been imported",
         ) from None
 
 
@@ -301,7 +309,8 @@ def _csv_chunks(file: Iterator[bytes], dump: Dump) -> Iterator[tuple[int, int, b
             continue
         if blank:
             raise InputError(
-                f"file {dump.path}: has an empty line before row {first_row + rows}. Nothing has been imported; remove it"
+                Code.DUMP_DAMAGED,
+                f"file {dump.path}: has an empty line before row {first_row + rows}. Nothing has been imported; remove it",
             )
         if not quoted:
             begin, row_size = len(lines), 0
@@ -313,7 +322,8 @@ def _csv_chunks(file: Iterator[bytes], dump: Dump) -> Iterator[tuple[int, int, b
         if quoted:
             if row_size > LONGEST_ROW:
                 raise InputError(
-                    f"file {dump.path}: a quoted value in row {first_row + rows} has no end: the dump is damaged. Nothing has been imported"
+                    Code.DUMP_DAMAGED,
+                    f"file {dump.path}: a quoted value in row {first_row + rows} has no end: the dump is damaged. Nothing has been imported",
                 )
             continue
         rows += 1
@@ -337,8 +347,9 @@ def _csv_chunks(file: Iterator[bytes], dump: Dump) -> Iterator[tuple[int, int, b
 
 def _truncated(dump: Dump, row: int) -> InputError:
     return InputError(
+        Code.DUMP_DAMAGED,
         f"file {dump.path}: ends in the middle of row {row}: the dump is truncated. Nothing has been imported; make the dump "
-        "again, or, if no more can be had, remove its last row"
+        "again, or, if no more can be had, remove its last row",
     )
 
 
@@ -364,6 +375,7 @@ def _load_native(dump: Dump, table: Table, progress: Callable[[int], object]) ->
 def _damaged(dump: Dump, error: ClickHouseError, what: str) -> CvatAnalyticsError:
     if getattr(error, "name", None) in _DATA_ERRORS:
         return InputError(
-            f"file {dump.path}: {what} cannot be read: {error_text(error)}. The dump is damaged or truncated. Nothing has been imported"
+            Code.DUMP_DAMAGED,
+            f"file {dump.path}: {what} cannot be read: {error_text(error)}. The dump is damaged or truncated. Nothing has been imported",
         )
     return problem(STORE, error)

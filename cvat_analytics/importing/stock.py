@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from clickhouse_connect.driver.client import Client
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.connect.access import Access, pairs
@@ -40,14 +41,16 @@ def refuse(table: Table) -> None:
     """Raise InputError when `table` is a stock table, which would store an event once more each time it comes, or of an earlier version."""
     if is_stock(_Database(table.client, table.database).engine(table.name)):
         raise InputError(
+            Code.STOCK_TABLE,
             f"{table.where}: its table {table.database}.{table.name} is one of a stock CVAT installation. Convert it with "
-            "`cvat-analytics stock convert` first"
+            "`cvat-analytics stock convert` first",
         )
     # it would wrap greater numbers without a word
     if _Database(table.client, table.database).count_type(table.name) == rebuild.FORMER_TYPE:
         raise InputError(
+            Code.SCHEMA_BEHIND,
             f"{table.where}: its table {table.database}.{table.name} is one of an earlier version. Run `cvat-analytics deploy` (embedded: "
-            "`cvat-analytics up`) first, which rebuilds it"
+            "`cvat-analytics up`) first, which rebuilds it",
         )
 
 
@@ -83,7 +86,8 @@ class _Database:
         while self._older_inserts(time.monotonic() - begin):
             if time.monotonic() - begin > _PATIENCE:
                 raise CvatAnalyticsError(
-                    f"{STORE}: an INSERT has been running for more than {_PATIENCE:.0f} s. Run the same command again when it has ended"
+                    Code.INSERT_RUNNING,
+                    f"{STORE}: an INSERT has been running for more than {_PATIENCE:.0f} s. Run the same command again when it has ended",
                 )
             time.sleep(0.2)
 
@@ -102,13 +106,15 @@ def convert(access: Access, chunk_rows: int = ROWS) -> Copy:
     with_stock = [name for name in ("events", _NEW, ASIDE) if is_stock(database.engine(name))]
     if not with_stock:
         raise InputError(
-            f"{STORE}: {database.name}.events is no table of a stock CVAT installation (or there is none); there is nothing to convert"
+            Code.STOCK_NOTHING,
+            f"{STORE}: {database.name}.events is no table of a stock CVAT installation (or there is none); there is nothing to convert",
         )
     in_the_way = [name for name in (ASIDE, _CONVERTED) if database.engine(name)]
     if len(with_stock) > 1 or (with_stock == ["events"] and in_the_way):
         raise InputError(
+            Code.STOCK_IN_THE_WAY,
             f"{STORE}: beside the stock table {database.name}.events there is {', '.join(in_the_way) or _NEW}. Run `cvat-analytics "
-            "stock rollback` if an earlier one was interrupted; else rename or drop what is not needed"
+            "stock rollback` if an earlier one was interrupted; else rename or drop what is not needed",
         )
     found = find(database.client, database.name, with_stock[0], STORE)
     # as an option it would be lost on the way back: what differs from the stock table counts as arrived meanwhile
@@ -141,7 +147,8 @@ def rollback(access: Access, progress: Progress) -> int:
     if not is_stock(database.engine("events")):
         if not is_stock(database.engine(ASIDE)):
             raise InputError(
-                f"{STORE}: there is no {database.name}.{ASIDE}; nothing has been converted, or it has been confirmed"
+                Code.STOCK_NOTHING,
+                f"{STORE}: there is no {database.name}.{ASIDE}; nothing has been converted, or it has been confirmed",
             )
         # most is copied while events still go to the stack's table, the rest after that
         database.run(
@@ -163,13 +170,14 @@ def rollback(access: Access, progress: Progress) -> int:
         arrived = 0
         if is_stock(database.engine(ASIDE)):
             raise InputError(
+                Code.STOCK_IN_THE_WAY,
                 f"{STORE}: {database.name}.events and {database.name}.{ASIDE} are both stock tables; rename or drop the one that "
-                "is not needed"
+                "is not needed",
             )
     if database.engine(ASIDE):
         database.run(f"RENAME TABLE {database.name}.{ASIDE} TO {database.name}.{_CONVERTED}")
     if not database.engine(_CONVERTED):
-        raise InputError(f"{STORE}: {database.name}.events is the stock table already")
+        raise InputError(Code.STOCK_NOTHING, f"{STORE}: {database.name}.events is the stock table already")
     arrived += bring(_CONVERTED, "events", lambda rows: None)
     _ledger(database).forget()
     database.run(f"DROP TABLE {database.name}.{_CONVERTED} SYNC")
@@ -182,7 +190,8 @@ def conversion(access: Access) -> Copy:
     database = _reach(access)
     if not is_stock(database.engine(ASIDE)) or is_stock(database.engine("events")):
         raise InputError(
-            f"{STORE}: there is no {database.name}.{ASIDE} beside a converted table; there is nothing to confirm"
+            Code.STOCK_NOTHING,
+            f"{STORE}: there is no {database.name}.{ASIDE} beside a converted table; there is nothing to confirm",
         )
     return _copy(access, database)
 

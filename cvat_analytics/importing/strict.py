@@ -9,6 +9,7 @@ import re
 import zoneinfo
 from dataclasses import dataclass
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.store.event_columns import COLUMNS
 
@@ -36,7 +37,8 @@ class TimeFormat:
         """Raise InputError for a pattern with anything but date and time, or a zone that is none."""
         if self.zone not in zoneinfo.available_timezones():
             raise InputError(
-                f"--time-zone {self.zone}: is no time zone. Name it as in Europe/Berlin or Asia/Tokyo"
+                Code.OPTION_VALUE,
+                f"--time-zone {self.zone}: is no time zone. Name it as in Europe/Berlin or Asia/Tokyo",
             )
         if self.pattern:
             self.joda()
@@ -50,8 +52,9 @@ class TimeFormat:
         if unknown or missing or pattern.count("%") != len(directives):
             why = f"{', '.join(unknown)} is not understood" if unknown else f"says no {', no '.join(missing)}"
             raise InputError(
+                Code.OPTION_VALUE,
                 f"--time-format {self.pattern!r}: {why}. Write it with %Y %y %m %b %B %d %H %I %p %M %S (and :%S.%f), "
-                "as in '%d.%m.%Y %H:%M:%S'"
+                "as in '%d.%m.%Y %H:%M:%S'",
             )
         parts = re.split(r"(%.)", pattern)
         written = []

@@ -12,6 +12,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from clickhouse_connect.driver.httputil import get_pool_manager
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.base.texts import UTF_8
 from cvat_analytics.config.limits import MIB
@@ -134,8 +135,9 @@ class Table:
             if rows:
                 name = self.columns[column]
                 raise InputError(
+                    Code.DUMP_ENCODING,
                     f"{self.where}: column {name} has {rows} texts that are not {self.encoding}, as that of the event of {at} UTC: "
-                    f"{str(bytes.fromhex(text))[1:]}. Nothing has been changed. {fix.format(column=name, table=f'{self.database}.{self.name}')}"
+                    f"{str(bytes.fromhex(text))[1:]}. Nothing has been changed. {fix.format(column=name, table=f'{self.database}.{self.name}')}",
                 )
 
     def query(self, query: str) -> list[tuple[Any, ...]]:
@@ -187,7 +189,8 @@ def connect(url: str, user: str, password: str) -> Client:
         parts = urlsplit("")
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.username:
         raise InputError(
-            "--from: give the address of ClickHouse's HTTP interface without a login, as in http://cvat.example.org:8123"
+            Code.IMPORT_SOURCE,
+            "--from: give the address of ClickHouse's HTTP interface without a login, as in http://cvat.example.org:8123",
         )
     try:
         return clickhouse_connect.get_client(
@@ -203,7 +206,9 @@ def connect(url: str, user: str, password: str) -> Client:
             pool_mgr=get_pool_manager(),
         )
     except (ClickHouseError, OSError) as error:
-        raise UnreachableError(f"{url}: cannot be reached as {user}: {error_text(error)}") from None
+        raise UnreachableError(
+            Code.IMPORT_SOURCE, f"{url}: cannot be reached as {user}: {error_text(error)}"
+        ) from None
 
 
 def find(
@@ -227,7 +232,7 @@ def find(
             if getattr(error, "name", "") not in ("UNKNOWN_TABLE", "UNKNOWN_DATABASE"):
                 raise
             raise InputError(
-                f"{where}: there is no table {database}.{name}{'. ' + fix if fix else ''}"
+                Code.IMPORT_SOURCE, f"{where}: there is no table {database}.{name}{'. ' + fix if fix else ''}"
             ) from None
     # what `SELECT *` does not show is computed from the rest
     columns = {row[0]: row[1] for row in described if row[2] not in ("MATERIALIZED", "ALIAS")}
@@ -248,5 +253,6 @@ def refuse_itself(source: Table, target: Table) -> None:
     theirs, ours = engine(source), engine(target)
     if ours[1] and theirs[1] == ours[1]:
         raise InputError(
-            f"{source.where}: its table {source.database}.{source.name} is the one to import into; give another --from, --database or --table"
+            Code.IMPORT_SOURCE,
+            f"{source.where}: its table {source.database}.{source.name} is the one to import into; give another --from, --database or --table",
         )

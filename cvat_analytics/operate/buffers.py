@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.checks import flow
 from cvat_analytics.checks.flow import Refusal
@@ -112,8 +113,9 @@ class Buffers:
             return begun[0], refused
         if refused is None:
             raise InputError(
+                Code.BUFFER_NOT_REFUSED,
                 f"ClickHouse does not refuse what the sink {sink!r} on {self._place.host} inserts, so there is nothing to set aside. "
-                "`cvat-analytics status` says what waits; a refusal is known half a minute after it began"
+                "`cvat-analytics status` says what waits; a refusal is known half a minute after it began",
             )
         now = datetime.now(UTC).replace(microsecond=0)
         return Kept(f"{sink}-{now:%Y%m%dT%H%M%SZ}", sink, now, self._since(refused), "begun", 0), refused
@@ -167,7 +169,8 @@ class Buffers:
         buffer = self.named(name)
         if buffer.unfinished:
             raise InputError(
-                f"{name}: is being set aside. Complete that first: `cvat-analytics buffer set-aside {buffer.sink}`"
+                Code.BUFFER_HALF_DONE,
+                f"{name}: is being set aside. Complete that first: `cvat-analytics buffer set-aside {buffer.sink}`",
             )
         directory = shlex.quote(f"{self._kept}/{name}")
         moved = [f"[ -e {directory}/{kept} ]" for kept in _LAYOUTS]
@@ -189,7 +192,10 @@ class Buffers:
         buffers = {each.name: each for each in self.kept()}
         if name not in buffers:
             there = ", ".join(buffers) or "none"
-            raise InputError(f"there is no buffer {name!r} set aside on {self._place.host}; there is {there}")
+            raise InputError(
+                Code.BUFFER_UNKNOWN,
+                f"there is no buffer {name!r} set aside on {self._place.host}; there is {there}",
+            )
         return buffers[name]
 
     def purge(self, name: str) -> None:

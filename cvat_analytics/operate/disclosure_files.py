@@ -17,6 +17,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.operate.disclosure import NOT_SEARCHED, OTHERS_EVENTS, Disclosure, Found, Progress
 from cvat_analytics.operate.others import SOMEBODY, TEXT
@@ -28,9 +29,11 @@ _FLAT = ("known_names", "job_changes")
 def refuse_existing(path: Path) -> None:
     """Raise InputError where there is something already, or no directory that it could be in."""
     if path.exists() or path.is_symlink():
-        raise InputError(f"--output: {path} is there already; give another name, or remove it")
+        raise InputError(
+            Code.OUTPUT_EXISTS, f"--output: {path} is there already; give another name, or remove it"
+        )
     if not path.absolute().parent.is_dir():
-        raise InputError(f"--output: there is no directory {path.absolute().parent}")
+        raise InputError(Code.OUTPUT_UNWRITABLE, f"--output: there is no directory {path.absolute().parent}")
 
 
 def write(disclosure: Disclosure, path: Path, reference: str, progress: Progress) -> dict[str, int]:
@@ -51,7 +54,7 @@ def write(disclosure: Disclosure, path: Path, reference: str, progress: Progress
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        raise InputError(Code.OUTPUT_UNWRITABLE, f"{path}: cannot be written ({error.strerror})") from None
     return files
 
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.base.timestamps import text
 from cvat_analytics.connect.shell import Shell
@@ -163,5 +164,6 @@ def erase(place: Place, id: int, before: datetime, originals: Sequence[str]) -> 
         if not found.lines:
             return total
     raise CvatAnalyticsError(
-        f"{place.journal} on {place.shell.host}: lines come back. Run the same command again"
+        Code.ERASURE_INCOMPLETE,
+        f"{place.journal} on {place.shell.host}: lines come back. Run the same command again",
     )

@@ -10,6 +10,7 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 
@@ -25,11 +26,13 @@ def load(path: Path) -> dict[int, datetime]:
         return {}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{path}: is no list of erasures ({error}). Bring it back from a backup: without it people who were erased come back"
+            Code.ERASURES_DAMAGED,
+            f"{path}: is no list of erasures ({error}). Bring it back from a backup: without it people who were erased come back",
         ) from None
     if any(before.tzinfo is None for before in known.values()):
         raise InputError(
-            f"{path}: has an instant without its offset from UTC, as in 2026-01-31T12:00:00+00:00"
+            Code.ERASURES_DAMAGED,
+            f"{path}: has an instant without its offset from UTC, as in 2026-01-31T12:00:00+00:00",
         )
     return known
 

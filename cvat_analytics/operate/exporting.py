@@ -17,6 +17,7 @@ from cvat_analytics.api.clickhouse import ClickHouse
 from cvat_analytics.api.config import ClickHouseConfig
 from cvat_analytics.api.principals import Principal
 from cvat_analytics.api.problems import Problem, reason
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.access import Access
 
@@ -43,9 +44,9 @@ def selection(**wanted: Any) -> filtering.Selection:
         return filtering.select(filters, _OPERATOR, first, last)
     except ValidationError as error:
         mistakes = [f"{_option(str(each['loc'][0]))}: {reason(each)}" for each in error.errors()]
-        raise InputError("\n".join(mistakes)) from None
+        raise InputError(Code.EXPORT_FILTER, "\n".join(mistakes)) from None
     except Problem as problem:
-        raise InputError(f"--{problem.detail}") from None
+        raise InputError(Code.EXPORT_FILTER, f"--{problem.detail}") from None
 
 
 def _option(field: str) -> str:
@@ -81,7 +82,7 @@ def to_file(
             part.replace(target)
         return size
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        raise InputError(Code.OUTPUT_UNWRITABLE, f"{path}: cannot be written ({error.strerror})") from None
     finally:
         if plain:
             part.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.connect.shell import Shell
@@ -69,7 +70,8 @@ class Erasure:
         with explained(STORE):
             if not int(self._client.command(f"EXISTS TABLE {self._database}.{erasures.LIST}")):  # type: ignore[arg-type]
                 raise InputError(
-                    "the stack's database is of a version that keeps no list of erasures: run `cvat-analytics deploy` first"
+                    Code.SCHEMA_BEHIND,
+                    "the stack's database is of a version that keeps no list of erasures: run `cvat-analytics deploy` first",
                 )
             self.person: Person = resolve(self._client, self._database, who)
             self.before = erasing.now(self._client)
@@ -152,7 +154,7 @@ def apply(stored: Stored, tell: Callable[[str], object], unfinished: Mapping[int
         for _ in one.run(bool(one.under_way()) or begun.get(id, False)):
             pass
     if damaged:
-        raise CvatAnalyticsError("\n".join(map(left_in, damaged)))
+        raise CvatAnalyticsError(Code.ERASURE_INCOMPLETE, "\n".join(map(left_in, damaged)))
     return len(due)
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 FILE = "person-requests.jsonl"
@@ -64,6 +65,7 @@ def write(directory: Path, entry: Entry) -> Path:
             os.fsync(file.fileno())
     except OSError as error:
         raise InputError(
-            f"{path}: the record of requests cannot be written ({error.strerror}), and without it nothing is done"
+            Code.ERASURE_RECORD,
+            f"{path}: the record of requests cannot be written ({error.strerror}), and without it nothing is done",
         ) from None
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.operate.removal import LOCK, Removal
 from cvat_analytics.operate.survey import Survey
@@ -23,7 +24,8 @@ def plan(found: Survey, purge: bool, parts: Collection[str] | None = None, backu
     for place in places if whole else ():
         if f"{place}/".startswith(f"{STATE}/"):
             raise InputError(
-                f"the backups are in {place}, which goes with what is noted of deploys: move them elsewhere first, and 'backup_target' with them"
+                Code.UNINSTALL_BACKUPS,
+                f"the backups are in {place}, which goes with what is noted of deploys: move them elsewhere first, and 'backup_target' with them",
             )
     chosen = {name: PARTS[name] for name in PARTS if whole or name in (parts or ())}
     removal = Removal(whole=whole)

@@ -10,6 +10,7 @@ import secrets as random
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.secrets import NEXT
@@ -48,13 +49,15 @@ def _tell_grafana(access: Access, old: str, new: str) -> None:
                 return  # a run before this one has told it
     except httpx.HTTPError as error:
         raise CvatAnalyticsError(
+            Code.GRAFANA_AWAY,
             f"Grafana at {access.grafana.url} does not answer ({type(error).__name__}): its administrator keeps the old password. Run the "
-            "same command again when it does"
+            "same command again when it does",
         ) from None
     if answer.status_code in (404, 405):
         return  # the viewer of the embedded stack knows no administrator
     if not answer.is_success:
         raise CvatAnalyticsError(
+            Code.GRAFANA_LOGIN,
             f"Grafana refuses to change the password of its administrator (HTTP {answer.status_code}). Where somebody has changed it in "
-            "Grafana, set it to that of the secrets file on its host with `grafana cli admin reset-admin-password`, then run this again"
+            "Grafana, set it to that of the secrets file on its host with `grafana cli admin reset-admin-password`, then run this again",
         )

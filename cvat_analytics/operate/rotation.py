@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.http import http_client
@@ -105,9 +106,10 @@ class Rotation:
             while (status := login(access, self.user, password)) not in ((200,) if accepted else (401, 403)):
                 if time.monotonic() > deadline:
                     raise CvatAnalyticsError(
+                        Code.ROTATION_NOT_TAKEN,
                         f"{self.guard} {'does not accept the new' if accepted else 'still accepts the old'} password of {self.user} "
                         f"{PATIENCE:.0f} s after its users file was changed (its answer: {status or 'none'}). See its log; running the same command "
-                        "again goes on from here"
+                        "again goes on from here",
                     )
                 time.sleep(0.3)
 
@@ -116,8 +118,9 @@ def refuse_old(version: str) -> None:
     """Raise InputError when the ClickHouse of the settings is not known to take two passwords of a user."""
     if tuple(int(part) for part in version.split("-")[0].split(".")[:2]) < KNOWN_TO_WORK:
         raise InputError(
+            Code.ROTATION_VERSION,
             f"ClickHouse {version}: is not known to accept two passwords of a user, which a change without a gap needs; "
-            f"{'.'.join(map(str, KNOWN_TO_WORK))} does. Set 'clickhouse_version' to a newer one and deploy first"
+            f"{'.'.join(map(str, KNOWN_TO_WORK))} does. Set 'clickhouse_version' to a newer one and deploy first",
         )
 
 

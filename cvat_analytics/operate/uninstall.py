@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config.settings import COMPONENTS
@@ -64,7 +65,8 @@ def planned(inventory: Path, purge: bool, limit: Sequence[str] = ()) -> Iterator
     # within a container of somebody's, or nowhere: a shell there would be one on this machine
     if odd := sorted(name for name in wanted if name.startswith("@") and name != "@local"):
         raise InputError(
-            f"host {odd[0]}: uninstall reaches hosts over SSH, or this machine as @local. Leave it out with --limit"
+            Code.UNINSTALL_HOST,
+            f"host {odd[0]}: uninstall reaches hosts over SSH, or this machine as @local. Leave it out with --limit",
         )
     with ExitStack() as opened:
         clients, away = ssh.connect([host for host in stack.hosts if host.name in wanted], opened)
@@ -76,7 +78,7 @@ def planned(inventory: Path, purge: bool, limit: Sequence[str] = ()) -> Iterator
             try:
                 found = surveyed(shell.run(SURVEY, _PATIENCE))
             except UnreachableError as error:
-                return str(error)
+                return error.told
             here = HostPlan(name, shell, found, plan(found, purge, backups=targets[name]))
             if Paths().clickhouse_data in here.removal.data:
                 here.events = _events(shell, stack.topology.settings[name].database)
@@ -95,7 +97,10 @@ def _limited(stack: inventories.Stack, inventory: Path, limit: Sequence[str]) ->
     for name in limit:
         if not any(name in names for names in hosts.values()):
             known = ", ".join(dict.fromkeys([*hosts, *COMPONENTS]))
-            raise InputError(f"--limit {name}: {inventory} has no such host or group. It has {known}")
+            raise InputError(
+                Code.HOST_NAME_UNKNOWN,
+                f"--limit {name}: {inventory} has no such host or group. It has {known}",
+            )
     return {host for host, names in hosts.items() if not limit or names & set(limit)}
 
 
@@ -133,7 +138,7 @@ def carry_out(host: HostPlan, tell: Callable[[str], object]) -> None:
                     host.removal.left.append((last.removeprefix("left "), "no deploy has made it"))
     if last.startswith("failed"):
         raise CvatAnalyticsError(
-            f"host {host.name}: {last.removeprefix('failed').strip() or 'a step failed'}"
+            Code.UNINSTALL_STEP, f"host {host.name}: {last.removeprefix('failed').strip() or 'a step failed'}"
         )
     if last != "done":
-        raise UnreachableError(f"host {host.name}: the connection was lost")
+        raise UnreachableError(Code.CONNECTION_LOST, f"host {host.name}: the connection was lost")

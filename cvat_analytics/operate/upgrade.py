@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.checks import backups, flow, smoke
 from cvat_analytics.config import deployed
@@ -72,8 +73,9 @@ def back_up(inventory: Path, say: Say) -> None:
         except UnreachableError as error:
             store.ensure_connected()
             raise InputError(
+                Code.UPGRADE_BACKUP,
                 f"nothing was changed: the backup before the upgrade failed ({error}). `cvat-analytics status` says why. To upgrade without one, "
-                "take 'backup_target' out and deploy first"
+                "take 'backup_target' out and deploy first",
             ) from None
 
 
@@ -94,8 +96,9 @@ def _delivered(access: Access, say: Say, patience: float) -> None:
         if found.refusals:
             sinks = ", ".join(sorted({each.sink for each in found.refusals}))
             raise InputError(
+                Code.UPGRADE_UNDELIVERED,
                 f"Vector is not exchanged: ClickHouse refuses what waits there ({sinks}), and it is promised to no other version of Vector. "
-                "`cvat-analytics status` says why, and what to do"
+                "`cvat-analytics status` says why, and what to do",
             )
         # Vector that says nothing of itself may have ended with a full one
         waiting = [each for each in found.buffers if each.size is None or each.size > SMALL]
@@ -107,8 +110,9 @@ def _delivered(access: Access, say: Say, patience: float) -> None:
         )
         if time.monotonic() > end:
             raise InputError(
+                Code.UPGRADE_UNDELIVERED,
                 f"Vector is not exchanged: after {patience / 60:.0f} minutes this still waits to be delivered: {text}. What waits is promised to "
-                "no other version. Deploy again when `cvat-analytics status` shows that it has come in"
+                "no other version. Deploy again when `cvat-analytics status` shows that it has come in",
             )
         if text != said:
             say(f"waits to be delivered before Vector is exchanged: {text}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.dashboards.grafana import VIEWER
 
@@ -40,7 +41,8 @@ def expire(access: Access, keep: timedelta) -> int:
             return len(gone)
     except (httpx.HTTPError, LookupError, TypeError, ValueError) as error:
         raise UnreachableError(
-            f"Grafana at {access.grafana.url}: its accounts of visitors could not be looked at ({error or type(error).__name__})"
+            Code.GRAFANA_AWAY,
+            f"Grafana at {access.grafana.url}: its accounts of visitors could not be looked at ({error or type(error).__name__})",
         ) from None
 
 
@@ -58,7 +60,8 @@ def forget(access: Access, user: int) -> bool:
             return True
     except (httpx.HTTPError, LookupError, TypeError, ValueError) as error:
         raise UnreachableError(
-            f"Grafana at {access.grafana.url}: the account {login} could not be removed ({error or type(error).__name__})"
+            Code.GRAFANA_AWAY,
+            f"Grafana at {access.grafana.url}: the account {login} could not be removed ({error or type(error).__name__})",
         ) from None
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.timestamps import refuse_backwards, text
 from cvat_analytics.connect.access import Access
@@ -55,7 +56,8 @@ class Choice:
         for each in self.ids:
             if not 4 <= len(each) <= 16 or set(each.lower()) - set("0123456789abcdef"):
                 raise InputError(
-                    f"{each!r} is not the id of a dead letter: `cvat-analytics dead-letters list` shows them"
+                    Code.LETTER_UNKNOWN,
+                    f"{each!r} is not the id of a dead letter: `cvat-analytics dead-letters list` shows them",
                 )
 
     def condition(self) -> tuple[str, dict[str, Any]]:
@@ -142,9 +144,14 @@ class DeadLetters:
         """Return one letter. Raises InputError when none, or more than one, has an id that begins so."""
         matching = self.letters(Choice(ids=[id]), 2)
         if not matching:
-            raise InputError(f"there is no dead letter {id}: `cvat-analytics dead-letters list` shows them")
+            raise InputError(
+                Code.LETTER_UNKNOWN,
+                f"there is no dead letter {id}: `cvat-analytics dead-letters list` shows them",
+            )
         if len(matching) > 1:
-            raise InputError(f"more than one dead letter's id begins with {id}: give more of it")
+            raise InputError(
+                Code.LETTER_UNKNOWN, f"more than one dead letter's id begins with {id}: give more of it"
+            )
         return matching[0]
 
     def count(self, choice: Choice) -> tuple[int, datetime | None]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.texts import HALF_OF_A_PAIR, UTF_8
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
@@ -24,7 +25,9 @@ def value_of(field: str, text: str) -> Any:
     Raises InputError for a field that events do not have.
     """
     if field not in COLUMNS:
-        raise InputError(f"{field!r} is no field of an event. There are: {', '.join(COLUMNS)}")
+        raise InputError(
+            Code.LETTER_CORRECTION, f"{field!r} is no field of an event. There are: {', '.join(COLUMNS)}"
+        )
     try:
         value = json.loads(text)
     except ValueError:
@@ -37,16 +40,20 @@ def event_of(original: bytes, encoding: str = UTF_8) -> dict[str, Any]:
     try:
         event = json.loads(original.decode(encoding))
     except UnicodeError as error:
-        raise InputError(not_in(encoding, error)) from None
+        raise InputError(Code.LETTER_NOT_EDITABLE, not_in(encoding, error)) from None
     except ValueError as error:
-        raise InputError(f"the original is no JSON ({error}), so it has no fields to correct") from None
+        raise InputError(
+            Code.LETTER_NOT_EDITABLE, f"the original is no JSON ({error}), so it has no fields to correct"
+        ) from None
     if isinstance(event, list):
         raise InputError(
-            "the original is a request with several events, not one: `cvat-analytics dead-letters retry` sends them one by one"
+            Code.LETTER_NOT_EDITABLE,
+            "the original is a request with several events, not one: `cvat-analytics dead-letters retry` sends them one by one",
         )
     if not isinstance(event, dict):
         raise InputError(
-            f"the original is no object ({json.dumps(event)[:40]}), so it has no fields to correct"
+            Code.LETTER_NOT_EDITABLE,
+            f"the original is no object ({json.dumps(event)[:40]}), so it has no fields to correct",
         )
     return event
 
@@ -58,12 +65,13 @@ def corrected(original: bytes, fields: Mapping[str, Any], encoding: str = UTF_8)
     event = event_of(original, encoding)
     mended = event | dict(fields)
     if mended == event and encoding == UTF_8:
-        raise InputError("the original has these values already")
+        raise InputError(Code.LETTER_CORRECTION, "the original has these values already")
     for field, value in mended.items():
         if HALF_OF_A_PAIR.search(field + json.dumps(value, ensure_ascii=False)):
             raise InputError(
+                Code.LETTER_CORRECTION,
                 f"field {json.dumps(field)}: has half of a surrogate pair, which is no character: {json.dumps(value)[:200]}. "
-                "Give it another value, as in --set obj_name=TEXT"
+                "Give it another value, as in --set obj_name=TEXT",
             )
     return json.dumps(mended, ensure_ascii=False, separators=(",", ":"))
 
@@ -79,7 +87,8 @@ def edit(source: DeadLetters, letter: Letter, text: str) -> None:
     if refused:
         _remove(source, list(refused))
         raise CvatAnalyticsError(
-            f"the corrected event is refused: {next(iter(refused.values()))}. Nothing has been changed"
+            Code.LETTER_REFUSED_AGAIN,
+            f"the corrected event is refused: {next(iter(refused.values()))}. Nothing has been changed",
         )
     _mark(source, letter, text)
 

@@ -19,6 +19,7 @@ from itertools import batched
 
 import httpx
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.base.texts import UTF_8, is_utf8
 from cvat_analytics.base.timestamps import text
@@ -242,8 +243,9 @@ class Retry:
                     break
             if time.monotonic() > deadline:
                 raise UnreachableError(
+                    Code.NOT_DELIVERED,
                     f"what Vector has accepted did not reach ClickHouse within {_PATIENCE:.0f} s; no letter is removed. See Vector's "
-                    "log, then run the same command again"
+                    "log, then run the same command again",
                 )
             time.sleep(0.2)
         self._remove_marks(f"AND startsWith(original, '{mark}')")
@@ -262,12 +264,14 @@ class Retry:
                     status = _post(sending, body)
                     if not 200 <= status < 300:
                         raise CvatAnalyticsError(
+                            Code.VECTOR_REFUSES,
                             f"Vector at {vector.url} answered HTTP {status} to a dead letter of {len(body)} bytes. Nothing of this part is "
-                            "removed; see Vector's log, then run the same command again"
+                            "removed; see Vector's log, then run the same command again",
                         )
         except httpx.HTTPError as error:
             raise UnreachableError(
-                f"Vector at {vector.url} cannot be reached ({error}). Nothing of this part is removed; run the same command again"
+                Code.VECTOR_AWAY,
+                f"Vector at {vector.url} cannot be reached ({error}). Nothing of this part is removed; run the same command again",
             ) from None
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.config.endpoints import Endpoint, url
 from cvat_analytics.connect.http import http_client, no_answer
@@ -64,5 +65,6 @@ def _post(
                 reason = no_answer(address, error)
             if reason:
                 raise UnreachableError(
-                    f"Vector at {address} did not accept events ({reason}): see whether it runs and what it logs"
+                    Code.VECTOR_AWAY,
+                    f"Vector at {address} did not accept events ({reason}): see whether it runs and what it logs",
                 )

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.shell import Shell
 from cvat_analytics.pipeline.journal_text import EVENT, Damage, Lines, Report, Stream, could_be, unpacked
@@ -104,14 +105,19 @@ class _Limited:
 def find(directory: Path) -> list[File]:
     """Return the journal files in `directory` by time. Raises InputError when it cannot be read or has none."""
     if directory.is_file():
-        raise InputError(f"journal {directory}: is a file. Give the directory that holds the journal's files")
+        raise InputError(
+            Code.JOURNAL_PLACE,
+            f"journal {directory}: is a file. Give the directory that holds the journal's files",
+        )
     sizes: dict[str, int] = {}
     before: list[str] = []
     while True:
         try:
             names = sorted(path.name for path in directory.iterdir() if arrival(path.name))
         except OSError as error:
-            raise InputError(f"journal {directory}: cannot be read ({error.strerror})") from None
+            raise InputError(
+                Code.JOURNAL_PLACE, f"journal {directory}: cannot be read ({error.strerror})"
+            ) from None
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 sizes[name] = (directory / name).stat().st_size
@@ -169,8 +175,9 @@ def _files(
         files.append(File(name, begin, end, tuple(once)))
     if not files:
         raise InputError(
+            Code.JOURNAL_PLACE,
             f"journal {where}: has no file events-YYYY-MM-DDTHH.jsonl, packed or not. Is it the right directory, and has Vector "
-            "received anything?"
+            "received anything?",
         )
     return sorted(files, key=lambda file: (file.begin, file.name))
 
@@ -214,6 +221,10 @@ def refuse_foreign(file: File) -> None:
         if any(EVENT.match(line) for line in foreign) or not head.strip():
             continue
         if foreign:
-            raise InputError(f"journal file {part.name}: holds something else than events. Move it away")
+            raise InputError(
+                Code.JOURNAL_FILE, f"journal file {part.name}: holds something else than events. Move it away"
+            )
         if not could_be(part.name, head):
-            raise InputError(f"journal file {part.name}: is not what its name says. Move it away")
+            raise InputError(
+                Code.JOURNAL_FILE, f"journal file {part.name}: is not what its name says. Move it away"
+            )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.connect.shell import Shell
 
@@ -93,7 +94,9 @@ class Originals:
     def whole(self, file: str, sha256: str) -> bytes:
         """Return the original with this digest, which the table says is in `file`. Raises MissingOriginal."""
         if file.endswith(_ENDINGS[1]) or not _is_name(file):
-            raise MissingOriginal(f"{file!r} is no name of a file with dead letters")
+            raise MissingOriginal(
+                Code.LETTER_ORIGINAL_GONE, f"{file!r} is no name of a file with dead letters"
+            )
         looked: list[str] = []
         for place in self._places:
             names = place.having([file + ending for ending in _ENDINGS])
@@ -105,8 +108,9 @@ class Originals:
                         return original
         where = ", ".join(looked) or f"no such file in {', '.join(place.name for place in self._places)}"
         raise MissingOriginal(
+            Code.LETTER_ORIGINAL_GONE,
             f"the whole original (SHA-256 {sha256}) is not in {file} any more, or damaged there ({where}): only its beginning "
-            "is left. The journal's files go after 'journal_retention', or when it takes more than 'journal_max_size'"
+            "is left. The journal's files go after 'journal_retention', or when it takes more than 'journal_max_size'",
         )
 
     def every(self) -> Iterator[tuple[str, bytes]]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.connect.clickhouse_errors import error_text
 
@@ -40,8 +41,9 @@ class Refused:
         words = error_text(error)
         if len(self.rows) >= MOST:
             raise CvatAnalyticsError(
+                Code.BATCH_REFUSED,
                 f"ClickHouse refuses more than {MOST:,} rows of one batch, the last one with: {words}. That is not about single rows: put "
-                "right what it names, then run the same command again. None of this batch became a dead letter"
+                "right what it names, then run the same command again. None of this batch became a dead letter",
             )
         self.rows.append((line, words))
 

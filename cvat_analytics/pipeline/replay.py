@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.timestamps import refuse_backwards, text
 from cvat_analytics.connect.access import Access
@@ -45,7 +46,8 @@ class Range:
         )
         if self.by == "arrival" and not whole:
             raise InputError(
-                "--by arrival: the journal knows the hour of an arrival only; give --since and --until as days or whole hours"
+                Code.OPTION_VALUE,
+                "--by arrival: the journal knows the hour of an arrival only; give --since and --until as days or whole hours",
             )
 
     def files(self, files: Iterable[File]) -> list[File]:

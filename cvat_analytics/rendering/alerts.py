@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.config.types import parse_hours
@@ -146,7 +147,8 @@ def check(settings: Settings, secrets: Mapping[str, str]) -> None:
         if not secrets.get(name):
             setting = "smtp_user" if name == "smtp_password" else name
             raise InputError(
-                f"setting {setting!r}: the secrets file has no {name}. Give it with `cvat-analytics secrets set {name}`"
+                Code.SECRET_NOT_GIVEN,
+                f"setting {setting!r}: the secrets file has no {name}. Give it with `cvat-analytics secrets set {name}`",
             )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.endpoints import EVERYWHERE
 from cvat_analytics.credentials import users
@@ -25,7 +26,8 @@ def all_users(context: Context, file: Path) -> Users:
     known = users.load(file)
     if ADMIN in known:
         raise InputError(
-            f"users file {file}: {ADMIN!r} is the stack's own administrator, whose password is in the secrets file. Use another name"
+            Code.USER_IS_ADMINISTRATOR,
+            f"users file {file}: {ADMIN!r} is the stack's own administrator, whose password is in the secrets file. Use another name",
         )
     password = context.secrets["events_api_admin"].encode()
     # Always the same for the same password, so that a second deploy changes nothing; the password is random and long

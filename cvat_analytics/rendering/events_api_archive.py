@@ -17,6 +17,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import LIBRARY, cache_directory
 from cvat_analytics.base.swagger_ui import ASSETS, assets
@@ -30,6 +31,7 @@ _BESIDES = (
     "base/__init__.py",
     "base/addresses.py",
     "base/clickhouse_text.py",
+    "base/codes.py",
     "base/errors.py",
     "base/files.py",
     "base/host_header.py",
@@ -57,7 +59,7 @@ def program() -> dict[str, bytes]:
     for name in ASSETS:
         file = assets() / name
         if not file.is_file():
-            raise InputError(f"Swagger UI: there is no {file}. Run `make setup`")
+            raise InputError(Code.CHECKOUT_INCOMPLETE, f"Swagger UI: there is no {file}. Run `make setup`")
         contents[f"lib/cvat_analytics/api/static/swagger-ui/{name}"] = file.read_bytes()
     return contents
 

@@ -23,6 +23,7 @@ from packaging import tags
 from packaging.requirements import Requirement
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
 
@@ -170,8 +171,9 @@ def complete(directory: Path, target: Target) -> list[Path]:
         )
         system = next(name for name, python in SYSTEMS.items() if python == target.python)
         raise InputError(
+            Code.PACKAGE_MISSING,
             f"package_source {directory}: lacks wheels of the events API for {target}: {names}. On a machine that reaches the Python "
-            f"package index, `cvat-analytics bundle wheels {shlex.quote(str(directory))} --system {system} --architecture {target.architecture}` gets them"
+            f"package index, `cvat-analytics bundle wheels {shlex.quote(str(directory))} --system {system} --architecture {target.architecture}` gets them",
         )
     return found.files
 
@@ -185,7 +187,9 @@ def fetch(directory: Path, targets: Iterable[Target]) -> list[Path]:
     try:
         return _fetch(directory, targets)
     except OSError as error:
-        raise InputError(f"events API: the wheels cannot be kept in {directory}: {error.strerror}") from None
+        raise InputError(
+            Code.OUTPUT_UNWRITABLE, f"events API: the wheels cannot be kept in {directory}: {error.strerror}"
+        ) from None
 
 
 def _fetch(directory: Path, targets: Iterable[Target]) -> list[Path]:
@@ -215,17 +219,22 @@ def _download(wheels: Sequence[Wheel], target: Target, into: Path, keep: Path) -
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     except subprocess.TimeoutExpired:
-        raise InputError("events API: pip has not fetched the wheels within 10 minutes. Try again") from None
+        raise InputError(
+            Code.FETCH_FAILED, "events API: pip has not fetched the wheels within 10 minutes. Try again"
+        ) from None
     if done.returncode == 0:
         return
     what = f"events API: the wheels for {target}"
     # pip says nothing else of an index that it does not reach than that it tries again and knows no version
     if "Retrying (" in done.stderr and "from versions: none" in done.stderr:
         raise InputError(
+            Code.FETCH_FAILED,
             f"{what} cannot be fetched: this machine does not reach the Python package index. Run `cvat-analytics bundle wheels wheels` "
-            f"on one that does, and carry the files of `wheels` to {keep}"
+            f"on one that does, and carry the files of `wheels` to {keep}",
         )
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.split(
         "\n"
     )
-    raise InputError(f"{what} cannot be fetched: {' '.join(' '.join(errors).split())[:500]}")
+    raise InputError(
+        Code.FETCH_FAILED, f"{what} cannot be fetched: {' '.join(' '.join(errors).split())[:500]}"
+    )

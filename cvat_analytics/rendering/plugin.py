@@ -11,6 +11,7 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import cache_directory
 from cvat_analytics.base.tls_context import system_and_public
@@ -32,7 +33,9 @@ def sha256(settings: Settings, architecture: str) -> str:
     """Return the sha256 that the zip must have. Raises InputError when the settings have none for `architecture`."""
     digest = settings.grafana_plugin_sha256.get(architecture)  # type: ignore[call-overload]
     if not digest:
-        raise InputError(f"setting 'grafana_plugin_sha256': has no entry for {architecture}")
+        raise InputError(
+            Code.SETTING_WRONG, f"setting 'grafana_plugin_sha256': has no entry for {architecture}"
+        )
     return str(digest)
 
 
@@ -52,7 +55,8 @@ def checked(settings: Settings, architecture: str) -> tuple[bytes, str]:
     actual = hashlib.sha256(content).hexdigest()
     if actual != expected:
         raise InputError(
-            f"plugin {origin}: its sha256 is {actual}, not the {expected} of 'grafana_plugin_sha256'. Do not install it; compare with the vendor"
+            Code.CHECKSUM_DIFFERS,
+            f"plugin {origin}: its sha256 is {actual}, not the {expected} of 'grafana_plugin_sha256'. Do not install it; compare with the vendor",
         )
     return content, origin
 
@@ -62,7 +66,7 @@ def _fetch(settings: Settings, architecture: str, expected: str) -> tuple[bytes,
     if directory := package_source.bundle(settings):
         path = directory / name
         if not path.is_file():
-            raise InputError(f"package_source {directory}: has no {name}. Put it there")
+            raise InputError(Code.PACKAGE_MISSING, f"package_source {directory}: has no {name}. Put it there")
         return path.read_bytes(), str(path)
     cached = cache_directory() / name
     if cached.is_file() and hashlib.sha256(cached.read_bytes()).hexdigest() == expected:
@@ -90,7 +94,8 @@ def _downloaded(url: str, otherwise: Path) -> bytes:
         # the last two: a proxy's address that is none, and one by SOCKS, for which more would have to be installed
         reason = str(error) or type(error).__name__
     raise InputError(
-        f"plugin {url}: cannot be fetched ({reason}). Fetch it elsewhere and put it at {otherwise}"
+        Code.FETCH_FAILED,
+        f"plugin {url}: cannot be fetched ({reason}). Fetch it elsewhere and put it at {otherwise}",
     )
 
 
@@ -111,5 +116,5 @@ def _repack(content: bytes, origin: str) -> bytes:
                 entry.mode = 0o755 if Path(path).name.startswith("gpx_") else 0o644
                 target.addfile(entry, io.BytesIO(source.read(item)))
     except zipfile.BadZipFile:
-        raise InputError(f"plugin {origin}: is not a zip file") from None
+        raise InputError(Code.CHECKSUM_DIFFERS, f"plugin {origin}: is not a zip file") from None
     return buffer.getvalue()

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.base.timestamps import text
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
@@ -429,7 +430,8 @@ class Erasing:
     def _pause(self, begin: float, what: str) -> None:
         if time.monotonic() - begin > _PATIENCE:
             raise CvatAnalyticsError(
-                f"{STORE}: {what} for more than {_PATIENCE / 60:.0f} min. Run the same command again when it has ended"
+                Code.INSERT_RUNNING,
+                f"{STORE}: {what} for more than {_PATIENCE / 60:.0f} min. Run the same command again when it has ended",
             )
         time.sleep(0.2)
 

@@ -17,6 +17,7 @@ from typing import Literal
 
 import jinja2
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.store import erasures, names, ways_in
@@ -69,11 +70,13 @@ def read(directory: Path) -> list[Script]:
         match = re.fullmatch(r"(\d{4})_\w+\.sql", path.name)
         if not match:
             raise InputError(
-                f"migration {path.name}: its name must be NNNN_name.sql, as in 0001_add_column.sql"
+                Code.MIGRATION_NUMBER,
+                f"migration {path.name}: its name must be NNNN_name.sql, as in 0001_add_column.sql",
             )
         if match[1] in numbers:
             raise InputError(
-                f"migrations {numbers[match[1]]} and {path.name}: both have number {match[1]}; give the newer one the next number"
+                Code.MIGRATION_NUMBER,
+                f"migrations {numbers[match[1]]} and {path.name}: both have number {match[1]}; give the newer one the next number",
             )
         numbers[match[1]] = path.name
     return [
@@ -112,7 +115,8 @@ def pending(scripts: list[Script], applied: Mapping[str, str]) -> list[Script]:
     )
     if unknown:
         raise InputError(
-            f"the database has {', '.join(unknown)}, which this checkout lacks: it was deployed from a newer one. Update the checkout"
+            Code.DATABASE_NEWER,
+            f"the database has {', '.join(unknown)}, which this checkout lacks: it was deployed from a newer one. Update the checkout",
         )
     needed: list[Script] = []
     for script in once:
@@ -120,11 +124,13 @@ def pending(scripts: list[Script], applied: Mapping[str, str]) -> list[Script]:
             needed.append(script)
         elif applied[script.name] not in (script.checksum, FORMER.get(script.name)):
             raise InputError(
-                f"clickhouse/{script.name} was changed after it had been applied: undo the change and write a new migration instead"
+                Code.MIGRATION_CHANGED,
+                f"clickhouse/{script.name} was changed after it had been applied: undo the change and write a new migration instead",
             )
         elif needed:
             raise InputError(
-                f"clickhouse/{needed[0].name} sorts before {script.name}, which is already applied: give it the next free number"
+                Code.MIGRATION_NUMBER,
+                f"clickhouse/{needed[0].name} sorts before {script.name}, which is already applied: give it the next free number",
             )
     return needed + [
         script for script in scripts if script.kind == "view" and applied.get(script.name) != script.checksum
@@ -138,8 +144,9 @@ def refuse_stock_table(database: str, applied: Mapping[str, str], engines: Mappi
     """
     if "init.sql" not in applied and engines.get("events", "").startswith("MergeTree"):
         raise InputError(
+            Code.STOCK_TABLE,
             f"the database {database} has a table `events` of a stock CVAT installation. Convert it with `cvat-analytics stock convert` "
-            "(docs/how-to/convert-a-stock-table.md), then deploy again; or choose another name with the setting 'database'"
+            "(docs/how-to/convert-a-stock-table.md), then deploy again; or choose another name with the setting 'database'",
         )
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 
@@ -104,11 +105,13 @@ def resolve(client: Client, database: str, who: str) -> Person:
         return found[0]
     if not found:
         raise InputError(
-            f"{who!r}: nobody is called so in the stored events, by user name or e-mail address. If you know the person's id in CVAT, give that"
+            Code.PERSON_UNKNOWN,
+            f"{who!r}: nobody is called so in the stored events, by user name or e-mail address. If you know the person's id in CVAT, give that",
         )
     listed = "\n".join(f"  {person}" for person in found)
     raise InputError(
-        f"{who!r}: is or was the name of {len(found)} people. Give the id of the one that you mean:\n{listed}"
+        Code.PERSON_AMBIGUOUS,
+        f"{who!r}: is or was the name of {len(found)} people. Give the id of the one that you mean:\n{listed}",
     )
 
 
@@ -119,7 +122,7 @@ def find(client: Client, database: str, who: str) -> list[Person]:
     if who.isascii() and who.isdigit():
         ids = [int(who)]
         if ids[0] >= 2**64:
-            raise InputError(f"{who}: is no id of CVAT's, which has 64 bits")
+            raise InputError(Code.PERSON_UNKNOWN, f"{who}: is no id of CVAT's, which has 64 bits")
     else:
         # as a parameter, as every text of a person: the log of queries shall not have it
         query = f"SELECT DISTINCT id FROM ({_called(client, database)}) WHERE kind IN ('username', 'email') AND lowerUTF8(text) = lowerUTF8({{who:String}}) ORDER BY id"

@@ -22,6 +22,7 @@ from functools import cached_property
 from itertools import count as numbers
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.clickhouse_errors import only_row
 from cvat_analytics.store import migrations
@@ -183,8 +184,9 @@ class _Rebuild:
                     break
                 if attempt > _ATTEMPTS:
                     raise CvatAnalyticsError(
+                        Code.REBUILD_UNEQUAL,
                         f"{_name(month)}: {self.database}.{OTHER} does not become equal to {self.database}.{TABLE}, which is as it was. Look at "
-                        f"ClickHouse's log; then run the same command again, or `DROP VIEW {self.database}.{_FEED}; DROP TABLE {self.database}.{OTHER}` to begin anew"
+                        f"ClickHouse's log; then run the same command again, or `DROP VIEW {self.database}.{_FEED}; DROP TABLE {self.database}.{OTHER}` to begin anew",
                     )
                 for first, last in _chunks(days):
                     yield self._insert(TABLE, OTHER, OTHER, month, first, last)
@@ -224,8 +226,9 @@ class _Rebuild:
             yield self._drop(_LATE)
             if self._missing(OTHER, TABLE, month):
                 raise CvatAnalyticsError(
+                    Code.REBUILD_UNEQUAL,
                     f"{_name(month)}: {self.database}.{OTHER}, the former table, has events that {self.database}.{TABLE} lacks. Nothing is lost; "
-                    "look at ClickHouse's log and run the same command again"
+                    "look at ClickHouse's log and run the same command again",
                 )
         self.tell(f"Everything is in the new table; the old one goes ({sum(months.values()):,} rows)")
         yield self._drop(OTHER)
@@ -268,8 +271,9 @@ class _Rebuild:
         )
         if free < needed:
             raise InputError(
+                Code.REBUILD_ROOM,
                 f"ClickHouse's disk has {_gib(free)} GiB free; to rebuild the table {self.database}.{TABLE} for a wider `{COLUMN}`, {_gib(needed)} GiB are "
-                "needed until it is done. Make room there, or shorten the setting 'events_retention' with the version that is installed; then run the same command again"
+                "needed until it is done. Make room there, or shorten the setting 'events_retention' with the version that is installed; then run the same command again",
             )
 
     def _wait_for_inserts(self) -> None:
@@ -279,7 +283,8 @@ class _Rebuild:
         while self.number(f"{query}{time.monotonic() - begin:.3f}"):
             if time.monotonic() - begin > _PATIENCE:
                 raise CvatAnalyticsError(
-                    f"ClickHouse: an INSERT has been running for more than {_PATIENCE / 60:.0f} min. Run the same command again when it has ended"
+                    Code.INSERT_RUNNING,
+                    f"ClickHouse: an INSERT has been running for more than {_PATIENCE / 60:.0f} min. Run the same command again when it has ended",
                 )
             time.sleep(0.2)
 

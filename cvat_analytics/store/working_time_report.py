@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import only_row, plain_errors
@@ -46,7 +47,8 @@ def _refresh(client: Client, since: date | None) -> Iterator[int]:
             return
         if remaining >= before > 0:
             raise CvatAnalyticsError(
-                f"working time: {remaining} days of users stay out of date; see `SELECT * FROM system.view_refreshes`"
+                Code.WORKING_TIME_STALE,
+                f"working time: {remaining} days of users stay out of date; see `SELECT * FROM system.view_refreshes`",
             )
 
 
@@ -77,7 +79,9 @@ def compare(
     Days are those of the settings' time zone. Raises InputError when `since` is after `until`.
     """
     if since > until:
-        raise InputError(f"--since {since} is after --until {until}: give the earlier day first")
+        raise InputError(
+            Code.OPTION_VALUE, f"--since {since} is after --until {until}: give the earlier day first"
+        )
     parameters = {
         "since": since,
         "until": until,

@@ -62,7 +62,7 @@ def test_what_clickhouse_says_in_the_middle_of_an_answer_is_an_error_and_no_data
         pytest.raises(QueryError, match="Memory limit exceeded") as caught,
     ):
         received.extend(answer.pieces())
-    assert caught.value.code == 241
+    assert caught.value.number == 241
     assert set(b"".join(received)) == set(b"a")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.checks import backups
 from cvat_analytics.checks.backups import Backups
@@ -193,7 +194,7 @@ def test_a_host_that_does_not_answer_is_not_waited_for() -> None:
     class Away(_Answering):
         def run(self, command: str, patience: float | None = None) -> str:
             assert patience is not None
-            raise UnreachableError("away")
+            raise UnreachableError(Code.CONNECTION_LOST, "away")
 
     with pytest.raises(UnreachableError):
         backups.with_host(

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import (
     CvatAnalyticsError,
     RefusedLoginError,
@@ -34,6 +35,8 @@ def fine() -> str:
 
 def wrong(text: str = "wrong", kind: type[Exception] = CvatAnalyticsError) -> Callable[[], str]:
     def fail() -> str:
+        if issubclass(kind, CvatAnalyticsError):
+            raise kind(Code.PORT_TAKEN, text)
         raise kind(text)
 
     return fail
@@ -62,10 +65,19 @@ def test_what_hangs_on_a_failure_is_not_asked_however_far_down() -> None:
         )
     ]
     assert found == [
-        Result("store", False, "closed. What to do: mend store"),
+        Result("store", False, "closed. What to do: mend store", code=Code.PORT_TAKEN),
         Result("login", None, "not asked, because store failed", "store"),
         Result("query", None, "not asked, because store failed", "store"),
         Result("other", True, "seen"),
+    ]
+
+
+def test_a_failure_has_the_code_of_its_cause_or_else_that_of_the_check() -> None:
+    login = Check("login", "mend it", wrong("refused", OSError), code=Code.CLICKHOUSE_LOGIN)
+    assert [each.code for each in results([login, check("other", wrong()), check("fine")])] == [
+        Code.CLICKHOUSE_LOGIN,
+        Code.PORT_TAKEN,
+        None,
     ]
 
 
@@ -172,7 +184,7 @@ def test_all_of_it_is_a_minute_however_much_hangs(monkeypatch: pytest.MonkeyPatc
         passed += max(seconds, 0)
         if seconds > 0 and work is fine:
             return work()
-        raise TimeLimitError
+        raise TimeLimitError(Code.CHECK_TOO_SLOW, "no time")
 
     monkeypatch.setattr(causes, "within", hang)
     monkeypatch.setattr(causes, "time", SimpleNamespace(monotonic=lambda: passed))

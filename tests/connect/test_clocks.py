@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.connect import clocks
 from cvat_analytics.connect.clocks import Clock, warnings
@@ -89,7 +90,7 @@ def test_what_nothing_can_tell_is_not_said(host: StandIn, synchronised: str, con
 def test_a_host_that_tells_no_time_is_none_whose_clock_is_right() -> None:
     class Silent(Shell):
         def run(self, command: str, patience: float | None = None) -> str:
-            raise UnreachableError("host one: gone")
+            raise UnreachableError(Code.CONNECTION_LOST, "host one: gone")
 
     assert clocks.of({"one": Silent("one", {}, None)}) == []
     assert clocks.of({}) == []

@@ -18,6 +18,7 @@ import paramiko
 import pytest
 from click.testing import CliRunner, Result
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.connect import remote
 from cvat_analytics.connect.http import http_client
@@ -213,7 +214,7 @@ def _lose(path: Path, server: SSHServer) -> None:
     with remote.reach(path) as access:
         access.ensure_connected()
         server.cut()
-        raise CvatAnalyticsError("Vector at http://127.0.0.1:40123 cannot be reached")
+        raise CvatAnalyticsError(Code.VECTOR_AWAY, "Vector at http://127.0.0.1:40123 cannot be reached")
 
 
 def test_of_two_hosts_the_one_that_is_gone_is_named(server: SSHServer, tmp_path: Path) -> None:
@@ -227,7 +228,7 @@ def test_what_goes_wrong_over_a_connection_that_stands_is_said_as_it_is(
     server: SSHServer, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="no such day"), remote.reach(inventory(tmp_path, server)):
-        raise InputError("no such day")
+        raise InputError(Code.OPTION_VALUE, "no such day")
 
 
 def test_a_host_that_no_longer_answers_is_lost_too(

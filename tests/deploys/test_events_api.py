@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.rendering import events_api_archive
 from tests.deploys.conftest import OFFERS, Deploy
@@ -77,7 +78,7 @@ def test_a_machine_that_cannot_get_the_wheels_is_refused_before_any_change(
     run_deploy: Deploy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def archive(*about: object) -> bytes:
-        raise InputError("no index")
+        raise InputError(Code.FETCH_FAILED, "no index")
 
     monkeypatch.setattr("cvat_analytics.rendering.events_api_archive.archive", archive)
     assert refusal(run_deploy, groups=EVERYTHING) == "no index"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks.units import Unit
@@ -120,7 +121,7 @@ def test_a_vector_is_refused_in_the_plan_too_while_clickhouse_does_not_answer(
     asked: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(access: Any) -> Any:
-        raise UnreachableError("ClickHouse does not answer")
+        raise UnreachableError(Code.CLICKHOUSE_AWAY, "ClickHouse does not answer")
 
     asked.said = SAID.replace("free=1048576", "free=104857600").replace("vector=0.58.0-1", "vector=0.57.0-1")
     assert json.loads(asked.run("--json").stdout)["refused"] == []

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import stack
@@ -228,7 +229,7 @@ class _Store:
         self.used = values["clickhouse_vector"]
         assert self.used in self.accepted
         if self.calls == self.fail_at:
-            raise CvatAnalyticsError("a step failed")
+            raise CvatAnalyticsError(Code.DEPLOY_STEP_FAILED, "a step failed")
 
 
 @pytest.mark.parametrize("fail_at", [1, 2, 3])

@@ -16,6 +16,7 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import UnreachableHostError
 from cvat_analytics.checks import flow, status
 from cvat_analytics.config import inventory, topology
@@ -353,7 +354,7 @@ def test_each_host_of_a_part_is_asked(access: Access, tmp_path: Path) -> None:
 
 def test_a_connection_that_is_lost_is_no_state_of_a_part(access: Access, tmp_path: Path) -> None:
     def lost() -> None:
-        raise UnreachableHostError("host one: the SSH connection was lost")
+        raise UnreachableHostError(Code.CONNECTION_LOST, "host one: the SSH connection was lost")
 
     hosts = dict.fromkeys(("clickhouse", "vector", "grafana"), ("one",))
     described = inventory.Stack(topology.build(hosts, {}, where="test"), tmp_path / "secrets.json", [])

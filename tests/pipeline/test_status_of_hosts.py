@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.config import deployed, inventory
 from cvat_analytics.connect import clocks, remote
@@ -289,7 +290,7 @@ def test_a_pipeline_that_cannot_be_looked_at_is_not_fine_and_the_first_reason_is
     attempts = itertools.count(1)
 
     def fail(access: Access) -> None:
-        raise CvatAnalyticsError(f"a table is gone, attempt {next(attempts)}")
+        raise CvatAnalyticsError(Code.CLICKHOUSE_REFUSES, f"a table is gone, attempt {next(attempts)}")
 
     monkeypatch.setattr("cvat_analytics.checks.flow.of", fail)
     result = hosts.status()

@@ -36,6 +36,8 @@ def place(tmp_path: Path) -> Path:
     ("command", "needed"),
     [
         (["--help"], set()),
+        (["explain", "CVA3103"], set()),
+        (["explain"], set()),
         (["users", "list", "--dir", "."], set()),
         (["status", "--dir", "."], set()),
         (["users", "list", "--inventory", "hosts.py"], {"pydantic"}),

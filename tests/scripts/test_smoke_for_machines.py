@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from click.testing import CliRunner, Result
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import UnreachableHostError
 from cvat_analytics.checks import causes
 from cvat_analytics.connect.clocks import Clock
@@ -62,7 +63,7 @@ def test_machines_are_told_what_people_are(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_known_when_a_connection_is_lost_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(access: object) -> Iterator[causes.Result]:
         yield DONE[0]
-        raise UnreachableHostError("host in: the SSH connection was lost")
+        raise UnreachableHostError(Code.CONNECTION_LOST, "host in: the SSH connection was lost")
 
     result = smoke(monkeypatch, run, "--json")
     assert result.exit_code == 3, result.output

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.checks.flow import Buffer
 from cvat_analytics.operate import upgrade
@@ -98,7 +99,7 @@ def test_the_store_comes_before_those_who_write_to_it_and_each_is_proved(stack: 
 
 
 def test_a_part_that_fails_is_brought_back_and_those_after_it_are_as_they_were(stack: Stack) -> None:
-    stack.fails = {"vector": CvatAnalyticsError("a step failed")}
+    stack.fails = {"vector": CvatAnalyticsError(Code.DEPLOY_STEP_FAILED, "a step failed")}
     with pytest.raises(
         PartlyError, match="a step failed\nhost b: brought back: vector\nMend the cause, or set"
     ) as failed:
@@ -112,7 +113,7 @@ def test_a_part_that_fails_is_brought_back_and_those_after_it_are_as_they_were(s
 def test_what_is_refused_after_a_part_was_finished_does_not_say_that_nothing_was_changed(
     stack: Stack, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    refused = InputError(f"no room\n{deploying.REFUSED}")
+    refused = InputError(Code.DISK_FULL, f"no room\n{deploying.REFUSED}")
 
     def deliver(inventory: Path, say: Callable[[str], object]) -> None:
         raise refused
@@ -149,7 +150,7 @@ def test_what_the_finished_parts_told_is_told_where_one_fails_after_them(
 
 
 def test_what_is_refused_before_the_first_change_brings_nothing_back(stack: Stack) -> None:
-    stack.fails = {"clickhouse": InputError("no")}
+    stack.fails = {"clickhouse": InputError(Code.DEPLOY_REFUSED, "no")}
     with pytest.raises(InputError):
         upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
     assert stack.done[-1] == "deploy without vector,grafana"
@@ -283,7 +284,7 @@ def test_what_came_of_a_way_back_is_said_in_words(monkeypatch: pytest.MonkeyPatc
 
     # one that cannot be asked keeps nobody else from it
     def away(command: str) -> str:
-        raise UnreachableError("host a: gone")
+        raise UnreachableError(Code.CONNECTION_LOST, "host a: gone")
 
     said = iter(["brought back: grafana 1796033983"])
     gone = SimpleNamespace(shell=SimpleNamespace(run=away))
@@ -347,7 +348,7 @@ def test_a_backup_comes_first_where_one_is_due(monkeypatch: pytest.MonkeyPatch) 
 
     def run(command: str) -> str:
         if command.startswith("systemctl start") and asked:
-            raise UnreachableError("host a: a command failed with exit code 1")
+            raise UnreachableError(Code.HOST_COMMAND_FAILED, "host a: a command failed with exit code 1")
         asked.append(command)
         return "there"
 

@@ -174,7 +174,7 @@ def _smoke(access: Access) -> Iterator[Finding]:
     for result in causes.results(Smoke(access, "").looks(), _STORE_SECONDS):
         if result.passed is False and result.name.startswith(("schema", "login")):
             why, _, advice = result.detail.partition(". What to do: ")
-            yield Finding("now", "smoke", f"{result.name}: {why}", advice)
+            yield Finding("now", "smoke", f"{result.name}: {why}", advice, own=result.code)
 
 
 def _open(topology: Topology) -> Iterator[Finding]:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cvat_analytics.checks import said
+from cvat_analytics.base.codes import Code, first_code
+from cvat_analytics.checks import part_codes, said
 from cvat_analytics.checks.finding import Finding, Weight
 from cvat_analytics.connect import clocks
 from cvat_analytics.connect.volumes import RECIPE
@@ -32,8 +33,9 @@ _PAGES = {
 def findings(report: Report) -> Iterator[Finding]:
     """Yield what is wrong by the report of `status`."""
     for line in report.not_asked.values():
-        why, advice = parted(line)
-        yield Finding("now", "host", why, advice or "docs/how-to/a-host-is-away.md")
+        own = first_code(line)
+        why, advice = parted(line.removesuffix(f" [{own}]"))
+        yield Finding("now", "host", why, advice or "docs/how-to/a-host-is-away.md", own=own)
     for part in report.parts:
         if part.state != "not asked":  # that its host is away is said once
             yield from _of_part(part)
@@ -46,6 +48,7 @@ def findings(report: Report) -> Iterator[Finding]:
                 str(volume).rpartition(": make room")[0].rpartition(";")[0],
                 RECIPE,
                 host=volume.host,
+                own=Code.DISK_FULL if volume.refuses else None,
             )
     for line in clocks.warnings(report.clocks):
         why, _ = parted(line)
@@ -81,7 +84,8 @@ def _of_part(part: Part) -> Iterator[Finding]:
         named = why if why.startswith(f"{part.name}: ") else f"{part.name} {part.state}: {why}"
         # words that are a command of ours are given as one
         mends = ("deploy",) if advice == "deploy again" else ()
-        yield Finding(weight, check, named, "" if mends else advice, mends, part.host)
+        own = None if check == "certificate" else part_codes.of_line(part.state, line)
+        yield Finding(weight, check, named, "" if mends else advice, mends, part.host, own)
 
 
 def _of_flow(flow: Flow) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from cvat_analytics import dashboards
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.host_header import OwnNames
 from cvat_analytics.dashboards import Dashboard
@@ -168,7 +169,9 @@ class Viewer:
         shown = self._wanted(request)
         requested = next((each for each in shown.panels if each.id == request.path_params["id"]), None)
         if requested is None:
-            raise InputError(f"dashboard {shown.title!r} has no panel {request.path_params['id']}")
+            raise InputError(
+                Code.VIEWER_REQUEST, f"dashboard {shown.title!r} has no panel {request.path_params['id']}"
+            )
         points = request.query_params.get("points", "")
         width = min(int(points), 10_000) if points.isdecimal() and len(points) < 9 else 1000
         made = self._choice(request, shown)
@@ -180,7 +183,10 @@ class Viewer:
         shown = self._wanted(request)
         variable = shown.variables.get(request.path_params["name"])
         if variable is None:
-            raise InputError(f"dashboard {shown.title!r} has no variable {request.path_params['name']!r}")
+            raise InputError(
+                Code.VIEWER_REQUEST,
+                f"dashboard {shown.title!r} has no variable {request.path_params['name']!r}",
+            )
         made = self._choice(request, shown)
         return JSONResponse(data.options(shown, variable, made, self.clickhouse), headers=_DATA_HEADERS)
 
@@ -194,7 +200,9 @@ class Viewer:
     def _wanted(self, request: Request) -> Dashboard:
         shown = _asked_for(self._dashboards(), request)
         if shown is None:
-            raise InputError(f"there is no dashboard with the uid {request.path_params['uid']!r}")
+            raise InputError(
+                Code.VIEWER_REQUEST, f"there is no dashboard with the uid {request.path_params['uid']!r}"
+            )
         return shown
 
     def _choice(self, request: Request, shown: Dashboard) -> choice.Choice:

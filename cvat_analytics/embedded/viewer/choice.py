@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards import ALL, Dashboard, TimeRange, Values
 
@@ -34,7 +35,7 @@ def read(parameters: Iterable[tuple[str, str]], dashboard: Dashboard, now: datet
     end = by_name.get("to", [default.get("to", "now")])[-1]
     time_range = TimeRange(moment(start, now), moment(end, now))
     if time_range.start >= time_range.end:
-        raise InputError(f"time range from {start} to {end}: it ends before it starts")
+        raise InputError(Code.VIEWER_REQUEST, f"time range from {start} to {end}: it ends before it starts")
     # Grafana's own variable: the time zone in which the page shows times
     values: dict[str, str | Sequence[str]] = {"__timezone": by_name.get("timezone", ["UTC"])[-1]}
     for name, variable in dashboard.variables.items():
@@ -59,4 +60,4 @@ def moment(text: str, now: datetime) -> datetime:
             return datetime.fromtimestamp(int(text) / 1000, UTC)
     except (OverflowError, ValueError):
         pass
-    raise InputError(f"time {text!r}: write now, now-7d or milliseconds since 1970")
+    raise InputError(Code.VIEWER_REQUEST, f"time {text!r}: write now, now-7d or milliseconds since 1970")

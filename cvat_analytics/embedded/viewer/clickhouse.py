@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import httpx
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.config.endpoints import url
 from cvat_analytics.connect.http import http_client
@@ -91,8 +92,9 @@ class ClickHouse:
 
     def _busy(self) -> BusyError:
         return BusyError(
+            Code.CLICKHOUSE_BUSY,
             f"ClickHouse had no room for this query within {self.wait:g} s ({self.datasource.connections} run at the same time). "
-            "Try again, or see docs/how-to/too-many-queries.md"
+            "Try again, or see docs/how-to/too-many-queries.md",
         )
 
     def _post(self, sql: str) -> str:
@@ -106,10 +108,11 @@ class ClickHouse:
                 answer = asking.post("/", params=parameters, content=sql)
         except httpx.HTTPError as error:
             raise UnreachableError(
-                f"ClickHouse at {source.host}:{self.http_port} does not answer ({error}): check that it runs"
+                Code.CLICKHOUSE_AWAY,
+                f"ClickHouse at {source.host}:{self.http_port} does not answer ({error}): check that it runs",
             ) from None
         if answer.status_code != 200:
-            raise QueryError(answer.text.strip())
+            raise QueryError(Code.CLICKHOUSE_REFUSES, answer.text.strip())
         return answer.text
 
 

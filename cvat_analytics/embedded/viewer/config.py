@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards import DATASOURCE_TYPE
 
@@ -92,7 +93,8 @@ def read(path: Path) -> Config:
         )
     except (OSError, configparser.Error, yaml.YAMLError, LookupError, ValueError, TypeError) as error:
         raise InputError(
-            f"Grafana configuration {path}: cannot be used ({type(error).__name__}: {error})"
+            Code.VIEWER_CONFIGURATION,
+            f"Grafana configuration {path}: cannot be used ({type(error).__name__}: {error})",
         ) from None
 
 

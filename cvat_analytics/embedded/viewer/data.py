@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.dashboards import Dashboard, Panel, Query, Variable, expand
 from cvat_analytics.embedded.viewer.choice import Choice
@@ -74,7 +75,10 @@ def _duration(text: str | None) -> timedelta:
         return timedelta()
     match = re.fullmatch(r">?(\d+)(ms|s|m|h|d|w)", text)
     if not match:
-        raise InputError(f"a panel's smallest interval is {text!r}: write a number and ms, s, m, h, d or w")
+        raise InputError(
+            Code.DASHBOARD_FILE,
+            f"a panel's smallest interval is {text!r}: write a number and ms, s, m, h, d or w",
+        )
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 

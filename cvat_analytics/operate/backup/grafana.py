@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.shell import Shell
 from cvat_analytics.operate.backup import over_ssh
@@ -27,8 +28,9 @@ def refuse_older(there: str, backed_up: str) -> None:
     """Raise InputError where the Grafana that is installed is older than the one whose database it is: it cannot read what that made."""
     if _parts(there) < _parts(backed_up):
         raise InputError(
+            Code.BACKUP_VERSION,
             f"Grafana's database is of version {backed_up}, and {there} is installed, which may not understand it: set 'grafana_version' to "
-            f"{backed_up} or newer, deploy, then run this again"
+            f"{backed_up} or newer, deploy, then run this again",
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyrage
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 FILE_NAME = "inventory.tar.age"
@@ -34,10 +35,10 @@ def unpack(archive: bytes, recovery_key: str, directory: Path) -> list[str]:
         plain = pyrage.passphrase.decrypt(archive, recovery_key)
     except pyrage.DecryptError as error:
         raise InputError(
-            f"the archive of the inventory: this recovery key does not open it ({error})"
+            Code.RECOVERY_KEY, f"the archive of the inventory: this recovery key does not open it ({error})"
         ) from None
     if directory.exists() and any(directory.iterdir()):
-        raise InputError(f"{directory}: is not empty. Give a new directory")
+        raise InputError(Code.OUTPUT_EXISTS, f"{directory}: is not empty. Give a new directory")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tarfile.open(fileobj=io.BytesIO(plain)) as opened:
         opened.extractall(directory, filter="data")

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import LIBRARY
 from cvat_analytics.config.settings import GROUPS, Settings
@@ -34,8 +35,9 @@ def check(settings: Settings, secrets: Mapping[str, str]) -> None:
         for name in _S3.values():
             if not secrets.get(name):
                 raise InputError(
+                    Code.SECRET_NOT_GIVEN,
                     f"setting 'backup_target': {settings.backup_target} wants a key, and the secrets file has no {name}. "
-                    f"Give it with `cvat-analytics secrets set {name}`"
+                    f"Give it with `cvat-analytics secrets set {name}`",
                 )
 
 
@@ -163,8 +165,9 @@ def left_over(context: Context) -> list[str]:
 def program() -> dict[str, bytes]:
     """Return the agent's files by their path below the directory in which it is installed."""
     agent = LIBRARY / "operate" / "backup" / "agent"
-    packages_above = [LIBRARY, LIBRARY / "operate", LIBRARY / "operate" / "backup"]
-    found = [*(each / "__init__.py" for each in packages_above), *sorted(agent.rglob("*.py"))]
+    packages = [LIBRARY, LIBRARY / "base", LIBRARY / "operate", LIBRARY / "operate" / "backup"]
+    codes = LIBRARY / "base" / "codes.py"
+    found = [*(each / "__init__.py" for each in packages), codes, *sorted(agent.rglob("*.py"))]
     return {str(file.relative_to(LIBRARY.parent)): file.read_bytes() for file in found}
 
 

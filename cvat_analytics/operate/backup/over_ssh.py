@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.inventory import Stack
 from cvat_analytics.config.settings import GROUPS
@@ -36,12 +37,14 @@ def run(
         noted = hosts[host].deployed
         if noted is None or not noted.settings.backup_target:
             raise InputError(
-                f"host {host}: has no agent of backups, as it was deployed without 'backup_target'. Set it (docs/how-to/back-up.md), then deploy"
+                Code.BACKUP_NOT_DEPLOYED,
+                f"host {host}: has no agent of backups, as it was deployed without 'backup_target'. Set it (docs/how-to/back-up.md), then deploy",
             )
     if target.startswith("/") and len(keeping) > 0:
         raise InputError(
+            Code.BACKUP_TARGET_OF_ONE_HOST,
             f"target {target}: is a directory of each host's own, and the stack is on several hosts; give a place that all reach, "
-            "'sftp:user@host:/path' or 's3:https://host/bucket'"
+            "'sftp:user@host:/path' or 's3:https://host/bucket'",
         )
     *before, last = asked
     for host in before:

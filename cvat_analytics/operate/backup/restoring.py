@@ -202,7 +202,7 @@ def chosen(backups: list[dict[str, Any]], name: str, target: str) -> dict[str, A
     try:
         return keeping.chosen(backups, name, target or "of the setting", to_restore=True)
     except AgentError as error:
-        raise InputError(str(error)) from None
+        raise InputError(error.code, str(error)) from None
 
 
 def has_erasures(access: Access, list_file: Path) -> bool:

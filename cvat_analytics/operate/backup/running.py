@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.base.project import LIBRARY
@@ -34,9 +35,13 @@ def answer(lines: Iterable[str], tell: Tell) -> Said:
             tell(said)
             continue
         if said["exit_code"]:
-            raise _ERRORS.get(said["exit_code"], CvatAnalyticsError)(said["message"])
+            # an agent of before says none
+            code = Code(said.get("code", Code.BACKUP_AGENT))
+            raise _ERRORS.get(said["exit_code"], CvatAnalyticsError)(code, said["message"])
         return said
-    raise CvatAnalyticsError("the agent of backups ended without a word. Run the same command again")
+    raise CvatAnalyticsError(
+        Code.BACKUP_AGENT, "the agent of backups ended without a word. Run the same command again"
+    )
 
 
 def inventory(target: str, recovery_key: str, name: str, tell: Tell) -> bytes:

@@ -14,6 +14,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.operate.backup.agent import (
     config,
     creating,
@@ -64,12 +65,11 @@ def main() -> int:
             settings = replace(settings, target=arguments.target)
         return run(settings, arguments)
     except report.AgentError as error:
-        return report.result(error.exit_code, str(error))
+        return report.result(error.exit_code, str(error), code=error.code)
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
-        return report.result(
-            report.FAILED, f"{what}{error.strerror or error}. Look at that on this host, then run this again"
-        )
+        words = f"{what}{error.strerror or error}. Look at that on this host, then run this again"
+        return report.result(report.FAILED, words, code=Code.BACKUP_AGENT)
 
 
 def run(settings: config.Config, arguments: argparse.Namespace) -> int:
@@ -174,7 +174,8 @@ def alone(settings: config.Config) -> Iterator[None]:
         except OSError:
             lock.seek(0)
             raise report.AgentError(
-                f"another backup, restore or check is at work here ({lock.read().strip()}). Wait for its end, then run this again"
+                Code.BACKUP_BUSY,
+                f"another backup, restore or check is at work here ({lock.read().strip()}). Wait for its end, then run this again",
             ) from None
         lock.truncate(0)
         lock.write(f"process {os.getpid()}, since {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC\n")

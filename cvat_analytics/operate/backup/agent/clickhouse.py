@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.operate.backup.agent.report import AWAY, AgentError
 
 _PATIENCE = 3600
@@ -43,17 +44,23 @@ class ClickHouse:
             text = answer.read().decode(errors="replace")
         except OSError as error:
             raise AgentError(
+                Code.CLICKHOUSE_AWAY,
                 f"ClickHouse at {where} cannot be asked ({error.strerror or error}). Start it, then run this again",
                 AWAY,
             ) from None
         except http.client.HTTPException as error:
             raise AgentError(
-                f"ClickHouse at {where} ended in the middle of an answer ({error})", AWAY
+                Code.CLICKHOUSE_AWAY,
+                f"ClickHouse at {where} ended in the middle of an answer ({error})",
+                AWAY,
             ) from None
         finally:
             connection.close()
         if answer.status != http.client.OK:
-            raise AgentError(f"ClickHouse refuses: {text.strip()[:600]}", AWAY if answer.status == 403 else 1)
+            words = f"ClickHouse refuses: {text.strip()[:600]}"
+            if answer.status == 403:
+                raise AgentError(Code.CLICKHOUSE_LOGIN, words, AWAY)
+            raise AgentError(Code.CLICKHOUSE_REFUSES, words)
         return text
 
     def rows(self, sql: str, database: str = "", **settings: object) -> list[list[Any]]:
@@ -77,7 +84,9 @@ class ClickHouse:
         job = self.ask(f"{statement} ASYNC FORMAT TSV").split("\t")[0]
         for status, error, done, total in self._states(job):
             if status.endswith(("_FAILED", "_CANCELLED")):
-                raise AgentError(f"ClickHouse: {statement.split()[0]} has failed: {error[:600]}")
+                raise AgentError(
+                    Code.CLICKHOUSE_REFUSES, f"ClickHouse: {statement.split()[0]} has failed: {error[:600]}"
+                )
             progress(done, total)
 
     def _states(self, job: str) -> Iterator[tuple[str, str, int, int]]:
@@ -86,7 +95,11 @@ class ClickHouse:
             query = f"SELECT toString(status), error, bytes_read, total_size FROM system.backups WHERE id = {quoted(job)}"
             rows = self.rows(query)
             if not rows:
-                raise AgentError("ClickHouse was restarted in the middle. Run the same command again", AWAY)
+                raise AgentError(
+                    Code.CLICKHOUSE_AWAY,
+                    "ClickHouse was restarted in the middle. Run the same command again",
+                    AWAY,
+                )
             status, error, done, total = rows[0]
             yield str(status), str(error), int(done), int(total)
             if status in ("BACKUP_CREATED", "RESTORED"):

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.operate.backup.agent.report import BAD_INPUT, AgentError
 
 
@@ -72,6 +73,7 @@ def load(path: Path) -> Config:
         return Config(**{each.name: values[each.name] for each in fields(Config) if each.name in values})
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise AgentError(
+            Code.BACKUP_AGENT,
             f"configuration {path}: cannot be used ({error}). `cvat-analytics deploy` writes it anew",
             BAD_INPUT,
         ) from None

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.operate.backup.agent import keeping, parts, staging
 from cvat_analytics.operate.backup.agent.clickhouse import ClickHouse, quoted
 from cvat_analytics.operate.backup.agent.config import Config
@@ -38,7 +39,7 @@ def name_of(moment: datetime) -> str:
 def create(config: Config, restic: Restic, now: datetime) -> dict[str, Any]:
     """Make a backup of what is here, and return its manifest. Raises AgentError; what is unfinished then is never listed."""
     if not config.parts:
-        raise AgentError("nothing of the stack is on this host")
+        raise AgentError(Code.BACKUP_OF_NOTHING, "nothing of the stack is on this host")
     name = name_of(now)
     with step("target"):
         restic.open(create=True)
@@ -91,6 +92,7 @@ def _refuse_after_a_loss(config: Config, restic: Restic) -> None:
     )
     if not live[0][0]:
         raise AgentError(
+            Code.BACKUP_OF_NOTHING,
             f"the stack has no events, and backup {full['name']} has {full['events']:,}: no empty one takes its place. "
             "Restore first (`cvat-analytics backup restore`), or choose another target for a stack that begins anew",
             BAD_INPUT,
@@ -120,7 +122,7 @@ def _tables(config: Config, restic: Restic, name: str, manifest: dict[str, Any])
     """Have ClickHouse write its tables, count what it has written, and put that into the repository."""
     ask, place = clickhouse(config), Path(config.staging)
     if not ask.rows(f"SELECT count() FROM system.databases WHERE name = {quoted(config.database)}")[0][0]:
-        raise AgentError(f"ClickHouse has no database {config.database}: deploy first")
+        raise AgentError(Code.BACKUP_SOURCE, f"ClickHouse has no database {config.database}: deploy first")
     sizes = {table: size for table, size in ask.tables().items() if not table.startswith(_TRANSIENT)}
     _refuse_without_room(place, sum(sizes.values()))
     manifest["versions"]["clickhouse"] = str(ask.rows("SELECT version()")[0][0])
@@ -136,7 +138,9 @@ def _tables(config: Config, restic: Restic, name: str, manifest: dict[str, Any])
         )
         # on a full disk the engine library says that it was done
         if not (written / ".backup").stat().st_size:
-            raise AgentError(f"ClickHouse could not write its backup whole: is {place} full?")
+            raise AgentError(
+                Code.BACKUP_SOURCE, f"ClickHouse could not write its backup whole: is {place} full?"
+            )
         manifest["migrations"] = dict(
             ask.rows(
                 f"SELECT name, argMax(checksum, applied_at) FROM {config.database}.schema_migrations GROUP BY name ORDER BY name"
@@ -202,7 +206,8 @@ def _refuse_without_room(staging: Path, size: int) -> None:
     free = shutil.disk_usage(place).free
     if size + _ROOM > free:
         raise AgentError(
-            f"the disk of {place} has {free // 2**20:,} MiB free, and to back the tables up takes {(size + _ROOM) // 2**20:,} MiB for a while. Make room"
+            Code.BACKUP_ROOM,
+            f"the disk of {place} has {free // 2**20:,} MiB free, and to back the tables up takes {(size + _ROOM) // 2**20:,} MiB for a while. Make room",
         )
 
 
@@ -218,9 +223,11 @@ def _copy_database(source: Path, copy: Path) -> None:
             live.backup(target, pages=1000, sleep=0.01)
             answer = target.execute("PRAGMA integrity_check").fetchone()[0]
     except sqlite3.Error as error:
-        raise AgentError(f"Grafana's database {source}: cannot be copied ({error})") from None
+        raise AgentError(
+            Code.BACKUP_SOURCE, f"Grafana's database {source}: cannot be copied ({error})"
+        ) from None
     if answer != "ok":
-        raise AgentError(f"Grafana's database {source}: is damaged ({str(answer)[:200]})")
+        raise AgentError(Code.BACKUP_SOURCE, f"Grafana's database {source}: is damaged ({str(answer)[:200]})")
 
 
 def telling(what: str) -> Callable[[int, int], object]:

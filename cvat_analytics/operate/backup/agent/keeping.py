@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.agent.report import BAD_INPUT, AgentError, step
 from cvat_analytics.operate.backup.agent.restic import MANIFEST, NAME, PARTS, Restic
@@ -65,13 +66,16 @@ def chosen(
             full = next((other for other in every if other["events"]), None)
             if to_restore and not name and not each["events"] and full:
                 raise AgentError(
+                    Code.BACKUP_UNKNOWN,
                     f"target {target}: the newest backup {each['name']} has no events, {full['name']} has {full['events']:,}. "
                     "Say which one is meant, by its name",
                     BAD_INPUT,
                 )
             return each
     there = f"there are {', '.join(each['name'] for each in every[:5])}" if every else "there is none yet"
-    raise AgentError(f"target {target}: has no backup {name}; {there}".replace("  ", " "), BAD_INPUT)
+    raise AgentError(
+        Code.BACKUP_UNKNOWN, f"target {target}: has no backup {name}; {there}".replace("  ", " "), BAD_INPUT
+    )
 
 
 def precious(every: list[dict[str, Any]]) -> set[str]:

@@ -6,6 +6,7 @@ import json
 from datetime import datetime, timezone
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.agent.report import AgentError
 
@@ -28,8 +29,9 @@ def refuse(config: Config, name: str) -> None:
     noted = json.loads(_note(config).read_text())
     if noted["name"] != name:
         raise AgentError(
+            Code.RESTORE_UNFINISHED,
             f"backup {noted['name']}: is being put in since {noted['since']}. Wait for its end; where that was cut off, complete it with "
-            f"`cvat-analytics backup restore {noted['name']}`, or give it up with `sudo rm {_note(config)}`"
+            f"`cvat-analytics backup restore {noted['name']}`, or give it up with `sudo rm {_note(config)}`",
         )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.operate.backup.agent.clickhouse import quoted
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.agent.creating import clickhouse
@@ -29,7 +30,8 @@ def bring_up_to_date(config: Config, scratch: str, migrations: dict[str, str]) -
     }
     if unknown:
         raise AgentError(
-            f"the backup has {', '.join(sorted(unknown))}, which this version lacks: it was made by a newer one. Restore it with that"
+            Code.BACKUP_VERSION,
+            f"the backup has {', '.join(sorted(unknown))}, which this version lacks: it was made by a newer one. Restore it with that",
         )
     with step("schema") as said:
         for table in ask.tables(scratch):
@@ -49,11 +51,13 @@ def is_older(config: Config, migrations: dict[str, str]) -> bool:
     theirs = {name: checksum for name, checksum in migrations.items() if not name.startswith("views/")}
     if unknown := sorted(theirs.keys() - scripts.keys()):
         raise AgentError(
+            Code.BACKUP_VERSION,
             f"the backup has {', '.join(unknown)}, which this version lacks: it was made by a newer one. Restore it with that",
             BAD_INPUT,
         )
     if other := sorted(name for name, checksum in theirs.items() if scripts[name] != checksum):
         raise AgentError(
+            Code.BACKUP_VERSION,
             f"the backup was made with another {', '.join(other)}. Restore it with the version that made it, then update",
             BAD_INPUT,
         )
@@ -77,7 +81,9 @@ def ask_all(config: Config, scratch: str) -> int:
                 ask.ask(f"SELECT count() FROM (\n{moved}\n)", scratch, **READER)
             except AgentError as error:
                 raise AgentError(
-                    f"the restored database does not answer {name}: {error}", error.exit_code
+                    Code.BACKUP_DAMAGED,
+                    f"the restored database does not answer {name}: {error}",
+                    error.exit_code,
                 ) from None
             say("queries", "going on", done=number, total=len(checks["queries"]))
     return len(checks["queries"])
@@ -99,6 +105,6 @@ def _checks(config: Config) -> dict[str, Any]:
         checks: dict[str, Any] = json.loads(Path(config.checks).read_text())
     except OSError as error:
         raise AgentError(
-            f"file {config.checks}: cannot be read ({error.strerror}). Deploy once more"
+            Code.BACKUP_AGENT, f"file {config.checks}: cannot be read ({error.strerror}). Deploy once more"
         ) from None
     return checks

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cvat_analytics.base.codes import Code
+
 FAILED, BAD_INPUT, AWAY = 1, 2, 3
 """Exit codes, as of every command: a step failed, bad input or settings, something cannot be reached."""
 
 
 class AgentError(Exception):
-    """One sentence for the operator, with the exit code."""
+    """One sentence for the operator, with the code of its cause and the exit code."""
 
-    def __init__(self, text: str, exit_code: int = FAILED) -> None:
+    def __init__(self, code: Code, text: str, exit_code: int = FAILED) -> None:
         super().__init__(text)
+        self.code = code
         self.exit_code = exit_code
 
 
@@ -36,7 +39,7 @@ def say(step: str, state: str, **more: Any) -> None:
 
 
 def result(exit_code: int, message: str = "", **more: Any) -> int:
-    """Print the last line, whose step is `result`: the exit code, the message of an error, and what was asked for. Return the code."""
+    """Print the last line, whose step is `result`: the exit code, the message of an error (and as `code` its code), and what was asked for. Return the code."""
     print(json.dumps({"step": "result", "exit_code": exit_code, "message": message, **more}), flush=True)
     return exit_code
 

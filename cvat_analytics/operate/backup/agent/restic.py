@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.agent.report import AWAY, BAD_INPUT, FAILED, AgentError, DamagedError
 
@@ -29,13 +30,13 @@ _MISSING = re.compile(
     r"unable to open config file|is there a repository at|config file .* does not exist", re.I
 )
 _HELD = re.compile(r"already locked.*? by PID (\d+) on (\S+).*?\(([\w.]+) ago\)", re.S)
-_CAUSES: tuple[tuple[str, int, str], ...] = (
-    (r"wrong password or no key found", BAD_INPUT, "it was made with another recovery key. Put that one in the place of `backup_recovery_key` in secrets.json, or choose another target"),
-    (r"no space left|not enough space|disk quota|insufficient storage|storagefull", FAILED, "it is full. Make room there (`cvat-analytics backup prune` keeps fewer), then run this again"),
-    (r"access ?denied|invalidaccesskey|signature|the access key", BAD_INPUT, "it refuses the keys of S3. Give the right ones (docs/how-to/back-up.md)"),
-    (r"permission denied \(|host key verification|permission denied, please", BAD_INPUT, "its SSH does not let root of this host in. Give it a key that is accepted there, and the other host's key in known_hosts"),
-    (r"permission denied|read-only file system", BAD_INPUT, "it cannot be written. Give this user the right, or choose another target"),
-    (r"connection refused|no such host|timeout|timed out|unreachable|could not resolve|connection reset|unable to start the sftp|broken pipe|EOF", AWAY, "it cannot be reached. Look whether it is up, then run this again"),
+_CAUSES: tuple[tuple[str, Code, int, str], ...] = (
+    (r"wrong password or no key found", Code.RECOVERY_KEY, BAD_INPUT, "it was made with another recovery key. Put that one in the place of `backup_recovery_key` in secrets.json, or choose another target"),
+    (r"no space left|not enough space|disk quota|insufficient storage|storagefull", Code.BACKUP_TARGET_FULL, FAILED, "it is full. Make room there (`cvat-analytics backup prune` keeps fewer), then run this again"),
+    (r"access ?denied|invalidaccesskey|signature|the access key", Code.BACKUP_TARGET_REFUSES, BAD_INPUT, "it refuses the keys of S3. Give the right ones (docs/how-to/back-up.md)"),
+    (r"permission denied \(|host key verification|permission denied, please", Code.BACKUP_TARGET_REFUSES, BAD_INPUT, "its SSH does not let root of this host in. Give it a key that is accepted there, and the other host's key in known_hosts"),
+    (r"permission denied|read-only file system", Code.BACKUP_TARGET_REFUSES, BAD_INPUT, "it cannot be written. Give this user the right, or choose another target"),
+    (r"connection refused|no such host|timeout|timed out|unreachable|could not resolve|connection reset|unable to start the sftp|broken pipe|EOF", Code.BACKUP_TARGET_AWAY, AWAY, "it cannot be reached. Look whether it is up, then run this again"),
 )  # fmt: skip
 _PASSED = (
     "PATH",
@@ -80,9 +81,15 @@ class Restic:
     def __init__(self, config: Config) -> None:
         self.config = config
         if not shutil.which("restic"):
-            raise AgentError("restic is not installed. Run `sudo apt install restic`", BAD_INPUT)
+            raise AgentError(
+                Code.RESTIC_FAILED, "restic is not installed. Run `sudo apt install restic`", BAD_INPUT
+            )
         if not config.target:
-            raise AgentError("no target: the setting `backup_target` is empty, and none was given", BAD_INPUT)
+            raise AgentError(
+                Code.BACKUP_TARGET_MISSING,
+                "no target: the setting `backup_target` is empty, and none was given",
+                BAD_INPUT,
+            )
 
     def run(
         self,
@@ -180,28 +187,36 @@ class Restic:
         target = f"target {self.config.target}: "
         if _MISSING.search(text) and "wrong password" not in text:
             return NoRepositoryError(
-                f"{target}there is no backup yet. Make one with `cvat-analytics backup create`", BAD_INPUT
+                Code.BACKUP_UNKNOWN,
+                f"{target}there is no backup yet. Make one with `cvat-analytics backup create`",
+                BAD_INPUT,
             )
         if held := _HELD.search(text):
             whose = f"process {held[1]} of {held[2]} has locked it, {held[3]} ago"
             return LockedError(
+                Code.BACKUP_BUSY,
                 f"{target}another restic is at work there: {whose}. Wait for its end; where it was killed, a lock counts no more after half an hour, "
-                f"and at once by `restic -r {shlex.quote(self.config.target)} --password-file {self.config.password_file} unlock --remove-all`"
+                f"and at once by `restic -r {shlex.quote(self.config.target)} --password-file {self.config.password_file} unlock --remove-all`",
             )
         if "already locked" in text:
             return LockedError(
-                f"{target}another restic is at work there. Wait for its end, then run this again"
+                Code.BACKUP_BUSY,
+                f"{target}another restic is at work there. Wait for its end, then run this again",
             )
         if "unable to start the sftp" in text and "subprocess" not in text:
             return UnheardError(
-                f"{target}it cannot be reached. Look whether it is up, then run this again", AWAY
+                Code.BACKUP_TARGET_AWAY,
+                f"{target}it cannot be reached. Look whether it is up, then run this again",
+                AWAY,
             )
-        for pattern, exit_code, reason in _CAUSES:
+        for pattern, cause, exit_code, reason in _CAUSES:
             if re.search(pattern, text, re.I):
-                return AgentError(f"{target}{reason}", exit_code)
+                return AgentError(cause, f"{target}{reason}", exit_code)
         last = next((each for each in reversed(complaints) if each.strip()), f"exit code {code}")
-        kind = DamagedError if _DAMAGED.search(text) else AgentError
-        return kind(f"{target}restic says: {last.strip()[:400]}", FAILED)
+        said = f"{target}restic says: {last.strip()[:400]}"
+        if _DAMAGED.search(text):
+            return DamagedError(Code.BACKUP_DAMAGED, said)
+        return AgentError(Code.RESTIC_FAILED, said)
 
     # the repository
 
@@ -215,6 +230,7 @@ class Restic:
                 socket.create_connection((address.hostname or "", port), _WAIT).close()
             except OSError as error:
                 raise AgentError(
+                    Code.BACKUP_TARGET_AWAY,
                     f"target {target}: it cannot be reached ({error.strerror or error}). Look whether it is up, then run this again",
                     AWAY,
                 ) from None
@@ -237,6 +253,7 @@ class Restic:
                 raise
             if target in targets:
                 raise AgentError(
+                    Code.BACKUP_TARGET_EMPTIED,
                     f"target {target}: what was there before is away. Mount it, or, if it is really to begin anew, remove the line of it in {known}",
                     AWAY,
                 ) from None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.operate.backup.agent import keeping, parts, staging
 from cvat_analytics.operate.backup.agent.clickhouse import ClickHouse, quoted
 from cvat_analytics.operate.backup.agent.config import Config
@@ -29,6 +30,7 @@ def manifest_of(restic: Restic, backup: dict[str, Any]) -> dict[str, Any]:
     manifest: dict[str, Any] = json.loads(text)
     if manifest["format"] > FORMAT:
         raise AgentError(
+            Code.BACKUP_VERSION,
             f"backup {backup['name']}: was made by a newer version ({manifest['versions'].get('cvat-analytics')}). Restore it with that one",
             BAD_INPUT,
         )
@@ -40,6 +42,7 @@ def wanted(manifest: dict[str, Any], tables: Sequence[str], months: Sequence[str
     for table in tables:
         if table not in manifest["tables"]:
             raise AgentError(
+                Code.BACKUP_UNKNOWN,
                 f"backup {manifest['name']}: has no table {table}; it has {', '.join(manifest['tables'])}",
                 BAD_INPUT,
             )
@@ -54,7 +57,9 @@ def wanted(manifest: dict[str, Any], tables: Sequence[str], months: Sequence[str
         chosen = {table: partitions for table, partitions in chosen.items() if partitions}
         if lacking := sorted(set(months) - {month for partitions in chosen.values() for month in partitions}):
             raise AgentError(
-                f"backup {manifest['name']}: has nothing of the month {', '.join(lacking)}", BAD_INPUT
+                Code.BACKUP_UNKNOWN,
+                f"backup {manifest['name']}: has nothing of the month {', '.join(lacking)}",
+                BAD_INPUT,
             )
     return chosen
 
@@ -83,7 +88,8 @@ def prepare(
             *_, files = fetch(config, restic, backup, "tables", ours).values()
         if wrong := parts.difference(manifest["tables"], parts.of_backup(files, manifest["database"])):
             raise DamagedError(
-                f"backup {backup['name']}: is damaged: {wrong}. Take another one; nothing was changed"
+                Code.BACKUP_DAMAGED,
+                f"backup {backup['name']}: is damaged: {wrong}. Take another one; nothing was changed",
             )
         # while it is where nobody else gets in
         staging.hand_over(files, own)
@@ -127,7 +133,7 @@ def fetch(
     """
     snapshots = {each["hostname"]: each for each in restic.snapshots(part, backup["name"])}
     if not snapshots:
-        raise AgentError(f"backup {backup['name']}: has no {part}", BAD_INPUT)
+        raise AgentError(Code.BACKUP_UNKNOWN, f"backup {backup['name']}: has no {part}", BAD_INPUT)
     where.mkdir(parents=True, exist_ok=True)
     places = {}
     for number, (host, snapshot) in enumerate(
@@ -149,7 +155,8 @@ def _compare(ask: ClickHouse, scratch: str, chosen: parts.Sums, name: str) -> No
     found = {table: parts.of_parts(paths.get(table, ())) for table in chosen}
     if wrong := parts.difference(chosen, found):
         raise DamagedError(
-            f"backup {name}: what was restored is not what was backed up: {wrong}. Nothing was changed"
+            Code.BACKUP_DAMAGED,
+            f"backup {name}: what was restored is not what was backed up: {wrong}. Nothing was changed",
         )
     for table in chosen:
         if paths.get(table):
@@ -157,7 +164,8 @@ def _compare(ask: ClickHouse, scratch: str, chosen: parts.Sums, name: str) -> No
             for part, passed, message in bad:
                 if not passed:
                     raise DamagedError(
-                        f"backup {name}: table {table}, part {part} cannot be read: {str(message)[:300]}. Take another one; nothing was changed"
+                        Code.BACKUP_DAMAGED,
+                        f"backup {name}: table {table}, part {part} cannot be read: {str(message)[:300]}. Take another one; nothing was changed",
                     )
 
 
@@ -168,7 +176,8 @@ def _refuse_without_room(config: Config, manifest: dict[str, Any]) -> None:
     free = shutil.disk_usage(place if place.exists() else place.parent).free
     if size > free:
         raise AgentError(
-            f"the disk of {place} has {free // 2**20:,} MiB free, and to restore takes {size // 2**20:,} MiB for a while. Make room; nothing was changed"
+            Code.BACKUP_ROOM,
+            f"the disk of {place} has {free // 2**20:,} MiB free, and to restore takes {size // 2**20:,} MiB for a while. Make room; nothing was changed",
         )
 
 
@@ -189,5 +198,7 @@ def check(config: Config, restic: Restic) -> dict[str, Any]:
             for named in manifest_of(restic, backup)["parts"]:
                 part, _, host = named.partition(" of ")
                 if (part, host or backup["host"]) not in there:
-                    raise AgentError(f"backup {backup['name']}: its {named} is gone. Take another one")
+                    raise AgentError(
+                        Code.BACKUP_DAMAGED, f"backup {backup['name']}: its {named} is gone. Take another one"
+                    )
     return {"backups": found}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.agent.report import AgentError
 
@@ -62,13 +63,15 @@ def _held(place: Path, owner: int = -1) -> Iterator[Path]:
         number = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
         raise AgentError(
-            f"{place}: is no directory but a link or a file ({error.strerror}), and root follows none there. Look who has put it there, and remove it"
+            Code.BACKUP_STAGING,
+            f"{place}: is no directory but a link or a file ({error.strerror}), and root follows none there. Look who has put it there, and remove it",
         ) from None
     try:
         found = os.fstat(number).st_uid
         if found not in (os.geteuid(), owner):
             raise AgentError(
-                f"{place}: belongs to the user with the number {found}. Look who has put it there, and remove it"
+                Code.BACKUP_STAGING,
+                f"{place}: belongs to the user with the number {found}. Look who has put it there, and remove it",
             )
         # of this process, so that it is the same for restic
         yield Path(f"/proc/{os.getpid()}/fd/{number}")
