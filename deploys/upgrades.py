@@ -62,8 +62,11 @@ def check(rendering: Context, state: HostState, components: tuple[str, ...]) -> 
             )
         # what was kept before is not kept again
         room = "" if opened[component] else part_versions.without_room(step, said)
-        if why := why or room or _waiting(rendering, step):
-            raise InputError(Code.UPGRADE_REFUSED, f"host {host.name}: {why}")
+        for code, reason in ((Code.UPGRADE_REFUSED, why), (Code.DISK_FULL, room)):
+            if reason:
+                raise InputError(code, f"host {host.name}: {reason}")
+        if waiting := _waiting(rendering, step):
+            raise InputError(Code.UPGRADE_UNDELIVERED, f"host {host.name}: {waiting}")
     for component, text in opened.items():
         if text:
             tell("upgrade", host=host.name, component=component, text=text)

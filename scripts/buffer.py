@@ -11,7 +11,7 @@ from dataclasses import asdict
 
 import click
 
-from cvat_analytics.base.codes import Code
+from cvat_analytics.base.codes import Code, marked
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.checks import health
 from cvat_analytics.connect import remote
@@ -105,12 +105,13 @@ def set_aside(sink: str, host: str, dry_run: bool, yes: bool, target: Target) ->
         outcome = run(replay, target, dry=False)
         buffers.inserted(moved, everything=everything and not outcome.unreadable)
         if not everything or outcome.unreadable:
-            echo(
+            said = (
                 f"The journal does not have everything that waited since {moved.since:%Y-%m-%d %H:%M} UTC. The buffer has: when the cause is mended, "
                 f"`{target.hint('buffer', 'put-back', moved.name)}`."
                 if moved.since
                 else "Not all of the journal could be read."
             )
+            echo(marked(said, Code.JOURNAL_INCOMPLETE))
             sys.exit(1)
         echo(
             f"Everything that waited is stored or a dead letter. `{target.hint('buffer', 'purge', moved.name)}` makes room."

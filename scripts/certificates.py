@@ -54,7 +54,7 @@ def list_(inventory: Path) -> None:
         echo(f"{authority.directory / name}.pem  ends {pair.expires:%Y-%m-%d} ({days} days)  {hosts}")
     if soon:
         echo(
-            "One ends soon: the next deploy renews what it has made; `certificates issue` renews the others.",
+            f"One ends soon: the next deploy renews what it has made; `certificates issue` renews the others. [{Code.CERTIFICATE_ENDS}]",
             err=True,
         )
         sys.exit(1)

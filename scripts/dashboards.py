@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.dashboards import DASHBOARDS, engine, exchange, lint
@@ -87,7 +88,7 @@ def lint_(files: tuple[Path, ...], target: Target) -> None:
         findings = lint.lint(paths)
         how = f"queries' syntax only: no stack runs in {DEFAULT_DIRECTORY}"
     for finding in findings:
-        echo(str(finding))
+        echo(f"{finding} [{Code.DASHBOARD_RULE}]")
     if findings:
         sys.exit(1)
     echo(f"{len(paths)} {'file' if len(paths) == 1 else 'files'} without a finding ({how}).")
@@ -110,7 +111,7 @@ def _report(outcomes: Iterable[exchange.Outcome], same: str, changed: str) -> No
         for line in outcome.lines:
             echo(f"  {line}")
         for finding in outcome.findings:
-            echo(f"cvat-analytics: {hints.pasteable(str(finding))}", err=True)
+            echo(f"cvat-analytics: {hints.pasteable(str(finding))} [{Code.DASHBOARD_RULE}]", err=True)
             refused = True
     if refused:
         sys.exit(2)

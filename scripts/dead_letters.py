@@ -150,7 +150,7 @@ def show(id: str, target: Target, as_json: bool) -> None:
         echo(f"sent as   {one_line(letter.corrected)}")
     echo(f"\n{text}")
     if missing:
-        echo(f"\nNOT WHOLE: {missing}")
+        echo(f"\nNOT WHOLE: {missing} [{Code.LETTER_ORIGINAL_GONE}]")
         sys.exit(1)
 
 
@@ -260,11 +260,12 @@ def retry(
             )
         )
     else:
+        again = f" [{Code.LETTER_REFUSED_AGAIN}]" if retried.failed else ""
         echo(
-            f"{total:,} dead letters about {retried.sent:,} different originals: {retried.accepted:,} accepted, {retried.failed:,} failed again."
+            f"{total:,} dead letters about {retried.sent:,} different originals: {retried.accepted:,} accepted, {retried.failed:,} failed again.{again}"
         )
         for each in retried.missing[:_SHOWN]:
-            echo(f"NOT SENT: {each}")
+            echo(f"NOT SENT: {each} [{Code.LETTER_NOT_SENT}]")
     sys.exit(1 if retried.failed or retried.missing else 0)
 
 

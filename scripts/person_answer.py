@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError, UnreachableError
 from scripts.target import Target, target_options
 from scripts.terminal import echo, one_line, progressbar
@@ -55,7 +56,7 @@ def show(who: str, without_journal: bool, as_json: bool, target: Target) -> None
         _print(disclosure, found)
         echo(f"\nNot searched: {'; '.join(_not_searched())}.")
         for each in incomplete:
-            echo(f"NOT COMPLETE: {one_line(each)}")
+            echo(f"NOT COMPLETE: {one_line(each)} [{Code.ANSWER_INCOMPLETE}]")
     sys.exit(1 if incomplete else 0)
 
 
@@ -84,7 +85,7 @@ def export(who: str, output: Path | None, without_journal: bool, target: Target)
     for name, rows in files.items():
         echo(f"{name:<28}{rows:>8,} {'entry' if rows == 1 else 'entries'}")
     for each in incomplete:
-        echo(f"NOT COMPLETE: {one_line(each)}")
+        echo(f"NOT COMPLETE: {one_line(each)} [{Code.ANSWER_INCOMPLETE}]")
     echo(
         f"{path}: all that is stored of the person, without other people. Reference {entry}. Read it before you hand it over."
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cvat_analytics.base.codes import Code, marked
 from cvat_analytics.base.errors import UnreachableError
 from scripts.person_answer import on_record
 from scripts.target import Target, target_options
@@ -65,7 +66,7 @@ def erase(who: str, yes: bool, keep_sums: bool, target: Target) -> None:
         left = after.found()
         echo(f"Erased id {one.person.id}. {_list_note(stored)}")
         for line in library.summary(left):
-            echo(f"Came since: {line.strip()}. Run the same command again.")
+            echo(f"Came since: {line.strip()}. Run the same command again. [{Code.ERASURE_INCOMPLETE}]")
         _tell_damaged(after.damaged)
 
 
@@ -74,7 +75,7 @@ def _tell_damaged(files: tuple[str, ...]) -> None:
     from cvat_analytics.operate.person import left_in
 
     for file in files:
-        echo(f"NOT ERASED: {left_in(file)}.")
+        echo(f"NOT ERASED: {left_in(file)}. [{Code.ERASURE_INCOMPLETE}]")
     if files:
         sys.exit(1)
 
@@ -87,7 +88,7 @@ def _forget_visitor(stored: Stored, user: int) -> None:
         if visitors.forget(stored.access, user):
             echo("Grafana's account of them is removed.")
     except UnreachableError as error:
-        echo(f"NOT REMOVED: {error}. Run the same command again.")
+        echo(marked(f"NOT REMOVED: {error}. Run the same command again.", error.code))
 
 
 def _list_note(stored: Stored) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.connect import remote
 from cvat_analytics.connect.access import Access
 from cvat_analytics.pipeline import journal, refused_rows
@@ -134,7 +135,7 @@ def run(replay: library.Replay, target: Target, dry: bool) -> Outcome:
 
         outcome = replay.run(progress, dry)
     for damage in sorted(outcome.damages, key=lambda damage: damage.expected)[:_DAMAGES_SHOWN]:
-        echo(f"{'Note' if damage.expected else 'NOT READ'}: {damage}")
+        echo(f"Note: {damage}" if damage.expected else f"NOT READ: {damage} [{Code.JOURNAL_FILE}]")
     if len(outcome.damages) > _DAMAGES_SHOWN:
         echo(f"... and {len(outcome.damages) - _DAMAGES_SHOWN} more places")
     if outcome.days:

@@ -41,7 +41,7 @@ def smoke(target: Target, as_json: bool) -> None:
         try:
             failed = report(access, results, as_json)
             for line in warnings(access.clocks()):
-                results.append(Result("clock", None, line))
+                results.append(Result("clock", None, line, code=Code.CLOCK_WRONG))
                 echo(f"clock: {hints.pasteable(line)} [{Code.CLOCK_WRONG}]", err=True)
         finally:
             # when a connection is lost on the way, too

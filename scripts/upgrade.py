@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.config.versions import PARTS
 from cvat_analytics.connect import remote
 from cvat_analytics.connect.volumes import size
@@ -85,7 +86,7 @@ def _show(plan: Plan, inventory: Path) -> None:
     if plan.refused:
         echo("\nA deploy refuses this, before the first change:")
         for text in plan.refused:
-            echo(f"  {hints.pasteable(text)}")
+            echo(f"  {hints.pasteable(text)} [{Code.UPGRADE_REFUSED}]")
     elif plan.steps or plan.migrations or plan.views:
         echo(f"\nIt is done by: {hints.command('upgrade', 'apply', '--inventory', inventory)}")
     else:

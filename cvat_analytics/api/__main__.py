@@ -29,7 +29,8 @@ def main() -> int:
         settings = config.read(arguments.config)
         application = app.create(service.build(settings), settings.names)
     except (CvatAnalyticsError, OSError) as error:
-        print(f"events API: {error}", file=sys.stderr)
+        told = error.told if isinstance(error, CvatAnalyticsError) else error
+        print(f"events API: {told}", file=sys.stderr)
         return error.exit_code if isinstance(error, CvatAnalyticsError) else 1
     listener = socket.socket(socket.AF_INET6 if ":" in settings.address else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

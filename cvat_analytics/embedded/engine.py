@@ -184,7 +184,7 @@ def main() -> int:
         _shut_in(config_file)
         return run(config_file)
     except CvatAnalyticsError as error:
-        print(error, file=sys.stderr)
+        print(error.told, file=sys.stderr)
         return error.exit_code
 
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from cvat_analytics.api.login_throttle import PAIR
+from cvat_analytics.base.codes import Code
 from tests.api.data import wait_for
 from tests.api.fake_cvat import FakeCvat
 from tests.api.harness import Api, FakeVector, running_api
@@ -292,6 +293,7 @@ def test_when_cvat_does_not_answer_nobody_gets_in_and_what_it_said_is_used_for_a
             answer = client.get("/api/events")
             assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
             assert "CVAT" in answer.json()["detail"]
+            assert answer.json()["code"] == Code.CVAT_AWAY
         finally:
             cvat.fails = 0
         assert seen(client) == 15

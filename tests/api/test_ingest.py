@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from cvat_analytics.api import ingest
+from cvat_analytics.base.codes import Code
 from tests.api.harness import Api, FakeVector
 
 
@@ -384,5 +385,6 @@ def test_when_vector_does_not_take_the_events_the_answer_is_503(
     answer = as_("plain").post("/api/events", json=_with())
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert reason in answer.json()["detail"]
+    assert answer.json()["code"] == Code.API_NOT_STORED
     got.status = 200
     assert as_("plain").post("/api/events", json=_with()).status_code == 201

@@ -19,6 +19,7 @@ import pytest
 from pyinfra.api import Config, Inventory, State
 from pyinfra.api.exceptions import ConnectError
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.connect import ssh
 from tests.ssh_server import LOGIN, PATIENT, SSHServer, ssh_server
@@ -68,7 +69,9 @@ def refusal(server: SSHServer, **changes: Any) -> str:
         _, away = ssh.connect([host(server, **changes)], opened)
     assert away == {"store": text}
     assert text.startswith("host store: cannot be logged in to: ")
-    return text.removeprefix("host store: cannot be logged in to: ")
+    text, code = text.removeprefix("host store: cannot be logged in to: ").rsplit(" ", 1)
+    assert code in (f"[{Code.HOST_LOGIN_REFUSED}]", f"[{Code.HOST_KEY}]", f"[{Code.HOST_UNREACHABLE}]")
+    return text
 
 
 def hint(text: str) -> list[str]:

@@ -181,6 +181,7 @@ def test_smoke_says_that_the_connection_was_lost_and_fails_no_check(
                 "passed": None,
                 "detail": "no host says how much is free on its disks",
                 "cause": "",
+                "code": None,
                 "outcome": "not checked",
             }
         ]
@@ -190,7 +191,7 @@ def test_smoke_says_that_the_connection_was_lost_and_fails_no_check(
     (line,) = [line for line in result.stderr.splitlines() if not line.startswith("not checked")]
     assert line == (
         "cvat-analytics: host store: the SSH connection was lost while the command ran, so that nothing more could be asked or done. "
-        f"See whether `ssh -p {server.address[1]} ops@127.0.0.1` works, then run the command again"
+        f"See whether `ssh -p {server.address[1]} ops@127.0.0.1` works, then run the command again [{Code.CONNECTION_LOST}]"
     )
 
 

@@ -90,7 +90,9 @@ def test_a_host_gets_only_its_own_part(run_deploy: Deploy) -> None:
 def refusal(run_deploy: Deploy, **arguments: Any) -> str:
     with pytest.raises(PyinfraError) as caught:
         run_deploy(**arguments)
-    return str(caught.value)
+    text, codes = re.subn(r" \[CVA\d{4}\]", "", str(caught.value))
+    assert codes == 1, "whatever is refused has the code of its cause"
+    return text
 
 
 def system(**changes: str) -> dict[str | re.Pattern[str], list[str]]:

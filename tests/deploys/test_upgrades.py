@@ -80,7 +80,7 @@ def test_a_pin_that_is_set_back_after_a_deploy_was_cut_off_is_told_of_the_way_ba
     assert said == (
         "host @fake/a: ClickHouse 26.8.19.9 -> 26.3.1.1: a deploy that was cut off has brought 26.8.19.9 there (ClickHouse 26.3.1.1 -> 26.8.19.9), and "
         "what was there before is kept. Bring it back on that host with `sudo sh /var/lib/cvat-analytics/previous/clickhouse-server/back`, then deploy "
-        "again (docs/how-to/upgrade.md#when-a-part-fails)"
+        "again (docs/how-to/upgrade.md#when-a-part-fails) [CVA8101]"
     )
 
 
@@ -101,7 +101,7 @@ def test_vector_is_not_exchanged_while_what_waits_cannot_be_delivered(run_deploy
     said = refused(run_deploy, answers | {PING: []})
     assert said == (
         "host @fake/a: Vector 0.57.0-1 -> 0.58.0-1: what waits in its buffer on disk is promised to no other version, and ClickHouse at "
-        "127.0.0.1:8123 does not answer, so that it cannot be delivered before. See docs/how-to/clickhouse-is-down.md, then deploy again"
+        "127.0.0.1:8123 does not answer, so that it cannot be delivered before. See docs/how-to/clickhouse-is-down.md, then deploy again [CVA8103]"
     )
     # another revision of the same Vector, and the same one, have the same buffer
     for version in ("0.58.0-0", "0.58.0-1"):

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from cvat_analytics.base.codes import Code
+from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.operate.backup import running
 from cvat_analytics.operate.backup.agent import __main__ as agent
 from cvat_analytics.operate.backup.agent import report, staging
 from cvat_analytics.operate.backup.agent.config import Config
@@ -121,9 +124,23 @@ exit 1
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     there = replace(config(tmp_path), target="sftp:a@b:/srv")
-    with pytest.raises(report.AgentError, match="its SSH does not let root of this host in"):
+    with pytest.raises(report.AgentError, match="its SSH does not let root of this host in") as refused:
         Restic(there).run("cat", "config")
+    assert refused.value.code is Code.BACKUP_TARGET_REFUSES
     (tmp_path / "runs").unlink()
     program.write_text(program.read_text().replace("-lt 3", "-lt 300"))
-    with pytest.raises(report.AgentError, match="it cannot be reached"):
+    with pytest.raises(report.AgentError, match="it cannot be reached") as unheard:
         Restic(there).run("cat", "config")
+    assert unheard.value.code is Code.BACKUP_TARGET_AWAY
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [({"code": "CVA8006"}, Code.BACKUP_TARGET_FULL), ({}, Code.BACKUP_AGENT)],
+    ids=["its code", "an agent of before"],
+)
+def test_what_an_agent_fails_at_keeps_its_code(said: dict[str, str], code: Code) -> None:
+    last = json.dumps({"step": "result", "exit_code": 1, "message": "it is full", **said})
+    with pytest.raises(CvatAnalyticsError) as failed:
+        running.answer([last], lambda _: None)
+    assert (str(failed.value), failed.value.code) == ("it is full", code)

@@ -93,7 +93,7 @@ def test_the_plan_says_what_runs_is_there_and_is_wanted_and_what_each_step_means
     assert result.exit_code == 1
     assert (
         "host a: ClickHouse 26.3.9.8 -> 26.8.19.9: 1.0 GiB are free in /var/lib, and 1.1 GiB are needed for the new package and a copy of what "
-        "is there now. Make room (docs/how-to/disk-is-full.md)"
+        "is there now. Make room (docs/how-to/disk-is-full.md) [CVA8101]"
     ) in lines
 
 

@@ -83,7 +83,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     code, _, error = run("deploy", "--inventory", tmp_path / "none.py")
     assert (code, error) == (
         2,
-        f"cvat-analytics: inventory {tmp_path / 'none.py'}: there is no such file. Copy inventory/hosts.py and put your hosts there\n",
+        f"cvat-analytics: inventory {tmp_path / 'none.py'}: there is no such file. Copy inventory/hosts.py and put your hosts there [CVA1101]\n",
     )
 
 

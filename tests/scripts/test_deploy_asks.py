@@ -56,7 +56,7 @@ def test_nobody_who_can_be_asked_is_no_consent(inventory: Path, capfd: pytest.Ca
     said = [line.removeprefix("cvat-analytics: ") for line in refused.stderr.splitlines()]
     assert LOSS in said
     assert any(line.startswith(JOURNAL) for line in said), "every host's are said"
-    assert said[-1] == "nothing has been changed. With `--yes` it is done without a question"
+    assert said[-1] == "nothing has been changed. With `--yes` it is done without a question [CVA3205]"
     log = capfd.readouterr().err
     assert "Starting operation" not in log
     assert "Traceback" not in log

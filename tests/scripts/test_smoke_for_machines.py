@@ -56,7 +56,7 @@ def test_machines_are_told_what_people_are(monkeypatch: pytest.MonkeyPatch) -> N
     ]
     first, *_, clock = json.loads(result.stdout)
     assert (first["detail"], first["cause"]) == (AWAY, "host view")
-    assert f"clock: {clock['detail']}" in result.stderr.splitlines()
+    assert f"clock: {clock['detail']} [{clock['code']}]" in result.stderr.splitlines()
     assert clock["detail"].startswith("host in: ")
 
 

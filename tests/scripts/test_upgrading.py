@@ -101,7 +101,7 @@ def test_the_store_comes_before_those_who_write_to_it_and_each_is_proved(stack: 
 def test_a_part_that_fails_is_brought_back_and_those_after_it_are_as_they_were(stack: Stack) -> None:
     stack.fails = {"vector": CvatAnalyticsError(Code.DEPLOY_STEP_FAILED, "a step failed")}
     with pytest.raises(
-        PartlyError, match="a step failed\nhost b: brought back: vector\nMend the cause, or set"
+        PartlyError, match=r"a step failed \[CVA3204\]\nhost b: brought back: vector\nMend the cause, or set"
     ) as failed:
         upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
     assert stack.done[-2:] == ["deploy without grafana", "back vector ['b']"]

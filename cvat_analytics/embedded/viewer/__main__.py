@@ -38,7 +38,7 @@ def main() -> int:
     try:
         settings = config.read(arguments.config)
     except CvatAnalyticsError as error:
-        print(error, file=sys.stderr)
+        print(error.told, file=sys.stderr)
         return error.exit_code
     address = settings.address or "0.0.0.0"  # noqa: S104 - an empty http_addr means that to Grafana
     listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
