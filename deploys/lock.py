@@ -1,16 +1,15 @@
 """One deploy at a time on a host: a lock there, whoever deploys and from wherever.
 
-A program on the host holds it for as long as its standard input is open, which is the deploy's end of a connection: when the
-deploy is over, or is killed, the host's kernel takes the lock back. Of a machine that vanishes without a word sshd notices it
-when nobody takes what the program says every now and then; the kernel gives up after some 15 minutes (tcp_retries2).
+A program on the host holds it for as long as its standard input is open (cvat_analytics/operate/deploy_lock.py), which is the deploy's end
+of a connection. Of a machine that vanishes without a word sshd notices it when nobody takes what the program says every now and then;
+the kernel gives up after some 15 minutes (tcp_retries2).
 """
 
 from __future__ import annotations
 
 import atexit
-import getpass
+import os
 import shlex
-import socket
 import subprocess
 import threading
 from collections import defaultdict
@@ -24,21 +23,19 @@ from pyinfra.connectors.local import LocalConnector
 from pyinfra.connectors.ssh import SSHConnector
 from pyinfra.connectors.util import extract_control_arguments, make_unix_command
 
-from cvat_analytics.base.codes import Code
-from cvat_analytics.base.errors import InputError
 from cvat_analytics.config.inventory_file import Host as InventoryHost
 from cvat_analytics.connect import ssh
+from cvat_analytics.operate import deploy_lock
+from cvat_analytics.operate.removal import LOCK
+from deploys.report import HELD
 
 if TYPE_CHECKING:
     from pyinfra.api.host import Host
 
-_FILE = "/run/cvat-analytics-deploy.lock"
-_MOMENT = 10
-"""Seconds that another deploy, which may be just ending, is given."""
+_FILE = LOCK
+_MOMENT = deploy_lock.MOMENT
 _PATIENCE = 60
 """Seconds that a host waits for one before it."""
-_SIGN_OF_LIFE = 30
-_TAKEN, _HELD = "taken", "held"
 
 _held = ExitStack()
 """What is connected to the holders, for as long as this process runs."""
@@ -61,42 +58,16 @@ def take(host: Host) -> None:
 
 
 def _take(host: Host) -> None:
-    output = _started(host, _holder())
+    upgrade = os.environ.get(HELD, "")
+    output = _started(
+        host,
+        deploy_lock.holder(upgrade or deploy_lock.who(), "shared" if upgrade else "alone", _FILE, _MOMENT),
+    )
     if output is None:
         return  # within a container, or a fake: who gets there has that host's lock
-    word, _, rest = next(output, "").strip().partition(" ")
-    if word == _HELD:
-        who, _, process = rest.rpartition(" ")
-        end = f"sudo kill {process}"
-        if isinstance(host.connector, SSHConnector):
-            end = f"{ssh.login_command(InventoryHost(host.name, (), host.data.dict()))} {end}"
-        raise InputError(
-            Code.DEPLOY_LOCKED,
-            f"host {host.name}: another deploy is at work there: {who}. Wait until it has ended. If its machine is gone for good, its lock "
-            f"goes within a quarter of an hour; `{end}` ends it now",
-        )
-    if word != _TAKEN:
-        raise InputError(
-            Code.DEPLOY_LOCK_FAILED,
-            f"host {host.name}: its lock {_FILE}, which keeps other deploys away, cannot be taken: {word} {rest}",
-        )
-
-
-def _holder() -> str:
-    """Return the command that says whether it has the lock, and then holds it while its standard input is open."""
-    who = shlex.quote(f"{getpass.getuser()}@{socket.gethostname()}")
-    # what a former holder has left there is of no use to anybody, and its process may be another one by now
-    script = f"""exec 9>>{_FILE} || exit
-if ! flock -w {_MOMENT} 9; then echo "{_HELD} $(cat {_FILE})"; exit; fi
-trap ': > {_FILE}' EXIT
-echo {who}, "since $(date -u '+%F %T') UTC" $$ > {_FILE}
-echo {_TAKEN}
-while :; do
-  read -r -t {_SIGN_OF_LIFE} line
-  case $? in 0) ;; 1) exit ;; *) echo ;; esac
-done"""
-    # bash complains of a locale that the host does not have, before it does anything
-    return f"exec env LC_ALL=C bash -c {shlex.quote(script)} 2>&1"
+    is_behind_ssh = isinstance(host.connector, SSHConnector)
+    login = ssh.login_command(InventoryHost(host.name, (), host.data.dict())) if is_behind_ssh else ""
+    deploy_lock.judge(host.name, next(output, ""), login, _FILE)
 
 
 def _started(host: Host, command: str) -> Iterator[str] | None:

@@ -29,6 +29,9 @@ LEAVING = "CVAT_ANALYTICS_DEPLOY_LEAVING"
 """The environment variable with the components that this run leaves as they are, as their turn to be upgraded comes in another; it is
 there, empty perhaps, where runs take turns."""
 
+HELD = "CVAT_ANALYTICS_DEPLOY_HELD"
+"""The environment variable with the name of the upgrade that this run is a turn of, which holds the lock of all hosts (deploys/lock.py)."""
+
 
 def leaving() -> tuple[str, ...]:
     """Return the components that this run leaves as they are."""

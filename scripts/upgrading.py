@@ -9,8 +9,8 @@ from pathlib import Path
 from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.checks.causes import TIME
-from cvat_analytics.operate import upgrade
-from deploys.report import LEAVING
+from cvat_analytics.operate import deploy_lock, upgrade
+from deploys.report import HELD, LEAVING
 from scripts import hints
 from scripts.deploy import REFUSED, Outcome, PartlyError, Upgrade, bring
 from scripts.terminal import echo
@@ -30,7 +30,16 @@ def by_parts(inventory: Path, upgrades: Sequence[Upgrade], options: Sequence[str
 
     Raises CvatAnalyticsError when a component fails; what it ran with before is brought back then, and those after it are as they
     were. It is a PartlyError where others were finished before, and an InputError only where nothing at all was changed.
+    No other deploy begins before the last proof.
     """
+    with deploy_lock.held(inventory) as name:
+        return _in_turns(inventory, upgrades, options, agreed, name)
+
+
+def _in_turns(
+    inventory: Path, upgrades: Sequence[Upgrade], options: Sequence[str], agreed: bool, name: str
+) -> Outcome:
+    """Do what `by_parts` does; `name`: whose the lock of deploys is."""
     turns = [each for each in _TURNS if any(found.component == each for found in upgrades)]
     upgrade.back_up(inventory, lambda text: echo(text, err=True))
     before = upgrade.failing(inventory)
@@ -55,8 +64,8 @@ def by_parts(inventory: Path, upgrades: Sequence[Upgrade], options: Sequence[str
                 raise
             raise _failed(_as_it_was(component, error), outcomes, turns[: number - 1], open_) from None
         try:
-            left = {LEAVING: ",".join(turns[number:])}
-            outcomes.append(bring(inventory, False, options, agreed=agreed, environment=left))
+            environment = {LEAVING: ",".join(turns[number:]), HELD: name}
+            outcomes.append(bring(inventory, False, options, agreed=agreed, environment=environment))
         except InputError as error:
             if not outcomes:
                 raise

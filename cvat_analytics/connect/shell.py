@@ -48,19 +48,54 @@ class Shell:
     @contextmanager
     def stream(self, command: str, patience: float | None = None) -> Iterator[Output]:
         """Yield the standard output of `command` as it comes. Raises UnreachableError when it ends with a failure, or as `run` does."""
-        password = str(self.data.get("_sudo_password") or "")
-        if self.data.get("_sudo"):
-            # the password goes in on standard input: it never stands in a command line
-            command = f"sudo {'-S' if password else '-n'} -p '' -- sh -c {shlex.quote(command)}"
-        else:
-            command = f"sh -c {shlex.quote(command)}"
-        stdin = f"{password}\n".encode() if password and self.data.get("_sudo") else b""
+        command, stdin = self._as_root(command)
         if not stdin:
             command += " </dev/null"
         if self.client:
             yield from self._remote(self.client, command, stdin, patience)
         else:
             yield from self._local(command, stdin)
+
+    def _as_root(self, command: str) -> tuple[str, bytes]:
+        """Return the line that runs `command` as root, and what it wants on its standard input first."""
+        if not self.data.get("_sudo"):
+            return f"sh -c {shlex.quote(command)}", b""
+        # the password goes in on standard input: it never stands in a command line
+        password = str(self.data.get("_sudo_password") or "")
+        line = f"sudo {'-S' if password else '-n'} -p '' -- sh -c {shlex.quote(command)}"
+        return line, f"{password}\n".encode() if password else b""
+
+    @contextmanager
+    def session(self, command: str) -> Iterator[Iterator[str]]:
+        """Yield the lines that `command` says. Its standard input stays open until the block ends, or this process does.
+
+        Raises UnreachableError when it cannot be started.
+        """
+        line, first = self._as_root(command)
+        stdin: Any
+        stdout: Any
+        if not self.client:
+            pipe = subprocess.PIPE
+            with subprocess.Popen(["sh", "-c", line], stdin=pipe, stdout=pipe) as process:
+                stdin, stdout = process.stdin, process.stdout
+                stdin.write(first)
+                stdin.flush()
+                yield (said.decode(errors="replace") for said in stdout)
+                stdin.close()
+            return
+        from paramiko import SSHException  # as below
+
+        try:
+            stdin, stdout, _ = self.client.exec_command(line, timeout=_STARTING)
+            stdin.write(first)
+            stdin.flush()
+        except (SSHException, OSError, EOFError, AttributeError) as error:
+            raise UnreachableError(f"host {self.host}: {error or 'the SSH connection has ended'}") from None
+        stdout.channel.settimeout(None)
+        try:
+            yield (str(said) for said in stdout)
+        finally:
+            stdin.channel.close()
 
     def _remote(
         self, client: SSHClient, command: str, input_: bytes, patience: float | None

@@ -151,8 +151,8 @@ def _brought(host: ReachedHost, component: str) -> str:
     unit = UNITS[component]
     kept = f"{PREVIOUS}/{unit}"
     nothing = f"{component}: nothing of before is kept there, so that nothing was brought back; {unit} is"
-    # as a deploy has it: no other one begins meanwhile
-    locked = f"exec 9>>{LOCK}; flock -w 30 9 || {{ echo {shlex.quote(f'{component}: another deploy is at work there, so that nothing was brought back')}; exit 0; }}"
+    # as a turn of this upgrade has it: no other deploy begins meanwhile
+    locked = f"exec 9>>{LOCK}; flock -s -w 30 9 || {{ echo {shlex.quote(f'{component}: another deploy is at work there, so that nothing was brought back')}; exit 0; }}"
     answer = host.shell.run(
         f"if [ -e {kept}/open ]; then ( {locked}; sh {kept}/back 2>&1 9>&- ); "
         f"else echo {shlex.quote(nothing)} $(systemctl is-active {unit}); fi; true"

@@ -1,4 +1,4 @@
-"""Two deploys at once: the second is refused and names the first, and one that was killed is in nobody's way.
+"""Two deploys at once: the second is refused and names the first, and one that was killed is in nobody's way; an upgrade has the lock over all its turns.
 
 The host is this machine, on pyinfra's own connector; tests/hosts/test_deploy.py has it on a host behind SSH.
 """
@@ -25,6 +25,7 @@ from pyinfra.api.connect import connect_all
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
 from deploys import lock
+from deploys.report import HELD
 from tests.waiting import until
 
 DEPLOY = """
@@ -35,6 +36,17 @@ test_lock.lock._FILE = sys.argv[1]
 test_lock.take()
 print("at work", flush=True)
 sys.stdin.read()
+"""
+
+UPGRADE = """
+import sys
+from pathlib import Path
+from cvat_analytics.operate import deploy_lock
+deploy_lock.LOCK = sys.argv[1]
+deploy_lock.holder.__defaults__ = (sys.argv[1], 0)
+with deploy_lock.held(Path(sys.argv[2])) as name:
+    print(name, flush=True)
+    sys.stdin.read()
 """
 
 
@@ -67,6 +79,22 @@ def another(file: Path) -> Iterator[subprocess.Popen[str]]:
         try:
             assert process.stdout.readline() == "at work\n"
             yield process
+        finally:
+            process.kill()
+
+
+@contextmanager
+def upgrade(file: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Yield an upgrade, of another process, that is between two turns, and its name."""
+    inventory = file.parent / "hosts.py"
+    inventory.write_text("clickhouse = vector = grafana = ['@local']\n")
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", UPGRADE, file, inventory], cwd=ROOT, stdin=pipe, stdout=pipe, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline().strip()
         finally:
             process.kill()
 
@@ -145,3 +173,54 @@ def test_a_lock_that_cannot_be_taken_is_said_with_its_file(file: Path) -> None:
     assert re.search(
         rf"its lock {file}, which keeps other deploys away, cannot be taken: .*Is a directory", str(refusal())
     )
+
+
+def test_an_upgrade_keeps_others_away_between_its_turns_and_lets_its_own_runs_in(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with upgrade(file) as (process, name):
+        assert f"another deploy is at work there: {name}, since " in str(refusal())
+        monkeypatch.setenv(HELD, name)
+        take()
+        # of two at the same time neither goes on with the other's hosts
+        monkeypatch.setenv(HELD, "somebody else's")
+        assert "this upgrade has lost its lock there" in str(refusal())
+        monkeypatch.delenv(HELD)
+        assert refusal()
+        process.kill()
+
+
+def test_an_upgrade_that_was_killed_leaves_no_lock_behind_but_while_its_run_is_at_work(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as run:
+        with upgrade(file) as (process, name):
+            monkeypatch.setenv(HELD, name)
+            with monkeypatch.context() as patched:
+                patched.setattr(lock, "_held", run)
+                take()
+            monkeypatch.delenv(HELD)
+            of_run = file.read_text()
+            process.kill()
+        # its own holder ends, and leaves the note of the run
+        until(
+            lambda: subprocess.run(
+                ["flock", "-s", "-n", file, "cat", "/proc/locks"], capture_output=True, text=True, check=False
+            ).stdout.count(f":{file.stat().st_ino} "),
+            "the run's lock, and that of whoever looks",
+            lambda count: count == 2,
+        )
+        assert file.read_text() == of_run
+        assert f"another deploy is at work there: {name}, since " in str(refusal())
+    until(refusal, "the lock of an upgrade that was killed", lambda text: text is None)
+
+
+def test_a_run_of_an_upgrade_that_has_lost_its_lock_is_refused(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with upgrade(file) as (process, name):
+        process.kill()
+    monkeypatch.setenv(HELD, name)
+    until(refusal, "a lock that is lost", lambda text: "has lost its lock there" in str(text))
+    monkeypatch.delenv(HELD)
+    until(refusal, "the lock of whoever runs it again", lambda text: text is None)

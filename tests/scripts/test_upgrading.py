@@ -17,7 +17,7 @@ from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.checks.flow import Buffer
 from cvat_analytics.operate import upgrade
-from deploys.report import LEAVING
+from deploys.report import HELD, LEAVING
 from scripts import deploy as deploying
 from scripts import upgrading
 from scripts.deploy import Outcome, PartlyError, Upgrade
@@ -45,6 +45,13 @@ class Stack:
             monkeypatch.setattr(upgrade, name, getattr(self, name))
         monkeypatch.setattr(upgrade, "other_changes", lambda inventory: self.others)
         monkeypatch.setattr(upgrading, "bring", self.bring)
+        monkeypatch.setattr(upgrading.deploy_lock, "held", self.held)
+
+    @contextmanager
+    def held(self, inventory: Path) -> Iterator[str]:
+        self.done.append("lock")
+        yield "an upgrade"
+        self.done.append("unlock")
 
     def failing(self, inventory: Path) -> dict[str, str]:
         self.done.append("smoke")
@@ -64,6 +71,7 @@ class Stack:
         self, inventory: Path, dry: bool, options: list[str], agreed: bool, environment: dict[str, str]
     ) -> Outcome:
         left = environment[LEAVING]
+        assert environment[HELD] == "an upgrade"
         self.done.append(f"deploy without {left}")
         self._part = {"vector,grafana": "clickhouse", "grafana": "vector", "": "grafana"}[left]
         if self._part in self.fails:
@@ -84,10 +92,10 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Stack:
 def test_the_store_comes_before_those_who_write_to_it_and_each_is_proved(stack: Stack) -> None:
     outcome = upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
     assert stack.done == [
-        "backup", "smoke",
+        "lock", "backup", "smoke",
         "deploy without vector,grafana", "smoke", "close clickhouse ['a']",
         "deliver", "deploy without grafana", "smoke", "close vector ['b']",
-        "deploy without ", "smoke", "close grafana ['b']",
+        "deploy without ", "smoke", "close grafana ['b']", "unlock",
     ]  # fmt: skip
     assert outcome.result["results"]["operations"] == ["clickhouse", "vector", "grafana"]
     # what only one of them tells is told
@@ -175,7 +183,7 @@ def test_what_failed_before_decides_nothing_and_neither_does_the_middle_where_se
     upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
     assert stack.done.count("smoke") == 2
     closed = ["close clickhouse ['a']", "close vector ['b']", "close grafana ['b']"]
-    assert stack.done[-4:] == ["smoke", *closed]
+    assert stack.done[-5:] == ["smoke", *closed, "unlock"]
 
 
 def test_what_the_last_proof_is_for_comes_back_in_reverse_order_where_it_fails(stack: Stack) -> None:
@@ -210,7 +218,7 @@ def test_a_smoke_test_that_has_no_time_proves_nothing_and_brings_nothing_back(
         in capsys.readouterr().err
     )
     # the next proof is one of both
-    assert stack.done[-3:] == ["smoke", "close vector ['b']", "close grafana ['b']"]
+    assert stack.done[-4:] == ["smoke", "close vector ['b']", "close grafana ['b']", "unlock"]
 
 
 def test_where_packages_come_from_is_no_other_change(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +323,7 @@ def test_what_is_kept_is_brought_back_under_the_lock_of_deploys_and_a_unit_witho
     if state != "nothing kept":
         (tmp_path / "vector" / "open").touch()
     # a deploy is waited for, for as long as it takes one to end
-    flock = '#!/bin/sh\nshift 2; exec /usr/bin/flock -n "$@"\n'
+    flock = '#!/bin/sh\nshift 3; exec /usr/bin/flock -s -n "$@"\n'
     if state == "another deploy":
         (tmp_path / "flock").write_text(flock)
         (tmp_path / "flock").chmod(0o755)

@@ -1,0 +1,109 @@
+"""The lock of deploys on a host: what holds it there, and an upgrade that holds it over all its turns, smoke tests included.
+
+A program on the host holds it for as long as its standard input is open, which is the other end of a connection: when a deploy is
+over, or is killed, the host's kernel takes the lock back. A deploy has it alone (deploys/lock.py). An upgrade takes it alone, too, and
+then shares it with its own runs, each of which is a process of its own: one that outlives an upgrade that was killed keeps others away
+until it has ended.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shlex
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Literal
+
+from cvat_analytics.base.errors import InputError, UnreachableHostError
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.connect import ssh
+from cvat_analytics.connect.shell import Shell
+from cvat_analytics.operate.removal import LOCK
+
+MOMENT = 10
+"""Seconds that another deploy, which may be just ending, is given."""
+_SIGN_OF_LIFE = 30
+_TAKEN, _HELD, _LOST = "taken", "held", "lost"
+
+
+def who() -> str:
+    """Return whose a lock is, as others are told."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def holder(
+    who: str, how: Literal["alone", "to be shared", "shared"], file: str = LOCK, moment: int = MOMENT
+) -> str:
+    """Return the command that says whether it has the lock, and then holds it while its standard input is open.
+
+    `how`: "shared" is for a run of the upgrade called `who`, which has taken it "to be shared".
+    """
+    # what a former holder has left there is of no use to anybody, and its process may be another one by now
+    note = f": > {file}"
+    held = f'{{ echo "{_HELD} $(cat {file})"; exit; }}'
+    if how == "shared":
+        taken = f"""flock -s -w {moment} 9 || {held}
+before=$(cat {file}); case $before in {shlex.quote(f"{who}, since ")}*) ;; *) echo {_LOST}; exit ;; esac
+trap 'echo "$before" > {file}' EXIT"""
+    else:
+        taken = f"flock -w {moment} 9 || {held}\ntrap {shlex.quote(note)} EXIT"
+    share = ""
+    if how == "to be shared":
+        # a run of its own that is still at work has its note there
+        share = f"""trap 'flock -n 9 && {note}' EXIT
+flock -s -w {moment} 9 || {held}"""
+    script = f"""exec 9>>{file} || exit
+{taken}
+echo {shlex.quote(who)}, "since $(date -u '+%F %T') UTC" $$ > {file}
+{share}
+echo {_TAKEN}
+while :; do
+  read -r -t {_SIGN_OF_LIFE} line
+  case $? in 0) ;; 1) exit ;; *) echo ;; esac
+done"""
+    # bash complains of a locale that the host does not have, before it does anything
+    return f"exec env LC_ALL=C bash -c {shlex.quote(script)} 2>&1"
+
+
+def judge(host: str, said: str, login: str, file: str = LOCK) -> None:
+    """Raise InputError when the first line that the holder on `host` has said is not that it has the lock; `login`: how to get there."""
+    word, _, rest = said.strip().partition(" ")
+    if word == _HELD:
+        whose, _, process = rest.rpartition(" ")
+        raise InputError(
+            f"host {host}: another deploy is at work there: {whose}. Wait until it has ended. If its machine is gone for good, its lock "
+            f"goes within a quarter of an hour; `{f'{login} ' if login else ''}sudo kill {process}` ends it now"
+        )
+    if word == _LOST:
+        raise InputError(
+            f"host {host}: this upgrade has lost its lock there, as its connection has ended. Run it again: it goes on from there"
+        )
+    if word != _TAKEN:
+        raise InputError(
+            f"host {host}: its lock {file}, which keeps other deploys away, cannot be taken: {word} {rest}"
+        )
+
+
+@contextmanager
+def held(inventory: Path) -> Iterator[str]:
+    """Hold the lock of all hosts, and yield whose it is: what the runs of an upgrade are told, to share it.
+
+    Raises InputError when another deploy is at work on one of them.
+    """
+    stack = inventories.load(inventory)
+    name = f"{who()}, an upgrade (process {os.getpid()})"
+    with ExitStack() as opened:
+        clients, away = ssh.connect(stack.hosts, opened)
+        if away:
+            raise UnreachableHostError("\n".join(away.values()))
+        # in the order of their names, as deploys do, so that of two that begin together one gets all of them
+        for host in sorted(stack.hosts, key=lambda each: each.name):
+            client = clients[host.name]
+            lines = opened.enter_context(
+                Shell(host.name, host.data, client).session(holder(name, "to be shared"))
+            )
+            judge(host.name, next(lines, ""), ssh.login_command(host) if client else "")
+        yield name
