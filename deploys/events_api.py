@@ -5,13 +5,14 @@ from __future__ import annotations
 from cvat_analytics.credentials import users
 from cvat_analytics.rendering import events_api, events_api_archive, events_api_wheels
 from cvat_analytics.rendering.files import RenderedFile, fingerprint
-from deploys import operations, packages
+from deploys import operations, packages, previous
 from deploys.plan import Plan
 
 
 def install(plan: Plan) -> None:
     """Put the program and its libraries into a directory of their own; nothing of the host's Python changes."""
     packages.distribution_s("events_api: Python", ["python3"], plan.settings)
+    previous.keep(plan, "events_api", files(plan), _probe(plan))
     settings, architecture, python = plan.settings, plan.state.architecture, _python(plan)
     operations.unpacked(
         name="events_api: program",
@@ -34,9 +35,14 @@ def activate(plan: Plan) -> None:
         name="events_api: service",
         unit=events_api.UNIT,
         applied=fingerprint(events_api_archive.digest(_python(plan), plan.state.architecture), *files(plan)),
-        probe=operations.http_probe(settings.events_api_port, "/health", settings.events_api_listen_address),
+        probe=_probe(plan),
         timeout=settings.health_timeout.total_seconds(),
     )
+
+
+def _probe(plan: Plan) -> str:
+    settings = plan.settings
+    return operations.http_probe(settings.events_api_port, "/health", settings.events_api_listen_address)
 
 
 def _python(plan: Plan) -> str:

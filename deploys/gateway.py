@@ -5,7 +5,7 @@ from __future__ import annotations
 from cvat_analytics.credentials import certificates
 from cvat_analytics.gateway import gateway
 from cvat_analytics.rendering.files import RenderedFile, fingerprint
-from deploys import gateway_operations, operations, package_operations, packages
+from deploys import gateway_operations, operations, package_operations, packages, previous
 from deploys.plan import Plan
 
 
@@ -21,6 +21,7 @@ def prepare(plan: Plan) -> None:
 
 def install(plan: Plan) -> None:
     """Install nginx, and what counts connections to it."""
+    previous.keep(plan, "gateway", files(plan), _probe(plan))
     packages.distribution_s("gateway: nginx", ["nginx", "nftables"], plan.settings)
 
 
@@ -31,20 +32,20 @@ def configure(plan: Plan) -> None:
 
 def activate(plan: Plan) -> None:
     """Start the gateway if needed and wait until it answers."""
-    settings = plan.settings
-    authority = gateway.variables(plan.context)["gateway"]["authority"]
     operations.service(
         name="gateway: service",
         unit=gateway.UNIT,
         applied=fingerprint(*files(plan)),
-        probe=gateway_operations.gateway_probe(
-            settings.gateway_https_port,
-            settings.gateway_http_port,
-            settings.gateway_listen_address,
-            authority,
-        ),
-        timeout=settings.health_timeout.total_seconds(),
+        probe=_probe(plan),
+        timeout=plan.settings.health_timeout.total_seconds(),
     )
+
+
+def _probe(plan: Plan) -> str:
+    settings = plan.settings
+    authority = gateway.variables(plan.context)["gateway"]["authority"]
+    ports = settings.gateway_https_port, settings.gateway_http_port
+    return gateway_operations.gateway_probe(*ports, settings.gateway_listen_address, authority)
 
 
 def certificate(plan: Plan) -> certificates.Pair:

@@ -1,7 +1,7 @@
 """What a part ran with before an upgrade is kept on its host until the next one, with a script that brings it back.
 
 Kept are the packages (packed anew from what is installed, so that no package source needs to have them any more), the files that
-a deploy writes, Grafana's plugin, and in `data` its database and what waits in Vector's buffer, as they were when the part stopped.
+a deploy writes, Grafana's plugin, the events API's program, and in `data` its database and what waits in Vector's buffer, as they were when the part stopped.
 `open` stands beside them from then on until the upgraded part has proved itself: what was kept from before a deploy that was cut off is
 not replaced by the next one's. `stopped` is dated with the moment from which on the new version may have run (operations.stopped).
 """
@@ -16,11 +16,11 @@ from pyinfra import host, logger
 from pyinfra.api import StringCommand, operation
 
 from cvat_analytics.config import deployed
-from cvat_analytics.config.versions import BROUGHT_BACK, NOT_BROUGHT_BACK, PREVIOUS, Step
+from cvat_analytics.config.versions import BROUGHT_BACK, NOT_BROUGHT_BACK, OWN, PREVIOUS, Step
 from cvat_analytics.rendering import plugin as plugins
 from cvat_analytics.rendering import programs
 from cvat_analytics.rendering.files import UNITS, Paths, RenderedFile
-from deploys import operations, package_operations, packages, record
+from deploys import operations, package_operations, packages
 from deploys.facts import STATE_DIRECTORY, Files, FileText, PackageVersions, Unit, digest_note
 from deploys.operations import Commands
 from deploys.plan import Plan
@@ -58,15 +58,14 @@ def keep(plan: Plan, component: str, files: Sequence[RenderedFile], probe: str) 
 def _paths(plan: Plan, component: str, files: Sequence[RenderedFile]) -> list[str]:
     """Return the files that come back with `component`: those that this run writes for it, and what no other part has of the last deploy's."""
     others = [each for each in plan.topology.components(plan.context.host) if each != component]
+    from deploys import record  # which knows all parts, and they know this module
+
     of_others = {file.path for file in record.files(plan, others)}
     noted = host.get_fact(FileText, path=deployed.FILES).splitlines()
     there = {line.split(" ", 4)[4] for line in noted if line.count(" ") >= 4}
     # apt's keys stay: one that a mirror has is not this part's alone
-    apt = [
-        file.path
-        for file in packages.apt_files(component, plan.settings)
-        if not file.path.startswith(packages.KEYRINGS)
-    ]
+    written = packages.apt_files(component, plan.settings) if component in packages.VENDORS else []
+    apt = [file.path for file in written if not file.path.startswith(packages.KEYRINGS)]
     wanted = {file.path for file in files} | there - of_others
     return sorted(wanted | set(apt) - of_others)
 
@@ -109,10 +108,11 @@ def kept(
         f'cd / && for file in {listed}; do [ -e "$file" ] && echo "$file" >> {place}/files || echo "$file" >> {place}/absent; done; '
         f"( umask 077 && tar -cpPf {place}/files.tar -T {place}/files )"
     )
+    if tree := _tree(component):
+        yield f"[ ! -d {tree} ] || cp -a {tree} {digest_note(tree)} {place}/"
     if component == "grafana":
-        database, plugin = f"{there.grafana_data}/grafana.db", _plugin(there)
+        database = f"{there.grafana_data}/grafana.db"
         yield (
-            f"{{ [ ! -d {plugin} ] || cp -a {plugin} {digest_note(plugin)} {place}/; }} && "
             f"if [ ! -e {database} ]; then true; elif python3 -c 'import sqlite3' 2>/dev/null; then "
             # the one that counts is made when it stops, where it is not the package's script that exchanges it
             f"mkdir {place}/data && python3 -c {shlex.quote(_COPY_OF_A_DATABASE)} {database} {place}/data/grafana.db; "
@@ -123,8 +123,14 @@ def kept(
     yield f"rm -f {STATE_DIRECTORY}/{unit}.applied && echo {shlex.quote('; '.join(steps))} > {place}/open"
 
 
-def _plugin(paths: Paths) -> str:
-    return f"{paths.grafana_plugins}/{plugins.NAME}"
+def _tree(component: str) -> str:
+    """Return the directory that a deploy unpacks for a component (operations.unpacked); empty where there is none."""
+    paths = Paths()
+    trees = {
+        "grafana": f"{paths.grafana_plugins}/{plugins.NAME}",
+        "events_api": paths.events_api_program,
+    }
+    return trees.get(component, "")
 
 
 def _packed(name: str, place: str) -> str:
@@ -150,15 +156,19 @@ def back(component: str, steps: Sequence[Step], probe: str, timeout: float) -> s
 
     Nothing of the newer version's data is removed: it is set aside in the same directory, and comes back where the packages do not.
     """
-    unit, there, package = UNITS[component], Paths(), programs.PACKAGES[component]
+    unit, there = UNITS[component], Paths()
     place = f"{PREVIOUS}/{unit}"
     lines = [
         "#!/bin/sh",
         "# Bring back what is kept here. Written by cvat-analytics (docs/how-to/upgrade.md).",
         f"cd {place} || exit 1",
-        # started by a crash, or as the host was booted, before a deploy has
-        f"[ -e stopped ] || ! {programs.has_run(unit, package, 'open')} || touch -r {programs.listed(package)} stopped",
     ]
+    if component not in OWN:
+        package = programs.PACKAGES[component]
+        # started by a crash, or as the host was booted, before a deploy has
+        lines.append(
+            f"[ -e stopped ] || ! {programs.has_run(unit, package, 'open')} || touch -r {programs.listed(package)} stopped"
+        )
     one_way = [step for step in steps if step.one_way and step.direction == "up"]
     if component == "clickhouse" and one_way:
         lines.append(
@@ -174,16 +184,14 @@ def back(component: str, steps: Sequence[Step], probe: str, timeout: float) -> s
         f"systemctl stop {unit}",
         "( umask 077; tar -cpPf now.tar -T files 2>> back.log ); tar -xpPf files.tar",
         *([_data_back(str(PurePosixPath(data[0]).parent), data)] if data else []),
-        f"{package_operations.APT_GET} -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null --no-install-recommends "
-        f"--allow-downgrades install {place}/*.deb >> back.log 2>&1 || failed 'its packages could not be brought back, and its data is as it was'",
+        *([] if component in OWN else [_packages_back(place)]),
         # the packages' scripts may have changed whose they are
         "tar -xpPf files.tar; [ ! -e absent ] || xargs -d '\\n' rm -f < absent",
     ]
-    if component == "grafana":
-        plugin = _plugin(there)
-        note = PurePosixPath(digest_note(plugin)).name
+    if tree := _tree(component):
+        note = PurePosixPath(digest_note(tree)).name
         lines.append(
-            f"[ ! -e {note} ] || {{ rm -rf {plugin}; cp -a {PurePosixPath(plugin).name} {plugin}; cp -a {note} {STATE_DIRECTORY}/; }}"
+            f"[ ! -e {note} ] || {{ rm -rf {tree}; cp -a {PurePosixPath(tree).name} {tree}; cp -a {note} {STATE_DIRECTORY}/; }}"
         )
     lines += [
         f"rm -f {STATE_DIRECTORY}/{unit}.applied now.tar open; systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit}",
@@ -193,6 +201,14 @@ def back(component: str, steps: Sequence[Step], probe: str, timeout: float) -> s
         f'echo "{BROUGHT_BACK}: {component}$said $(date +%s -r stopped 2>/dev/null)"',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _packages_back(place: str) -> str:
+    """Return the line that installs the packages that are kept."""
+    return (
+        f"{package_operations.APT_GET} -o Dir::Etc::SourceList=/dev/null -o Dir::Etc::SourceParts=/dev/null --no-install-recommends "
+        f"--allow-downgrades install {place}/*.deb >> back.log 2>&1 || failed 'its packages could not be brought back, and its data is as it was'"
+    )
 
 
 def _data_back(directory: str, paths: Sequence[str]) -> str:

@@ -10,12 +10,13 @@ from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import versions
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.config.versions import GO_BACK, PREVIOUS, SETTINGS, Step
+from cvat_analytics.gateway import gateway
 from cvat_analytics.operate import part_versions
-from cvat_analytics.rendering import plugin, programs
+from cvat_analytics.rendering import events_api_archive, events_api_wheels, plugin, programs
 from cvat_analytics.rendering.context import Context
 from cvat_analytics.rendering.files import UNITS
 from deploys import operations, tls
-from deploys.facts import HostState
+from deploys.facts import HostState, UnpackedDigest, digest_note
 from deploys.report import tell
 
 
@@ -38,7 +39,10 @@ def check(rendering: Context, state: HostState, components: tuple[str, ...]) -> 
     """Return the steps of the host at hand. Raises InputError for one that must not be taken."""
     installed = "grafana" in components and "grafana" in state.packages
     there = host.get_fact(Command, plugin_version(rendering.paths.grafana_plugins)) if installed else ""
-    found = steps(state, rendering.settings, (there or "").strip(), components)
+    found = [
+        *steps(state, rendering.settings, (there or "").strip(), components),
+        *_own(rendering, state, components),
+    ]
     if "clickhouse" in components and (why := versions.refused_setting("clickhouse", rendering.settings)):
         raise InputError(Code.UPGRADE_REFUSED, f"host {host.name}: {why}")
     said = part_versions.said(host.get_fact(Command, part_versions.question(components))) if found else {}
@@ -71,6 +75,23 @@ def check(rendering: Context, state: HostState, components: tuple[str, ...]) -> 
         if text:
             tell("upgrade", host=host.name, component=component, text=text)
     return found
+
+
+def _own(rendering: Context, state: HostState, components: tuple[str, ...]) -> list[Step]:
+    """Return the steps of the parts that come with this project, each from the digest of what is there to that of this checkout."""
+    paths = rendering.paths
+    found = []
+    if "events_api" in components:
+        directory = paths.events_api_program
+        there = host.get_fact(UnpackedDigest, note=digest_note(directory), directory=directory)
+        python = events_api_wheels.PYTHONS[state.os_id, state.os_version]
+        found.append(
+            Step("events_api", there[:12], events_api_archive.digest(python, state.architecture)[:12])
+        )
+    if "gateway" in components:
+        there = host.get_fact(Command, gateway.digest_there(paths.gateway_config)) or ""
+        found.append(Step("gateway", there.strip(), gateway.digest()))
+    return [step for step in found if step.before and step.before != step.after]
 
 
 def plugin_version(directory: str) -> str:

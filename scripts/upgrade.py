@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cvat_analytics.base.codes import Code
-from cvat_analytics.config.versions import PARTS
+from cvat_analytics.config.versions import OWN
 from cvat_analytics.connect import remote
 from cvat_analytics.connect.volumes import size
 from scripts import hints
@@ -96,10 +96,10 @@ def _show(plan: Plan, inventory: Path) -> None:
 def _show_step(step: Planned) -> None:
     echo(f"\n{step.part} {step.installed} -> {step.pinned} on {step.host}")
     echo(f"  stops: {step.stops}")
-    if step.part not in PARTS:
+    echo(f"  room:  {size(step.needs_bytes)} of {size(step.free_bytes or 0)} free")
+    if step.part in OWN:
         echo("  back:  the former checkout, and a deploy")
         return
-    echo(f"  room:  {size(step.needs_bytes)} of {size(step.free_bytes or 0)} free")
     back = (
         "its version set back, and a deploy"
         if step.goes_back

@@ -9,17 +9,16 @@ from pathlib import Path
 from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.checks.causes import TIME
+from cvat_analytics.config.versions import OWN
 from cvat_analytics.operate import deploy_lock, upgrade
 from deploys.report import HELD, LEAVING
 from scripts import hints
 from scripts.deploy import REFUSED, Outcome, PartlyError, Upgrade, bring
 from scripts.terminal import echo
 
-_TURNS = ("clickhouse", "vector", "grafana")
+_TURNS = ("clickhouse", "vector", "grafana", *OWN)
 """The store before those who write to it and read from it: each finds what it needs."""
-_NEXT_STEP = (
-    "Mend the cause, or set the versions back, and deploy again (docs/how-to/upgrade.md#when-a-part-fails)"
-)
+_NEXT_STEP = "Mend the cause, or {}, and deploy again (docs/how-to/upgrade.md#when-a-part-fails)"
 
 Turn = tuple[str, Sequence[str]]
 """A component, and the hosts on which its version changes."""
@@ -165,4 +164,5 @@ def _back(inventory: Path, turns: Sequence[Turn]) -> list[str]:
             told += upgrade.bring_back(inventory, component, hosts)
         except CvatAnalyticsError as error:
             told.append(f"{component} could not be brought back: {error}")
-    return [*told, _NEXT_STEP]
+    is_own = {component for component, _ in turns} <= OWN.keys()
+    return [*told, _NEXT_STEP.format("take the former checkout" if is_own else "set the versions back")]

@@ -18,6 +18,8 @@ from cvat_analytics.config.settings import Settings
 GO_BACK = "docs/how-to/upgrade.md"
 PARTS = ("clickhouse", "vector", "grafana", "plugin")
 """The parts that vendors make, in the order in which they are upgraded: the store before those who write to it and read from it."""
+OWN = {"events_api": "the events API", "gateway": "the gateway"}
+"""Parts that come with this project, each with the digest of what it is made of as its version, in the order of their turns."""
 SETTINGS = {
     "clickhouse": "clickhouse_version",
     "vector": "vector_version",
@@ -118,12 +120,16 @@ class Step:
     @property
     def direction(self) -> Literal["up", "down", "none"]:
         """Return whether the version grows, falls, or is the same but for the package's revision."""
+        if self.part in OWN:
+            return "none"
         before, after = numbers(self.before), numbers(self.after)
         return "up" if after > before else "down" if after < before else "none"
 
     @property
     def notes(self) -> list[Note]:
         """Return what lies between the two versions, the oldest first."""
+        if self.part in OWN:
+            return []
         low, high = sorted((numbers(self.before), numbers(self.after)))
         return [note for note in part(self.part).notes if low < numbers(note.since) <= high]
 
@@ -134,7 +140,7 @@ class Step:
 
     def __str__(self) -> str:
         """Return the step in words."""
-        return f"{part(self.part).name} {self.before} -> {self.after}"
+        return f"{OWN.get(self.part) or part(self.part).name} {self.before} -> {self.after}"
 
     def refusal(self) -> str:
         """Return why the step is not taken, with what to do instead; empty where nothing speaks against it."""

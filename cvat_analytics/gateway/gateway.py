@@ -5,12 +5,15 @@ Grafana listens on loopback and believes who the gateway says a visitor is, so b
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
 from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.config.endpoints import LOOPBACK
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.credentials.certificates import Pair
@@ -27,7 +30,24 @@ WORKER_CONNECTIONS = 4096
 """Places of each of nginx's workers. A request that is passed on takes two; all of them together are several times as many as the
 firewall lets one address have (gateway_connections_per_address)."""
 NGINX = "/usr/sbin/nginx"
+MARK = "# cvat-analytics gateway"
+"""What begins the line of its configuration that says which one it is: a digest of what it is rendered from."""
+_TEMPLATES = ("gateway/nginx.conf.j2", "gateway/start.j2", f"systemd/{UNIT}.service.j2")
 ACCESS_LOG = "syslog:server=unix:/dev/log,nohostname,tag=gateway"
+
+
+@functools.cache
+def digest() -> str:
+    """Return what stands for this checkout's gateway, whatever its settings are."""
+    return sha256(b"\0".join((ROOT / "templates" / name).read_bytes() for name in _TEMPLATES)).hexdigest()[
+        :12
+    ]
+
+
+def digest_there(directory: str) -> str:
+    """Return a line of sh that prints the digest of the gateway whose files are in `directory`: `earlier` where it has none, nothing without one."""
+    file = f"{directory}/nginx.conf"
+    return f"[ ! -e {file} ] || {{ sed -n 's/^{MARK} //p' {file}; echo earlier; }} | head -n 1"
 
 
 def host_name(context: Context) -> str:
@@ -123,6 +143,7 @@ def variables(context: Context) -> dict[str, Any]:
         "gateway_workers": WORKERS,
         "gateway_worker_connections": WORKER_CONNECTIONS,
         "nginx": NGINX,
+        "gateway_mark": f"{MARK} {digest()}",
     }
 
 

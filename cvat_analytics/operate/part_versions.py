@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 
-from cvat_analytics.config.versions import Step
+from cvat_analytics.config.versions import OWN, Step
 from cvat_analytics.connect.volumes import size
+from cvat_analytics.gateway import gateway
 from cvat_analytics.rendering import plugin, programs
 from cvat_analytics.rendering.files import Paths
 
@@ -47,7 +48,7 @@ def question(components: Sequence[str]) -> str:
         '. /etc/os-release; echo "os=$ID-$VERSION_ID"',
     ]
     for part, package in programs.PACKAGES.items():
-        if part in components:
+        if part in components and part not in OWN:
             show = f"dpkg-query -W -f '${{db:Status-Status}} {part}=${{Version}}\\n{part}.size=${{Installed-Size}}\\n' {package} 2>/dev/null"
             lines.append(f"{show} | sed -n 's/^installed //p; /^{part}.size=[0-9]/p'")
     if "vector" in components:
@@ -63,4 +64,7 @@ def question(components: Sequence[str]) -> str:
     if "events_api" in components:
         note = f"/var/lib/cvat-analytics/{_FILES.events_api_program.rpartition('/')[2]}.sha256"
         lines.append(f"echo events_api=$(cat {note} 2>/dev/null)")
+        lines.append(f"echo events_api.size=$(du -sk {_FILES.events_api_program} 2>/dev/null | cut -f 1)")
+    if "gateway" in components:
+        lines.append(f"echo gateway=$({gateway.digest_there(_FILES.gateway_config)})")
     return "\n".join([*lines, "true"])

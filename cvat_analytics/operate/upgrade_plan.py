@@ -14,6 +14,7 @@ from cvat_analytics.config import versions
 from cvat_analytics.config.versions import Note, Step
 from cvat_analytics.connect.access import pairs
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
+from cvat_analytics.gateway import gateway
 from cvat_analytics.operate import part_versions
 from cvat_analytics.rendering import events_api_archive, events_api_wheels
 from cvat_analytics.store import migrations
@@ -92,6 +93,7 @@ _STOPS = {
     "grafana": "dashboards, for seconds",
     "plugin": "dashboards, for seconds",
     "events_api": "what it is asked and takes, for seconds",
+    "gateway": "all pages, for seconds",
 }
 
 
@@ -147,7 +149,7 @@ def of(reached: Hosts) -> Plan:
     )
 
 
-_ORDER = (*versions.PARTS, "events_api", "gateway")
+_ORDER = (*versions.PARTS, *versions.OWN)
 
 
 @dataclass(frozen=True)
@@ -207,23 +209,26 @@ def _of_host(stack: Stack, name: str, host: ReachedHost, components: Sequence[st
                 needed if changes else 0, free, _STOPS[part] if changes else "",
             )
         )  # fmt: skip
-    for component in ("events_api", "gateway"):
+    for component in versions.OWN:
         if component in components:
-            parts.append(_own(component, name, said, stale[component].active))
+            parts.append(_own(component, name, said, free, stale[component].active))
     return parts
 
 
-def _own(component: str, name: str, said: Mapping[str, str], active: bool) -> Planned:
-    """Return a part whose version nobody pins: this project's own program, and the distribution's nginx."""
-    there = said.get(component, "")
-    if component == "gateway":
-        return Planned(component, name, there if active else "", there, there, "", "the distribution's nginx")
+def _own(component: str, name: str, said: Mapping[str, str], free: int, active: bool) -> Planned:
+    """Return a part that comes with this project: its version is what it is made of, and nobody pins one."""
+    there = said.get(component, "")[:12]
     python = events_api_wheels.SYSTEMS.get(said.get("os", ""), "")
-    wanted = events_api_archive.digest(python, said.get("architecture", ""))[:12] if python else ""
-    changes = bool(there) and there[:12] != wanted
+    if component == "gateway":
+        wanted = gateway.digest()
+    else:
+        wanted = events_api_archive.digest(python, said.get("architecture", ""))[:12] if python else ""
+    step = Step(component, there, wanted)
+    changes = bool(there) and there != wanted
     return Planned(
-        component, name, there[:12] if active else "", there[:12], wanted, wanted, "this checkout",
-        stops=_STOPS[component] if changes else "",
+        component, name, there if active else "", there, wanted, wanted, "this checkout", (), True,
+        part_versions.without_room(step, said) if changes else "",
+        part_versions.needed(component, said) if changes else 0, free, _STOPS[component] if changes else "",
     )  # fmt: skip
 
 

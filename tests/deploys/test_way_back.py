@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from cvat_analytics.config.versions import PREVIOUS, Step
+from cvat_analytics.gateway import gateway
+from cvat_analytics.rendering import events_api_archive
+from cvat_analytics.rendering.files import UNITS
 from deploys import operations, previous, vector_operations
 from tests.deploys.conftest import Deploy
 from tests.deploys.test_upgrades import running, there
@@ -59,6 +62,7 @@ class Machine:
             "/var/lib/clickhouse": "clickhouse",
             "/var/lib/dpkg/info": "info",
             "/var/lib/cvat-analytics": "state",
+            "/opt/cvat-analytics": "opt",
         }.items():
             script = script.replace(path, str(self.here / name))
         return subprocess.run(
@@ -215,6 +219,53 @@ def test_pins_and_files_that_the_deploy_takes_away_come_back_too(run_deploy: Dep
     assert "/etc/clickhouse-server/config.d/gone.xml" in kept
     assert "/etc/apt/preferences.d/cvat-analytics-clickhouse" in kept
     assert "vector" not in kept
+
+
+@pytest.mark.parametrize("component", ["events_api", "gateway"])
+def test_what_comes_with_this_project_is_kept_before_it_changes_and_comes_back_whole(
+    run_deploy: Deploy, tmp_path: Path, component: str
+) -> None:
+    unit = UNITS[component]
+    program, settings = tmp_path / "opt/events-api", tmp_path / "settings"
+    answers = {"events-api.sha256": ["a" * 64], "nginx.conf; echo earlier": ["earlier"]} | running(unit)
+    groups = {name: ["@fake/a"] for name in ("clickhouse", "vector", "grafana", "events_api", "gateway")}
+    address = {"grafana_root_url": "https://analytics.example.org/analytics/"}
+    run = run_deploy(groups=groups, settings=address, answers=answers)
+    place = f"{PREVIOUS}/{unit}"
+    kept, opened = run.position(f"tar -cpPf {place}/files.tar"), run.position(f"> {place}/open")
+    assert kept < opened < run.position(f"systemctl restart {unit}")
+    text = run.commands["@fake/a"][opened]
+    assert (
+        "the events API aaaaaaaaaaaa -> " if component == "events_api" else "the gateway earlier -> "
+    ) in text
+    # once it is right nothing is kept anew
+    same = answers | {
+        "events-api.sha256": [events_api_archive.digest("3.11", "amd64")],
+        "nginx.conf; echo earlier": [gateway.digest()],
+    }
+    assert not run_deploy(groups=groups, settings=address, answers=same).matching(f"> {place}/open")
+
+    machine = Machine(tmp_path, unit)
+    trees = [each for each in run.matching("cp -a /opt/cvat-analytics/events-api ") if place in each]
+    assert len(trees) == (component == "events_api")
+    for directory, digest, text in ((program, "old", "of before"), (program, "new", "of the newer version")):
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "main.py").write_text(text)
+        (tmp_path / "state/events-api.sha256").write_text(digest)
+        settings.write_text(text)
+        if digest == "old":
+            (machine.place / "files").write_text(f"{settings}\n")
+            subprocess.run(["tar", "-cpPf", machine.place / "files.tar", settings], check=True)
+            for command in trees:
+                assert machine.run(command).returncode == 0
+    done = machine.run(previous.back(component, [Step(component, "old", "new")], "true", 3))
+    assert done.stdout.splitlines()[-1].startswith(f"brought back: {component}"), done.stdout + done.stderr
+    assert settings.read_text() == "of before"
+    if component == "events_api":
+        assert (program / "main.py").read_text() == "of before"
+        assert (tmp_path / "state/events-api.sha256").read_text() == "old"
+    assert machine.asked[-1] == f"restart {unit}"
+    assert "apt-get" not in machine.asked
 
 
 def test_no_service_is_started_on_the_side_while_packages_are_exchanged(run_deploy: Deploy) -> None:

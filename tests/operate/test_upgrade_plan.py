@@ -17,6 +17,7 @@ from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.base.project import ROOT
 from cvat_analytics.checks.units import Unit
 from cvat_analytics.config import inventory as inventories
+from cvat_analytics.gateway import gateway
 from cvat_analytics.operate import upgrade_plan
 from cvat_analytics.store import migrations
 from scripts import upgrade
@@ -141,18 +142,27 @@ def test_a_clickhouse_that_does_not_run_the_migrations_is_refused_in_the_plan_to
     assert "host a: ClickHouse 25.8.3.1 does not run the SQL of this version" in result.stdout
 
 
-def test_the_events_api_as_a_step_says_what_stops_and_nothing_that_only_vendors_parts_have(
-    asked: Any,
-) -> None:
-    asked.said = SAID + "events_api=0123456789abcdef\n"
-    asked.inventory.write_text("clickhouse = vector = grafana = events_api = ['a']\n")
+def test_what_comes_with_this_project_is_a_step_like_the_others(asked: Any) -> None:
+    asked.said = SAID + "events_api=0123456789abcdef\nevents_api.size=51200\ngateway=earlier\n"
+    asked.inventory.write_text("clickhouse = vector = grafana = events_api = gateway = ['a']\n")
     lines = asked.run().stdout.splitlines()
-    at = next(number for number, line in enumerate(lines) if line.startswith("events_api 0123456789ab -> "))
-    assert lines[at + 1 : at + 4] == [
-        "  stops: what it is asked and takes, for seconds",
-        "  back:  the former checkout, and a deploy",
-        "",
-    ]
+    for begin, stops, room in (
+        ("events_api 0123456789ab -> ", "what it is asked and takes", "100 MiB"),
+        (f"gateway earlier -> {gateway.digest()} on a", "all pages", "0 MiB"),
+    ):
+        at = next(number for number, line in enumerate(lines) if line.startswith(begin))
+        assert lines[at + 1 : at + 5] == [
+            f"  stops: {stops}, for seconds",
+            f"  room:  {room} of 1.0 GiB free",
+            "  back:  the former checkout, and a deploy",
+            "",
+        ]
+    asked.said = asked.said.replace("gateway=earlier", f"gateway={gateway.digest()}")
+    assert "gateway " not in "".join(line for line in asked.run().stdout.splitlines() if "->" in line)
+    asked.said = asked.said.replace("events_api.size=51200", "events_api.size=5120000")
+    (refused,) = [line for line in json.loads(asked.run("--json").stdout)["refused"] if "events API" in line]
+    assert refused.startswith("host a: the events API 0123456789ab -> ")
+    assert "1.0 GiB are free in /var/lib, and 9.8 GiB are needed" in refused
 
 
 def test_a_database_of_a_newer_checkout_is_refused_in_the_plan_too(asked: Any) -> None:

@@ -39,6 +39,7 @@ class Stack:
         self.fails: dict[str, CvatAnalyticsError] = {}
         self.smoke: dict[str, dict[str, str]] = {"": {}}
         self.others: list[str] = []
+        self.turns = ["clickhouse", "vector", "grafana"]
         self._part = ""
         monkeypatch.setattr(upgrade, "back_up", lambda inventory, say: self.done.append("backup"))
         for name in ("failing", "deliver", "close", "bring_back"):
@@ -73,7 +74,7 @@ class Stack:
         left = environment[LEAVING]
         assert environment[HELD] == "an upgrade"
         self.done.append(f"deploy without {left}")
-        self._part = {"vector,grafana": "clickhouse", "grafana": "vector", "": "grafana"}[left]
+        self._part = self.turns[-1 - len(list(filter(None, left.split(","))))]
         if self._part in self.fails:
             raise self.fails[self._part]
         first = self._part == "clickhouse"
@@ -155,6 +156,24 @@ def test_what_the_finished_parts_told_is_told_where_one_fails_after_them(
     assert "changed  clickhouse: service  on a" in said.out
     assert "Keep a copy of `backup_recovery_key` of secrets.json" in said.out
     assert "Note: a note." in said.err
+
+
+def test_what_comes_with_this_project_takes_its_turns_last_and_comes_back(stack: Stack) -> None:
+    own = [
+        Upgrade("b", "gateway", "the gateway 0a -> 0b"),
+        Upgrade("b", "events_api", "the events API 1a -> 1b"),
+    ]
+    stack.turns = ["vector", "events_api", "gateway"]
+    stack.smoke["gateway"] = {"gateway": "lets nobody in"}
+    with pytest.raises(
+        PartlyError, match="\nhost b: brought back: gateway\nMend the cause, or take the former checkout,"
+    ):
+        upgrading.by_parts(HOSTS, [*own, UPGRADES[1]], [], agreed=False)
+    assert [each for each in stack.done if each.startswith(("deploy", "close", "back "))] == [
+        "deploy without events_api,gateway", "close vector ['b']",
+        "deploy without gateway", "close events_api ['b']",
+        "deploy without ", "back gateway ['b']",
+    ]  # fmt: skip
 
 
 def test_what_is_refused_before_the_first_change_brings_nothing_back(stack: Stack) -> None:
