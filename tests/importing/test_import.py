@@ -19,6 +19,7 @@ from cvat_analytics.store import migrations
 from cvat_analytics.store.event_columns import COLUMNS
 from tests.clickhouse import Store
 from tests.importing.samples import content, cvat_csv, dump, events, fill, stock_table
+from tests.killing import killed
 
 Run = Callable[..., tuple[int, str]]
 
@@ -507,3 +508,22 @@ def test_no_password_is_printed(store: Store, run: Run, login: list[object]) -> 
     stock_table(store)
     output = run("import", *login)[1]
     assert [name for name, value in store.context.secrets.items() if value in output] == []
+
+
+def test_an_import_that_is_killed_goes_on(store: Store, run: Run, tmp_path: Path) -> None:
+    rows = events(400)
+    path = tmp_path / "events.csv"
+    path.write_text(cvat_csv(rows), newline="")
+    words = ("import", "--file", path)
+    # while the dump is loaded, by a version with chunks of another size; and when its events are there, but not noted
+    killed(
+        "cvat_analytics.importing.files:_insert", *words, times=3,
+        values={"cvat_analytics.importing.files:CHUNK_ROWS": 100}, context=store.context,
+    )  # fmt: skip
+    assert stored(store) == 0
+    killed("cvat_analytics.importing.copying:Ledger.enter", *words, context=store.context)
+    code, output = run(*words)
+    assert code == 0, output
+    assert stored(store) == len({repr(sorted(row.items(), key=str)) for row in rows})
+    left = "SELECT count() FROM system.tables WHERE database = currentDatabase() AND name LIKE 'import%' AND name != 'imported_days' FORMAT TSV"
+    assert store.post(left).strip() == "0"
