@@ -20,6 +20,7 @@ from cvat_analytics.rendering import events_api_archive, events_api_wheels
 from cvat_analytics.rendering.events_api_wheels import Target
 from scripts.cli import main
 from tests.api import pythons
+from tests.killing import killed
 from tests.serving import QuietServer, served
 
 OLD, NEW, ARM = Target("3.10", "amd64"), Target("3.13", "amd64"), Target("3.13", "arm64")
@@ -205,6 +206,16 @@ def test_the_command_fills_a_bundle_for_the_hosts_that_one_has(index: Index, bun
     assert done.output.splitlines()[:2] == [f"fetched  {BUILT_OLD}", f"fetched  {PURE_OLD}"]
     assert f"{bundle}: has every wheel for ubuntu-22.04 on amd64 (2 new" in done.output
     assert names(bundle) == {BUILT_OLD, PURE_OLD}
+
+
+def test_a_fetch_that_is_killed_leaves_whole_wheels_and_is_completed(index: Index, bundle: Path) -> None:
+    words = ("bundle", "wheels", bundle, "--system", "ubuntu-22.04", "--architecture", "amd64")
+    lock = {"cvat_analytics.rendering.events_api_wheels:LOCK": index.lock}
+    killed("pathlib:Path.replace", *words, times=2, values=lock)
+    assert len({name for name in names(bundle) if not name.startswith(".wheels-")}) == 1
+    done = CliRunner().invoke(main, [*map(str, words)])
+    assert "(1 new" in done.output, done.output
+    assert {name for name in names(bundle) if not name.startswith(".wheels-")} == {BUILT_OLD, PURE_OLD}
 
 
 def test_an_archive_of_a_bundle_is_that_of_the_index(bundle: Path) -> None:

@@ -25,6 +25,7 @@ from scripts.cli import main
 from tests.clickhouse import context
 from tests.dashboards.grafana import converted_back, edit, running
 from tests.dashboards.grafana_stand_in import StandIn, serving
+from tests.killing import killed
 
 MANAGEMENT = "w0if6WAVz"
 
@@ -470,3 +471,19 @@ def test_lint_without_an_engine_says_so_and_ends_with_1_when_it_finds_something(
     result = CliRunner().invoke(main, ["dashboards", "lint", "--dir", str(files)])
     assert result.exit_code == 2
     assert "there is no stack" in result.stderr
+
+
+def test_a_push_that_is_killed_between_two_dashboards_is_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = context(tmp_path / "grafana")
+    with running(there) as way:
+        grafana, site = Grafana(way), exchange.site_of(way.grafana.settings)
+        for dashboard in load()[:2]:
+            grafana.write(site.deployed(dashboard.model) | {"refresh": "3m"}, "somebody's")
+        write = "cvat_analytics.dashboards.grafana:Grafana.write"
+        killed(write, "dashboards", "push", times=2, context=there, grafana=way.grafana.address)
+        monkeypatch.setattr("scripts.target.Target.reach", lambda target, **how: nullcontext(way))
+        said = CliRunner().invoke(main, ["dashboards", "push"])
+        assert (said.exit_code, said.stdout.count("refresh: ")) == (0, 1), said.output
+        assert CliRunner().invoke(main, ["dashboards", "diff"]).exit_code == 0

@@ -16,6 +16,7 @@ from cvat_analytics.importing.tables import Table
 from cvat_analytics.store.event_columns import COLUMNS
 from tests.clickhouse import Store, running
 from tests.importing.samples import STOCK_COLUMNS, content, events, fill, stock_table
+from tests.killing import killed
 
 Run = Callable[..., tuple[int, str]]
 
@@ -335,3 +336,31 @@ def test_texts_that_are_not_utf8_are_refused_before_anything_is_changed(store: S
     assert rows(
         store, "SELECT countIf(scope = 'René') AS a, countIf(obj_name = 'René') AS b FROM events"
     ) == [{"a": 1, "b": 1}]
+
+
+def test_a_conversion_that_is_killed_is_completed_and_so_is_the_way_back(store: Store, run: Run) -> None:
+    """kill -9 in the middle of either; what is left after each statement is above."""
+    made = stock_installation(store, count=100)
+    before = content(store, "cvat.events")
+    statement = "cvat_analytics.importing.stock:_Database.run"
+    killed(statement, "stock", "convert", times=3, done=True, context=store.context)
+    assert run("stock", "convert")[0] == 0
+    assert content(store, "cvat.events") == before
+    killed(statement, "stock", "rollback", times=3, done=True, context=store.context)
+    assert run("stock", "rollback")[0] == 0
+    assert tables(store) == {"events": "MergeTree"}
+    assert count(store, "cvat.events") == 2 * len(made)
+
+
+def test_a_confirmation_that_is_killed_has_dropped_the_stock_table_or_not(store: Store, run: Run) -> None:
+    stock_installation(store, count=100)
+    before = content(store, "cvat.events")
+    assert run("stock", "convert")[0] == 0
+    confirm = ("stock", "confirm", "--yes")
+    killed("cvat_analytics.importing.stock:confirm", *confirm, context=store.context)
+    assert "events_stock" in tables(store)
+    killed("cvat_analytics.importing.stock:_Database.run", *confirm, done=True, context=store.context)
+    code, output = run(*confirm)
+    assert (code, "there is nothing to confirm" in output) == (2, True), output
+    assert tables(store) == {"events": "ReplacingMergeTree"}
+    assert content(store, "cvat.events") == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from click.testing import CliRunner
 
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.operate import visitors
 from scripts import deploy as deploying
+from scripts.cli import main
 from tests.clickhouse import context, way_to
+from tests.killing import killed
 from tests.serving import QuietServer, served
 
 if TYPE_CHECKING:
@@ -147,3 +150,19 @@ def test_the_account_of_one_person_is_removed_once(grafana: Grafana, access: Acc
     grafana.accounts = [account(2, "5@cvat", 1), account(3, "55@cvat", 1)]
     assert [visitors.forget(access, 5) for _ in range(2)] == [True, False]
     assert [each["login"] for each in grafana.accounts] == ["55@cvat"]
+
+
+def test_one_that_is_killed_between_two_accounts_is_completed(
+    grafana: Grafana, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grafana.accounts = [account(number, f"{number}@cvat", 401) for number in range(1, 4)]
+    there = context(tmp_path, events_retention="400d")
+    address = ("127.0.0.1", grafana.server_address[1])
+    killed("httpx:Client.delete", "person", "expire", times=2, context=there, grafana=address)
+    assert [each["id"] for each in grafana.accounts] == [2, 3]
+    monkeypatch.setattr(
+        "scripts.target.Target.reach", lambda target, **how: nullcontext(way_to(there, grafana=address))
+    )
+    done = CliRunner().invoke(main, ["person", "expire"])
+    assert "2 accounts of visitors removed" in done.output, done.output
+    assert grafana.accounts == []
