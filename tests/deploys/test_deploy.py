@@ -14,6 +14,7 @@ from cvat_analytics.base.project import ROOT
 from cvat_analytics.store import migrations
 from deploys.facts import _ANSWERED as ANSWERED
 from tests.deploys.conftest import DEBIAN_12, Deploy
+from tests.releases.test_upgrade_from import RELEASES, scripts_of
 
 THREE = {"clickhouse": ["@fake/a"], "vector": ["@fake/b"], "grafana": ["@fake/c"]}
 ADDRESSES = {f"@fake/{name}": {"address": f"10.0.0.{number}"} for number, name in enumerate("abc", 1)}
@@ -317,4 +318,20 @@ def test_the_database_is_not_changed_where_little_is_left(run_deploy: Deploy) ->
     assert (
         "is not begun: it needs room on the disk of ClickHouse (host @fake/a, /var/lib/clickhouse), which has 1.5 GiB free"
         in message
+    )
+
+
+def test_the_deploy_of_a_former_release_refuses_a_newer_database_in_one_line(
+    run_deploy: Deploy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    today, then = migrations.read(ROOT / "clickhouse"), scripts_of(RELEASES[-1])
+    ledger = [f"{script.name}\t{script.checksum}" for script in today]
+    newer = [
+        script.name
+        for script in today
+        if script.kind == "once" and script.name not in {each.name for each in then}
+    ]
+    monkeypatch.setattr(migrations, "read", lambda directory: then)
+    assert refusal(run_deploy, answers=nearly_full(*ledger)) == (
+        f"the database has {', '.join(newer)}, which this checkout lacks: it was deployed from a newer one. Update the checkout"
     )

@@ -1,7 +1,13 @@
-"""Write down the state of this checkout, for the tests of those that come after it: `python -m tests.releases.keep NAME`.
+"""Write down the state of a checkout, for the tests of those that come after it (docs/developing.md#keep-a-release).
 
-Into a directory NAME beside this file: the SQL scripts as they run, Vector's configuration, which says where it inserts, and
-some events as it does. Done when a release is made; what was kept is never changed.
+    PYTHONPATH=DIRECTORY .venv/bin/python tests/releases/keep.py NAME
+
+Of the checkout in DIRECTORY, into a directory NAME beside this file: the SQL scripts as they run; the files that its deploy with the
+defaults leaves on a host, with `modes.txt` (mode, user, group and path of each) and `deployed.json`, its note of the settings; and some
+events as Vector inserts them. Done when a release is made; what was kept is never changed.
+
+The passwords in it are `test-NAME`, and hashes of these. Dashboards and Vector's own tests are left out: they are large, no service needs
+them to run, and they are in git.
 """
 
 from __future__ import annotations
@@ -11,7 +17,7 @@ import sys
 from pathlib import Path
 
 from cvat_analytics.base.project import ROOT
-from cvat_analytics.config import topology
+from cvat_analytics.config import deployed, topology
 from cvat_analytics.config.settings import GROUPS
 from cvat_analytics.credentials import secrets
 from cvat_analytics.rendering import render
@@ -45,16 +51,24 @@ def main(name: str) -> None:
     context = Context(
         "host",
         topology.build({group: ["host"] for group in GROUPS}, {"host": {}}, where="release"),
-        type(generated)(dict.fromkeys(generated, "none")),
+        type(generated)({name: f"test-{name}" for name in generated}),
     )
-    (configuration,) = (
+    files = [
         file
-        for file in render.vector_files(context)
-        if file.path == f"{context.paths.vector_config}/vector.toml"
-    )
-    path = target / "files" / configuration.path.lstrip("/")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(configuration.content)
+        for file in (
+            *render.clickhouse_files(context),
+            *render.vector_files(context),
+            *render.grafana_files(context),
+        )
+        if not file.path.startswith(context.paths.dashboards) and not file.path.endswith("/tests.toml")
+    ]
+    for file in files:
+        path = target / "files" / file.path.lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(file.content)
+    modes = sorted(f"{file.mode} {file.user} {file.group} {file.path}\n" for file in files)
+    (target / "modes.txt").write_text("".join(modes))
+    (target / "deployed.json").write_text(deployed.note(context.settings, list(GROUPS)))
     lines = [json.dumps(event(number)) for number in range(EVENTS)]
     (target / "events.jsonl").write_text("\n".join(lines) + "\n")
 
