@@ -55,7 +55,8 @@ def deploy(inventory: Path, dry: bool, diff: bool, limit: tuple[str, ...], yes: 
 
     A part whose group a host has left is stopped and removed there; its data stays. Where a shorter retention would delete something
     for good, or ClickHouse or Vector leaves its host, it says what and asks first. Where versions change, the parts take turns: ClickHouse,
-    Vector, Grafana; the smoke test proves each, and one that fails is brought back to what it ran with.
+    Vector, Grafana, the events API, the gateway; the smoke test proves each, and one that fails is brought back to what it ran with. Nobody
+    else deploys meanwhile.
 
     Exit code 2, with nothing changed, for a wrong setting, a host that cannot be reached or will not do, another deploy that is
     at work there, something to delete to which nobody has agreed, and a package source that lacks a package; 1 when a step

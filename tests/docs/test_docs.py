@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -128,6 +129,62 @@ def test_commands_that_a_page_names_exist_with_their_options(document: Path) -> 
             if command is None or not options <= known:
                 wrong.append(line)
     assert wrong == []
+
+
+LOOKS = frozenset(
+    [
+        "status",
+        "doctor",
+        "smoke",
+        "working-time compare",
+        "dashboards diff",
+        "dashboards lint",
+        "dead-letters list",
+        "dead-letters show",
+        "buffer list",
+        "cvat-env",
+        "upgrade plan",
+        "users list",
+        "person show",
+        "certificates list",
+        "backup list",
+    ]
+)
+"""Commands that change nothing."""
+FIRST_DAY = {"init", "demo"}
+
+
+def _rows_of_day_2() -> list[list[str]]:
+    lines = (ROOT / "docs/how-to/day-2.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")]
+    return [row for row in rows if row[0] != "to do"]
+
+
+def _all_commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[str]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found
+            yield from _all_commands(found, (*words, name))
+    else:
+        yield " ".join(words)
+
+
+def test_every_command_that_changes_something_has_its_row_of_day_2() -> None:
+    named = {command for row in _rows_of_day_2() for command in re.findall(r"`([^`]+)`", row[1])}
+    commands = set(_all_commands(cli))
+    assert commands >= LOOKS | FIRST_DAY
+    assert sorted(commands - LOOKS - FIRST_DAY - named) == []
+
+
+@pytest.mark.parametrize("row", _rows_of_day_2(), ids=lambda row: f"{row[0]} {row[1]}"[:60])
+def test_a_row_of_day_2_is_whole_and_the_test_that_kills_it_exists(row: list[str]) -> None:
+    assert len(row) == 6
+    assert all(row[1:])
+    tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row[5])
+    assert tests or "not tried" in row[5] or row[5] == "as each"
+    assert [name for file, name in tests if f"\ndef {name}(" not in (ROOT / file).read_text()] == []
 
 
 @pytest.mark.parametrize("case", smoke.read_cases(), ids=lambda case: case.name)
