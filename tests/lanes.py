@@ -42,6 +42,7 @@ LONG = {
     "tests/pipeline/test_dead_letters_edit.py": 18,
     "tests/pipeline/test_deployments.py": 17,
     "tests/pipeline/test_every_way_in.py": 8,
+    "tests/pipeline/test_killed.py": 50,
     "tests/pipeline/test_person_answer.py": 7,
     "tests/pipeline/test_person_erase.py": 23,
     "tests/pipeline/test_refused_rows.py": 45,
