@@ -90,7 +90,8 @@ class Shell:
             stdin.write(first)
             stdin.flush()
         except (SSHException, OSError, EOFError, AttributeError) as error:
-            raise UnreachableError(f"host {self.host}: {error or 'the SSH connection has ended'}") from None
+            reason = str(error) or "the SSH connection has ended"
+            raise UnreachableError(Code.CONNECTION_LOST, f"host {self.host}: {reason}") from None
         stdout.channel.settimeout(None)
         try:
             yield (str(said) for said in stdout)

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
+from cvat_analytics.base.codes import Code, first_code
 from cvat_analytics.base.errors import InputError, UnreachableHostError
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.connect import ssh
@@ -74,16 +75,19 @@ def judge(host: str, said: str, login: str, file: str = LOCK) -> None:
     if word == _HELD:
         whose, _, process = rest.rpartition(" ")
         raise InputError(
+            Code.DEPLOY_LOCKED,
             f"host {host}: another deploy is at work there: {whose}. Wait until it has ended. If its machine is gone for good, its lock "
-            f"goes within a quarter of an hour; `{f'{login} ' if login else ''}sudo kill {process}` ends it now"
+            f"goes within a quarter of an hour; `{f'{login} ' if login else ''}sudo kill {process}` ends it now",
         )
     if word == _LOST:
         raise InputError(
-            f"host {host}: this upgrade has lost its lock there, as its connection has ended. Run it again: it goes on from there"
+            Code.CONNECTION_LOST,
+            f"host {host}: this upgrade has lost its lock there, as its connection has ended. Run it again: it goes on from there",
         )
     if word != _TAKEN:
         raise InputError(
-            f"host {host}: its lock {file}, which keeps other deploys away, cannot be taken: {word} {rest}"
+            Code.DEPLOY_LOCK_FAILED,
+            f"host {host}: its lock {file}, which keeps other deploys away, cannot be taken: {word} {rest}",
         )
 
 
@@ -98,7 +102,8 @@ def held(inventory: Path) -> Iterator[str]:
     with ExitStack() as opened:
         clients, away = ssh.connect(stack.hosts, opened)
         if away:
-            raise UnreachableHostError("\n".join(away.values()))
+            text = "\n".join(away.values())
+            raise UnreachableHostError(first_code(text) or Code.HOST_UNREACHABLE, text)
         # in the order of their names, as deploys do, so that of two that begin together one gets all of them
         for host in sorted(stack.hosts, key=lambda each: each.name):
             client = clients[host.name]

@@ -144,6 +144,7 @@ LOOKS = frozenset(
         "buffer list",
         "cvat-env",
         "upgrade plan",
+        "explain",
         "users list",
         "person show",
         "certificates list",
