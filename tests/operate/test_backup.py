@@ -357,6 +357,7 @@ def test_so_many_are_kept_of_days_weeks_and_months(two: tuple[Site, Site], tmp_p
     )
     restic = Restic(config)
     restic.open(create=True)
+    made_quick_to_open(tmp_path / "kept", keys.derived_password(KEY))
     note = tmp_path / "manifest.json"
     note.write_text("{}")
     moments = [datetime(2026, 11, day, 2, 30, tzinfo=UTC) for day in (1, 20, 29, 30)] + [
