@@ -88,5 +88,5 @@ def test_it_is_csv_or_nothing(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert (
         result.output
-        == "cvat-analytics: --for-spreadsheet: makes CSV, not parquet. Leave out one of the two\n"
+        == "cvat-analytics: --for-spreadsheet: makes CSV, not parquet. Leave out one of the two [CVA7202]\n"
     )

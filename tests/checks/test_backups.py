@@ -163,7 +163,7 @@ def test_a_timer_that_does_not_run_is_said() -> None:
     off = fine.replace("backup active enabled", "backup inactive disabled", 1)
     assert said(asked(off, GOOD, "clickhouse"))[1:] == [
         "            cvat-analytics-backup.timer of a is inactive, so that no backup is made there: "
-        "`systemctl enable --now cvat-analytics-backup.timer`, or deploy again"
+        "`systemctl enable --now cvat-analytics-backup.timer`, or deploy again [CVA9215]"
     ]
     failed = fine.replace("success", "exit-code", 1)
     assert (

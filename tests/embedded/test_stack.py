@@ -240,13 +240,13 @@ def test_a_taken_port_is_refused_by_name(directory: Path, offset: int) -> None:
         message = command("up", "--dir", directory, "--port-base", base, "--detach", exit_code=2)
     assert message == (
         f"cvat-analytics: port {base + offset} ({stack.PORTS[offset]}) is in use by another program. "
-        "Stop it, or give other ports with --port-base\n"
+        "Stop it, or give other ports with --port-base [CVA3404]\n"
     )
 
 
 def test_what_cannot_be_used_is_refused_in_one_line(directory: Path, tmp_path: Path) -> None:
     assert command("status", "--dir", directory, exit_code=2) == (
-        f"cvat-analytics: {directory}: there is no stack. Start one with `{PROGRAM} up --dir {directory}`\n"
+        f"cvat-analytics: {directory}: there is no stack. Start one with `{PROGRAM} up --dir {directory}` [CVA3401]\n"
     )
     assert "choose a number between" in command("up", "--dir", directory, "--port-base", 70000, exit_code=2)
     (tmp_path / "file").write_text("")

@@ -128,7 +128,7 @@ def test_of_three_hosts_one_is_down_and_the_rest_is_shown(hosts: Hosts) -> None:
     assert [line.split()[:3] for line in parts] == [["vector", "not", "asked"]]
     (line,) = [line for line in result.output.splitlines() if "cannot be reached" in line]
     assert line.startswith("host in: cannot be reached: 127.0.0.1 refuses connections to port ")
-    assert line.endswith("See whether its sshd runs, and `ssh_port` in the inventory")
+    assert line.endswith("See whether its sshd runs, and `ssh_port` in the inventory [CVA3001]")
     for part in ("clickhouse", "grafana"):
         assert state(result)[part] == "running"
 
@@ -204,7 +204,7 @@ def test_a_host_that_has_begun_to_hang_holds_nobody_up(hosts: Hosts, monkeypatch
     assert result.exit_code == 3, result.output
     found = json.loads(result.stdout)
     assert (found["vector"], found["clickhouse"]) == ("running", "running")
-    assert found["not_asked"]["view"] == "host view: a command said nothing for 0.5 s"
+    assert found["not_asked"]["view"] == "host view: a command said nothing for 0.5 s [CVA3006]"
     assert found["grafana"] == "running", "which answers, unlike systemd"
 
 
@@ -240,9 +240,9 @@ def test_after_an_edit_that_is_not_deployed_yet_parts_are_asked_where_they_are(h
     command = f"`cvat-analytics deploy --inventory {hosts.inventory}`"
     everywhere = ", ".join(NAMES)
     assert [line for line in result.stdout.splitlines() if line.startswith("not deployed: ")] == [
-        f'not deployed: setting \'events_retention\' of {everywhere}: the inventory says "90d", deployed is "forever": run {command}',
-        f"not deployed: setting 'vector_extra_ports' of {everywhere}: the inventory says [{was}], deployed is []: run {command}",
-        f"not deployed: setting 'vector_port' of {everywhere}: the inventory says {new}, deployed is {was}: run {command}",
+        f'not deployed: setting \'events_retention\' of {everywhere}: the inventory says "90d", deployed is "forever": run {command} [CVA9201]',
+        f"not deployed: setting 'vector_extra_ports' of {everywhere}: the inventory says [{was}], deployed is []: run {command} [CVA9201]",
+        f"not deployed: setting 'vector_port' of {everywhere}: the inventory says {new}, deployed is {was}: run {command} [CVA9201]",
     ]
     found = json.loads(hosts.status("--json").stdout)
     assert found["not_deployed"][2] == {
@@ -296,7 +296,7 @@ def test_a_pipeline_that_cannot_be_looked_at_is_not_fine_and_the_first_reason_is
     result = hosts.status()
     assert result.exit_code == 1, result.output
     assert {state(result)[part] for part in ("clickhouse", "vector", "grafana")} == {"running"}
-    assert result.stderr == "the pipeline cannot be looked at: a table is gone, attempt 1\n"
+    assert result.stderr == "the pipeline cannot be looked at: a table is gone, attempt 1 [CVA9004]\n"
 
 
 def test_the_doctor_looks_at_each_host_and_says_which_it_could_not(hosts: Hosts) -> None:
