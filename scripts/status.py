@@ -87,6 +87,8 @@ def status(target: Target, as_json: bool, metrics: Path | None) -> None:
             echo(f"clock       {line} [{Code.CLOCK_WRONG}]")
         for difference in report.not_deployed:
             echo(f"not deployed: {one_line(hints.pasteable(str(difference)))} [{Code.NOT_DEPLOYED}]")
+        for line in report.left.values():
+            echo(f"not deployed: {one_line(hints.pasteable(line))} [{Code.HOST_LEFT}]")
         if report.flow:
             _show(report.flow, target)
         for line in _backups(report.backups, target) if report.backups else []:
@@ -131,6 +133,7 @@ def _plain(report: Report, logs: Processes | None) -> dict[str, object]:
         },
         "backups": asdict(report.backups) | {"fine": report.backups.fine} if report.backups else None,
         "not_deployed": [asdict(each) for each in report.not_deployed],
+        "left": dict(report.left),
     }
 
 

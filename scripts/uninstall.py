@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.connect.volumes import DIRECTORIES, size
 from cvat_analytics.rendering.made import STATE
 from scripts import hints
@@ -34,6 +35,12 @@ _DATA = {
 @click.option("--keep-data", is_flag=True, help="Leave the data where it is: what happens without --purge.")
 @click.option("--purge", is_flag=True, help="Delete the data, too, for good.")
 @click.option("--limit", multiple=True, metavar="HOST", help="Only this host or group. May be repeated.")
+@click.option(
+    "--forget",
+    metavar="HOST",
+    default="",
+    help="Take nothing away: a host that has left the inventory is no more. Nobody speaks of it after that.",
+)
 @click.option("--dry", is_flag=True, help="Change nothing; show what would be taken away.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option(
@@ -43,12 +50,19 @@ _DATA = {
     help="Print what is taken away and what is left as one JSON object; needs --dry or --yes.",
 )
 def uninstall(
-    target: Target, keep_data: bool, purge: bool, limit: tuple[str, ...], dry: bool, yes: bool, as_json: bool
+    target: Target,
+    keep_data: bool,
+    purge: bool,
+    limit: tuple[str, ...],
+    forget: str,
+    dry: bool,
+    yes: bool,
+    as_json: bool,
 ) -> None:
     """Take away what deploys have made: services, packages, files, users, firewall rules. The data stays without --purge.
 
     Shows what goes and what stays, and asks. What was on a host before its first deploy stays as it was. What was cut off is
-    completed by the same command.
+    completed by the same command. A host that has left the inventory since is named with --limit.
 
     Exit code 1 when a step failed, 3 when a host could not be reached: the others are done, and the same command does the rest.
     """
@@ -56,12 +70,29 @@ def uninstall(
         raise click.UsageError("give either --keep-data or --purge, not both")
     if as_json and not (dry or yes):
         raise click.UsageError("--json asks nothing: give --dry or --yes with it")
-    if target.inventory:
+    if forget:
+        _forget(target, forget)
+    elif target.inventory:
         _hosts(target.inventory, purge, limit, dry, yes, as_json)
     elif limit:
         raise click.UsageError("--limit is about the hosts of an --inventory")
     else:
         _directory(target.directory or DEFAULT_DIRECTORY, purge, dry, yes, as_json)
+
+
+def _forget(target: Target, name: str) -> None:
+    from cvat_analytics.config import inventory
+    from cvat_analytics.operate import left_hosts
+
+    if not target.inventory:
+        raise click.UsageError("--forget is about the hosts of an --inventory")
+    with ExitStack() as opened:
+        left = left_hosts.find(inventory.load(target.inventory), opened)
+        if name not in left.hosts:
+            others = f"; those are {', '.join(left.hosts)}" if left.hosts else ""
+            raise InputError(Code.UNINSTALL_HOST, f"--forget {name}: is no host that has left {target.inventory}{others}")
+        left.forget(name)
+    echo(f"host {name}: is forgotten")
 
 
 def _hosts(inventory: Path, purge: bool, limit: tuple[str, ...], dry: bool, yes: bool, as_json: bool) -> None:
@@ -84,6 +115,10 @@ def _hosts(inventory: Path, purge: bool, limit: tuple[str, ...], dry: bool, yes:
                     library.carry_out(host, tell)
                 except CvatAnalyticsError as error:
                     failures[host.name] = error
+        if not dry:
+            for each in hosts.plans:
+                if each.name not in failures and not each.removal.kept:
+                    hosts.forget(each.name)
         if as_json:
             echo(json.dumps(_as_json(hosts, failures), indent=1))
         elif work and not dry:
@@ -92,6 +127,10 @@ def _hosts(inventory: Path, purge: bool, limit: tuple[str, ...], dry: bool, yes:
         echo(f"cvat-analytics: {reason}", err=True)
     if failures or hosts.away:
         again = _command(inventory, limit, purge)
+        if hosts.left:
+            for name in hosts.away.keys() & hosts.left.hosts.keys():
+                command = hints.command("uninstall", "--inventory", inventory, "--forget", name)
+                echo(f"If host {name} is no more: {command}", err=True)
         echo(f"Not everything is done. When the cause is gone, the rest is done by: {again}", err=True)
         is_failure = any(not isinstance(error, UnreachableError) for error in failures.values())
         sys.exit(1 if is_failure else 3)

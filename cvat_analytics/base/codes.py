@@ -226,6 +226,7 @@ class Code(str, Enum):  # noqa: UP042 # hosts have Python 3.10, which has no Str
     MEMORY_TIGHT = "CVA9213"
     VERSION_FAULT = "CVA9214"
     BACKUP_OVERDUE = "CVA9215"
+    HOST_LEFT = "CVA9216"
     EVENT_NOT_SEEN = "CVA9301"
     RIGHT_TOO_WIDE = "CVA9302"
     EXPORT_UNPROVEN = "CVA9303"

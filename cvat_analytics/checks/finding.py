@@ -28,6 +28,7 @@ CODES = {
     "users": Code.FOREIGN_USERS,
     "vector": Code.VECTOR_SILENT,
     "not-deployed": Code.NOT_DEPLOYED,
+    "host-left": Code.HOST_LEFT,
     "clock": Code.CLOCK_WRONG,
     "disk": Code.DISK_LOW,
     "disk-forecast": Code.DISK_FORECAST,

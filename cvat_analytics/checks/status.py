@@ -50,6 +50,8 @@ class Report:
     clocks: Sequence[Clock] = field(default=())
     not_deployed: Sequence[Difference] = field(default=())
     """What the inventory has otherwise than it is deployed: all else here is about what is deployed."""
+    left: Mapping[str, str] = field(default_factory=dict)
+    """The hosts that have left the inventory, and still have what deploys have made: of each the line that says so, and what to do."""
     volumes: Sequence[Volume] = field(default=())
     """The disks with the stack's data."""
     backups: Backups | None = None
@@ -117,8 +119,14 @@ def of_hosts(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> 
 
     there = {name: host.deployed for name, host in hosts.items() if host.deployed}
     differences = deployed.differences(stack.topology, there)
+    gone = deployed.left(stack.hosts, [each.hosts for each in there.values()])
     report = replace(
-        report, not_asked=not_asked, clocks=clocks.result(), not_deployed=differences, backups=made.result()
+        report,
+        not_asked=not_asked,
+        clocks=clocks.result(),
+        not_deployed=differences,
+        left={name: deployed.has_left(name) for name in gone},
+        backups=made.result(),
     )
     return with_room(report, volumes.result())
 

@@ -7,8 +7,8 @@ there. A deploy that is cut off leaves the note as it was; what it has brought s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from cvat_analytics.config.reference import as_written
 from cvat_analytics.config.settings import Settings
 
 if TYPE_CHECKING:
+    from cvat_analytics.config.inventory_file import Host
     from cvat_analytics.config.topology import Topology
 
 NOTE = "/var/lib/cvat-analytics/deployed.json"
@@ -31,12 +32,21 @@ _OPERATORS_OWN = {"secrets_file", "package_signing_key", "vector_tls_key", "gate
 """Settings that say where something is on the machine that deploys, or how a deploy behaves: none of it is on a host afterwards."""
 
 
+LOGIN = ("ssh_hostname", "ssh_port", "ssh_user", "_sudo")
+"""What is noted of the way to a host: no password, and no file on the operator's machine."""
+
+Logins = Mapping[str, Mapping[str, Any]]
+"""The way to each host, by its name."""
+
+
 @dataclass(frozen=True)
 class Deployed:
     """What is deployed on a host."""
 
     settings: Settings
     components: tuple[str, ...]
+    hosts: Logins = field(default_factory=dict)
+    """All hosts of the stack, those included that have left the inventory since, and were not uninstalled."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +66,56 @@ class Difference:
         )
 
 
-def note(settings: Settings, components: Sequence[str]) -> str:
-    """Return what is noted of a host with `settings` that runs `components`."""
+def note(settings: Settings, components: Sequence[str], hosts: Logins | None = None) -> str:
+    """Return what is noted of a host with `settings` that runs `components`, in a stack of these `hosts`."""
     values = settings.model_dump(exclude=_OPERATORS_OWN)
-    return json.dumps({"components": components, "settings": values}, default=_plain, indent=1) + "\n"
+    noted = {"components": components, "settings": values, "hosts": hosts or {}}
+    return json.dumps(noted, default=_plain, indent=1) + "\n"
+
+
+def logins(hosts: Iterable[Host]) -> Logins:
+    """Return what is noted of the way to each host."""
+    return {host.name: {key: host.data[key] for key in LOGIN if key in host.data} for host in hosts}
+
+
+def left(hosts: Iterable[Host], noted: Iterable[Logins]) -> Logins:
+    """Return which of the hosts that were `noted` are not among the `hosts` of the inventory, be it under another name."""
+    there = logins(hosts)
+    places = {_place(name, login) for name, login in there.items()}
+    every = {name: login for each in noted for name, login in each.items()}
+    return {
+        name: login
+        for name, login in sorted(every.items())
+        if name not in there and _place(name, login) not in places
+    }
+
+
+def _place(name: str, login: Mapping[str, Any]) -> tuple[str, int]:
+    return str(login.get("ssh_hostname") or name), int(login.get("ssh_port") or 22)
+
+
+def has_left(name: str) -> str:
+    """Return what there is to say of a host that has left."""
+    return (
+        f"host {name}: is in the inventory no more, and what deploys have made there was not all taken away: "
+        f"`cvat-analytics uninstall --limit {name}` takes it away, with --purge its data, too"
+    )
+
+
+def noted_hosts(text: str) -> Logins:
+    """Return the hosts of the stack by the note `text`; none where there is no such note."""
+    try:
+        found: Logins = json.loads(text).get("hosts", {})
+    except (ValueError, AttributeError):
+        return {}
+    return found
+
+
+def without(text: str, name: str) -> str:
+    """Return the note `text` without a host that has left."""
+    noted = json.loads(text)
+    noted["hosts"].pop(name, None)
+    return json.dumps(noted, indent=1) + "\n"
 
 
 def _plain(value: Any) -> str:
@@ -82,7 +138,7 @@ def read(text: str, planned: Settings) -> Deployed | None:
             if value is not None and isinstance(ours, Path) and ours.name == value:
                 values[name] = ours
         values |= {name: getattr(planned, name) for name in _OPERATORS_OWN}
-        return Deployed(Settings(**values), tuple(noted["components"]))
+        return Deployed(Settings(**values), tuple(noted["components"]), noted.get("hosts", {}))
     except (ValueError, TypeError, LookupError, AttributeError, ValidationError):
         return None
 

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvat_analytics.base.codes import Code
@@ -20,6 +20,8 @@ from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config.settings import COMPONENTS
 from cvat_analytics.connect import ssh
 from cvat_analytics.connect.shell import Shell
+from cvat_analytics.operate import left_hosts
+from cvat_analytics.operate.left_hosts import Left
 from cvat_analytics.operate.removal import Removal
 from cvat_analytics.operate.removal_plan import plan
 from cvat_analytics.operate.survey import SURVEY, Survey, surveyed
@@ -51,37 +53,50 @@ class Hosts:
     plans: Sequence[HostPlan]
     away: dict[str, str] = field(default_factory=dict)
     """Why each of the others cannot be reached."""
+    left: Left | None = None
+    """Those that are in the inventory no more, where one of them is meant."""
+
+    def forget(self, name: str) -> None:
+        """Have nobody speak of a host any more that is in the inventory no more, and has nothing of a deploy. Raises UnreachableError."""
+        if self.left and name in self.left.hosts:
+            self.left.forget(name)
 
 
 @contextmanager
 def planned(inventory: Path, purge: bool, limit: Sequence[str] = ()) -> Iterator[Hosts]:
     """Yield what is to be taken away from which host, those that hold the store last.
 
-    `purge`: the data, too; `limit`: only these hosts or groups. Raises InputError for a wrong inventory, and a limit that names
-    nothing in it.
+    `purge`: the data, too; `limit`: only these hosts or groups, also hosts that have left the inventory. Raises InputError for a wrong
+    inventory, and a limit that names nothing in it.
     """
     stack = inventories.load(inventory)
-    wanted = _limited(stack, inventory, limit)
-    # within a container of somebody's, or nowhere: a shell there would be one on this machine
-    if odd := sorted(name for name in wanted if name.startswith("@") and name != "@local"):
-        raise InputError(
-            Code.UNINSTALL_HOST,
-            f"host {odd[0]}: uninstall reaches hosts over SSH, or this machine as @local. Leave it out with --limit",
-        )
     with ExitStack() as opened:
+        left = None
+        if set(limit) - {host.name for host in stack.hosts} - set(COMPONENTS):
+            left = left_hosts.find(stack, opened)
+            gone = [left.hosts[name] for name in dict.fromkeys(limit) if name in left.hosts]
+            stack = replace(stack, hosts=[*stack.hosts, *gone])
+        wanted = _limited(stack, inventory, limit)
+        # within a container of somebody's, or nowhere: a shell there would be one on this machine
+        if odd := sorted(name for name in wanted if name.startswith("@") and name != "@local"):
+            raise InputError(
+                Code.UNINSTALL_HOST,
+                f"host {odd[0]}: uninstall reaches hosts over SSH, or this machine as @local. Leave it out with --limit",
+            )
         clients, away = ssh.connect([host for host in stack.hosts if host.name in wanted], opened)
         data = {host.name: host.data for host in stack.hosts}
-        targets = {name: settings.backup_target for name, settings in stack.topology.settings.items()}
+        everywhere = stack.topology.settings[stack.topology.clickhouse_host]
 
         def ask(name: str) -> HostPlan | str:
             shell = Shell(name, data[name], clients[name])
+            settings = stack.topology.settings.get(name, everywhere)
             try:
                 found = surveyed(shell.run(SURVEY, _PATIENCE))
             except UnreachableError as error:
                 return error.told
-            here = HostPlan(name, shell, found, plan(found, purge, backups=targets[name]))
+            here = HostPlan(name, shell, found, plan(found, purge, backups=settings.backup_target))
             if Paths().clickhouse_data in here.removal.data:
-                here.events = _events(shell, stack.topology.settings[name].database)
+                here.events = _events(shell, settings.database)
             return here
 
         with ThreadPoolExecutor(max(1, len(clients))) as pool:
@@ -89,7 +104,7 @@ def planned(inventory: Path, purge: bool, limit: Sequence[str] = ()) -> Iterator
         away |= {name: answer for name, answer in answers.items() if isinstance(answer, str)}
         plans = [answer for answer in answers.values() if isinstance(answer, HostPlan)]
         plans.sort(key=lambda each: each.name in stack.topology.groups["clickhouse"])
-        yield Hosts(plans, away)
+        yield Hosts(plans, away, left)
 
 
 def _limited(stack: inventories.Stack, inventory: Path, limit: Sequence[str]) -> set[str]:

@@ -10,6 +10,7 @@ import pytest
 
 from cvat_analytics.config import deployed, topology
 from cvat_analytics.config.deployed import Deployed
+from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.config.settings import Settings
 from cvat_analytics.config.topology import Topology
 from cvat_analytics.config.validation import validate
@@ -91,3 +92,22 @@ def test_a_part_that_came_or_went_is_a_difference() -> None:
         "part 'grafana' of two: the inventory says it does not run there, deployed is that it does",
         "part 'vector' of two: the inventory says it runs there, deployed is that it does not",
     ]
+
+
+def test_a_host_that_has_left_is_told_from_one_that_was_renamed_or_never_was() -> None:
+    def host(name: str, **data: Any) -> Host:
+        return Host(name, (), {"ssh_key": "/home/somebody/key", "ssh_password": "secret", **data})
+
+    every = deployed.logins(
+        [host("a"), host("b", ssh_hostname="10.0.0.2", ssh_user="ops", _sudo=True), host("c", ssh_port=2222)]
+    )
+    text = deployed.note(settings(), PARTS, every)
+    assert "secret" not in text
+    assert "somebody" not in text
+    noted = deployed.noted_hosts(text)
+    assert noted == every
+    renamed = host("new name of c", ssh_hostname="c", ssh_port=2222)
+    assert deployed.left([host("a"), renamed, host("d")], [noted, {}]) == {"b": every["b"]}
+    assert deployed.left([host("a"), host("b"), host("c")], [noted]) == {}
+    assert deployed.noted_hosts(deployed.without(text, "b")).keys() == {"a", "c"}
+    assert deployed.noted_hosts("") == deployed.noted_hosts("[]") == {}

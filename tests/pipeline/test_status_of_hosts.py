@@ -19,6 +19,8 @@ from click.testing import CliRunner, Result
 
 from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.checks.doctor import of_status
+from cvat_analytics.checks.status import Report
 from cvat_analytics.config import deployed, inventory
 from cvat_analytics.connect import clocks, remote
 from cvat_analytics.connect.access import Access
@@ -368,6 +370,22 @@ def test_a_part_of_the_inventory_that_is_not_deployed_yet_is_said_to_be_that(hos
     assert result.exit_code == 1
     assert "it is not deployed yet" in result.stdout
     assert "not deployed: part 'vector' of in: the inventory says it runs there" in result.stdout
+
+
+def test_a_host_that_has_left_the_inventory_is_said(hosts: Hosts) -> None:
+    described = inventory.load(hosts.inventory)
+    every = {**deployed.logins(described.hosts), "old": {"ssh_hostname": "10.9.9.9"}}
+    noted = deployed.note(described.topology.settings["in"], ("vector",), every)
+    hosts.servers["in"].printed = functools.partial(prints, noted)
+    words = "what deploys have made there was not all taken away: "
+    command = f"`cvat-analytics uninstall --limit old --inventory {hosts.inventory}`"
+    assert (
+        f"not deployed: host old: is in the inventory no more, and {words}{command}" in hosts.status().stdout
+    )
+    assert json.loads(hosts.status("--json").stdout)["left"].keys() == {"old"}
+    (found,) = list(of_status.findings(Report([], None, left={"old": deployed.has_left("old")})))
+    assert (found.check, found.command) == ("host-left", ("uninstall", "--limit", "old"))
+    assert found.why == f"host old: is in the inventory no more, and {words[:-2]}"
 
 
 def test_other_commands_ask_where_it_was_deployed_too(hosts: Hosts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cvat_analytics.base.errors import InputError
+from cvat_analytics.config import deployed
 from cvat_analytics.embedded import removing
 from scripts.cli import main
 from tests.clickhouse import free_ports
@@ -128,6 +130,61 @@ def test_a_host_that_is_not_reached_over_ssh_is_never_this_machine(tmp_path: Pat
     assert (refused.exit_code, "uninstall reaches hosts over SSH" in refused.stderr) == (2, True), (
         refused.output
     )
+
+
+@pytest.fixture
+def left(server: SSHServer, inventory: Path) -> Iterator[SSHServer]:
+    """Return a host that the inventory's own host knows of, and the inventory does not; the other one of the inventory is gone."""
+    with ssh_server() as another:
+        another.printed = DeployedHost()
+        host, port = another.address
+        noted = [
+            json.dumps(
+                {"hosts": {"c": {"ssh_hostname": host, "ssh_user": LOGIN["username"], "ssh_port": port}}}
+            )
+        ]
+
+        def printed(command: str) -> str:
+            if f"cat {deployed.NOTE}" in command:
+                return noted[-1]
+            if "base64 -d" in command:
+                noted.append(base64.b64decode(command.split("echo ")[1].split(" ")[0]).decode())
+            return ""
+
+        server.printed = printed
+        known = another.known_hosts(inventory.parent / "another's")
+        file = inventory.parent / "known-hosts"
+        file.write_text(file.read_text() + known.read_text())
+        yield another
+
+
+def test_a_host_that_has_left_the_inventory_is_uninstalled_by_its_name_and_forgotten(
+    inventory: Path, left: SSHServer
+) -> None:
+    kept = run("--inventory", inventory, "--limit", "c", "--yes")
+    assert kept.exit_code == 0, kept.output
+    assert "host c: stop vector.service" in kept.stdout
+    # its data is there still
+    left.printed = DeployedHost()
+    done = run("--inventory", inventory, "--limit", "c", "--purge", "--yes")
+    assert (done.exit_code, "host c: done" in done.stdout) == (0, True), done.output
+    again = run("--inventory", inventory, "--limit", "c", "--purge", "--yes")
+    assert (again.exit_code, "has no such host or group. It has a, b" in again.stderr) == (2, True)
+
+
+def test_a_host_that_is_no_more_is_forgotten_by_a_word(inventory: Path, left: SSHServer) -> None:
+    refused = run("--inventory", inventory, "--forget", "d")
+    assert (
+        refused.exit_code,
+        f"--forget d: is no host that has left {inventory}; those are c" in refused.stderr,
+    ) == (2, True)
+    left.shut()
+    away = run("--inventory", inventory, "--limit", "c", "--yes")
+    assert away.exit_code == 3
+    assert f"If host c is no more: cvat-analytics uninstall --inventory {inventory} --forget c" in away.stderr
+    done = run("--inventory", inventory, "--forget", "c")
+    assert (done.exit_code, done.stdout) == (0, "host c: is forgotten\n")
+    assert run("--inventory", inventory, "--forget", "c").exit_code == 2
 
 
 def test_a_directory_is_left_with_its_data_or_without(tmp_path: Path) -> None:

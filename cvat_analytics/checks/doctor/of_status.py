@@ -56,6 +56,9 @@ def findings(report: Report) -> Iterator[Finding]:
     for difference in report.not_deployed:
         why, _ = parted(str(difference))
         yield Finding("know", "not-deployed", why, command=("deploy",))
+    for name, line in report.left.items():
+        why, _ = parted(line)
+        yield Finding("soon", "host-left", why, command=("uninstall", "--limit", name))
     stores = {part.host for part in report.parts if part.name == "clickhouse"}
     for problem in report.problems:
         if not stores & report.not_asked.keys():  # one cause, one line
