@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -30,17 +31,25 @@ def backup() -> None:
 def create(at: str, as_json: bool, target: Target) -> None:
     """Back the stack up while it goes on: tables, Grafana's database, the journal, inventory and passwords (encrypted).
 
-    It is a backup as soon as all of it is there; what is cut off before is never listed, and removed by the next run.
+    It is a backup as soon as all of it is there; what is cut off before is never listed, and removed by the next run. Of several hosts
+    each backs up what it has; where one fails, the backup of the others is made, and called incomplete: exit code 1.
     """
-    manifest = _run(target, at, ["create"], as_json)["manifest"]
+    said = _run(target, at, ["create"], as_json)
+    manifest, failures = said["manifest"], said.get("failures", {})
+    lacks = manifest.get("lacks")
+    for host, why in failures.items():
+        echo(f"cvat-analytics: host {host}: {why}", err=True)
     if not as_json:
         events = sum(each["rows"] for each in manifest["tables"].get("events", {}).values())
         whole = sum(each["bytes"] for each in manifest["parts"].values())
         added = sum(each.get("added", 0) for each in manifest["parts"].values())
+        is_what = f"INCOMPLETE, as {_lacking(lacks)}" if lacks else "complete"
         echo(
-            f"Backup {manifest['name']} is complete: {events:,} events, {size(whole)}, of which {size(added)} were new. "
+            f"Backup {manifest['name']} is {is_what}: {events:,} events, {size(whole)}, of which {size(added)} were new. "
             f"Prove it: {target.hint('backup', 'verify', manifest['name'], '--restore', *_option('--at', at))}"
         )
+    if lacks or failures:
+        sys.exit(1)
 
 
 @backup.command("list")
@@ -57,9 +66,9 @@ def list_(at: str, as_json: bool, target: Target) -> None:
         return
     echo(f"{'name':<22}{'events':>14}{'size':>12}  ")
     for each in found:
-        echo(
-            f"{each['name']:<22}{each['events']:>14,}{size(each['bytes']):>12}  {'DAMAGED' if each['damaged'] else 'proven by restoring' if each['proven'] else 'unproven'}"
-        )
+        state = "DAMAGED" if each["damaged"] else "proven by restoring" if each["proven"] else "unproven"
+        lacks = f", INCOMPLETE: {_lacking(each['lacks'])}" if each["lacks"] else ""
+        echo(f"{each['name']:<22}{each['events']:>14,}{size(each['bytes']):>12}  {state}{lacks}")
 
 
 @backup.command()
@@ -111,7 +120,7 @@ def prune(at: str, as_json: bool, target: Target) -> None:
 
 def _run(target: Target, at: str, arguments: list[str], as_json: bool) -> Said:
     """Have the agent of the stack do something, show how far it is, and with `--json` print what came of it."""
-    with opened(target, at) as reached:
+    with opened(target, at, partly=True) as reached:
         said = reached.run(arguments, shown(as_json))
     if as_json:
         echo(
@@ -120,6 +129,12 @@ def _run(target: Target, at: str, arguments: list[str], as_json: bool) -> Said:
             )
         )
     return said
+
+
+def _lacking(lacks: dict[str, str]) -> str:
+    from cvat_analytics.operate.backup.agent import keeping
+
+    return keeping.lacking(lacks)
 
 
 def _option(name: str, value: str) -> list[str]:

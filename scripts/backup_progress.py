@@ -23,6 +23,7 @@ _WORDS = {
     "grafana": "Grafana's database",
     "journal": "the journal",
     "inventory": "inventory and passwords",
+    "others": "what other hosts have put there",
     "manifest": "the manifest",
     "forget": "choosing what to keep",
     "prune": "giving room back",
@@ -56,12 +57,12 @@ def at_option(option: str) -> Callable[[Any], Any]:
 
 
 @contextmanager
-def opened(target: Target, at: str) -> Iterator[Reached]:
-    """Yield the stack. Raises as `target.reach` does, and InputError without a target."""
+def opened(target: Target, at: str, *, partly: bool = False) -> Iterator[Reached]:
+    """Yield the stack, `partly` also where hosts of it are away. Raises as `target.reach` does, and InputError without a target."""
     if target.inventory:
         from cvat_analytics.operate.backup import reaching
 
-        with reaching.of_hosts(target.inventory, at) as reached:
+        with reaching.of_hosts(target.inventory, at, partly=partly) as reached:
             yield reached
     else:
         from cvat_analytics.embedded import backup

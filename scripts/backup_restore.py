@@ -51,7 +51,9 @@ def restore(
     changed. Then it is put in, people who were erased taken out, and the journal replayed from the backup's start on. A run that was cut
     off is completed by the same command.
     """
+    from cvat_analytics.operate.backup import restore as course
     from cvat_analytics.operate.backup import restoring
+    from cvat_analytics.operate.backup.agent import keeping
 
     if wrong := [month for month in months if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month)]:
         raise InputError(Code.OPTION_VALUE, f"--month {wrong[0]}: is no month, as in 2026-11")
@@ -65,6 +67,8 @@ def restore(
         there = restoring.events(reached.access)
         backup = restoring.chosen(reached.run(["list"], progress)["backups"], name, at)
         name = str(backup["name"])
+        if backup["lacks"]:
+            echo(f"Backup {name} is incomplete: {keeping.lacking(backup['lacks'])}.", err=True)
         if not yes:
             stack = (
                 f"a stack that has {there:,} events, which stay" if there else "a stack that has no events"
@@ -74,16 +78,9 @@ def restore(
             )
         chosen = [f"--table={table}" for table in tables or (_OF_MONTHS if months else ())]
         chosen += [f"--month={month.replace('-', '')}" for month in months]
-        views = ["--views"] if restoring.has_erasures(reached.access, reached.list_file) else []
-        prepared = reached.run(["prepare", name, *chosen, *views], progress)
-        manifest = prepared["manifest"]
-        putting = restoring.Restoring(
-            reached.access, reached.list_file, manifest["beside"], manifest, not chosen
-        )
-        for step in putting.run():
-            progress({"step": step, "state": "done"})
-        replayed = 0 if chosen else reached.replay(manifest, progress)
-        reached.run(["drop"], progress)
+        with reached.hold():
+            done = course.run(reached, name, chosen, progress)
+    manifest = done.manifest
     if grafana and target.inventory:
         from cvat_analytics.connect import remote
         from cvat_analytics.operate.backup import grafana as grafanas
@@ -94,10 +91,19 @@ def restore(
             )
     rows = sum(each["rows"] for each in manifest["wanted"].get("events", {}).values())
     if as_json:
-        echo(json.dumps({"name": manifest["name"], "tables": manifest["wanted"], "replayed": replayed}))
+        echo(
+            json.dumps(
+                {
+                    "name": manifest["name"],
+                    "tables": manifest["wanted"],
+                    "replayed": done.replayed,
+                    "originals": done.originals,
+                }
+            )
+        )
         return
     echo(
-        f"Backup {manifest['name']} is restored: {rows:,} events, and {replayed:,} of the journal that came since."
+        f"Backup {manifest['name']} is restored: {rows:,} events, and {done.replayed:,} of the journal that came since."
     )
 
 

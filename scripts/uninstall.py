@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.connect.volumes import DIRECTORIES, size
 from cvat_analytics.rendering.made import STATE
@@ -90,7 +91,9 @@ def _forget(target: Target, name: str) -> None:
         left = left_hosts.find(inventory.load(target.inventory), opened)
         if name not in left.hosts:
             others = f"; those are {', '.join(left.hosts)}" if left.hosts else ""
-            raise InputError(Code.UNINSTALL_HOST, f"--forget {name}: is no host that has left {target.inventory}{others}")
+            raise InputError(
+                Code.UNINSTALL_HOST, f"--forget {name}: is no host that has left {target.inventory}{others}"
+            )
         left.forget(name)
     echo(f"host {name}: is forgotten")
 

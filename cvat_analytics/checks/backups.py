@@ -76,8 +76,10 @@ def of(access: Access, now: datetime | None = None) -> Backups:
         settings.backup_target, True, row["last"], moments["started"], moments["finished"], int(row["size"]), row["proven"],
         *((row["newest"], row["message"]) if row["state"] == "failed" else ("", "")),
     )  # fmt: skip
-    if row["damaged"]:
-        found = replace(found, problems=[f"backup {row['damaged']} is DAMAGED: {row['damage']}"])
+    problems = [f"backup {row['damaged']} is DAMAGED: {row['damage']}"] if row["damaged"] else []
+    if row["state"] == "incomplete":
+        problems.append(f"backup {row['newest']} is INCOMPLETE: {row['message']}")
+    found = replace(found, problems=problems)
     return judged(found, settings.backup_too_old, now or datetime.now(UTC))
 
 
@@ -90,7 +92,8 @@ SELECT
   argMaxIf(b.name, b.started, b.state = 'complete' AND b.verified IS NOT NULL) AS proven,
   maxIf(b.started, b.state = 'damaged') > maxIf(b.started, b.state = 'complete' AND b.verified IS NOT NULL) AS is_damaged,
   if(is_damaged, argMaxIf(b.name, b.started, b.state = 'damaged'), '') AS damaged, argMaxIf(b.message, b.started, b.state = 'damaged') AS damage,
-  argMax(b.name, b.started) AS newest, argMax(b.state, b.started) AS state, argMax(b.message, b.started) AS message
+  argMaxIf(b.name, b.started, b.state != 'running') AS newest, argMaxIf(b.state, b.started, b.state != 'running') AS state,
+  argMaxIf(b.message, b.started, b.state != 'running') AS message
 FROM {database}.backups AS b FINAL
 WHERE {{target:String}} IN ('', b.target)
 """
@@ -154,6 +157,10 @@ def _by_note(found: Backups, note: str, settings: Settings) -> Backups:
         began = datetime.strptime(name, "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC)
     except (ValueError, LookupError, TypeError):
         return found
+    if state == "incomplete":
+        return replace(
+            found, problems=[*found.problems, f"backup {name} is INCOMPLETE: {last.get('message', '')}"]
+        )
     if state == "complete":
         found = replace(found, last=name, started=began, size=int(last.get("bytes") or 0))
         return judged(found, settings.backup_too_old, datetime.now(UTC))

@@ -69,4 +69,6 @@ def reached(stack: Stack, target: str, environment_file: str = "") -> reaching.R
         stack.directory / erasure_list.FILE_NAME,
         lambda: [(str(own), reaching.found(lambda: journal.find(own)))],
         lambda place: reaching.found(lambda: journal.find(Path(place))),
+        partial(running.held_here, config),
+        {HOST: partial(running.here, config)},
     )

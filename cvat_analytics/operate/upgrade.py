@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvat_analytics.base.codes import Code
-from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.checks import backups, flow, smoke
 from cvat_analytics.config import deployed
 from cvat_analytics.config.versions import BROUGHT_BACK, PREVIOUS, SETTINGS
 from cvat_analytics.connect import remote
+from cvat_analytics.operate.backup import over_ssh
 from cvat_analytics.operate.removal import LOCK
 from cvat_analytics.pipeline import journal
 from cvat_analytics.pipeline.replay import Range, Replay
@@ -69,8 +70,13 @@ def back_up(inventory: Path, say: Say) -> None:
             return
         say("A backup is made before, as the newest good one is older than a day")
         try:
-            store.shell.run(f"systemctl start {BACKUP}.service")
-        except UnreachableError as error:
+            made = over_ssh.run(stack, hosts, "", ["create"], lambda said: None)
+            if made.get("failures"):
+                raise CvatAnalyticsError(
+                    Code.UPGRADE_BACKUP,
+                    "; ".join(f"host {host}: {why}" for host, why in made["failures"].items()),
+                )
+        except CvatAnalyticsError as error:
             store.ensure_connected()
             raise InputError(
                 Code.UPGRADE_BACKUP,

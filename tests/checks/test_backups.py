@@ -99,8 +99,23 @@ def test_the_last_good_one_and_the_last_that_was_proven(empty: Access) -> None:
             ],
             ["the last good one ", "(three", "backup two is DAMAGED: a byte"],
         ),
+        (
+            [
+                ("one", 1, "complete", True, ""),
+                ("two", 0, "incomplete", False, "it lacks journal of host in"),
+            ],
+            ["the last good one ", "(one", "backup two is INCOMPLETE: it lacks journal of host in"],
+        ),
+        (
+            [
+                ("one", 2, "complete", True, ""),
+                ("two", 1, "failed", False, "full"),
+                ("three", 0, "running", False, ""),
+            ],
+            ["two FAILED: full"],
+        ),
     ],
-    ids=["none", "too old", "failed", "damaged"],
+    ids=["none", "too old", "failed", "damaged", "incomplete", "failed and running"],
 )
 def test_what_is_wrong_is_said(empty: Access, rows: list[Any], words: list[str]) -> None:
     if rows:
@@ -181,6 +196,7 @@ def test_where_clickhouse_is_down_the_note_on_its_host_says_it() -> None:
     for state, words in (
         ("complete", f"the last good one 0 s ago ({name}"),
         ("failed", f"{name} FAILED: it is full"),
+        ("incomplete", f"backup {name} is INCOMPLETE: it is full"),
     ):
         last = json.dumps({"name": name, "state": state, "bytes": 5, "message": "it is full"})
         found = asked(f"note {last}", unknown, "clickhouse")

@@ -111,7 +111,13 @@ def test_several_hosts_each_back_up_what_they_have_and_log_in_with_a_key_of_thei
     ]  # fmt: skip
     # the one of ClickHouse waits for the others, and it alone forgets what is too old
     (store,) = {text for path, text in every if path.endswith("backup.service") and "prune" in text}
-    assert "ExecStartPre=/bin/sleep 60\n" in store
+    assert "--again 600 create --wait 2700\n" in store
+    (agent,) = {
+        text
+        for path, text in every
+        if path.endswith("agent.json") and "prune" not in text and json.loads(text)["clickhouse_url"]
+    }
+    assert json.loads(agent)["others"] == ["grafana of @fake/c", "journal of @fake/b"]
     assert len({text for path, text in every if path.endswith("backup.service")}) == 2
     mode, ssh = sent["/etc/ssh/ssh_config.d/cvat-analytics-backup.conf"]
     assert (mode, "Match host store.example.org localuser root\n" in ssh) == ("644", True)

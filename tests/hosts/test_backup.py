@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.waiting import until
 
-from . import image
+from .backups import ASK_GRAFANA, GRAFANA, MAKE_GRAFANA, offer_restic
 from .command import cvat_analytics, deploy
 from .conftest import HostFactory
 from .deployed import DeployedImage
@@ -19,25 +19,6 @@ from .test_deploy import sql, state
 
 TIMER, VERIFY = "cvat-analytics-backup.timer", "cvat-analytics-backup-verify"
 EVENTS = "SELECT count(), sum(cityHash64(scope, timestamp, user_id, job_id)) FROM cvat.events FINAL"
-GRAFANA = "/var/lib/grafana/grafana.db"
-ASK_GRAFANA = f"""python3 -c "
-import sqlite3
-db = sqlite3.connect('{GRAFANA}')
-print(*(row[0] for table in ('user', 'dashboard') for row in db.execute(f'SELECT * FROM {{table}}')))
-\""""
-MAKE_GRAFANA = f"""python3 -c "
-import sqlite3
-db = sqlite3.connect('{GRAFANA}')
-db.executescript('CREATE TABLE user (login); CREATE TABLE dashboard (title)')
-db.executescript('INSERT INTO user VALUES (\\'reader\\'); INSERT INTO dashboard VALUES (\\'made by hand\\')')
-" && chown grafana:grafana {GRAFANA} && chmod 640 {GRAFANA}"""
-
-
-def offer_restic(host: Host, server: RepositoryServer) -> None:
-    """Let the host's archive of Debian have restic, as Debian's own has."""
-    debian = server.debian()
-    debian.add_files(file for file in image.debian_packages("bookworm") if file.name.startswith("restic_"))
-    host.offer_debian(debian)
 
 
 def let_in(store: Host, said: str) -> None:

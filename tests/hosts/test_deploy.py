@@ -10,17 +10,20 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.operate.test_backup_targets import s3
 from tests.waiting import until
 
 from . import packages, readers
+from .backups import ASK_GRAFANA, GRAFANA, MAKE_GRAFANA, offer_restic
 from .command import PROGRAM, cvat_analytics, deploy, smoke
 from .conftest import HostFactory
 from .host import Host
+from .lab import Lab
 from .repository import Repository, RepositoryServer
 
 UNITS = ("clickhouse-server", "vector", "grafana-server")
@@ -250,11 +253,29 @@ def test_a_restart_that_did_not_happen_is_caught_up(deployed_host: Host, invento
     assert (vector, "not deployed" in lines) == (("running", "http://127.0.0.1:8299"), False), lines
 
 
+@pytest.fixture
+def s3_server(host_lab: Lab, tmp_path: Path) -> Iterator[str]:
+    """Yield the URL of an S3 server on this machine that hosts reach."""
+    (directory := tmp_path / "s3").mkdir()
+    with s3(directory, host_lab.packages.gateway) as url:
+        yield url
+
+
 def test_three_hosts_work_together_and_only_they_reach_the_store(
-    host_factory: HostFactory, inventory: Inventory
+    host_factory: HostFactory, inventory: Inventory, repository_server: RepositoryServer, s3_server: str
 ) -> None:
-    store, ingest, view = (host_factory() for _ in range(3))
-    path = inventory({"clickhouse": [store], "vector": [ingest], "grafana": [view]}, database="analytics")
+    store, ingest, view = hosts = [host_factory() for _ in range(3)]
+    for host in hosts:
+        offer_restic(host, repository_server)
+    target = f"s3:{s3_server}/bucket"
+    path = inventory(
+        {"clickhouse": [store], "vector": [ingest], "grafana": [view]},
+        database="analytics",
+        backup_target=target,
+    )
+    for name, value in (("access", "key"), ("secret", "secret")):
+        words = [str(PROGRAM), "secrets", "set", f"backup_s3_{name}_key", "--inventory", str(path)]
+        subprocess.run(words, input=f"{value}\n", text=True, check=True, capture_output=True)
     deploy(path)
     smoke(path)
 
@@ -279,6 +300,41 @@ def test_three_hosts_work_together_and_only_they_reach_the_store(
     assert states == [["clickhouse", "running"], ["vector", "running"], ["grafana", "not"]]
     (line,) = [line for line in told.output.splitlines() if "cannot be reached" in line]
     assert line.startswith(f"host {view.name}: cannot be reached: {view.ip} refuses connections to port 22")
+
+    # a backup of the others is made, and is called what it is
+    made = cvat_analytics("backup", "create", "--inventory", path)
+    assert made.exit_code == 1, made.text
+    lacks = f"it lacks grafana of host {view.name} (there never was one)"
+    assert f"host {view.name}: cannot be reached" in made.error
+    assert f" is INCOMPLETE, as {lacks}: " in made.output
+    assert f"INCOMPLETE: {lacks}" in cvat_analytics("backup", "list", "--inventory", path).output
+    view.run("systemctl start ssh.service")
+    assert f"INCOMPLETE: {lacks}" in cvat_analytics("status", "--inventory", path).output
+
+    # by their timers' services each comes when it comes: that of ClickHouse waits for the others
+    view.run(MAKE_GRAFANA)
+    unit = "cvat-analytics-backup"
+    store.run(f"systemctl start --no-block {unit}")
+    awaits = f'journalctl -o cat -u {unit} | grep -c \'"others", "state": "begun"\''
+    until(
+        lambda: store.run(awaits, check=False).output.strip(),
+        "it waits for the others",
+        lambda count: count == "1",
+    )
+    for host in (ingest, view):
+        host.run(f"systemctl start {unit}")
+    until(lambda: store.run(f"systemctl is-active {unit}", check=False).output.strip(), "it has ended",
+          lambda found: found == "inactive", patience=180)  # fmt: skip
+    newest, first = json.loads(cvat_analytics("backup", "list", "--inventory", path, "--json").output)[
+        "backups"
+    ]
+    assert (list(first["lacks"]), newest["lacks"]) == ([f"grafana of {view.name}"], {})
+    assert "INCOMPLETE" not in cvat_analytics("status", "--inventory", path).output
+    # from S3 all of it comes back, what others had to them
+    view.run(f"rm {GRAFANA}")
+    restored = cvat_analytics("backup", "restore", "--grafana", "--yes", "--inventory", path)
+    assert restored.exit_code == 0, restored.text
+    assert view.run(ASK_GRAFANA).output.split("\n")[0] == "reader made by hand"
 
 
 def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import shutil
 import subprocess
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from cvat_analytics.base.project import ROOT
-from cvat_analytics.operate.backup import keys, reaching, restoring, running
+from cvat_analytics.operate.backup import keys, reaching, restore, running
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.pipeline import journal
 from cvat_analytics.store import migrations
@@ -58,50 +57,56 @@ class Site:
     def reached(self) -> reaching.Reached:
         """Return it as the commands do."""
         return reaching.Reached(
-            lambda arguments, tell: running.here(self.file, arguments, tell),
+            self.agent_of,
             way_to(self.store.context),
             self.directory / "erasures.json",
             lambda: [("live", reaching.found(lambda: journal.find(Path(self.config.journal))))],
             lambda place: reaching.found(lambda: journal.find(Path(place))),
+            lambda: running.held_here(self.file),
+            {self.config.host: self.agent_of},
         )
 
     def agent(self, *arguments: str, said: list[running.Said] | None = None) -> running.Said:
         """Run the agent."""
         return running.here(self.file, arguments, said.append if said is not None else lambda one: None)
 
+    def agent_of(self, arguments: Sequence[str], tell: running.Tell) -> running.Said:
+        """Run the agent as the commands do."""
+        return running.here(self.file, arguments, tell)
+
     def begun(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the agent, for whoever wants to kill it."""
-        command = [sys.executable, "-m", running.MODULE, "--config", str(self.file), *arguments]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)}
-        )
+        return running.started(self.file, arguments)
 
     def sums(self) -> dict[str, Any]:
         """Return what there is."""
         return {name: json.loads(self.store.post(sql))["data"] for name, sql in SUMS.items()}
 
-    def restore(self, *arguments: str, whole: bool = True) -> running.Said:
+    def killed(self, step: str, *arguments: str) -> None:
+        """Kill the agent as soon as it has begun that step of what it is to do."""
+        with self.begun(*arguments) as process:
+            for line in process.stdout or ():
+                said = json.loads(line)
+                if (said["step"], said["state"]) == (step, "begun"):
+                    process.kill()
+                    return
+        raise AssertionError(f"{arguments} had no step {step}: {said}")
+
+    def restore(self, *chosen: str, name: str = "", tell: running.Tell = lambda said: None) -> running.Said:
         """Restore as the command does, and return the manifest."""
         reached = self.reached
-        views = ["--views"] if restoring.has_erasures(reached.access, reached.list_file) else []
-        manifest: running.Said = reached.run(["prepare", *arguments, *views], lambda said: None)["manifest"]
-        for _ in restoring.Restoring(
-            reached.access, reached.list_file, manifest["beside"], manifest, whole
-        ).run():
-            pass
-        if whole:
-            reached.replay(manifest, lambda said: None)
-        reached.run(["drop"], lambda said: None)
-        return manifest
+        with reached.hold():
+            return restore.run(reached, name, chosen, tell).manifest
 
 
-def site(store: Store, directory: Path, target: str, checks: Path) -> Site:
-    """Return a database that knows its migrations, with an agent whose files are below `directory`."""
+def site(store: Store, directory: Path, target: str, checks: Path, *, is_todays: bool = True) -> Site:
+    """Return a database that knows its migrations, where its schema `is_todays`, with an agent whose files are below `directory`."""
     if not shutil.which("restic"):
         give_up("needs restic: tests/hosts/prepare, or apt install restic")
-    store.post("TRUNCATE TABLE schema_migrations")
-    for script in migrations.read(ROOT / "clickhouse"):
-        store.post(migrations.record(script, store.database))
+    if is_todays:
+        store.post("TRUNCATE TABLE schema_migrations")
+        for script in migrations.read(ROOT / "clickhouse"):
+            store.post(migrations.record(script, store.database))
     directory.mkdir()
     places = {
         "password": keys.derived_password(KEY),

@@ -168,7 +168,7 @@ def test_into_an_empty_stack_and_into_a_running_one_everything_comes_once(
     month = f"{NOW - timedelta(days=31, hours=2):%Y%m}"
     empty.store.post(f"ALTER TABLE events DROP PARTITION {month}")
     assert empty.sums()["events"][0][0] == after["events"][0][0] - 30
-    empty.restore("--table=events", f"--month={month}", whole=False)
+    empty.restore("--table=events", f"--month={month}")
     assert empty.sums() == after
 
 
@@ -182,7 +182,7 @@ def test_who_was_erased_since_stays_erased(empty: Site) -> None:
     # a month alone, too
     whole, month = empty.sums(), f"{NOW - timedelta(hours=2):%Y%m}"
     empty.store.post(f"ALTER TABLE events DROP PARTITION {month}")
-    empty.restore("--table=events", f"--month={month}", whole=False)
+    empty.restore("--table=events", f"--month={month}")
     assert (empty.sums()["events"], empty.sums()["names"]) == (whole["events"], whole["names"])
 
 
@@ -258,30 +258,6 @@ def test_a_backup_of_an_older_schema_made_while_somebody_is_erased_gets_migratio
     # of whom is erased the sums stay, as was asked for
     assert there == [at_first[0], 0, at_first[2]]
     assert "user 2" not in str(empty.sums()["names"])
-
-
-def killed(where: Site, step: str) -> None:
-    """Kill the agent as soon as it has begun that step of a backup."""
-    with where.begun("create") as process:
-        for line in process.stdout or ():
-            said = json.loads(line)
-            if (said["step"], said["state"]) == (step, "begun"):
-                process.kill()
-
-
-def test_one_that_was_killed_is_never_listed_and_the_next_run_cleans_up(two: tuple[Site, Site]) -> None:
-    first, _ = two
-    before = names(first)
-    restic = Restic(first.config)
-    killed(first, "clickhouse")
-    killed(first, "journal")
-    assert names(first) == before
-    unfinished = [each for each in restic.snapshots() if not set(keeping.names(each)) & set(before)]
-    assert [keeping.part(each) for each in unfinished] == ["tables"]
-    first.agent("create")
-    assert len(names(first)) == len(before) + 1
-    assert all(set(keeping.names(each)) & set(names(first)) for each in restic.snapshots())
-    assert list(Path(first.config.staging).iterdir()) == []
 
 
 def test_only_one_runs_at_a_time(two: tuple[Site, Site]) -> None:

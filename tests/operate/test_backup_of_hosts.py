@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.config import topology
 from cvat_analytics.config.deployed import Deployed
@@ -22,6 +24,7 @@ from cvat_analytics.rendering.files import Paths
 
 KEY = "a-recovery-key-of-32-characters-"
 TARGET = "sftp:keeper@store:/srv/cvat"
+FAILING = ""
 GROUPS = {"clickhouse": ["store"], "vector": ["in"], "grafana": ["view"], "events_api": ["api"]}
 
 
@@ -83,7 +86,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, list[str]]]:
 
     def note(shell: Shell, target: str, arguments: Sequence[str], tell: running.Tell) -> running.Said:
         said.append((shell.host, target, list(arguments)))
-        return {"host": shell.host}
+        if shell.host == FAILING:
+            raise UnreachableError(Code.BACKUP_TARGET_AWAY, "it is away")
+        return {"host": shell.host, "manifest": {"parts": {"journal": {"snapshot": f"that of {shell.host}"}}}}
 
     monkeypatch.setattr(over_ssh, "on_host", note)
     return said
@@ -91,11 +96,33 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, list[str]]]:
 
 def test_each_host_backs_up_what_it_has_and_that_of_clickhouse_completes_it(asked: list[Any]) -> None:
     stack = described()
-    assert over_ssh.run(stack, reached(stack), "", ["create"], lambda said: None) == {"host": "store"}
+    said = over_ssh.run(stack, reached(stack), "", ["create"], lambda said: None)
+    assert (said["host"], said["failures"]) == ("store", {})
     assert [host for host, _, _ in asked] == ["in", "view", "store"]
+    assert asked[-1][2] == ["create", "--with=that of in", "--with=that of view"]
     asked.clear()
     over_ssh.run(stack, reached(stack), "s3:https://other/bucket", ["list"], lambda said: None)
     assert asked == [("store", "s3:https://other/bucket", ["list"])]
+
+
+def test_where_one_host_fails_the_others_are_backed_up(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "FAILING", "in")
+    stack = described()
+    said = over_ssh.run(stack, reached(stack), "", ["create"], lambda said: None)
+    assert said["failures"] == {"in": f"it is away [{Code.BACKUP_TARGET_AWAY}]"}
+    assert asked[-1] == ("store", "", ["create", "--with=that of view"])
+    # so is one that is not there at all; without that of ClickHouse there is none
+    asked.clear()
+    there = {host: each for host, each in reached(stack).items() if host != "view"}
+    said = over_ssh.run(
+        stack, there, "", ["create"], lambda said: None, away={"view": "no route", "api": "away"}
+    )
+    assert said["failures"] == {"view": "no route", "in": f"it is away [{Code.BACKUP_TARGET_AWAY}]"}
+    assert asked[-1] == ("store", "", ["create"])
+    with pytest.raises(UnreachableError, match=r"^it burns$"):
+        over_ssh.run(stack, there, "", ["create"], lambda said: None, away={"store": "it burns"})
 
 
 def test_what_cannot_be_is_refused_before_anybody_is_asked(asked: list[Any]) -> None:

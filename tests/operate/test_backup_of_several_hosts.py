@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -50,7 +50,69 @@ def view(store: Site, tmp_path: Path) -> Site:
     return replace(store, config=told, directory=directory)
 
 
+def expecting(store: Site, *parts: str) -> Site:
+    """Return the host of ClickHouse that awaits these parts of others."""
+    return replace(store, config=replace(store.config, others=list(parts)))
+
+
+def aged(store: Site, snapshot: str, by: timedelta) -> str:
+    """Have a snapshot be so much older, under the name that it had. Return its new id."""
+    restic = Restic(store.config)
+    (there,) = json.loads(restic.run("snapshots", "--json", snapshot))
+    again = ["--force", f"--host={there['hostname']}", *(f"--tag={tag}" for tag in there["tags"])]
+    began = datetime.fromisoformat(there["time"][:19]).replace(tzinfo=UTC) - by
+    restic.run("backup", *again, f"--time={began.astimezone():%Y-%m-%d %H:%M:%S}", *there["paths"])
+    restic.run("forget", snapshot)
+    return str(Restic(store.config).snapshots(*there["tags"])[0]["id"])
+
+
+def noted(store: Site) -> list[list[Any]]:
+    query = "SELECT state, message, finished IS NOT NULL, verified IS NOT NULL FROM backups FINAL ORDER BY started"
+    rows: list[list[Any]] = json.loads(store.store.post(query))["data"]
+    return rows
+
+
+def test_without_the_part_of_another_host_it_is_made_and_not_called_complete(store: Site, view: Site) -> None:
+    store = expecting(store, "journal of view", "journal of in")
+    (Path(view.config.journal) / "events-2026-11-30T01.jsonl").touch()
+    (old,) = [
+        each["snapshot"]
+        for name, each in view.agent("create")["manifest"]["parts"].items()
+        if name == "journal"
+    ]
+    aged(store, old, timedelta(minutes=11))
+    manifest = store.agent("create")["manifest"]
+    since = manifest["lacks"]["journal of view"]
+    words = f"it lacks journal of host view (the newest is of {since[:16].replace('T', ' ')} UTC), journal of host in (there never was one)"
+    assert manifest["lacks"] == {"journal of view": since, "journal of in": ""}
+    assert noted(store) == [["incomplete", words, 1, 0]]
+    # what is there stands in
+    assert "journal of view" in manifest["parts"]
+    (listed,) = store.agent("list")["backups"]
+    assert (listed["lacks"], listed["events"]) == (manifest["lacks"], 5)
+
+
+def test_it_waits_for_what_another_host_has_not_brought_yet(store: Site, view: Site) -> None:
+    store = expecting(store, "journal of view")
+    with store.begun("create", "--wait", "600") as process:
+        for line in process.stdout or ():
+            said = json.loads(line)
+            if (said["step"], said.get("state")) == ("others", "begun"):
+                view.agent("create")
+    assert (said["exit_code"], said["manifest"]["lacks"]) == (0, {})
+    assert [row[0] for row in noted(store)] == ["complete"]
+
+
+def test_what_was_brought_for_it_belongs_to_it_however_long_the_others_took(store: Site, view: Site) -> None:
+    store = expecting(store, "journal of view")
+    brought = view.agent("create")["manifest"]["parts"]["journal"]["snapshot"]
+    brought = aged(store, brought, timedelta(hours=3))[:8]
+    assert store.agent("create", f"--with={brought}")["manifest"]["lacks"] == {}
+    assert store.agent("create")["manifest"]["lacks"].keys() == {"journal of view"}
+
+
 def test_what_other_hosts_have_brought_belongs_to_the_backup_and_comes_back(store: Site, view: Site) -> None:
+    store = expecting(store, "grafana of view", "journal of view")
     journals = [
         Path(each.config.journal) / f"events-{datetime.now(UTC):%Y-%m-%dT%H}.jsonl" for each in (store, view)
     ]
@@ -61,7 +123,8 @@ def test_what_other_hosts_have_brought_belongs_to_the_backup_and_comes_back(stor
     assert store.agent("list")["backups"] == []
     manifest = store.agent("create")["manifest"]
     assert set(manifest["parts"]) == {"tables", "journal", "grafana of view", "journal of view"}
-    assert 0 <= manifest["parts"]["grafana of view"]["age"] < 600
+    assert manifest["lacks"] == {}
+    assert [row[0] for row in noted(store)] == ["complete"]
 
     # what is forgotten and given back leaves what belongs to one that is kept
     assert store.agent("prune")["kept"] == [manifest["name"]]
@@ -115,7 +178,9 @@ def test_the_hour_after_its_end_comes_back_too_where_a_clock_is_ahead() -> None:
         asked.extend(arguments)
         return {"places": {}}
 
-    stack = reaching.Reached(run, cast("Access", None), Path("none"), lambda: [], lambda place: [])
+    stack = reaching.Reached(
+        run, cast("Access", None), Path("none"), lambda: [], lambda place: [], nullcontext, {}
+    )
     manifest = {"name": "one", "parts": {"journal of a": {}}, "replay_since": "2026-11-30T01:00:00+00:00",
                 "finished": "2026-11-30T02:59:00+00:00"}  # fmt: skip
     stack.replay(manifest, lambda said: None)

@@ -27,8 +27,8 @@ _PORTS = ("master.port", "master.port.grpc", "volume.port", "volume.port.grpc", 
 
 
 @contextmanager
-def s3(directory: Path) -> Iterator[str]:
-    """Run an S3 server below `directory`, and yield its address."""
+def s3(directory: Path, address: str = "127.0.0.1") -> Iterator[str]:
+    """Run an S3 server below `directory` at an address of this machine, and yield its URL."""
     ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     keys = [{"accessKey": "key", "secretKey": "secret"}]
     identity = {"name": "backup", "credentials": keys, "actions": ["Admin", "Read", "Write", "List"]}
@@ -38,7 +38,7 @@ def s3(directory: Path) -> Iterator[str]:
     words = [
         "server",
         f"-dir={directory / 'data'}",
-        "-ip=127.0.0.1",
+        f"-ip={address}",
         "-filer",
         "-s3",
         f"-s3.config={directory / 's3.json'}",
@@ -48,7 +48,7 @@ def s3(directory: Path) -> Iterator[str]:
         "-master.volumeSizeLimitMB=64",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]
-    url = f"http://127.0.0.1:{ports['s3.port']}"
+    url = f"http://{address}:{ports['s3.port']}"
     log = directory / "log"
     with (
         log.open("w") as output,

@@ -12,9 +12,11 @@ import pytest
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
+from cvat_analytics.operate.backup import questions
 from cvat_analytics.store import migrations
 from cvat_analytics.store.migrations import Script
 from tests.clickhouse import Store
+from tests.operate.backup_site import site
 
 RELEASES = sorted(path for path in Path(__file__).parent.iterdir() if (path / "clickhouse").is_dir())
 SHOWN = "timestamp, scope, source, obj_id, obj_name, count, duration, user_id, job_id, payload"
@@ -114,6 +116,25 @@ def test_a_deploy_brings_it_to_today_with_all_its_events_and_its_own_deploy_refu
     assert str(refused.value) == (
         f"the database has {', '.join(newer)}, which this checkout lacks: it was deployed from a newer one. Update the checkout"
     )
+
+
+def test_a_backup_of_it_comes_back_into_today_s_a_month_alone_and_all_of_it(
+    store: Store, release: Path, shared_engine: Store, tmp_path: Path
+) -> None:
+    (checks := tmp_path / "checks.json").write_text(questions.text())
+    target = str(tmp_path / "repository")
+    before = numbers(store)
+    ((month,),) = answer(store, "SELECT toYYYYMM(max(timestamp)) FROM events")
+    of_month = answer(
+        store, f"SELECT {SHOWN} FROM events FINAL WHERE toYYYYMM(timestamp) = {month} ORDER BY {SHOWN}"
+    )
+    site(store, tmp_path / "then", target, checks, is_todays=False).agent("create")
+    with shared_engine.another() as empty:
+        today = site(empty, tmp_path / "today", target, checks)
+        today.restore("--table=events", f"--month={month}")
+        assert answer(empty, f"SELECT {SHOWN} FROM events FINAL ORDER BY {SHOWN}") == of_month
+        today.restore()
+        assert numbers(empty) == before
 
 
 def test_the_changelog_says_which_migrations_the_next_deploy_runs() -> None:

@@ -373,13 +373,19 @@ def test_a_backup_comes_first_where_one_is_due(monkeypatch: pytest.MonkeyPatch) 
     newest = SimpleNamespace(started=datetime.now(UTC))
     settings = SimpleNamespace(backup_target="")
 
-    def run(command: str) -> str:
-        if command.startswith("systemctl start") and asked:
-            raise UnreachableError(Code.HOST_COMMAND_FAILED, "host a: a command failed with exit code 1")
-        asked.append(command)
-        return "there"
+    said: list[Any] = [
+        UnreachableError(Code.BACKUP_TARGET_FULL, "it is full"),
+        {"failures": {"b": "away"}},
+        {"failures": {}},
+    ]
 
-    host = SimpleNamespace(shell=SimpleNamespace(run=run), ensure_connected=lambda: None)
+    def create(*arguments: Any) -> Any:
+        asked.append(" ".join(arguments[3]))
+        if isinstance(answer := said.pop(0), Exception):
+            raise answer
+        return answer
+
+    host = SimpleNamespace(shell=SimpleNamespace(run=lambda command: "there"), ensure_connected=lambda: None)
 
     @contextmanager
     def reach(inventory: Path) -> Iterator[Any]:
@@ -392,15 +398,17 @@ def test_a_backup_comes_first_where_one_is_due(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(upgrade.remote, "reach_hosts", reach)
     monkeypatch.setattr(upgrade.backups, "of", lambda access: newest)
+    monkeypatch.setattr(upgrade.over_ssh, "run", create)
     make_a_backup = _back_up
     make_a_backup(HOSTS, asked.append)
     settings.backup_target = "/backups"
     make_a_backup(HOSTS, asked.append)
     assert asked == []
     newest.started -= timedelta(days=2)
-    with pytest.raises(
-        InputError,
-        match=r"nothing was changed: the backup before the upgrade failed \(host a: a command failed",
-    ):
-        make_a_backup(HOSTS, asked.append)
-    assert "A backup is made before, as the newest good one is older than a day" in asked
+    for reason in ("it is full", "host b: away"):
+        with pytest.raises(
+            InputError, match=rf"nothing was changed: the backup before the upgrade failed \({reason}\)"
+        ):
+            make_a_backup(HOSTS, asked.append)
+    make_a_backup(HOSTS, asked.append)
+    assert asked == ["A backup is made before, as the newest good one is older than a day", "create"] * 3

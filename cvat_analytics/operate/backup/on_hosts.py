@@ -90,6 +90,7 @@ def config(context: Context) -> Config:
         staging=f"{paths.clickhouse_data}/backups" if store else "",
         checks=f"{paths.backup_config}/checks.json" if store else "",
         inventory=f"{paths.backup_config}/{inventory.FILE_NAME}" if store else "",
+        others=_others(context) if store else [],
         grafana_database=f"{paths.grafana_data}/grafana.db" if "grafana" in here else "",
         journal=f"{paths.vector_data}/journal" if "vector" in here else "",
         keep_daily=settings.backup_keep_daily,
@@ -103,17 +104,25 @@ def config(context: Context) -> Config:
     )
 
 
+def _others(context: Context) -> list[str]:
+    """Return what the other hosts back up, as the agent names it."""
+    parts = {"grafana": "grafana", "vector": "journal"}
+    return [
+        f"{part} of {host}"
+        for component, part in parts.items()
+        for host in context.topology.groups[component]
+        if host != context.host
+    ]
+
+
 def files(context: Context) -> list[RenderedFile]:
     """Return the files of a host that backs something up, units included."""
     settings, paths, told = context.settings, context.paths, config(context)
-    store = bool(told.clickhouse_url)
-    backing_up = {host for group in GROUPS for host in context.topology.groups[group]}
     names = context.variables() | {
         "backup": told,
         "directory": directory(settings),
         "login": login(settings).partition("@")[2],
         "ssh_key": ssh_key(paths),
-        "waits": store and len(backing_up) > 1,
     }
     secret = {told.password_file: derived_password(context.secrets[RECOVERY_KEY])}
     if told.clickhouse_password_file:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from cvat_analytics.base.codes import Code
-from cvat_analytics.base.errors import InputError
+from cvat_analytics.base.codes import Code, first_code
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableHostError
 from cvat_analytics.config.inventory import Stack
 from cvat_analytics.config.settings import GROUPS
 from cvat_analytics.connect.remote import ReachedHost
@@ -20,11 +21,17 @@ _PATIENCE = 24 * 3600.0
 
 
 def run(
-    stack: Stack, hosts: Mapping[str, ReachedHost], target: str, arguments: Sequence[str], tell: Tell
+    stack: Stack,
+    hosts: Mapping[str, ReachedHost],
+    target: str,
+    arguments: Sequence[str],
+    tell: Tell,
+    away: Mapping[str, str] | None = None,
 ) -> Said:
     """Have the agent of ClickHouse's host do something, to `create` a backup those of the other hosts before it.
 
-    Without a `target` it is that of the settings. Raises InputError where none is deployed, and CvatAnalyticsError.
+    Of a host that fails then, or is `away`, the answer says why, as `failures` by host, and the backup lacks its part. Without a `target`
+    it is that of the settings. Raises InputError where no agent is deployed, and CvatAnalyticsError.
     """
     store = stack.topology.clickhouse_host
     keeping = [
@@ -32,7 +39,10 @@ def run(
         for host in stack.topology.settings
         if host != store and set(GROUPS) & set(stack.topology.components(host))
     ]
-    asked = [*(keeping if arguments[0] == "create" else []), store]
+    failures = {host: why for host, why in (away or {}).items() if host in keeping}
+    if store in (away or {}):
+        raise UnreachableHostError(first_code(why := (away or {})[store]) or Code.HOST_UNREACHABLE, why)
+    asked = [*(host for host in keeping if arguments[0] == "create" and host not in failures), store]
     for host in asked:
         noted = hosts[host].deployed
         if noted is None or not noted.settings.backup_target:
@@ -47,13 +57,32 @@ def run(
             "'sftp:user@host:/path' or 's3:https://host/bucket'",
         )
     *before, last = asked
+    brought: list[str] = []
     for host in before:
-        on_host(hosts[host].shell, target, arguments, tell)
-    return on_host(hosts[last].shell, target, arguments, tell)
+        try:
+            made = on_host(hosts[host].shell, target, arguments, tell)["manifest"]["parts"]
+            brought += [f"--with={part['snapshot']}" for part in made.values()]
+        except CvatAnalyticsError as error:
+            failures[host] = error.told
+    said = on_host(hosts[last].shell, target, [*arguments, *brought], tell)
+    return said | ({"failures": failures} if arguments[0] == "create" else {})
 
 
 def on_host(shell: Shell, target: str, arguments: Sequence[str], tell: Tell) -> Said:
     """Have the agent of a host do something. Raises CvatAnalyticsError."""
+    with shell.stream(_command(target, arguments), _PATIENCE) as output:
+        return running.answer(lines(output), tell)
+
+
+@contextmanager
+def held(shell: Shell) -> Iterator[None]:
+    """Keep other restores on a host away meanwhile. Raises CvatAnalyticsError."""
+    with shell.stream(_command("", ["hold"]), _PATIENCE) as output:
+        running.wait_until_held(lines(output))
+        yield
+
+
+def _command(target: str, arguments: Sequence[str]) -> str:
     paths = Paths()
     words = [
         "--config",
@@ -61,10 +90,9 @@ def on_host(shell: Shell, target: str, arguments: Sequence[str], tell: Tell) -> 
         *(["--target", target] if target else []),
         *arguments,
     ]
-    command = f"cd / && PYTHONPATH={paths.backup_program} PYTHONDONTWRITEBYTECODE=1 nice -n 19 /usr/bin/python3 -m {running.MODULE} {shlex.join(words)}"
+    program = f"cd / && PYTHONPATH={paths.backup_program} PYTHONDONTWRITEBYTECODE=1 nice -n 19 /usr/bin/python3 -m {running.MODULE} {shlex.join(words)}"
     # the last line says what went wrong, and better than an exit code
-    with shell.stream(f"{command}; true", _PATIENCE) as output:
-        return running.answer(lines(output), tell)
+    return f"{program}; true"
 
 
 def lines(output: Output) -> Iterator[str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -33,6 +33,10 @@ class Reached:
     """Finds the journals that the stack has: what names each, and its files."""
     journal_at: Callable[[str], Sequence[journal.File]]
     """Finds a journal in a directory on ClickHouse's host."""
+    hold: Callable[[], AbstractContextManager[None]]
+    """Keeps other restores into the stack away meanwhile."""
+    beside_vectors: Mapping[str, Agent]
+    """The agent beside each Vector, by its host."""
 
     def replay(self, manifest: Said, tell: Tell) -> int:
         """Bring back what the backup's journal and the stack's own have since the backup began. Return how many events that was."""
@@ -71,23 +75,32 @@ def found(find: Callable[[], Sequence[journal.File]]) -> Sequence[journal.File]:
 
 
 @contextmanager
-def of_hosts(inventory: Path, at: str) -> Iterator[Reached]:
-    """Yield a deployed stack; `at`: a target in the place of the setting. Raises as `remote.reach_hosts` does."""
+def of_hosts(inventory: Path, at: str, *, partly: bool = False) -> Iterator[Reached]:
+    """Yield a deployed stack; `at`: a target in the place of the setting; `partly`: also where hosts are away of which nothing is wanted, or a backup does without.
+
+    Raises as `remote.reach_hosts` does.
+    """
     from cvat_analytics.connect import remote
     from cvat_analytics.operate.backup import over_ssh
 
     place = f"{Paths().vector_data}/journal"
-    with remote.reach_hosts(inventory) as (described, access, hosts):
+    with remote.reach_hosts(inventory, partly=partly) as (described, access, hosts):
 
         def at_host(host: str, directory: str) -> Sequence[journal.File]:
             return found(lambda: journal.find_on_host(hosts[host].shell, directory))
 
         yield Reached(
-            partial(over_ssh.run, described, hosts, at),
+            partial(over_ssh.run, described, hosts, at, away=access.away),
             access,
             described.secrets_file.with_name(erasure_list.FILE_NAME),
             lambda: [
                 (f"{host}:{place}", at_host(host, place)) for host in described.topology.groups["vector"]
             ],
             partial(at_host, described.topology.clickhouse_host),
+            lambda: over_ssh.held(hosts[described.topology.clickhouse_host].shell),
+            {
+                host: partial(over_ssh.on_host, hosts[host].shell, at)
+                for host in described.topology.groups["vector"]
+                if host in hosts
+            },
         )

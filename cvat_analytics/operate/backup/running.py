@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,37 @@ def inventory(target: str, recovery_key: str, name: str, tell: Tell) -> bytes:
         return Path(place).read_bytes()
 
 
-def here(config: Path, arguments: Iterable[str], tell: Tell) -> Said:
-    """Run the agent on this machine. Raises as `answer` does."""
+def wait_until_held(lines: Iterator[str]) -> None:
+    """Return as soon as the agent that says these lines holds the lock of restores. Raises as `answer` does."""
+    for line in lines:
+        if '"held"' in line:
+            return
+        answer([line], lambda said: None)
+
+
+def started(config: Path, arguments: Iterable[str]) -> subprocess.Popen[str]:
+    """Start the agent on this machine."""
     command = [sys.executable, "-m", MODULE, "--config", str(config), *arguments]
     environment = os.environ | {"PYTHONPATH": str(LIBRARY.parent)}
-    with subprocess.Popen(
+    return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    )
+
+
+@contextmanager
+def held_here(config: Path) -> Iterator[None]:
+    """Keep other restores on this machine away meanwhile. Raises as `answer` does."""
+    with started(config, ["hold"]) as process:
+        try:
+            wait_until_held(iter(process.stdout or ()))
+            yield
+        finally:
+            process.terminate()
+
+
+def here(config: Path, arguments: Iterable[str], tell: Tell) -> Said:
+    """Run the agent on this machine. Raises as `answer` does."""
+    with started(config, arguments) as process:
         try:
             return answer(process.stdout or (), tell)
         except BaseException:

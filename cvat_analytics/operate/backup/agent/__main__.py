@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -20,12 +21,19 @@ from cvat_analytics.operate.backup.agent import (
     creating,
     keeping,
     noting,
+    originals,
     putting,
     questions,
     report,
     restoring,
 )
 from cvat_analytics.operate.backup.agent.restic import PARTS, Restic
+
+_TRIES = 4
+"""How often what a timer starts is tried."""
+_SIGN_OF_LIFE = 1.0
+_MOMENT = 5.0
+"""Seconds for a restore that was killed to be found gone."""
 
 
 def main() -> int:
@@ -35,8 +43,26 @@ def main() -> int:
     )
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--target", help="in the place of the configuration's")
+    parser.add_argument(
+        "--again",
+        type=float,
+        default=0,
+        metavar="SECONDS",
+        help="try three times more what fails, after so long",
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("create", help="make a backup")
+    create = commands.add_parser("create", help="make a backup")
+    create.add_argument(
+        "--with",
+        dest="brought",
+        action="append",
+        default=[],
+        metavar="SNAPSHOT",
+        help="what another host has made for it (may be repeated)",
+    )
+    create.add_argument(
+        "--wait", type=float, default=0, help="so many seconds for what other hosts have not put there yet"
+    )
     commands.add_parser("list", help="list the backups that are complete")
     verify = commands.add_parser("verify", help="read the repository, and with --restore restore a backup")
     verify.add_argument("name", nargs="?", default="", help="the backup (default: the newest)")
@@ -56,20 +82,44 @@ def main() -> int:
     fetch.add_argument(
         "--only", action="append", default=[], help="files of that pattern only (may be repeated)"
     )
+    fetch.add_argument("--of", action="append", default=[], help="that of this host only (may be repeated)")
+    whole = commands.add_parser(
+        "originals", help="put whole originals of dead letters that were fetched beside the journal"
+    )
+    whole.add_argument("place", help="where `fetch` has put a journal")
+    whole.add_argument("digests", nargs="*", help="the SHA-256 of those that are wanted")
+    commands.add_parser("hold", help="keep other restores away for as long as somebody listens")
     commands.add_parser("drop", help="remove what `prepare` has made")
     commands.add_parser("prune", help="forget what is older than is to be kept")
     arguments = parser.parse_args()
+    left, arguments.began = _TRIES if arguments.again else 1, datetime.now(timezone.utc)
+    while True:
+        left -= 1
+        try:
+            return tried(arguments)
+        except report.AgentError as error:
+            # what is wrong in settings or at the target no time mends
+            if not left or error.exit_code == report.BAD_INPUT or isinstance(error, report.DamagedError):
+                return report.result(error.exit_code, str(error), code=error.code)
+            report.say(
+                arguments.command,
+                "note",
+                message=f"failed, and is tried again in {arguments.again:g} s: {error}",
+            )
+        time.sleep(arguments.again)
+
+
+def tried(arguments: argparse.Namespace) -> int:
+    """Do what is asked for once, and return the exit code. Raises AgentError."""
     try:
         settings = config.load(arguments.config)
         if arguments.target:
             settings = replace(settings, target=arguments.target)
         return run(settings, arguments)
-    except report.AgentError as error:
-        return report.result(error.exit_code, str(error), code=error.code)
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         words = f"{what}{error.strerror or error}. Look at that on this host, then run this again"
-        return report.result(report.FAILED, words, code=Code.BACKUP_AGENT)
+        raise report.AgentError(Code.BACKUP_AGENT, words) from error
 
 
 def run(settings: config.Config, arguments: argparse.Namespace) -> int:
@@ -80,19 +130,23 @@ def run(settings: config.Config, arguments: argparse.Namespace) -> int:
     if command == "list":
         restic.open()
         return report.result(0, backups=keeping.backups(restic))
+    if command == "hold":
+        return hold(settings)
     with alone(settings):
+        if command == "originals":
+            return report.result(0, added=originals.add(settings, Path(arguments.place), arguments.digests))
         if command == "create":
-            return create(settings, restic)
+            return make(settings, restic, keeping.Awaited(arguments.began, arguments.brought, arguments.wait))
         if command == "drop":
             putting.ended(settings)
             shutil.rmtree(Path(settings.state) / "fetched", ignore_errors=True)
-            questions.drop(settings, restoring.beside(settings.database))
+            if settings.clickhouse_url:
+                questions.drop(settings, restoring.beside(settings.database))
             return report.result(0)
         restic.open()
         if command == "prune":
             pruned = keeping.prune(settings, restic)
-            for name in pruned["gone"]:
-                noting.note(settings, name, noting.GONE)
+            noting.end_gone(settings, pruned["kept"])
             return report.result(0, **pruned)
         if command == "verify" and not arguments.restore:
             return report.result(0, **restoring.check(settings, restic))
@@ -106,7 +160,9 @@ def run(settings: config.Config, arguments: argparse.Namespace) -> int:
             directory = Path(settings.state) / "fetched"
             shutil.rmtree(directory, ignore_errors=True)
             with report.step("fetch"):
-                places = restoring.fetch(settings, restic, backup, arguments.part, directory, arguments.only)
+                places = restoring.fetch(
+                    settings, restic, backup, arguments.part, directory, arguments.only, arguments.of
+                )
             *_, newest = places.values()
             by_host = {host: str(place) for host, place in places.items()}
             return report.result(0, place=str(newest), places=by_host)
@@ -122,26 +178,29 @@ def run(settings: config.Config, arguments: argparse.Namespace) -> int:
         return prove(settings, restic, backup)
 
 
-def create(settings: config.Config, restic: Restic) -> int:
+def make(settings: config.Config, restic: Restic, awaited: keeping.Awaited) -> int:
     """Make a backup, and note what came of it."""
     now = datetime.now(timezone.utc)
     name = creating.name_of(now)
+    noting.end_cut_off(settings)
     noting.note(settings, name, noting.RUNNING)
     try:
-        manifest = creating.create(settings, restic, now)
+        manifest = creating.create(settings, restic, now, awaited)
     except BaseException as error:
         noting.note(settings, name, noting.FAILED, message=str(error) or type(error).__name__)
         with suppress(report.AgentError, OSError):
             creating.clean(settings)
         raise
     size = sum(each["bytes"] for each in manifest["parts"].values())
-    noting.note(settings, name, noting.COMPLETE, size=size)
+    state, message = noting.made(manifest.get("lacks"))
+    noting.note(settings, name, state, size=size, message=message)
     return report.result(0, manifest=manifest)
 
 
 def prove(settings: config.Config, restic: Restic, backup: dict[str, Any]) -> int:
     """Restore a backup beside the live data, compare it, ask it what dashboards ask, and drop it."""
     beside = restoring.beside(settings.database)
+    state, message = noting.made(backup["lacks"])
     try:
         manifest = restoring.prepare(settings, restic, backup)
         questions.bring_up_to_date(settings, beside, manifest["migrations"])
@@ -153,7 +212,7 @@ def prove(settings: config.Config, restic: Restic, backup: dict[str, Any]) -> in
             restic.run("tag", f"--add={keeping.DAMAGED}", f"--remove={keeping.PROVEN}", backup["snapshot"])
         raise
     except report.AgentError as error:
-        noting.note(settings, backup["name"], noting.COMPLETE, message=f"cannot be restored: {error}")
+        noting.note(settings, backup["name"], state, message=f"cannot be restored: {error}")
         raise
     finally:
         with suppress(report.AgentError):
@@ -161,22 +220,44 @@ def prove(settings: config.Config, restic: Restic, backup: dict[str, Any]) -> in
             questions.drop(settings, beside)
     if backup["damaged"] or not backup["proven"]:
         restic.run("tag", f"--add={keeping.PROVEN}", f"--remove={keeping.DAMAGED}", backup["snapshot"])
-    noting.note(settings, backup["name"], noting.COMPLETE, proven=True)
+    noting.note(settings, backup["name"], state, proven=True, message=message)
     return report.result(0, proven=backup["name"], queries=asked, tables=manifest["wanted"])
 
 
-@contextmanager
-def alone(settings: config.Config) -> Iterator[None]:
-    """Let one run at a time work here. Raises AgentError where another does."""
-    with (Path(settings.state) / "lock").open("a+") as lock:
+def hold(settings: config.Config) -> int:
+    """Keep the lock of restores until nobody listens any more: whoever restores is over then, or was killed. Raises AgentError where another has it."""
+    with alone(settings, "restoring.lock", "another restore", _MOMENT):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            while True:
+                report.say("hold", "held")
+                time.sleep(_SIGN_OF_LIFE)
+        except BrokenPipeError:
+            os._exit(0)  # whatever is left to be written goes nowhere
+
+
+@contextmanager
+def alone(
+    settings: config.Config,
+    name: str = "lock",
+    who: str = "another backup, restore or check",
+    patience: float = 0,
+) -> Iterator[None]:
+    """Let one run at a time work here. Raises AgentError where another does, after `patience` seconds."""
+    with (Path(settings.state) / name).open("a+") as lock:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    continue
             lock.seek(0)
             raise report.AgentError(
                 Code.BACKUP_BUSY,
-                f"another backup, restore or check is at work here ({lock.read().strip()}). Wait for its end, then run this again",
-            ) from None
+                f"{who} is at work here ({lock.read().strip()}). Wait for its end, then run this again",
+            )
         lock.truncate(0)
         lock.write(f"process {os.getpid()}, since {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC\n")
         lock.flush()

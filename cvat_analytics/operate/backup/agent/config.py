@@ -44,6 +44,9 @@ class Config:
     inventory: str = ""
     """The encrypted archive of inventory, passwords, users, certificates and the list of erasures."""
 
+    others: list[str] = field(default_factory=list)
+    """On ClickHouse's host: what other hosts put there, as in `journal of in`, without which a backup is not complete."""
+
     keep_daily: int = 7
     keep_weekly: int = 4
     keep_monthly: int = 12

@@ -36,7 +36,7 @@ def name_of(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H-%M-%SZ")
 
 
-def create(config: Config, restic: Restic, now: datetime) -> dict[str, Any]:
+def create(config: Config, restic: Restic, now: datetime, awaited: keeping.Awaited) -> dict[str, Any]:
     """Make a backup of what is here, and return its manifest. Raises AgentError; what is unfinished then is never listed."""
     if not config.parts:
         raise AgentError(Code.BACKUP_OF_NOTHING, "nothing of the stack is on this host")
@@ -71,13 +71,22 @@ def create(config: Config, restic: Restic, now: datetime) -> dict[str, Any]:
             _put(restic, manifest, "inventory", name, config.inventory)
     manifest["finished"] = _text(datetime.now(timezone.utc))
     if config.clickhouse_url:
-        manifest["parts"] |= keeping.adopt(config, restic, name)
+        if config.others:
+            with step("others", total=len(config.others)):
+                adopted, manifest["lacks"] = keeping.adopt(config, restic, name, awaited)
+            manifest["parts"] |= adopted
         file = Path(config.state) / "manifest.json"
         file.write_text(json.dumps(manifest, indent=1) + "\n")
         with step("manifest"):
             events = sum(each["rows"] for each in manifest["tables"].get("events", {}).values())
             size = sum(each["bytes"] for each in manifest["parts"].values())
-            restic.backup(MANIFEST, name, str(file), _quiet, (f"events={events}", f"bytes={size}"))
+            restic.backup(
+                MANIFEST,
+                name,
+                str(file),
+                _quiet,
+                (f"events={events}", f"bytes={size}", *keeping.lacking_tags(manifest.get("lacks", {}))),
+            )
     return manifest
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -14,8 +17,13 @@ PROVEN = "proven"
 """The tag of a manifest whose backup has been restored and compared."""
 DAMAGED = "damaged"
 """The tag of one that was tried last and was not what had been backed up."""
+_BEFORE = timedelta(minutes=10)
+"""So much earlier than a backup what another host has put there may have begun to belong to it: timers start within a minute, clocks differ."""
+_LACKS = "lacks="
+"""How the tag of a manifest begins that names a part of another host, and since when that is lacking."""
+_LOOK_AGAIN = 10
 _OTHERS = timedelta(days=2)
-"""How old what another host has put there may be to belong to a backup."""
+"""How old what another host has put there is at least before it goes, where no backup has it."""
 _FAR_FEWER = 10
 """So many times as many events are lost, not aged out."""
 
@@ -31,7 +39,7 @@ def part(snapshot: dict[str, Any]) -> str:
 
 
 def backups(restic: Restic) -> list[dict[str, Any]]:
-    """Return the complete backups, the newest first: `name`, `finished`, `host`, `events`, `bytes`, `proven`."""
+    """Return the complete backups, the newest first: `name`, `finished`, `host`, `events`, `bytes`, `proven`, `lacks`."""
     found = []
     for snapshot in restic.snapshots(MANIFEST):
         said = dict(tag.split("=", 1) for tag in snapshot["tags"] if "=" in tag)
@@ -44,6 +52,11 @@ def backups(restic: Restic) -> list[dict[str, Any]]:
                 "bytes": int(said.get("bytes", 0)),
                 "proven": PROVEN in snapshot["tags"],
                 "damaged": DAMAGED in snapshot["tags"],
+                "lacks": dict(
+                    tag.removeprefix(_LACKS).split("=", 1)
+                    for tag in snapshot["tags"]
+                    if tag.startswith(_LACKS)
+                ),
                 "snapshot": snapshot["id"],
                 "path": snapshot["paths"][0],
             }
@@ -90,34 +103,86 @@ def precious(every: list[dict[str, Any]]) -> set[str]:
     return {*proven[:1], *large[:1]}
 
 
-def _age(snapshot: dict[str, Any]) -> timedelta:
+def _began(snapshot: dict[str, Any]) -> datetime:
     # restic writes nanoseconds
-    return datetime.now(timezone.utc) - datetime.fromisoformat(snapshot["time"][:19]).replace(
-        tzinfo=timezone.utc
-    )
+    return datetime.fromisoformat(snapshot["time"][:19]).replace(tzinfo=timezone.utc)
 
 
-def adopt(config: Config, restic: Restic, name: str) -> dict[str, Any]:
-    """Give the backup `name` the newest of what other hosts have put into the repository, and return that by part and host."""
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for snapshot in restic.snapshots():
-        if snapshot["hostname"] != config.host and part(snapshot) and _age(snapshot) < _OTHERS:
-            newest[part(snapshot), snapshot["hostname"]] = snapshot
+def _age(snapshot: dict[str, Any]) -> timedelta:
+    return datetime.now(timezone.utc) - _began(snapshot)
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """What of other hosts belongs to a backup."""
+
+    since: datetime
+    """When its run began, the first of several tries."""
+    brought: Collection[str] = ()
+    """The snapshots that they have made for it, as somebody knows who has asked them."""
+    patience: float = 0
+    """Seconds to wait for what they have not put there yet."""
+
+
+def adopt(
+    config: Config, restic: Restic, name: str, awaited: Awaited
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Give the backup `name` what the other hosts have put into the repository, and return that by part and host, and what it lacks.
+
+    Of each the newest. It belongs to the backup if it was brought for it, or began at most ten minutes before the run of that. For what
+    does not, or is not there yet, it waits. What is lacking then has the one before in its place, of which the second mapping says when
+    that began; nothing, where there never was one.
+    """
+    deadline = time.monotonic() + awaited.patience
+    while True:
+        newest: dict[str, dict[str, Any]] = {}
+        for snapshot in restic.snapshots():
+            if (named := f"{part(snapshot)} of {snapshot['hostname']}") in config.others:
+                newest[named] = snapshot
+        lacks = {
+            named: _began(newest[named]).isoformat() if named in newest else ""
+            for named in config.others
+            if named not in newest
+            # an earlier restic says the beginning of an id only
+            or not (
+                newest[named]["id"].startswith(tuple(awaited.brought))
+                or _began(newest[named]) >= awaited.since - _BEFORE
+            )
+        }
+        if not lacks or time.monotonic() > deadline:
+            break
+        time.sleep(_LOOK_AGAIN)
     if newest:
         restic.run("tag", f"--add={name}", *(each["id"] for each in newest.values()))
-    return {
-        f"{what} of {host}": {
+    found = {
+        named: {
             "snapshot": each["id"],
             "path": each["paths"][0],
             "bytes": 0,
             "age": int(_age(each).total_seconds()),
         }
-        for (what, host), each in newest.items()
+        for named, each in newest.items()
     }
+    return found, lacks
+
+
+def lacking_tags(lacks: Mapping[str, str]) -> list[str]:
+    """Return the tags of the manifest of a backup that lacks that."""
+    return [f"{_LACKS}{named}={since}" for named, since in lacks.items()]
+
+
+def lacking(lacks: Mapping[str, str]) -> str:
+    """Return in words what a backup lacks."""
+    said = []
+    for named, since in lacks.items():
+        what, _, host = named.partition(" of ")
+        newest = f"the newest is of {since[:16].replace('T', ' ')} UTC" if since else "there never was one"
+        said.append(f"{what} of host {host} ({newest})")
+    return f"it lacks {', '.join(said)}"
 
 
 def forget_unfinished(config: Config, restic: Restic) -> list[str]:
-    """Forget what has no manifest: of this host's, what a run that was cut off has left; of others', what a newer one follows.
+    """Forget what has no manifest: of this host's, what a run that was cut off has left; of others', what a newer one follows, or nobody awaits.
 
     Only ClickHouse's host, which writes the manifests, can tell.
     """
@@ -131,7 +196,8 @@ def forget_unfinished(config: Config, restic: Restic) -> list[str]:
         key = (part(snapshot), snapshot["hostname"])
         if not complete.intersection(names(snapshot)) and names(snapshot):
             own = snapshot["hostname"] == config.host
-            if own or (key in followed and _age(snapshot) > _OTHERS):
+            awaited = f"{part(snapshot)} of {snapshot['hostname']}" in config.others
+            if own or ((key in followed or not awaited) and _age(snapshot) > _OTHERS):
                 gone.append(snapshot["id"])
         followed.add(key)
     if gone:

@@ -79,12 +79,15 @@ def prepare(
     chosen = wanted(manifest, tables, months)
     ask = clickhouse(config)
     scratch = beside(config.database)
+    # who was erased is asked of each
+    erased = {table: manifest["tables"][table] for table in ("erasures",) if table in manifest["tables"]}
+    filled = {**erased, **chosen}
     clean(config)
     ask.ask(f"DROP DATABASE IF EXISTS {scratch} SYNC")
     _refuse_without_room(config, manifest)
     with staging.opened(config) as own, staging.private(own, "fetched") as ours:
         with step("fetch"):
-            # all of it, of a month too: ClickHouse reads what several tables have in common from one place
+            # all of it, of a month too: of equal small files ClickHouse writes one, in whichever table, also where it is told not to
             *_, files = fetch(config, restic, backup, "tables", ours).values()
         if wrong := parts.difference(manifest["tables"], parts.of_backup(files, manifest["database"])):
             raise DamagedError(
@@ -108,14 +111,13 @@ def prepare(
         for table in mapped:
             # parts stay as they were backed up, so that they can be compared
             ask.ask(f"SYSTEM STOP MERGES {scratch}.`{table}`")
-        erased = {table: manifest["tables"][table] for table in ("erasures",) if table in mapped}
-        filled = ", ".join(
+        parts_of = ", ".join(
             mapped[table] + (" PARTITIONS " + ", ".join(map(quoted, partitions)) if months else "")
-            for table, partitions in {**erased, **chosen}.items()
+            for table, partitions in filled.items()
             if partitions
         )
-        if filled:
-            ask.in_background(f"RESTORE {filled} FROM File('restoring')", telling("restore"))
+        if parts_of:
+            ask.in_background(f"RESTORE {parts_of} FROM File('restoring')", telling("restore"))
     with staging.opened(config) as own:
         staging.remove(own / "restoring")
     with step("compare") as said:
@@ -125,13 +127,23 @@ def prepare(
 
 
 def fetch(
-    config: Config, restic: Restic, backup: dict[str, Any], part: str, where: Path, only: Sequence[str] = ()
+    config: Config,
+    restic: Restic,
+    backup: dict[str, Any],
+    part: str,
+    where: Path,
+    only: Sequence[str] = (),
+    hosts: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Have a part of a backup below the directory `where`, that of each host that has it, and return where exactly by host, the newest last.
 
-    Raises AgentError where no host has it.
+    `only`: files of these patterns; `hosts`: those of these alone. Raises AgentError where none has it.
     """
-    snapshots = {each["hostname"]: each for each in restic.snapshots(part, backup["name"])}
+    snapshots = {
+        each["hostname"]: each
+        for each in restic.snapshots(part, backup["name"])
+        if not hosts or each["hostname"] in hosts
+    }
     if not snapshots:
         raise AgentError(Code.BACKUP_UNKNOWN, f"backup {backup['name']}: has no {part}", BAD_INPUT)
     where.mkdir(parents=True, exist_ok=True)
