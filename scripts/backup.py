@@ -37,8 +37,8 @@ def create(at: str, as_json: bool, target: Target) -> None:
     said = _run(target, at, ["create"], as_json)
     manifest, failures = said["manifest"], said.get("failures", {})
     lacks = manifest.get("lacks")
-    for host, why in failures.items():
-        echo(f"cvat-analytics: host {host}: {why}", err=True)
+    for why in failures.values():
+        echo(f"cvat-analytics: {why}", err=True)
     if not as_json:
         events = sum(each["rows"] for each in manifest["tables"].get("events", {}).values())
         whole = sum(each["bytes"] for each in manifest["parts"].values())

@@ -72,10 +72,7 @@ def back_up(inventory: Path, say: Say) -> None:
         try:
             made = over_ssh.run(stack, hosts, "", ["create"], lambda said: None)
             if made.get("failures"):
-                raise CvatAnalyticsError(
-                    Code.UPGRADE_BACKUP,
-                    "; ".join(f"host {host}: {why}" for host, why in made["failures"].items()),
-                )
+                raise CvatAnalyticsError(Code.UPGRADE_BACKUP, "; ".join(made["failures"].values()))
         except CvatAnalyticsError as error:
             store.ensure_connected()
             raise InputError(

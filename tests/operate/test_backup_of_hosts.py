@@ -111,7 +111,7 @@ def test_where_one_host_fails_the_others_are_backed_up(
     monkeypatch.setattr(sys.modules[__name__], "FAILING", "in")
     stack = described()
     said = over_ssh.run(stack, reached(stack), "", ["create"], lambda said: None)
-    assert said["failures"] == {"in": f"it is away [{Code.BACKUP_TARGET_AWAY}]"}
+    assert said["failures"] == {"in": f"host in: it is away [{Code.BACKUP_TARGET_AWAY}]"}
     assert asked[-1] == ("store", "", ["create", "--with=that of view"])
     # so is one that is not there at all; without that of ClickHouse there is none
     asked.clear()
@@ -119,7 +119,7 @@ def test_where_one_host_fails_the_others_are_backed_up(
     said = over_ssh.run(
         stack, there, "", ["create"], lambda said: None, away={"view": "no route", "api": "away"}
     )
-    assert said["failures"] == {"view": "no route", "in": f"it is away [{Code.BACKUP_TARGET_AWAY}]"}
+    assert said["failures"] == {"view": "no route", "in": f"host in: it is away [{Code.BACKUP_TARGET_AWAY}]"}
     assert asked[-1] == ("store", "", ["create"])
     with pytest.raises(UnreachableError, match=r"^it burns$"):
         over_ssh.run(stack, there, "", ["create"], lambda said: None, away={"store": "it burns"})

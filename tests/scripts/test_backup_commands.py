@@ -55,7 +55,7 @@ def test_one_that_lacks_something_is_not_called_complete_and_ends_with_1(
     made = run(tmp_path, "create")
     assert (made.exit_code, f"Backup {NAME} is complete: 0 events" in made.stdout) == (0, True), made.output
     manifest["lacks"] = LACKS
-    answers["create"]["failures"] = {"in": "it is full"}
+    answers["create"]["failures"] = {"in": "host in: it is full"}
     made = run(tmp_path, "create")
     assert (made.exit_code, made.stderr) == (1, "cvat-analytics: host in: it is full\n")
     assert f"Backup {NAME} is INCOMPLETE, as {WORDS}: 0 events" in made.stdout

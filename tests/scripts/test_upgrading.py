@@ -375,7 +375,7 @@ def test_a_backup_comes_first_where_one_is_due(monkeypatch: pytest.MonkeyPatch) 
 
     said: list[Any] = [
         UnreachableError(Code.BACKUP_TARGET_FULL, "it is full"),
-        {"failures": {"b": "away"}},
+        {"failures": {"b": "host b: away"}},
         {"failures": {}},
     ]
 

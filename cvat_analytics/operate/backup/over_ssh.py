@@ -63,7 +63,7 @@ def run(
             made = on_host(hosts[host].shell, target, arguments, tell)["manifest"]["parts"]
             brought += [f"--with={part['snapshot']}" for part in made.values()]
         except CvatAnalyticsError as error:
-            failures[host] = error.told
+            failures[host] = f"host {host}: {error.told}"
     said = on_host(hosts[last].shell, target, [*arguments, *brought], tell)
     return said | ({"failures": failures} if arguments[0] == "create" else {})
 
