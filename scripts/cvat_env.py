@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,7 +13,7 @@ from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.config import inventory as inventories
-from cvat_analytics.config import topology
+from cvat_analytics.config import topology as topologies
 from cvat_analytics.credentials.certificates import Authority
 from cvat_analytics.gateway import compose, compose_check, no_proxy
 from cvat_analytics.gateway import cvat_env as library
@@ -23,21 +24,27 @@ from scripts.terminal import echo
 _NAME = "CLICKHOUSE_PASSWORD"
 
 
+def compose_options[F: Callable[..., Any]](function: F) -> F:
+    """Add `--cvat-compose` and `--docker-config`, which say for what CVAT the override is."""
+    compose_files = click.option(
+        "--cvat-compose", type=click.Path(path_type=Path, exists=True), multiple=True, metavar="FILE",
+        help="A compose file of your CVAT, whose services the override is for; once for each -f that you start CVAT with, in that order. "
+        "A directory stands for what Docker Compose takes there.  [default: the services of CVAT 2.40]",
+    )  # fmt: skip
+    config = click.option(
+        "--docker-config", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+        help="The config.json of the docker that starts CVAT, whose noProxy the override keeps.  [default: ~/.docker/config.json]",
+    )  # fmt: skip
+    return compose_files(config(function))
+
+
 @click.command("cvat-env")
 @click.option(
     "--format", "form", type=click.Choice(["env", "compose", "traefik"]), default="env", show_default=True,
     help="Lines for .env, a docker compose override, or a rule file for CVAT's traefik.",
 )  # fmt: skip
 @click.option("--off", is_flag=True, help="What turns analytics off on the CVAT side.")
-@click.option(
-    "--cvat-compose", type=click.Path(path_type=Path, exists=True), multiple=True, metavar="FILE",
-    help="A compose file of your CVAT, whose services the override is for; once for each -f that you start CVAT with, in that order. "
-    "A directory stands for what Docker Compose takes there.  [default: the services of CVAT 2.40]",
-)  # fmt: skip
-@click.option(
-    "--docker-config", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
-    help="The config.json of the docker that starts CVAT, whose noProxy the override keeps.  [default: ~/.docker/config.json]",
-)  # fmt: skip
+@compose_options
 @click.option(
     "--show-password", is_flag=True, help="Print the password of the user cvat as well (format env)."
 )
@@ -62,15 +69,15 @@ def cvat_env(
         )
     if (cvat_compose or docker_config) and form != "compose":
         raise click.UsageError("--cvat-compose and --docker-config go with --format compose")
-    described, password, authority = _described(target)
-    env = library.environment(described, authority is None)
+    topology, password, authority = described(target)
+    env = library.environment(topology, authority is None)
     if env.refused and not off:
         raise InputError(Code.CVAT_ENV_REFUSED, env.refused)
     values, notes = (library.OFF, []) if off else (env.values, list(env.notes))
     if form == "traefik":
-        text = library.as_traefik(described, authority)
+        text = library.as_traefik(topology, authority)
     elif form == "compose":
-        text, more = _override(env, off, cvat_compose, docker_config)
+        text, more = override(env, off, cvat_compose, docker_config)
         notes += more
     else:
         text = library.as_env({**values, _NAME: password()} if show_password else values)
@@ -82,10 +89,14 @@ def cvat_env(
         echo(f"Note: {hints.pasteable(note)}.", err=True)
 
 
-def _override(
-    env: library.Environment, off: bool, cvat_compose: tuple[Path, ...], docker_config: Path | None
+def override(
+    env: library.Environment,
+    off: bool,
+    cvat_compose: tuple[Path, ...],
+    docker_config: Path | None,
+    keep_stock: bool = False,
 ) -> tuple[str, list[str]]:
-    """Return the compose override, and what is to be said of it."""
+    """Return the compose override, and what is to be said of it. `keep_stock`: the stock analytics goes on beside it."""
     here = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
     config = docker_config or (here if here.is_file() else None)
     kept = no_proxy.of_docker(config) if config else None
@@ -93,6 +104,8 @@ def _override(
     if cvat_compose:
         project = compose.project(cvat_compose, os.environ, library.HEADER)
         services = library.cvats_services(project, ", ".join(map(str, cvat_compose)))
+    if keep_stock:
+        services = {name: lists for name, lists in services.items() if name not in library.STOCK_SERVICES}
     text = library.as_compose(env, services, off, kept)
     notes = []
     if not off and not docker_config:
@@ -108,7 +121,7 @@ def _override(
     return text, [note for note in notes if note]
 
 
-def _described(target: Target) -> tuple[topology.Topology, Callable[[], str], Authority | None]:
+def described(target: Target) -> tuple[topologies.Topology, Callable[[], str], Authority | None]:
     """Return the stack's topology, what reads the password, and its authority; an embedded stack has none."""
     if target.inventory:
         deployed = inventories.load(target.inventory)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from cvat_analytics.base.texts import UTF_8
-from cvat_analytics.connect.access import Access
-from cvat_analytics.connect.clickhouse_errors import STORE
 from cvat_analytics.importing import copying, files, stock, tables
 from cvat_analytics.importing.columns import spare
 from cvat_analytics.importing.strict import PIPELINE, TimeFormat
-from cvat_analytics.store import erasures
 from scripts.encoding import codec
 from scripts.target import Target, target_options
 from scripts.terminal import echo, progressbar, secret_from_file
@@ -80,7 +78,7 @@ def import_(
     if url and times != PIPELINE:
         raise click.UsageError("--time-format and --time-zone are about a --file")
     with target.reach(begin="the import") as access:
-        destination = _destination(access)
+        destination = stock.destination(access)
         if url:
             password = secret_from_file(password_file) if password_file else ""
             source = tables.find(
@@ -111,17 +109,6 @@ def import_(
             files.drop(source)
 
 
-def _destination(access: Access) -> tables.Table:
-    # admin: the only user who may read the events as well as insert them, and make the tables that resuming needs
-    client = access.client()
-    cvat_columns = access.clickhouse.settings.cvat_columns
-    target = tables.find(
-        client, access.database, "events", STORE, fix="Deploy the stack first", cvat_columns=cvat_columns
-    )
-    stock.refuse(target)
-    return replace(target, into=erasures.INCOMING)
-
-
 def report(copy: copying.Copy, label: str) -> None:
     """Copy what is pending, show both sides, and raise CvatAnalyticsError when something is missing."""
     for note in copy.notes():
@@ -134,6 +121,16 @@ def report(copy: copying.Copy, label: str) -> None:
         copy.run(bar.update)
     with progressbar(length=sum(copy.days.values()), label="Counting both sides") as bar:
         months = copy.compare(bar.update)
+    show(months)
+    copy.refuse_incomplete(months)
+    if note := copy.melted(months):
+        echo(f"Note: {note}.")
+    if months:
+        echo("All events of the source are stored. An event that the source has twice is stored once.")
+
+
+def show(months: Sequence[copying.Month]) -> None:
+    """Print both sides of each month."""
     if months:
         echo(f"{'month':<8}{'source rows':>16}{'source events':>16}{'stored events':>16}")
     for month in months:
@@ -141,8 +138,3 @@ def report(copy: copying.Copy, label: str) -> None:
             f"{month.month // 100:04}-{month.month % 100:02} {month.source_rows:>16,}{month.source_events:>16,}{month.stored_events:>16,}"
             + ("" if month.complete else "  INCOMPLETE")
         )
-    copy.refuse_incomplete(months)
-    if note := copy.melted(months):
-        echo(f"Note: {note}.")
-    if months:
-        echo("All events of the source are stored. An event that the source has twice is stored once.")

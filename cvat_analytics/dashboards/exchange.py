@@ -227,11 +227,12 @@ def _wanted(
 
 def _new_file(directory: Path, dashboard: Found) -> Path:
     """Return a file for a dashboard that has none yet, never one of another dashboard."""
-    file = directory / f"{_slug(dashboard.title)}.json"
-    return file if not file.exists() else directory / f"{_slug(dashboard.title)}-{dashboard.uid}.json"
+    file = directory / f"{slug(dashboard.title)}.json"
+    return file if not file.exists() else directory / f"{slug(dashboard.title)}-{dashboard.uid}.json"
 
 
-def _slug(title: str) -> str:
+def slug(title: str) -> str:
+    """Return a file's name, without its ending, for a dashboard of that title."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "dashboard"
 
 

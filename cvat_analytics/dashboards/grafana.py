@@ -6,9 +6,10 @@ way only while the provider has `allowUiUpdates`, which ours has.
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -16,7 +17,7 @@ import httpx
 from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.connect.access import Access
-from cvat_analytics.connect.http import no_answer
+from cvat_analytics.connect.http import http_client, no_answer
 
 FOLDER = "CVAT"
 """The folder into which the provider puts our dashboards (templates/grafana/dashboards.yaml.j2)."""
@@ -33,18 +34,41 @@ class Found:
 
     uid: str
     title: str
+    folder: str = ""
+    """The title of the folder that it is in; empty for Grafana's own."""
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """A Grafana that is not the stack's own, such as the one of CVAT's stock compose, which lets everybody in."""
+
+    url: str
+    login: tuple[str, str] | None = field(default=None, repr=False)
+
+    def grafana_client(self, timeout: float) -> httpx.Client:
+        """Return a client of it; nothing has been asked yet."""
+        trust = ssl.create_default_context() if self.url.startswith("https:") else None
+        return http_client(self.url, trust, timeout=timeout, login=self.login)
 
 
 class Grafana:
     """A Grafana that has answered."""
 
-    def __init__(self, access: Access) -> None:
-        """Log in as administrator. Raises UnreachableError when there is no Grafana, or it refuses the login."""
-        self.address = f"{access.grafana.url}{access.grafana.settings.grafana_path}"
+    def __init__(self, access: Access | Elsewhere) -> None:
+        """Log in: to the stack's own as administrator. Raises UnreachableError when there is no Grafana, or it refuses the login."""
         self._access = access
+        if isinstance(access, Elsewhere):
+            self.address = access.url
+            self._refused = f"Grafana at {self.address} lets nobody in who is not known to it. Give --grafana-user and --grafana-password-file"
+        else:
+            self.address = f"{access.grafana.url}{access.grafana.settings.grafana_path}"
+            self._refused = (
+                f"Grafana at {self.address} refuses the login of admin. If its password was changed in Grafana, put the new "
+                "one into the secrets file"
+            )
         with self._errors("its version"):
-            version = str(self._ask("GET", "/api/health").get("version", ""))
-        if version.endswith(VIEWER):
+            self.version = str(self._ask("GET", "/api/health").get("version", ""))
+        if self.version.endswith(VIEWER):
             raise UnreachableError(
                 Code.GRAFANA_ABSENT,
                 f"there is no Grafana at {self.address}: this stack runs the viewer, which shows the dashboard files as "
@@ -55,7 +79,27 @@ class Grafana:
         """Return all dashboards."""
         with self._errors("its dashboards"):
             listed = self._ask("GET", "/api/search", params={"type": "dash-db", "limit": 5000})
-        return [Found(item["uid"], item["title"]) for item in listed]
+        return [Found(item["uid"], item["title"], item.get("folderTitle", "")) for item in listed]
+
+    def is_provisioned(self, uid: str) -> bool:
+        """Return whether a dashboard came from a file; one in the newer form did not, as files have the classic one."""
+        with self._errors(f"dashboard {uid}"):
+            try:
+                return bool(self._ask("GET", f"/api/dashboards/uid/{uid}")["meta"].get("provisioned"))
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code != 406:
+                    raise
+                return False
+
+    def count(self, path: str) -> int | None:
+        """Return how many things the answer to `path` lists; None where this login may not see them, or there is nothing of the kind."""
+        with self._errors(path):
+            try:
+                return len(self._ask("GET", path))
+            except httpx.HTTPStatusError as error:
+                if error.response.status_code not in (401, 403, 404):
+                    raise
+                return None
 
     def read(self, uid: str) -> dict[str, Any] | None:
         """Return a dashboard in the classic JSON, or None when there is none.
@@ -97,22 +141,22 @@ class Grafana:
             )
         return {**stored["spec"], "uid": uid}
 
-    def write(self, model: Mapping[str, Any], message: str) -> None:
-        """Save a dashboard over whatever Grafana has of it. Raises CvatAnalyticsError when Grafana refuses."""
+    def write(self, model: Mapping[str, Any], message: str, folder: str = FOLDER) -> None:
+        """Save a dashboard over whatever Grafana has of it, a new one in `folder`. Raises CvatAnalyticsError when Grafana refuses."""
         with self._errors(f"saving dashboard {model['title']!r}"):
-            folder = self._folder_of(str(model["uid"]))
-            body = {"dashboard": dict(model), "folderUid": folder, "message": message, "overwrite": True}
+            uid = self._folder_of(str(model["uid"]), folder)
+            body = {"dashboard": dict(model), "folderUid": uid, "message": message, "overwrite": True}
             self._ask("POST", "/api/dashboards/db", json=body)
 
-    def _folder_of(self, uid: str) -> str:
-        """Return the uid of the folder that a dashboard is in; of a new one, that of our folder."""
+    def _folder_of(self, uid: str, title: str = FOLDER) -> str:
+        """Return the uid of the folder that a dashboard is in; of a new one, that of the folder with that title."""
         try:
             return str(self._ask("GET", f"/api/dashboards/uid/{uid}")["meta"].get("folderUid", ""))
         except httpx.HTTPStatusError as error:
             if error.response.status_code not in (404, 406):
                 raise
         folders = {each["title"]: each["uid"] for each in self._ask("GET", "/api/folders")}
-        return str(folders.get(FOLDER) or self._ask("POST", "/api/folders", json={"title": FOLDER})["uid"])
+        return str(folders.get(title) or self._ask("POST", "/api/folders", json={"title": title})["uid"])
 
     def _ask(self, method: str, path: str, **more: Any) -> Any:
         """Return the JSON of the answer to a request. Raises httpx.HTTPError, or ValueError when it is none."""
@@ -125,11 +169,7 @@ class Grafana:
             yield
         except httpx.HTTPStatusError as error:
             if error.response.status_code == 401:
-                raise UnreachableError(
-                    Code.GRAFANA_LOGIN,
-                    f"Grafana at {self.address} refuses the login of admin. If its password was changed in Grafana, put the new "
-                    "one into the secrets file",
-                ) from None
+                raise UnreachableError(Code.GRAFANA_LOGIN, self._refused) from None
             raise CvatAnalyticsError(
                 Code.GRAFANA_REFUSES, f"Grafana, {what}: {complaint(error.response)}"
             ) from None

@@ -66,6 +66,16 @@ def lint_model(name: str, model: Model, refusal: Refusal | None = None) -> list[
     return [Finding(name, *problem) for rule in rules for problem in rule(model)]
 
 
+def lint_data(name: str, model: Model, refusal: Refusal | None = None) -> list[Finding]:
+    """Return why panels and filters of a dashboard would show nothing here, or something wrong; how its file should look does not count."""
+    rules: tuple[Callable[[Model], Problems], ...] = (
+        _libraries,
+        _datasources,
+        lambda model: lint_sql.queries(model, refusal),
+    )
+    return [Finding(name, *problem) for rule in rules for problem in rule(model)]
+
+
 def _shared(models: Sequence[tuple[str, Model]], key: str) -> Iterator[tuple[str, tuple[str, str, str]]]:
     first: dict[Any, str] = {}
     for name, model in models:
@@ -115,6 +125,16 @@ def _descriptions(model: Model) -> Problems:
                 name_of(panel),
                 "it has no description",
                 "Write what the number means; it stands behind the (i)",
+            )
+
+
+def _libraries(model: Model) -> Problems:
+    for panel in panels(model):
+        if panel.get("libraryPanel"):
+            yield (
+                name_of(panel),
+                "it is one of its Grafana's library panels, which do not come along",
+                "Unlink it there, and save the dashboard",
             )
 
 

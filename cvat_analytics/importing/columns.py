@@ -19,6 +19,11 @@ def spare(columns: Iterable[str], cvat_columns: Iterable[str]) -> list[str]:
     return sorted(set(columns) & set(cvat_columns) - known)
 
 
+def unknown(columns: Iterable[str]) -> list[str]:
+    """Return which of `columns` no version of CVAT that is known here has."""
+    return sorted(set(columns) - {*COLUMNS, *_OTHER_NAMES.values()})
+
+
 def match(columns: Mapping[str, str], where: str, leave_out: Iterable[str] = ()) -> dict[str, str]:
     """Return for each event column that `where` delivers the name that it has there.
 

@@ -46,7 +46,9 @@ class Ledger:
 
     @explained(STORE)
     def done(self) -> dict[int, int]:
-        """Return the days that are done, with their rows."""
+        """Return the days that are done, with their rows. Where there is no ledger yet, nothing is."""
+        if not only_row(self.client.query(f"EXISTS TABLE {self._table}").result_rows)[0]:
+            return {}
         query = f"SELECT day, argMax(rows, imported_at) FROM {self._table} WHERE source = {{source:String}} GROUP BY day"
         rows = self.client.query(query, parameters={"source": self.source}).result_rows
         return {int(day): int(count) for day, count in rows}
@@ -114,6 +116,7 @@ class Copy:
 
     def run(self, progress: Progress) -> None:
         """Copy what is pending; `progress` is told the rows of each step. Can be interrupted and repeated."""
+        self.ledger.create()
         pending = self.pending()
         for days, take in (
             (self.before, self.target.keep_letters),
@@ -192,13 +195,13 @@ class Copy:
             remarks.append(f"{self.source.where}: the table has no events; there is nothing to import")
         if self.expired:
             remarks.append(
-                f"{sum(self.expired.values())} rows before {_iso(max(self.expired))} (inclusive) are older than the setting "
+                f"{sum(self.expired.values())} rows before {iso(max(self.expired))} (inclusive) are older than the setting "
                 "'events_retention' keeps events; they are left where they are"
             )
         for days, when in ((self.before, "before there was CVAT"), (self.ahead, "in the future")):
             if days:
                 remarks.append(
-                    f"{sum(days.values())} rows have a time {when} ({_iso(min(days))} to {_iso(max(days))}), "
+                    f"{sum(days.values())} rows have a time {when} ({iso(min(days))} to {iso(max(days))}), "
                     f"from a wrong clock; they are kept as dead letters ({event_dates.REASON})"
                 )
         plausible = [datetime.strptime(str(day), "%Y%m%d") for day in self.days]
@@ -212,9 +215,8 @@ class Copy:
 
 
 def plan(source: Table, target: Table, key: str, retention: timedelta | None, chunk_rows: int = ROWS) -> Copy:
-    """Return what there is to copy. `key` names the source in the ledger; `retention` is how long events are kept."""
+    """Return what there is to copy; nothing is changed yet. `key` names the source in the ledger, `retention` is how long events are kept."""
     ledger = Ledger(target.client, target.database, key)
-    ledger.create()
     with explained(STORE):
         erased = erasures.read(target.client, target.database)
     names = (source.columns.get(name, "") for name in ("user_id", "timestamp"))
@@ -239,5 +241,6 @@ def plan(source: Table, target: Table, key: str, retention: timedelta | None, ch
     )
 
 
-def _iso(day: int) -> str:
+def iso(day: int) -> str:
+    """Return a day (yyyymmdd) as people write it."""
     return f"{day // 10000:04}-{day // 100 % 100:02}-{day % 100:02}"

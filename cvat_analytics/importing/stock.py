@@ -54,6 +54,18 @@ def refuse(table: Table) -> None:
         )
 
 
+def destination(access: Access) -> Table:
+    """Return the stack's own table, as one to bring events into. Raises InputError when it is none into which they can be brought."""
+    # admin: the only user who may read the events as well as insert them, and make the tables that resuming needs
+    client = access.client()
+    cvat_columns = access.clickhouse.settings.cvat_columns
+    target = find(
+        client, access.database, "events", STORE, fix="Deploy the stack first", cvat_columns=cvat_columns
+    )
+    refuse(target)
+    return replace(target, into=erasures.INCOMING)
+
+
 @dataclass(frozen=True)
 class _Database:
     """The stack's database and what this module does in it."""

@@ -28,6 +28,10 @@ class StandIn:
 
     password: str
     prefix: str = "/analytics"
+    anonymous: bool = False
+    """Whether everybody is let in, as by the Grafana of CVAT's stock compose."""
+    lists: dict[str, list[Any]] = field(default_factory=dict)
+    """What else it lists, by path: users, alert rules, datasources."""
     allow_ui_updates: bool = True
     version: str = "13.2.3"
     dashboards: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -63,6 +67,8 @@ class StandIn:
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: Any) -> Answer:
         """Return status and JSON for a request below the sub-path."""
+        if method == "GET" and path in self.lists:
+            return 200, self.lists[path]
         if (method, path) == ("GET", "/api/health"):
             return 200, {"database": "ok", "version": self.version}
         if (method, path) == ("GET", "/api/user"):
@@ -135,8 +141,8 @@ class StandIn:
         return 200, {"uid": model["uid"], "status": "success"}
 
     def admitted(self, header: str) -> bool:
-        """Return whether a request carries the administrator's login."""
-        return header == "Basic " + base64.b64encode(f"admin:{self.password}".encode()).decode()
+        """Return whether a request carries the administrator's login, or needs none."""
+        return self.anonymous or header == "Basic " + base64.b64encode(f"admin:{self.password}".encode()).decode()
 
 
 @contextmanager

@@ -1,0 +1,205 @@
+"""Bring the stock events here, wait until CVAT sends here, and see to the end of the old side.
+
+How far it is, is asked of both sides. Copied days are in the ledger of every import; CVAT has been switched when this stack has newer
+events than the stock table and that grows no more; and before the last container is stopped, at which nobody can ask any more, the
+ledger gets a line that everything was compared.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.connect.access import Access
+from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
+from cvat_analytics.importing.copying import Ledger, Month, Progress
+from cvat_analytics.importing.tables import Table
+from cvat_analytics.operate.adopt import survey
+from cvat_analytics.operate.adopt.containers import CLICKHOUSE, GRAFANA, VECTOR, Compose
+from cvat_analytics.store.smoke_events import IS_SMOKE
+
+Tell = Callable[[dict[str, Any]], None]
+"""Is told how far it is: `step`, `state` (begin, going on, done), and with it `done`, `total` or `text`."""
+_LOOKS = 10
+"""How often the rest is copied and compared where the stock table goes on growing, as nobody here can stop its Vector."""
+_PAUSE = 2.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What the ledger says of an adoption whose both sides were compared: when that was, and how many rows the stock table had."""
+
+    at: datetime
+    rows: int
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """Both tables, and the containers of the old side."""
+
+    access: Access
+    source: Table
+    target: Table
+    compose: Compose
+    tell: Tell
+
+    def bring(self, step: str) -> None:
+        """Copy what is not here yet."""
+        copy = survey.copy(self.source, self.target, self.access)
+        total = sum(copy.pending().values())
+        copy.run(self._begin(step, total))
+        self.tell({"step": step, "state": "done", "rows": total})
+
+    def _begin(self, step: str, total: int) -> Progress:
+        """Tell that a step begins, and return what tells how far it is."""
+        self.tell({"step": step, "state": "begin"})
+        done = 0
+
+        def progress(rows: int) -> None:
+            nonlocal done
+            done += rows
+            self.tell({"step": step, "state": "going on", "done": done, "total": total})
+
+        return progress
+
+    @property
+    def is_switched(self) -> bool:
+        """Return whether CVAT sends here; whether the stock table grows still is for `wait_for_cvat` to see."""
+        return not self._missing()
+
+    def wait_for_cvat(self, quiet: float, patience: float) -> None:
+        """Return when CVAT sends here and not to the stock table any more, which has not grown for `quiet` seconds.
+
+        Raises CvatAnalyticsError, with what is still missing, after `patience` seconds.
+        """
+        self.tell({"step": "switch", "state": "begin"})
+        if VECTOR in self.compose.look().stopped:
+            quiet = 0.0  # nothing can come there
+        began = stands_since = time.monotonic()
+        rows, said = self._rows(), ""
+        while True:
+            missing = self._missing()
+            if (now_rows := self._rows()) != rows:
+                rows, stands_since = now_rows, time.monotonic()
+            stands = time.monotonic() - stands_since
+            if stands < quiet:
+                missing.append(f"the stock table has to stand still for {quiet:.0f} s")
+            if not missing:
+                break
+            if time.monotonic() - began > patience:
+                raise CvatAnalyticsError(
+                    f"CVAT does not send here alone after {patience:.0f} s: {'; '.join(missing)}. Start all of CVAT's services with the "
+                    "override, then run the same command again: it goes on from there"
+                )
+            if said != (said := "; ".join(missing)):
+                self.tell({"step": "switch", "state": "going on", "text": said})
+            time.sleep(min(_PAUSE, quiet / 4 + 0.1))
+        self.tell({"step": "switch", "state": "done"})
+
+    def _missing(self) -> list[str]:
+        """Return what keeps CVAT from sending here, and here alone."""
+        missing = []
+        if sending := self.compose.look().still_sending:
+            missing.append(f"{', '.join(sending)} still send to the stock Vector")
+        newest = only_row(
+            self.source.query(
+                f"SELECT toUnixTimestamp64Milli(toDateTime64(max(timestamp), 3)) FROM {self.source.sql_name} "
+                "WHERE timestamp <= now() + INTERVAL 1 MINUTE"
+            )
+        )[0]
+        newer = self.target.query(
+            f"SELECT count() FROM {self.target.sql_name} WHERE timestamp > fromUnixTimestamp64Milli({int(newest)}) "
+            f"AND timestamp <= now() + INTERVAL 1 MINUTE AND NOT {IS_SMOKE}"
+        )
+        if not only_row(newer)[0]:
+            missing.append(
+                "no event has come here that is newer than the stock table's newest (open CVAT in a browser: one is enough)"
+            )
+        return missing
+
+    def _rows(self) -> int:
+        return int(only_row(self.source.query(f"SELECT count() FROM {self.source.sql_name}"))[0])
+
+    def close_intake(self) -> None:
+        """Stop the stock Vector, if docker is at hand: what CVAT still sends there stays in CVAT's queue, and comes here."""
+        look = self.compose.look()
+        if VECTOR in look.running:
+            self.tell({"step": "stop", "state": "begin", "text": VECTOR})
+            self.compose.stop(VECTOR)
+            self.tell({"step": "stop", "state": "done", "text": VECTOR})
+
+    def finish(self) -> list[Month]:
+        """Copy the rest, compare both sides month by month, and note that they agree.
+
+        Raises CvatAnalyticsError when something is missing; the next run brings it.
+        """
+        for _ in range(_LOOKS):
+            self.bring("rest")
+            copy = survey.copy(self.source, self.target, self.access)
+            if copy.pending():
+                continue
+            months = copy.compare(self._begin("compare", sum(copy.days.values())))
+            if survey.copy(self.source, self.target, self.access).pending():
+                continue
+            copy.refuse_incomplete(months)
+            self.tell({"step": "compare", "state": "done", "rows": copy.rows})
+            ledger = _ended(self.access, self.compose)
+            ledger.create()
+            ledger.enter({0: copy.rows})
+            return months
+        raise CvatAnalyticsError(
+            f"{self.source.where}: goes on growing. Stop its Vector (`{self.compose.command('stop', VECTOR)}`), then run the same command again"
+        )
+
+    def begin_anew(self) -> None:
+        """Forget that both sides were compared: there may be more by now."""
+        ledger = _ended(self.access, self.compose)
+        if ledger.done():
+            ledger.forget()
+
+    def stop_the_rest(self) -> Sequence[str]:
+        """Stop Grafana and then ClickHouse, and return what of the old side is not known to be stopped."""
+        look = self.compose.look()
+        if look.unknown:
+            return (VECTOR, GRAFANA, CLICKHOUSE)
+        for service in (GRAFANA, CLICKHOUSE):
+            if service in look.running:
+                self.tell({"step": "stop", "state": "begin", "text": service})
+                self.compose.stop(service)
+                self.tell({"step": "stop", "state": "done", "text": service})
+        return ()
+
+
+def opened(source: survey.Source, access: Access, compose: Compose, tell: Tell) -> Adoption:
+    """Return the adoption. Raises InputError for a table that is not CVAT's."""
+    found, target = survey.table(source, access)
+    return Adoption(access, found, target, compose, tell)
+
+
+def ended(access: Access, compose: Compose, error: UnreachableError) -> Ended:
+    """Return what is noted of an adoption that has come to its end, as the stock ClickHouse does not answer (`error`) and its container is stopped.
+
+    Raises UnreachableError where that is not so.
+    """
+    look = compose.look()
+    if CLICKHOUSE not in look.stopped:
+        raise error
+    ledger = _ended(access, compose)
+    if not ledger.done():
+        raise InputError(
+            f"{error}. Its container is stopped, and both sides were not compared before. Start it, then run the same command again:\n"
+            f" {compose.command('start', CLICKHOUSE)}"
+        )
+    with explained(STORE):
+        query = f"SELECT max(imported_at), argMax(rows, imported_at) FROM `{access.database}`.imported_days WHERE source = {{source:String}}"
+        at, rows = only_row(ledger.client.query(query, parameters={"source": ledger.source}).result_rows)
+    return Ended(at if at.tzinfo else at.replace(tzinfo=UTC), int(rows))
+
+
+def _ended(access: Access, compose: Compose) -> Ledger:
+    """Return the ledger with the one line that both sides were compared."""
+    return Ledger(access.client(), access.database, f"adopted {compose.project}")
