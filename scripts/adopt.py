@@ -290,7 +290,8 @@ def _take(
     try:
         own = Grafana(access)
     except UnreachableError as error:
-        missing = str(error)
+        missing = "not put into a Grafana"
+        echo(hints.pasteable(f"Note: the dashboards are kept as files alone: {error}."), err=True)
     refusal = engine.refusal(access)
     taken = []
     tell({"step": "dashboards", "state": "begin", "total": len(there.hand_made)})

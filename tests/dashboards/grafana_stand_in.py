@@ -142,7 +142,10 @@ class StandIn:
 
     def admitted(self, header: str) -> bool:
         """Return whether a request carries the administrator's login, or needs none."""
-        return self.anonymous or header == "Basic " + base64.b64encode(f"admin:{self.password}".encode()).decode()
+        return (
+            self.anonymous
+            or header == "Basic " + base64.b64encode(f"admin:{self.password}".encode()).decode()
+        )
 
 
 @contextmanager
