@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.base.texts import UTF_8
 from cvat_analytics.connect.volumes import size
@@ -71,11 +72,13 @@ def _side_options(function: Callable[..., None]) -> Callable[..., None]:
         from scripts.encoding import codec
 
         if not url or not (grafana or no_grafana):
-            raise InputError(_how_to_reach(target))
+            raise InputError(Code.ADOPT_ADDRESS, _how_to_reach(target))
         if bool(grafana_user) != bool(grafana_password_file):
             raise click.UsageError("--grafana-user and --grafana-password-file go together")
         if grafana and not grafana.startswith(("http://", "https://")):
-            raise InputError(f"--grafana {grafana}: is no address, as in http://127.0.0.1:3000")
+            raise InputError(
+                Code.OPTION_VALUE, f"--grafana {grafana}: is no address, as in http://127.0.0.1:3000"
+            )
         password = secret_from_file(password_file) if password_file else _STOCK_LOGIN
         login = (grafana_user, secret_from_file(grafana_password_file)) if grafana_password_file else None
         source = Source(url, user, password, database, table, leave_out, codec(encoding))
@@ -240,7 +243,7 @@ def apply(
         there = hand_made.look(grafana) if grafana else None
         found = survey.look(side.source, access, there, side.compose, access.volumes())
         if found.refused:
-            raise InputError("; ".join(found.refused))
+            raise InputError(Code.ADOPT_REFUSED, "\n".join(found.refused))
         for note in found.notes:
             echo(f"Note: {note}.", err=True)
         adoption.begin_anew()
@@ -266,7 +269,7 @@ def _overrides(
     topology, _, authority = described(target)
     env = library.environment(topology, authority is None)
     if env.refused:
-        raise InputError(env.refused)
+        raise InputError(Code.CVAT_ENV_REFUSED, env.refused)
     text, more = override(env, False, cvat_compose, docker_config, keep_stock=True)
     notes = [*env.notes, *more]
     return (text, notes), override(env, False, cvat_compose, docker_config)[0]
@@ -334,7 +337,9 @@ def _write(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text, 0o644)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}). See --files") from None
+        raise InputError(
+            Code.OUTPUT_UNWRITABLE, f"{path}: cannot be written ({error.strerror}). See --files"
+        ) from None
 
 
 def _ask(adoption: Adoption, yes: bool) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
@@ -92,8 +93,9 @@ class Adoption:
                 break
             if time.monotonic() - began > patience:
                 raise CvatAnalyticsError(
+                    Code.ADOPT_NOT_SWITCHED,
                     f"CVAT does not send here alone after {patience:.0f} s: {'; '.join(missing)}. Start all of CVAT's services with the "
-                    "override, then run the same command again: it goes on from there"
+                    "override, then run the same command again: it goes on from there",
                 )
             if said != (said := "; ".join(missing)):
                 self.tell({"step": "switch", "state": "going on", "text": said})
@@ -152,7 +154,8 @@ class Adoption:
             ledger.enter({0: copy.rows})
             return months
         raise CvatAnalyticsError(
-            f"{self.source.where}: goes on growing. Stop its Vector (`{self.compose.command('stop', VECTOR)}`), then run the same command again"
+            Code.IMPORT_GREW,
+            f"{self.source.where}: goes on growing. Stop its Vector (`{self.compose.command('stop', VECTOR)}`), then run the same command again",
         )
 
     def begin_anew(self) -> None:
@@ -191,8 +194,9 @@ def ended(access: Access, compose: Compose, error: UnreachableError) -> Ended:
     ledger = _ended(access, compose)
     if not ledger.done():
         raise InputError(
+            Code.ADOPT_STOPPED_EARLY,
             f"{error}. Its container is stopped, and both sides were not compared before. Start it, then run the same command again:\n"
-            f" {compose.command('start', CLICKHOUSE)}"
+            f" {compose.command('start', CLICKHOUSE)}",
         )
     with explained(STORE):
         query = f"SELECT max(imported_at), argMax(rows, imported_at) FROM `{access.database}`.imported_days WHERE source = {{source:String}}"

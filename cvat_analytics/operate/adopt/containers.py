@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 
 VECTOR, GRAFANA, CLICKHOUSE = "cvat_vector", "cvat_grafana", "cvat_clickhouse"
@@ -64,8 +65,9 @@ class Compose:
             self._docker(*self._words("stop", services), patience=_GRACE * 3)
         except CvatAnalyticsError as error:
             raise CvatAnalyticsError(
+                Code.ADOPT_NOT_STOPPED,
                 f"{', '.join(services)}: not stopped ({error}). Stop them where CVAT's docker is, then run the same command again:\n"
-                f" {self.command('stop', *services)}"
+                f" {self.command('stop', *services)}",
             ) from None
 
     def command(self, verb: str, *services: str) -> str:
@@ -79,19 +81,25 @@ class Compose:
     def _docker(self, *words: str, patience: float = _PATIENCE) -> str:
         program = shutil.which("docker")
         if program is None:
-            raise CvatAnalyticsError("there is no docker on this machine")
+            raise CvatAnalyticsError(Code.ADOPT_NOT_STOPPED, "there is no docker on this machine")
         try:
             # not where a compose file of somebody else's may lie
             done = subprocess.run(
                 [program, *words], cwd="/", capture_output=True, text=True, timeout=patience, check=False
             )
         except subprocess.TimeoutExpired:
-            raise CvatAnalyticsError(f"docker {words[0]} gave no answer in {patience:.0f} s") from None
+            raise CvatAnalyticsError(
+                Code.ADOPT_NOT_STOPPED, f"docker {words[0]} gave no answer in {patience:.0f} s"
+            ) from None
         except OSError as error:
-            raise CvatAnalyticsError(f"docker cannot be started ({error.strerror})") from None
+            raise CvatAnalyticsError(
+                Code.ADOPT_NOT_STOPPED, f"docker cannot be started ({error.strerror})"
+            ) from None
         if done.returncode:
             said = " ".join(done.stderr.split())[:200]
-            raise CvatAnalyticsError(f"docker {words[0]}: {said or f'exit code {done.returncode}'}")
+            raise CvatAnalyticsError(
+                Code.ADOPT_NOT_STOPPED, f"docker {words[0]}: {said or f'exit code {done.returncode}'}"
+            )
         return done.stdout
 
 

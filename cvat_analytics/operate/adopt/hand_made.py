@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.dashboards import load
@@ -94,7 +95,8 @@ def take(
     shown = stock.read(found.uid)
     if shown is None:
         raise CvatAnalyticsError(
-            f"dashboard {found.title!r}: was removed from the stock Grafana meanwhile. Run the same command again"
+            Code.DASHBOARD_UNKNOWN,
+            f"dashboard {found.title!r}: was removed from the stock Grafana meanwhile. Run the same command again",
         )
     model = _without_database(tidied(shown, {}), database)
     file = _kept(directory, found, tidy(model))
@@ -116,10 +118,13 @@ def _kept(directory: Path, found: Found, text: str) -> Path:
                 directory.mkdir(parents=True, exist_ok=True)
                 write_atomically(file, text, 0o644)
             except OSError as error:
-                raise InputError(f"{file}: cannot be written ({error.strerror}). See --files") from None
+                raise InputError(
+                    Code.OUTPUT_UNWRITABLE, f"{file}: cannot be written ({error.strerror}). See --files"
+                ) from None
         return file
     raise InputError(
-        f"{directory / names[1]}: is another dashboard's file. Give another directory with --files"
+        Code.OUTPUT_EXISTS,
+        f"{directory / names[1]}: is another dashboard's file. Give another directory with --files",
     )
 
 
@@ -131,7 +136,8 @@ def _read(file: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{file}: cannot be read ({error}). Move it away, or give another directory with --files"
+            Code.FILE_UNREADABLE,
+            f"{file}: cannot be read ({error}). Move it away, or give another directory with --files",
         ) from None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from cvat_analytics.base.codes import Code, marked
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import only_row
@@ -113,13 +114,13 @@ def look(
         unknown = _unknown(source)
         if not unknown:
             raise
-        refused.append(str(error))
+        refused.append(error.told)
         wider = replace(source, leave_out=[*source.leave_out, *unknown])
         found, target = table(wider, access)
     try:
         found.refuse_other_text(_OTHER_TEXT)
     except InputError as error:
-        refused.append(str(error))
+        refused.append(error.told)
     there = copy(found, target, access)
     events = _events(found, there, unknown)
     needed = (
@@ -185,10 +186,11 @@ def _room(volumes: Sequence[Volume], needed: int | None) -> tuple[int | None, li
     free = max(0, volume.free - 2 * volume.reserve)
     if needed is None or needed <= free:
         return free, []
-    return free, [
+    text = (
         f"host {volume.host}: {volume.directory} has room for {free // 2**20:,} MiB beside the reserve (setting 'disk_reserve'), and "
         f"{needed // 2**20:,} MiB are needed. Make room (docs/how-to/disk-is-full.md), or keep less (setting 'events_retention')"
-    ]
+    )
+    return free, [marked(text, Code.DISK_FULL)]
 
 
 def _not_taken(grafana: hand_made.There | None, there: copying.Copy) -> list[str]:
