@@ -144,6 +144,7 @@ LOOKS = frozenset(
         "buffer list",
         "cvat-env",
         "upgrade plan",
+        "adopt plan",
         "explain",
         "users list",
         "person show",
