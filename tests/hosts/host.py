@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import base64
+import os
 import shlex
+import shutil
+import subprocess
+import tempfile
 import time
 import uuid
 import warnings
@@ -25,6 +29,8 @@ SUDO_PASSWORD = "ops-password"
 """The password of the user of the same name, which its sudo asks for."""
 
 _BOOT_SECONDS = 180
+_ENTER = ("nsenter", "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd")
+_AS_ROOT = ("env", "-i", "HOME=/root", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 
 PRETENDED = {
     "fedora": ("fedora", "43", "Fedora Linux 43 (Server Edition)", "rhel"),
@@ -54,6 +60,7 @@ class Host:
     known_hosts: Path
     container: Container = field(repr=False)
     packages_network: HostNetwork = field(repr=False)
+    _known_init: int = field(default=0, repr=False)
 
     def run(self, command: str, *, check: bool = True) -> Result:
         """Run a shell command as root, beside SSH. Raises AssertionError with its output when it fails."""
@@ -65,6 +72,40 @@ class Host:
         return result
 
     def _execute(self, command: str) -> Result:
+        """Run a shell command within the host: from beside, where it runs on this machine and we may; else Docker does, which takes many times as long."""
+        if process := self._init():
+            with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as error:
+                # into files: what a command leaves running may hold on to them
+                done = subprocess.run(
+                    [*_ENTER, f"--target={process}", *_AS_ROOT, "sh", "-c", command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=error,
+                    check=False,
+                )
+                texts = []
+                for file in (output, error):
+                    file.seek(0)
+                    texts.append(file.read().decode(errors="replace"))
+                return Result(done.returncode, *texts)
+        return self._execute_by_docker(command)
+
+    def _init(self) -> int:
+        """Return the number that the host's first process has on this machine; 0 where that is not to be had, as the host does not run."""
+        if os.geteuid() != 0 or not shutil.which("nsenter"):
+            return 0
+        if not self._is_mine(self._known_init):
+            self.container.reload()
+            self._known_init = int(self.container.attrs["State"]["Pid"])
+        return self._known_init if self._is_mine(self._known_init) else 0
+
+    def _is_mine(self, process: int) -> bool:
+        try:
+            return process > 0 and str(self.container.id) in Path(f"/proc/{process}/cgroup").read_text()
+        except OSError:
+            return False
+
+    def _execute_by_docker(self, command: str) -> Result:
         """Run a shell command, its output going into files: what Docker attaches to a short command can get lost."""
         place = f"/var/tmp/{uuid.uuid4()}"
         read = f"cd {place} && stat -c %s output error && cat output error"

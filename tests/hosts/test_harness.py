@@ -14,7 +14,7 @@ from tests.deploys.conftest import DEBIAN_12, OFFERS
 from .command import PROGRAM, Outcome, cvat_analytics
 from .conftest import HostFactory, give_up
 from .docker_engine import HostsUnavailable, engine
-from .host import SUDO_PASSWORD, Host
+from .host import SUDO_PASSWORD, Host, Result
 from .lab import LABEL, Lab, remove_orphans
 from .repository import Repository, RepositoryServer
 
@@ -97,6 +97,18 @@ def test_files_and_units_show_every_change(untouched_host: Host) -> None:
         assert host.units("ssh") != units
     finally:
         host.run("rm -r /etc/sample")
+
+
+def test_what_a_command_says_comes_whole_and_what_it_leaves_running_is_not_waited_for(
+    untouched_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = "head -c 300000 /dev/zero | tr '\\0' x; echo error >&2; pwd >&2; id -un >&2; sleep 600 & exit 3"
+    results = [untouched_host.run(command, check=False)]
+    # as Docker does it, where nobody may enter from beside
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    results.append(untouched_host.run(command, check=False))
+    untouched_host.run("pkill sleep")
+    assert results == [Result(3, "x" * 300000, "error\n/\nroot\n")] * 2
 
 
 @pytest.mark.parametrize(
