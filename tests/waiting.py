@@ -35,5 +35,5 @@ def until[T](
             seen = error
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {patience:.0f} s: {what}; last seen: {seen!r:.2000}\n{told()}")
-        # what it is dear to look at is looked at more seldom: half of the time belongs to what is waited for
-        time.sleep(max(pause, time.monotonic() - began))
+        # what it is dear to look at is looked at more seldom: two thirds of the time belong to what is waited for
+        time.sleep(max(pause, 2 * (time.monotonic() - began)))
