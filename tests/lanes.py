@@ -172,7 +172,8 @@ def _parts(tests: Sequence[str], places: Sequence[int], share: float) -> list[li
     for place in places:
         files[tests[place].split("::")[0]].append(place)
     cost = {name: seconds(tests[place] for place in file) for name, file in files.items()}
-    parts: list[list[str]] = [[] for _ in range(1 + int(sum(cost.values()) // (share or 1)))]
+    together = seconds(tests[place] for place in places)
+    parts: list[list[str]] = [[] for _ in range(1 + int(together // (share or 1)))]
     for name in sorted(files, key=lambda name: (-cost[name], name)):
         min(parts, key=lambda part: sum(cost[each] for each in part)).append(name)
     return [[place for name in sorted(part) for place in files[name]] for part in parts if part]

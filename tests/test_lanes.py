@@ -88,7 +88,7 @@ def test_shares_take_about_as_long_and_a_folder_is_in_one(
     shares = [tests[begin:end] for begin, end in itertools.pairwise(ends)]
     cost = [lanes.seconds(share) for share in shares]
     assert max(cost) < 1.15 * sum(cost) / workers, cost
-    for folder in ("dashboards", "embedded", "store"):
+    for folder in ("dashboards", "embedded", "importing", "store"):
         holding = [
             share for share in shares if any(lanes.is_long(name) and f"/{folder}/" in name for name in share)
         ]
