@@ -45,7 +45,7 @@ EXAMPLES = itertools.count()
 
 
 @settings(
-    max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
 )
 @given(poison=st.sets(st.integers(0, 63), max_size=5))
 @example(poison=set(range(10, 20)))
