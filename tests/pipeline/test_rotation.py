@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
@@ -23,7 +24,7 @@ from cvat_analytics.credentials import secrets
 from cvat_analytics.embedded import stack
 from cvat_analytics.operate import rotation
 from cvat_analytics.pipeline import events
-from tests import patient
+from scripts.cli import main
 from tests.faults import client
 from tests.pipeline.conftest import PROGRAM
 from tests.waiting import PATIENCE, until
@@ -81,8 +82,18 @@ def nowhere() -> Any:
     return nullcontext()
 
 
+def inside(running: stack.Stack, *arguments: str) -> tuple[int, str]:
+    """Run a command in this process; return its exit code, and what it printed."""
+    done = CliRunner().invoke(main, [*arguments, "--dir", str(running.directory)])
+    return done.exit_code, f"{done.output}{done.exception or ''}"
+
+
 def rotate(running: stack.Stack, *arguments: str) -> tuple[int, str]:
-    # in a process of its own, as the parts that it starts outlive it
+    return inside(running, "secrets", "rotate", *arguments)
+
+
+def rotate_by_the_program(running: stack.Stack, *arguments: str) -> tuple[int, str]:
+    """Rotate in a process of its own, which the parts that it starts outlive."""
     command: list[str | Path] = [PROGRAM, "secrets", "rotate", *arguments, "--dir", running.directory]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     return done.returncode, done.stdout + done.stderr
@@ -91,7 +102,7 @@ def rotate(running: stack.Stack, *arguments: str) -> tuple[int, str]:
 def test_vector_gets_a_new_password_and_no_event_is_lost(running: stack.Stack) -> None:
     before = passwords(running)
     with flow(running) as (mark, acknowledged):
-        code, output = rotate(running, "vector")
+        code, output = rotate_by_the_program(running, "vector")
     after = passwords(running)
     assert code == 0, output
     assert {name for name in after.keys() | before.keys() if after.get(name) != before.get(name)} == {
@@ -105,6 +116,7 @@ def test_vector_gets_a_new_password_and_no_event_is_lost(running: stack.Stack) -
     assert stored(running, mark, len(acknowledged)) == len(acknowledged)
 
 
+@pytest.mark.usefixtures("patience")
 def test_what_reads_goes_on_with_its_new_password(running: stack.Stack) -> None:
     before = passwords(running)
     for user in ("grafana", "events_api"):
@@ -115,14 +127,8 @@ def test_what_reads_goes_on_with_its_new_password(running: stack.Stack) -> None:
         name = f"clickhouse_{user}"
         logins = [rotation.login(access, user, values[name]) for values in (before, after)]
         assert logins == [403, 200], user
-    smoke = subprocess.run(
-        [*patient.COMMAND, "smoke", "--dir", running.directory],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
-    assert smoke.returncode == 0, smoke.stdout + smoke.stderr
+    code, output = inside(running, "smoke")
+    assert code == 0, output
 
 
 @contextmanager
