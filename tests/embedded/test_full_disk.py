@@ -99,7 +99,7 @@ def left_by_first_line(status: Result, disk: Path, *effects: str) -> int:
         f" MiB of 300 MiB free: {'; '.join([*effects, 'make room (docs/how-to/disk-is-full.md)'])}",
     )
     line = status.stdout.splitlines()[0]
-    said = re.fullmatch(rf"{re.escape(begin)}(\d+){re.escape(end)}", line)
+    said = re.fullmatch(rf"{re.escape(begin)}(\d+){re.escape(end)} \[CVA\d+\]", line)
     assert said, line
     return int(said[1])
 
