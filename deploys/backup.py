@@ -5,15 +5,17 @@ from __future__ import annotations
 from cvat_analytics.operate.backup import on_hosts, own_files
 from cvat_analytics.operate.backup.keys import RECOVERY_KEY
 from cvat_analytics.rendering.files import BACKUP, BACKUP_VERIFY, fingerprint
-from deploys import backup_operations, operations, packages
+from deploys import backup_operations, moving, operations, packages
 from deploys.plan import Plan, inventory_file
 
 
 def install(plan: Plan) -> None:
     """Install restic, and the agent into a directory of its own; it runs on the distribution's Python."""
-    if not on_hosts.wanted(plan.context):
+    moves = moving.needs_agent()
+    if not (on_hosts.wanted(plan.context) or moves):
         return
-    packages.distribution_s("backup: restic", on_hosts.packages(plan.settings), plan.settings)
+    wanted = dict.fromkeys([*on_hosts.packages(plan.settings), *(["openssh-client"] if moves else [])])
+    packages.distribution_s("backup: restic", list(wanted), plan.settings)
     operations.unpacked(
         name="backup: program",
         archive=on_hosts.archive,
@@ -51,6 +53,8 @@ def configure(plan: Plan) -> None:
 def activate(plan: Plan) -> None:
     """Start the timers; where there is no target, take away all that there was, but not what was backed up."""
     context = plan.context
+    if not on_hosts.wanted(context) and moving.needs_agent():
+        return
     if not on_hosts.wanted(context):
         backup_operations.absent(
             name="backup: nothing is left over",

@@ -31,7 +31,7 @@ from cvat_analytics.rendering import alerts, events_api_archive, events_api_whee
 from cvat_analytics.rendering.context import DEAD_LETTER_BUFFER_BYTES, Context
 from cvat_analytics.rendering.files import Paths
 from cvat_analytics.store import migrations, rebuild
-from deploys import backup_checks, departed, former_vector, lock, losses, packages, upgrades
+from deploys import backup_checks, departed, former_vector, lock, losses, moving, packages, upgrades
 from deploys.facts import Answer, Host, HostState, PackageOffer, Schema, UnpackedDigest, digest_note
 from deploys.losses import Journal
 from deploys.report import agreed, leaving, tell
@@ -122,7 +122,7 @@ def make(inventory_file: Path) -> Plan:
         hosts = [inventory.Host(each.name, each.groups, each.data.dict()) for each in context.inventory]
         # pyinfra itself keeps the option from deploy files
         preview = "--dry" in sys.argv
-        stack = inventory.describe(hosts, inventory_file, preview=preview)
+        stack = inventory.describe(moving.regrouped(hosts), inventory_file, preview=preview)
         secrets = stack.secrets()
         for each in stack.topology.settings.values():
             alerts.check(each, secrets)
@@ -141,6 +141,7 @@ def make(inventory_file: Path) -> Plan:
         _tell_clock()
         if not preview:
             lock.take(host)
+        moving.refuse(stack.topology)
         _check_size(state, settings, components)
         disks = volumes.parsed(host.name, state.volumes, settings.disk_reserve)
         _check_room([disk for disk in disks if set(disk.components) & set(components)])
@@ -187,7 +188,7 @@ def make(inventory_file: Path) -> Plan:
                 keeping=f"{paths.vector_config}/keep-journal",
             )
             _tell_losses(losses.of_journal(settings, journal))
-        gone = departed.of(components)
+        gone = moving.without(departed.of(components))
         _tell_losses(departed.losses(gone))
     except InputError as error:
         refusal = tell("refused", reason=error.told)

@@ -38,6 +38,10 @@ def leaving() -> tuple[str, ...]:
     return tuple(filter(None, os.environ.get(LEAVING, "").split(",")))
 
 
+MOVING = "CVAT_ANALYTICS_DEPLOY_MOVING"
+"""The environment variable with the move of a part to which this run belongs (deploys/moving.py)."""
+
+
 _told: set[str] = set()
 
 

@@ -20,7 +20,7 @@ from scripts import hints
 from scripts.terminal import echo
 
 COMMANDS = (
-    "init", "demo", "up", "down", "status", "doctor", "smoke", "working-time", "dashboards", "replay", "dead-letters", "buffer", "cvat-env", "deploy", "uninstall", "upgrade", "bundle", "secrets", "import", "stock", "adopt", "export", "users", "person", "certificates", "backup", "explain",
+    "init", "demo", "up", "down", "status", "doctor", "smoke", "working-time", "dashboards", "replay", "dead-letters", "buffer", "cvat-env", "deploy", "move", "uninstall", "upgrade", "bundle", "secrets", "import", "stock", "adopt", "export", "users", "person", "certificates", "backup", "explain",
 )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ from cvat_analytics.credentials import secrets
 from cvat_analytics.gateway import cvat_env, gateway
 from cvat_analytics.rendering import alerts
 from cvat_analytics.store import deployments
-from deploys.report import AGREED, FILE, HAS_LEFT, HELD, LEAVING
+from deploys.report import AGREED, FILE, HAS_LEFT, HELD, LEAVING, MOVING
 from scripts import hints
 from scripts.target import inventory_option
 from scripts.terminal import confirm, echo
@@ -427,7 +427,7 @@ def _pyinfra(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE if quiet else None,
         text=True,
-        env={name: value for name, value in os.environ.items() if name not in (AGREED, HELD, LEAVING)}
+        env={name: value for name, value in os.environ.items() if name not in (AGREED, HELD, LEAVING, MOVING)}
         | {"PYINFRA_PROGRESS": "off"}
         | environment,
         check=False,

@@ -87,6 +87,7 @@ LONG = {
     "tests/operate/test_backup_killed.py": 60,
     "tests/operate/test_backup_of_several_hosts.py": 30,
     "tests/operate/test_backup_targets.py": 50,
+    "tests/operate/test_move.py": 60,
     "tests/store/test_completed_jobs.py::test_the_stage_is_known_in_any_order_and_after_repetition": 10,
     "tests/store/test_counts_upgrade.py": 20,
     "tests/store/test_event_counts.py": 40,

@@ -81,8 +81,8 @@ Hosts = tuple[inventories.Stack, Access, Mapping[str, ReachedHost]]
 
 
 @contextmanager
-def reach_hosts(inventory: Path, *, partly: bool = False) -> Iterator[Hosts]:
-    """Yield the stack that the file `inventory` describes, the way to it, and each of its hosts by name.
+def reach_hosts(inventory: Path | inventories.Stack, *, partly: bool = False) -> Iterator[Hosts]:
+    """Yield the stack that the file `inventory` describes, or that was read from it already, the way to it, and each of its hosts by name.
 
     Raises as `reach` does; `partly`, too, is as there: then only the hosts that can be reached are among the hosts.
     """
@@ -91,9 +91,9 @@ def reach_hosts(inventory: Path, *, partly: bool = False) -> Iterator[Hosts]:
 
 
 @contextmanager
-def _reached(inventory: Path, *, partly: bool, first_only: bool) -> Iterator[Hosts]:
+def _reached(inventory: Path | inventories.Stack, *, partly: bool, first_only: bool) -> Iterator[Hosts]:
     """Yield a stack, and the way to its hosts, or to the first of each component."""
-    stack = inventories.load(inventory)
+    stack = inventories.load(inventory) if isinstance(inventory, Path) else inventory
     secrets = stack.secrets()
     topology = stack.topology
     needed = {host for group in topology.groups.values() for host in (group[:1] if first_only else group)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import shlex
 import subprocess
@@ -16,6 +17,8 @@ from cvat_analytics.base.errors import UnreachableError
 if TYPE_CHECKING:
     from paramiko import SSHClient
 
+_BEGIN = "--content--"
+"""The line before what a file is to hold."""
 _STARTING = 15.0
 """Seconds for a command to start; how long it runs is its own affair."""
 
@@ -36,6 +39,14 @@ class Shell:
     client: SSHClient | None
     """None: the host is this machine."""
 
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file for root alone, all of it or nothing. It comes on standard input, as a password may be in it. Raises as `run` does."""
+        name, encoded = shlex.quote(path), base64.encodebytes(content)
+        # where sudo asks for no password, the line with it is the first one here
+        command = f"umask 077; sed '0,/^{_BEGIN}$/d' | base64 -d > {name}.new && sync {name}.new && mv -f {name}.new {name}"
+        with self.stream(command, None, f"{_BEGIN}\n".encode() + encoded):
+            pass
+
     def run(self, command: str, patience: float | None = None) -> str:
         """Return what `command`, a line of sh, prints.
 
@@ -46,9 +57,13 @@ class Shell:
             return b"".join(parts).decode(errors="replace")
 
     @contextmanager
-    def stream(self, command: str, patience: float | None = None) -> Iterator[Output]:
-        """Yield the standard output of `command` as it comes. Raises UnreachableError when it ends with a failure, or as `run` does."""
+    def stream(self, command: str, patience: float | None = None, content: bytes = b"") -> Iterator[Output]:
+        """Yield the standard output of `command`, which reads `content`, as it comes.
+
+        Raises UnreachableError when it ends with a failure, or as `run` does.
+        """
         command, stdin = self._as_root(command)
+        stdin += content
         if not stdin:
             command += " </dev/null"
         if self.client:

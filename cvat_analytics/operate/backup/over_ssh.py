@@ -70,29 +70,29 @@ def run(
 
 def on_host(shell: Shell, target: str, arguments: Sequence[str], tell: Tell) -> Said:
     """Have the agent of a host do something. Raises CvatAnalyticsError."""
-    with shell.stream(_command(target, arguments), _PATIENCE) as output:
-        return running.answer(lines(output), tell)
+    words = [*(["--target", target] if target else []), *arguments]
+    return heard(shell, f"{command(f'{Paths().backup_config}/agent.json')} {shlex.join(words)}", tell)
 
 
 @contextmanager
 def held(shell: Shell) -> Iterator[None]:
     """Keep other restores on a host away meanwhile. Raises CvatAnalyticsError."""
-    with shell.stream(_command("", ["hold"]), _PATIENCE) as output:
+    with shell.stream(f"{command(f'{Paths().backup_config}/agent.json')} hold; true", _PATIENCE) as output:
         running.wait_until_held(lines(output))
         yield
 
 
-def _command(target: str, arguments: Sequence[str]) -> str:
-    paths = Paths()
-    words = [
-        "--config",
-        f"{paths.backup_config}/agent.json",
-        *(["--target", target] if target else []),
-        *arguments,
-    ]
-    program = f"cd / && PYTHONPATH={paths.backup_program} PYTHONDONTWRITEBYTECODE=1 nice -n 19 /usr/bin/python3 -m {running.MODULE} {shlex.join(words)}"
+def command(config: str) -> str:
+    """Return the command that runs the agent of a host with this file; what it is to do follows."""
+    program = f"PYTHONPATH={Paths().backup_program} PYTHONDONTWRITEBYTECODE=1"
+    return f"env -C / {program} nice -n 19 /usr/bin/python3 -m {running.MODULE} --config {config}"
+
+
+def heard(shell: Shell, command: str, tell: Tell) -> Said:
+    """Return what an agent says that `command` runs. Raises CvatAnalyticsError."""
     # the last line says what went wrong, and better than an exit code
-    return f"{program}; true"
+    with shell.stream(f"{command}; true", _PATIENCE) as output:
+        return running.answer(lines(output), tell)
 
 
 def lines(output: Output) -> Iterator[str]:

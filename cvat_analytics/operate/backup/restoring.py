@@ -55,6 +55,8 @@ class Restoring:
     manifest: Mapping[str, Any]
     whole: bool
     """Whether all of the backup is restored: then what is made of events comes along."""
+    left: frozenset[str] = _LEFT
+    """Tables that are not touched."""
 
     @property
     def wanted(self) -> Mapping[str, Mapping[str, Any]]:
@@ -68,10 +70,10 @@ class Restoring:
         yield "people who were erased are taken out"
         self._erase(client, database)
         with explained(STORE):
-            live = _structures(client, database)
-            theirs = _structures(client, self.beside)
+            live = structures(client, database)
+            theirs = structures(client, self.beside)
             for table in self.wanted:
-                if table in _LEFT or table not in theirs or not self.wanted[table]:
+                if table in self.left or table not in theirs or not self.wanted[table]:
                     continue
                 yield f"table {table}"
                 if table not in live:
@@ -110,7 +112,7 @@ class Restoring:
         stored = person.Stored(_to(self.access, self.beside), (), self.list_file)
         person.apply(stored, lambda text: None, unfinished)
 
-    def _attach(self, client: Client, table: str, live: _Structure, theirs: _Structure) -> None:
+    def _attach(self, client: Client, table: str, live: Structure, theirs: Structure) -> None:
         """Give the live table the parts of the other one, month by month, or where the two are made differently their rows."""
         database = self.access.database
         months = {str(row[0]) for row in client.query(_partitions(self.beside, table)).result_rows} - (
@@ -130,8 +132,8 @@ class Restoring:
         self,
         client: Client,
         table: str,
-        live: _Structure,
-        theirs: _Structure,
+        live: Structure,
+        theirs: Structure,
         key: str | None,
         where: str = "1",
     ) -> None:
@@ -150,7 +152,7 @@ class Restoring:
 
 
 @dataclass(frozen=True)
-class _Structure:
+class Structure:
     """What two tables must have in common for one to take parts of the other."""
 
     engine: str
@@ -163,7 +165,8 @@ class _Structure:
         return self.keys[1]
 
 
-def _structures(client: Client, database: str) -> dict[str, _Structure]:
+def structures(client: Client, database: str) -> dict[str, Structure]:
+    """Return the tables of a database that keep something."""
     query = (
         "SELECT name, engine, partition_key, sorting_key, primary_key FROM system.tables "
         f"WHERE database = '{database}' AND engine LIKE '%MergeTree'"
@@ -176,7 +179,7 @@ def _structures(client: Client, database: str) -> dict[str, _Structure]:
     for table, name, kind in client.query(of_columns).result_rows:
         columns.setdefault(str(table), {})[str(name)] = str(kind)
     return {
-        str(name): _Structure(str(engine), columns[str(name)], tuple(map(str, keys)))
+        str(name): Structure(str(engine), columns[str(name)], tuple(map(str, keys)))
         for name, engine, *keys in client.query(query).result_rows
     }
 

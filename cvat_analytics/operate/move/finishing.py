@@ -1,0 +1,105 @@
+"""End a move: the old part is taken away as one whose group a host has left is, when nobody needs it any more. Its data stays."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cvat_analytics.base.errors import InputError
+from cvat_analytics.checks import flow
+from cvat_analytics.config import moves
+from cvat_analytics.connect import remote
+from cvat_analytics.connect.clickhouse_errors import STORE, explained
+from cvat_analytics.operate import uninstall
+from cvat_analytics.operate.move import noting
+from cvat_analytics.operate.move.on_hosts import Deploy
+from cvat_analytics.operate.move.site import Site
+from cvat_analytics.operate.removal_plan import plan
+from cvat_analytics.operate.survey import SURVEY, surveyed
+from cvat_analytics.operate.uninstall import HostPlan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cvat_analytics.connect.access import Access
+
+SILENT_SECONDS = 120
+"""For how long nothing may have come to a port that nobody sends to any more. Vector says every 15 seconds what has."""
+_PATIENCE = 120.0
+
+
+def planned(site: Site) -> HostPlan:
+    """Return what is to be taken away. Raises InputError where it is too early."""
+    move = site.move
+    if site.is_new:
+        raise InputError(
+            f"{move.part} has not been moved to {move.target}: there is nothing to finish. First `{move.command}`"
+        )
+    if move.step != moves.MOVED:
+        raise InputError(
+            f"{move.part} is still on its way to {move.target}: first complete that by `{move.command}`"
+        )
+    if reason := move.disagreement(site.stack.topology.groups):
+        raise InputError(f"inventory {site.inventory}: {reason}. Then run this again")
+    old = site.shells[move.source]
+    if move.part == "vector" and site.both:
+        name = old.run("hostname", _PATIENCE).strip()
+        with remote.reach_hosts(site.both) as (_, access, _):
+            if there := still_there(access, name):
+                raise InputError(
+                    "\n".join(f"the old Vector on {move.source} is still needed: {line}" for line in there)
+                )
+    found = surveyed(old.run(SURVEY, _PATIENCE))
+    return HostPlan(move.source, old, found, plan(found, purge=False, parts=move.parts))
+
+
+@explained(STORE)
+def still_there(access: Access, name: str) -> list[str]:
+    """Return why the Vector that calls its host by that name is still needed; nothing where nobody sends to it and nothing waits in it."""
+    client = access.client(timeout=flow.TIMEOUT)
+    client.database = access.database
+    host = {"host": name}
+    heard, arrived, waiting = client.query(_STATE, parameters=host).result_rows[0]
+    if heard > SILENT_SECONDS:
+        return [
+            "it has said nothing of itself lately. See `cvat-analytics status`: what waits in it is not known"
+        ]
+    lines = []
+    if arrived:
+        lines.append(
+            f"{arrived:,.0f} events have come to it in the last {SILENT_SECONDS // 60} minutes. Tell CVAT the new address (`cvat-analytics cvat-env`), then wait"
+        )
+    if waiting:
+        lines.append(
+            f"{waiting:,.0f} events wait in it to be delivered. See `cvat-analytics status`, then wait"
+        )
+    return lines
+
+
+_STATE = f"""
+SELECT
+    dateDiff('second', maxIf(time, name = 'uptime_seconds'), now()),
+    sumIf(grown, name = 'component_received_events_total' AND match(component, '^cvat_[0-9]+$') AND time > now() - {SILENT_SECONDS}),
+    sumIf(value, name = 'buffer_size_events' AND time > now() - {SILENT_SECONDS} AND is_last)
+FROM
+(
+    SELECT
+        name, component, time, value,
+        lagInFrame(value, 1, 0.) OVER each AS before,
+        -- a counter begins anew with each life of Vector
+        if(value >= before, value - before, value) AS grown,
+        time = max(time) OVER (PARTITION BY name, component, toString(tags)) AS is_last
+    FROM pipeline_metrics
+    WHERE host = {{host:String}} AND time > now() - 3600 AND name IN ('uptime_seconds', 'component_received_events_total', 'buffer_size_events')
+    WINDOW each AS (PARTITION BY name, component, toString(tags) ORDER BY time)
+)
+"""
+
+
+def carry_out(site: Site, old: HostPlan, deploy: Deploy, tell: Callable[[str], object]) -> None:
+    """Take the old part away, and forget the move. The same command goes on where it was cut off."""
+    if not old.removal.is_nothing:
+        uninstall.carry_out(old, tell)
+    if site.move.part == "vector":
+        # it had rights in ClickHouse until now
+        deploy(site.move, moves.AFTER, site.hosts(site.after))
+    noting.forget(site.shells, site.move)

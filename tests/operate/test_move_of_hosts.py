@@ -1,0 +1,392 @@
+"""A move on hosts: what is refused before the first change, what is noted, in which order things are done, and what goes on after a cut."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvat_analytics.base.errors import InputError, UnreachableError
+from cvat_analytics.config import deployed, moves
+from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config.moves import Move
+from cvat_analytics.connect.shell import Shell
+from cvat_analytics.credentials import secrets
+from cvat_analytics.operate.move import agents, finishing, noting, on_hosts, site, steps
+from cvat_analytics.operate.move.copying import Counted
+from cvat_analytics.operate.move.on_hosts import HandsOnHosts
+from cvat_analytics.operate.move.site import Site
+from cvat_analytics.operate.removal import Removal
+from cvat_analytics.operate.survey import Survey
+from cvat_analytics.operate.uninstall import HostPlan
+
+GIB = 2**30
+MOVE = Move("clickhouse", "a", "b", since="today")
+
+
+class _Host(Shell):
+    """A host that answers by what it is asked, and keeps the note of a move. A substitute for a host."""
+
+    def run(self, command: str, patience: float | None = None) -> str:
+        self.data["asked"].append(command)
+        if command.startswith(f"cat {moves.NOTE}"):
+            return str(self.data["files"].get(moves.NOTE, ""))
+        if command == f"rm -f {moves.NOTE}":
+            self.data["files"].pop(moves.NOTE, None)
+        for part, answer in self.data["answers"].items():
+            if part in command:
+                return str(answer)
+        return ""
+
+    def answer(self, answers: dict[str, Any]) -> None:
+        """Answer so from now on, before all else."""
+        others = dict(self.data["answers"])
+        self.data["answers"].clear()
+        self.data["answers"].update({**answers, **others, **answers})
+
+    def write(self, path: str, content: bytes) -> None:
+        self.data["files"][path] = content.decode(errors="replace")
+
+
+@pytest.fixture
+def inventory(tmp_path: Path) -> Path:
+    """Return an inventory of two hosts, the second of which has nothing yet."""
+    secrets.init(tmp_path / "secrets.json")
+    write(
+        tmp_path,
+        'clickhouse = vector = grafana = [("a", {"address": "10.0.0.1"})]\nspare = [("b", {"address": "10.0.0.2"})]\n',
+    )
+    (tmp_path / "group_data").mkdir()
+    (tmp_path / "group_data" / "all.py").write_text('open_to_network = ["clickhouse", "vector", "grafana"]\n')
+    return tmp_path / "hosts.py"
+
+
+def write(directory: Path, text: str) -> None:
+    (directory / "hosts.py").write_text(text)
+
+
+Hosts = dict[str, _Host]
+
+
+@pytest.fixture
+def hosts(inventory: Path, monkeypatch: pytest.MonkeyPatch) -> Hosts:
+    """Return the hosts, as they are when the inventory is deployed and there is room."""
+    topology = inventories.load(inventory).topology
+    note = deployed.note(topology.settings["a"], topology.components("a"))
+    disk = f"clickhouse {100 * GIB // 4096} 4096 {200 * GIB // 4096} 7"
+    answers: dict[str, dict[str, Any]] = {
+        "a": {f"cat {deployed.NOTE}": note, "du -sxB1": str(10 * GIB), "stat -f": disk, "/dev/tcp": "open"},
+        "b": {"stat -f": disk},
+    }
+    found = {
+        name: _Host(name, {"asked": [], "files": {}, "answers": each}, None) for name, each in answers.items()
+    }
+    monkeypatch.setattr(
+        site, "_shells", lambda members, opened: {each.name: found[each.name] for each in members}
+    )
+    return found
+
+
+def opened(inventory: Path, part: str = "clickhouse", target: str = "b") -> AbstractContextManager[Site]:
+    return site.opened(inventory, part, target)
+
+
+def refusal(inventory: Path, part: str = "clickhouse", target: str = "b") -> str:
+    with pytest.raises(InputError) as refused, opened(inventory, part, target):
+        pass
+    return str(refused.value)
+
+
+def test_what_can_be_is_not_refused(inventory: Path, hosts: Hosts) -> None:
+    with opened(inventory) as found:
+        assert (found.move, found.is_new) == (Move("clickhouse", "a", "b"), True)
+        assert found.after.topology.groups["clickhouse"] == ("b",)
+        assert found.before.topology.groups == found.stack.topology.groups
+    for part in ("vector", "grafana"):
+        with opened(inventory, part) as found:
+            assert found.both is not None
+            assert found.both.topology.groups[part] == ("b", "a")
+    assert not [
+        command
+        for host in hosts.values()
+        for command in host.data["asked"]
+        if re.search("install|rm -|write", command)
+    ]
+
+
+def test_a_host_that_nobody_knows_or_that_has_it_is_refused(inventory: Path, hosts: Hosts) -> None:
+    assert refusal(inventory, target="z").startswith(
+        f"host z: is not in {inventory}, which has a, b. Put it there"
+    )
+    assert "the group 'vector'" in refusal(inventory, "vector", "a")
+    hosts["b"].data["answers"]["systemctl -q is-active clickhouse-server"] = "runs\n"
+    assert "host b: has a clickhouse already: the service clickhouse-server runs there" in refusal(inventory)
+    hosts["b"].data["answers"]["systemctl -q is-active clickhouse-server"] = "data\n"
+    assert "/var/lib/clickhouse is not empty. Take that away first" in refusal(inventory)
+    write(inventory.parent, 'clickhouse = grafana = [("a", {"address": "10.0.0.1"})]\nvector = clickhouse + [("c", {"address": "10.0.0.3"})]\n'
+          'spare = [("b", {"address": "10.0.0.2"})]\n')  # fmt: skip
+    hosts["c"] = hosts["b"]
+    assert "the group 'vector' has 2 hosts: nothing has to move there" in refusal(inventory, "vector")
+
+
+def test_no_room_and_no_way_are_refused_with_figures(inventory: Path, hosts: Hosts) -> None:
+    hosts["b"].data["answers"]["stat -f"] = f"clickhouse {30 * GIB // 4096} 4096 {200 * GIB // 4096} 7"
+    assert re.match(
+        r"host b: 30\.0 GiB free for /var/lib/clickhouse, and to move 10\.0 GiB takes 4\d\.\d GiB there for a while",
+        refusal(inventory),
+    )
+    hosts["b"].data["answers"]["stat -f"] = hosts["a"].data["answers"]["stat -f"]
+    hosts["a"].data["answers"]["stat -f"] = f"clickhouse {5 * GIB // 4096} 4096 {200 * GIB // 4096} 7"
+    assert refusal(inventory).startswith("host a: 5.0 GiB free")
+    hosts["a"].data["answers"]["stat -f"] = hosts["b"].data["answers"]["stat -f"]
+    hosts["a"].data["answers"]["/dev/tcp"] = ""
+    assert "host a: does not reach b at 10.0.0.2, port 22" in refusal(inventory)
+
+
+def test_what_is_not_deployed_is_refused(inventory: Path, hosts: Hosts) -> None:
+    other = inventories.load(inventory).topology
+    older = other.settings["a"].model_copy(update={"clickhouse_version": "26.3.1.1"})
+    hosts["a"].data["answers"][f"cat {deployed.NOTE}"] = deployed.note(older, other.components("a"))
+    assert "setting 'clickhouse_version' of a: the inventory says" in refusal(inventory)
+    hosts["a"].data["answers"][f"cat {deployed.NOTE}"] = ""
+    assert "host a: nothing of a deploy is noted there. Run `cvat-analytics deploy` first" in refusal(
+        inventory
+    )
+    (inventory.parent / "group_data" / "clickhouse.py").write_text("clickhouse_http_port = 8125\n")
+    assert "group_data/clickhouse.py: gives settings to a group that changes" in refusal(inventory)
+
+
+def test_another_move_keeps_one_away_and_the_same_goes_on_where_it_was(inventory: Path, hosts: Hosts) -> None:
+    noting.note(hosts, Move("vector", "a", "b"), moves.MOVED)
+    assert "another move is noted there: vector from a to b" in refusal(inventory)
+    assert "`cvat-analytics move vector --to b --finish`" in refusal(inventory)
+    # killed between the two notes: that of the host that the part leaves counts
+    noting.note(hosts, MOVE, moves.COPIED)
+    noting.note(
+        {"a": hosts["a"], "b": _Host("b", {"asked": [], "files": {}, "answers": {}}, None)},
+        MOVE,
+        moves.SWITCHED,
+    )
+    with opened(inventory) as found:
+        assert (found.move.step, found.is_new) == (moves.SWITCHED, False)
+    # the inventory has been changed already, and the old host has nothing else
+    write(
+        inventory.parent,
+        'clickhouse = vector = grafana = [("b", {"address": "10.0.0.2"})]\nformer = [("a", {"address": "10.0.0.1"})]\n',
+    )
+    with opened(inventory) as found:
+        assert found.move.step == moves.SWITCHED
+        assert found.before.topology.groups["clickhouse"] == ("a",)
+    write(inventory.parent, 'clickhouse = vector = grafana = [("b", {"address": "10.0.0.2"})]\n')
+    assert "host a: clickhouse moves from there, and" in refusal(inventory)
+
+
+class _KilledError(Exception):
+    """In the place of kill -9: nothing after it is done."""
+
+
+def recorded(
+    found: Site, monkeypatch: pytest.MonkeyPatch, dies_at: str = ""
+) -> tuple[HandsOnHosts, list[str]]:
+    """Return the hands of a move that only write down what they do, and what that is; at `dies_at` they end."""
+    done: list[str] = []
+
+    def do(what: str) -> list[Counted]:
+        done.append(what)
+        if what == dies_at:
+            raise _KilledError
+        return []
+
+    def deploy(move: Move, stage: str, hosts: Sequence[str], leaving: Sequence[str] = ()) -> None:
+        do(f"deploy {stage} to {' '.join(hosts)}{' without ' + ' '.join(leaving) if leaving else ''}")
+
+    hands = HandsOnHosts(found, deploy, lambda said: None)
+
+    @contextmanager
+    def ends(site: Site) -> Iterator[str]:
+        yield "ends"
+
+    monkeypatch.setattr(agents, "ends", ends)
+    monkeypatch.setattr(agents, "clear", lambda site: do("clear"))
+    monkeypatch.setattr(steps.copying, "brought", lambda ends, tell: do("copy"))
+    monkeypatch.setattr(HandsOnHosts, "hand_over", lambda self: do("hand over"))
+    return hands, done
+
+
+EVERYTHING = {
+    "clickhouse": [
+        "deploy before to a without clickhouse vector grafana events_api gateway",
+        "deploy after to b without vector grafana events_api gateway",
+        "copy", "deploy after to b a", "copy", "clear",
+    ],
+    "vector": ["deploy both to b a"],
+    "grafana": ["deploy both to b a", "hand over", "deploy after to b a", "clear"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", sorted(EVERYTHING))
+def test_each_step_is_done_in_turn_and_after_a_cut_only_what_is_left(
+    inventory: Path, hosts: Hosts, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    with opened(inventory, part) as found:
+        hands, done = recorded(found, monkeypatch)
+        hands.note(moves.BEGUN)
+        steps.OF_PART[part](hands, lambda said: None)
+        assert [set(each.split()) for each in done] == [set(each.split()) for each in EVERYTHING[part]]
+        assert noting.noted(hosts["a"]) == noting.noted(hosts["b"]) == replace(found.move, step=moves.MOVED)
+    every = list(done)
+    for number, step in enumerate(every):
+        hands.note(moves.BEGUN)
+        all_done: list[str] = []
+        with opened(inventory, part) as found:
+            hands, done = recorded(found, monkeypatch, dies_at=step)
+            with pytest.raises(_KilledError):
+                steps.OF_PART[part](hands, lambda said: None)
+            all_done += done
+        with opened(inventory, part) as found:
+            hands, done = recorded(found, monkeypatch)
+            steps.OF_PART[part](hands, lambda said: None)
+            all_done += done
+        # none is left out, and what was cut off is done again
+        assert list(dict.fromkeys(all_done)) == list(dict.fromkeys(every)), (number, step)
+        assert all_done.count(step) > 1
+        assert noting.noted(hosts["a"]) == replace(found.move, step=moves.MOVED)
+
+
+def test_what_is_not_moved_or_not_in_the_inventory_is_not_taken_away(
+    inventory: Path, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (
+        opened(inventory) as found,
+        pytest.raises(
+            InputError, match=r"there is nothing to finish\. First `cvat-analytics move clickhouse --to b`"
+        ),
+    ):
+        finishing.planned(found)
+    noting.note(hosts, MOVE, moves.SWITCHED)
+    with opened(inventory) as found, pytest.raises(InputError, match="clickhouse is still on its way to b"):
+        finishing.planned(found)
+    noting.note(hosts, MOVE, moves.MOVED)
+    with (
+        opened(inventory) as found,
+        pytest.raises(
+            InputError, match=r"put b in the place of a in the group 'clickhouse'\. Then run this again"
+        ),
+    ):
+        finishing.planned(found)
+    write(
+        inventory.parent,
+        'vector = grafana = [("a", {"address": "10.0.0.1"})]\nclickhouse = [("b", {"address": "10.0.0.2"})]\n',
+    )
+    survey = (
+        "record package clickhouse-server\nfile /var/lib/cvat-analytics/made\ndirectory /var/lib/clickhouse\nrecord path /var/lib/clickhouse\n"
+        "package clickhouse-server\t26.8\tinstalled\t, \t\nunit clickhouse-server.service active enabled\nunit vector.service active enabled\n"
+    )
+    hosts["a"].answer({"record=": survey})
+    with opened(inventory) as found:
+        old = finishing.planned(found)
+        assert (old.removal.units, list(old.removal.packages)) == (
+            ["clickhouse-server.service"],
+            ["clickhouse-server"],
+        )
+        assert old.removal.data == {}
+        told: list[object] = []
+        monkeypatch.setattr(finishing.uninstall, "carry_out", lambda host, tell: told.append(host.name))
+        finishing.carry_out(found, old, lambda *about, **more: told.append("deploy"), told.append)
+    assert told == ["a"]
+    assert noting.noted(hosts["a"]) is noting.noted(hosts["b"]) is None
+
+
+def test_the_old_vector_s_rights_end_when_it_is_gone(
+    inventory: Path, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noting.note(hosts, Move("vector", "a", "b"), moves.MOVED)
+    told: list[str] = []
+    monkeypatch.setattr(finishing.uninstall, "carry_out", lambda host, tell: told.append("removed"))
+    with opened(inventory, "vector") as found:
+        old = HostPlan("a", hosts["a"], Survey(), Removal(units=["vector.service"]))
+        finishing.carry_out(
+            found,
+            old,
+            lambda move, stage, hosts, leaving=(): told.append(f"deploy {stage}"),
+            lambda step: None,
+        )
+    assert told == ["removed", "deploy after"]
+
+
+def test_grafana_s_database_comes_over_as_it_is_or_not_at_all(
+    inventory: Path, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"SQLite \x00\xff\n"
+    hosts["a"].answer(
+        {
+            "python3 -c": json.dumps({"user": 3, "dashboard": 2, "migration_log": 600}),
+            "base64 ": base64.b64encode(content).decode(),
+        }
+    )
+    put: list[str] = []
+    monkeypatch.setattr(on_hosts.grafana, "put_back", lambda shell, place: put.append(shell.host))
+    with opened(inventory, "grafana") as found:
+        hands = HandsOnHosts(found, lambda *about, **more: None, lambda said: None)
+        hosts["b"].data["answers"]["sha256sum"] = "0" * 64
+        with pytest.raises(Exception, match="has not come there as it was"):
+            hands.hand_over()
+        assert put == []
+        hosts["b"].data["answers"]["sha256sum"] = hashlib.sha256(content).hexdigest()
+        assert [(each.table, each.new) for each in hands.hand_over()] == [
+            ("grafana user", 3),
+            ("grafana dashboard", 2),
+        ]
+    assert put == ["b"]
+    asked = hosts["a"].data["asked"]
+    stopped, copied = (
+        next(n for n, command in enumerate(asked) if part in command)
+        for part in ("disable -q --now grafana-server", "python3 -c")
+    )
+    assert stopped < copied
+
+
+def local(host: str = "this machine") -> Shell:
+    return Shell(host, {}, None)
+
+
+def test_a_file_comes_whole_and_for_its_owner_alone(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 4000
+    path = tmp_path / "a file"
+    local().write(str(path), content)
+    assert path.read_bytes() == content
+    assert path.stat().st_mode & 0o077 == 0
+    assert [each.name for each in tmp_path.iterdir()] == ["a file"]
+    # as where sudo asks for no password, and the line with it is what the command gets first
+    with local().stream(
+        f"sed '0,/^--content--$/d' > {tmp_path}/other", None, b"a password\n--content--\nrest\n"
+    ):
+        pass
+    assert (tmp_path / "other").read_text() == "rest\n"
+    with pytest.raises(UnreachableError):
+        local().write(str(tmp_path / "no" / "directory"), b"x")
+
+
+def test_one_move_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noting, "_LOCK", str(tmp_path / "lock"))
+    monkeypatch.setattr(noting, "_MOMENT", 0.1)
+    with (
+        noting.alone(local()),
+        pytest.raises(
+            InputError, match=r"another move is at work there: .*, since .* UTC\. Wait for its end"
+        ),
+        noting.alone(local()),
+    ):
+        pass
+    # it is free again when its owner has ended, however
+    monkeypatch.setattr(noting, "_MOMENT", 30)
+    with noting.alone(local()):
+        pass
