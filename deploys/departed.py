@@ -63,7 +63,7 @@ def of(components: Sequence[str]) -> tuple[str, ...]:
 def losses(parts: Sequence[str]) -> list[str]:
     """Return what nobody sees any more when parts with data leave this host: to that somebody has to agree."""
     after = {
-        "clickhouse": "what is in it is in no dashboard until it is brought along (docs/how-to/move-to-another-host.md)",
+        "clickhouse": "what is in it is in no dashboard any more; `cvat-analytics move` brings it along instead (docs/how-to/move-to-another-host.md)",
         "vector": "it takes no events any more, and what waits in its buffer is not delivered. See in `cvat-analytics status` that its port is "
         "silent and its buffer empty (docs/how-to/uninstall.md)",
     }
