@@ -7,12 +7,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.config import deployed, moves
@@ -27,6 +28,8 @@ from cvat_analytics.operate.move.site import Site
 from cvat_analytics.operate.removal import Removal
 from cvat_analytics.operate.survey import Survey
 from cvat_analytics.operate.uninstall import HostPlan
+from deploys.report import LEAVING, MOVING
+from scripts.cli import main
 
 GIB = 2**30
 MOVE = Move("clickhouse", "a", "b", since="today")
@@ -390,3 +393,57 @@ def test_one_move_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(noting, "_MOMENT", 30)
     with noting.alone(local()):
         pass
+
+
+def run_command(inventory: Path, *options: str) -> Result:
+    return CliRunner().invoke(
+        main, ["move", "clickhouse", "--to", "b", "--inventory", str(inventory), *options]
+    )
+
+
+def test_the_command_says_what_it_will_do_what_it_has_done_and_what_is_left_to_do(
+    inventory: Path, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preview = run_command(inventory, "--dry")
+    assert preview.exit_code == 0, preview.output
+    assert "clickhouse moves from a to b (10.0 GiB of data):" in preview.output
+    assert preview.output.endswith("Nothing was changed.\n")
+    assert json.loads(run_command(inventory, "--dry", "--json").stdout)["step"] == moves.BEGUN
+    assert run_command(inventory, "--json").exit_code == 2
+    assert run_command(inventory, "--finish", "--yes").exit_code == 2
+    # nobody says yes
+    assert run_command(inventory).exit_code == 1
+    assert noting.noted(hosts["a"]) is None
+
+    deploys: list[tuple[str, list[str], str]] = []
+
+    def bring(inventory: Path, options: Sequence[str], quiet: bool, environment: dict[str, str]) -> None:
+        stage = json.loads(environment[MOVING])["stage"]
+        deploys.append((stage, [each for each in options if each != "--limit"], environment.get(LEAVING, "")))
+
+    @contextmanager
+    def ends(site: Site) -> Iterator[str]:
+        yield "ends"
+
+    monkeypatch.setattr("scripts.deploy.bring", bring)
+    monkeypatch.setattr(noting, "alone", lambda shell: nullcontext())
+    monkeypatch.setattr(agents, "ends", ends)
+    monkeypatch.setattr(agents, "clear", lambda site: None)
+    monkeypatch.setattr(steps.copying, "brought", lambda ends, tell: [Counted("events", "202611", 90, 95)])
+    done = run_command(inventory, "--yes")
+    assert done.exit_code == 0, done.output
+    assert [stage for stage, _, _ in deploys] == [moves.BEFORE, moves.AFTER, moves.AFTER]
+    assert [hosts for _, hosts, _ in deploys] == [["a"], ["b"], ["b", "a"]]
+    assert [leaving for _, _, leaving in deploys][2] == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["events", "202611", "90", "on", "a", "95", "on", "b"]
+    assert "  CLICKHOUSE_HOST=10.0.0.2" in lines
+    assert (
+        f"Change {inventory}: put b in the place of a in the group 'clickhouse'. Until then each deploy refuses."
+        in lines
+    )
+    assert lines[-1].endswith(f"move clickhouse --to b --finish --inventory {inventory}")
+    # once more: nothing is left to do, and the same is said
+    deploys.clear()
+    again = json.loads(run_command(inventory, "--yes", "--json").stdout)
+    assert (deploys, again["step"], again["tell_cvat"]["CLICKHOUSE_HOST"]) == ([], moves.MOVED, "10.0.0.2")

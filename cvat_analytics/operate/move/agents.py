@@ -27,6 +27,7 @@ _PLACE = f"{STATE}/move"
 _REPOSITORY = f"{STATE}/move-repository"
 """The place for backups on the new host; whoever logs in there owns it."""
 _MARK = "cvat-analytics-move"
+_HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
 _TIMERS = f"{BACKUP}.timer {BACKUP_VERIFY}.timer"
 _PATIENCE = 60.0
 _WHO = "${SUDO_USER:-$(id -un)}"
@@ -49,7 +50,7 @@ def place(site: Site) -> None:
         f"cat {key}.pub",
         _PATIENCE,
     ).strip()
-    host_keys = new.run("cat /etc/ssh/ssh_host_*_key.pub", _PATIENCE)
+    host_keys = new.run(f"cat {_HOST_KEYS}", _PATIENCE)
     shown = f"[{address}]:{port}" if port != 22 else address
     old.write(known, "".join(f"{shown} {line}\n" for line in host_keys.splitlines()).encode())
     line = f'restrict,command="internal-sftp" {public}'
