@@ -146,7 +146,7 @@ def test_what_cannot_be_is_refused_before_anybody_is_asked(asked: list[Any]) -> 
 class _Saying(Shell):
     """A host on which the agent says what the test wants. A substitute for a host."""
 
-    def stream(self, command: str, patience: float | None = None) -> Any:
+    def stream(self, command: str, patience: float | None = None, content: bytes = b"") -> Any:
         assert "--target /mnt/elsewhere list" in command
         return super().stream(
             'printf \'{"step": "target", "state": "done"}\\nno JSON\\n\'; ' + self.data["says"]
