@@ -27,7 +27,7 @@ from tests.operate.moving import Hands
 from tests.waiting import until
 
 STEPS = (
-    "tables done", "table events done", "noted copied", "switched", "table events done", "noted moved",
+    "table events done", "noted copied", "switched", "table events done", "noted moved",
 )  # fmt: skip
 """Where the process is killed, one after the other, in the first copy and in the second; each time the same command goes on. All steps, without
 an engine, are those of test_move_of_hosts.py."""
