@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pyinfra import host
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.config import moves
 from cvat_analytics.config.inventory_file import Host
@@ -49,7 +50,10 @@ def refuse(topology: Topology) -> None:
         return
     if reason := noted.refusal(topology.groups):
         raise InputError(
-            f"host {host.name}: {reason}. Where the other host is gone for good, `sudo rm {moves.NOTE}` on this one forgets the move"
+            Code.MOVE_UNDER_WAY
+            if noted.step != moves.MOVED or not noted.disagreement(topology.groups)
+            else Code.MOVE_INVENTORY,
+            f"host {host.name}: {reason}. Where the other host is gone for good, `sudo rm {moves.NOTE}` on this one forgets the move",
         )
 
 

@@ -52,25 +52,28 @@ def move(part: str, target: str, inventory: Path, finish: bool, dry: bool, yes: 
     """
     if as_json and not (dry or yes):
         raise click.UsageError("--json asks nothing: give --dry or --yes with it")
-    from cvat_analytics.operate.move import noting, site
+    from cvat_analytics.operate.move import site
 
     with site.opened(inventory, part, target) as found:
         if dry:
             _preview(found, finish, as_json)
             return
-        with noting.alone(found.shells[found.move.source]):
-            (_finish if finish else _move)(found, yes, as_json)
+        (_finish if finish else _move)(found, yes, as_json)
 
 
-def _deploying(inventory: Path, quiet: bool) -> Deploy:
-    """Return what deploys with the groups of a move."""
+def _deploying(inventory: Path, quiet: bool, lock: str = "") -> Deploy:
+    """Return what deploys with the groups of a move, sharing the lock that it holds."""
     from deploys import moving
-    from deploys.report import LEAVING
+    from deploys.report import HELD, LEAVING
     from scripts.deploy import bring
 
     def deploy(move: Move, stage: str, hosts: Sequence[str], leaving: Sequence[str] = ()) -> object:
         limits = [argument for name in hosts for argument in ("--limit", name)]
-        environment = dict(moving.told(move, stage)) | ({LEAVING: ",".join(leaving)} if leaving else {})
+        environment = (
+            dict(moving.told(move, stage))
+            | ({LEAVING: ",".join(leaving)} if leaving else {})
+            | ({HELD: lock} if lock else {})
+        )
         return bring(inventory, options=limits, quiet=quiet, environment=environment)
 
     return deploy
@@ -116,6 +119,7 @@ def _tell_steps(site: Site) -> None:
 
 def _move(site: Site, yes: bool, as_json: bool) -> None:
     from cvat_analytics.config import moves
+    from cvat_analytics.operate import deploy_lock
     from cvat_analytics.operate.move.on_hosts import HandsOnHosts
     from cvat_analytics.operate.move.steps import OF_PART
 
@@ -124,10 +128,11 @@ def _move(site: Site, yes: bool, as_json: bool) -> None:
     if not yes:
         confirm("Begin?" if site.is_new else "Go on?", abort=True, err=True)
     tell = shown(as_json)
-    hands = HandsOnHosts(site, _deploying(site.inventory, as_json), tell)
-    if site.is_new:
-        hands.note(moves.BEGUN)
-    counted = OF_PART[site.move.part](hands, tell)
+    with deploy_lock.held_on(list(site.shells.values()), "a move") as lock:
+        hands = HandsOnHosts(site, _deploying(site.inventory, as_json, lock), tell)
+        if site.is_new:
+            hands.note(moves.BEGUN)
+        counted = OF_PART[site.move.part](hands, tell)
     _tell(site, hands.move, counted, as_json)
 
 

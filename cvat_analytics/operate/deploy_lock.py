@@ -1,4 +1,4 @@
-"""The lock of deploys on a host: what holds it there, and an upgrade that holds it over all its turns, smoke tests included.
+"""The lock of deploys on a host: what holds it there, and an upgrade or a move that holds it over all its runs, smoke tests included.
 
 A program on the host holds it for as long as its standard input is open, which is the other end of a connection: when a deploy is
 over, or is killed, the host's kernel takes the lock back. A deploy has it alone (deploys/lock.py). An upgrade takes it alone, too, and
@@ -12,7 +12,7 @@ import getpass
 import os
 import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,7 @@ from typing import Literal
 from cvat_analytics.base.codes import Code, first_code
 from cvat_analytics.base.errors import InputError, UnreachableHostError
 from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.connect import ssh
 from cvat_analytics.connect.shell import Shell
 from cvat_analytics.operate.removal import LOCK
@@ -98,17 +99,24 @@ def held(inventory: Path) -> Iterator[str]:
     Raises InputError when another deploy is at work on one of them.
     """
     stack = inventories.load(inventory)
-    name = f"{who()}, an upgrade (process {os.getpid()})"
     with ExitStack() as opened:
         clients, away = ssh.connect(stack.hosts, opened)
         if away:
             text = "\n".join(away.values())
             raise UnreachableHostError(first_code(text) or Code.HOST_UNREACHABLE, text)
+        yield opened.enter_context(
+            held_on([Shell(host.name, host.data, clients[host.name]) for host in stack.hosts], "an upgrade")
+        )
+
+
+@contextmanager
+def held_on(shells: Sequence[Shell], what: str) -> Iterator[str]:
+    """Hold the lock of these hosts for `what`, and yield whose it is. Raises InputError as `held` does."""
+    name = f"{who()}, {what} (process {os.getpid()})"
+    with ExitStack() as opened:
         # in the order of their names, as deploys do, so that of two that begin together one gets all of them
-        for host in sorted(stack.hosts, key=lambda each: each.name):
-            client = clients[host.name]
-            lines = opened.enter_context(
-                Shell(host.name, host.data, client).session(holder(name, "to be shared"))
-            )
-            judge(host.name, next(lines, ""), ssh.login_command(host) if client else "")
+        for shell in sorted(shells, key=lambda each: each.host):
+            lines = opened.enter_context(shell.session(holder(name, "to be shared")))
+            login = ssh.login_command(Host(shell.host, (), shell.data)) if shell.client else ""
+            judge(shell.host, next(lines, ""), login)
         yield name

@@ -21,6 +21,7 @@ from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config.moves import Move
 from cvat_analytics.connect.shell import Shell
 from cvat_analytics.credentials import secrets
+from cvat_analytics.operate import deploy_lock
 from cvat_analytics.operate.move import agents, finishing, noting, on_hosts, site, steps
 from cvat_analytics.operate.move.copying import Counted
 from cvat_analytics.operate.move.on_hosts import HandsOnHosts
@@ -28,7 +29,7 @@ from cvat_analytics.operate.move.site import Site
 from cvat_analytics.operate.removal import Removal
 from cvat_analytics.operate.survey import Survey
 from cvat_analytics.operate.uninstall import HostPlan
-from deploys.report import LEAVING, MOVING
+from deploys.report import HELD, LEAVING, MOVING
 from scripts.cli import main
 
 GIB = 2**30
@@ -378,23 +379,6 @@ def test_a_file_comes_whole_and_for_its_owner_alone(tmp_path: Path) -> None:
         local().write(str(tmp_path / "no" / "directory"), b"x")
 
 
-def test_one_move_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noting, "_LOCK", str(tmp_path / "lock"))
-    monkeypatch.setattr(noting, "_MOMENT", 0.1)
-    with (
-        noting.alone(local()),
-        pytest.raises(
-            InputError, match=r"another move is at work there: .*, since .* UTC\. Wait for its end"
-        ),
-        noting.alone(local()),
-    ):
-        pass
-    # it is free again when its owner has ended, however
-    monkeypatch.setattr(noting, "_MOMENT", 30)
-    with noting.alone(local()):
-        pass
-
-
 def run_command(inventory: Path, *options: str) -> Result:
     return CliRunner().invoke(
         main, ["move", "clickhouse", "--to", "b", "--inventory", str(inventory), *options]
@@ -419,6 +403,7 @@ def test_the_command_says_what_it_will_do_what_it_has_done_and_what_is_left_to_d
 
     def bring(inventory: Path, options: Sequence[str], quiet: bool, environment: dict[str, str]) -> None:
         stage = json.loads(environment[MOVING])["stage"]
+        assert environment[HELD] == "a move of 2 hosts"
         deploys.append((stage, [each for each in options if each != "--limit"], environment.get(LEAVING, "")))
 
     @contextmanager
@@ -426,7 +411,9 @@ def test_the_command_says_what_it_will_do_what_it_has_done_and_what_is_left_to_d
         yield "ends"
 
     monkeypatch.setattr("scripts.deploy.bring", bring)
-    monkeypatch.setattr(noting, "alone", lambda shell: nullcontext())
+    monkeypatch.setattr(
+        deploy_lock, "held_on", lambda shells, what: nullcontext(f"{what} of {len(shells)} hosts")
+    )
     monkeypatch.setattr(agents, "ends", ends)
     monkeypatch.setattr(agents, "clear", lambda site: None)
     monkeypatch.setattr(steps.copying, "brought", lambda ends, tell: [Counted("events", "202611", 90, 95)])

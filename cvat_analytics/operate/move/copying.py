@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.operate import person
@@ -116,6 +117,7 @@ def _refuse_lacking(client: Client, live: str, beside: str, row: str, month: str
         ).result_rows[0]
         if lacking:
             raise CvatAnalyticsError(
+                Code.MOVE_LACKING,
                 f"{live}, month {month}: {lacking:,} of {rows:,} rows of the old ClickHouse are not in the new one. Nothing was taken away from "
-                "the old one. Run the same command again, which brings what is lacking"
+                "the old one. Run the same command again, which brings what is lacking",
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.checks import flow
 from cvat_analytics.config import moves
@@ -32,21 +33,24 @@ def planned(site: Site) -> HostPlan:
     move = site.move
     if site.is_new:
         raise InputError(
-            f"{move.part} has not been moved to {move.target}: there is nothing to finish. First `{move.command}`"
+            Code.MOVE_NEEDED,
+            f"{move.part} has not been moved to {move.target}: there is nothing to finish. First `{move.command}`",
         )
     if move.step != moves.MOVED:
         raise InputError(
-            f"{move.part} is still on its way to {move.target}: first complete that by `{move.command}`"
+            Code.MOVE_NEEDED,
+            f"{move.part} is still on its way to {move.target}: first complete that by `{move.command}`",
         )
     if reason := move.disagreement(site.stack.topology.groups):
-        raise InputError(f"inventory {site.inventory}: {reason}. Then run this again")
+        raise InputError(Code.MOVE_INVENTORY, f"inventory {site.inventory}: {reason}. Then run this again")
     old = site.shells[move.source]
     if move.part == "vector" and site.both:
         name = old.run("hostname", _PATIENCE).strip()
         with remote.reach_hosts(site.both) as (_, access, _):
             if there := still_there(access, name):
                 raise InputError(
-                    "\n".join(f"the old Vector on {move.source} is still needed: {line}" for line in there)
+                    Code.MOVE_NEEDED,
+                    "\n".join(f"the old Vector on {move.source} is still needed: {line}" for line in there),
                 )
     found = surveyed(old.run(SURVEY, _PATIENCE))
     return HostPlan(move.source, old, found, plan(found, purge=False, parts=move.parts))

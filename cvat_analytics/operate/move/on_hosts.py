@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Protocol
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, UnreachableError
 from cvat_analytics.config.moves import AFTER, BEFORE, BOTH, Move
 from cvat_analytics.config.settings import COMPONENTS
@@ -93,7 +94,8 @@ class HandsOnHosts:
         digest = new.run(f"sha256sum {_COPY}", _PATIENCE).split()[0]
         if digest != hashlib.sha256(content).hexdigest():
             raise CvatAnalyticsError(
-                f"host {new.host}: Grafana's database has not come there as it was. Run the same command again"
+                Code.MOVE_LACKING,
+                f"host {new.host}: Grafana's database has not come there as it was. Run the same command again",
             )
         grafana.put_back(new, _COPY)
         rows: dict[str, int] = json.loads(said)

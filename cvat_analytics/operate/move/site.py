@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from cvat_analytics.base.codes import Code, first_code
 from cvat_analytics.base.errors import InputError, UnreachableHostError
 from cvat_analytics.config import deployed, moves
 from cvat_analytics.config import inventory as inventories
@@ -57,8 +58,9 @@ def opened(inventory: Path, part: str, target: str) -> Iterator[Site]:
     names = {host.name for host in stack.hosts}
     if target not in names:
         raise InputError(
+            Code.MOVE_HOST,
             f"host {target}: is not in {inventory}, which has {', '.join(sorted(names))}. Put it there in a group of its own, for example "
-            f'`spare = [("{target}", {{"address": "…"}})]`, with what it takes to log in'
+            f'`spare = [("{target}", {{"address": "…"}})]`, with what it takes to log in',
         )
     with ExitStack() as opened_:
         members = [host for host in stack.hosts if host.name in {*stack.topology.settings, target}]
@@ -67,8 +69,9 @@ def opened(inventory: Path, part: str, target: str) -> Iterator[Site]:
         move = _chosen(stack, inventory, part, target, noted)
         if move.source not in names:
             raise InputError(
+                Code.MOVE_HOST,
                 f"host {move.source}: {part} moves from there, and {inventory} does not have it. Put it there in a group of its own, for example "
-                f'`former = [("{move.source}", …)]`, until that is finished'
+                f'`former = [("{move.source}", …)]`, until that is finished',
             )
         if move.source not in shells:
             shells |= _shells([host for host in stack.hosts if host.name == move.source], opened_)
@@ -78,7 +81,8 @@ def opened(inventory: Path, part: str, target: str) -> Iterator[Site]:
             move = there
         if data := [name for name in move.parts if (inventory.parent / "group_data" / f"{name}.py").exists()]:
             raise InputError(
-                f"{inventory.parent}/group_data/{data[0]}.py: gives settings to a group that changes. Give them in group_data/all.py, or to the hosts"
+                Code.MOVE_INVENTORY,
+                f"{inventory.parent}/group_data/{data[0]}.py: gives settings to a group that changes. Give them in group_data/all.py, or to the hosts",
             )
         after = inventories.describe(moves.regrouped(stack.hosts, move), inventory)
         both = None
@@ -93,7 +97,8 @@ def opened(inventory: Path, part: str, target: str) -> Iterator[Site]:
 def _shells(hosts: list[inventories.Host], opened_: ExitStack) -> dict[str, Shell]:
     clients, away = ssh.connect(hosts, opened_)
     if away:
-        raise UnreachableHostError("\n".join(away.values()))
+        text = "\n".join(away.values())
+        raise UnreachableHostError(first_code(text) or Code.HOST_UNREACHABLE, text)
     return {host.name: Shell(host.name, host.data, clients[host.name]) for host in hosts}
 
 
@@ -105,11 +110,14 @@ def _chosen(stack: Stack, inventory: Path, part: str, target: str, noted: Mappin
         return next(iter(noted.values()))
     holders = stack.topology.groups[part]
     if target in holders:
-        raise InputError(f"host {target}: the group {part!r} of {inventory} has it already: nothing moves")
+        raise InputError(
+            Code.MOVE_HOST, f"host {target}: the group {part!r} of {inventory} has it already: nothing moves"
+        )
     if len(holders) > 1:
         raise InputError(
+            Code.MOVE_HOST,
             f"the group {part!r} has {len(holders)} hosts: nothing has to move there. Add {target} to the group, deploy, tell CVAT, take another "
-            "host out, and deploy"
+            "host out, and deploy",
         )
     (source,) = holders
     along = (
@@ -122,8 +130,9 @@ def _refuse_another(name: str, other: Move, part: str, target: str) -> None:
     """Raise InputError where another move is noted on the host of that name."""
     if (other.part, other.target) != (part, target):
         raise InputError(
+            Code.MOVE_UNDER_WAY,
             f"host {name}: another move is noted there: {other.part} from {other.source} to {other.target}, since {other.since}. First complete it: "
-            f"`{other.command}{' --finish' if other.step == moves.MOVED else ''}`"
+            f"`{other.command}{' --finish' if other.step == moves.MOVED else ''}`",
         )
 
 
@@ -140,10 +149,11 @@ def _refuse(site: Site) -> None:
     there = {name: note for name, note in found.items() if note}
     if lacking := sorted(found.keys() - there.keys()):
         raise InputError(
-            f"host {lacking[0]}: nothing of a deploy is noted there. Run `cvat-analytics deploy` first"
+            Code.NOT_AS_DEPLOYED,
+            f"host {lacking[0]}: nothing of a deploy is noted there. Run `cvat-analytics deploy` first",
         )
     if differences := deployed.differences(topology, there):
-        raise InputError("\n".join(map(str, differences)))
+        raise InputError(Code.NOT_AS_DEPLOYED, "\n".join(map(str, differences)))
     target = site.shells[move.target]
     for part in move.parts:
         unit, place = UNITS[part], DIRECTORIES.get(part, "")
@@ -154,8 +164,9 @@ def _refuse(site: Site) -> None:
         if said:
             what = f"the service {unit} runs there" if "runs" in said else f"{place} is not empty"
             raise InputError(
+                Code.MOVE_HOST,
                 f"host {move.target}: has a {part} already: {what}. Take that away first; of an earlier deploy: "
-                f"`cvat-analytics uninstall --purge --limit {move.target}`"
+                f"`cvat-analytics uninstall --purge --limit {move.target}`",
             )
     if move.part == "clickhouse":
         _refuse_without_room(site)
@@ -172,7 +183,8 @@ def _refuse_without_room(site: Site) -> None:
             needed = times * used + 2 * reserve
             if volume.free < needed:
                 raise InputError(
-                    f"host {name}: {size(volume.free)} free for {volume.directory}, and to move {size(used)} takes {size(needed)} there for a while. Make room"
+                    Code.MOVE_ROOM,
+                    f"host {name}: {size(volume.free)} free for {volume.directory}, and to move {size(used)} takes {size(needed)} there for a while. Make room",
                 )
 
 
@@ -192,8 +204,9 @@ def _refuse_without_way(site: Site) -> None:
     )
     if "open" not in site.shells[site.move.source].run(command, _PATIENCE):
         raise InputError(
+            Code.MOVE_WAY,
             f"host {site.move.source}: does not reach {site.move.target} at {address}, port {port}, where its sshd is to be: by SSH goes what ClickHouse "
-            "has. Let it through, or set 'address' and `ssh_port` of that host right"
+            "has. Let it through, or set 'address' and `ssh_port` of that host right",
         )
 
 
