@@ -181,7 +181,7 @@ def test_an_events_api_that_runs_and_does_not_answer_is_told(
     assert result.exit_code == 1
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("events_api")]
     assert "not answering" in line
-    assert line.endswith("events_api.log)")
+    assert line.endswith("events_api.log) [CVA9002]")
 
 
 def test_a_part_that_is_slow_runs(running: stack.Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,7 +208,7 @@ def test_what_is_wrong_with_a_part_stands_below_it(
     assert result.exit_code == 1
     first, second = result.stdout.splitlines()
     assert first.split()[:2] == ["gateway", "failing"]
-    assert second.strip() == why
+    assert second.strip() == f"{why} [CVA7306]"
 
 
 def test_a_stack_that_an_older_checkout_has_started_can_be_looked_at(running: stack.Stack) -> None:
@@ -362,4 +362,4 @@ def test_a_connection_that_is_lost_is_no_state_of_a_part(access: Access, tmp_pat
     host = replace(reached(away, "vector active 0.58.0-1\nclickhouse active 1\n"), ensure_connected=lost)
     report = status.of_hosts(described, away, {"one": host})
     assert set(report.states.values()) == {"not asked"}
-    assert report.not_asked == {"one": "host one: the SSH connection was lost"}
+    assert report.not_asked == {"one": "host one: the SSH connection was lost [CVA3004]"}
