@@ -2,6 +2,7 @@
 
 Kept are the packages (packed anew from what is installed, so that no package source needs to have them any more), the files that
 a deploy writes, Grafana's plugin, the events API's program, and in `data` its database and what waits in Vector's buffer, as they were when the part stopped.
+Passwords, users, certificates and keys stay those of the deploy: whoever was removed, or has been given another password, does not come back.
 `open` stands beside them from then on until the upgraded part has proved itself: what was kept from before a deploy that was cut off is
 not replaced by the next one's. `stopped` is dated with the moment from which on the new version may have run (operations.stopped).
 """
@@ -18,7 +19,7 @@ from pyinfra.api import StringCommand, operation
 from cvat_analytics.config import deployed
 from cvat_analytics.config.versions import BROUGHT_BACK, NOT_BROUGHT_BACK, OWN, PREVIOUS, Step
 from cvat_analytics.rendering import plugin as plugins
-from cvat_analytics.rendering import programs
+from cvat_analytics.rendering import programs, tls
 from cvat_analytics.rendering.files import UNITS, Paths, RenderedFile
 from deploys import operations, package_operations, packages
 from deploys.facts import STATE_DIRECTORY, Files, FileText, PackageVersions, Unit, digest_note
@@ -56,18 +57,27 @@ def keep(plan: Plan, component: str, files: Sequence[RenderedFile], probe: str) 
 
 
 def _paths(plan: Plan, component: str, files: Sequence[RenderedFile]) -> list[str]:
-    """Return the files that come back with `component`: those that this run writes for it, and what no other part has of the last deploy's."""
+    """Return the files that come back with `component`: those that this run writes for it, and what no other part has of the last deploy's.
+
+    Secrets that this run writes are not among them; one that it takes away is, as what ran before needs it.
+    """
     others = [each for each in plan.topology.components(plan.context.host) if each != component]
     from deploys import record  # which knows all parts, and they know this module
 
     of_others = {file.path for file in record.files(plan, others)}
+    # nobody who was removed comes back, and no password or key that was exchanged
+    paths = plan.context.paths
+    certificates = paths.authority, *tls.clickhouse_files(paths)
+    current = {
+        each.path for each in files if each.path.startswith(f"{paths.secrets}/") or each.path in certificates
+    }
     noted = host.get_fact(FileText, path=deployed.FILES).splitlines()
     there = {line.split(" ", 4)[4] for line in noted if line.count(" ") >= 4}
     # apt's keys stay: one that a mirror has is not this part's alone
     written = packages.apt_files(component, plan.settings) if component in packages.VENDORS else []
     apt = [file.path for file in written if not file.path.startswith(packages.KEYRINGS)]
     wanted = {file.path for file in files} | there - of_others
-    return sorted(wanted | set(apt) - of_others)
+    return sorted((wanted | set(apt) - of_others) - current)
 
 
 @operation()
@@ -185,15 +195,9 @@ def back(component: str, steps: Sequence[Step], probe: str, timeout: float) -> s
         "( umask 077; tar -cpPf now.tar -T files 2>> back.log ); tar -xpPf files.tar",
         *([_data_back(str(PurePosixPath(data[0]).parent), data)] if data else []),
         *([] if component in OWN else [_packages_back(place)]),
+        *_tree_back(component),
         # the packages' scripts may have changed whose they are
         "tar -xpPf files.tar; [ ! -e absent ] || xargs -d '\\n' rm -f < absent",
-    ]
-    if tree := _tree(component):
-        note = PurePosixPath(digest_note(tree)).name
-        lines.append(
-            f"[ ! -e {note} ] || {{ rm -rf {tree}; cp -a {PurePosixPath(tree).name} {tree}; cp -a {note} {STATE_DIRECTORY}/; }}"
-        )
-    lines += [
         f"rm -f {STATE_DIRECTORY}/{unit}.applied now.tar open; systemctl daemon-reload; systemctl reset-failed {unit} 2>/dev/null; systemctl restart {unit}",
         operations.wait_until(
             f"{{ {probe}; }}", timeout, f"{unit} does not become healthy with what it had before either"
@@ -201,6 +205,18 @@ def back(component: str, steps: Sequence[Step], probe: str, timeout: float) -> s
         f'echo "{BROUGHT_BACK}: {component}$said $(date +%s -r stopped 2>/dev/null)"',
     ]
     return "\n".join(lines) + "\n"
+
+
+def _tree_back(component: str) -> list[str]:
+    """Return the line that brings back the directory that a deploy unpacks for a component. Without its note the next deploy unpacks anew."""
+    if not (tree := _tree(component)):
+        return []
+    note = PurePosixPath(digest_note(tree)).name
+    what = "plugin" if component == "grafana" else "program"
+    return [
+        f"[ ! -e {note} ] || {{ rm -f {STATE_DIRECTORY}/{note} && rm -rf {tree}.new && cp -a {PurePosixPath(tree).name} {tree}.new && rm -rf {tree} && "
+        f"mv {tree}.new {tree} && cp -a {note} {STATE_DIRECTORY}/; }} 2>> back.log || {{ rm -rf {tree}.new; failed 'its {what} could not be brought back'; }}"
+    ]
 
 
 def _packages_back(place: str) -> str:

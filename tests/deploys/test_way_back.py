@@ -25,7 +25,7 @@ case "$*" in
 esac
 """
 APT = "#!/bin/sh\necho apt-get >> {here}/asked\n[ ! -e {here}/apt-fails ] || { echo broken; exit 1; }\n"
-CP = '#!/bin/sh\ncase "$*" in *buffer*) [ ! -e {here}/cp-fails ] || exit 1 ;; esac\nexec /bin/cp "$@"\n'
+CP = '#!/bin/sh\ncase "$*" in *buffer* | *.new) [ ! -e {here}/cp-fails ] || exit 1 ;; esac\nexec /bin/cp "$@"\n'
 
 
 class Machine:
@@ -213,10 +213,11 @@ def test_grafanas_database_stays_where_only_the_older_version_has_run(tmp_path: 
 
 def test_pins_and_files_that_the_deploy_takes_away_come_back_too(run_deploy: Deploy) -> None:
     answers = there(clickhouse_common_static="26.3.9.8") | running("clickhouse-server")
-    noted = [f"{'0' * 64} 644 root root {path}" for path in ("/etc/clickhouse-server/config.d/gone.xml", "/etc/vector/vector.toml")]  # fmt: skip
+    gone = ["/etc/clickhouse-server/config.d/gone.xml", "/etc/cvat-analytics/secrets/clickhouse-server/gone"]
+    noted = [f"{'0' * 64} 644 root root {path}" for path in (*gone, "/etc/vector/vector.toml")]
     run = run_deploy(answers=answers | {"cat /var/lib/cvat-analytics/deployed-files": noted})
     (kept,) = run.matching(r"tar -cpPf \S+clickhouse-server/files.tar")
-    assert "/etc/clickhouse-server/config.d/gone.xml" in kept
+    assert [path for path in gone if path not in kept] == []
     assert "/etc/apt/preferences.d/cvat-analytics-clickhouse" in kept
     assert "vector" not in kept
 
@@ -232,6 +233,11 @@ def test_what_comes_with_this_project_is_kept_before_it_changes_and_comes_back_w
     address = {"grafana_root_url": "https://analytics.example.org/analytics/"}
     run = run_deploy(groups=groups, settings=address, answers=answers)
     place = f"{PREVIOUS}/{unit}"
+    # whoever was removed, or has got another password, stays so
+    (files,) = run.matching(f"tar -cpPf {place}/files.tar")
+    assert f"/etc/systemd/system/{unit}.service" in files
+    assert "/secrets/" not in files
+    assert "ca.pem" not in files
     kept, opened = run.position(f"tar -cpPf {place}/files.tar"), run.position(f"> {place}/open")
     assert kept < opened < run.position(f"systemctl restart {unit}")
     text = run.commands["@fake/a"][opened]
@@ -258,7 +264,16 @@ def test_what_comes_with_this_project_is_kept_before_it_changes_and_comes_back_w
             subprocess.run(["tar", "-cpPf", machine.place / "files.tar", settings], check=True)
             for command in trees:
                 assert machine.run(command).returncode == 0
-    done = machine.run(previous.back(component, [Step(component, "old", "new")], "true", 3))
+    back = previous.back(component, [Step(component, "old", "new")], "true", 3)
+    if component == "events_api":
+        (tmp_path / "cp-fails").touch()
+        done = machine.run(back)
+        assert "not brought back: events_api: its program could not be brought back" in done.stdout
+        assert (program / "main.py").read_text() == settings.read_text() == "of the newer version"
+        # so that the next deploy unpacks it anew
+        assert not (tmp_path / "state/events-api.sha256").exists()
+        (tmp_path / "cp-fails").unlink()
+    done = machine.run(back)
     assert done.stdout.splitlines()[-1].startswith(f"brought back: {component}"), done.stdout + done.stderr
     assert settings.read_text() == "of before"
     if component == "events_api":
