@@ -33,6 +33,7 @@ from scripts.target import inventory_option
 from scripts.terminal import confirm, echo
 
 REFUSED = "refused before the first change; the hosts are as they were"
+AGAIN = ". Run it again when the cause is gone: it goes on from there"
 _SFTP_ONLY = 'restrict,command="internal-sftp"'
 """What a host's key may do where backups are: reach files, and nothing else."""
 
@@ -307,13 +308,8 @@ def bring(
         cause = first_code("\n".join(reasons)) or Code.DEPLOY_REFUSED
         raise InputError(cause, "\n".join([*reasons, REFUSED]))
     raise CvatAnalyticsError(
-        Code.DEPLOY_STEP_FAILED,
-        "\n".join(
-            [
-                *reasons,
-                "a step failed (see above). Run it again when the cause is gone: it goes on from there",
-            ]
-        ),
+        first_code("\n".join(reasons)) or Code.DEPLOY_STEP_FAILED,
+        "\n".join([*reasons, f"a step failed (see above){AGAIN}"]),
     )
 
 

@@ -129,7 +129,7 @@ def _move(site: Site, yes: bool, as_json: bool) -> None:
         confirm("Begin?" if site.is_new else "Go on?", abort=True, err=True)
     tell = shown(as_json)
     with deploy_lock.held_on(list(site.shells.values()), "a move") as lock:
-        hands = HandsOnHosts(site, _deploying(site.inventory, as_json, lock), tell)
+        hands = HandsOnHosts(site, _deploying(site.inventory, as_json, lock.name), tell)
         if site.is_new:
             hands.note(moves.BEGUN)
         counted = OF_PART[site.move.part](hands, tell)

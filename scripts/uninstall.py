@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cvat_analytics.base.codes import Code
-from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.connect.volumes import DIRECTORIES, size
 from cvat_analytics.rendering.made import STATE
 from scripts import hints
@@ -65,7 +65,8 @@ def uninstall(
     Shows what goes and what stays, and asks. What was on a host before its first deploy stays as it was. What was cut off is
     completed by the same command. A host that has left the inventory since is named with --limit.
 
-    Exit code 1 when a step failed, 3 when a host could not be reached: the others are done, and the same command does the rest.
+    Exit code 1 when a step failed, 3 when a host could not be reached: the others are done, and the same command does the rest; 2
+    when another deploy is at work everywhere, and nothing was done.
     """
     if keep_data and purge:
         raise click.UsageError("give either --keep-data or --purge, not both")
@@ -135,8 +136,10 @@ def _hosts(inventory: Path, purge: bool, limit: tuple[str, ...], dry: bool, yes:
                 command = hints.command("uninstall", "--inventory", inventory, "--forget", name)
                 echo(f"If host {name} is no more: {command}", err=True)
         echo(f"Not everything is done. When the cause is gone, the rest is done by: {again}", err=True)
-        is_failure = any(not isinstance(error, UnreachableError) for error in failures.values())
-        sys.exit(1 if is_failure else 3)
+        codes = {error.exit_code for error in failures.values()} | ({3} if hosts.away else set())
+        # another deploy may be at work on one of several
+        is_refused = codes == {InputError.exit_code} and len(failures) == len(work)
+        sys.exit(InputError.exit_code if is_refused else 3 if codes == {3} else 1)
 
 
 def _show(hosts: Hosts) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cvat_analytics.base.codes import Code
+from cvat_analytics.base.codes import Code, first_code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.checks.causes import TIME
 from cvat_analytics.config.versions import OWN
 from cvat_analytics.operate import deploy_lock, upgrade
+from cvat_analytics.operate.deploy_lock import Held
 from deploys.report import HELD, LEAVING
 from scripts import hints
-from scripts.deploy import REFUSED, Outcome, PartlyError, Upgrade, bring
+from scripts.deploy import AGAIN, REFUSED, Outcome, PartlyError, Upgrade, bring
 from scripts.terminal import echo
 
 _TURNS = ("clickhouse", "vector", "grafana", *OWN)
@@ -31,14 +32,14 @@ def by_parts(inventory: Path, upgrades: Sequence[Upgrade], options: Sequence[str
     were. It is a PartlyError where others were finished before, and an InputError only where nothing at all was changed.
     No other deploy begins before the last proof.
     """
-    with deploy_lock.held(inventory) as name:
-        return _in_turns(inventory, upgrades, options, agreed, name)
+    with deploy_lock.held(inventory) as lock:
+        return _in_turns(inventory, upgrades, options, agreed, lock)
 
 
 def _in_turns(
-    inventory: Path, upgrades: Sequence[Upgrade], options: Sequence[str], agreed: bool, name: str
+    inventory: Path, upgrades: Sequence[Upgrade], options: Sequence[str], agreed: bool, lock: Held
 ) -> Outcome:
-    """Do what `by_parts` does; `name`: whose the lock of deploys is."""
+    """Do what `by_parts` does under the lock of deploys."""
     turns = [each for each in _TURNS if any(found.component == each for found in upgrades)]
     upgrade.back_up(inventory, lambda text: echo(text, err=True))
     before = upgrade.failing(inventory)
@@ -63,20 +64,21 @@ def _in_turns(
                 raise
             raise _failed(_as_it_was(component, error), outcomes, turns[: number - 1], open_) from None
         try:
-            environment = {LEAVING: ",".join(turns[number:]), HELD: name}
+            environment = {LEAVING: ",".join(turns[number:]), HELD: lock.name}
             outcomes.append(bring(inventory, False, options, agreed=agreed, environment=environment))
         except InputError as error:
             if not outcomes:
                 raise
             raise _failed(_as_it_was(component, error), outcomes, turns[: number - 1], open_) from None
         except CvatAnalyticsError as error:
-            told = [error.told, *_back(inventory, [turn])]
+            told = [str(error).removesuffix(AGAIN), *_back(inventory, [turn], lock)]
             raise _failed(told, outcomes, turns[: number - 1], open_) from None
         open_.append(turn)
         if others and number < len(turns):
             echo(f"Not proved before the last part, as settings change too: {', '.join(others)}", err=True)
             continue
         try:
+            lock.look()
             failed = _failing(inventory, before)
         except CvatAnalyticsError as error:
             told = [
@@ -88,7 +90,7 @@ def _in_turns(
             reasons = [f"{name}: {why}" for name, why in sorted(failed.items())]
             names = " and ".join(each for each, _ in open_)
             said = f"{names} works, and the stack does not work with it: the smoke test fails where it did not before"
-            told = [said, *reasons, *_back(inventory, open_[::-1])]
+            told = [said, *reasons, *_back(inventory, open_[::-1], lock)]
             raise _failed(told, outcomes, turns[: number - len(open_)], [])
         if failed:
             echo(
@@ -122,6 +124,8 @@ def _failed(
     if unproved:
         lines.append(f"Not proved yet, which the next deploy does: {', '.join(each for each, _ in unproved)}")
     text = "\n".join(lines)
+    if first_code(text):  # that of the cause
+        text += f" [{Code.UPGRADE_PART_FAILED}]"
     return (
         PartlyError(text, _merged(outcomes))
         if outcomes
@@ -155,8 +159,12 @@ def _merged(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def _back(inventory: Path, turns: Sequence[Turn]) -> list[str]:
+def _back(inventory: Path, turns: Sequence[Turn], lock: Held) -> list[str]:
     """Bring components back, in that order, and return what is to be said of that, and of the next step."""
+    try:
+        lock.look()
+    except InputError as error:
+        return [f"what it ran with before is not brought back, as another deploy may be at work: {error}"]
     told: list[str] = []
     for component, hosts in turns:
         echo(f"{component} failed: what it ran with before is brought back", err=True)
@@ -164,5 +172,6 @@ def _back(inventory: Path, turns: Sequence[Turn]) -> list[str]:
             told += upgrade.bring_back(inventory, component, hosts)
         except CvatAnalyticsError as error:
             told.append(f"{component} could not be brought back: {error}")
-    is_own = {component for component, _ in turns} <= OWN.keys()
-    return [*told, _NEXT_STEP.format("take the former checkout" if is_own else "set the versions back")]
+    kinds = {component in OWN for component, _ in turns}
+    former = ["set the versions back"] * (False in kinds) + ["take the former checkout"] * (True in kinds)
+    return [*told, _NEXT_STEP.format(" and ".join(former))]

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, cast
@@ -28,6 +28,14 @@ class Output(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes; none at the end."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A command that goes on beside others: the lines that it says, and whether it has ended, or the connection to it."""
+
+    lines: Iterator[str]
+    ended: Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,8 @@ class Shell:
         return line, f"{password}\n".encode() if password else b""
 
     @contextmanager
-    def session(self, command: str) -> Iterator[Iterator[str]]:
-        """Yield the lines that `command` says. Its standard input stays open until the block ends, or this process does.
+    def session(self, command: str) -> Iterator[Session]:
+        """Yield `command` as it goes on. Its standard input stays open until the block ends, or this process does.
 
         Raises UnreachableError when it cannot be started.
         """
@@ -95,7 +103,8 @@ class Shell:
                 stdin, stdout = process.stdin, process.stdout
                 stdin.write(first)
                 stdin.flush()
-                yield (said.decode(errors="replace") for said in stdout)
+                lines = (said.decode(errors="replace") for said in stdout)
+                yield Session(lines, lambda: process.poll() is not None)
                 stdin.close()
             return
         from paramiko import SSHException  # as below
@@ -109,7 +118,8 @@ class Shell:
             raise UnreachableError(Code.CONNECTION_LOST, f"host {self.host}: {reason}") from None
         stdout.channel.settimeout(None)
         try:
-            yield (str(said) for said in stdout)
+            channel = stdout.channel
+            yield Session((str(said) for said in stdout), lambda: channel.closed or channel.eof_received)
         finally:
             stdin.channel.close()
 

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shlex
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +24,7 @@ from cvat_analytics.base.errors import InputError, UnreachableHostError
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.connect import ssh
-from cvat_analytics.connect.shell import Shell
+from cvat_analytics.connect.shell import Session, Shell
 from cvat_analytics.operate.removal import LOCK
 
 MOMENT = 10
@@ -47,9 +49,11 @@ def holder(
     note = f": > {file}"
     held = f'{{ echo "{_HELD} $(cat {file})"; exit; }}'
     if how == "shared":
-        taken = f"""flock -s -w {moment} 9 || {held}
+        # who could have it alone is the only one: the upgrade's own holder has ended
+        taken = f"""! flock -n 9 || {{ {note}; echo {_LOST}; exit; }}
+flock -s -w {moment} 9 || {held}
 before=$(cat {file}); case $before in {shlex.quote(f"{who}, since ")}*) ;; *) echo {_LOST}; exit ;; esac
-trap 'echo "$before" > {file}' EXIT"""
+trap 'if flock -n 9; then {note}; else echo "$before" > {file}; fi' EXIT"""
     else:
         taken = f"flock -w {moment} 9 || {held}\ntrap {shlex.quote(note)} EXIT"
     share = ""
@@ -57,9 +61,11 @@ trap 'echo "$before" > {file}' EXIT"""
         # a run of its own that is still at work has its note there
         share = f"""trap 'flock -n 9 && {note}' EXIT
 flock -s -w {moment} 9 || {held}"""
+    # a run names the upgrade's process beside its own: each of them holds the lock
     script = f"""exec 9>>{file} || exit
+before=
 {taken}
-echo {shlex.quote(who)}, "since $(date -u '+%F %T') UTC" $$ > {file}
+echo {shlex.quote(who)}, "since $(date -u '+%F %T') UTC" ${{before##* UTC }} $$ > {file}
 {share}
 echo {_TAKEN}
 while :; do
@@ -74,16 +80,11 @@ def judge(host: str, said: str, login: str, file: str = LOCK) -> None:
     """Raise InputError when the first line that the holder on `host` has said is not that it has the lock; `login`: how to get there."""
     word, _, rest = said.strip().partition(" ")
     if word == _HELD:
-        whose, _, process = rest.rpartition(" ")
-        raise InputError(
-            Code.DEPLOY_LOCKED,
-            f"host {host}: another deploy is at work there: {whose}. Wait until it has ended. If its machine is gone for good, its lock "
-            f"goes within a quarter of an hour; `{f'{login} ' if login else ''}sudo kill {process}` ends it now",
-        )
+        raise locked(host, rest, login)
     if word == _LOST:
         raise InputError(
             Code.CONNECTION_LOST,
-            f"host {host}: this upgrade has lost its lock there, as its connection has ended. Run it again: it goes on from there",
+            f"host {host}: this command has lost its lock there, as its connection has ended. Run it again: it goes on from there",
         )
     if word != _TAKEN:
         raise InputError(
@@ -92,9 +93,34 @@ def judge(host: str, said: str, login: str, file: str = LOCK) -> None:
         )
 
 
+def locked(host: str, note: str, login: str) -> InputError:
+    """Return the error of whoever finds another at work on `host`, by the note in the lock's file; `login`: how to get there."""
+    found = re.fullmatch(r"(.+?)((?: \d+)+)", note)
+    whose, processes = (found[1], found[2]) if found else (note or "it has not said whose it is yet", "")
+    end = f"; `{f'{login} ' if login else ''}sudo kill{processes}` ends it now" if processes else ""
+    return InputError(
+        Code.DEPLOY_LOCKED,
+        f"host {host}: another deploy is at work there: {whose}. Wait until it has ended. If its machine is gone for good, its lock "
+        f"goes within a quarter of an hour{end}",
+    )
+
+
+@dataclass(frozen=True)
+class Held:
+    """The lock of hosts, which an upgrade or a move has. `name`: what its runs are told, to share it."""
+
+    name: str
+    sessions: Mapping[str, Session]
+
+    def look(self) -> None:
+        """Raise InputError where a host has taken its lock back meanwhile: another deploy may have been there since."""
+        if lost := [host for host, session in self.sessions.items() if session.ended()]:
+            judge(", ".join(lost), _LOST, "")
+
+
 @contextmanager
-def held(inventory: Path) -> Iterator[str]:
-    """Hold the lock of all hosts, and yield whose it is: what the runs of an upgrade are told, to share it.
+def held(inventory: Path) -> Iterator[Held]:
+    """Hold the lock of all hosts, and yield it.
 
     Raises InputError when another deploy is at work on one of them.
     """
@@ -110,13 +136,15 @@ def held(inventory: Path) -> Iterator[str]:
 
 
 @contextmanager
-def held_on(shells: Sequence[Shell], what: str) -> Iterator[str]:
-    """Hold the lock of these hosts for `what`, and yield whose it is. Raises InputError as `held` does."""
+def held_on(shells: Sequence[Shell], what: str) -> Iterator[Held]:
+    """Hold the lock of these hosts for `what`, and yield it. Raises InputError as `held` does."""
     name = f"{who()}, {what} (process {os.getpid()})"
+    sessions = {}
     with ExitStack() as opened:
         # in the order of their names, as deploys do, so that of two that begin together one gets all of them
         for shell in sorted(shells, key=lambda each: each.host):
-            lines = opened.enter_context(shell.session(holder(name, "to be shared")))
+            session = opened.enter_context(shell.session(holder(name, "to be shared")))
             login = ssh.login_command(Host(shell.host, (), shell.data)) if shell.client else ""
-            judge(shell.host, next(lines, ""), login)
-        yield name
+            judge(shell.host, next(session.lines, ""), login)
+            sessions[shell.host] = session
+        yield Held(name, sessions)

@@ -170,12 +170,12 @@ class Removal:
     def script(self, who: str) -> str:
         """Return all steps as sh; `who` has begun it.
 
-        It says each as `step`, each file of somebody else's in a directory that was made for ours as `left`, and at its end `done`, or
-        `failed` and why.
+        It says each as `step`, each file of somebody else's in a directory that was made for ours as `left`, and at its end `done`,
+        `failed` and why, or `locked` and the note of whoever has the lock.
         """
         lines = [
-            f'exec 9>>{LOCK}; flock -w 10 9 || {{ echo "failed another deploy is at work there: $(cat {LOCK})"; exit; }}',
-            f"echo {_words([who])}, $$ > {LOCK}",
+            f'exec 9>>{LOCK}; flock -w 10 9 || {{ echo "locked $(cat {LOCK})"; exit; }}',
+            f"echo {_words([who])}, \"since $(date -u '+%F %T') UTC\" $$ > {LOCK}",
             "exec 3>&1; export LC_ALL=C DEBIAN_FRONTEND=noninteractive",
         ]
         for name, command in self.steps():

@@ -17,10 +17,11 @@ from pathlib import Path
 from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config.inventory_file import Host
 from cvat_analytics.config.settings import COMPONENTS
 from cvat_analytics.connect import ssh
 from cvat_analytics.connect.shell import Shell
-from cvat_analytics.operate import left_hosts
+from cvat_analytics.operate import deploy_lock, left_hosts
 from cvat_analytics.operate.left_hosts import Left
 from cvat_analytics.operate.removal import Removal
 from cvat_analytics.operate.removal_plan import plan
@@ -137,7 +138,8 @@ def _events(shell: Shell, database: str) -> str:
 def carry_out(host: HostPlan, tell: Callable[[str], object]) -> None:
     """Do what is planned for a host, and tell each step as it begins.
 
-    Raises UnreachableError when the connection is lost, CvatAnalyticsError when a step fails: the same command goes on from there.
+    Raises UnreachableError when the connection is lost, CvatAnalyticsError when a step fails: the same command goes on from there;
+    InputError when another is at work there, and nothing has been done.
     """
     who = f"{getpass.getuser()}@{socket.gethostname()}, uninstall"
     last = ""
@@ -151,6 +153,10 @@ def carry_out(host: HostPlan, tell: Callable[[str], object]) -> None:
                     tell(last.removeprefix("step "))
                 elif last.startswith("left "):
                     host.removal.left.append((last.removeprefix("left "), "no deploy has made it"))
+    if last.startswith("locked"):
+        of_inventory = Host(host.name, (), host.shell.data)
+        login = ssh.login_command(of_inventory) if host.shell.client else ""
+        raise deploy_lock.locked(host.name, last.removeprefix("locked").strip(), login)
     if last.startswith("failed"):
         raise CvatAnalyticsError(
             Code.UNINSTALL_STEP, f"host {host.name}: {last.removeprefix('failed').strip() or 'a step failed'}"

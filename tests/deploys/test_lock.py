@@ -6,8 +6,10 @@ The host is this machine, on pyinfra's own connector; tests/hosts/test_deploy.py
 from __future__ import annotations
 
 import getpass
+import os
 import re
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +26,7 @@ from pyinfra.api.connect import connect_all
 
 from cvat_analytics.base.errors import InputError
 from cvat_analytics.base.project import ROOT
+from cvat_analytics.operate import deploy_lock
 from deploys import lock
 from deploys.report import HELD
 from tests.waiting import until
@@ -44,8 +47,8 @@ from pathlib import Path
 from cvat_analytics.operate import deploy_lock
 deploy_lock.LOCK = sys.argv[1]
 deploy_lock.holder.__defaults__ = (sys.argv[1], 0)
-with deploy_lock.held(Path(sys.argv[2])) as name:
-    print(name, flush=True)
+with deploy_lock.held(Path(sys.argv[2])) as lock:
+    print(lock.name, flush=True)
     sys.stdin.read()
 """
 
@@ -184,7 +187,7 @@ def test_an_upgrade_keeps_others_away_between_its_turns_and_lets_its_own_runs_in
         take()
         # of two at the same time neither goes on with the other's hosts
         monkeypatch.setenv(HELD, "somebody else's")
-        assert "this upgrade has lost its lock there" in str(refusal())
+        assert "this command has lost its lock there" in str(refusal())
         monkeypatch.delenv(HELD)
         assert refusal()
         process.kill()
@@ -203,16 +206,75 @@ def test_an_upgrade_that_was_killed_leaves_no_lock_behind_but_while_its_run_is_a
             of_run = file.read_text()
             process.kill()
         # its own holder ends, and leaves the note of the run
-        until(
-            lambda: subprocess.run(
-                ["flock", "-s", "-n", file, "cat", "/proc/locks"], capture_output=True, text=True, check=False
-            ).stdout.count(f":{file.stat().st_ino} "),
-            "the run's lock, and that of whoever looks",
-            lambda count: count == 2,
-        )
+        until_only_the_run_is_left(file)
         assert file.read_text() == of_run
         assert f"another deploy is at work there: {name}, since " in str(refusal())
     until(refusal, "the lock of an upgrade that was killed", lambda text: text is None)
+
+
+def until_only_the_run_is_left(file: Path) -> None:
+    until(
+        lambda: subprocess.run(
+            ["flock", "-s", "-n", file, "cat", "/proc/locks"], capture_output=True, text=True, check=False
+        ).stdout.count(f":{file.stat().st_ino} "),
+        "the run's lock, and that of whoever looks",
+        lambda count: count == 2,
+    )
+
+
+def test_a_lock_that_was_lost_while_a_run_was_at_work_is_noticed_by_the_next_one(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as run:
+        with upgrade(file) as (process, name):
+            monkeypatch.setenv(HELD, name)
+            with monkeypatch.context() as patched:
+                patched.setattr(lock, "_held", run)
+                take()
+            process.kill()
+        until_only_the_run_is_left(file)
+    until(file.read_text, "the note of the run", lambda text: not text)
+    assert "has lost its lock there" in str(refusal())
+
+
+def test_a_lock_whose_holder_had_no_time_for_its_note_is_lost_for_the_runs_and_for_the_upgrade(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deploy_lock.holder, "__defaults__", (str(file), 0))
+    inventory = file.parent / "hosts.py"
+    inventory.write_text("clickhouse = vector = grafana = ['@local']\n")
+    with deploy_lock.held(inventory) as held:
+        held.look()
+        os.kill(int(file.read_text().split()[-1]), signal.SIGKILL)
+
+        def lost() -> str:
+            try:
+                held.look()
+            except InputError as error:
+                return str(error)
+            return ""
+
+        assert "host @local: this command has lost its lock there" in until(lost, "it is noticed")
+        assert held.name in file.read_text()
+        monkeypatch.setenv(HELD, held.name)
+        assert "has lost its lock there" in str(refusal())
+
+
+def test_the_command_that_is_named_ends_both_locks_of_an_upgrade_that_is_gone_for_good(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with upgrade(file) as (_, name):
+        monkeypatch.setenv(HELD, name)
+        with ExitStack() as run:
+            with monkeypatch.context() as patched:
+                patched.setattr(lock, "_held", run)
+                take()
+            monkeypatch.delenv(HELD)
+            words = shlex.split(str(refusal()).split("`")[1])
+            assert words[:2] == ["sudo", "kill"]
+            assert len(words) == 4
+            subprocess.run(words[1:], check=True)
+            until(refusal, "the locks of killed holders", lambda text: text is None)
 
 
 def test_a_run_of_an_upgrade_that_has_lost_its_lock_is_refused(

@@ -412,7 +412,9 @@ def test_the_command_says_what_it_will_do_what_it_has_done_and_what_is_left_to_d
 
     monkeypatch.setattr("scripts.deploy.bring", bring)
     monkeypatch.setattr(
-        deploy_lock, "held_on", lambda shells, what: nullcontext(f"{what} of {len(shells)} hosts")
+        deploy_lock,
+        "held_on",
+        lambda shells, what: nullcontext(deploy_lock.Held(f"{what} of {len(shells)} hosts", {})),
     )
     monkeypatch.setattr(agents, "ends", ends)
     monkeypatch.setattr(agents, "clear", lambda site: None)

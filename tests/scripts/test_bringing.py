@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config import topology
@@ -295,7 +296,11 @@ def test_a_failed_step_and_a_refusal_are_told_apart(
     pyinfra([BEGUN], {}, code=1, log="no space left")
     with pytest.raises(CvatAnalyticsError, match="a step failed") as failed:
         deploy.bring(tmp_path / "hosts.py", quiet=True)
-    assert failed.value.exit_code == 1
+    assert (failed.value.exit_code, failed.value.code) == (1, Code.DEPLOY_STEP_FAILED)
+    pyinfra([BEGUN, refused("host a: no room [CVA4007]")], {}, code=1)
+    with pytest.raises(CvatAnalyticsError, match="a step failed") as failed:
+        deploy.bring(tmp_path / "hosts.py", quiet=True)
+    assert failed.value.code is Code.DISK_FULL
 
 
 def test_a_new_authority_is_told_once_because_nobody_trusts_it_yet(

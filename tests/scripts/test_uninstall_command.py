@@ -98,6 +98,11 @@ def test_a_preview_and_a_no_change_nothing(server: SSHServer, inventory: Path, o
     ("ends", "code", "said"),
     [
         ("failed dpkg: error: disk full\n", 1, "host a: dpkg: error: disk full"),
+        (
+            "locked ada@laptop, since 2026-11-29 UTC 31\n",
+            2,
+            "host a: another deploy is at work there: ada@laptop, since 2026-11-29 UTC. Wait",
+        ),
         ("", 3, "host a: the connection was lost"),
     ],
 )
@@ -107,7 +112,8 @@ def test_a_step_that_fails_and_a_lost_connection_are_told_apart(
     server.printed = DeployedHost(ends)
     failed = run("--inventory", inventory, "--limit", "a", "--yes", "--json")
     assert (failed.exit_code, said in failed.stderr) == (code, True), failed.stderr
-    assert json.loads(failed.stdout)["hosts"]["a"]["failure"] == said
+    assert json.loads(failed.stdout)["hosts"]["a"]["failure"].startswith(said)
+    assert ("sudo kill 31` ends it now [CVA3201]" in failed.stderr) == (code == 2)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,7 @@ class Stack:
         self.others: list[str] = []
         self.turns = ["clickhouse", "vector", "grafana"]
         self._part = ""
+        self.lost = False
         monkeypatch.setattr(upgrade, "back_up", lambda inventory, say: self.done.append("backup"))
         for name in ("failing", "deliver", "close", "bring_back"):
             monkeypatch.setattr(upgrade, name, getattr(self, name))
@@ -49,10 +50,14 @@ class Stack:
         monkeypatch.setattr(upgrading.deploy_lock, "held", self.held)
 
     @contextmanager
-    def held(self, inventory: Path) -> Iterator[str]:
+    def held(self, inventory: Path) -> Iterator[Any]:
         self.done.append("lock")
-        yield "an upgrade"
+        yield SimpleNamespace(name="an upgrade", look=self.look)
         self.done.append("unlock")
+
+    def look(self) -> None:
+        if self.lost:
+            raise InputError(Code.CONNECTION_LOST, "host a: this command has lost its lock there")
 
     def failing(self, inventory: Path) -> dict[str, str]:
         self.done.append("smoke")
@@ -108,14 +113,44 @@ def test_the_store_comes_before_those_who_write_to_it_and_each_is_proved(stack: 
 
 
 def test_a_part_that_fails_is_brought_back_and_those_after_it_are_as_they_were(stack: Stack) -> None:
-    stack.fails = {"vector": CvatAnalyticsError(Code.DEPLOY_STEP_FAILED, "a step failed")}
+    # that it goes on from there is not true any more
+    text = f"a step failed (see above){deploying.AGAIN}"
+    stack.fails = {"vector": CvatAnalyticsError(Code.DEPLOY_STEP_FAILED, text)}
     with pytest.raises(
-        PartlyError, match=r"a step failed \[CVA3204\]\nhost b: brought back: vector\nMend the cause, or set"
+        PartlyError,
+        match=r"^a step failed \(see above\)\nhost b: brought back: vector\nMend the cause, or set",
     ) as failed:
         upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
+    assert failed.value.told.endswith(" [CVA8104]")
     assert stack.done[-2:] == ["deploy without grafana", "back vector ['b']"]
     assert str(failed.value).endswith("\nIn their new version, and so they stay: clickhouse")
     assert failed.value.outcome.begins_backups
+
+
+def test_its_own_code_stands_beside_that_of_the_cause(stack: Stack) -> None:
+    stack.fails = {
+        "clickhouse": CvatAnalyticsError(Code.DISK_FULL, "host a: no room [CVA4007]\na step failed")
+    }
+    with pytest.raises(CvatAnalyticsError, match="host a: no room") as failed:
+        upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
+    assert (failed.value.code, failed.value.told[-10:]) == (Code.UPGRADE_PART_FAILED, " [CVA8104]")
+
+
+@pytest.mark.parametrize("where", ["proof", "way back"])
+def test_an_upgrade_that_has_lost_its_lock_proves_nothing_and_brings_nothing_back(
+    stack: Stack, where: str
+) -> None:
+    stack.lost = True
+    if where == "way back":
+        stack.fails = {"clickhouse": CvatAnalyticsError(Code.DEPLOY_STEP_FAILED, "a step failed")}
+    with pytest.raises(CvatAnalyticsError, match="host a: this command has lost its lock there") as failed:
+        upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
+    assert stack.done[-1] == "deploy without vector,grafana"
+    said = {
+        "proof": "Not proved yet, which the next deploy does: clickhouse",
+        "way back": "is not brought back",
+    }
+    assert said[where] in str(failed.value)
 
 
 @pytest.mark.parametrize("where", ["deliver", "deploy"])
@@ -190,6 +225,18 @@ def test_a_part_with_which_the_stack_does_not_work_is_brought_back(stack: Stack)
     ):
         upgrading.by_parts(HOSTS, UPGRADES, [], agreed=False)
     assert stack.done[-1] == "back clickhouse ['a']"
+
+
+def test_what_has_no_version_in_the_settings_goes_back_with_the_checkout(stack: Stack) -> None:
+    stack.turns = ["vector", "events_api"]
+    stack.others = ["setting 'clickhouse_http_port'"]
+    stack.smoke["events_api"] = {"events": "none come in"}
+    own = Upgrade("b", "events_api", "the events API 1a -> 1b")
+    with pytest.raises(
+        PartlyError,
+        match="\nMend the cause, or set the versions back and take the former checkout, and deploy again",
+    ):
+        upgrading.by_parts(HOSTS, [own, UPGRADES[1]], [], agreed=False)
 
 
 def test_what_failed_before_decides_nothing_and_neither_does_the_middle_where_settings_change(
