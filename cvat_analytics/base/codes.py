@@ -263,6 +263,14 @@ def marked(text: str, code: Code) -> str:
 
 
 def first_code(text: str) -> Code | None:
-    """Return the first code with which a line of `text` is marked."""
+    """Return the first code with which a line of `text` is marked; None, too, where it is of another version and not known here."""
     found = _MARK.search(text)
-    return Code(found[0][1:-1]) if found else None
+    return known(found[0][1:-1]) if found else None
+
+
+def known(word: str) -> Code | None:
+    """Return the code that is written as `word`, if there is one."""
+    try:
+        return Code(word)
+    except ValueError:
+        return None

@@ -117,6 +117,7 @@ def test_a_message_ends_with_its_code(text: str, told: str) -> None:
 def test_the_first_code_of_a_text_is_found() -> None:
     assert first_code("a\nhost b: c [CVA3001]\nd [CVA3002]") is Code.HOST_UNREACHABLE
     assert first_code("none") is None
+    assert first_code("of a newer version [CVA0000]") is None
 
 
 @pytest.mark.parametrize("typed", ["CVA3103", "cva3103", "3103", "[CVA3103]", " Cva3103 "])

@@ -136,11 +136,16 @@ exit 1
 
 @pytest.mark.parametrize(
     ("said", "code"),
-    [({"code": "CVA8006"}, Code.BACKUP_TARGET_FULL), ({}, Code.BACKUP_AGENT)],
-    ids=["its code", "an agent of before"],
+    [
+        ({"code": "CVA8006"}, Code.BACKUP_TARGET_FULL),
+        ({}, Code.BACKUP_AGENT),
+        ({"code": "CVA0000"}, Code.BACKUP_AGENT),
+    ],
+    ids=["its code", "an agent of before", "a newer agent"],
 )
 def test_what_an_agent_fails_at_keeps_its_code(said: dict[str, str], code: Code) -> None:
     last = json.dumps({"step": "result", "exit_code": 1, "message": "it is full", **said})
     with pytest.raises(CvatAnalyticsError) as failed:
         running.answer([last], lambda _: None)
-    assert (str(failed.value), failed.value.code) == ("it is full", code)
+    foreign = " (its code is CVA0000)" if said.get("code") == "CVA0000" else ""
+    assert (str(failed.value), failed.value.code) == (f"it is full{foreign}", code)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cvat_analytics.base.codes import Code
+from cvat_analytics.base.codes import Code, known
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.base.files import write_atomically
 from cvat_analytics.base.project import LIBRARY
@@ -36,9 +36,11 @@ def answer(lines: Iterable[str], tell: Tell) -> Said:
             tell(said)
             continue
         if said["exit_code"]:
-            # an agent of before says none
-            code = Code(said.get("code", Code.BACKUP_AGENT))
-            raise _ERRORS.get(said["exit_code"], CvatAnalyticsError)(code, said["message"])
+            # an agent of before says none, and a newer one perhaps one that is not known here
+            named, message = said.get("code", Code.BACKUP_AGENT.value), said["message"]
+            code = known(named) or Code.BACKUP_AGENT
+            text = message if code == named else f"{message} (its code is {named})"
+            raise _ERRORS.get(said["exit_code"], CvatAnalyticsError)(code, text)
         return said
     raise CvatAnalyticsError(
         Code.BACKUP_AGENT, "the agent of backups ended without a word. Run the same command again"
