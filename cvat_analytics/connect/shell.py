@@ -27,7 +27,10 @@ class Output(Protocol):
     """What a command writes."""
 
     def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes; none at the end."""
+        """Return `size` bytes, for which it waits; fewer at the end."""
+
+    def readline(self) -> bytes:
+        """Return the next line as soon as it is there; none at the end."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +148,10 @@ class Shell:
             reason = str(error) or "the SSH connection has ended"
             raise UnreachableError(Code.CONNECTION_LOST, f"host {self.host}: {reason}") from None
         stdout.channel.settimeout(patience)
+        output = stdout.channel.makefile("rb")
         try:
-            yield stdout
-            if stdout.read(1):
+            yield output
+            if output.read(1):
                 return
             # the exit code comes after the end of the output: to close now would be to lose it
             stderr_text = stderr.read().decode(errors="replace")

@@ -144,15 +144,12 @@ def carry_out(host: HostPlan, tell: Callable[[str], object]) -> None:
     who = f"{getpass.getuser()}@{socket.gethostname()}, uninstall"
     last = ""
     with host.shell.stream(host.removal.script(who), _STEP) as output:
-        text = b""
-        while piece := output.read(65536):
-            *lines, text = (text + piece).split(b"\n")
-            for line in lines:
-                last = line.decode(errors="replace")
-                if last.startswith("step "):
-                    tell(last.removeprefix("step "))
-                elif last.startswith("left "):
-                    host.removal.left.append((last.removeprefix("left "), "no deploy has made it"))
+        while line := output.readline():
+            last = line.decode(errors="replace").removesuffix("\n")
+            if last.startswith("step "):
+                tell(last.removeprefix("step "))
+            elif last.startswith("left "):
+                host.removal.left.append((last.removeprefix("left "), "no deploy has made it"))
     if last.startswith("locked"):
         of_inventory = Host(host.name, (), host.shell.data)
         login = ssh.login_command(of_inventory) if host.shell.client else ""

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import io
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from paramiko.channel import ChannelFile
 
 from cvat_analytics.base.errors import UnreachableError
 from cvat_analytics.connect.shell import Shell
+from cvat_analytics.operate.backup import over_ssh
 
 
 class Channel:
     """A channel as paramiko's: closed by us before the server has said how the command ended, it gives -1."""
 
-    def __init__(self, code: int) -> None:
-        self._code = code
+    def __init__(self, code: int, output: bytes) -> None:
+        self._code, self._output = code, output
         self.closed = self.ended = False
         self.status_event = threading.Event()
         self.status_event.set()
 
     def recv_exit_status(self) -> int:
         return -1 if self.closed else self._code
+
+    def makefile(self, mode: str) -> io.BytesIO:
+        assert "b" in mode
+        return io.BytesIO(self._output)
 
     def close(self) -> None:
         self.closed = True
@@ -43,7 +49,7 @@ class Client:
     """An SSH client whose every command prints `output` and ends with `code`."""
 
     def __init__(self, output: bytes = b"", error: bytes = b"", code: int = 0) -> None:
-        self.channel = Channel(code)
+        self.channel = Channel(code, output)
         self._parts = (b"", output, error)
         self.command = ""
 
@@ -76,6 +82,27 @@ def test_of_a_command_whose_output_is_not_wanted_any_more_nothing_is_asked() -> 
     client = Client(b"one\ntwo\n", code=1)
     with shell(client).stream("yes") as output:
         assert output.read(4) == b"one\n"
+    assert client.channel.closed
+
+
+def test_a_line_is_there_as_soon_as_it_was_said() -> None:
+    """A command may say one line, and then nothing until it is ended."""
+
+    class Silent(Channel):
+        pieces: ClassVar = [b"held\n"]
+
+        def recv(self, size: int) -> bytes:
+            assert self.pieces, "more was waited for"
+            return self.pieces.pop()
+
+        def makefile(self, mode: str) -> Any:
+            return ChannelFile(self, mode)  # type: ignore[arg-type]
+
+    client = Client()
+    client.channel = Silent(0, b"")
+    with pytest.raises(KeyboardInterrupt), shell(client).stream("hold") as output:  # noqa: PT012
+        assert next(over_ssh.lines(output)) == "held"
+        raise KeyboardInterrupt
     assert client.channel.closed
 
 

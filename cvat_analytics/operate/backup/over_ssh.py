@@ -97,9 +97,5 @@ def heard(shell: Shell, command: str, tell: Tell) -> Said:
 
 def lines(output: Output) -> Iterator[str]:
     """Yield the lines of an output as they come."""
-    rest = b""
-    while piece := output.read(65536):
-        *whole, rest = (rest + piece).split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
-    if rest:
-        yield rest.decode(errors="replace")
+    while line := output.readline():
+        yield line.decode(errors="replace").removesuffix("\n")
