@@ -27,7 +27,7 @@ LONG = {
     "tests/hosts/test_reload.py": 70,
     "tests/hosts/test_tls.py": 98,
     "tests/hosts/test_uninstall.py": 200,
-    "tests/hosts/test_upgrade.py": 240,
+    "tests/hosts/test_upgrade.py": 270,
     "tests/hosts/test_vector_reload.py": 100,
     "tests/faults/": 200,
     # whole stacks

@@ -1,9 +1,12 @@
-"""Parts of a running stack get other versions while events come in: one after the other, and back by themselves when one fails."""
+"""A host of a kept release is brought to today; then parts of it get other versions while events come in: one after the other, and back by themselves
+when one fails."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +14,11 @@ from pathlib import Path
 from cvat_analytics.config.versions import PREVIOUS
 from tests.waiting import until
 
-from . import packages
-from .command import Outcome, cvat_analytics, deploy
+from . import kept, packages
+from .command import PROGRAM, Outcome, cvat_analytics, deploy, smoke
 from .host import Host
 from .repository import Repository, RepositoryServer
-from .test_deploy import deploy_until
+from .test_deploy import deploy_until, sql
 from .test_operations import producing, stored
 
 NEWER = {"clickhouse_version": "26.8.20.1", "vector_version": "0.58.1-1", "grafana_version": "13.2.4"}
@@ -52,6 +55,39 @@ def upgraded(path: Path) -> Outcome:
     return cvat_analytics("upgrade", "apply", "--inventory", path, timeout=900, patient=True)
 
 
+def killed_between_turns(path: Path) -> None:
+    """Begin an upgrade, and kill it with kill -9 when ClickHouse has had its turn and Vector's is about to begin; a deploy comes between."""
+    with subprocess.Popen(
+        [PROGRAM, "upgrade", "apply", "--inventory", path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        assert any(line.startswith("upgrade 2 of 3: Vector") for line in process.stderr)
+        process.send_signal(signal.SIGSTOP)
+        between = cvat_analytics("deploy", "--inventory", path)
+        assert (between.exit_code, "another deploy is at work there: " in between.error) == (2, True)
+        assert ", an upgrade (process " in between.error
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+
+
+def brought_to_today(host: Host, path: Path) -> None:
+    """Make the host be of a release that was kept, and deploy this checkout to it: nothing is lost, and nothing of then is left."""
+    count = kept.leave(host, path.parent)
+    lacking = cvat_analytics("upgrade", "plan", "--inventory", path)
+    assert (lacking.exit_code, "lacks backup_recovery_key. Run " in lacking.error) == (2, True), lacking.text
+    assert cvat_analytics("secrets", "init", "--inventory", path).exit_code == 0
+    plan = cvat_analytics("upgrade", "plan", "--inventory", path)
+    assert plan.exit_code == 0, plan.text
+    assert re.search(r"schema +migrations/0011_implausible_dates.sql", plan.output)
+    deploy(path)
+    smoke(path)
+    events = "SELECT count(), uniqExact(obj_id) FROM cvat.events FINAL WHERE org_slug IN ('house', 'then')"
+    until(lambda: sql(host, events).split(), "events of then", lambda found: found == [str(count)] * 2)
+    assert not kept.is_left(host)
+    assert re.search(r"schema +(\S+) +\1\s", cvat_analytics("upgrade", "plan", "--inventory", path).output)
+    assert "Nothing to change" in deploy(path).output
+
+
 def test_versions_change_one_part_at_a_time_without_loss_and_come_back_when_one_fails(
     deployed_host: Host, inventory: Callable[..., Path], repository_server: RepositoryServer
 ) -> None:
@@ -62,7 +98,7 @@ def test_versions_change_one_part_at_a_time_without_loss_and_come_back_when_one_
     for name in ("vector", "grafana"):
         mirror.add(name, NEWER[f"{name}_version"])
     usual = {"vector_listen_address": host.ip, "health_timeout": "20s", **mirror.settings()}
-    deploy(inventory(host, **usual))
+    brought_to_today(host, inventory(host, **usual))
     host.run(
         WRITES.format("CREATE TABLE dashboard AS SELECT 1 AS made_by_hand") + f"; chown grafana: {DATABASE}"
     )
@@ -81,10 +117,15 @@ def test_versions_change_one_part_at_a_time_without_loss_and_come_back_when_one_
     with producing(host, 8282) as producer:
         # killed in the middle of the first turn: the next run goes on, and keeps what was kept before
         deploy_until(path, "clickhouse: configuration")
-        done = upgraded(path)
+        killed_between_turns(path)
+        done = until(
+            lambda: upgraded(path),
+            "what was killed has given up its lock",
+            lambda outcome: "another deploy is at work" not in outcome.text,
+        )
         assert done.exit_code == 0, done.text
         turns = [line for line in done.error.splitlines() if line.startswith("upgrade ")]
-        assert [line.split(": ", 1)[1].split()[0] for line in turns] == ["ClickHouse", "Vector", "Grafana"]
+        assert [line.split(": ", 1)[1].split()[0] for line in turns] == ["Vector", "Grafana"]
         assert installed(host) == {
             **dict.fromkeys(CLICKHOUSE, NEWER["clickhouse_version"]),
             "vector": NEWER["vector_version"],
