@@ -19,7 +19,7 @@ LONG = {
     "tests/hosts/test_buffer.py": 80,
     "tests/hosts/test_debian_13.py": 73,
     "tests/hosts/test_deploy.py": 180,
-    "tests/hosts/test_front_door.py": 118,
+    "tests/hosts/test_front_door.py": 150,
     "tests/hosts/test_harness.py": 30,
     "tests/hosts/test_operations.py": 104,
     "tests/hosts/test_rebuild.py": 48,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cvat_analytics.config.settings import COMPONENTS
+from cvat_analytics.config.versions import PREVIOUS
 from tests.waiting import until
 
 from . import image
@@ -130,6 +131,40 @@ def exposure(host: Host, unit: str) -> float:
     return float(line.partition(": ")[2].split()[0])
 
 
+def own_parts_take_turns(host: Host, path: Path) -> None:
+    """Let the events API and the gateway be of another release: each takes its turn, and one that does not start comes back."""
+    program, unit = "/opt/cvat-analytics/events-api", "cvat-analytics-events-api"
+    theirs = f"/etc/systemd/system/{unit}.service.d/theirs.conf"
+    host.run(
+        f"touch {program}/of-before; echo {'a' * 64} > /var/lib/cvat-analytics/events-api.sha256; "
+        "sed -i '1s/ [0-9a-f]*$/ 0123456789ab/' /etc/cvat-analytics/gateway/nginx.conf"
+    )
+    # with the newer program it does not start
+    host.write(theirs, f"[Service]\nExecStartPre=/usr/bin/test -e {program}/of-before\n")
+    host.run("systemctl daemon-reload")
+    plan = cvat_analytics("upgrade", "plan", "--inventory", path)
+    steps = [line.split()[:3] for line in plan.output.splitlines() if " -> " in line]
+    assert steps == [["events_api", "aaaaaaaaaaaa", "->"], ["gateway", "0123456789ab", "->"]], plan.text
+
+    failed = cvat_analytics("upgrade", "apply", "--inventory", path, timeout=900, patient=True)
+    assert failed.exit_code == 1, failed.text
+    assert f"host {host.name}: brought back: events_api" in failed.error, failed.text
+    assert "Mend the cause, or take the former checkout, and deploy again" in failed.error
+    host.run(f"ls {program}/of-before && grep -q 0123456789ab /etc/cvat-analytics/gateway/nginx.conf")
+    assert problems(path)["events_api"] == ("running", "")
+
+    host.run(f"rm -r {Path(theirs).parent}; systemctl daemon-reload")
+    done = cvat_analytics("upgrade", "apply", "--inventory", path, timeout=900, patient=True)
+    assert done.exit_code == 0, done.text
+    turns = [
+        line.split(": ")[1].split(" -> ")[0]
+        for line in done.error.splitlines()
+        if line.startswith("upgrade ")
+    ]
+    assert turns == ["the events API aaaaaaaaaaaa", "the gateway 0123456789ab"]
+    assert host.run(f"ls {program}/of-before {PREVIOUS}/*/open", check=False).output == ""
+
+
 def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_else(
     host_factory: HostFactory, inventory: Inventory, repository_server: RepositoryServer
 ) -> None:
@@ -146,6 +181,7 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
         "vector_listen_address": host.ip,
         "firewall": True,
         "open_to_network": [],
+        "health_timeout": "20s",
     }
     # a gateway that nobody could use is refused before anything changes
     before = state(host)
@@ -222,6 +258,7 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
         shown = host.run(place).output
         assert [secret for secret in [*secrets, "of-a-query"] if secret in shown] == []
 
+    own_parts_take_turns(host, path)
     before = state(host)
     assert "Nothing to change" in deploy(path).output
     assert changes(before, state(host)) == {}
