@@ -93,8 +93,10 @@ def status(target: Target, as_json: bool, metrics: Path | None) -> None:
             _show(report.flow, target)
         for line in _backups(report.backups, target) if report.backups else []:
             echo(line)
+        of_its_own = Code.PIPELINE_UNKNOWN in of_status.codes(report)  # or that of its host, which is away
         for problem in report.problems:
-            echo(marked(one_line(hints.pasteable(problem)), Code.PIPELINE_UNKNOWN), err=True)
+            line = one_line(hints.pasteable(problem))
+            echo(marked(line, Code.PIPELINE_UNKNOWN) if of_its_own else line, err=True)
     sys.exit(3 if report.not_asked else 0 if report.fine else 1)
 
 
@@ -119,7 +121,7 @@ def _plain(report: Report, logs: Processes | None) -> dict[str, object]:
         "parts": [
             asdict(part) | ({"log": str(logs.log(part.name))} if logs else {}) for part in report.parts
         ],
-        "codes": sorted({str(each.code) for each in of_status.findings(report)}),
+        "codes": sorted(map(str, of_status.codes(report))),
         "disks": [
             asdict(volume) | {"is_little": volume.is_little, "refuses": volume.refuses}
             for volume in report.volumes
@@ -149,7 +151,8 @@ def _show(flow: Flow, target: Target) -> None:
     for port in flow.ports:
         echo(f"port {port.port:<6} {_port(port)}")
     for buffer in flow.buffers:
-        echo(f"buffer      {one_line(_buffer(buffer))}")
+        code = f" [{Code.BUFFER_FILLS}]" if of_status.fills(buffer) else ""
+        echo(f"buffer      {one_line(_buffer(buffer))}{code}")
     echo(f"journal     {'not known' if flow.journal_bytes is None else _size(flow.journal_bytes)}")
     more = f"  ({target.hint('dead-letters', 'list')})" if flow.dead_letters else ""
     echo(f"refused     {flow.dead_letters:,} dead letters in the last day{more}")

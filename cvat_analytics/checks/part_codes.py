@@ -9,8 +9,8 @@ STATES: dict[State, Code] = {
     "stopped": Code.PART_STOPPED,
     "not answering": Code.PART_NOT_ANSWERING,
     "failing": Code.PART_FAILING,
-    "not asked": Code.HOST_UNREACHABLE,
 }
+"""None for `not asked`: why is said once, of its host."""
 LINES = {
     "takes nothing: its disk": Code.DISK_FULL,
     "its certificate ends on": Code.CERTIFICATE_ENDS,

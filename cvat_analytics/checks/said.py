@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.checks.cvat_refusals import CvatRefusal
 from cvat_analytics.checks.finding import Finding
 from cvat_analytics.checks.flow import Flow, Refusal, Sources
@@ -47,6 +48,7 @@ def sources(found: Sources) -> list[Finding]:
                 f"of {found.people:,} people who annotated in the last day, the browsers of {found.people_without:,} sent nothing: "
                 "their working time is not counted",
                 "docs/how-to/no-client-events.md",
+                own=Code.CLIENT_SILENT,
             )
         ]
     return []
@@ -144,6 +146,7 @@ def other_users(names: Sequence[str]) -> list[Finding]:
             "users",
             f"of ClickHouse were made by SQL, and keep their rights whatever is deployed: {one_line(', '.join(names))}",
             "docs/how-to/a-user-of-your-own.md",
+            own=Code.FOREIGN_USERS,
         )
     ]
 

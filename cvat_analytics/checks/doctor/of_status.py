@@ -15,7 +15,7 @@ from cvat_analytics.rendering.files import UNITS
 
 if TYPE_CHECKING:
     from cvat_analytics.checks.backups import Backups
-    from cvat_analytics.checks.flow import Flow
+    from cvat_analytics.checks.flow import Buffer, Flow
     from cvat_analytics.checks.status import Part, Report
 
 _ADVICE = re.compile(
@@ -55,7 +55,7 @@ def findings(report: Report) -> Iterator[Finding]:
         yield Finding("soon", "clock", why, "docs/how-to/set-clocks-right.md")
     for difference in report.not_deployed:
         why, _ = parted(str(difference))
-        yield Finding("know", "not-deployed", why, command=("deploy",))
+        yield Finding("know", "not-deployed", why, command=("deploy",), own=Code.NOT_DEPLOYED)
     for name, line in report.left.items():
         why, _ = parted(line)
         yield Finding("soon", "host-left", why, command=("uninstall", "--limit", name))
@@ -67,6 +67,20 @@ def findings(report: Report) -> Iterator[Finding]:
         yield from _of_flow(report.flow)
     if report.backups:
         yield from _of_backups(report.backups)
+
+
+def codes(report: Report) -> set[Code]:
+    """Return those that `status` prints beside what is not well: none beside what is only to be known, unless it has one of its own."""
+    return {
+        each.code
+        for each in findings(report)
+        if each.own or (each.weight != "know" and each.check != "part")  # a part's line has its own, or none
+    }
+
+
+def fills(buffer: Buffer) -> bool:
+    """Return whether a buffer of Vector's is more than half full."""
+    return buffer.size is not None and bool(buffer.capacity) and buffer.size > buffer.capacity // 2
 
 
 def _of_part(part: Part) -> Iterator[Finding]:
@@ -104,8 +118,8 @@ def _of_flow(flow: Flow) -> Iterator[Finding]:
     for line in said.silent(flow):
         yield Finding("soon", "vector", line, "docs/how-to/a-part-does-not-do-its-work.md")
     for buffer in flow.buffers:
-        if buffer.size is not None and buffer.capacity and buffer.size > buffer.capacity // 2:
-            share = 100 * buffer.size // buffer.capacity
+        if fills(buffer):
+            share = 100 * (buffer.size or 0) // buffer.capacity
             yield Finding(
                 "now" if share > 90 else "soon",
                 "buffer",
