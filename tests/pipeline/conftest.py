@@ -35,7 +35,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
         [PROGRAM, "up", "--dir", directory, "--detach"], check=True, capture_output=True, timeout=600
     )
     running = stack.find(directory)
-    # many tests wait for the next time that it reads what it counts
+    read_often(running)
+    yield running
+    stack.down(directory)
+
+
+def read_often(running: stack.Stack) -> None:
+    """Have it read what it counts every 2 s, for which many tests wait. What writes Vector's configuration anew ends that."""
     configuration = Path(running.paths.vector_config) / "vector.toml"
     text = configuration.read_text()
     assert READINGS in text
@@ -43,8 +49,6 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[stack.Stack]:
     pid = running.processes.pid("vector")
     assert pid
     os.kill(pid, signal.SIGHUP)
-    yield running
-    stack.down(directory)
 
 
 @pytest.fixture
