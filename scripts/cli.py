@@ -53,11 +53,21 @@ class _Commands(click.Group):
                 echo(given if line.startswith(" ") else f"cvat-analytics: {line}", err=True)
             hints.tell_more(error.code)
             sys.exit(error.exit_code)
-        except click.exceptions.NoArgsIsHelpError:
-            raise
         except click.UsageError as error:
-            # click prints it, with the command's usage
-            raise click.UsageError(marked(error.format_message(), Code.COMMAND_LINE), error.ctx) from None
+            raise _with_code(error) from None
+
+    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **named)
+        except click.UsageError as error:
+            raise _with_code(error) from None
+
+
+def _with_code(error: click.UsageError) -> click.UsageError:
+    """Return what click prints, with the command's usage."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error
+    return click.UsageError(marked(error.format_message(), Code.COMMAND_LINE), error.ctx)
 
 
 def _module(name: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from cvat_analytics.base.codes import Code, marked
+from cvat_analytics.base.codes import Code, first_code, marked
 from cvat_analytics.checks.causes import Result
 from cvat_analytics.checks.smoke import run
 from cvat_analytics.connect.access import Access
@@ -36,7 +36,8 @@ def smoke(target: Target, as_json: bool) -> None:
     results: list[Result] = []
     with target.reach(partly=True) as access:
         for host, line in access.away.items():
-            results.append(Result(f"host {host}", None, line, f"host {host}"))
+            code = first_code(line) or Code.HOST_UNREACHABLE
+            results.append(Result(f"host {host}", None, line, f"host {host}", code=code))
             echo(hints.pasteable(line), err=True)
         try:
             failed = report(access, results, as_json)

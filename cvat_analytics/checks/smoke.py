@@ -28,7 +28,7 @@ from cvat_analytics.connect.access import Access
 from cvat_analytics.connect.clickhouse_errors import answered_rows, error_text
 from cvat_analytics.connect.http import http_client, no_answer
 from cvat_analytics.dashboards.grafana import VIEWER
-from cvat_analytics.rendering.files import UNITS
+from cvat_analytics.rendering.files import GRAFANA_PASSWORD, UNITS
 from cvat_analytics.store import migrations, rebuild, smoke_events, ways_in
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class Smoke:
 
         yield Check(
             "login-grafana-administrator",
-            "Grafana keeps the password of its first start: on its host, `grafana cli admin reset-admin-password` sets the one in the "
+            f"Grafana keeps the password of its first start: on its host, `{GRAFANA_PASSWORD}` sets the one in the "
             "stack's secrets (docs/how-to/change-a-password.md)",
             comes_in,
             ["grafana"],

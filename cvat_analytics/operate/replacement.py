@@ -15,6 +15,7 @@ from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.credentials import secrets
 from cvat_analytics.credentials.secrets import NEXT
 from cvat_analytics.operate.rotation import Apply, Reach, Say
+from cvat_analytics.rendering.files import GRAFANA_PASSWORD
 
 if TYPE_CHECKING:
     from cvat_analytics.connect.access import Access
@@ -59,5 +60,5 @@ def _tell_grafana(access: Access, old: str, new: str) -> None:
         raise CvatAnalyticsError(
             Code.GRAFANA_LOGIN,
             f"Grafana refuses to change the password of its administrator (HTTP {answer.status_code}). Where somebody has changed it in "
-            "Grafana, set it to that of the secrets file on its host with `grafana cli admin reset-admin-password`, then run this again",
+            f"Grafana, set it on its host to that of the secrets file, then run this again:\n {GRAFANA_PASSWORD}",
         )

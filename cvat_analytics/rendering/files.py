@@ -92,6 +92,13 @@ class Paths:
             object.__setattr__(self, f"{component}_credentials", f"{credentials}/{UNITS[component]}.service")
 
 
+GRAFANA_PASSWORD = (
+    f"sudo sh -c 'grafana cli --homepath /usr/share/grafana --config {Paths().grafana_config}/cvat-analytics.ini "
+    f"admin reset-admin-password --password-from-stdin < {Paths().secrets}/{UNITS['grafana']}/admin_password'"
+)
+"""The line that gives Grafana's administrator the password of the last deploy, on its host: Grafana keeps that of its first start."""
+
+
 @dataclass(frozen=True)
 class RenderedFile:
     """One file as it must be on the host."""

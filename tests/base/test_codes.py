@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,10 +19,16 @@ KNOWN = Path(__file__).with_name("known_codes.txt")
 BASES = {"CvatAnalyticsError", "AgentError"}
 
 
-def trees() -> Iterator[tuple[str, ast.Module]]:
-    for folder in ("cvat_analytics", "deploys", "scripts"):
-        for file in sorted((ROOT / folder).rglob("*.py")):
-            yield str(file.relative_to(ROOT)), ast.parse(file.read_text())
+@cache
+def nodes() -> list[tuple[str, ast.ClassDef | ast.Call | ast.Attribute]]:
+    """Return the classes, calls and attributes of all our code, each with its file."""
+    return [
+        (str(file.relative_to(ROOT)), node)
+        for folder in ("cvat_analytics", "deploys", "scripts")
+        for file in sorted((ROOT / folder).rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef | ast.Call | ast.Attribute)
+    ]
 
 
 def name_of(node: ast.expr) -> str:
@@ -62,10 +68,10 @@ def test_each_page_that_an_explanation_names_is_a_link_in_the_reference() -> Non
 def test_each_code_is_used() -> None:
     used = {
         node.attr
-        for file, tree in trees()
-        if not file.endswith("base/codes.py")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute) and name_of(node.value) == "Code"
+        for file, node in nodes()
+        if isinstance(node, ast.Attribute)
+        and name_of(node.value) == "Code"
+        and not file.endswith("base/codes.py")
     }
     assert sorted({code.name for code in Code} - used) == []
 
@@ -73,24 +79,18 @@ def test_each_code_is_used() -> None:
 def test_nothing_is_raised_without_a_code() -> None:
     """The constructors want one; this says so for what mypy does not see, such as a class that is chosen as it runs."""
     kinds, before = set(BASES), 0
-    parsed = list(trees())
+    classes = [node for _, node in nodes() if isinstance(node, ast.ClassDef)]
     while len(kinds) > before:
         before = len(kinds)
-        for _, tree in parsed:
-            kinds |= {
-                node.name
-                for node in ast.walk(tree)
-                if isinstance(node, ast.ClassDef) and {name_of(base) for base in node.bases} & kinds
-            }
+        kinds |= {node.name for node in classes if {name_of(base) for base in node.bases} & kinds}
     own = {"QueryError", "PartlyError", "StagedError"}  # bring their own
     without, seen = [], 0
-    for file, tree in parsed:
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.Call) or name_of(node.func) not in kinds - own:
-                continue
-            seen += 1
-            if not node.args or isinstance(node.args[0], ast.Constant | ast.JoinedStr) or len(node.args) < 2:
-                without.append(f"{file}:{node.lineno}")
+    for file, node in nodes():
+        if not isinstance(node, ast.Call) or name_of(node.func) not in kinds - own:
+            continue
+        seen += 1
+        if not node.args or isinstance(node.args[0], ast.Constant | ast.JoinedStr) or len(node.args) < 2:
+            without.append(f"{file}:{node.lineno}")
     assert seen > 300, "they are found at all"
     # the API's query error has the same name as the viewer's, which takes a code
     assert without == []

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from cvat_analytics.base.errors import CvatAnalyticsError
+from cvat_analytics.base.project import ROOT
 from cvat_analytics.connect.access import Access
 from cvat_analytics.credentials import secrets
 from cvat_analytics.operate import replacement
+from cvat_analytics.rendering.files import GRAFANA_PASSWORD
 from tests.clickhouse import context
 from tests.dashboards.grafana import running
 
@@ -72,6 +74,14 @@ def test_where_somebody_has_changed_it_in_grafana_nothing_is_written(way: Access
     change = Change(way, tmp_path)
     replacement._tell_grafana(change.access(), secrets.load(change.path)["grafana_admin"], "somebody-elses")
     before = secrets.load(change.path)["grafana_admin"]
-    with pytest.raises(CvatAnalyticsError, match=r"Grafana refuses to change the password .*HTTP 401"):
+    with pytest.raises(
+        CvatAnalyticsError, match=r"Grafana refuses to change the password .*HTTP 401"
+    ) as failed:
         change.run()
+    assert str(failed.value).splitlines()[-1] == f" {GRAFANA_PASSWORD}"
     assert (secrets.load(change.path)["grafana_admin"], change.brought) == (before, [])
+
+
+@pytest.mark.parametrize("page", ["docs/how-to/change-a-password.md", "cvat_analytics/base/codes.md"])
+def test_the_line_that_is_printed_is_the_one_in_the_documentation(page: str) -> None:
+    assert f"`{GRAFANA_PASSWORD}`" in (ROOT / page).read_text()

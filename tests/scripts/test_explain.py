@@ -57,6 +57,7 @@ def test_a_code_that_there_is_not_is_refused_with_what_is_near() -> None:
         (["status", "--dir", "none"], Code.STACK_MISSING),
         (["status", "--nonsense"], Code.COMMAND_LINE),
         (["nonsense"], Code.COMMAND_LINE),
+        (["--nonsense"], Code.COMMAND_LINE),
         (["secrets", "rotate", "nobody"], Code.COMMAND_LINE),
         (["uninstall", "--keep-data", "--purge"], Code.COMMAND_LINE),
     ],

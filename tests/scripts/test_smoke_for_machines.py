@@ -25,7 +25,7 @@ DONE = [
     causes.Result("gateway", None, "this stack has no gateway"),
     causes.Result("grafana", None, "not asked, because host view cannot be reached", "host view"),
 ]
-AWAY = "host view: cannot be reached: see `cvat-analytics status`"
+AWAY = "host view: cannot be reached: see `cvat-analytics status` [CVA3002]"
 
 
 def smoke(monkeypatch: pytest.MonkeyPatch, run: Any, *options: str) -> Result:
@@ -55,7 +55,7 @@ def test_machines_are_told_what_people_are(monkeypatch: pytest.MonkeyPatch) -> N
         ("clock", "not checked"),
     ]
     first, *_, clock = json.loads(result.stdout)
-    assert (first["detail"], first["cause"]) == (AWAY, "host view")
+    assert (first["detail"], first["cause"], first["code"]) == (AWAY, "host view", "CVA3002")
     assert f"clock: {clock['detail']} [{clock['code']}]" in result.stderr.splitlines()
     assert clock["detail"].startswith("host in: ")
 
@@ -74,7 +74,9 @@ def test_what_is_known_when_a_connection_is_lost_is_told(monkeypatch: pytest.Mon
 def test_what_is_said_of_a_host_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hints, "program", lambda: "/opt/bin/cvat-analytics")
     result = smoke(monkeypatch, lambda access: iter(DONE))
-    assert "see `/opt/bin/cvat-analytics status --inventory hosts.py`" in result.stderr.splitlines()[0]
+    assert (
+        "see `/opt/bin/cvat-analytics status --inventory hosts.py` [CVA3002]" in result.stderr.splitlines()[0]
+    )
 
 
 def test_what_is_said_of_a_disk_can_be_pasted(
