@@ -6,7 +6,7 @@ import functools
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,7 @@ import click
 from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.base.texts import UTF_8
-from cvat_analytics.connect.volumes import size
-from scripts import hints
+from scripts import adopting, hints
 from scripts.cvat_env import compose_options, described, override
 from scripts.target import Target, target_options
 from scripts.terminal import confirm, echo, secret_from_file
@@ -24,12 +23,11 @@ from scripts.terminal import confirm, echo, secret_from_file
 if TYPE_CHECKING:
     from cvat_analytics.connect.access import Access
     from cvat_analytics.dashboards.grafana import Grafana
-    from cvat_analytics.operate.adopt.carrying import Adoption, Ended
+    from cvat_analytics.operate.adopt.carrying import Adoption
     from cvat_analytics.operate.adopt.containers import Compose
     from cvat_analytics.operate.adopt.hand_made import Taken, There
-    from cvat_analytics.operate.adopt.survey import Plan, Source
+    from cvat_analytics.operate.adopt.survey import Source
 
-_OVERRIDE = "docker-compose.analytics.yml"
 _STOCK_LOGIN = "user"
 """Name and password that the stock compose gives its ClickHouse."""
 
@@ -43,19 +41,30 @@ class _Side:
     login: tuple[str, str] | None
     compose: Compose
 
-    def ask_grafana(self) -> Grafana | None:
-        """Return the stock Grafana; None where it is not wanted, or its container is stopped, as it is at the end of an adoption."""
+    def ask_grafana(self, access: Access) -> Grafana | None:
+        """Return the stock Grafana; None where it is not wanted, or was stopped when everything of both sides had been brought.
+
+        Raises UnreachableError, where its container is stopped with the command that starts it.
+        """
         from cvat_analytics.dashboards.grafana import Elsewhere, Grafana
+        from cvat_analytics.operate.adopt import carrying
         from cvat_analytics.operate.adopt.containers import GRAFANA
 
         if not self.grafana:
             return None
         try:
             return Grafana(Elsewhere(self.grafana, self.login))
-        except UnreachableError:
-            if GRAFANA in self.compose.look().stopped:
+        except UnreachableError as error:
+            look = self.compose.look()
+            if GRAFANA not in look.stopped:
+                raise
+            if carrying.is_noted(access, self.source, look):
                 return None
-            raise
+            raise UnreachableError(
+                Code.ADOPT_STOPPED_EARLY,
+                f"{error}. Its container is stopped, and the dashboards that people made may be in it alone. Start it, or do without them "
+                f"(--no-grafana), then run the same command again:\n {self.compose.command('start', GRAFANA)}",
+            ) from None
 
 
 def _side_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -72,7 +81,7 @@ def _side_options(function: Callable[..., None]) -> Callable[..., None]:
         from scripts.encoding import codec
 
         if not url or not (grafana or no_grafana):
-            raise InputError(Code.ADOPT_ADDRESS, _how_to_reach(target))
+            raise InputError(Code.ADOPT_ADDRESS, adopting.how_to_reach(target))
         if bool(grafana_user) != bool(grafana_password_file):
             raise click.UsageError("--grafana-user and --grafana-password-file go together")
         if grafana and not grafana.startswith(("http://", "https://")):
@@ -104,22 +113,6 @@ def _side_options(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def _how_to_reach(target: Target) -> str:
-    """Return how the addresses are found out, for pasting: the stock compose publishes no port."""
-    command = hints.command("adopt", "plan", *target.options)
-    format_ = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
-    return (
-        "say where CVAT's ClickHouse and Grafana answer (--from and --grafana; --no-grafana without its dashboards). The stock compose "
-        "publishes no port of theirs. On the machine of CVAT's docker their containers' addresses do:\n"
-        f" address() {{ docker inspect -f '{format_}' \"$1\"; }}\n"
-        f' {command} --from "http://$(address cvat_clickhouse):8123" --grafana "http://$(address cvat_grafana):3000"\n'
-        "From another machine, through SSH, with the name of CVAT's in the place of cvat.example.org:\n"
-        f' address() {{ ssh cvat.example.org docker inspect -f "\'{format_}\'" "$1"; }}\n'
-        ' ssh -fN -L 18123:"$(address cvat_clickhouse)":8123 -L 13000:"$(address cvat_grafana)":3000 cvat.example.org\n'
-        f" DOCKER_HOST=ssh://cvat.example.org {command} --from http://127.0.0.1:18123 --grafana http://127.0.0.1:13000"
-    )
-
-
 @click.group()
 def adopt() -> None:
     """Take the place of CVAT's stock analytics: bring its events and hand-made dashboards, switch CVAT, stop the old containers.
@@ -140,55 +133,16 @@ def plan(side: _Side, as_json: bool, target: Target) -> None:
     from cvat_analytics.operate.adopt import hand_made, survey
 
     with target.reach() as access:
-        grafana = side.ask_grafana()
+        grafana = side.ask_grafana(access)
         there = hand_made.look(grafana) if grafana else None
         found = survey.look(side.source, access, there, side.compose, access.volumes())
     if as_json:
         echo(json.dumps(found.as_json()))
     else:
-        _show_plan(found)
+        adopting.show_plan(found)
         if not found.refused:
             echo("\nIt is done by `adopt apply` with the same options.")
     sys.exit(1 if found.refused else 0)
-
-
-def _show_plan(found: Plan) -> None:
-    events = found.events
-    span = f", {events.first} to {events.last}" if events.first else ""
-    room = "size not known" if events.bytes is None else size(events.bytes)
-    echo(f"ClickHouse  {events.version}: {events.rows:,} rows{span}, {room}")
-    done = events.rows - events.expired - events.to_copy
-    echo(f"to copy     {events.to_copy:,} rows{f'; {done:,} are here already' if done else ''}")
-    if events.implausible:
-        echo(f"implausible {events.implausible:,} rows: they become dead letters")
-    if events.unknown_columns:
-        echo(f"unknown     {', '.join(events.unknown_columns)}")
-    if found.grafana:
-        there = found.grafana
-        titles = ", ".join(each.title for each in there.hand_made)
-        echo(
-            f"Grafana     {there.version}: {len(there.hand_made)} hand-made dashboards{f' ({titles})' if titles else ''}, {len(there.stock)} of CVAT's own"
-        )
-    containers = found.containers
-    echo(
-        f"containers  {containers.unknown or ', '.join([*(f'{name} runs' for name in containers.running), *(f'{name} is stopped' for name in containers.stopped)])}"
-    )
-    if containers.still_sending:
-        echo(f"            sending to the stock Vector: {', '.join(containers.still_sending)}")
-    needed = "not known" if found.needed_bytes is None else size(found.needed_bytes)
-    free = "not known" if found.free_bytes is None else size(found.free_bytes)
-    echo(f"room        {needed} needed, {free} free")
-    echo(f"time        about {max(1, round(found.seconds / 60))} min for the events")
-    for title, lines in (("Note", found.notes), ("Cannot be taken", found.not_taken)):
-        for line in lines:
-            echo(f"{title}: {hints.pasteable(line)}")
-    echo("What `apply` does:")
-    for number, step in enumerate(found.steps, 1):
-        echo(f"  {number}. {step}")
-    if found.refused:
-        echo("It does not begin:")
-        for text in found.refused:
-            echo(f"  {hints.pasteable(text)}")
 
 
 @adopt.command("apply")
@@ -228,36 +182,45 @@ def apply(
     """
     from cvat_analytics.operate.adopt import carrying, hand_made, survey
 
-    tell = functools.partial(_tell, as_json)
+    tell = functools.partial(adopting.tell, as_json)
     begun, lasting = _overrides(target, cvat_compose, docker_config)
-    taken: list[Taken] = []
     with target.reach(begin="the adoption") as access:
         try:
             adoption = carrying.opened(side.source, access, side.compose, tell)
         except UnreachableError as error:
-            _report(
-                None, taken, carrying.ended(access, side.compose, error), (), side, files, lasting, as_json
-            )
+            ended = carrying.ended(access, side.source, side.compose, error)
+            adopting.report([], [], ended, ended.running, side.compose, files, lasting, as_json)
             return
-        grafana = side.ask_grafana()
+        grafana = side.ask_grafana(access)
         there = hand_made.look(grafana) if grafana else None
         found = survey.look(side.source, access, there, side.compose, access.volumes())
         if found.refused:
             raise InputError(Code.ADOPT_REFUSED, "\n".join(found.refused))
         for note in found.notes:
             echo(f"Note: {note}.", err=True)
-        adoption.begin_anew()
+        for line in found.not_taken:
+            echo(f"Cannot be taken: {hints.pasteable(line)}.", err=True)
         adoption.bring("copy")
-        if grafana and there:
-            taken = _take(there, grafana, side, access, files, tell)
+        taken = _take(there, grafana, side, access, files, tell) if grafana and there else []
+        lost = [each for each in taken if not each.file]
+        for each in lost:
+            echo(f"dashboard {each.title}: is not taken ({each.grafana})", err=True)
         if not adoption.is_switched:
-            _tell_cvat(begun, files, target, as_json)
+            adopting.tell_cvat(begun, files, target, as_json)
         adoption.wait_for_cvat(quiet, wait)
         _ask(adoption, yes)
-        adoption.close_intake()
-        months = adoption.finish()
+        months = adoption.finish(adoption.close_intake(), not lost)
+        if lost:
+            # neither stopped, nor an override under which compose removes them: the stock Grafana has no volume
+            adopting.write(files, begun[0])
+            titles = ", ".join(each.title for each in lost)
+            raise CvatAnalyticsError(
+                Code.ADOPT_NOT_STOPPED,
+                f"the events are here, and these dashboards are not: {titles}. So the stock Grafana and ClickHouse were not stopped. Mend what "
+                "is said above of each, then run the same command again, or do without them (--no-grafana)",
+            )
         left = adoption.stop_the_rest()
-    _report(months, taken, None, left, side, files, lasting, as_json)
+    adopting.report(months, taken, None, left, side.compose, files, lasting, as_json)
 
 
 def _overrides(
@@ -313,41 +276,17 @@ def _take(
     return taken
 
 
-def _tell_cvat(begun: tuple[str, list[str]], files: Path, target: Target, as_json: bool) -> None:
-    """Print the override with which CVAT sends here, and what to do with it."""
-    text, notes = begun
-    _write(files / _OVERRIDE, text)
-    if not as_json:
-        echo(text, nl=False)
-    for note in notes:
-        echo(f"Note: {hints.pasteable(note)}.", err=True)
-    echo(
-        f"{files / _OVERRIDE} has it. Put it beside CVAT's docker-compose.yml, the password into CVAT's .env, and start CVAT with it; the "
-        "stock containers go on:\n"
-        f"  {hints.command('cvat-env', *target.options, '--password-file', '.env')}\n"
-        f"  docker compose -f docker-compose.yml -f {_OVERRIDE} up -d",
-        err=True,
-    )
-
-
-def _write(path: Path, text: str) -> None:
-    from cvat_analytics.base.files import write_atomically
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, text, 0o644)
-    except OSError as error:
-        raise InputError(
-            Code.OUTPUT_UNWRITABLE, f"{path}: cannot be written ({error.strerror}). See --files"
-        ) from None
-
-
 def _ask(adoption: Adoption, yes: bool) -> None:
-    """Ask whether the old containers may be stopped; where that cannot be done from here, whether the stock Vector is."""
+    """Ask whether the old containers may be stopped; where that cannot be done from here, whether the stock Vector is.
+
+    Raises CvatAnalyticsError where nobody is asked (`yes`) and docker does not tell.
+    """
     from cvat_analytics.operate.adopt.containers import VECTOR
 
     look = adoption.compose.look()
     if look.unknown:
+        if yes or adoption.by_docker:
+            adoption.refuse_unseen(look)
         echo(
             f"CVAT sends here. Stop the stock Vector, so that nothing more can go there ({look.unknown}):\n"
             f"  {adoption.compose.command('stop', VECTOR)}",
@@ -358,80 +297,3 @@ def _ask(adoption: Adoption, yes: bool) -> None:
         question = f"CVAT sends here. Stop {', '.join(look.running)}? {VECTOR} goes first, the others when the rest is here and compared"
     if not yes and (look.unknown or look.running):
         confirm(question, abort=True, err=True)
-
-
-def _report(
-    months: Any, taken: list[Taken], ended: Ended | None, left: Any, side: _Side, files: Path, lasting: str, as_json: bool
-) -> None:  # fmt: skip
-    """Write the override that lasts, and say what came of it, and how to go back."""
-    from cvat_analytics.operate.adopt.containers import CLICKHOUSE, GRAFANA, VECTOR
-    from scripts.import_ import show
-
-    _write(files / _OVERRIDE, lasting)
-    stop, back = (
-        side.compose.command(
-            verb, *(VECTOR, GRAFANA, CLICKHOUSE) if verb == "stop" else (CLICKHOUSE, VECTOR, GRAFANA)
-        )
-        for verb in ("stop", "start")
-    )
-    if as_json:
-        echo(json.dumps({
-            "months": [asdict(month) for month in months or ()],
-            "dashboards": [{**asdict(each), "findings": [str(finding) for finding in each.findings]} for each in taken],
-            "ended_before": ended.at.isoformat() if ended else None,
-            "to_stop": list(left),
-            "stop": stop,
-            "back": back,
-            "override": str(files / _OVERRIDE),
-        }))  # fmt: skip
-        return
-    for each in taken:
-        echo(f"dashboard {each.title}: {each.file or 'not taken'} ({each.grafana})")
-        for finding in each.findings:
-            echo(
-                f"  {finding.where}: {finding.what}. {finding.next_step}"
-                if finding.where
-                else f"  {finding.what}. {finding.next_step}"
-            )
-    if ended:
-        echo(
-            f"All was brought and compared at {ended.at:%Y-%m-%d %H:%M} UTC ({ended.rows:,} rows), and the stock ClickHouse is stopped."
-        )
-    else:
-        show(months)
-        echo("All events of the stock table are stored. An event that it has twice is stored once.")
-    if left:
-        echo(f"Stop the old containers where CVAT's docker is:\n  {stop}")
-    else:
-        echo("The old containers are stopped; nothing was removed.")
-    echo(
-        f"CVAT's next `up` starts them again, unless {files / _OVERRIDE}, which was written anew, takes the place of the one beside CVAT's "
-        "files: then they are removed, and the volume cvat_events_db stays.\n"
-        f"To go back, start CVAT without the override, and them; what has come here since stays here:\n  {back}"
-    )
-
-
-_WORDS = {
-    "copy": "copying the stock events",
-    "dashboards": "hand-made dashboards",
-    "switch": "waiting until CVAT sends here alone",
-    "stop": "stopping",
-    "rest": "copying the rest",
-    "compare": "comparing both sides",
-}
-
-
-def _tell(as_json: bool, said: dict[str, Any]) -> None:
-    """Show on standard error how far it is; on a terminal with how much of it."""
-    words = _WORDS[said["step"]]
-    if said["state"] == "begin":
-        echo(f"{words} {said.get('text', '')}".rstrip() + " ...", err=True)
-    elif said["state"] == "done":
-        rows = f", {said['rows']:,}" if "rows" in said else ""
-        echo(f"{words} {said.get('text', '')}".rstrip() + f"{rows}: done", err=True)
-    elif "text" in said:
-        echo(f"  {said['text']}", err=True)
-    elif sys.stderr.isatty() and not as_json and said["total"]:
-        # a number of our own, which may go back to the line's beginning
-        sys.stderr.write(f"  {100 * said['done'] // said['total']} %  \r")
-        sys.stderr.flush()

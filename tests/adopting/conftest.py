@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from cvat_analytics.connect.access import Access
 from cvat_analytics.dashboards import DASHBOARDS
 from scripts.cli import main
-from tests.adopting.stock_compose import StockCompose, history
+from tests.adopting.stock_compose import SENDERS, StockCompose, history
 from tests.clickhouse import Store, configured, engine, way_to
 from tests.dashboards.grafana_stand_in import StandIn, serving
 from tests.importing.samples import fill, stock_table
@@ -132,6 +132,15 @@ def side(stock: Store, stock_grafana: tuple[StandIn, str], tmp_path: Path) -> li
     password.write_text(stock.context.secrets["clickhouse_admin"] + "\n")
     url = f"http://127.0.0.1:{stock.http_port}"
     return ["--from", url, "--user", "admin", "--password-file", password, "--grafana", stock_grafana[1]]
+
+
+@pytest.fixture
+def switched(compose: StockCompose, store: Store) -> None:
+    """Have a CVAT that sends here already, and has sent."""
+    compose.switch(*SENDERS)
+    store.post(
+        "INSERT INTO incoming_events (scope, source, timestamp, obj_id) SELECT 'load:job', 'client', now64(3), 5"
+    )
 
 
 @pytest.fixture

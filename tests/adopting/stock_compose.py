@@ -36,6 +36,8 @@ with open({state!r}, "r+") as file:
     words = sys.argv[1:]
     state["calls"].append(words)
     answer = ""
+    if words[:1] in state["busy"]:
+        sys.exit("Cannot connect to the Docker daemon")
     if words[0] == "ps":
         asked = words[words.index("--filter") + 1]
         if asked == "label=com.docker.compose.project=" + state["project"]:
@@ -43,7 +45,8 @@ with open({state!r}, "r+") as file:
     elif words[0] == "inspect":
         answer = json.dumps([
             {{
-                "State": {{"Running": state["running"].get(name, True)}},
+                "Id": state["machine"] + name,
+                "State": {{"Running": state["running"].get(name, True), "StartedAt": state["started"].get(name, "")}},
                 "Config": {{
                     "Env": ["DJANGO_LOG_SERVER_HOST=" + state["sends_to"][name]] if name in state["sends_to"] else ["CLICKHOUSE_PASSWORD=user"],
                     "Labels": {{"com.docker.compose.service": name}},
@@ -71,6 +74,7 @@ class StockCompose:
         self._file = directory / "docker.json"
         state = {
             "project": project, "running": dict.fromkeys(STOCK, True), "sends_to": dict.fromkeys(SENDERS, "vector"), "calls": [],
+            "machine": directory.name, "started": dict.fromkeys(STOCK, stock_time(0)), "busy": [],
         }  # fmt: skip
         self._file.write_text(json.dumps(state))
         self.programs.mkdir()
@@ -101,7 +105,19 @@ class StockCompose:
     def put(self, name: str, *, runs: bool) -> None:
         """Start or stop a service behind everybody's back."""
         with self._state() as state:
+            if runs and not state["running"][name]:
+                state["started"][name] = datetime.now(UTC).isoformat()
             state["running"][name] = runs
+
+    def be_anothers(self) -> None:
+        """Have the containers of another CVAT, whose project has the same name."""
+        with self._state() as state:
+            state["machine"] = "another"
+
+    def be_busy(self, *, busy: bool = True) -> None:
+        """Have a docker that gives no answer, or does again."""
+        with self._state() as state:
+            state["busy"] = [["ps"]] if busy else []
 
     def changes(self) -> list[list[str]]:
         """Return the commands that docker was given, without those that only ask."""

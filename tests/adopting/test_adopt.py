@@ -127,15 +127,6 @@ def test_a_cvat_that_still_sends_to_the_stock_vector_is_waited_for(
     assert compose.running() == list(STOCK)
 
 
-@pytest.fixture
-def switched(compose: StockCompose, store: Store) -> None:
-    """Have a CVAT that sends here already, and has sent."""
-    compose.switch(*SENDERS)
-    store.post(
-        "INSERT INTO incoming_events (scope, source, timestamp, obj_id) SELECT 'load:job', 'client', now64(3), 5"
-    )
-
-
 @pytest.mark.usefixtures("switched")
 def test_containers_are_stopped_last_and_only_after_a_yes(
     run: Run,

@@ -2,7 +2,8 @@
 
 How far it is, is asked of both sides. Copied days are in the ledger of every import; CVAT has been switched when this stack has newer
 events than the stock table and that grows no more; and before the last container is stopped, at which nobody can ask any more, the
-ledger gets a line that everything was compared.
+ledger gets a line that everything was compared. It is of these containers as they were started then: of those that were started again since,
+or are another CVAT's, it says nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from cvat_analytics.connect.clickhouse_errors import STORE, explained, only_row
 from cvat_analytics.importing.copying import Ledger, Month, Progress
 from cvat_analytics.importing.tables import Table
 from cvat_analytics.operate.adopt import survey
-from cvat_analytics.operate.adopt.containers import CLICKHOUSE, GRAFANA, VECTOR, Compose
+from cvat_analytics.operate.adopt.containers import CLICKHOUSE, GRAFANA, VECTOR, Compose, Containers
 from cvat_analytics.store.smoke_events import IS_SMOKE
 
 Tell = Callable[[dict[str, Any]], None]
@@ -36,6 +37,8 @@ class Ended:
 
     at: datetime
     rows: int
+    running: Sequence[str]
+    """Of the stock services those that run still."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Adoption:
     target: Table
     compose: Compose
     tell: Tell
+    by_docker: bool
+    """Whether docker told of the containers in the beginning. What it does not tell later is no consent, then."""
 
     def bring(self, step: str) -> None:
         """Copy what is not here yet."""
@@ -105,8 +110,11 @@ class Adoption:
     def _missing(self) -> list[str]:
         """Return what keeps CVAT from sending here, and here alone."""
         missing = []
-        if sending := self.compose.look().still_sending:
-            missing.append(f"{', '.join(sending)} still send to the stock Vector")
+        look = self.compose.look()
+        if look.still_sending:
+            missing.append(f"{', '.join(look.still_sending)} still send to the stock Vector")
+        if look.unknown and self.by_docker:
+            missing.append(f"who sends to the stock Vector is not known ({look.unknown})")
         newest = only_row(
             self.source.query(
                 f"SELECT toUnixTimestamp64Milli(toDateTime64(max(timestamp), 3)) FROM {self.source.sql_name} "
@@ -126,18 +134,41 @@ class Adoption:
     def _rows(self) -> int:
         return int(only_row(self.source.query(f"SELECT count() FROM {self.source.sql_name}"))[0])
 
-    def close_intake(self) -> None:
-        """Stop the stock Vector, if docker is at hand: what CVAT still sends there stays in CVAT's queue, and comes here."""
+    def refuse_unseen(self, look: Containers) -> None:
+        """Raise CvatAnalyticsError when docker does not tell (`look`) that the stock Vector is stopped."""
+        if not look.unknown and VECTOR not in look.running:
+            return
+        why = look.unknown or "it runs"
+        once_more = "" if self.by_docker else " without --yes, and say that it is"
+        raise CvatAnalyticsError(
+            Code.ADOPT_NOT_STOPPED,
+            f"{VECTOR}: is not seen to be stopped ({why}), and what goes there would be lost. Stop it where CVAT's docker is, then run the same "
+            f"command again{once_more}:\n {self.compose.command('stop', VECTOR)}",
+        )
+
+    def close_intake(self) -> Containers:
+        """Stop the stock Vector: what CVAT still sends there stays in CVAT's queue, and comes here. Return what docker tells then.
+
+        Raises CvatAnalyticsError unless it is seen to be stopped. Where docker never told anything, somebody has said that it is.
+        """
         look = self.compose.look()
         if VECTOR in look.running:
-            self.tell({"step": "stop", "state": "begin", "text": VECTOR})
-            self.compose.stop(VECTOR)
-            self.tell({"step": "stop", "state": "done", "text": VECTOR})
+            self._stop(VECTOR)
+            look = self.compose.look()
+        elif look.unknown and not self.by_docker:
+            return look
+        self.refuse_unseen(look)
+        return look
 
-    def finish(self) -> list[Month]:
-        """Copy the rest, compare both sides month by month, and note that they agree.
+    def _stop(self, service: str) -> None:
+        self.tell({"step": "stop", "state": "begin", "text": service})
+        self.compose.stop(service)
+        self.tell({"step": "stop", "state": "done", "text": service})
 
-        Raises CvatAnalyticsError when something is missing; the next run brings it.
+    def finish(self, closed: Containers, has_dashboards: bool) -> list[Month]:
+        """Copy the rest, compare both sides month by month, and note that they agree since the stock Vector was seen stopped (`closed`).
+
+        That is not noted where docker did not tell so, or a hand-made dashboard is not here (`has_dashboards`). Raises CvatAnalyticsError when something is missing; the next run brings it.
         """
         for _ in range(_LOOKS):
             self.bring("rest")
@@ -149,61 +180,63 @@ class Adoption:
                 continue
             copy.refuse_incomplete(months)
             self.tell({"step": "compare", "state": "done", "rows": copy.rows})
-            ledger = _ended(self.access, self.compose)
-            ledger.create()
-            ledger.enter({0: copy.rows})
+            if has_dashboards and not closed.unknown:
+                ledger = _ended(self.access, self.source.database, self.source.name, closed)
+                ledger.create()
+                ledger.enter({0: copy.rows})
             return months
         raise CvatAnalyticsError(
             Code.IMPORT_GREW,
             f"{self.source.where}: goes on growing. Stop its Vector (`{self.compose.command('stop', VECTOR)}`), then run the same command again",
         )
 
-    def begin_anew(self) -> None:
-        """Forget that both sides were compared: there may be more by now."""
-        ledger = _ended(self.access, self.compose)
-        if ledger.done():
-            ledger.forget()
-
     def stop_the_rest(self) -> Sequence[str]:
-        """Stop Grafana and then ClickHouse, and return what of the old side is not known to be stopped."""
-        look = self.compose.look()
-        if look.unknown:
-            return (VECTOR, GRAFANA, CLICKHOUSE)
+        """Stop Grafana and then ClickHouse, and return what of the old side is not known to be stopped.
+
+        Raises CvatAnalyticsError when the stock Vector runs again: what it has taken is in neither side's count.
+        """
         for service in (GRAFANA, CLICKHOUSE):
+            look = self.compose.look()
+            if look.unknown:
+                return (VECTOR, GRAFANA, CLICKHOUSE)
+            self.refuse_unseen(look)
             if service in look.running:
-                self.tell({"step": "stop", "state": "begin", "text": service})
-                self.compose.stop(service)
-                self.tell({"step": "stop", "state": "done", "text": service})
+                self._stop(service)
         return ()
 
 
 def opened(source: survey.Source, access: Access, compose: Compose, tell: Tell) -> Adoption:
     """Return the adoption. Raises InputError for a table that is not CVAT's."""
     found, target = survey.table(source, access)
-    return Adoption(access, found, target, compose, tell)
+    return Adoption(access, found, target, compose, tell, not compose.look().unknown)
 
 
-def ended(access: Access, compose: Compose, error: UnreachableError) -> Ended:
+def ended(access: Access, source: survey.Source, compose: Compose, error: UnreachableError) -> Ended:
     """Return what is noted of an adoption that has come to its end, as the stock ClickHouse does not answer (`error`) and its container is stopped.
 
-    Raises UnreachableError where that is not so.
+    Raises UnreachableError where that is not so, and InputError where nothing is noted of these containers as they were started last.
     """
     look = compose.look()
     if CLICKHOUSE not in look.stopped:
         raise error
-    ledger = _ended(access, compose)
+    ledger = _ended(access, source.database, source.table, look)
     if not ledger.done():
         raise InputError(
             Code.ADOPT_STOPPED_EARLY,
-            f"{error}. Its container is stopped, and both sides were not compared before. Start it, then run the same command again:\n"
-            f" {compose.command('start', CLICKHOUSE)}",
+            f"{error}. Its container is stopped, and both sides were not compared since the old containers were started last. Start it, then run "
+            f"the same command again:\n {compose.command('start', CLICKHOUSE)}",
         )
     with explained(STORE):
         query = f"SELECT max(imported_at), argMax(rows, imported_at) FROM `{access.database}`.imported_days WHERE source = {{source:String}}"
         at, rows = only_row(ledger.client.query(query, parameters={"source": ledger.source}).result_rows)
-    return Ended(at if at.tzinfo else at.replace(tzinfo=UTC), int(rows))
+    return Ended(at if at.tzinfo else at.replace(tzinfo=UTC), int(rows), look.running)
 
 
-def _ended(access: Access, compose: Compose) -> Ledger:
+def is_noted(access: Access, source: survey.Source, look: Containers) -> bool:
+    """Return whether both sides were compared before, and none of these containers was started since."""
+    return bool(look.starts and _ended(access, source.database, source.table, look).done())
+
+
+def _ended(access: Access, database: str, table: str, look: Containers) -> Ledger:
     """Return the ledger with the one line that both sides were compared."""
-    return Ledger(access.client(), access.database, f"adopted {compose.project}")
+    return Ledger(access.client(), access.database, f"adopted {database}.{table} of {look.starts}")

@@ -27,7 +27,7 @@ _PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Containers:
-    """What docker has told. `unknown`: why it has told nothing; the rest is empty then."""
+    """What docker has told. `unknown`: why it has told nothing of the stock services."""
 
     unknown: str = ""
     running: Sequence[str] = field(default=())
@@ -35,6 +35,8 @@ class Containers:
     stopped: Sequence[str] = field(default=())
     still_sending: Sequence[str] = field(default=())
     """Services of CVAT's that run and send their events to the stock Vector."""
+    starts: str = ""
+    """The stock services' containers and when each was started: another text as soon as one was made anew or started again."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,13 @@ class Compose:
                 return Containers(
                     f"docker has no container of the compose project {self.project!r} (--project; DOCKER_HOST says which docker)"
                 )
-            described = json.loads(self._docker("inspect", "--type", "container", *ids))
-            return _read(described)
+            found = _read(json.loads(self._docker("inspect", "--type", "container", *ids)))
+            if found.running or found.stopped:
+                return found
+            return Containers(
+                f"docker has no container of CVAT's analytics in the compose project {self.project!r} (--project; DOCKER_HOST says which docker)",
+                still_sending=found.still_sending,
+            )
         except CvatAnalyticsError as error:
             return Containers(str(error))
         except (ValueError, LookupError, TypeError, AttributeError):
@@ -105,16 +112,19 @@ class Compose:
 
 def _read(described: Sequence[Mapping[str, Any]]) -> Containers:
     """Return what is in the answer of `docker inspect`; it has passwords, of which none is kept."""
-    running, stopped, sending = set[str](), set[str](), set[str]()
+    running, stopped, sending, starts = set[str](), set[str](), set[str](), []
     for each in described:
         config, state = each["Config"], each["State"]
         service = str(config["Labels"]["com.docker.compose.service"])
         if service in (VECTOR, GRAFANA, CLICKHOUSE):
             (running if state["Running"] else stopped).add(service)
+            starts.append(f"{service} {each['Id']} {state['StartedAt']}")
         elif state["Running"]:
             hosts = [
                 line.removeprefix(_SENDS_TO) for line in config["Env"] or () if line.startswith(_SENDS_TO)
             ]
             if hosts and hosts[-1] in _AT_STOCK:
                 sending.add(service)
-    return Containers("", sorted(running), sorted(stopped - running), sorted(sending))
+    return Containers(
+        "", sorted(running), sorted(stopped - running), sorted(sending), ", ".join(sorted(starts))
+    )

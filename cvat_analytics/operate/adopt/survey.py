@@ -201,7 +201,9 @@ def _not_taken(grafana: hand_made.There | None, there: copying.Copy) -> list[str
         "counts beyond 65 535: the stock table has wrapped them (docs/how-to/import.md#numbers-that-the-stock-table-has-wrapped)"
     )
     if grafana is None:
-        lines.append("dashboards that people made: no Grafana was given (--no-grafana)")
+        lines.append(
+            "dashboards that people made: no Grafana is asked (--no-grafana, or it was stopped when all of them had been brought)"
+        )
         return lines
     if grafana.users is None or grafana.users > 1:
         count = "users" if grafana.users is None else f"{grafana.users} users"
