@@ -168,7 +168,8 @@ class Adoption:
     def finish(self, closed: Containers, has_dashboards: bool) -> list[Month]:
         """Copy the rest, compare both sides month by month, and note that they agree since the stock Vector was seen stopped (`closed`).
 
-        That is not noted where docker did not tell so, or a hand-made dashboard is not here (`has_dashboards`). Raises CvatAnalyticsError when something is missing; the next run brings it.
+        That is not noted where docker did not tell so, or a hand-made dashboard is not here (`has_dashboards`).
+        Raises CvatAnalyticsError when something is missing; the next run brings it.
         """
         for _ in range(_LOOKS):
             self.bring("rest")
