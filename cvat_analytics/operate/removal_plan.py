@@ -146,8 +146,14 @@ def _files(found: Survey, removal: Removal, chosen: Mapping[str, Part]) -> None:
         if found.is_earlier or any(f"path {root}" in found.record for root in part.roots)
     ]
     data = {path for part in PARTS.values() for path in part.data}
+    stays = {
+        path
+        for name, paths in made.BROUGHT.items()
+        for path in paths
+        if name in found.packages and name not in removal.packages
+    }
     for path, kind in sorted(found.kinds.items()):
-        if path in (STATE, RECORD, BEFORE, LOCK, *data, *found.before):
+        if path in (STATE, RECORD, BEFORE, LOCK, *data, *stays, *found.before):
             continue
         if removal.whole and path.startswith(f"{STATE}/"):
             continue

@@ -146,6 +146,9 @@ FIREWALL = "cvat-analytics-firewall.service"
 DISTRIBUTIONS = {"nginx": "nginx.service", "nftables": "nftables.service"}
 """Packages of the distribution's with a service that a deploy never turns on: where it is on, somebody else uses the package."""
 
+BROUGHT = {"nginx": ("/var/www/html/index.nginx-debian.html", "/var/www/html", "/var/www")}
+"""What packages of the distribution's make as they are installed, and no purge removes."""
+
 _OWN_UNITS = (
     *(unit for part in PARTS.values() for unit in part.units if unit.startswith("cvat-analytics-")),
     *(f"{unit}.{kind}" for unit in (BACKUP, BACKUP_VERIFY) for kind in ("timer", "service")),
@@ -227,9 +230,13 @@ def noted_packages(names: Iterable[str], install: str) -> str:
 
     `names`: those that are asked for; `install`: what apt-get is told.
     """
-    parts = [part for part in PARTS.values() if set(part.packages) & set(names)]
+    names = set(names)
+    parts = [part for part in PARTS.values() if set(part.packages) & names]
     users = [part.user for part in parts]
-    made = [path for part in parts for path in (*part.roots, *part.data)]
+    made = [
+        *(path for part in parts for path in (*part.roots, *part.data)),
+        *(path for name in names for path in BROUGHT.get(name, ())),
+    ]
     return f"""{_ready()} && for user in {_words(users)}; do
 if getent passwd "$user" >/dev/null; then grep -qF -e "user $user" -e "member $user " -e earlier {RECORD} || echo "member $user $(id -nG "$user")"
 else echo "user $user"; fi; getent group "$user" >/dev/null || echo "group $user"

@@ -23,6 +23,7 @@ from .conftest import HostFactory
 from .host import Host
 from .repository import RepositoryServer
 from .test_deploy import changes, listening, sql, state
+from .test_uninstall import everything, uninstall
 
 Inventory = Callable[..., Path]
 UNITS = (
@@ -183,6 +184,7 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
         "open_to_network": [],
         "health_timeout": "20s",
     }
+    as_it_was = everything(host)
     # a gateway that nobody could use is refused before anything changes
     before = state(host)
     refused = cvat_analytics("deploy", "--inventory", inventory({name: [host] for name in COMPONENTS}))
@@ -280,3 +282,7 @@ def test_a_colleague_with_a_link_and_a_password_sees_what_he_may_and_nothing_els
     assert can_connect(host, 8123)
     rules = host.run("nft list table inet cvat_analytics").output
     assert ("8123" in rules, "ct count over 100" in rules) == (False, True)
+
+    # all of it is taken away: the distribution's packages that it brought along, too
+    assert f"host {host.name}: done" in uninstall(path, "--yes", "--purge")
+    assert changes(as_it_was, everything(host)) == {}

@@ -54,7 +54,7 @@ def everything(host: Host) -> dict[str, str]:
         "group": "cat /etc/group",
         "unit": "systemctl list-unit-files --no-legend --no-pager | awk '{print $1, $2}'",
         "running": "systemctl list-units --no-legend --no-pager --plain --type=service,timer --state=active,failed | awk '{print $1, $4}'",
-        "rule": "nft list ruleset",
+        "rule": "command -v nft >/dev/null || exit 0; nft list ruleset",
         "port": "ss -Hltn | awk '{print $4}'",
     }.items():
         found |= {f"{name} {line}": "" for line in host.run(command).output.splitlines()}

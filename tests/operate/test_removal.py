@@ -203,6 +203,20 @@ def test_an_nginx_that_somebody_has_turned_on_since_stays_with_what_it_needs(lin
     assert reasons(found)["package nginx-common"] == "nginx needs it"
 
 
+def test_the_page_that_nginx_was_installed_with_goes_and_stays_with_it() -> None:
+    page, *directories = made.BROUGHT["nginx"]
+    there = f"record path {page}\nfile {page}\n" + "".join(
+        f"record path {each}\ndirectory {each}\n" for each in directories
+    )
+    found = planned(DEPLOYED + there)
+    assert page in found.files
+    assert [each for each in found.directories if each in directories] == directories
+    found = planned(DEPLOYED.replace("nginx.service inactive masked", "nginx.service active enabled") + there)
+    assert {page, *directories} & {*found.files, *found.directories} == set()
+    assert page not in made.noted_packages(["nftables"], "install nftables")
+    assert page in made.noted_packages(["nginx"], "install nginx")
+
+
 @pytest.mark.parametrize("needs", ["nginx", "nginx:any (>= 1)", "httpd", "apache2 | httpd, libc6"])
 def test_a_package_that_another_one_needs_stays(needs: str) -> None:
     found = planned(f"{DEPLOYED}package certbot\t2\tinstalled\t, {needs}\t\n")
