@@ -35,11 +35,10 @@ def _own() -> tuple[Move | None, str]:
 def regrouped(hosts: Sequence[Host]) -> Sequence[Host]:
     """Return the inventory's hosts with the groups that this deploy works with."""
     move, stage = _own()
-    return (
-        hosts
-        if move is None or stage == moves.BEFORE
-        else moves.regrouped(hosts, move, both=stage == moves.BOTH)
-    )
+    if move is None:
+        return hosts
+    # the inventory may have been changed already
+    return moves.regrouped(hosts, move.back if stage == moves.BEFORE else move, both=stage == moves.BOTH)
 
 
 def refuse(topology: Topology) -> None:
@@ -51,9 +50,9 @@ def refuse(topology: Topology) -> None:
     if reason := noted.refusal(topology.groups):
         raise InputError(
             Code.MOVE_UNDER_WAY
-            if noted.step != moves.MOVED or not noted.disagreement(topology.groups)
+            if not noted.is_moved or not noted.disagreement(topology.groups)
             else Code.MOVE_INVENTORY,
-            f"host {host.name}: {reason}. Where the other host is gone for good, `sudo rm {moves.NOTE}` on this one forgets the move",
+            f"host {host.name}: {reason}. Where {noted.source} or {noted.target} is gone for good, `sudo rm {moves.NOTE}` on each other host forgets the move",
         )
 
 

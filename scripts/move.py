@@ -121,6 +121,7 @@ def _move(site: Site, yes: bool, as_json: bool) -> None:
     from cvat_analytics.config import moves
     from cvat_analytics.operate import deploy_lock
     from cvat_analytics.operate.move.on_hosts import HandsOnHosts
+    from cvat_analytics.operate.move.site import refuse_changed
     from cvat_analytics.operate.move.steps import OF_PART
 
     if not as_json:
@@ -129,6 +130,7 @@ def _move(site: Site, yes: bool, as_json: bool) -> None:
         confirm("Begin?" if site.is_new else "Go on?", abort=True, err=True)
     tell = shown(as_json)
     with deploy_lock.held_on(list(site.shells.values()), "a move") as lock:
+        refuse_changed(site)
         hands = HandsOnHosts(site, _deploying(site.inventory, as_json, lock.name), tell)
         if site.is_new:
             hands.note(moves.BEGUN)
@@ -177,7 +179,10 @@ def _tell(site: Site, move: Move, counted: Sequence[Counted], as_json: bool) -> 
 
 
 def _finish(site: Site, yes: bool, as_json: bool) -> None:
+    from cvat_analytics.operate import deploy_lock
     from cvat_analytics.operate.move import finishing
+    from cvat_analytics.operate.move.on_hosts import HandsOnHosts
+    from cvat_analytics.operate.move.site import refuse_changed
 
     move = site.move
     old = finishing.planned(site)
@@ -185,12 +190,12 @@ def _finish(site: Site, yes: bool, as_json: bool) -> None:
         for path in old.removal.kept:
             echo(f"keeps {path} on {old.name}", err=True)
         confirm(f"Take {move.part} away from {old.name}?", abort=True, err=True)
-    finishing.carry_out(
-        site,
-        old,
-        _deploying(site.inventory, as_json),
-        lambda step: echo(f"host {old.name}: {step}", err=True),
-    )
+    with deploy_lock.held_on(list(site.shells.values()), "a move") as lock:
+        refuse_changed(site)
+        # the question may have stood there for a day
+        old = finishing.planned(site)
+        hands = HandsOnHosts(site, _deploying(site.inventory, as_json, lock.name), shown(as_json))
+        finishing.carry_out(site, old, hands, lambda step: echo(f"host {old.name}: {step}", err=True))
     if as_json:
         echo(json.dumps({**_described(move), "finished": True, "keeps": list(old.removal.kept)}))
         return

@@ -13,10 +13,18 @@ from dataclasses import asdict, dataclass, field, replace
 from cvat_analytics.config.inventory_file import Host
 
 NOTE = "/var/lib/cvat-analytics/moving.json"
-"""Where it is noted on the host that a part leaves and on the one that it comes to."""
+"""Where it is noted, on every host: each of them would otherwise let itself be brought back to where the part was."""
 PARTS = ("clickhouse", "vector", "grafana")
-BEGUN, COPIED, SWITCHED, MOVED = "begun", "copied", "switched", "moved"
-"""How far it is. `copied`: the new host has what there was, and nobody uses it yet; `moved`: all that is left is to remove the old part."""
+BEGUN, COPIED, SWITCHING, SWITCHED, MOVED, LEAVING = (
+    "begun",
+    "copied",
+    "switching",
+    "switched",
+    "moved",
+    "leaving",
+)
+"""How far it is. `copied`: the new host has what there was, and nobody uses it yet; `switching`: some may; `moved`: all that is left is to
+remove the old part; `leaving`: which was looked at once more, and is being removed."""
 
 BEFORE, BOTH, AFTER = "before", "both", "after"
 """With which groups a deploy of a move works: the inventory's, with the part on both hosts, on the new one alone."""
@@ -49,6 +57,16 @@ class Move:
         """Return the way back."""
         return replace(self, source=self.target, target=self.source)
 
+    @property
+    def is_used(self) -> bool:
+        """Return whether somebody may use the part on its new host, so that there is more there than on the old one."""
+        return self.step not in (BEGUN, COPIED)
+
+    @property
+    def is_moved(self) -> bool:
+        """Return whether all that is left is to remove the old part."""
+        return self.step in (MOVED, LEAVING)
+
     def text(self) -> str:
         """Return what is noted."""
         return json.dumps(asdict(self)) + "\n"
@@ -70,9 +88,19 @@ class Move:
             f"{self.source} in the {named}"
         )
 
+    def elsewhere(self, groups: Mapping[str, Collection[str]]) -> str:
+        """Return why nobody may work with the ClickHouse that an inventory with these `groups` names; nothing where it is the one in use."""
+        in_use = self.target if self.is_used else self.source
+        # of the others both are at work, or the old one has been stopped
+        if self.part != "clickhouse" or in_use in groups["clickhouse"]:
+            return ""
+        if self.is_moved:
+            return self.disagreement(groups)
+        return f"clickhouse is on its way from {self.source} to {self.target}, and {in_use} is in use: first complete that by `{self.command}`"
+
     def refusal(self, groups: Mapping[str, Collection[str]]) -> str:
         """Return why nobody may deploy an inventory with these `groups`; nothing where it agrees with the move."""
-        if self.step != MOVED:
+        if not self.is_moved:
             return f"{self.part} is on its way from {self.source} to {self.target} since {self.since}: first complete that by `{self.command}`"
         if reason := self.disagreement(groups):
             return reason

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from cvat_analytics.base import addresses
 from cvat_analytics.base.codes import Code, first_code
-from cvat_analytics.base.errors import UnreachableError, UnreachableHostError
-from cvat_analytics.config import deployed
+from cvat_analytics.base.errors import InputError, UnreachableError, UnreachableHostError
+from cvat_analytics.config import deployed, moves
 from cvat_analytics.config import inventory as inventories
 from cvat_analytics.config.deployed import Deployed
 from cvat_analytics.config.endpoints import (
@@ -38,6 +38,7 @@ from cvat_analytics.connect.shell import Shell
 if TYPE_CHECKING:
     from paramiko import Channel, SSHClient
 
+    from cvat_analytics.config.moves import Move
     from cvat_analytics.config.settings import Settings
     from cvat_analytics.config.topology import Topology
     from cvat_analytics.connect.volumes import Volume
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 _PIECE = 65536
 _PATIENCE = 15.0
 """Seconds for the answer of a host of which it is not sure whether it is still there."""
+_BETWEEN = "--moving--"
+"""Between what a host has noted of its deploy and of a move."""
 _FOR_NOTE = 10.0
 """Seconds for what a host has noted as deployed: one that hangs does not hold up the others for longer."""
 
@@ -53,7 +56,7 @@ _FOR_NOTE = 10.0
 def reach(inventory: Path, *, partly: bool = False) -> Iterator[Access]:
     """Yield the way to the stack that the file `inventory` describes.
 
-    Raises InputError for a wrong inventory or missing passwords, UnreachableHostError when a host does not let us in, and in the
+    Raises InputError for a wrong inventory or missing passwords, and one that names a ClickHouse which has moved, UnreachableHostError when a host does not let us in, and in the
     place of whatever is raised in the block when an SSH connection has been lost.
 
     `partly`: for whoever only looks. What can be reached is, `away` of the access names the other hosts, and each way to one of
@@ -81,17 +84,22 @@ Hosts = tuple[inventories.Stack, Access, Mapping[str, ReachedHost]]
 
 
 @contextmanager
-def reach_hosts(inventory: Path | inventories.Stack, *, partly: bool = False) -> Iterator[Hosts]:
-    """Yield the stack that the file `inventory` describes, or that was read from it already, the way to it, and each of its hosts by name.
+def reach_hosts(
+    inventory: Path | inventories.Stack, *, partly: bool = False, looks: bool | None = None
+) -> Iterator[Hosts]:
+    """Yield the stack that the file `inventory` describes, or one that a move has made of it, the way to it, and each of its hosts by name.
 
-    Raises as `reach` does; `partly`, too, is as there: then only the hosts that can be reached are among the hosts.
+    Raises as `reach` does; `partly`, too, is as there: then only the hosts that can be reached are among the hosts. `looks`: whether it is
+    for whoever only looks, where that is not what `partly` says.
     """
-    with _reached(inventory, partly=partly, first_only=False) as reached:
+    with _reached(inventory, partly=partly, first_only=False, looks=looks) as reached:
         yield reached
 
 
 @contextmanager
-def _reached(inventory: Path | inventories.Stack, *, partly: bool, first_only: bool) -> Iterator[Hosts]:
+def _reached(
+    inventory: Path | inventories.Stack, *, partly: bool, first_only: bool, looks: bool | None = None
+) -> Iterator[Hosts]:
     """Yield a stack, and the way to its hosts, or to the first of each component."""
     stack = inventories.load(inventory) if isinstance(inventory, Path) else inventory
     secrets = stack.secrets()
@@ -106,7 +114,10 @@ def _reached(inventory: Path | inventories.Stack, *, partly: bool, first_only: b
 
         data = {host.name: host.data for host in stack.hosts}
         logins = {host.name: ssh.login_command(host) for host in stack.hosts}
-        noted = _noted(stack, clients, data)
+        noted, moving = _noted(stack, clients, data)
+        # whoever looks is to see what is there; the groups of a move are its own affair
+        if not (partly if looks is None else looks) and isinstance(inventory, Path):
+            _refuse_moved(inventory, topology, moving)
         there = replace(
             topology, settings={**topology.settings, **{host: each.settings for host, each in noted.items()}}
         )
@@ -180,22 +191,38 @@ def _reached(inventory: Path | inventories.Stack, *, partly: bool, first_only: b
 
 def _noted(
     stack: inventories.Stack, clients: ssh.Clients, data: Mapping[str, Mapping[str, Any]]
-) -> dict[str, Deployed]:
-    """Return of each host what was noted there as deployed; nothing of those where nothing was, or cannot be read."""
+) -> tuple[dict[str, Deployed], dict[str, Move]]:
+    """Return of each host what was noted there as deployed, and of a move; nothing of those where nothing was, or cannot be read."""
 
-    def read(host: str) -> Deployed | None:
+    def read(host: str) -> tuple[Deployed | None, Move | None]:
         try:
             text = Shell(host, data[host], clients[host]).run(
-                f"cat {deployed.NOTE} 2>/dev/null || true", _FOR_NOTE
+                f"cat {deployed.NOTE} 2>/dev/null; echo {_BETWEEN}; cat {moves.NOTE} 2>/dev/null || true",
+                _FOR_NOTE,
             )
         except UnreachableError:
-            return None
-        return deployed.read(text, stack.topology.settings[host])
+            return None, None
+        of_deploy, _, of_move = text.partition(_BETWEEN)
+        return deployed.read(of_deploy, stack.topology.settings[host]), moves.read(of_move)
 
     if not clients:
-        return {}
+        return {}, {}
     with ThreadPoolExecutor(len(clients)) as pool:
-        return {host: each for host, each in zip(clients, pool.map(read, clients), strict=True) if each}
+        read_there = dict(zip(clients, pool.map(read, clients), strict=True))
+    return (
+        {host: note for host, (note, _) in read_there.items() if note},
+        {host: move for host, (_, move) in read_there.items() if move},
+    )
+
+
+def _refuse_moved(inventory: Path, topology: Topology, moving: Mapping[str, Move]) -> None:
+    """Raise InputError where a host has noted that ClickHouse is elsewhere by now than the inventory says: what went in there would be lost."""
+    for host, move in moving.items():
+        if reason := move.elsewhere(topology.groups):
+            raise InputError(
+                Code.MOVE_INVENTORY if move.is_moved else Code.MOVE_UNDER_WAY,
+                f"inventory {inventory}, host {host}: {reason}",
+            )
 
 
 def _volumes(shells: Mapping[str, Shell], topology: Topology) -> list[Volume]:

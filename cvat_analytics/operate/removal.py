@@ -167,15 +167,16 @@ class Removal:
             forget += f" && {notes}"
         return forget
 
-    def script(self, who: str) -> str:
-        """Return all steps as sh; `who` has begun it.
+    def script(self, who: str, *, shares: bool = False) -> str:
+        """Return all steps as sh; `who` has begun it, and `shares` the lock that it holds already.
 
         It says each as `step`, each file of somebody else's in a directory that was made for ours as `left`, and at its end `done`,
         `failed` and why, or `locked` and the note of whoever has the lock.
         """
+        how = "-s " if shares else ""
         lines = [
-            f'exec 9>>{LOCK}; flock -w 10 9 || {{ echo "locked $(cat {LOCK})"; exit; }}',
-            f"echo {_words([who])}, \"since $(date -u '+%F %T') UTC\" $$ > {LOCK}",
+            f'exec 9>>{LOCK}; flock {how}-w 10 9 || {{ echo "locked $(cat {LOCK})"; exit; }}',
+            ":" if shares else f"echo {_words([who])}, \"since $(date -u '+%F %T') UTC\" $$ > {LOCK}",
             "exec 3>&1; export LC_ALL=C DEBIAN_FRONTEND=noninteractive",
         ]
         for name, command in self.steps():

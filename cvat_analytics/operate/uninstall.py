@@ -8,7 +8,7 @@ from __future__ import annotations
 import getpass
 import shlex
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -17,12 +17,15 @@ from pathlib import Path
 from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.config import inventory as inventories
+from cvat_analytics.config import moves
 from cvat_analytics.config.inventory_file import Host
+from cvat_analytics.config.moves import Move
 from cvat_analytics.config.settings import COMPONENTS
 from cvat_analytics.connect import ssh
 from cvat_analytics.connect.shell import Shell
 from cvat_analytics.operate import deploy_lock, left_hosts
 from cvat_analytics.operate.left_hosts import Left
+from cvat_analytics.operate.move import noting
 from cvat_analytics.operate.removal import Removal
 from cvat_analytics.operate.removal_plan import plan
 from cvat_analytics.operate.survey import SURVEY, Survey, surveyed
@@ -88,6 +91,12 @@ def planned(inventory: Path, purge: bool, limit: Sequence[str] = ()) -> Iterator
         data = {host.name: host.data for host in stack.hosts}
         everywhere = stack.topology.settings[stack.topology.clickhouse_host]
 
+        def moving(name: str) -> Move | None:
+            try:
+                return noting.noted(Shell(name, data[name], clients[name]))
+            except UnreachableError:
+                return None  # it is asked once more, and says why
+
         def ask(name: str) -> HostPlan | str:
             shell = Shell(name, data[name], clients[name])
             settings = stack.topology.settings.get(name, everywhere)
@@ -101,11 +110,23 @@ def planned(inventory: Path, purge: bool, limit: Sequence[str] = ()) -> Iterator
             return here
 
         with ThreadPoolExecutor(max(1, len(clients))) as pool:
+            _refuse_moving(dict(zip(clients, pool.map(moving, clients), strict=True)))
             answers = dict(zip(clients, pool.map(ask, clients), strict=True))
         away |= {name: answer for name, answer in answers.items() if isinstance(answer, str)}
         plans = [answer for answer in answers.values() if isinstance(answer, HostPlan)]
         plans.sort(key=lambda each: each.name in stack.topology.groups["clickhouse"])
         yield Hosts(plans, away, left)
+
+
+def _refuse_moving(noted: Mapping[str, Move | None]) -> None:
+    """Raise InputError where a part is on its way from one of the hosts, or to one where it may be in use."""
+    for name, move in noted.items():
+        if move and (name == move.source or (name == move.target and move.is_used)):
+            raise InputError(
+                Code.MOVE_UNDER_WAY,
+                f"host {name}: {move.part} moves from {move.source} to {move.target}, and events may be here that are nowhere else. First complete "
+                f"that: `{move.command}{' --finish' if move.is_moved else ''}`. To take all away all the same, first `sudo rm {moves.NOTE}` on this host",
+            )
 
 
 def _limited(stack: inventories.Stack, inventory: Path, limit: Sequence[str]) -> set[str]:
@@ -135,15 +156,15 @@ def _events(shell: Shell, database: str) -> str:
         return ""
 
 
-def carry_out(host: HostPlan, tell: Callable[[str], object]) -> None:
-    """Do what is planned for a host, and tell each step as it begins.
+def carry_out(host: HostPlan, tell: Callable[[str], object], *, shares: bool = False) -> None:
+    """Do what is planned for a host, and tell each step as it begins. `shares`: the lock of the host is held already, to be shared.
 
     Raises UnreachableError when the connection is lost, CvatAnalyticsError when a step fails: the same command goes on from there;
     InputError when another is at work there, and nothing has been done.
     """
     who = f"{getpass.getuser()}@{socket.gethostname()}, uninstall"
     last = ""
-    with host.shell.stream(host.removal.script(who), _STEP) as output:
+    with host.shell.stream(host.removal.script(who, shares=shares), _STEP) as output:
         while line := output.readline():
             last = line.decode(errors="replace").removesuffix("\n")
             if last.startswith("step "):

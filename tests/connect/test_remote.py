@@ -20,6 +20,8 @@ from click.testing import CliRunner, Result
 
 from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
+from cvat_analytics.config import moves
+from cvat_analytics.config.moves import Move
 from cvat_analytics.connect import remote
 from cvat_analytics.connect.http import http_client
 from cvat_analytics.credentials import secrets
@@ -254,3 +256,26 @@ def test_a_connection_that_somebody_else_closes_is_lost_and_no_traceback() -> No
             raise AttributeError("'NoneType' object has no attribute 'close'")
 
     assert not remote._answers(cast("paramiko.SSHClient", Client()))
+
+
+def test_what_would_go_into_a_clickhouse_that_has_moved_is_refused_and_who_looks_sees_it(
+    server: SSHServer, tmp_path: Path
+) -> None:
+    path = inventory(tmp_path, server)
+    server.printed = lambda command: (
+        f"--moving--\n{Move('clickhouse', 'store', 'other', step=moves.MOVED).text()}"
+        if moves.NOTE in command
+        else ""
+    )
+    for words in (
+        ("dead-letters", "list"),
+        ("import", "dump.parquet"),
+        ("person", "erase", "7", "--yes"),
+        ("backup", "create"),
+    ):
+        refused = CliRunner().invoke(main, [*words, "--inventory", str(path)])
+        assert refused.exit_code == 2, (words, refused.output)
+        if words[0] != "import":  # whose file is not there
+            assert "host store: clickhouse has moved from store to other" in refused.output, words
+    with remote.reach_hosts(path, partly=True) as (_, _, hosts):
+        assert list(hosts) == ["store"]

@@ -43,7 +43,7 @@ def test_each_other_deploy_refuses(
     with pytest.raises(PyinfraError) as refused:
         run_deploy(groups=groups, host_settings=ADDRESSES, answers=noted(replace(MOVE, step=step)))
     assert words in str(refused.value)
-    assert f"`sudo rm {moves.NOTE}`" in str(refused.value)
+    assert f"`sudo rm {moves.NOTE}` on each other host" in str(refused.value)
 
 
 def test_a_vector_that_still_delivers_keeps_its_rights_until_it_is_taken_away(run_deploy: Deploy) -> None:

@@ -198,3 +198,40 @@ def test_the_old_vector_is_needed_until_its_port_is_silent_and_its_buffer_empty(
             ("buffer_size_events", "events", 5, 0.0),
         )
         assert finishing.still_there(access, "a") == []
+
+
+def test_a_night_without_events_is_not_taken_for_a_cvat_that_was_told(shared_engine: Store) -> None:
+    now = datetime.now(UTC)
+    since = f"{now - timedelta(hours=2):%Y-%m-%d %H:%M} UTC"
+
+    def told(store: Store, host: str, *readings: tuple[int, int]) -> None:
+        rows = [
+            {
+                "time": f"{now - timedelta(seconds=ago):%Y-%m-%d %H:%M:%S}", "host": host,
+                "name": "component_received_events_total", "component": "cvat_8686", "value": value,
+            }
+            for ago, value in readings
+        ]  # fmt: skip
+        store.post("INSERT INTO pipeline_metrics FORMAT JSONEachRow\n" + "\n".join(map(json.dumps, rows)))
+
+    def event(store: Store, ago: int, **values: str) -> None:
+        store.insert(
+            [{**events(1)[0], "timestamp": f"{now - timedelta(seconds=ago):%Y-%m-%d %H:%M:%S}", **values}]
+        )
+
+    with shared_engine.another() as store:
+        access = way_to(store.context)
+        told(store, "a", (9000, 30), (7000, 40), (600, 47), (5, 47))
+        told(store, "b", (600, 0), (5, 0))
+        event(store, 610)
+        (refused,) = finishing.not_told(access, "a", "b", since)
+        assert "no event has come to that on b since the last one came to it. Tell CVAT" in refused
+        # a smoke test is no CVAT
+        told(store, "b", (300, 3), (200, 3))
+        event(store, 300, user_email="smoke-00000000-0000-0000-0000-000000000000@example.org")
+        assert finishing.not_told(access, "a", "b", since)
+        event(store, 300)
+        assert finishing.not_told(access, "a", "b", since) == []
+        # which another worker still sends to the old one
+        told(store, "a", (4, 48))
+        assert finishing.not_told(access, "a", "b", since)

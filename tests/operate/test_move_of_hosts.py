@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError, UnreachableError
 from cvat_analytics.config import deployed, moves
 from cvat_analytics.config import inventory as inventories
@@ -88,7 +89,7 @@ def hosts(inventory: Path, monkeypatch: pytest.MonkeyPatch) -> Hosts:
     disk = f"clickhouse {100 * GIB // 4096} 4096 {200 * GIB // 4096} 7"
     answers: dict[str, dict[str, Any]] = {
         "a": {f"cat {deployed.NOTE}": note, "du -sxB1": str(10 * GIB), "stat -f": disk, "/dev/tcp": "open"},
-        "b": {"stat -f": disk},
+        "b": {"stat -f -c '%a %S' /var/lib)": f"{100 * GIB // 4096} 4096", "stat -f": disk},
     }
     found = {
         name: _Host(name, {"asked": [], "files": {}, "answers": each}, None) for name, each in answers.items()
@@ -148,6 +149,12 @@ def test_no_room_and_no_way_are_refused_with_figures(inventory: Path, hosts: Hos
         refusal(inventory),
     )
     hosts["b"].data["answers"]["stat -f"] = hosts["a"].data["answers"]["stat -f"]
+    # a small disk of the system's beside a large one of ClickHouse's
+    hosts["b"].answer({"stat -f -c '%a %S' /var/lib)": f"{9 * GIB // 4096} 4096"})
+    assert "host b: 9.0 GiB free for /var/lib/cvat-analytics, where the copy of 10.0 GiB comes to" in refusal(
+        inventory
+    )
+    hosts["b"].answer({"stat -f -c '%a %S' /var/lib)": f"{100 * GIB // 4096} 4096"})
     hosts["a"].data["answers"]["stat -f"] = f"clickhouse {5 * GIB // 4096} 4096 {200 * GIB // 4096} 7"
     assert refusal(inventory).startswith("host a: 5.0 GiB free")
     hosts["a"].data["answers"]["stat -f"] = hosts["b"].data["answers"]["stat -f"]
@@ -247,6 +254,14 @@ def test_each_step_is_done_in_turn_and_after_a_cut_only_what_is_left(
         assert [set(each.split()) for each in done] == [set(each.split()) for each in EVERYTHING[part]]
         assert noting.noted(hosts["a"]) == noting.noted(hosts["b"]) == replace(found.move, step=moves.MOVED)
     every = list(done)
+    if part == "clickhouse":
+        # killed in the switch, or before it is noted: some hosts may use the new one by now
+        hands.note(moves.BEGUN)
+        with opened(inventory, part) as found, pytest.raises(_KilledError):
+            steps.OF_PART[part](recorded(found, monkeypatch, dies_at=every[3])[0], lambda said: None)
+        there = noting.noted(hosts["b"])
+        assert there
+        assert (there.step, there.is_used) == (moves.SWITCHING, True)
     for number, step in enumerate(every):
         hands.note(moves.BEGUN)
         all_done: list[str] = []
@@ -303,9 +318,26 @@ def test_what_is_not_moved_or_not_in_the_inventory_is_not_taken_away(
         )
         assert old.removal.data == {}
         told: list[object] = []
-        monkeypatch.setattr(finishing.uninstall, "carry_out", lambda host, tell: told.append(host.name))
-        finishing.carry_out(found, old, lambda *about, **more: told.append("deploy"), told.append)
-    assert told == ["a"]
+        hands, done = recorded(found, monkeypatch)
+
+        def removed(host: HostPlan, tell: object, *, shares: bool) -> None:
+            told.append((host.name, shares, list(done)))
+            if len(told) == 1:
+                raise _KilledError
+
+        monkeypatch.setattr(finishing.uninstall, "carry_out", removed)
+        with pytest.raises(_KilledError):
+            finishing.carry_out(found, old, hands, told.append)
+    # what somebody has put into the old one since is brought before it goes, by agents that a deploy may have taken away
+    everything = "without clickhouse vector grafana events_api gateway"
+    first = [f"deploy after to a {everything}", f"deploy after to b {everything}", "copy", "clear"]
+    assert told == [("a", True, first)]
+    # cut off while it was removed: there may be nothing to copy from any more
+    hosts["a"].answer({"record=": ""})
+    with opened(inventory) as found:
+        hands, done = recorded(found, monkeypatch)
+        finishing.carry_out(found, old, hands, told.append)
+    assert told[1:] == [("a", True, ["clear"])]
     assert noting.noted(hosts["a"]) is noting.noted(hosts["b"]) is None
 
 
@@ -313,17 +345,105 @@ def test_the_old_vector_s_rights_end_when_it_is_gone(
     inventory: Path, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noting.note(hosts, Move("vector", "a", "b"), moves.MOVED)
-    told: list[str] = []
-    monkeypatch.setattr(finishing.uninstall, "carry_out", lambda host, tell: told.append("removed"))
     with opened(inventory, "vector") as found:
-        old = HostPlan("a", hosts["a"], Survey(), Removal(units=["vector.service"]))
-        finishing.carry_out(
-            found,
-            old,
-            lambda move, stage, hosts, leaving=(): told.append(f"deploy {stage}"),
-            lambda step: None,
+        hands, done = recorded(found, monkeypatch)
+        monkeypatch.setattr(
+            finishing.uninstall, "carry_out", lambda host, tell, *, shares: done.append("removed")
         )
-    assert told == ["removed", "deploy after"]
+        old = HostPlan("a", hosts["a"], Survey(), Removal(units=["vector.service"]))
+        finishing.carry_out(found, old, hands, lambda step: None)
+    assert done in (["clear", "removed", "deploy after to b a"], ["clear", "removed", "deploy after to a b"])
+
+
+def test_a_dedicated_old_host_makes_no_backups_after_the_switch(
+    inventory: Path, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def switched() -> list[str]:
+        hosts["a"].data["asked"].clear()
+        with opened(inventory) as found:
+            recorded(found, monkeypatch)[0].switch()
+        return [each for each in hosts["a"].data["asked"] if each.startswith("systemctl disable")]
+
+    # which has other parts to back up
+    assert switched() == []
+    write(
+        inventory.parent,
+        'clickhouse = [("a", {"address": "10.0.0.1"})]\nvector = grafana = [("b", {"address": "10.0.0.2"})]\n',
+    )
+    noting.note(hosts, MOVE, moves.SWITCHING)
+    (ended,) = switched()
+    assert "cvat-analytics-backup.timer" in ended
+    assert "cvat-analytics-backup-verify.timer" in ended
+
+
+def test_what_could_not_be_cleared_is_said(
+    inventory: Path, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(site: Site) -> None:
+        raise UnreachableError(Code.CONNECTION_LOST, "host b: the connection is lost")
+
+    told: list[str] = []
+    with opened(inventory) as found:
+        monkeypatch.setattr(agents, "clear", lost)
+        HandsOnHosts(found, lambda *about, **more: None, lambda said: told.append(said["step"])).clear()
+    (said,) = told
+    assert said.startswith("NOT CLEARED: host b: the connection is lost")
+    assert "a key that lets a in at b" in said
+
+
+def test_every_host_knows_of_the_move_also_one_that_it_is_nothing_to(inventory: Path, hosts: Hosts) -> None:
+    write(inventory.parent, 'clickhouse = grafana = [("a", {"address": "10.0.0.1"})]\nvector = [("c", {"address": "10.0.0.3"})]\n'
+          'spare = [("b", {"address": "10.0.0.2"})]\n')  # fmt: skip
+    topology = inventories.load(inventory).topology
+    for name in ("a", "c"):
+        note = deployed.note(topology.settings[name], topology.components(name))
+        hosts.setdefault(name, _Host(name, {"asked": [], "files": {}, "answers": {}}, None)).answer(
+            {f"cat {deployed.NOTE}": note}
+        )
+    with opened(inventory) as found:
+        noting.note(found.shells, found.move, moves.MOVED)
+    assert noting.noted(hosts["c"]) == replace(MOVE, step=moves.MOVED)
+    with opened(inventory) as found:
+        noting.forget(found.shells, found.move)
+    assert [noting.noted(host) for host in hosts.values()] == [None] * 3
+
+
+def test_what_changed_while_nobody_answered_is_not_overrun(
+    inventory: Path, hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = False
+
+    @contextmanager
+    def held_on(shells: Sequence[Shell], what: str) -> Iterator[deploy_lock.Held]:
+        # whoever had it has just gone on
+        noting.note(hosts, MOVE, moves.SWITCHED if not locked else moves.LEAVING)
+        yield deploy_lock.Held("a lock", {})
+
+    def refused(*options: str) -> str:
+        told = run_command(inventory, "--yes", *options)
+        assert told.exit_code == 2, told.output
+        return told.stderr
+
+    monkeypatch.setattr(deploy_lock, "held_on", held_on)
+    monkeypatch.setattr("scripts.deploy.bring", lambda *about, **more: pytest.fail("deployed"))
+    assert (
+        "now there is noted: clickhouse from a to b: switched. Nothing was changed. Run it again" in refused()
+    )
+    locked = True
+    noting.note(hosts, MOVE, moves.MOVED)
+    write(
+        inventory.parent,
+        'vector = grafana = [("a", {"address": "10.0.0.1"})]\nclickhouse = [("b", {"address": "10.0.0.2"})]\n',
+    )
+    assert "clickhouse from a to b: leaving. Nothing was changed" in refused("--finish")
+    noting.forget(hosts, MOVE)
+
+
+def test_a_host_of_a_deploy_meanwhile_is_not_moved(inventory: Path, hosts: Hosts) -> None:
+    with opened(inventory) as found:
+        hosts["a"].data["answers"][f"cat {deployed.NOTE}"] = ""
+        with pytest.raises(InputError, match="nothing of a deploy is noted there"):
+            site.refuse_changed(found)
 
 
 def test_grafana_s_database_comes_over_as_it_is_or_not_at_all(

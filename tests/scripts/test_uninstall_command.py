@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from cvat_analytics.base.errors import InputError
-from cvat_analytics.config import deployed
+from cvat_analytics.config import deployed, moves
+from cvat_analytics.config.moves import Move
 from cvat_analytics.embedded import removing
 from scripts.cli import main
 from tests.clickhouse import free_ports
@@ -28,9 +29,12 @@ class DeployedHost:
 
     def __init__(self, ends: str = "done\n") -> None:
         self.ends = ends
+        self.moving = ""
         self.asked_to: list[str] = []
 
     def __call__(self, command: str) -> str:
+        if f"cat {moves.NOTE}" in command:
+            return self.moving
         if "record=" in command:
             return "user root\n" if self.asked_to and self.ends == "done\n" else DEPLOYED
         if "clickhouse-client" in command:
@@ -251,6 +255,30 @@ def test_data_behind_a_link_is_deleted_with_the_directory(tmp_path: Path) -> Non
     link = directory / "var/lib/clickhouse"
     assert f"  DELETES     {link} -> {disk / 'clickhouse'}" in purged.stdout.splitlines()
     assert ([path.name for path in disk.iterdir()], directory.exists()) == (["theirs"], False)
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "step", "is_refused"),
+    [
+        ("a", "b", moves.BEGUN, True),
+        ("a", "b", moves.MOVED, True),
+        ("b", "a", moves.COPIED, False),
+        ("b", "a", moves.SWITCHING, True),
+        ("b", "c", moves.MOVED, False),
+    ],
+)
+def test_a_host_of_a_move_is_left_alone_while_events_may_be_there_alone(
+    server: SSHServer, inventory: Path, source: str, target: str, step: str, is_refused: bool
+) -> None:
+    assert isinstance(server.printed, DeployedHost)
+    server.printed.moving = Move("clickhouse", source, target, step=step).text()
+    told = run("--inventory", inventory, "--limit", "a", "--purge", "--yes")
+    assert (told.exit_code, bool(server.printed.asked_to)) == ((2, False) if is_refused else (0, True)), (
+        told.output
+    )
+    command = f"First complete that: `cvat-analytics move clickhouse --to {target}"
+    assert (command in told.stderr) == is_refused
+    assert ("--finish" in told.stderr) == (is_refused and step == moves.MOVED)
 
 
 def test_where_a_link_leads_to_is_said(server: SSHServer, inventory: Path) -> None:

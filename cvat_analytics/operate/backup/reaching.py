@@ -84,7 +84,7 @@ def of_hosts(inventory: Path, at: str, *, partly: bool = False) -> Iterator[Reac
     from cvat_analytics.operate.backup import over_ssh
 
     place = f"{Paths().vector_data}/journal"
-    with remote.reach_hosts(inventory, partly=partly) as (described, access, hosts):
+    with remote.reach_hosts(inventory, partly=partly, looks=False) as (described, access, hosts):
 
         def at_host(host: str, directory: str) -> Sequence[journal.File]:
             return found(lambda: journal.find_on_host(hosts[host].shell, directory))

@@ -25,7 +25,7 @@ from cvat_analytics.rendering.made import STATE
 _PLACE = f"{STATE}/move"
 """Of the agents' own, on both hosts."""
 _REPOSITORY = f"{STATE}/move-repository"
-"""The place for backups on the new host; whoever logs in there owns it."""
+"""The place for backups on the new host; whoever logs in there owns it. Not beside ClickHouse's data, which nobody else may enter."""
 _MARK = "cvat-analytics-move"
 _HOST_KEYS = "/etc/ssh/ssh_host_*_key.pub"
 _TIMERS = f"{BACKUP}.timer {BACKUP_VERIFY}.timer"
@@ -126,12 +126,17 @@ def _run(shell: Shell, arguments: Sequence[str], tell: Tell) -> Said:
     return over_ssh.heard(shell, f"{waiting}; {agent}", tell)
 
 
+def end_backups(site: Site) -> None:
+    """Have the old host make no backups any more: they would be taken for good ones, and their prune would remove the new host's."""
+    site.shells[site.move.source].run(f"systemctl disable -q --now {_TIMERS} 2>/dev/null || true", _PATIENCE)
+
+
 def clear(site: Site) -> None:
     """Take away what was there for the move alone, and let backups go on."""
     new, old = site.shells[site.move.target], site.shells[site.move.source]
     new.run(
         f'home=$(getent passwd "{_WHO}" | cut -d: -f6); file="$home/.ssh/authorized_keys"; '
-        f'[ ! -e "$file" ] || sed -i \'/ {_MARK}$/d\' "$file"; rm -rf {_PLACE} {_REPOSITORY}',
+        f'[ ! -e "$file" ] || sed -i --follow-symlinks \'/ {_MARK}$/d\' "$file"; rm -rf {_PLACE} {_REPOSITORY}',
         15 * _PATIENCE,
     )
     new.run(

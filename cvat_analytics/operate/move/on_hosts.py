@@ -7,7 +7,7 @@ import hashlib
 import json
 import shlex
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +17,7 @@ from cvat_analytics.config.moves import AFTER, BEFORE, BOTH, Move
 from cvat_analytics.config.settings import COMPONENTS
 from cvat_analytics.operate.backup import grafana
 from cvat_analytics.operate.backup.running import Tell
-from cvat_analytics.operate.move import agents, noting
+from cvat_analytics.operate.move import agents, copying, noting
 from cvat_analytics.operate.move.copying import Counted, Ends
 from cvat_analytics.operate.move.site import Site
 from cvat_analytics.rendering.files import UNITS, Paths
@@ -52,7 +52,7 @@ class HandsOnHosts:
         self.site, self.move, self._deploy, self._tell = site, site.move, deploy, tell
 
     def note(self, step: str) -> None:
-        """Note on both hosts how far it is."""
+        """Note on all hosts how far it is."""
         self.move = noting.note(self.site.shells, self.move, step)
 
     def prepare(self) -> None:
@@ -62,6 +62,18 @@ class HandsOnHosts:
         self._deploy(move, BEFORE, [move.source], COMPONENTS)
         self._deploy(move, AFTER, [move.target], [each for each in COMPONENTS if each != move.part])
         self._tell({"step": f"{move.part} on {move.target} is made", "state": "done"})
+
+    def look_again(self) -> None:
+        """Bring into the new ClickHouse what has come to the old one since it was moved, by somebody who did not know."""
+        move, after = self.move, self.site.hosts(self.site.after)
+        # a deploy may have taken away what copies. Neither is changed otherwise
+        old = AFTER if move.source in after else BEFORE
+        self._deploy(move, old, [move.source], COMPONENTS)
+        if old == BEFORE:
+            agents.end_backups(self.site)
+        self._deploy(move, AFTER, [move.target], COMPONENTS)
+        with self.ends() as ends:
+            copying.brought(ends, self._tell)
 
     def both(self) -> None:
         """Have the part on both hosts."""
@@ -73,6 +85,9 @@ class HandsOnHosts:
         """Have all hosts use the part on its new host."""
         self._deploy(self.move, AFTER, self.site.hosts(self.site.after))
         self._tell({"step": f"all hosts use {self.move.part} on {self.move.target}", "state": "done"})
+        if self.move.part == "clickhouse" and self.move.source not in self.site.after.topology.settings:
+            agents.end_backups(self.site)
+            self._tell({"step": f"{self.move.source} makes no backups any more", "state": "done"})
 
     def ends(self) -> AbstractContextManager[Ends]:
         """Yield the old ClickHouse and the new one."""
@@ -107,6 +122,9 @@ class HandsOnHosts:
         ]
 
     def clear(self) -> None:
-        """Take away what was there for the move alone; that it could not is no reason to begin anew."""
-        with suppress(UnreachableError):
+        """Take away what was there for the move alone; that it could not is said, and no reason to begin anew."""
+        try:
             agents.clear(self.site)
+        except UnreachableError as error:
+            self._tell({"step": f"NOT CLEARED: {error.told}. What the copy needed is still there, a key that lets {self.move.source} in at "
+                        f"{self.move.target} among it", "state": "done"})  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cvat_analytics.base.codes import Code, first_code
 from cvat_analytics.base.errors import InputError, UnreachableHostError
@@ -21,6 +21,7 @@ from cvat_analytics.connect.shell import Shell
 from cvat_analytics.connect.volumes import DIRECTORIES, size
 from cvat_analytics.operate.move import noting
 from cvat_analytics.rendering.files import UNITS
+from cvat_analytics.rendering.made import STATE
 
 _PATIENCE = 60.0
 _TIMES = 4
@@ -75,8 +76,7 @@ def opened(inventory: Path, part: str, target: str) -> Iterator[Site]:
             )
         if move.source not in shells:
             shells |= _shells([host for host in stack.hosts if host.name == move.source], opened_)
-        # which is written first
-        if there := noting.noted(shells[move.source]):
+        if there := as_noted(shells, move.source):
             _refuse_another(move.source, there, part, target)
             move = there
         if data := [name for name in move.parts if (inventory.parent / "group_data" / f"{name}.py").exists()]:
@@ -92,6 +92,25 @@ def opened(inventory: Path, part: str, target: str) -> Iterator[Site]:
         if site.is_new:
             _refuse(site)
         yield site
+
+
+def as_noted(shells: Mapping[str, Shell], source: str) -> Move | None:
+    """Return the move that is noted: by the host that it leaves, which is written first, or where it was forgotten there by the others."""
+    order = sorted(shells, key=lambda name: name != source)
+    return next((move for name in order if (move := noting.noted(shells[name]))), None)
+
+
+def refuse_changed(site: Site) -> None:
+    """Raise InputError where somebody has moved or deployed since it was read what is there. To be asked under the lock of the hosts."""
+    now = as_noted(site.shells, site.move.source)
+    if now != (None if site.is_new else site.move):
+        found = f"{now.part} from {now.source} to {now.target}: {now.step}" if now else "no move any more"
+        raise InputError(
+            Code.MOVE_UNDER_WAY,
+            f"somebody else has been at work on these hosts meanwhile; now there is noted: {found}. Nothing was changed. Run it again",
+        )
+    if site.is_new:
+        _refuse(site)
 
 
 def _shells(hosts: list[inventories.Host], opened_: ExitStack) -> dict[str, Shell]:
@@ -132,7 +151,7 @@ def _refuse_another(name: str, other: Move, part: str, target: str) -> None:
         raise InputError(
             Code.MOVE_UNDER_WAY,
             f"host {name}: another move is noted there: {other.part} from {other.source} to {other.target}, since {other.since}. First complete it: "
-            f"`{other.command}{' --finish' if other.step == moves.MOVED else ''}`",
+            f"`{other.command}{' --finish' if other.is_moved else ''}`",
         )
 
 
@@ -169,23 +188,37 @@ def _refuse(site: Site) -> None:
                 f"`cvat-analytics uninstall --purge --limit {move.target}`",
             )
     if move.part == "clickhouse":
-        _refuse_without_room(site)
+        refuse_without_room(site)
         _refuse_without_way(site)
 
 
-def _refuse_without_room(site: Site) -> None:
+def refuse_without_room(site: Site, times: int = _TIMES) -> None:
     """Raise InputError where there is no room: on the old host for a backup, on the new one for all that it is there for a while."""
     move = site.move
     used = stored(site)
-    for name, times in ((move.source, 1), (move.target, _TIMES)):
+    _refuse_without_room_for_copy(site, used, site.after.topology.settings[move.target].disk_reserve)
+    for name, copies in ((move.source, 1), (move.target, times)):
         reserve = site.after.topology.settings[move.target].disk_reserve
         for volume in volumes.of_host(site.shells[name], ["clickhouse"], reserve):
-            needed = times * used + 2 * reserve
+            needed = copies * used + 2 * reserve
             if volume.free < needed:
                 raise InputError(
                     Code.MOVE_ROOM,
                     f"host {name}: {size(volume.free)} free for {volume.directory}, and to move {size(used)} takes {size(needed)} there for a while. Make room",
                 )
+
+
+def _refuse_without_room_for_copy(site: Site, used: int, reserve: int) -> None:
+    """Raise InputError where the copy that comes to the new host has no room on a disk of its own: it may be as large as the data."""
+    place = PurePosixPath(STATE).parent
+    said = site.shells[site.move.target].run(f"echo $(stat -f -c '%a %S' {place})", _PATIENCE).split()
+    free = int(said[0]) * int(said[1]) if len(said) == 2 else 0
+    if free < used + reserve:
+        raise InputError(
+            Code.MOVE_ROOM,
+            f"host {site.move.target}: {size(free)} free for {STATE}, where the copy of {size(used)} comes to, which takes {size(used + reserve)} there "
+            "for a while. Make room",
+        )
 
 
 def stored(site: Site) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from cvat_analytics.config.moves import BEGUN, COPIED, MOVED, SWITCHED, Move
+from cvat_analytics.config.moves import BEGUN, COPIED, MOVED, SWITCHED, SWITCHING, Move
 from cvat_analytics.operate.backup.running import Tell
 from cvat_analytics.operate.move import copying
 from cvat_analytics.operate.move.copying import Counted, Ends
@@ -26,7 +26,7 @@ class Hands(Protocol):
         """Return the move, as it is noted."""
 
     def note(self, step: str) -> None:
-        """Note on both hosts how far it is."""
+        """Note on all hosts how far it is."""
 
     def prepare(self) -> None:
         """Bring the part to its new host, which nobody uses yet, and for ClickHouse what copies to both."""
@@ -56,6 +56,9 @@ def clickhouse(hands: Hands, tell: Tell) -> list[Counted]:
             counted = copying.brought(ends, tell)
         hands.note(COPIED)
     if hands.move.step == COPIED:
+        # from the first host on that is switched the new one has what the old one lacks
+        hands.note(SWITCHING)
+    if hands.move.step == SWITCHING:
         hands.switch()
         hands.note(SWITCHED)
     if hands.move.step == SWITCHED:
