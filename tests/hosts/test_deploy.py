@@ -19,7 +19,7 @@ from tests.operate.test_backup_targets import s3
 from tests.waiting import until
 
 from . import packages, readers
-from .backups import offer_restic
+from .backups import ASK_GRAFANA, GRAFANA, MAKE_GRAFANA, offer_restic
 from .command import PROGRAM, cvat_analytics, deploy, smoke
 from .conftest import HostFactory
 from .host import Host
@@ -310,6 +310,30 @@ def test_three_hosts_work_together_and_only_they_reach_the_store(
     assert f"INCOMPLETE: {lacks}" in cvat_analytics("backup", "list", "--inventory", path).output
     view.run("systemctl start ssh.service")
     assert f"INCOMPLETE: {lacks}" in cvat_analytics("status", "--inventory", path).output
+
+    # by their timers' services each comes when it comes: that of ClickHouse waits for the others
+    view.run(MAKE_GRAFANA)
+    unit = "cvat-analytics-backup"
+    store.run(f"systemctl start --no-block {unit}")
+    awaits = f'journalctl -o cat -u {unit} | grep -c \'"others", "state": "begun"\''
+    until(
+        lambda: store.run(awaits, check=False).output.strip(),
+        "it waits for the others",
+        lambda count: count == "1",
+    )
+    for host in (ingest, view):
+        host.run(f"systemctl start {unit}")
+    until(lambda: store.run(f"systemctl is-active {unit}", check=False).output.strip(), "it has ended",
+          lambda found: found == "inactive", patience=180)  # fmt: skip
+    # of one day the newest stays
+    (newest,) = json.loads(cvat_analytics("backup", "list", "--inventory", path, "--json").output)["backups"]
+    assert newest["lacks"] == {}
+    assert "INCOMPLETE" not in cvat_analytics("status", "--inventory", path).output
+    # from S3 all of it comes back, what others had to them
+    view.run(f"rm {GRAFANA}")
+    restored = cvat_analytics("backup", "restore", "--grafana", "--yes", "--inventory", path)
+    assert restored.exit_code == 0, restored.text
+    assert view.run(ASK_GRAFANA).output.split("\n")[0] == "reader made by hand"
 
 
 def test_everything_comes_back_after_a_reboot_and_vector_even_without_its_store(
