@@ -195,7 +195,7 @@ def test_a_later_cvat_that_wants_a_column_is_told_of_and_let_in(tmp_path: Path) 
         )
         lines = _cvat_refusal(refusal)
         assert lines[0].endswith(
-            "it wants to add a column to the event table that this version does not know (label_id)"
+            "it wants to add a column to the event table that this version does not know (label_id) [CVA9107]"
         )
         assert lines[-1].strip() == 'cvat_columns = ("label_id",)'
         # the setting says it, and the deploy does it
