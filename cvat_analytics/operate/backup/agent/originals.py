@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import subprocess
@@ -28,6 +29,11 @@ def add(config: Config, place: Path, digests: Sequence[str]) -> int:
     own, wanted, added = Path(config.journal), set(digests), 0
     if not own.is_dir():
         raise AgentError(Code.BACKUP_AGENT, f"{own}: is not there. Deploy first")
+    if not place.is_dir():
+        raise AgentError(
+            Code.BACKUP_AGENT,
+            f"{place}: is not there any more, as a backup began here. Run the same command again",
+        )
     with _locked(own):
         for name, packed in _files(place):
             lacking = wanted - {
@@ -54,8 +60,17 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
     with _read(path) as stream:
         for line in stream:
             found = _DIGEST.search(line)
-            if found and line.endswith(b"\n"):
+            if found and line.endswith(b"\n") and _is_whole(line):
                 yield found[1].decode(), line
+
+
+def _is_whole(line: bytes) -> bool:
+    """Return whether a line is one: half of one, cut off, may have taken the next into itself."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
 
 
 @contextmanager
@@ -73,13 +88,19 @@ def _read(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _append(path: Path, line: bytes) -> None:
-    """Write a line in one piece, as Vector may be writing to the file of this hour."""
+    """Write a line in one piece, as Vector may be writing to the file of this hour; after one that was cut off on a line of its own."""
     owner, is_new = path.parent.stat(), not path.exists()
-    number = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
-    with open(number, "wb", buffering=0) as file:
+    number = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o640)
+    with open(number, "r+b", buffering=0) as file:
+        size = os.fstat(number).st_size
+        if size and os.pread(number, 1, size - 1) != b"\n":
+            line = b"\n" + line
         if os.geteuid() == 0 and is_new:
             os.fchown(number, owner.st_uid, owner.st_gid)
         if (done := file.write(line)) != len(line):
+            # unless Vector has written behind it
+            if os.fstat(number).st_size == size + done:
+                os.ftruncate(number, size)
             raise AgentError(
                 Code.BACKUP_ROOM,
                 f"{path}: {done} of {len(line)} bytes could be written. Make room, then run this again",
