@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from cvat_analytics.base.codes import Code
-from cvat_analytics.base.errors import InputError, UnreachableError
+from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
 from cvat_analytics.config import topology
 from cvat_analytics.config.deployed import Deployed
 from cvat_analytics.config.inventory import Stack
 from cvat_analytics.connect.remote import ReachedHost
 from cvat_analytics.connect.shell import Shell
-from cvat_analytics.operate.backup import grafana, inventory, over_ssh, own_files, running
+from cvat_analytics.operate.backup import grafana, inventory, on_hosts, over_ssh, own_files, running
 from cvat_analytics.operate.backup.agent import report
 from cvat_analytics.rendering.files import Paths
 
@@ -226,3 +226,33 @@ def test_a_second_restore_of_grafana_keeps_what_the_first_has_set_aside(
     kept = {path.name.partition("restore-")[2]: path.read_text() for path in data.glob("*.before-restore-*")}
     assert kept == {"1": "live", "1-wal": "not taken over yet", "2": "restored 1"}
     assert (data / "grafana.db").read_text() == "restored 2"
+
+
+class _Noting(Shell):
+    """A host with an agent of that digest, which ends as one does that does not know `hold`. A substitute for a host."""
+
+    def run(self, command: str, patience: float | None = None, content: bytes = b"") -> str:
+        assert command.startswith("cat /var/lib/cvat-analytics/backup.sha256 ")
+        return str(self.data["digest"]) + "\n"
+
+    def stream(self, command: str, patience: float | None = None, content: bytes = b"") -> Any:
+        return super().stream("true")
+
+
+def test_no_restore_begins_that_agents_of_another_version_would_not_end() -> None:
+    today = {"digest": on_hosts.digest()}
+    for store, view in ((today, {"digest": "0"}), ({"digest": ""}, today)):
+        old = "store" if view is today else "view"
+        with (
+            pytest.raises(
+                InputError, match=f"host {old}: has another version's agent of backups.* Deploy first"
+            ),
+            over_ssh.held(_Noting("store", store, None), [_Noting("view", view, None)]),
+        ):
+            raise AssertionError("it holds")
+    # and nobody who says nothing holds anything
+    with (
+        pytest.raises(CvatAnalyticsError, match="ended without a word"),
+        over_ssh.held(_Noting("store", today, None)),
+    ):
+        raise AssertionError("it holds")

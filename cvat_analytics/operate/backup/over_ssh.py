@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 
 from cvat_analytics.base.codes import Code, first_code
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableHostError
@@ -12,10 +13,12 @@ from cvat_analytics.config.inventory import Stack
 from cvat_analytics.config.settings import GROUPS
 from cvat_analytics.connect.remote import ReachedHost
 from cvat_analytics.connect.shell import Output, Shell
-from cvat_analytics.operate.backup import running
+from cvat_analytics.operate.backup import on_hosts, running
 from cvat_analytics.operate.backup.running import Said, Tell
 from cvat_analytics.rendering.files import Paths
+from cvat_analytics.rendering.made import STATE
 
+_MOMENT = 30.0
 _PATIENCE = 24 * 3600.0
 """Seconds in which an agent says something: restic says nothing while it prunes or reads all that it has."""
 
@@ -33,12 +36,7 @@ def run(
     Of a host that fails then, or is `away`, the answer says why, as `failures` by host, and the backup lacks its part. Without a `target`
     it is that of the settings. Raises InputError where no agent is deployed, and CvatAnalyticsError.
     """
-    store = stack.topology.clickhouse_host
-    keeping = [
-        host
-        for host in stack.topology.settings
-        if host != store and set(GROUPS) & set(stack.topology.components(host))
-    ]
+    *keeping, store = backing_up(stack)
     failures = {host: why for host, why in (away or {}).items() if host in keeping}
     if store in (away or {}):
         raise UnreachableHostError(first_code(why := (away or {})[store]) or Code.HOST_UNREACHABLE, why)
@@ -68,6 +66,23 @@ def run(
     return said | ({"failures": failures} if arguments[0] == "create" else {})
 
 
+def backing_up(stack: Stack) -> list[str]:
+    """Return the hosts that back something up, that of ClickHouse last."""
+    store = stack.topology.clickhouse_host
+    others = [
+        host
+        for host in stack.topology.settings
+        if host != store and set(GROUPS) & set(stack.topology.components(host))
+    ]
+    return [*others, store]
+
+
+def is_todays(shell: Shell) -> bool:
+    """Return whether the agent of a host is this checkout's. Raises UnreachableError."""
+    note = f"{STATE}/{PurePosixPath(Paths().backup_program).name}.sha256"
+    return shell.run(f"cat {note} 2>/dev/null; true", _MOMENT).strip() == on_hosts.digest()
+
+
 def on_host(shell: Shell, target: str, arguments: Sequence[str], tell: Tell) -> Said:
     """Have the agent of a host do something. Raises CvatAnalyticsError."""
     words = [*(["--target", target] if target else []), *arguments]
@@ -75,8 +90,14 @@ def on_host(shell: Shell, target: str, arguments: Sequence[str], tell: Tell) -> 
 
 
 @contextmanager
-def held(shell: Shell) -> Iterator[None]:
-    """Keep other restores on a host away meanwhile. Raises CvatAnalyticsError."""
+def held(shell: Shell, others: Iterable[Shell] = ()) -> Iterator[None]:
+    """Keep other restores on a host away meanwhile. Raises CvatAnalyticsError, also where its agent or that of `others` is not this checkout's."""
+    for each in (shell, *others):
+        if not is_todays(each):
+            raise InputError(
+                Code.BACKUP_VERSION,
+                f"host {each.host}: has another version's agent of backups, and this one may want what it does not know. Deploy first, then restore; nothing was changed",
+            )
     with shell.stream(f"{command(f'{Paths().backup_config}/agent.json')} hold; true", _PATIENCE) as output:
         running.wait_until_held(lines(output))
         yield

@@ -97,7 +97,10 @@ def of_hosts(inventory: Path, at: str, *, partly: bool = False) -> Iterator[Reac
                 (f"{host}:{place}", at_host(host, place)) for host in described.topology.groups["vector"]
             ],
             partial(at_host, described.topology.clickhouse_host),
-            lambda: over_ssh.held(hosts[described.topology.clickhouse_host].shell),
+            lambda: over_ssh.held(
+                hosts[described.topology.clickhouse_host].shell,
+                [hosts[host].shell for host in described.topology.groups["vector"] if host in hosts],
+            ),
             {
                 host: partial(over_ssh.on_host, hosts[host].shell, at)
                 for host in described.topology.groups["vector"]
