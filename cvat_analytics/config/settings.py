@@ -302,8 +302,8 @@ class Settings(BaseModel):
     )
     backup_schedule: Calendar = Field(
         "*-*-* 02:30:00",
-        description="When a backup is made, as systemd writes times (`OnCalendar=`), in the host's time zone: `daily`, `Sun 03:00`, "
-        "`*-*-* 00/6:00:00`. A time at which the host was off is caught up.",
+        description="When a backup is made, as systemd writes times (`OnCalendar=`), in the host's time zone unless it names one: `daily`, `Sun 03:00`, "
+        "`*-*-* 00/6:00:00`, `02:30 UTC`. A time at which the host was off is caught up.",
     )
     backup_keep_daily: Kept = Field(
         7,

@@ -228,8 +228,8 @@ vector_buffer_size = "1GiB"
 # `s3:https://s3.example.org/bucket`. Empty: no backup.
 backup_target = ""
 
-# When a backup is made, as systemd writes times (`OnCalendar=`), in the host's time zone: `daily`, `Sun 03:00`,
-# `*-*-* 00/6:00:00`. A time at which the host was off is caught up.
+# When a backup is made, as systemd writes times (`OnCalendar=`), in the host's time zone unless it names one:
+# `daily`, `Sun 03:00`, `*-*-* 00/6:00:00`, `02:30 UTC`. A time at which the host was off is caught up.
 backup_schedule = "*-*-* 02:30:00"
 
 # Of how many of the last days that have backups the newest one is kept. What none of the three keeps goes after the

@@ -80,7 +80,7 @@ def test_without_the_part_of_another_host_it_is_made_and_not_called_complete(sto
         for name, each in view.agent("create")["manifest"]["parts"].items()
         if name == "journal"
     ]
-    aged(store, old, timedelta(minutes=11))
+    aged(store, old, timedelta(hours=21))
     manifest = store.agent("create")["manifest"]
     since = manifest["lacks"]["journal of view"]
     words = f"it lacks journal of host view (the newest is of {since[:16].replace('T', ' ')} UTC), journal of host in (there never was one)"

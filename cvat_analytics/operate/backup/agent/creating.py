@@ -71,9 +71,10 @@ def create(config: Config, restic: Restic, now: datetime, awaited: keeping.Await
             _put(restic, manifest, "inventory", name, config.inventory)
     manifest["finished"] = _text(datetime.now(timezone.utc))
     if config.clickhouse_url:
+        tags: list[str] = []
         if config.others:
             with step("others", total=len(config.others)):
-                adopted, manifest["lacks"] = keeping.adopt(config, restic, name, awaited)
+                adopted, manifest["lacks"], tags = keeping.adopt(config, restic, name, awaited)
             manifest["parts"] |= adopted
         file = Path(config.state) / "manifest.json"
         file.write_text(json.dumps(manifest, indent=1) + "\n")
@@ -85,7 +86,7 @@ def create(config: Config, restic: Restic, now: datetime, awaited: keeping.Await
                 name,
                 str(file),
                 _quiet,
-                (f"events={events}", f"bytes={size}", *keeping.lacking_tags(manifest.get("lacks", {}))),
+                (f"events={events}", f"bytes={size}", *tags),
             )
     return manifest
 

@@ -141,8 +141,8 @@ def fetch(
     """
     snapshots = {
         each["hostname"]: each
-        for each in restic.snapshots(part, backup["name"])
-        if not hosts or each["hostname"] in hosts
+        for each in restic.snapshots(part)
+        if keeping.belongs(each, backup) and (not hosts or each["hostname"] in hosts)
     }
     if not snapshots:
         raise AgentError(Code.BACKUP_UNKNOWN, f"backup {backup['name']}: has no {part}", BAD_INPUT)
@@ -203,9 +203,7 @@ def check(config: Config, restic: Restic) -> dict[str, Any]:
         every = restic.snapshots()
         for backup in found:
             there = {
-                (keeping.part(each), each["hostname"])
-                for each in every
-                if backup["name"] in (each.get("tags") or [])
+                (keeping.part(each), each["hostname"]) for each in every if keeping.belongs(each, backup)
             }
             for named in manifest_of(restic, backup)["parts"]:
                 part, _, host = named.partition(" of ")
