@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +16,14 @@ from cvat_analytics.config import deployed
 from cvat_analytics.config.versions import BROUGHT_BACK, PREVIOUS, SETTINGS
 from cvat_analytics.connect import remote
 from cvat_analytics.operate.backup import over_ssh
+from cvat_analytics.operate.backup.agent import keeping
 from cvat_analytics.operate.removal import LOCK
 from cvat_analytics.pipeline import journal
 from cvat_analytics.pipeline.replay import Range, Replay
 from cvat_analytics.rendering.files import BACKUP, UNITS, Paths
 
 if TYPE_CHECKING:
+    from cvat_analytics.config.inventory import Stack
     from cvat_analytics.connect.access import Access
     from cvat_analytics.connect.remote import ReachedHost
 
@@ -70,9 +72,7 @@ def back_up(inventory: Path, say: Say) -> None:
             return
         say("A backup is made before, as the newest good one is older than a day")
         try:
-            made = over_ssh.run(stack, hosts, "", ["create"], lambda said: None)
-            if made.get("failures"):
-                raise CvatAnalyticsError(Code.UPGRADE_BACKUP, "; ".join(made["failures"].values()))
+            _back_up(stack, access, hosts)
         except CvatAnalyticsError as error:
             store.ensure_connected()
             raise InputError(
@@ -80,6 +80,29 @@ def back_up(inventory: Path, say: Say) -> None:
                 f"nothing was changed: the backup before the upgrade failed ({error}). `cvat-analytics status` says why. To upgrade without one, "
                 "take 'backup_target' out and deploy first",
             ) from None
+
+
+def _back_up(stack: Stack, access: Access, hosts: Mapping[str, ReachedHost]) -> None:
+    """Make a complete backup. Raises CvatAnalyticsError."""
+    asked = [hosts[name] for name in over_ssh.backing_up(stack)]
+    if all(over_ssh.is_todays(host.shell) for host in asked):
+        made = over_ssh.run(stack, hosts, "", ["create"], lambda said: None)
+        wrong = list(made["failures"].values())
+        if lacks := made["manifest"].get("lacks"):
+            wrong.append(keeping.lacking(lacks))
+    else:
+        # the agents that are there may not know what this version would ask of them
+        for host in asked:
+            host.shell.run(
+                f"! systemctl cat {BACKUP}.service >/dev/null 2>&1 || systemctl start {BACKUP}.service"
+            )
+        found = backups.of(access)
+        is_new = found.started and datetime.now(UTC) - found.started < _DUE
+        wrong = [] if is_new else [found.why, *found.problems]
+        if not is_new and not any(wrong):
+            wrong = ["it was made, and is not known as complete"]
+    if wrong:
+        raise CvatAnalyticsError(Code.UPGRADE_BACKUP, "; ".join(filter(None, wrong)))
 
 
 def deliver(inventory: Path, say: Say) -> None:

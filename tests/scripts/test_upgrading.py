@@ -417,14 +417,16 @@ def test_what_is_kept_is_brought_back_under_the_lock_of_deploys_and_a_unit_witho
 
 def test_a_backup_comes_first_where_one_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    newest = SimpleNamespace(started=datetime.now(UTC))
+    newest = SimpleNamespace(started=datetime.now(UTC), why="", problems=[])
     settings = SimpleNamespace(backup_target="")
 
     said: list[Any] = [
         UnreachableError(Code.BACKUP_TARGET_FULL, "it is full"),
-        {"failures": {"b": "host b: away"}},
-        {"failures": {}},
+        {"failures": {"b": "host b: away"}, "manifest": {}},
+        {"failures": {}, "manifest": {"lacks": {"journal of b": ""}}},
+        {"failures": {}, "manifest": {"lacks": {}}},
     ]
+    is_todays = True
 
     def create(*arguments: Any) -> Any:
         asked.append(" ".join(arguments[3]))
@@ -432,7 +434,11 @@ def test_a_backup_comes_first_where_one_is_due(monkeypatch: pytest.MonkeyPatch) 
             raise answer
         return answer
 
-    host = SimpleNamespace(shell=SimpleNamespace(run=lambda command: "there"), ensure_connected=lambda: None)
+    def run(command: str) -> str:
+        asked.append(command)
+        return "there"
+
+    host = SimpleNamespace(shell=SimpleNamespace(run=run), ensure_connected=lambda: None)
 
     @contextmanager
     def reach(inventory: Path) -> Iterator[Any]:
@@ -446,16 +452,28 @@ def test_a_backup_comes_first_where_one_is_due(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(upgrade.remote, "reach_hosts", reach)
     monkeypatch.setattr(upgrade.backups, "of", lambda access: newest)
     monkeypatch.setattr(upgrade.over_ssh, "run", create)
+    monkeypatch.setattr(upgrade.over_ssh, "backing_up", lambda stack: ["a"])
+    monkeypatch.setattr(upgrade.over_ssh, "is_todays", lambda shell: is_todays)
     make_a_backup = _back_up
     make_a_backup(HOSTS, asked.append)
     settings.backup_target = "/backups"
     make_a_backup(HOSTS, asked.append)
     assert asked == []
     newest.started -= timedelta(days=2)
-    for reason in ("it is full", "host b: away"):
+    for reason in ("it is full", "host b: away", r"it lacks journal of host b \(there never was one\)"):
         with pytest.raises(
             InputError, match=rf"nothing was changed: the backup before the upgrade failed \({reason}\)"
         ):
             make_a_backup(HOSTS, asked.append)
     make_a_backup(HOSTS, asked.append)
-    assert asked == ["A backup is made before, as the newest good one is older than a day", "create"] * 3
+    looks, due = "systemctl cat ", "A backup is made before, as the newest good one is older than a day"
+    assert [each for each in asked if not each.startswith(looks)] == [due, "create"] * 4
+    # agents of before may not know what this version asks of them
+    asked.clear()
+    is_todays = False
+    for problem in ("backup x is INCOMPLETE", ""):
+        newest.problems = [problem]
+        with pytest.raises(InputError, match=problem or "is not known as complete"):
+            make_a_backup(HOSTS, asked.append)
+    start = "! systemctl cat cvat-analytics-backup.service >/dev/null 2>&1 || systemctl start cvat-analytics-backup.service"
+    assert [each for each in asked if not each.startswith(looks)] == [due, start] * 2
