@@ -103,8 +103,13 @@ def _hosts(inventory: Path, purge: bool, limit: tuple[str, ...], dry: bool, yes:
     from cvat_analytics.operate import uninstall as library
 
     with library.planned(inventory, purge, limit) as hosts:
+        left = _left(hosts, inventory, limit, purge)
         if not as_json:
             _show(hosts)
+            for name, command in left.items():
+                echo(
+                    f"host {name}: has left the inventory, and something of a deploy is there. Nobody knows of it when these are done; first: {command}"
+                )
         work = [each for each in hosts.plans if not each.removal.is_nothing]
         failures: dict[str, CvatAnalyticsError] = {}
         if work and not dry:
@@ -124,7 +129,7 @@ def _hosts(inventory: Path, purge: bool, limit: tuple[str, ...], dry: bool, yes:
                 if each.name not in failures and not each.removal.kept:
                     hosts.forget(each.name)
         if as_json:
-            echo(json.dumps(_as_json(hosts, failures), indent=1))
+            echo(json.dumps({**_as_json(hosts, failures), "left": left}, indent=1))
         elif work and not dry:
             _tell_left(hosts, failures, inventory, limit)
     for reason in (*hosts.away.values(), *(each.told for each in failures.values())):
@@ -140,6 +145,12 @@ def _hosts(inventory: Path, purge: bool, limit: tuple[str, ...], dry: bool, yes:
         # another deploy may be at work on one of several
         is_refused = codes == {InputError.exit_code} and len(failures) == len(work)
         sys.exit(InputError.exit_code if is_refused else 3 if codes == {3} else 1)
+
+
+def _left(hosts: Hosts, inventory: Path, limit: tuple[str, ...], purge: bool) -> dict[str, str]:
+    """Return the hosts that have left the inventory and are not meant, each with the command for it."""
+    names = hosts.left.hosts if hosts.left and not limit else ()
+    return {name: _command(inventory, (name,), purge) for name in names}
 
 
 def _show(hosts: Hosts) -> None:

@@ -38,7 +38,11 @@ class Left:
 
 def find(stack: Stack, opened: ExitStack) -> Left:
     """Ask the hosts of the inventory that can be reached. How one logs in is as at those, as far as it is not noted."""
-    clients, _ = ssh.connect(stack.hosts, opened)
+    return known(stack, ssh.connect(stack.hosts, opened)[0])
+
+
+def known(stack: Stack, clients: ssh.Clients) -> Left:
+    """Ask the hosts of the inventory with these connections, as `find` does."""
     data = {host.name: host.data for host in stack.hosts}
     shells = {name: Shell(name, data[name], client) for name, client in clients.items()}
     notes: dict[str, Shell] = {}

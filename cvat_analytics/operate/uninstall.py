@@ -58,7 +58,7 @@ class Hosts:
     away: dict[str, str] = field(default_factory=dict)
     """Why each of the others cannot be reached."""
     left: Left | None = None
-    """Those that are in the inventory no more, where one of them is meant."""
+    """Those that are in the inventory no more, where one of them is meant, or all hosts."""
 
     def forget(self, name: str) -> None:
         """Have nobody speak of a host any more that is in the inventory no more, and has nothing of a deploy. Raises UnreachableError."""
@@ -88,6 +88,9 @@ def planned(inventory: Path, purge: bool, limit: Sequence[str] = ()) -> Iterator
                 f"host {odd[0]}: uninstall reaches hosts over SSH, or this machine as @local. Leave it out with --limit",
             )
         clients, away = ssh.connect([host for host in stack.hosts if host.name in wanted], opened)
+        if not limit:
+            # what is noted of them goes with the last of the others
+            left = left_hosts.known(stack, clients)
         data = {host.name: host.data for host in stack.hosts}
         everywhere = stack.topology.settings[stack.topology.clickhouse_host]
 

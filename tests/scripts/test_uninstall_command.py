@@ -37,6 +37,8 @@ class DeployedHost:
             return self.moving
         if "record=" in command:
             return "user root\n" if self.asked_to and self.ends == "done\n" else DEPLOYED
+        if f"cat {deployed.NOTE}" in command:
+            return ""
         if "clickhouse-client" in command:
             return "1234\t2026-01-02 03:04:05\t2026-11-30 10:00:00\n"
         self.asked_to.append(command)
@@ -154,12 +156,15 @@ def left(server: SSHServer, inventory: Path) -> Iterator[SSHServer]:
             )
         ]
 
+        own = DeployedHost()
+
         def printed(command: str) -> str:
             if f"cat {deployed.NOTE}" in command:
                 return noted[-1]
-            if "base64 -d" in command:
+            if "base64 -d" in command and deployed.NOTE in command:
                 noted.append(base64.b64decode(command.split("echo ")[1].split(" ")[0]).decode())
-            return ""
+                return ""
+            return own(command)
 
         server.printed = printed
         known = another.known_hosts(inventory.parent / "another's")
@@ -180,6 +185,17 @@ def test_a_host_that_has_left_the_inventory_is_uninstalled_by_its_name_and_forgo
     assert (done.exit_code, "host c: done" in done.stdout) == (0, True), done.output
     again = run("--inventory", inventory, "--limit", "c", "--purge", "--yes")
     assert (again.exit_code, "has no such host or group. It has a, b" in again.stderr) == (2, True)
+
+
+def test_an_uninstall_of_everything_names_the_hosts_that_have_left_before_it_asks(
+    inventory: Path, left: SSHServer
+) -> None:
+    command = f"cvat-analytics uninstall --inventory {inventory} --limit c --purge"
+    shown = run("--inventory", inventory, "--purge", typed="n\n")
+    said = f"host c: has left the inventory, and something of a deploy is there. Nobody knows of it when these are done; first: {command}"
+    assert said in shown.stdout.splitlines()
+    machines = run("--inventory", inventory, "--purge", "--dry", "--json")
+    assert json.loads(machines.stdout)["left"] == {"c": command}
 
 
 def test_a_host_that_is_no_more_is_forgotten_by_a_word(inventory: Path, left: SSHServer) -> None:
