@@ -14,7 +14,7 @@ from cvat_analytics.base.errors import InputError
 from cvat_analytics.connect.volumes import size
 from scripts import hints
 from scripts.target import Target
-from scripts.terminal import echo
+from scripts.terminal import echo, rewritten
 
 if TYPE_CHECKING:
     from cvat_analytics.importing.copying import Month
@@ -100,9 +100,7 @@ def tell(as_json: bool, said: dict[str, Any]) -> None:
     elif "text" in said:
         echo(f"  {said['text']}", err=True)
     elif sys.stderr.isatty() and not as_json and said["total"]:
-        # a number of our own, which may go back to the line's beginning
-        sys.stderr.write(f"  {100 * said['done'] // said['total']} %  \r")
-        sys.stderr.flush()
+        rewritten(f"  {100 * said['done'] // said['total']} %  ")
 
 
 def tell_cvat(begun: tuple[str, list[str]], files: Path, target: Target, as_json: bool) -> None:

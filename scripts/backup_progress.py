@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scripts.target import Target
-from scripts.terminal import echo
+from scripts.terminal import echo, rewritten
 
 if TYPE_CHECKING:
     from cvat_analytics.operate.backup.reaching import Reached
@@ -79,8 +79,10 @@ def _show(said: Said) -> None:
     """Show a line for each step, on a terminal with how far it is."""
     words, terminal = _WORDS.get(said["step"], said["step"]), sys.stderr.isatty()
     if said["state"] == "going on" and terminal and said.get("total"):
-        echo(f"\x0d{words}: {100 * said['done'] // said['total']} %   ", nl=False, err=True)
+        rewritten(f"{words}: {100 * said['done'] // said['total']} %   ")
     elif said["state"] == "done":
+        if terminal:
+            rewritten(" " * len(f"{words}: 100 %   "))
         rows = f", {said['rows']:,} rows" if "rows" in said else ""
         echo(f"{words}{rows}: done", err=True)
 

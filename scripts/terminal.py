@@ -48,6 +48,12 @@ def echo(text: object = "", **options: Any) -> None:
     click.echo(visible(str(text)), **options)
 
 
+def rewritten(text: object) -> None:
+    """Write a line on standard error that the next one takes the place of: how far something is, on a terminal."""
+    sys.stderr.write(f"{one_line(text)}\r")
+    sys.stderr.flush()
+
+
 def confirm(text: str, **options: Any) -> bool:
     """Ask as `click.confirm` does, with nothing in the question that drives the terminal."""
     return click.confirm(visible(text), **options)
