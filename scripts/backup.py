@@ -57,12 +57,12 @@ def create(at: str, as_json: bool, target: Target) -> None:
 @json_option
 @target_options
 def list_(at: str, as_json: bool, target: Target) -> None:
-    """List the backups that are complete, the newest first."""
+    """List the backups, the newest first, and what each lacks of other hosts. What was cut off is none."""
     found = _run(target, at, ["list"], as_json)["backups"]
     if as_json:
         return
     if not found:
-        echo("There is no complete backup.")
+        echo("There is no backup.")
         return
     echo(f"{'name':<22}{'events':>14}{'size':>12}  ")
     for each in found:
@@ -80,7 +80,7 @@ def list_(at: str, as_json: bool, target: Target) -> None:
 @json_option
 @target_options
 def verify(name: str, restoring: bool, at: str, as_json: bool, target: Target) -> None:
-    """Read every byte of all backups and look whether each is complete; with --restore restore one (default: the newest).
+    """Read every byte of all backups and look whether each has what it had; with --restore restore one (default: the newest).
 
     That compares rows and checksums by table and month with the manifest, reads every block, brings the schema up to date, and asks
     each query of the dashboards. A backup that has not been restored is called unproven.
@@ -95,7 +95,9 @@ def verify(name: str, restoring: bool, at: str, as_json: bool, target: Target) -
     if as_json:
         return
     if not restoring:
-        echo(f"All of the target was read: {len(said['backups'])} complete backups, nothing is damaged.")
+        whole = sum(not each["lacks"] for each in said["backups"])
+        rest = f" and {less} INCOMPLETE" if (less := len(said["backups"]) - whole) else ""
+        echo(f"All of the target was read: {whole} complete{rest} backups, nothing is damaged.")
         return
     for table, partitions in said["tables"].items():
         for partition, sums in partitions.items():

@@ -359,13 +359,20 @@ def test_so_many_are_kept_of_days_weeks_and_months(two: tuple[Site, Site], tmp_p
 
 def test_what_was_made_after_a_loss_takes_no_good_ones_place() -> None:
     every = [
-        {"name": name, "events": events, "proven": proven, "damaged": False}
+        {"name": name, "events": events, "proven": proven, "damaged": False, "lacks": {}}
         for name, events, proven in (("e", 0, True), ("d", 3, False), ("c", 100, False), ("b", 90, True), ("a", 95, True))
     ]  # fmt: skip
     assert keeping.precious(every) == {"c", "b"}
     assert keeping.precious(every[1:]) == {"c", "b"}
     assert keeping.precious(every[3:]) == {"b"}
     assert keeping.precious([]) == set()
+    # nor does one that lacks a part
+    assert keeping.precious([*every[:2], every[2] | {"lacks": {"journal of in": ""}}, *every[3:]]) == {
+        "c",
+        "b",
+    }
+    lacking = {"lacks": {"journal of in": ""}}
+    assert keeping.precious([every[2] | lacking, every[3] | lacking, every[4]]) == {"c", "b", "a"}
     with pytest.raises(InputError, match=r"the newest backup e has no events, d has 3\. Say which one"):
         restoring.chosen(every, "", "there")
     assert restoring.chosen(every, "e", "there") == every[0]

@@ -81,10 +81,14 @@ def test_without_the_part_of_another_host_it_is_made_and_not_called_complete(sto
         if name == "journal"
     ]
     aged(store, old, timedelta(hours=21))
+    # its own as well, where the disk of it is not mounted
+    Path(store.config.journal).rmdir()
     manifest = store.agent("create")["manifest"]
     since = manifest["lacks"]["journal of view"]
-    words = f"it lacks journal of host view (the newest is of {since[:16].replace('T', ' ')} UTC), journal of host in (there never was one)"
-    assert manifest["lacks"] == {"journal of view": since, "journal of in": ""}
+    own = "journal of host store (its directory is not there)"
+    words = f"it lacks journal of host view (the newest is of {since[:16].replace('T', ' ')} UTC), journal of host in (there never was one), {own}"
+    lacks = {"journal of view": since, "journal of in": "", "journal of store": "its directory is not there"}
+    assert manifest["lacks"] == lacks
     assert noted(store) == [["incomplete", words, 1, 0]]
     # what is there stands in
     assert "journal of view" in manifest["parts"]

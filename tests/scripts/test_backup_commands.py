@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from scripts import backup, backup_restore
+from scripts import backup, backup_progress, backup_restore
 from scripts.cli import main
 
 NAME = "2026-11-30T02-30-00Z"
@@ -82,3 +84,29 @@ def test_who_restores_one_that_lacks_something_is_told_before_the_question(
     )
     assert told.exit_code == 1
     assert told.stderr.startswith(f"Backup {NAME} is incomplete: {WORDS}.\n")
+
+
+def test_reading_all_calls_no_incomplete_one_complete(answers: dict[str, Any], tmp_path: Path) -> None:
+    answers["verify"] = {"backups": [LISTED, LISTED | {"lacks": LACKS}]}
+    said = run(tmp_path, "verify").stdout
+    assert said == "All of the target was read: 1 complete and 1 INCOMPLETE backups, nothing is damaged.\n"
+    answers["verify"]["backups"].pop()
+    assert "was read: 1 complete backups" in run(tmp_path, "verify").stdout
+
+
+class _Terminal(io.StringIO):
+    """What is written to a terminal. A substitute for one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_how_far_it_is_takes_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    show = backup_progress.shown(as_json=False)
+    for done in (1, 2):
+        show({"step": "tables", "state": "going on", "done": done, "total": 2})
+    show({"step": "tables", "state": "done"})
+    blanks = " " * len("tables: 100 %   ")
+    assert terminal.getvalue() == f"tables: 50 %   \rtables: 100 %   \r{blanks}\rtables: done\n"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from cvat_analytics.base.errors import CvatAnalyticsError
 from cvat_analytics.connect.clickhouse_errors import STORE, explained
 from cvat_analytics.operate.backup import restoring
 from cvat_analytics.operate.backup.reaching import Reached
@@ -64,10 +66,16 @@ def _originals(reached: Reached, manifest: Said, tell: Tell) -> int:
             "--only=dead-letters-*",
             *(f"--of={host}" for host in theirs),
         ]
-        for place in agent(fetch, tell)["places"].values():
-            for begin in range(0, len(digests), _DIGESTS_AT_ONCE):
-                some = digests[begin : begin + _DIGESTS_AT_ONCE]
-                added += int(agent(["originals", place, *some], tell)["added"])
+        try:
+            for place in agent(fetch, tell)["places"].values():
+                for begin in range(0, len(digests), _DIGESTS_AT_ONCE):
+                    some = digests[begin : begin + _DIGESTS_AT_ONCE]
+                    added += int(agent(["originals", place, *some], tell)["added"])
+        except BaseException:
+            # what was fetched is people's, and takes room; a host that is away takes it away with its next backup
+            with suppress(CvatAnalyticsError):
+                agent(["drop"], tell)
+            raise
         agent(["drop"], tell)
     if added:
         tell({"step": "whole originals of dead letters", "state": "done", "rows": added})

@@ -63,7 +63,7 @@ def main() -> int:
     create.add_argument(
         "--wait", type=float, default=0, help="so many seconds for what other hosts have not put there yet"
     )
-    commands.add_parser("list", help="list the backups that are complete")
+    commands.add_parser("list", help="list the backups")
     verify = commands.add_parser("verify", help="read the repository, and with --restore restore a backup")
     verify.add_argument("name", nargs="?", default="", help="the backup (default: the newest)")
     verify.add_argument("--restore", action="store_true", help="restore it beside the live data and compare")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cvat_analytics.base.codes import Code
-from cvat_analytics.operate.backup.agent import keeping, parts, staging
+from cvat_analytics.operate.backup.agent import keeping, parts, putting, staging
 from cvat_analytics.operate.backup.agent.clickhouse import ClickHouse, quoted
 from cvat_analytics.operate.backup.agent.config import Config
 from cvat_analytics.operate.backup.agent.report import BAD_INPUT, AgentError, say, step
@@ -63,7 +63,13 @@ def create(config: Config, restic: Restic, now: datetime, awaited: keeping.Await
             _copy_database(Path(config.grafana_database), copy)
             _put(restic, manifest, "grafana", name, str(copy))
         copy.unlink()
-    if config.journal and Path(config.journal).is_dir():
+    is_without = bool(config.journal) and not Path(config.journal).is_dir()
+    if is_without and not config.clickhouse_url:
+        raise AgentError(
+            Code.BACKUP_SOURCE,
+            f"the journal {config.journal}: is not there. Is its disk mounted? A deploy makes it",
+        )
+    if config.journal and not is_without:
         with step("journal"):
             _put(restic, manifest, "journal", name, config.journal)
     if config.inventory:
@@ -76,6 +82,10 @@ def create(config: Config, restic: Restic, now: datetime, awaited: keeping.Await
             with step("others", total=len(config.others)):
                 adopted, manifest["lacks"], tags = keeping.adopt(config, restic, name, awaited)
             manifest["parts"] |= adopted
+        if is_without:
+            missing = {f"journal of {config.host}": keeping.NOT_THERE}
+            manifest["lacks"] = {**manifest.get("lacks", {}), **missing}
+            tags += keeping.lacking_tags(missing)
         file = Path(config.state) / "manifest.json"
         file.write_text(json.dumps(manifest, indent=1) + "\n")
         with step("manifest"):
@@ -113,6 +123,8 @@ def clean(config: Config) -> None:
     """Take away what a run that was killed has left on this host."""
     for leftover in ("grafana.db", "grafana.db-journal"):
         (Path(config.state) / leftover).unlink(missing_ok=True)
+    if not putting.is_under_way(config):
+        staging.remove(Path(config.state) / "fetched")
     if config.clickhouse_url:
         ask = clickhouse(config)
         ask.stop_leftovers(("TO File('tables')", "FROM File('restoring')"))

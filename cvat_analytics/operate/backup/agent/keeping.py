@@ -25,6 +25,8 @@ _AHEAD = timedelta(minutes=10)
 """So far ahead of this host's clock others' may be: what was put there under a later time may be of any day."""
 _LACKS = "lacks="
 """How the tag of a manifest begins that names a part of another host, and since when that is lacking."""
+NOT_THERE = "its directory is not there"
+"""What stands in the place of that time for the host's own."""
 _HOLDS = "holds="
 """How the tag of a manifest begins that names what another host has put there, and could not be given the backup's name yet."""
 _LOOK_AGAIN = 10
@@ -162,7 +164,7 @@ def adopt(
         if not lacks or is_last:
             break
         time.sleep(min(_LOOK_AGAIN, max(0.0, deadline - time.monotonic())))
-    tags = [f"{_LACKS}{named}={since}" for named, since in lacks.items()]
+    tags = lacking_tags(lacks)
     ids = {made_as(each): each["id"] for each in newest.values()}
     if ids and _is_named(restic, [name], ids.values()):
         # with a name a snapshot has another id
@@ -228,12 +230,18 @@ def _is_named(restic: Restic, wanted: Collection[str], ids: Collection[str]) -> 
     return True
 
 
+def lacking_tags(lacks: Mapping[str, str]) -> list[str]:
+    """Return the tags of the manifest of a backup that lacks that."""
+    return [f"{_LACKS}{named}={since}" for named, since in lacks.items()]
+
+
 def lacking(lacks: Mapping[str, str]) -> str:
     """Return in words what a backup lacks."""
     said = []
     for named, since in lacks.items():
         what, _, host = named.partition(" of ")
         newest = f"the newest is of {since[:16].replace('T', ' ')} UTC" if since else "there never was one"
+        newest = since if since == NOT_THERE else newest
         said.append(f"{what} of host {host} ({newest})")
     return f"it lacks {', '.join(said)}"
 

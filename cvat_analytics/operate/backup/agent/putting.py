@@ -22,6 +22,11 @@ def ended(config: Config) -> None:
     _note(config).unlink(missing_ok=True)
 
 
+def is_under_way(config: Config) -> bool:
+    """Return whether one is being put in."""
+    return _note(config).exists()
+
+
 def refuse(config: Config, name: str) -> None:
     """Raise AgentError where a backup is being put in, unless it is that of the name: its own command goes on, or is run once more."""
     if not _note(config).exists():
