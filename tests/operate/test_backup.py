@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyrage
 import pytest
 
 from cvat_analytics.base.errors import CvatAnalyticsError, InputError, UnreachableError
@@ -395,3 +396,21 @@ def test_the_inventory_opens_with_the_recovery_key_alone(tmp_path: Path) -> None
         inventory.unpack(archive, "another", tmp_path / "back")
     assert inventory.unpack(archive, "key", tmp_path / "back") == ["inventory/hosts.py", "secrets.json"]
     assert (tmp_path / "back" / "secrets.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_archive_is_opened_on_a_machine_that_is_busy_just_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "secrets.json"
+    file.write_text("{}")
+    archive = inventory.packed([file], tmp_path, "key")
+    busy, decrypt = iter([True, True, False]), pyrage.passphrase.decrypt
+
+    def measured(*arguments: Any) -> bytes:
+        if next(busy):
+            raise pyrage.DecryptError("Excessive work parameter for passphrase")
+        plain: bytes = decrypt(*arguments)
+        return plain
+
+    monkeypatch.setattr(pyrage.passphrase, "decrypt", measured)
+    assert inventory.unpack(archive, "key", tmp_path / "back") == ["secrets.json"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cvat_analytics.base.codes import Code
 from cvat_analytics.base.errors import InputError
 
 FILE_NAME = "inventory.tar.age"
+_TRIES = 20
 
 
 def packed(files: Iterable[Path], root: Path, recovery_key: str) -> bytes:
@@ -31,12 +33,7 @@ def unpack(archive: bytes, recovery_key: str, directory: Path) -> list[str]:
 
     Raises InputError for another key, and for a directory that has something.
     """
-    try:
-        plain = pyrage.passphrase.decrypt(archive, recovery_key)
-    except pyrage.DecryptError as error:
-        raise InputError(
-            Code.RECOVERY_KEY, f"the archive of the inventory: this recovery key does not open it ({error})"
-        ) from None
+    plain = _decrypted(archive, recovery_key)
     if directory.exists() and any(directory.iterdir()):
         raise InputError(Code.OUTPUT_EXISTS, f"{directory}: is not empty. Give a new directory")
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -46,6 +43,23 @@ def unpack(archive: bytes, recovery_key: str, directory: Path) -> list[str]:
     for name in names:
         (directory / name).chmod(0o600)
     return names
+
+
+def _decrypted(archive: bytes, recovery_key: str) -> bytes:
+    for left in reversed(range(_TRIES)):
+        try:
+            plain: bytes = pyrage.passphrase.decrypt(archive, recovery_key)
+        except pyrage.DecryptError as error:
+            # it measures how fast this machine is just now, and refuses what would take it long: a busy one is faster in a moment
+            if left and "xcessive work" in str(error):
+                time.sleep(0.5)
+                continue
+            raise InputError(
+                Code.RECOVERY_KEY,
+                f"the archive of the inventory: this recovery key does not open it ({error})",
+            ) from None
+        return plain
+    raise AssertionError
 
 
 def write(file: Path, content: bytes) -> None:
