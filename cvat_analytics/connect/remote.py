@@ -306,19 +306,17 @@ def _accept(listener: socket.socket, client: SSHClient, target: tuple[str, int])
 
 def _carry(near: socket.socket, client: SSHClient, target: tuple[str, int], peer: tuple[str, int]) -> None:
     """Carry bytes both ways until one side closes."""
-    from paramiko import ChannelException
-
     with near:
         transport = client.get_transport()
         far = None
         try:
             far = transport.open_channel("direct-tcpip", target, peer, timeout=10) if transport else None
             addresses.refused(near.getsockname(), "")
-        except ChannelException:
-            # the caller only sees a closed connection
-            addresses.refused(near.getsockname(), "nothing takes connections there")
-        except Exception:  # the connection to the host is lost, as whoever asks will find out
-            addresses.refused(near.getsockname(), "")
+        except Exception as error:
+            # the caller only sees a closed connection. Where not even the connection to the host is there, whoever asks will find that out
+            there = transport is not None and transport.is_active()
+            reason = "nothing takes connections there" if there and _is_refused(error) else ""
+            addresses.refused(near.getsockname(), reason)
         if far is None:
             return
         # A thread for each direction, and no select(): the pipe that paramiko makes for it is closed with the channel even while
@@ -331,6 +329,16 @@ def _carry(near: socket.socket, client: SSHClient, target: tuple[str, int], peer
         with contextlib.suppress(OSError):
             near.shutdown(socket.SHUT_RDWR)
         sending.join()
+
+
+def _is_refused(error: Exception) -> bool:
+    """Return whether the host has said that nothing takes a connection.
+
+    Of two that are refused at the same time paramiko gives both words to one, and the other has these.
+    """
+    from paramiko import ChannelException
+
+    return isinstance(error, ChannelException) or str(error) == "Unable to open channel."
 
 
 def _send(near: socket.socket, far: Channel) -> None:
