@@ -104,7 +104,7 @@ def test_what_is_long_is_there(name: str) -> None:
 
 def test_the_whole_suite_has_no_lane() -> None:
     last = (ROOT / "tests" / "run").read_text().splitlines()[-1]
-    assert last == '"$bin/pytest" -n 4 --dist worksteal'
+    assert last == '"$bin/pytest" -n 3 --dist worksteal'
 
 
 def test_no_two_files_are_called_alike() -> None:

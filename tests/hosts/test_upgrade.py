@@ -61,7 +61,10 @@ def killed_between_turns(path: Path) -> None:
         [PROGRAM, "upgrade", "apply", "--inventory", path], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as process:  # fmt: skip
         assert process.stderr is not None
-        assert any(line.startswith("upgrade 2 of 3: Vector") for line in process.stderr)
+        said: list[str] = []
+        while not (said and said[-1].startswith("upgrade 2 of 3: Vector")):
+            said.append(process.stderr.readline())
+            assert said[-1], f"it has ended: {''.join(said)}"
         process.send_signal(signal.SIGSTOP)
         between = cvat_analytics("deploy", "--inventory", path)
         assert (between.exit_code, "another deploy is at work there: " in between.error) == (2, True)
@@ -97,7 +100,7 @@ def test_versions_change_one_part_at_a_time_without_loss_and_come_back_when_one_
         mirror.add(name, NEWER["clickhouse_version"])
     for name in ("vector", "grafana"):
         mirror.add(name, NEWER[f"{name}_version"])
-    usual = {"vector_listen_address": host.ip, "health_timeout": "20s", **mirror.settings()}
+    usual = {"vector_listen_address": host.ip, "health_timeout": "40s", **mirror.settings()}
     brought_to_today(host, inventory(host, **usual))
     host.run(
         WRITES.format("CREATE TABLE dashboard AS SELECT 1 AS made_by_hand") + f"; chown grafana: {DATABASE}"
