@@ -206,7 +206,7 @@ def test_status_says_it_on_lines_that_no_name_can_break(capsys: pytest.CaptureFi
         status.echo(line)
     assert capsys.readouterr().out.splitlines() == [
         "TWO CVATS   seem to send into this stack: 5 ids mean two things by turns, last at 2026-11-29 19:00 UTC "
-        r"(user 1 is ann\nport 9000 and \x1b[2J)",
+        r"(user 1 is ann\nport 9000 and \x1b[2J) [CVA9106]",
         "            every number mixes both. See docs/how-to/two-cvats.md",
     ]
 
